@@ -1,0 +1,2 @@
+//! The dps-pki command.
+fn main() {}

@@ -1,0 +1,80 @@
+//! The documents of the service plane: individual enrollments, enrollment groups, registration states.
+//!
+//! They are what DPS sends and takes (service API 2021-10-01), so client and emulator share them.
+//! Members that this crate does not know survive a round trip; values that the service may add land
+//! in an `Other`. What DPS decides with them is [`crate::admission`]; how one is made from an
+//! authority or a leaf is [`compose`].
+//! Invariant: reading a document and writing it back changes nothing that the service would notice.
+
+mod attestation;
+pub mod compose;
+mod group;
+mod individual;
+mod registration;
+
+pub use attestation::{
+    Attestation, CertificateInfo, CertificateSlot, Mechanism, Slots, SymmetricKey, SymmetricKeys,
+    X509Certificates,
+};
+pub use group::EnrollmentGroup;
+pub use individual::IndividualEnrollment;
+pub use registration::{RegistrationState, RegistrationStatus, Substatus};
+
+use serde::{Deserialize, Serialize};
+
+use crate::text::wire_words;
+
+/// Members of a document that this crate does not know, kept for the round trip.
+pub type OtherMembers = serde_json::Map<String, serde_json::Value>;
+
+/// Whether an entry lets its devices in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ProvisioningStatus {
+    /// Devices of this entry are admitted. The service's default.
+    #[default]
+    Enabled,
+    /// Devices of this entry are refused with the status `disabled`.
+    Disabled,
+}
+
+/// What happens to a device's data when it registers again
+/// ([reprovisioning](https://learn.microsoft.com/azure/iot-dps/concepts-device-reprovision)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReprovisionPolicy {
+    /// Whether the hub is chosen anew.
+    pub update_hub_assignment: bool,
+    /// Whether the twin moves along with the device; else it is reset.
+    pub migrate_device_data: bool,
+}
+
+impl Default for ReprovisionPolicy {
+    /// The service's default: choose anew and take the twin along.
+    fn default() -> Self {
+        Self { update_hub_assignment: true, migrate_device_data: true }
+    }
+}
+
+/// How an entry chooses among linked hubs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AllocationPolicy {
+    /// Evenly, by a hash over the hubs.
+    Hashed,
+    /// The hub with the lowest latency.
+    GeoLatency,
+    /// The one hub that the entry names.
+    Static,
+    /// What a webhook says.
+    Custom,
+    /// A policy that this crate does not know.
+    Other(String),
+}
+
+wire_words!(AllocationPolicy {
+    Hashed = "hashed",
+    GeoLatency = "geoLatency",
+    Static = "static",
+    Custom = "custom",
+});

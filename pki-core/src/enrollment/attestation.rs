@@ -1,0 +1,319 @@
+//! How an entry recognises its devices: certificates in two slots, CA references, or keys.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::OtherMembers;
+use crate::ids::{CertificateName, Sha1Thumbprint, Sha256Thumbprint};
+
+/// The `attestation` member of an enrollment or group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "WireAttestation", into = "WireAttestation")]
+pub struct Attestation {
+    /// The mechanism and what it needs.
+    pub mechanism: Mechanism,
+    /// Members beside the mechanism that this crate does not know.
+    pub other: OtherMembers,
+}
+
+/// An attestation mechanism.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Mechanism {
+    /// X.509 certificates.
+    X509(X509Certificates),
+    /// Shared keys; `None` where the service left them out of its answer.
+    SymmetricKey(Option<SymmetricKeys>),
+    /// A trusted platform module; kept as the service wrote it.
+    Tpm(Value),
+    /// A mechanism that this crate does not know; its members are in [`Attestation::other`].
+    Other(String),
+}
+
+/// The certificates of an X.509 attestation. DPS allows exactly one of the three kinds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum X509Certificates {
+    /// The leaf itself, in an individual enrollment.
+    Client(Slots<CertificateSlot>),
+    /// The certificate right above the leaves (or further up), in a group.
+    Signing(Slots<CertificateSlot>),
+    /// Names of CA certificates that DPS holds, in a group.
+    CaReferences(Slots<CertificateName>),
+}
+
+/// The two slots that let a certificate be rolled: equal at admission.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(bound(deserialize = "T: serde::de::DeserializeOwned"))]
+pub struct Slots<T> {
+    /// The primary slot. A record with only a secondary makes Microsoft's C# SDK throw.
+    #[serde(default = "Option::default", skip_serializing_if = "Option::is_none")]
+    pub primary: Option<T>,
+    /// The secondary slot.
+    #[serde(default = "Option::default", skip_serializing_if = "Option::is_none")]
+    pub secondary: Option<T>,
+    /// Members that this crate does not know.
+    #[serde(flatten)]
+    pub other: OtherMembers,
+}
+
+impl<T> Slots<T> {
+    /// The primary slot alone.
+    pub fn primary(value: T) -> Self {
+        Self { primary: Some(value), secondary: None, other: OtherMembers::new() }
+    }
+
+    /// The occupied slots, primary first.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.primary.iter().chain(&self.secondary)
+    }
+}
+
+/// A certificate in a slot. What goes in is `certificate`; what comes back may be `info` alone.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct CertificateSlot {
+    /// PEM text, base64 of DER or base64 of PEM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
+    /// What the service read in the certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub info: Option<CertificateInfo>,
+    /// Members that this crate does not know.
+    #[serde(flatten)]
+    pub other: OtherMembers,
+}
+
+/// What the service tells of a certificate (`X509CertificateInfo`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateInfo {
+    /// The subject in .NET's order and style: `CN=device-001, O=Contoso`.
+    pub subject_name: String,
+    /// SHA-1 of the DER.
+    pub sha1_thumbprint: Sha1Thumbprint,
+    /// SHA-256 of the DER.
+    pub sha256_thumbprint: Sha256Thumbprint,
+    /// The issuer, as the subject.
+    pub issuer_name: String,
+    /// First moment of validity, ISO 8601.
+    pub not_before_utc: String,
+    /// Last moment of validity, ISO 8601.
+    pub not_after_utc: String,
+    /// Upper-case hex, big-endian, as .NET prints it.
+    pub serial_number: String,
+    /// 1 or 3.
+    pub version: u8,
+    /// Members that this crate does not know.
+    #[serde(flatten)]
+    pub other: OtherMembers,
+}
+
+/// A shared key in base64. It travels in the documents of the wire, so it serialises; it never prints.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SymmetricKey(String);
+
+impl SymmetricKey {
+    /// Takes a key in base64.
+    pub fn from_base64(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The key in base64; for the wire and for signing tokens only.
+    pub fn expose_base64(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Drop for SymmetricKey {
+    fn drop(&mut self) {
+        zeroize::Zeroize::zeroize(&mut self.0);
+    }
+}
+
+impl fmt::Debug for SymmetricKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// The two keys of a symmetric-key attestation. The service makes those that are left out.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SymmetricKeys {
+    /// The primary key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub primary_key: Option<SymmetricKey>,
+    /// The secondary key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secondary_key: Option<SymmetricKey>,
+}
+
+impl Attestation {
+    /// An attestation by these certificates.
+    pub fn x509(certificates: X509Certificates) -> Self {
+        Self::from(Mechanism::X509(certificates))
+    }
+
+    /// An attestation by keys that the service makes.
+    pub fn generated_keys() -> Self {
+        Self::from(Mechanism::SymmetricKey(None))
+    }
+
+    /// The mechanism's word on the wire.
+    pub fn kind(&self) -> &str {
+        match &self.mechanism {
+            Mechanism::X509(_) => "x509",
+            Mechanism::SymmetricKey(_) => "symmetricKey",
+            Mechanism::Tpm(_) => "tpm",
+            Mechanism::Other(word) => word,
+        }
+    }
+}
+
+impl From<Mechanism> for Attestation {
+    fn from(mechanism: Mechanism) -> Self {
+        Self { mechanism, other: OtherMembers::new() }
+    }
+}
+
+impl CertificateSlot {
+    /// A slot that holds this PEM text.
+    pub fn from_pem(pem: impl Into<String>) -> Self {
+        Self { certificate: Some(pem.into()), ..Self::default() }
+    }
+}
+
+/// The attestation as it stands on the wire: a word, and one member of that name.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireAttestation {
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    x509: Option<WireX509>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    symmetric_key: Option<SymmetricKeys>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tpm: Option<Value>,
+    #[serde(flatten)]
+    other: OtherMembers,
+}
+
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireX509 {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    client_certificates: Option<Slots<CertificateSlot>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    signing_certificates: Option<Slots<CertificateSlot>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ca_references: Option<Slots<CertificateName>>,
+}
+
+/// Why an attestation document makes no sense.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+enum AttestationError {
+    #[error("attestation of type x509 needs exactly one of clientCertificates, signingCertificates and caReferences")]
+    NotOneKind,
+    #[error("attestation of type x509 has no member x509")]
+    NoX509,
+}
+
+impl TryFrom<WireAttestation> for Attestation {
+    type Error = AttestationError;
+
+    fn try_from(wire: WireAttestation) -> Result<Self, AttestationError> {
+        let mechanism = match wire.kind.as_str() {
+            "x509" => Mechanism::X509(wire.x509.ok_or(AttestationError::NoX509)?.try_into()?),
+            "symmetricKey" => Mechanism::SymmetricKey(wire.symmetric_key),
+            "tpm" => Mechanism::Tpm(wire.tpm.unwrap_or_default()),
+            _ => Mechanism::Other(wire.kind),
+        };
+        Ok(Self { mechanism, other: wire.other })
+    }
+}
+
+impl TryFrom<WireX509> for X509Certificates {
+    type Error = AttestationError;
+
+    fn try_from(wire: WireX509) -> Result<Self, AttestationError> {
+        match (wire.client_certificates, wire.signing_certificates, wire.ca_references) {
+            (Some(slots), None, None) => Ok(Self::Client(slots)),
+            (None, Some(slots), None) => Ok(Self::Signing(slots)),
+            (None, None, Some(slots)) => Ok(Self::CaReferences(slots)),
+            _ => Err(AttestationError::NotOneKind),
+        }
+    }
+}
+
+impl From<Attestation> for WireAttestation {
+    fn from(attestation: Attestation) -> Self {
+        let kind = attestation.kind().to_owned();
+        let mut wire =
+            Self { kind, x509: None, symmetric_key: None, tpm: None, other: attestation.other };
+        match attestation.mechanism {
+            Mechanism::X509(certificates) => wire.x509 = Some(certificates.into()),
+            Mechanism::SymmetricKey(keys) => wire.symmetric_key = keys,
+            Mechanism::Tpm(value) => wire.tpm = Some(value),
+            Mechanism::Other(_) => {}
+        }
+        wire
+    }
+}
+
+impl From<X509Certificates> for WireX509 {
+    fn from(certificates: X509Certificates) -> Self {
+        let mut wire = Self::default();
+        match certificates {
+            X509Certificates::Client(slots) => wire.client_certificates = Some(slots),
+            X509Certificates::Signing(slots) => wire.signing_certificates = Some(slots),
+            X509Certificates::CaReferences(slots) => wire.ca_references = Some(slots),
+        }
+        wire
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn round_trip(document: &Value) -> Value {
+        let attestation: Attestation = serde_json::from_value(document.clone()).expect("reads");
+        serde_json::to_value(attestation).expect("writes")
+    }
+
+    #[test]
+    fn every_mechanism_survives_a_round_trip_with_what_we_do_not_know() {
+        for document in [
+            json!({"type":"x509","x509":{"caReferences":{"primary":"root","later":1}},"more":true}),
+            json!({"type":"x509","x509":{"clientCertificates":{"primary":{"certificate":"PEM","new":"x"}}}}),
+            json!({"type":"symmetricKey"}),
+            json!({"type":"symmetricKey","symmetricKey":{"primaryKey":"YQ==","secondaryKey":"Yg=="}}),
+            json!({"type":"tpm","tpm":{"endorsementKey":"YQ==","storageRootKey":null}}),
+            json!({"type":"dice","dice":{"alias":1}}),
+        ] {
+            assert_eq!(round_trip(&document), document);
+        }
+    }
+
+    /// Service API: exactly one of the three members of `x509`.
+    #[test]
+    fn two_kinds_of_certificates_are_refused() {
+        let both = json!({"type":"x509","x509":{"caReferences":{},"signingCertificates":{}}});
+        let neither = json!({"type":"x509","x509":{"clientCertificates":null}});
+        for document in [both, neither] {
+            let error = serde_json::from_value::<Attestation>(document).expect_err("refused");
+            assert!(error.to_string().contains("exactly one"), "{error}");
+        }
+    }
+
+    #[test]
+    fn keys_do_not_print() {
+        let keys = SymmetricKeys { primary_key: Some(SymmetricKey::from_base64("c2VjcmV0")), secondary_key: None };
+        assert!(!format!("{keys:?}").contains("c2VjcmV0"));
+    }
+}

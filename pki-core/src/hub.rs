@@ -1,0 +1,72 @@
+//! The document of a hub's identity registry: one device as IoT Hub knows it (API 2021-04-12).
+//!
+//! DPS writes it when it assigns a device; deleting or disabling in DPS does not touch it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::enrollment::{OtherMembers, SymmetricKeys};
+use crate::ids::{DeviceId, Etag};
+
+/// A device identity.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HubDevice {
+    /// The device's name; case-sensitive.
+    pub device_id: DeviceId,
+    /// Whether it may connect.
+    #[serde(default)]
+    pub status: HubDeviceStatus,
+    /// Why it has that status, at most 128 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status_reason: Option<String>,
+    /// How it proves itself to the hub.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authentication: Option<HubAuthentication>,
+    /// What the record was when it was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etag: Option<Etag>,
+    /// Members that this crate does not know.
+    #[serde(flatten)]
+    pub other: OtherMembers,
+}
+
+/// Whether a device identity may connect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum HubDeviceStatus {
+    /// It may.
+    #[default]
+    Enabled,
+    /// It may not.
+    Disabled,
+}
+
+/// How a device proves itself to its hub.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HubAuthentication {
+    /// `sas`, `selfSigned` (by thumbprint; what DPS writes for X.509), `certificateAuthority` or `none`.
+    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// Shared keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub symmetric_key: Option<SymmetricKeys>,
+    /// Thumbprints of the leaf: 64 hex digits (SHA-256) as DPS writes them, or 40 (SHA-1).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub x509_thumbprint: Option<Thumbprints>,
+    /// Members that this crate does not know.
+    #[serde(flatten)]
+    pub other: OtherMembers,
+}
+
+/// The two thumbprints of a `selfSigned` identity.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Thumbprints {
+    /// The leaf that the device presented last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub primary_thumbprint: Option<String>,
+    /// A copy of the primary, where DPS wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secondary_thumbprint: Option<String>,
+}

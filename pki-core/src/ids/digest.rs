@@ -1,0 +1,183 @@
+//! Binary identifiers with a textual form: serial numbers and thumbprints.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::{IdError, shortened};
+use crate::text::serde_as_text;
+
+/// A certificate's serial number: a positive integer of at most 20 octets, unique per issuer
+/// (RFC 5280 §4.1.2.2). Printed as lower-case hex of its big-endian octets.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SerialNumber(Vec<u8>);
+
+impl SerialNumber {
+    /// The octets of a random serial number of ours: 127 bits of chance, positive, never zero.
+    pub const RANDOM_OCTETS: usize = 16;
+
+    /// Makes a serial number of 16 random octets: the top bit is cleared so that DER needs no
+    /// padding, the bit below it set so that the length never varies.
+    pub fn from_random(mut octets: [u8; Self::RANDOM_OCTETS]) -> Self {
+        octets[0] = octets[0] & 0x7f | 0x40;
+        Self(octets.to_vec())
+    }
+
+    /// Takes the big-endian octets of a positive integer; leading zeros are dropped.
+    ///
+    /// # Errors
+    /// [`IdError::Form`] if the number is zero or longer than 20 octets.
+    pub fn from_be_octets(octets: &[u8]) -> Result<Self, IdError> {
+        let significant = octets.iter().position(|octet| *octet != 0).map(|start| &octets[start..]);
+        match significant {
+            Some(significant) if significant.len() <= 20 => Ok(Self(significant.to_vec())),
+            Some(_) => Err(Self::form(&hex(octets, LOWER), "is longer than 20 octets")),
+            None => Err(Self::form(&hex(octets, LOWER), "is zero")),
+        }
+    }
+
+    /// The big-endian octets without leading zeros.
+    pub fn as_be_octets(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn form(text: &str, problem: &'static str) -> IdError {
+        IdError::Form { what: "serial number", text: shortened(text), problem }
+    }
+}
+
+impl FromStr for SerialNumber {
+    type Err = IdError;
+
+    /// Reads hex of either case, with or without `:` between octets, as `openssl` prints it.
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let digits: String = text.chars().filter(|character| *character != ':').collect();
+        let padded = if digits.len() % 2 == 1 { format!("0{digits}") } else { digits };
+        let octets = from_hex(&padded).ok_or_else(|| Self::form(text, "is not hexadecimal"))?;
+        Self::from_be_octets(&octets)
+    }
+}
+
+impl fmt::Display for SerialNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&hex(&self.0, LOWER))
+    }
+}
+
+/// A digest of a certificate's DER as an identifier, printed as upper-case hex without separators.
+macro_rules! thumbprint {
+    ($(#[$doc:meta])* $name:ident, $length:literal, $what:literal, $digits:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name([u8; $length]);
+
+        impl $name {
+            /// Takes the digest as it is.
+            pub fn from_digest(digest: [u8; $length]) -> Self {
+                Self(digest)
+            }
+
+            /// The digest's octets.
+            pub fn as_octets(&self) -> &[u8; $length] {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+
+            /// Reads hex of either case, with or without `:` between octets.
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                let digits: String = text.chars().filter(|character| *character != ':').collect();
+                let digest = from_hex(&digits).and_then(|octets| octets.try_into().ok());
+                digest.map(Self).ok_or_else(|| IdError::Form {
+                    what: $what,
+                    text: shortened(text),
+                    problem: concat!("is not ", $digits, " hexadecimal digits"),
+                })
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&hex(&self.0, UPPER))
+            }
+        }
+    };
+}
+
+thumbprint! {
+    /// SHA-1 of a certificate's DER: what ARM and the portal show. An identifier only, never trusted.
+    Sha1Thumbprint, 20, "SHA-1 thumbprint", "40"
+}
+
+thumbprint! {
+    /// SHA-256 of a certificate's DER: what DPS writes into a hub's identity registry.
+    Sha256Thumbprint, 32, "SHA-256 thumbprint", "64"
+}
+
+/// Debug that shows the textual form.
+macro_rules! debug_as_text {
+    ($name:ident) => {
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({self})", stringify!($name))
+            }
+        }
+    };
+}
+
+debug_as_text!(SerialNumber);
+serde_as_text!(SerialNumber);
+debug_as_text!(Sha1Thumbprint);
+serde_as_text!(Sha1Thumbprint);
+debug_as_text!(Sha256Thumbprint);
+serde_as_text!(Sha256Thumbprint);
+
+const LOWER: &[u8; 16] = b"0123456789abcdef";
+const UPPER: &[u8; 16] = b"0123456789ABCDEF";
+
+fn hex(octets: &[u8], digits: &[u8; 16]) -> String {
+    let nibbles = octets.iter().flat_map(|octet| [octet >> 4, octet & 0xf]);
+    nibbles.map(|nibble| char::from(digits[usize::from(nibble)])).collect()
+}
+
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digits: Option<Vec<u8>> =
+        text.chars().map(|digit| digit.to_digit(16).and_then(|value| u8::try_from(value).ok())).collect();
+    let digits = digits.filter(|digits| digits.len() % 2 == 0)?;
+    Some(digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 5280 §4.1.2.2: positive, at most 20 octets.
+    #[test]
+    fn serial_numbers_are_positive_and_short() {
+        let least = SerialNumber::from_random([0; 16]);
+        let most = SerialNumber::from_random([0xff; 16]);
+        assert_eq!(least.to_string(), "40000000000000000000000000000000");
+        assert!(most.to_string().starts_with("7fff"));
+        assert!(SerialNumber::from_be_octets(&[0, 0]).is_err());
+        assert!(SerialNumber::from_be_octets(&[1; 21]).is_err());
+        assert_eq!(SerialNumber::from_be_octets(&[0, 1]).expect("one").as_be_octets(), [1]);
+    }
+
+    #[test]
+    fn serial_numbers_read_what_openssl_prints() {
+        let expected = SerialNumber::from_be_octets(&[0x0a, 0xbc]).expect("serial");
+        for text in ["0ABC", "abc", "0a:bc"] {
+            assert_eq!(text.parse::<SerialNumber>().expect(text), expected);
+        }
+        assert!("xyz".parse::<SerialNumber>().is_err());
+    }
+
+    #[test]
+    fn thumbprints_are_upper_case_and_read_either() {
+        let thumbprint = Sha1Thumbprint::from_digest([0xab; 20]);
+        assert_eq!(thumbprint.to_string(), "AB".repeat(20));
+        assert_eq!("ab".repeat(20).parse::<Sha1Thumbprint>().expect("hex"), thumbprint);
+        assert!("ab".repeat(19).parse::<Sha1Thumbprint>().is_err());
+    }
+}
