@@ -52,7 +52,10 @@ pub struct ReprovisionPolicy {
 impl Default for ReprovisionPolicy {
     /// The service's default: choose anew and take the twin along.
     fn default() -> Self {
-        Self { update_hub_assignment: true, migrate_device_data: true }
+        Self {
+            update_hub_assignment: true,
+            migrate_device_data: true,
+        }
     }
 }
 

@@ -42,7 +42,9 @@ pub enum IdError {
         most: usize,
     },
     /// The text holds a character outside the field's alphabet.
-    #[error("{what} {text:?} has the character {character:?} at position {position}; allowed are {allowed}")]
+    #[error(
+        "{what} {text:?} has the character {character:?} at position {position}; allowed are {allowed}"
+    )]
     Character {
         /// What the text should have been.
         what: &'static str,
@@ -68,7 +70,9 @@ pub enum IdError {
 }
 
 /// The number of an authority's key and certificate: 1 for the first, growing by one with each roll.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[serde(transparent)]
 pub struct Generation(NonZeroU32);
 

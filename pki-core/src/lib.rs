@@ -1,8 +1,19 @@
 //! The whole of what the toolkit knows about device certificates and DPS.
 
+pub mod admission;
+pub mod certificate;
 pub mod enrollment;
+pub mod format;
 pub mod hub;
 pub mod ids;
+pub mod key;
 pub mod management;
+pub mod name;
+pub mod path;
+pub mod ports;
+pub mod profile;
+mod signed;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod text;
 pub mod time;

@@ -49,7 +49,8 @@ impl Time {
     /// # Errors
     /// [`TimeError::OutOfRange`] outside the years 1950 to 9999.
     pub fn from_unix_seconds(seconds: i64) -> Result<Self, TimeError> {
-        let moment = OffsetDateTime::from_unix_timestamp(seconds).map_err(|_| TimeError::OutOfRange)?;
+        let moment =
+            OffsetDateTime::from_unix_timestamp(seconds).map_err(|_| TimeError::OutOfRange)?;
         Self::from_moment(moment)
     }
 
@@ -64,7 +65,10 @@ impl Time {
     /// [`TimeError::OutOfRange`].
     pub fn checked_add(self, span: Span) -> Result<Self, TimeError> {
         let seconds = i64::try_from(span.seconds()).map_err(|_| TimeError::OutOfRange)?;
-        let sum = self.unix_seconds().checked_add(seconds).ok_or(TimeError::OutOfRange)?;
+        let sum = self
+            .unix_seconds()
+            .checked_add(seconds)
+            .ok_or(TimeError::OutOfRange)?;
         Self::from_unix_seconds(sum)
     }
 
@@ -77,9 +81,14 @@ impl Time {
     }
 
     fn from_moment(moment: OffsetDateTime) -> Result<Self, TimeError> {
-        let moment = moment.checked_to_offset(UtcOffset::UTC).ok_or(TimeError::OutOfRange)?;
+        let moment = moment
+            .checked_to_offset(UtcOffset::UTC)
+            .ok_or(TimeError::OutOfRange)?;
         match moment.year() {
-            1950..=9999 => moment.replace_nanosecond(0).map(Self).map_err(|_| TimeError::OutOfRange),
+            1950..=9999 => moment
+                .replace_nanosecond(0)
+                .map(Self)
+                .map_err(|_| TimeError::OutOfRange),
             _ => Err(TimeError::OutOfRange),
         }
     }
@@ -90,8 +99,9 @@ impl FromStr for Time {
 
     /// Reads RFC 3339; an offset is converted to UTC, fractions of a second are cut.
     fn from_str(text: &str) -> Result<Self, TimeError> {
-        let moment = OffsetDateTime::parse(text, &Rfc3339)
-            .map_err(|_| TimeError::NotATime { text: text.to_owned() })?;
+        let moment = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| TimeError::NotATime {
+            text: text.to_owned(),
+        })?;
         Self::from_moment(moment)
     }
 }
@@ -142,8 +152,14 @@ impl Add<Span> for Time {
 pub struct Span(u64);
 
 impl Span {
-    const UNITS: [(&'static str, u64); 6] =
-        [("y", 31_536_000), ("w", 604_800), ("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
+    const UNITS: [(&'static str, u64); 6] = [
+        ("y", 31_536_000),
+        ("w", 604_800),
+        ("d", 86_400),
+        ("h", 3_600),
+        ("m", 60),
+        ("s", 1),
+    ];
 
     /// So many seconds.
     pub const fn from_seconds(seconds: u64) -> Self {
@@ -172,11 +188,16 @@ impl FromStr for Span {
 
     /// Reads a number and a unit: `5y`, `2w`, `90d`, `12h`, `30m`, `45s`.
     fn from_str(text: &str) -> Result<Self, TimeError> {
-        let refuse = || TimeError::NotASpan { text: text.to_owned() };
+        let refuse = || TimeError::NotASpan {
+            text: text.to_owned(),
+        };
         let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
         let (number, unit) = text.split_at(digits);
         let number: u64 = number.parse().map_err(|_| refuse())?;
-        let (_, seconds) = Self::UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(refuse)?;
+        let (_, seconds) = Self::UNITS
+            .iter()
+            .find(|(name, _)| *name == unit)
+            .ok_or_else(refuse)?;
         number.checked_mul(*seconds).map(Self).ok_or_else(refuse)
     }
 }
@@ -184,7 +205,9 @@ impl FromStr for Span {
 impl fmt::Display for Span {
     /// The largest unit that divides the span: `90d`, `36h`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let fits = Self::UNITS.iter().find(|(_, seconds)| self.0 != 0 && self.0.is_multiple_of(*seconds));
+        let fits = Self::UNITS
+            .iter()
+            .find(|(_, seconds)| self.0 != 0 && self.0.is_multiple_of(*seconds));
         match fits {
             Some((unit, seconds)) => f.pad(&format!("{}{unit}", self.0 / seconds)),
             None => f.pad(&format!("{}s", self.0)),
@@ -202,7 +225,10 @@ pub struct Validity {
 impl Validity {
     /// The period between two moments, or `None` if the second lies before the first.
     pub fn new(not_before: Time, not_after: Time) -> Option<Self> {
-        (not_before <= not_after).then_some(Self { not_before, not_after })
+        (not_before <= not_after).then_some(Self {
+            not_before,
+            not_after,
+        })
     }
 
     /// The period that lasts `span` from `now` on and has begun `backdate` before it, so that devices
@@ -211,7 +237,10 @@ impl Validity {
     /// # Errors
     /// [`TimeError::OutOfRange`] if it would end after the year 9999.
     pub fn starting(now: Time, span: Span, backdate: Span) -> Result<Self, TimeError> {
-        Ok(Self { not_before: now - backdate, not_after: now.checked_add(span)? })
+        Ok(Self {
+            not_before: now - backdate,
+            not_after: now.checked_add(span)?,
+        })
     }
 
     /// The first moment of validity.
@@ -248,9 +277,15 @@ mod tests {
 
     #[test]
     fn times_are_utc_and_whole_seconds() {
-        assert_eq!(time("2022-08-27T19:53:19.5143497+02:00").to_string(), "2022-08-27T17:53:19Z");
+        assert_eq!(
+            time("2022-08-27T19:53:19.5143497+02:00").to_string(),
+            "2022-08-27T17:53:19Z"
+        );
         assert!("2022-08-27".parse::<Time>().is_err());
-        assert_eq!(time("2039-12-31T23:59:59Z").to_rfc1123(), "Sat, 31 Dec 2039 23:59:59 GMT");
+        assert_eq!(
+            time("2039-12-31T23:59:59Z").to_rfc1123(),
+            "Sat, 31 Dec 2039 23:59:59 GMT"
+        );
     }
 
     #[test]
@@ -267,8 +302,11 @@ mod tests {
     /// RFC 5280 §4.1.2.5: the period includes both of its ends.
     #[test]
     fn both_ends_of_a_validity_are_inside() {
-        let validity = Validity::new(time("2026-01-01T00:00:00Z"), time("2026-01-02T00:00:00Z")).expect("order");
-        assert!(validity.contains(validity.not_before()) && validity.contains(validity.not_after()));
+        let validity = Validity::new(time("2026-01-01T00:00:00Z"), time("2026-01-02T00:00:00Z"))
+            .expect("order");
+        assert!(
+            validity.contains(validity.not_before()) && validity.contains(validity.not_after())
+        );
         assert!(!validity.contains(validity.not_after() + Span::from_seconds(1)));
         assert!(Validity::new(validity.not_after(), validity.not_before()).is_none());
     }

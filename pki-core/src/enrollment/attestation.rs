@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::OtherMembers;
+use crate::format::pem::certificate_in_json;
 use crate::ids::{CertificateName, Sha1Thumbprint, Sha256Thumbprint};
 
 /// The `attestation` member of an enrollment or group.
@@ -62,7 +63,11 @@ pub struct Slots<T> {
 impl<T> Slots<T> {
     /// The primary slot alone.
     pub fn primary(value: T) -> Self {
-        Self { primary: Some(value), secondary: None, other: OtherMembers::new() }
+        Self {
+            primary: Some(value),
+            secondary: None,
+            other: OtherMembers::new(),
+        }
     }
 
     /// The occupied slots, primary first.
@@ -175,14 +180,29 @@ impl Attestation {
 
 impl From<Mechanism> for Attestation {
     fn from(mechanism: Mechanism) -> Self {
-        Self { mechanism, other: OtherMembers::new() }
+        Self {
+            mechanism,
+            other: OtherMembers::new(),
+        }
     }
 }
 
 impl CertificateSlot {
     /// A slot that holds this PEM text.
     pub fn from_pem(pem: impl Into<String>) -> Self {
-        Self { certificate: Some(pem.into()), ..Self::default() }
+        Self {
+            certificate: Some(pem.into()),
+            ..Self::default()
+        }
+    }
+
+    /// The identity of the certificate in the slot: as the service tells it, else by reading the
+    /// certificate; `None` if neither is there or readable.
+    pub fn sha256_thumbprint(&self) -> Option<Sha256Thumbprint> {
+        let told = self.info.as_ref().map(|info| info.sha256_thumbprint);
+        told.or_else(|| {
+            Some(certificate_in_json(self.certificate.as_deref()?)?.sha256_thumbprint())
+        })
     }
 }
 
@@ -216,7 +236,9 @@ struct WireX509 {
 /// Why an attestation document makes no sense.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 enum AttestationError {
-    #[error("attestation of type x509 needs exactly one of clientCertificates, signingCertificates and caReferences")]
+    #[error(
+        "attestation of type x509 needs exactly one of clientCertificates, signingCertificates and caReferences"
+    )]
     NotOneKind,
     #[error("attestation of type x509 has no member x509")]
     NoX509,
@@ -232,7 +254,10 @@ impl TryFrom<WireAttestation> for Attestation {
             "tpm" => Mechanism::Tpm(wire.tpm.unwrap_or_default()),
             _ => Mechanism::Other(wire.kind),
         };
-        Ok(Self { mechanism, other: wire.other })
+        Ok(Self {
+            mechanism,
+            other: wire.other,
+        })
     }
 }
 
@@ -240,7 +265,11 @@ impl TryFrom<WireX509> for X509Certificates {
     type Error = AttestationError;
 
     fn try_from(wire: WireX509) -> Result<Self, AttestationError> {
-        match (wire.client_certificates, wire.signing_certificates, wire.ca_references) {
+        match (
+            wire.client_certificates,
+            wire.signing_certificates,
+            wire.ca_references,
+        ) {
             (Some(slots), None, None) => Ok(Self::Client(slots)),
             (None, Some(slots), None) => Ok(Self::Signing(slots)),
             (None, None, Some(slots)) => Ok(Self::CaReferences(slots)),
@@ -252,8 +281,13 @@ impl TryFrom<WireX509> for X509Certificates {
 impl From<Attestation> for WireAttestation {
     fn from(attestation: Attestation) -> Self {
         let kind = attestation.kind().to_owned();
-        let mut wire =
-            Self { kind, x509: None, symmetric_key: None, tpm: None, other: attestation.other };
+        let mut wire = Self {
+            kind,
+            x509: None,
+            symmetric_key: None,
+            tpm: None,
+            other: attestation.other,
+        };
         match attestation.mechanism {
             Mechanism::X509(certificates) => wire.x509 = Some(certificates.into()),
             Mechanism::SymmetricKey(keys) => wire.symmetric_key = keys,
@@ -313,7 +347,10 @@ mod tests {
 
     #[test]
     fn keys_do_not_print() {
-        let keys = SymmetricKeys { primary_key: Some(SymmetricKey::from_base64("c2VjcmV0")), secondary_key: None };
+        let keys = SymmetricKeys {
+            primary_key: Some(SymmetricKey::from_base64("c2VjcmV0")),
+            secondary_key: None,
+        };
         assert!(!format!("{keys:?}").contains("c2VjcmV0"));
     }
 }

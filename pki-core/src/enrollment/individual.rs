@@ -62,6 +62,8 @@ impl IndividualEnrollment {
 
     /// The hub's name for the device.
     pub fn hub_device_id(&self) -> DeviceId {
-        self.device_id.clone().unwrap_or_else(|| DeviceId::from(&self.registration_id))
+        self.device_id
+            .clone()
+            .unwrap_or_else(|| DeviceId::from(&self.registration_id))
     }
 }

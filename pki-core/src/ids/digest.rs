@@ -27,7 +27,10 @@ impl SerialNumber {
     /// # Errors
     /// [`IdError::Form`] if the number is zero or longer than 20 octets.
     pub fn from_be_octets(octets: &[u8]) -> Result<Self, IdError> {
-        let significant = octets.iter().position(|octet| *octet != 0).map(|start| &octets[start..]);
+        let significant = octets
+            .iter()
+            .position(|octet| *octet != 0)
+            .map(|start| &octets[start..]);
         match significant {
             Some(significant) if significant.len() <= 20 => Ok(Self(significant.to_vec())),
             Some(_) => Err(Self::form(&hex(octets, LOWER), "is longer than 20 octets")),
@@ -41,7 +44,11 @@ impl SerialNumber {
     }
 
     fn form(text: &str, problem: &'static str) -> IdError {
-        IdError::Form { what: "serial number", text: shortened(text), problem }
+        IdError::Form {
+            what: "serial number",
+            text: shortened(text),
+            problem,
+        }
     }
 }
 
@@ -51,7 +58,11 @@ impl FromStr for SerialNumber {
     /// Reads hex of either case, with or without `:` between octets, as `openssl` prints it.
     fn from_str(text: &str) -> Result<Self, IdError> {
         let digits: String = text.chars().filter(|character| *character != ':').collect();
-        let padded = if digits.len() % 2 == 1 { format!("0{digits}") } else { digits };
+        let padded = if digits.len() % 2 == 1 {
+            format!("0{digits}")
+        } else {
+            digits
+        };
         let octets = from_hex(&padded).ok_or_else(|| Self::form(text, "is not hexadecimal"))?;
         Self::from_be_octets(&octets)
     }
@@ -138,14 +149,27 @@ const UPPER: &[u8; 16] = b"0123456789ABCDEF";
 
 fn hex(octets: &[u8], digits: &[u8; 16]) -> String {
     let nibbles = octets.iter().flat_map(|octet| [octet >> 4, octet & 0xf]);
-    nibbles.map(|nibble| char::from(digits[usize::from(nibble)])).collect()
+    nibbles
+        .map(|nibble| char::from(digits[usize::from(nibble)]))
+        .collect()
 }
 
 fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let digits: Option<Vec<u8>> =
-        text.chars().map(|digit| digit.to_digit(16).and_then(|value| u8::try_from(value).ok())).collect();
+    let digits: Option<Vec<u8>> = text
+        .chars()
+        .map(|digit| {
+            digit
+                .to_digit(16)
+                .and_then(|value| u8::try_from(value).ok())
+        })
+        .collect();
     let digits = digits.filter(|digits| digits.len() % 2 == 0)?;
-    Some(digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect())
+    Some(
+        digits
+            .chunks_exact(2)
+            .map(|pair| pair[0] << 4 | pair[1])
+            .collect(),
+    )
 }
 
 #[cfg(test)]
@@ -161,7 +185,12 @@ mod tests {
         assert!(most.to_string().starts_with("7fff"));
         assert!(SerialNumber::from_be_octets(&[0, 0]).is_err());
         assert!(SerialNumber::from_be_octets(&[1; 21]).is_err());
-        assert_eq!(SerialNumber::from_be_octets(&[0, 1]).expect("one").as_be_octets(), [1]);
+        assert_eq!(
+            SerialNumber::from_be_octets(&[0, 1])
+                .expect("one")
+                .as_be_octets(),
+            [1]
+        );
     }
 
     #[test]
@@ -177,7 +206,10 @@ mod tests {
     fn thumbprints_are_upper_case_and_read_either() {
         let thumbprint = Sha1Thumbprint::from_digest([0xab; 20]);
         assert_eq!(thumbprint.to_string(), "AB".repeat(20));
-        assert_eq!("ab".repeat(20).parse::<Sha1Thumbprint>().expect("hex"), thumbprint);
+        assert_eq!(
+            "ab".repeat(20).parse::<Sha1Thumbprint>().expect("hex"),
+            thumbprint
+        );
         assert!("ab".repeat(19).parse::<Sha1Thumbprint>().is_err());
     }
 }

@@ -32,7 +32,10 @@ impl Etag {
 
     fn bare(&self) -> String {
         let outer = unquoted(&self.0);
-        let decoded = STANDARD.decode(outer).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        let decoded = STANDARD
+            .decode(outer)
+            .ok()
+            .and_then(|bytes| String::from_utf8(bytes).ok());
         match decoded {
             Some(inner) if inner.starts_with('"') => unquoted(&inner).to_owned(),
             _ => outer.to_owned(),
@@ -42,7 +45,10 @@ impl Etag {
 
 fn unquoted(text: &str) -> &str {
     let strong = text.strip_prefix("W/").unwrap_or(text);
-    strong.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(strong)
+    strong
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'))
+        .unwrap_or(strong)
 }
 
 impl PartialEq for Etag {

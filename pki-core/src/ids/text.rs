@@ -22,7 +22,10 @@ impl Rules {
         if text.is_empty() {
             return Err(IdError::Empty { what });
         }
-        let offender = text.chars().enumerate().find(|(_, character)| !(self.allows)(*character));
+        let offender = text
+            .chars()
+            .enumerate()
+            .find(|(_, character)| !(self.allows)(*character));
         if let Some((index, character)) = offender {
             return Err(IdError::Character {
                 what,
@@ -34,13 +37,22 @@ impl Rules {
         }
         let length = text.chars().count();
         if length > self.most {
-            return Err(IdError::TooLong { what, text: shortened(text), length, most: self.most });
+            return Err(IdError::TooLong {
+                what,
+                text: shortened(text),
+                length,
+                most: self.most,
+            });
         }
         Ok(())
     }
 
     fn form(&self, text: &str, problem: &'static str) -> IdError {
-        IdError::Form { what: self.what, text: shortened(text), problem }
+        IdError::Form {
+            what: self.what,
+            text: shortened(text),
+            problem,
+        }
     }
 }
 
@@ -269,7 +281,9 @@ impl FromStr for AuthorityName {
     fn from_str(text: &str) -> Result<Self, IdError> {
         Self::RULES.check(text)?;
         if !text.starts_with(|c: char| c.is_ascii_alphanumeric()) || text.ends_with('.') {
-            return Err(Self::RULES.form(text, "must start with a letter or digit and not end in ."));
+            return Err(
+                Self::RULES.form(text, "must start with a letter or digit and not end in .")
+            );
         }
         Ok(Self(text.to_owned()))
     }
@@ -322,7 +336,10 @@ impl FromStr for HubHostName {
 
     fn from_str(text: &str) -> Result<Self, IdError> {
         Self::RULES.check(text)?;
-        if text.split('.').any(|label| label.is_empty() || label.len() > 63) {
+        if text
+            .split('.')
+            .any(|label| label.is_empty() || label.len() > 63)
+        {
             return Err(Self::RULES.form(text, "has an empty or overlong label"));
         }
         Ok(Self(text.to_owned()))
@@ -372,13 +389,16 @@ mod tests {
         assert_eq!(refused::<RegistrationId>(""), "registration ID is empty");
         assert!(refused::<RegistrationId>("a b").contains("character ' ' at position 2"));
         assert!(refused::<RegistrationId>("a.").contains("must end in"));
-        assert!(refused::<RegistrationId>(&"a".repeat(129)).contains("129 characters, at most 128"));
+        assert!(
+            refused::<RegistrationId>(&"a".repeat(129)).contains("129 characters, at most 128")
+        );
         assert!(refused::<RegistrationId>("gerät").contains('ä'));
     }
 
     #[test]
     fn spellings_of_one_registration_id_are_one_key() {
-        let spellings = ["Dev1", "dev1", "DEV1"].map(|text| text.parse::<RegistrationId>().expect(text));
+        let spellings =
+            ["Dev1", "dev1", "DEV1"].map(|text| text.parse::<RegistrationId>().expect(text));
         assert_eq!(spellings.iter().collect::<HashSet<_>>().len(), 1);
         assert_eq!(spellings[0].cmp(&spellings[2]), Ordering::Equal);
         assert_eq!(spellings[0].folded(), "dev1");
@@ -386,7 +406,10 @@ mod tests {
 
     #[test]
     fn device_ids_keep_their_case() {
-        assert_ne!("Dev1".parse::<DeviceId>().expect("id"), "dev1".parse().expect("id"));
+        assert_ne!(
+            "Dev1".parse::<DeviceId>().expect("id"),
+            "dev1".parse().expect("id")
+        );
     }
 
     #[test]

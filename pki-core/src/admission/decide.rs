@@ -1,0 +1,161 @@
+//! The DPS order of operations.
+
+use serde::Serialize;
+
+use super::view::{GroupEntry, IndividualEntry};
+use super::{DpsView, PresentedChain};
+use crate::enrollment::ProvisioningStatus;
+use crate::ids::{EnrollmentGroupId, RegistrationId};
+
+/// What DPS decides about a device, and how it came to that.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Decision {
+    /// The decision.
+    pub outcome: Outcome,
+    /// What was looked at on the way, in order.
+    pub findings: Vec<Finding>,
+}
+
+/// What becomes of the device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", tag = "outcome", content = "by")]
+#[non_exhaustive]
+pub enum Outcome {
+    /// It is let in by this entry.
+    Admitted(Entry),
+    /// This entry decides, and it is disabled.
+    Disabled(Entry),
+    /// It is refused.
+    Refused(Refusal),
+}
+
+/// An entry that decides.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Entry {
+    /// An individual enrollment.
+    Individual(RegistrationId),
+    /// An enrollment group.
+    Group(EnrollmentGroupId),
+}
+
+/// Why a device is refused although no entry says disabled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The leaf has no common name, several, or one that is no registration ID.
+    NoRegistrationId,
+    /// The individual enrollment names other certificates than the one presented.
+    OtherCertificate(RegistrationId),
+    /// The individual enrollment does not attest by certificates.
+    OtherAttestation(RegistrationId),
+    /// Neither an individual enrollment nor a group holds anything of the chain.
+    NoEntry,
+    /// A group would admit, but the chain reaches no verified CA.
+    NoVerifiedCa(EnrollmentGroupId),
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub enum Finding {
+    /// There is no individual enrollment of this registration ID.
+    NoIndividual(RegistrationId),
+    /// There is one, with this status.
+    Individual(RegistrationId, ProvisioningStatus),
+    /// No group holds the certificate of this subject.
+    NoGroup(String),
+    /// This group holds the certificate of this subject.
+    Group(EnrollmentGroupId, String, ProvisioningStatus),
+    /// The certificate of this subject is verified.
+    Verified(String),
+    /// Nothing of the chain is verified.
+    NothingVerified,
+}
+
+/// Decides about a device as DPS does: the individual enrollment whose registration ID is the leaf's
+/// CN; else the group of the certificate right above the leaf, and so on up to the root. The first
+/// entry found decides. A group admits only if the chain reaches a verified CA.
+///
+/// ```
+/// use pki_core::admission::{DpsView, Outcome, PresentedChain, Refusal, decide};
+/// let stranger = PresentedChain::known(Some("dev-1".into()), vec![]);
+/// let decision = decide(&DpsView::new(), &stranger);
+/// assert_eq!(decision.outcome, Outcome::Refused(Refusal::NoEntry));
+/// println!("{decision}");
+/// ```
+pub fn decide(view: &DpsView, chain: &PresentedChain) -> Decision {
+    let mut findings = Vec::new();
+    let outcome = outcome(view, chain, &mut findings);
+    Decision { outcome, findings }
+}
+
+fn outcome(view: &DpsView, chain: &PresentedChain, findings: &mut Vec<Finding>) -> Outcome {
+    let Some(id) = chain
+        .common_name()
+        .and_then(|name| name.parse::<RegistrationId>().ok())
+    else {
+        return Outcome::Refused(Refusal::NoRegistrationId);
+    };
+    if let Some(individual) = view.individual(&id) {
+        findings.push(Finding::Individual(id.clone(), individual.status));
+        return by_individual(individual, id, chain);
+    }
+    findings.push(Finding::NoIndividual(id));
+    for element in chain.above_leaf() {
+        if let Some((group_id, group)) = view.group_holding(element) {
+            let subject = element.subject.clone();
+            findings.push(Finding::Group(group_id.clone(), subject, group.status));
+            return by_group(view, group_id, group, chain, findings);
+        }
+        findings.push(Finding::NoGroup(element.subject.clone()));
+    }
+    Outcome::Refused(Refusal::NoEntry)
+}
+
+fn by_individual(entry: &IndividualEntry, id: RegistrationId, chain: &PresentedChain) -> Outcome {
+    if entry.status == ProvisioningStatus::Disabled {
+        return Outcome::Disabled(Entry::Individual(id));
+    }
+    let Some(certificates) = &entry.certificates else {
+        return Outcome::Refused(Refusal::OtherAttestation(id));
+    };
+    match chain.leaf() {
+        Some(leaf) if certificates.contains(&leaf.sha256_thumbprint) => {
+            Outcome::Admitted(Entry::Individual(id))
+        }
+        _ => Outcome::Refused(Refusal::OtherCertificate(id)),
+    }
+}
+
+fn by_group(
+    view: &DpsView,
+    id: &EnrollmentGroupId,
+    group: &GroupEntry,
+    chain: &PresentedChain,
+    findings: &mut Vec<Finding>,
+) -> Outcome {
+    let verified = chain
+        .above_leaf()
+        .iter()
+        .find(|element| view.is_verified(element));
+    findings.push(match verified {
+        Some(element) => Finding::Verified(element.subject.clone()),
+        None => Finding::NothingVerified,
+    });
+    match (verified, group.status) {
+        (None, _) => Outcome::Refused(Refusal::NoVerifiedCa(id.clone())),
+        (Some(_), ProvisioningStatus::Disabled) => Outcome::Disabled(Entry::Group(id.clone())),
+        (Some(_), ProvisioningStatus::Enabled) => Outcome::Admitted(Entry::Group(id.clone())),
+    }
+}
+
+impl Decision {
+    /// Whether the device is let in.
+    pub fn is_admitted(&self) -> bool {
+        matches!(self.outcome, Outcome::Admitted(_))
+    }
+}

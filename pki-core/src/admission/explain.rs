@@ -1,0 +1,95 @@
+//! A decision in words.
+
+use std::fmt;
+
+use super::{Decision, Entry, Finding, Outcome, Refusal};
+use crate::enrollment::ProvisioningStatus;
+
+impl fmt::Display for Decision {
+    /// One line a finding, then the outcome.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for finding in &self.findings {
+            writeln!(f, "{finding}")?;
+        }
+        write!(f, "{}", self.outcome)
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Admitted(entry) => write!(f, "admitted by {entry}"),
+            Self::Disabled(entry) => write!(f, "refused: {entry} is disabled"),
+            Self::Refused(refusal) => write!(f, "refused: {refusal}"),
+        }
+    }
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Individual(id) => write!(f, "individual enrollment {id}"),
+            Self::Group(id) => write!(f, "enrollment group {id}"),
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoRegistrationId => {
+                f.write_str("the leaf's subject has no single CN that is a registration ID")
+            }
+            Self::OtherCertificate(id) => {
+                write!(f, "individual enrollment {id} names another certificate")
+            }
+            Self::OtherAttestation(id) => {
+                write!(
+                    f,
+                    "individual enrollment {id} does not attest by certificates"
+                )
+            }
+            Self::NoEntry => {
+                f.write_str("no enrollment holds this device or anything of its chain")
+            }
+            Self::NoVerifiedCa(id) => write!(
+                f,
+                "enrollment group {id} would decide, but the chain reaches no verified CA certificate"
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoIndividual(id) => write!(f, "no individual enrollment is named {id}"),
+            Self::Individual(id, status) => {
+                write!(
+                    f,
+                    "individual enrollment {id} decides; it is {}",
+                    word(*status)
+                )
+            }
+            Self::NoGroup(subject) => write!(f, "no enrollment group holds {subject}"),
+            Self::Group(id, subject, status) => {
+                write!(
+                    f,
+                    "enrollment group {id} holds {subject} and decides; it is {}",
+                    word(*status)
+                )
+            }
+            Self::Verified(subject) => write!(f, "{subject} is a verified CA certificate"),
+            Self::NothingVerified => {
+                f.write_str("nothing in the chain is a verified CA certificate")
+            }
+        }
+    }
+}
+
+fn word(status: ProvisioningStatus) -> &'static str {
+    match status {
+        ProvisioningStatus::Enabled => "enabled",
+        ProvisioningStatus::Disabled => "disabled",
+    }
+}

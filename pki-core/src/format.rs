@@ -1,0 +1,3 @@
+//! Forms in which certificates and keys come and go.
+
+pub mod pem;

@@ -1,0 +1,64 @@
+//! The envelope that certificates, CSRs and CRLs share: what was signed, how, and the signature
+//! (RFC 5280 §4.1.1, §5.1.1; RFC 2986 §4.2).
+//!
+//! Invariant: what was signed is kept as the bytes that were read, never encoded anew.
+
+use const_oid::ObjectIdentifier;
+use der::asn1::{AnyRef, BitString};
+use der::{Decode as _, Encode as _, Sequence};
+use spki::AlgorithmIdentifierOwned;
+
+use crate::key::{SignatureError, verify};
+
+/// A signed structure, taken apart but not interpreted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Signed {
+    content: Vec<u8>,
+    algorithm: AlgorithmIdentifierOwned,
+    signature: BitString,
+}
+
+#[derive(Sequence)]
+struct Envelope<'a> {
+    content: AnyRef<'a>,
+    algorithm: AlgorithmIdentifierOwned,
+    signature: BitString,
+}
+
+impl Signed {
+    /// Takes DER apart.
+    pub(crate) fn from_der(der: &[u8]) -> Result<Self, der::Error> {
+        let envelope = Envelope::from_der(der)?;
+        Ok(Self {
+            content: envelope.content.to_der()?,
+            algorithm: envelope.algorithm,
+            signature: envelope.signature,
+        })
+    }
+
+    /// Puts content, algorithm and signature together as DER.
+    pub(crate) fn assemble(
+        content: &[u8],
+        algorithm: AlgorithmIdentifierOwned,
+        signature: &[u8],
+    ) -> Result<Vec<u8>, der::Error> {
+        let content = AnyRef::from_der(content)?;
+        Envelope {
+            content,
+            algorithm,
+            signature: BitString::from_bytes(signature)?,
+        }
+        .to_der()
+    }
+
+    /// The object identifier of the algorithm outside of the signed content.
+    pub(crate) fn algorithm(&self) -> ObjectIdentifier {
+        self.algorithm.oid
+    }
+
+    /// Checks the signature with a public key (SubjectPublicKeyInfo DER).
+    pub(crate) fn verify(&self, public_key: &[u8]) -> Result<(), SignatureError> {
+        let signature = self.signature.as_bytes().ok_or(SignatureError::Mismatch)?;
+        verify(public_key, self.algorithm(), &self.content, signature)
+    }
+}
