@@ -1,0 +1,18 @@
+//! The service plane: enrollment groups, individual enrollments and registration records
+//! (service API 2021-10-01).
+//!
+//! Both kinds of entries have the same operations, so they are written once, in [`Enrollments`].
+//! Records of registrations can be read and deleted, not written.
+
+mod bulk;
+mod enrollments;
+mod groups;
+mod individuals;
+mod query;
+mod registrations;
+
+pub use bulk::{BulkError, BulkMode, BulkResult};
+pub use enrollments::{Enrollments, Entry};
+pub use groups::Groups;
+pub use individuals::Individuals;
+pub use registrations::Registrations;
