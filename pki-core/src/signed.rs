@@ -51,6 +51,11 @@ impl Signed {
         .to_der()
     }
 
+    /// What was signed, as it was read.
+    pub(crate) fn content(&self) -> &[u8] {
+        &self.content
+    }
+
     /// The object identifier of the algorithm outside of the signed content.
     pub(crate) fn algorithm(&self) -> ObjectIdentifier {
         self.algorithm.oid

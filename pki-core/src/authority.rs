@@ -1,0 +1,12 @@
+//! Authorities: a CA by name, with the key and certificate of one generation at hand.
+//!
+//! [`SigningAuthority`] is a generation that can sign: its key fits its certificate, and it may. It
+//! issues leaves, intermediates and proofs of possession, each through the order of [`crate::issue`].
+//! [`bundle`] puts chains in order. Which generation is current, and where keys are kept, is the
+//! inventory's and the command line's business.
+
+mod bundle;
+mod issuing;
+
+pub use bundle::{BundleError, ChainBundle};
+pub use issuing::{AdoptError, AuthoritySpec, IssuancePolicy, LeafSpec, PossessionError, SigningAuthority, create_root};

@@ -1,0 +1,270 @@
+//! Admission, by the worked examples of the DPS documentation
+//! (https://learn.microsoft.com/azure/iot-dps/concepts-x509-attestation).
+
+mod support;
+
+use pki_core::admission::{DpsView, Entry, Outcome, PresentedChain, Refusal, UploadedCa, decide};
+use pki_core::certificate::Certificate;
+use pki_core::enrollment::{
+    Attestation, CertificateSlot, EnrollmentGroup, IndividualEnrollment, ProvisioningStatus, Slots,
+    X509Certificates,
+};
+use pki_core::ids::{CertificateName, EnrollmentGroupId, RegistrationId};
+use pki_core::key::KeyAlgorithm::EcdsaP256;
+use support::{TestAuthority, root};
+
+fn uploaded(certificate: &Certificate, is_verified: bool) -> UploadedCa {
+    UploadedCa {
+        sha1_thumbprint: certificate.sha1_thumbprint(),
+        sha256_thumbprint: Some(certificate.sha256_thumbprint()),
+        is_verified,
+    }
+}
+
+fn group_id(id: &str) -> EnrollmentGroupId {
+    id.parse().expect(id)
+}
+
+fn device_id(id: &str) -> RegistrationId {
+    id.parse().expect(id)
+}
+
+fn ca_name(name: &str) -> CertificateName {
+    name.parse().expect(name)
+}
+
+fn slot(certificate: &Certificate) -> Slots<CertificateSlot> {
+    Slots::primary(CertificateSlot::from_pem(certificate.to_pem()))
+}
+
+fn group(id: &str, certificate: &Certificate, status: ProvisioningStatus) -> EnrollmentGroup {
+    let attestation = Attestation::x509(X509Certificates::Signing(slot(certificate)));
+    EnrollmentGroup {
+        provisioning_status: status,
+        ..EnrollmentGroup::new(group_id(id), attestation)
+    }
+}
+
+fn individual(id: &str, leaf: &Certificate, status: ProvisioningStatus) -> IndividualEnrollment {
+    let attestation = Attestation::x509(X509Certificates::Client(slot(leaf)));
+    IndividualEnrollment {
+        provisioning_status: status,
+        ..IndividualEnrollment::new(device_id(id), attestation)
+    }
+}
+
+fn admitted(id: &str) -> Outcome {
+    Outcome::Admitted(Entry::Group(group_id(id)))
+}
+
+/// The five devices under certificates A and B, as the documentation tells their story.
+struct FiveDevices {
+    view: DpsView,
+    root: TestAuthority,
+    a: TestAuthority,
+    b: TestAuthority,
+    leaves: Vec<Certificate>,
+}
+
+impl FiveDevices {
+    fn new() -> Self {
+        let root = root("root", EcdsaP256);
+        let (a, b) = (
+            root.intermediate("a", EcdsaP256),
+            root.intermediate("b", EcdsaP256),
+        );
+        let leaf = |number: usize| {
+            let signer = if number <= 3 { &a } else { &b };
+            signer.leaf(&format!("device-{number}"), EcdsaP256)
+        };
+        let leaves = (1..=5).map(leaf).collect();
+        let mut view = DpsView::new();
+        view.put_uploaded(ca_name("root"), uploaded(&root.certificate, true));
+        let all = group("all", &root.certificate, ProvisioningStatus::Enabled);
+        view.put_group(&all).expect("group");
+        Self {
+            view,
+            root,
+            a,
+            b,
+            leaves,
+        }
+    }
+
+    fn outcomes(&self) -> Vec<Outcome> {
+        let sent = |index: usize| {
+            let signer = if index < 3 { &self.a } else { &self.b };
+            [signer.certificate.clone(), self.root.certificate.clone()]
+        };
+        let decide = |(index, leaf): (usize, &Certificate)| {
+            let verified = [self.root.certificate.clone()];
+            decide(
+                &self.view,
+                &PresentedChain::link(leaf, &sent(index), &verified),
+            )
+            .outcome
+        };
+        self.leaves.iter().enumerate().map(decide).collect()
+    }
+}
+
+#[test]
+fn one_group_on_the_root_admits_all_five_devices() {
+    assert_eq!(FiveDevices::new().outcomes(), vec![admitted("all"); 5]);
+}
+
+#[test]
+fn a_disabled_group_for_b_shuts_out_devices_four_and_five() {
+    let mut story = FiveDevices::new();
+    let disabled = group("b", &story.b.certificate, ProvisioningStatus::Disabled);
+    story.view.put_group(&disabled).expect("group");
+    let out = Outcome::Disabled(Entry::Group(group_id("b")));
+    let expected = [
+        admitted("all"),
+        admitted("all"),
+        admitted("all"),
+        out.clone(),
+        out,
+    ];
+    assert_eq!(story.outcomes(), expected);
+}
+
+#[test]
+fn a_disabled_individual_enrollment_shuts_out_device_three_alone() {
+    let mut story = FiveDevices::new();
+    let entry = individual("device-3", &story.leaves[2], ProvisioningStatus::Disabled);
+    story.view.put_individual(&entry).expect("entry");
+    let out = Outcome::Disabled(Entry::Individual(device_id("device-3")));
+    let expected = [
+        admitted("all"),
+        admitted("all"),
+        out,
+        admitted("all"),
+        admitted("all"),
+    ];
+    assert_eq!(story.outcomes(), expected);
+}
+
+/// The entry counts by its registration ID, not by its certificate: under another ID it does nothing.
+#[test]
+fn a_disabled_entry_whose_id_is_not_the_common_name_shuts_nobody_out() {
+    let mut story = FiveDevices::new();
+    let entry = individual(
+        "my-device-three",
+        &story.leaves[2],
+        ProvisioningStatus::Disabled,
+    );
+    story.view.put_individual(&entry).expect("entry");
+    assert_eq!(story.outcomes(), vec![admitted("all"); 5]);
+}
+
+/// Root verified, group on intermediate2, chain root → intermediate1 → intermediate2 → device: the
+/// device must send what lies between its leaf and the verified certificate.
+#[test]
+fn the_chain_must_reach_a_verified_certificate() {
+    let root = root("root", EcdsaP256);
+    let first = root.intermediate("intermediate1", EcdsaP256);
+    let second = first.intermediate("intermediate2", EcdsaP256);
+    let leaf = second.leaf("device", EcdsaP256);
+    let mut view = DpsView::new();
+    view.put_uploaded(ca_name("root"), uploaded(&root.certificate, true));
+    view.put_group(&group(
+        "g",
+        &second.certificate,
+        ProvisioningStatus::Enabled,
+    ))
+    .expect("group");
+    let verified = [root.certificate.clone()];
+    let outcome = |sent: &[&TestAuthority]| {
+        let sent: Vec<Certificate> = sent
+            .iter()
+            .map(|authority| authority.certificate.clone())
+            .collect();
+        decide(&view, &PresentedChain::link(&leaf, &sent, &verified)).outcome
+    };
+    assert_eq!(outcome(&[&second, &first, &root]), admitted("g"));
+    assert_eq!(
+        outcome(&[&second, &first]),
+        admitted("g"),
+        "the verified root need not be sent"
+    );
+    assert_eq!(
+        outcome(&[&second]),
+        Outcome::Refused(Refusal::NoVerifiedCa(group_id("g")))
+    );
+    assert_eq!(outcome(&[]), Outcome::Refused(Refusal::NoEntry));
+    assert_eq!(
+        outcome(&[&first, &root]),
+        Outcome::Refused(Refusal::NoEntry)
+    );
+}
+
+#[test]
+fn an_intermediate_can_be_the_verified_certificate() {
+    let root = root("root", EcdsaP256);
+    let line = root.intermediate("line", EcdsaP256);
+    let leaf = line.leaf("device", EcdsaP256);
+    let mut view = DpsView::new();
+    view.put_uploaded(ca_name("line"), uploaded(&line.certificate, true));
+    let mut entry = group("g", &line.certificate, ProvisioningStatus::Enabled);
+    entry.attestation = Attestation::x509(X509Certificates::CaReferences(Slots::primary(ca_name(
+        "LINE",
+    ))));
+    view.put_group(&entry).expect("group");
+    let chain = PresentedChain::link(&leaf, &[], &[line.certificate.clone()]);
+    assert_eq!(decide(&view, &chain).outcome, admitted("g"));
+    view.put_uploaded(ca_name("line"), uploaded(&line.certificate, false));
+    assert_eq!(
+        decide(&view, &chain).outcome,
+        Outcome::Refused(Refusal::NoVerifiedCa(group_id("g")))
+    );
+    view.remove_ca(&ca_name("line"));
+    assert_eq!(
+        decide(&view, &chain).outcome,
+        Outcome::Refused(Refusal::NoEntry),
+        "a dangling reference"
+    );
+}
+
+/// The first entry found decides, matching or not: nothing falls through to the group.
+#[test]
+fn an_individual_enrollment_decides_even_if_its_certificate_does_not_match() {
+    let mut story = FiveDevices::new();
+    let pinned = individual("DEVICE-1", &story.leaves[1], ProvisioningStatus::Enabled);
+    story.view.put_individual(&pinned).expect("entry");
+    let keys = IndividualEnrollment::new(device_id("device-2"), Attestation::generated_keys());
+    story.view.put_individual(&keys).expect("entry");
+    let outcomes = story.outcomes();
+    assert_eq!(
+        outcomes[0],
+        Outcome::Refused(Refusal::OtherCertificate(device_id("device-1")))
+    );
+    assert_eq!(
+        outcomes[1],
+        Outcome::Refused(Refusal::OtherAttestation(device_id("device-2")))
+    );
+    let blocked = IndividualEnrollment {
+        provisioning_status: ProvisioningStatus::Disabled,
+        ..keys
+    };
+    story.view.put_individual(&blocked).expect("entry");
+    assert_eq!(
+        story.outcomes()[1],
+        Outcome::Disabled(Entry::Individual(device_id("device-2")))
+    );
+}
+
+#[test]
+fn an_explanation_names_every_step() {
+    let story = FiveDevices::new();
+    let sent = [story.a.certificate.clone()];
+    let chain = PresentedChain::link(&story.leaves[0], &sent, &[story.root.certificate.clone()]);
+    assert_eq!(
+        decide(&story.view, &chain).to_string(),
+        "no individual enrollment is named device-1\n\
+         no enrollment group holds CN=a, O=Contoso\n\
+         enrollment group all holds CN=root, O=Contoso and decides; it is enabled\n\
+         CN=root, O=Contoso is a verified CA certificate\n\
+         admitted by enrollment group all"
+    );
+}
