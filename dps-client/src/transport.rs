@@ -2,11 +2,13 @@
 //!
 //! Requests and responses are plain data, so everything above this line is tested with documented
 //! exchanges and without a socket. The adapter for real use is [`HttpTransport`]; the one that plays
-//! exchanges is `testing::ScriptedTransport` (feature `testing`).
+//! exchanges is `ScriptedTransport` (feature `testing`).
 //! Not here: whether a request is sent again ([`crate::retry`]) and how it is authorized
 //! ([`crate::auth`]).
 
 mod http;
+#[cfg(feature = "testing")]
+mod scripted;
 
 use std::error::Error;
 use std::fmt;
@@ -17,6 +19,8 @@ use futures::future::BoxFuture;
 use url::Url;
 
 pub use self::http::{HttpOptions, HttpTransport, ProxyUse, TransportSetupError, Trust};
+#[cfg(feature = "testing")]
+pub use self::scripted::{Exchange, Fate, Fault, Script, ScriptedRequest, ScriptedTransport};
 
 /// A request as it goes to the network.
 #[derive(Clone)]
