@@ -42,10 +42,14 @@ impl FromStr for ApiVersion {
 
     fn from_str(text: &str) -> Result<Self, ApiVersionError> {
         let date = text.strip_suffix("-preview").unwrap_or(text);
-        let shape: String =
-            date.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+        let shape: String = date
+            .chars()
+            .map(|c| if c.is_ascii_digit() { '0' } else { c })
+            .collect();
         if shape != "0000-00-00" {
-            return Err(ApiVersionError { text: text.to_owned() });
+            return Err(ApiVersionError {
+                text: text.to_owned(),
+            });
         }
         Ok(Self(Cow::Owned(text.to_owned())))
     }
@@ -67,7 +71,13 @@ mod tests {
         let preview: ApiVersion = "2025-07-01-preview".parse().expect("version");
         assert!(older < ApiVersion::NESTED_CERTIFICATE_BODY);
         assert!(ApiVersion::MANAGEMENT < preview);
-        for bad in ["", "latest", "2021-1-1", "2021-10-01-beta", "2021-10-01&x=y"] {
+        for bad in [
+            "",
+            "latest",
+            "2021-1-1",
+            "2021-10-01-beta",
+            "2021-10-01&x=y",
+        ] {
             assert!(bad.parse::<ApiVersion>().is_err(), "{bad}");
         }
     }

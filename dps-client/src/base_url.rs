@@ -11,8 +11,11 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::Url;
 
 /// The characters that stay as they are in a path segment or a token (RFC 3986 §2.3).
-pub(crate) const UNRESERVED: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+pub(crate) const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 /// The address of a plane: `https`, a host, perhaps a port and a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +57,16 @@ impl BaseUrl {
     /// Where all devices register, whatever DPS instance they belong to.
     pub const GLOBAL_DEVICE: &'static str = "global.azure-devices-provisioning.net";
 
+    /// The address of `host` or `host:port`.
+    pub(crate) fn from_host(host: &str) -> Result<Self, BaseUrlError> {
+        if host.contains('/') {
+            return Err(BaseUrlError::NotAnAddress {
+                text: host.to_owned(),
+            });
+        }
+        format!("https://{host}/").parse()
+    }
+
     /// The address below this one that these segments name, each percent-encoded.
     ///
     /// # Errors
@@ -63,7 +76,9 @@ impl BaseUrl {
         let mut text = self.to_string();
         for segment in segments {
             if matches!(*segment, "" | "." | "..") {
-                return Err(BaseUrlError::Segment { segment: (*segment).to_owned() });
+                return Err(BaseUrlError::Segment {
+                    segment: (*segment).to_owned(),
+                });
             }
             text.push('/');
             text.extend(utf8_percent_encode(segment, UNRESERVED));
@@ -82,15 +97,16 @@ impl FromStr for BaseUrl {
 
     /// Reads `host`, `host:port` or an `https` address.
     fn from_str(text: &str) -> Result<Self, BaseUrlError> {
-        let not_an_address = || BaseUrlError::NotAnAddress { text: text.to_owned() };
-        let bare = !text.contains("://");
-        if bare && text.contains('/') {
-            return Err(not_an_address());
+        if !text.contains("://") {
+            return Self::from_host(text);
         }
-        let address = if bare { format!("https://{text}") } else { text.to_owned() };
-        let url = Url::parse(&address).map_err(|_| not_an_address())?;
+        let url = Url::parse(text).map_err(|_| BaseUrlError::NotAnAddress {
+            text: text.to_owned(),
+        })?;
         if url.scheme() != "https" {
-            return Err(BaseUrlError::NotHttps { text: text.to_owned() });
+            return Err(BaseUrlError::NotHttps {
+                text: text.to_owned(),
+            });
         }
         let more = !url.username().is_empty() || url.password().is_some();
         if more || url.query().is_some() || url.fragment().is_some() {
@@ -116,10 +132,16 @@ mod tests {
     #[test]
     fn hosts_and_addresses_are_read_alike() {
         for (text, address) in [
-            ("my-dps.azure-devices-provisioning.net", "https://my-dps.azure-devices-provisioning.net"),
+            (
+                "my-dps.azure-devices-provisioning.net",
+                "https://my-dps.azure-devices-provisioning.net",
+            ),
             ("localhost:8443", "https://localhost:8443"),
             ("https://localhost:8443/", "https://localhost:8443"),
-            ("https://gateway.example/dps/", "https://gateway.example/dps"),
+            (
+                "https://gateway.example/dps/",
+                "https://gateway.example/dps",
+            ),
         ] {
             assert_eq!(text.parse::<BaseUrl>().expect(text).to_string(), address);
         }
@@ -127,10 +149,19 @@ mod tests {
 
     #[test]
     fn what_would_leak_a_token_is_refused() {
-        assert!(matches!("http://localhost".parse::<BaseUrl>(), Err(BaseUrlError::NotHttps { .. })));
-        for text in ["https://user:pw@host", "https://host/?a=b", "https://host/#x"] {
+        assert!(matches!(
+            "http://localhost".parse::<BaseUrl>(),
+            Err(BaseUrlError::NotHttps { .. })
+        ));
+        for text in [
+            "https://user:pw@host",
+            "https://host/?a=b",
+            "https://host/#x",
+        ] {
             let error = text.parse::<BaseUrl>().expect_err(text);
-            assert!(matches!(error, BaseUrlError::TooMuch { .. }) && !error.to_string().contains("pw"));
+            assert!(
+                matches!(error, BaseUrlError::TooMuch { .. }) && !error.to_string().contains("pw")
+            );
         }
         for text in ["", "host/path", "a b"] {
             assert!(text.parse::<BaseUrl>().is_err(), "{text}");
@@ -142,7 +173,10 @@ mod tests {
     fn no_name_climbs_out_of_its_collection() {
         let base: BaseUrl = "localhost:8443".parse().expect("base");
         let url = base.at(&["devices", "a/b?c#d%2e:e"]).expect("url");
-        assert_eq!(url.as_str(), "https://localhost:8443/devices/a%2Fb%3Fc%23d%252e%3Ae");
+        assert_eq!(
+            url.as_str(),
+            "https://localhost:8443/devices/a%2Fb%3Fc%23d%252e%3Ae"
+        );
         for segment in ["", ".", ".."] {
             assert!(base.at(&["certificates", segment]).is_err(), "{segment:?}");
         }

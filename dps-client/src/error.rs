@@ -169,13 +169,17 @@ impl ServiceError {
 
     /// Reads an answer in any of the shapes that the services use.
     pub(crate) fn read(operation: String, response: &Response) -> Self {
-        let said = serde_json::from_slice(&response.body)
-            .map_or_else(|_| Said::text(&response.body), |body: Value| Said::json(&body));
+        let said = serde_json::from_slice(&response.body).map_or_else(
+            |_| Said::text(&response.body),
+            |body: Value| Said::json(&body),
+        );
         let header = |name| header_text(&response.headers, name);
         Self {
             operation,
             status: response.status,
-            code: header("iothub-errorcode").or(said.code).or_else(|| header("x-ms-error-code")),
+            code: header("iothub-errorcode")
+                .or(said.code)
+                .or_else(|| header("x-ms-error-code")),
             message: said.message,
             tracking_id: said
                 .tracking_id
@@ -196,7 +200,12 @@ impl fmt::Display for ServiceError {
             write!(f, ": {message}")?;
         }
         match &self.tracking_id {
-            Some(id) if !self.message.as_ref().is_some_and(|message| message.contains(id)) => {
+            Some(id)
+                if !self
+                    .message
+                    .as_ref()
+                    .is_some_and(|message| message.contains(id)) =>
+            {
                 write!(f, " (tracking ID {id})")
             }
             _ => Ok(()),
@@ -208,7 +217,14 @@ impl std::error::Error for ServiceError {}
 
 /// The wait that an answer asks for. The services write seconds, never a date.
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+    headers
+        .get(RETRY_AFTER)?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
+        .map(Duration::from_secs)
 }
 
 fn header_text(headers: &HeaderMap, name: &str) -> Option<String> {
@@ -230,12 +246,24 @@ impl Said {
             return Self::json(nested);
         }
         if let Some(message) = body.get("Message").and_then(Value::as_str) {
-            return Self::hub(message, body.get("ExceptionMessage").and_then(Value::as_str));
+            return Self::hub(
+                message,
+                body.get("ExceptionMessage").and_then(Value::as_str),
+            );
         }
-        let message = body.get("message").and_then(Value::as_str).map(str::to_owned);
-        let tracking_id = body.get("trackingId").and_then(Value::as_str).map(str::to_owned);
+        let message = body
+            .get("message")
+            .and_then(Value::as_str)
+            .map(str::to_owned);
+        let tracking_id = body
+            .get("trackingId")
+            .and_then(Value::as_str)
+            .map(str::to_owned);
         Self {
-            code: body.get("errorCode").or_else(|| body.get("code")).and_then(code_text),
+            code: body
+                .get("errorCode")
+                .or_else(|| body.get("code"))
+                .and_then(code_text),
             tracking_id: tracking_id.or_else(|| correlation_identifier(message.as_deref()?)),
             message,
         }
@@ -256,15 +284,28 @@ impl Said {
             }
             None => (None, message),
         };
-        Self { code, message: (!message.is_empty()).then(|| message.to_owned()), tracking_id }
+        Self {
+            code,
+            message: (!message.is_empty()).then(|| message.to_owned()),
+            tracking_id,
+        }
     }
 
     /// No JSON: most likely from something between us and the service.
     fn text(body: &[u8]) -> Self {
         const MOST: usize = 200;
         let text = String::from_utf8_lossy(body);
-        let text: String = text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(MOST).collect();
-        Self { message: (!text.is_empty()).then_some(text), ..Self::default() }
+        let text: String = text
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ")
+            .chars()
+            .take(MOST)
+            .collect();
+        Self {
+            message: (!text.is_empty()).then_some(text),
+            ..Self::default()
+        }
     }
 }
 
@@ -297,7 +338,11 @@ mod tests {
         let status = StatusCode::from_u16(status).expect("status");
         ServiceError::read(
             "GET /x".to_owned(),
-            &Response { status, headers, body: body.as_bytes().to_vec() },
+            &Response {
+                status,
+                headers,
+                body: body.as_bytes().to_vec(),
+            },
         )
     }
 
@@ -308,8 +353,15 @@ mod tests {
     /// DPS data planes: `ProvisioningServiceErrorDetails`.
     #[test]
     fn data_plane_errors_have_a_number_and_a_tracking_id() {
-        let error = read(401, &[], r#"{"errorCode":401002,"trackingId":"408d5ad7","message":"CA certificate not found.","timestampUtc":"2019-08-23T09:17:53.762099Z"}"#);
-        assert_eq!(said(&error), ["401002", "CA certificate not found.", "408d5ad7"]);
+        let error = read(
+            401,
+            &[],
+            r#"{"errorCode":401002,"trackingId":"408d5ad7","message":"CA certificate not found.","timestampUtc":"2019-08-23T09:17:53.762099Z"}"#,
+        );
+        assert_eq!(
+            said(&error),
+            ["401002", "CA certificate not found.", "408d5ad7"]
+        );
         assert_eq!(
             error.to_string(),
             "GET /x was answered 401 Unauthorized, 401002: CA certificate not found. (tracking ID 408d5ad7)"
@@ -331,10 +383,16 @@ mod tests {
     fn nested_arm_errors_have_a_word_and_their_identifier_in_a_header() {
         let error = read(
             404,
-            &[("x-ms-correlation-request-id", "c0ffee"), ("x-ms-request-id", "other")],
+            &[
+                ("x-ms-correlation-request-id", "c0ffee"),
+                ("x-ms-request-id", "other"),
+            ],
             r#"{"error":{"code":"ResourceNotFound","message":"The Resource was not found."}}"#,
         );
-        assert_eq!(said(&error), ["ResourceNotFound", "The Resource was not found.", "c0ffee"]);
+        assert_eq!(
+            said(&error),
+            ["ResourceNotFound", "The Resource was not found.", "c0ffee"]
+        );
     }
 
     #[test]
@@ -342,17 +400,31 @@ mod tests {
         let old = r#"{"Message":"ErrorCode:DeviceNotFound;E2E: DeviceNotFound","ExceptionMessage":"Tracking ID:ab-G:11-TimeStamp:07/16/2016 00:12:41"}"#;
         let new = r#"{"Message":"{\"errorCode\":404001,\"message\":\"no such device\",\"trackingId\":\"cd\",\"info\":null}","ExceptionMessage":""}"#;
         let tracking = "ab-G:11-TimeStamp:07/16/2016 00:12:41";
-        assert_eq!(said(&read(404, &[], old)), ["DeviceNotFound", "E2E: DeviceNotFound", tracking]);
-        assert_eq!(said(&read(404, &[], new)), ["404001", "no such device", "cd"]);
+        assert_eq!(
+            said(&read(404, &[], old)),
+            ["DeviceNotFound", "E2E: DeviceNotFound", tracking]
+        );
+        assert_eq!(
+            said(&read(404, &[], new)),
+            ["404001", "no such device", "cd"]
+        );
         let header = [("iothub-errorcode", "DeviceNotFound")];
-        assert_eq!(said(&read(404, &header, new)), ["DeviceNotFound", "no such device", "cd"]);
+        assert_eq!(
+            said(&read(404, &header, new)),
+            ["DeviceNotFound", "no such device", "cd"]
+        );
     }
 
     #[test]
     fn what_is_no_json_is_shortened_and_shown() {
         let page = format!("<html>\n  bad gateway {}", "x".repeat(500));
         let error = read(502, &[("retry-after", "7")], &page);
-        assert!(error.message.as_deref().is_some_and(|text| text.starts_with("<html> bad") && text.len() == 200));
+        assert!(
+            error
+                .message
+                .as_deref()
+                .is_some_and(|text| text.starts_with("<html> bad") && text.len() == 200)
+        );
         assert_eq!(error.retry_after, Some(Duration::from_secs(7)));
         assert_eq!(said(&read(500, &[], "")), ["-", "-", "-"]);
     }
@@ -361,7 +433,12 @@ mod tests {
     fn the_status_alone_sorts_errors() {
         let sorted = |status| {
             let error = ClientError::Service(Box::new(read(status, &[], "{}")));
-            [error.is_transient(), error.is_conflict(), error.is_precondition_failed(), error.is_not_found()]
+            [
+                error.is_transient(),
+                error.is_conflict(),
+                error.is_precondition_failed(),
+                error.is_not_found(),
+            ]
         };
         assert_eq!(sorted(429), [true, false, false, false]);
         assert_eq!(sorted(503), [true, false, false, false]);

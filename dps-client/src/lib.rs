@@ -1,4 +1,52 @@
-//! The client of Azure IoT Hub Device Provisioning Service and of IoT Hub's identity registry.
+//! The client of Azure IoT Hub Device Provisioning Service (DPS) and of IoT Hub's identity registry.
+//!
+//! Four planes, each at an address of its own in Azure and all at one address in the emulator:
+//!
+//! | plane | what it holds | module | who signs in how |
+//! | --- | --- | --- | --- |
+//! | management | CA certificates, the instance and its keys | [`management`] | people and pipelines, by Entra ID |
+//! | service | groups, enrollments, registration records | [`service`] | the same, or a shared access policy |
+//! | device | registration | [`device`] | devices, by certificate or symmetric key |
+//! | hub | device identities | [`hub`] | as for the service plane |
+//!
+//! What they share: a [`Plane`] authorizes ([`auth`]) an operation, waits its turn ([`limit`]), sends it
+//! ([`transport`]), repeats it where that does no harm ([`retry`]) and turns every error of a service
+//! into a [`ClientError`]. The documents are `pki-core`'s.
+//!
+//! Every write says what it expects to find ([`Expect`], [`IfMatch`]): there is no blind overwrite.
+//!
+//! | feature | adds |
+//! | --- | --- |
+//! | `entra` | `auth::Account`: signing in by the credentials of `azure_identity` |
+//! | `testing` | `transport::ScriptedTransport`: documented exchanges instead of a network |
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use dps_client::auth::{ConnectionString, Now, SasCredential};
+//! use dps_client::service::Groups;
+//! use dps_client::transport::{HttpOptions, HttpTransport, Trust};
+//! use dps_client::{ApiVersion, Expect, Limit, Plane};
+//! use pki_core::enrollment::ProvisioningStatus;
+//!
+//! # async fn example(now: Now, connection: &str, anchor: String) -> Result<(), Box<dyn std::error::Error>> {
+//! let connection: ConnectionString = connection.parse()?;
+//! let mut options = HttpOptions::default();
+//! options.trust = Trust::Only(anchor); // the emulator's; leave it out for Azure
+//!
+//! let transport = Arc::new(HttpTransport::new(&options)?);
+//! let plane = Plane::new(transport, connection.base_url().clone(), ApiVersion::SERVICE)
+//!     .with_credential(Arc::new(SasCredential::new(connection, now)))
+//!     .with_limit(Limit::per_minute(Limit::DEFAULT_PER_MINUTE));
+//!
+//! let groups = Groups::new(plane);
+//! let mut group = groups.get(&"line-1".parse()?).await?;
+//! let as_read = group.etag.clone().ok_or("the service gave no tag")?;
+//! group.provisioning_status = ProvisioningStatus::Disabled;
+//! groups.put(&group, &Expect::Etag(as_read)).await?;
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod api_version;
 pub mod auth;

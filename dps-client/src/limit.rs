@@ -22,7 +22,9 @@ impl Limit {
 
     /// At most so many requests a minute, of which a quarter may come at once.
     pub fn per_minute(rate: NonZeroU32) -> Self {
-        Self { bucket: Arc::new(Mutex::new(Bucket::new(rate))) }
+        Self {
+            bucket: Arc::new(Mutex::new(Bucket::new(rate))),
+        }
     }
 
     /// Waits for this request's turn. Turns are given in the order of the calls.
@@ -51,7 +53,11 @@ impl Bucket {
     fn new(per_minute: NonZeroU32) -> Self {
         let interval = Duration::from_secs(60) / per_minute.get();
         let burst = (per_minute.get() / 4).max(1);
-        Self { interval, depth: interval * burst, full_at: None }
+        Self {
+            interval,
+            depth: interval * burst,
+            full_at: None,
+        }
     }
 
     /// Takes a token, on credit if there is none, and says how long to wait until it is there.
@@ -93,7 +99,9 @@ mod tests {
     #[test]
     fn in_any_minute_there_is_at_most_the_rate_and_one_burst() {
         let (mut bucket, start) = (bucket(200), Instant::now());
-        let within = (0..400).filter(|_| bucket.take(start) < Duration::from_secs(60)).count();
+        let within = (0..400)
+            .filter(|_| bucket.take(start) < Duration::from_secs(60))
+            .count();
         assert_eq!(within, 249);
     }
 

@@ -11,7 +11,9 @@ use std::fmt;
 use std::str::FromStr;
 
 pub use certificates::{Certificates, Verification};
-pub use instance::{Instance, LinkedHub, ProvisioningService, ProvisioningServiceProperties, SharedAccessPolicy};
+pub use instance::{
+    Instance, LinkedHub, ProvisioningService, ProvisioningServiceProperties, SharedAccessPolicy,
+};
 
 /// A DPS instance's place in Azure.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +28,9 @@ pub struct InstanceId {
 
 /// Why a text is no [`InstanceId`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not /subscriptions/…/resourceGroups/…/providers/Microsoft.Devices/provisioningServices/…")]
+#[error(
+    "{text:?} is not /subscriptions/…/resourceGroups/…/providers/Microsoft.Devices/provisioningServices/…"
+)]
 pub struct InstanceIdError {
     text: String,
 }
@@ -54,11 +58,22 @@ impl FromStr for InstanceId {
     /// Reads a resource ID as Azure prints it; the fixed words may be in any case.
     fn from_str(text: &str) -> Result<Self, InstanceIdError> {
         let parts: Vec<&str> = text.trim().trim_matches('/').split('/').collect();
-        let words = ["subscriptions", "resourceGroups", "providers", "Microsoft.Devices", "provisioningServices"];
+        let words = [
+            "subscriptions",
+            "resourceGroups",
+            "providers",
+            "Microsoft.Devices",
+            "provisioningServices",
+        ];
         match parts.as_slice() {
             [a, subscription, b, resource_group, c, d, e, name]
-                if [a, b, c, d, e].into_iter().zip(words).all(|(part, word)| part.eq_ignore_ascii_case(word))
-                    && ![subscription, resource_group, name].iter().any(|part| part.is_empty()) =>
+                if [a, b, c, d, e]
+                    .into_iter()
+                    .zip(words)
+                    .all(|(part, word)| part.eq_ignore_ascii_case(word))
+                    && ![subscription, resource_group, name]
+                        .iter()
+                        .any(|part| part.is_empty()) =>
             {
                 Ok(Self {
                     subscription: (*subscription).to_owned(),
@@ -66,7 +81,9 @@ impl FromStr for InstanceId {
                     name: (*name).to_owned(),
                 })
             }
-            _ => Err(InstanceIdError { text: text.to_owned() }),
+            _ => Err(InstanceIdError {
+                text: text.to_owned(),
+            }),
         }
     }
 }
@@ -86,8 +103,19 @@ mod tests {
         let text = "/subscriptions/0000-1111/resourceGroups/my-rg/providers/Microsoft.Devices/provisioningServices/my-dps";
         let id: InstanceId = text.parse().expect("resource ID");
         assert_eq!(id.to_string(), text);
-        assert_eq!(text.to_lowercase().parse::<InstanceId>().expect("lower case").name, "my-dps");
-        for bad in ["", "my-dps", &text.replace("Microsoft.Devices", "Microsoft.Storage"), &text.replace("my-rg", "")] {
+        assert_eq!(
+            text.to_lowercase()
+                .parse::<InstanceId>()
+                .expect("lower case")
+                .name,
+            "my-dps"
+        );
+        for bad in [
+            "",
+            "my-dps",
+            &text.replace("Microsoft.Devices", "Microsoft.Storage"),
+            &text.replace("my-rg", ""),
+        ] {
             assert!(bad.parse::<InstanceId>().is_err(), "{bad}");
         }
     }

@@ -45,7 +45,11 @@ where
 }
 
 fn continuation(answer: &Answer) -> Next {
-    let token = answer.response.headers.get(CONTINUATION).and_then(|token| token.to_str().ok());
+    let token = answer
+        .response
+        .headers
+        .get(CONTINUATION)
+        .and_then(|token| token.to_str().ok());
     match token.map(str::trim) {
         Some(token) if !token.is_empty() => Next::Page(token.to_owned()),
         _ => Next::End,

@@ -38,13 +38,23 @@ impl Plane {
     /// without a limit, with the default [`RetryPolicy`].
     pub fn new(transport: Arc<dyn Transport>, base: BaseUrl, api_version: ApiVersion) -> Self {
         let retry = RetryPolicy::default();
-        Self { transport, base, api_version, credential: None, retry, limit: None }
+        Self {
+            transport,
+            base,
+            api_version,
+            credential: None,
+            retry,
+            limit: None,
+        }
     }
 
     /// Authorizes requests with this credential.
     #[must_use]
     pub fn with_credential(self, credential: Arc<dyn Credential>) -> Self {
-        Self { credential: Some(credential), ..self }
+        Self {
+            credential: Some(credential),
+            ..self
+        }
     }
 
     /// Repeats requests by this policy.
@@ -56,7 +66,10 @@ impl Plane {
     /// Sends requests no faster than this.
     #[must_use]
     pub fn with_limit(self, limit: Limit) -> Self {
-        Self { limit: Some(limit), ..self }
+        Self {
+            limit: Some(limit),
+            ..self
+        }
     }
 
     /// Where the plane is.
@@ -72,24 +85,38 @@ impl Plane {
     /// Sends an operation until it succeeds or fails for good.
     pub(crate) async fn send(&self, operation: Operation) -> Result<Answer, ClientError> {
         let mut url = self.base.at(&operation.path())?;
-        url.query_pairs_mut().append_pair("api-version", self.api_version.as_str());
+        url.query_pairs_mut()
+            .append_pair("api-version", self.api_version.as_str());
         self.send_to(url, operation).await
     }
 
     /// Sends an operation to an address that the service gave.
-    pub(crate) async fn send_to(&self, url: Url, operation: Operation) -> Result<Answer, ClientError> {
+    pub(crate) async fn send_to(
+        &self,
+        url: Url,
+        operation: Operation,
+    ) -> Result<Answer, ClientError> {
         let name = format!("{} {}", operation.method, url.path());
         if !self.base.shares_origin(&url) {
-            return Err(ClientError::Elsewhere { operation: name, address: url.to_string() });
+            return Err(ClientError::Elsewhere {
+                operation: name,
+                address: url.to_string(),
+            });
         }
         let (mut attempt, mut waited) = (1, Duration::ZERO);
         loop {
             let error = match self.attempt(&name, &url, &operation).await {
-                Ok(response) => return Ok(Answer { operation: name, response }),
+                Ok(response) => {
+                    return Ok(Answer {
+                        operation: name,
+                        response,
+                    });
+                }
                 Err(error) => error,
             };
             let wait = Setback::in_error(&error).and_then(|setback| {
-                self.retry.next_wait(attempt, waited, setback, operation.repeat, jitter())
+                self.retry
+                    .next_wait(attempt, waited, setback, operation.repeat, jitter())
             });
             let Some(wait) = wait else { return Err(error) };
             tracing::info!(operation = name, attempt, ?wait, %error, "trying again");
@@ -113,14 +140,26 @@ impl Plane {
             headers: self.headers(name, operation).await?,
             body: operation.body.clone(),
         };
-        let response = self.transport.send(request).await.map_err(|source| {
-            ClientError::Transport { operation: name.to_owned(), source }
-        })?;
-        tracing::debug!(operation = name, status = response.status.as_u16(), "answered");
+        let response =
+            self.transport
+                .send(request)
+                .await
+                .map_err(|source| ClientError::Transport {
+                    operation: name.to_owned(),
+                    source,
+                })?;
+        tracing::debug!(
+            operation = name,
+            status = response.status.as_u16(),
+            "answered"
+        );
         if response.status.is_success() {
             return Ok(response);
         }
-        Err(ClientError::Service(Box::new(ServiceError::read(name.to_owned(), &response))))
+        Err(ClientError::Service(Box::new(ServiceError::read(
+            name.to_owned(),
+            &response,
+        ))))
     }
 
     async fn headers(&self, name: &str, operation: &Operation) -> Result<HeaderMap, ClientError> {
@@ -134,9 +173,14 @@ impl Plane {
             headers.insert(name, header_value(name, value)?);
         }
         if let Some(credential) = &self.credential {
-            let authorization = credential.authorization().await.map_err(|source| {
-                ClientError::Credential { operation: name.to_owned(), source }
-            })?;
+            let authorization =
+                credential
+                    .authorization()
+                    .await
+                    .map_err(|source| ClientError::Credential {
+                        operation: name.to_owned(),
+                        source,
+                    })?;
             let mut value = header_value(&AUTHORIZATION, authorization.expose_secret())?;
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
@@ -184,12 +228,21 @@ impl Operation {
 
     fn new(method: Method, path: &[&str], repeat: Repeat) -> Self {
         let path = path.iter().map(|segment| (*segment).to_owned()).collect();
-        Self { method, path, headers: Vec::new(), body: None, repeat }
+        Self {
+            method,
+            path,
+            headers: Vec::new(),
+            body: None,
+            repeat,
+        }
     }
 
     /// Declares a write to be harmless if it is done twice.
     pub(crate) fn repeatable(self) -> Self {
-        Self { repeat: Repeat::Harmless, ..self }
+        Self {
+            repeat: Repeat::Harmless,
+            ..self
+        }
     }
 
     /// With this `If-Match`, if any.
@@ -206,10 +259,21 @@ impl Operation {
         self
     }
 
+    /// With this value as its body.
+    pub(crate) fn value(self, value: &serde_json::Value) -> Self {
+        Self {
+            body: Some(value.to_string().into_bytes()),
+            ..self
+        }
+    }
+
     /// With this document as its body.
     pub(crate) fn json<T: Serialize>(self, document: &T) -> Result<Self, ClientError> {
         let body = serde_json::to_vec(document).map_err(ClientError::Body)?;
-        Ok(Self { body: Some(body), ..self })
+        Ok(Self {
+            body: Some(body),
+            ..self
+        })
     }
 
     fn path(&self) -> Vec<&str> {
@@ -228,8 +292,10 @@ pub(crate) struct Answer {
 impl Answer {
     /// The document in the body.
     pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, ClientError> {
-        serde_json::from_slice(&self.response.body)
-            .map_err(|source| ClientError::Answer { operation: self.operation.clone(), source })
+        serde_json::from_slice(&self.response.body).map_err(|source| ClientError::Answer {
+            operation: self.operation.clone(),
+            source,
+        })
     }
 }
 

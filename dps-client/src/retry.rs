@@ -45,7 +45,9 @@ impl Setback {
             }
             ClientError::Transport { source, .. } => match source {
                 TransportError::Connect { .. } => Some(Self::Unreached),
-                TransportError::Timeout { .. } | TransportError::Interrupted { .. } => Some(Self::Lost),
+                TransportError::Timeout { .. } | TransportError::Interrupted { .. } => {
+                    Some(Self::Lost)
+                }
                 TransportError::Tls { .. } => None,
             },
             _ => None,
@@ -92,7 +94,10 @@ impl Default for RetryPolicy {
 impl RetryPolicy {
     /// Every request is sent once.
     pub fn never() -> Self {
-        Self { attempts: 1, ..Self::default() }
+        Self {
+            attempts: 1,
+            ..Self::default()
+        }
     }
 
     /// How long to wait before the next attempt, or `None` to give up.
@@ -125,7 +130,9 @@ impl RetryPolicy {
 
     fn growing(&self, first: Duration, attempt: u32, jitter: f64) -> Duration {
         let doubled = first.saturating_mul(2_u32.saturating_pow(attempt.saturating_sub(1)));
-        doubled.min(self.ceiling).mul_f64(1.0 + jitter.clamp(0.0, 1.0) / 2.0)
+        doubled
+            .min(self.ceiling)
+            .mul_f64(1.0 + jitter.clamp(0.0, 1.0) / 2.0)
     }
 }
 
@@ -182,7 +189,13 @@ mod tests {
     fn the_budget_counts_what_was_waited_before() {
         let wait = |waited| {
             let waited = Duration::from_secs(waited);
-            POLICY.next_wait(1, waited, Setback::Throttled(seconds(10)), Repeat::Harmless, 0.0)
+            POLICY.next_wait(
+                1,
+                waited,
+                Setback::Throttled(seconds(10)),
+                Repeat::Harmless,
+                0.0,
+            )
         };
         assert_eq!(wait(50), seconds(10));
         assert_eq!(wait(51), None);
@@ -191,7 +204,13 @@ mod tests {
     #[test]
     fn jitter_only_ever_lengthens_a_wait() {
         let wait = |jitter| {
-            POLICY.next_wait(1, Duration::ZERO, Setback::Failed(None), Repeat::Harmless, jitter)
+            POLICY.next_wait(
+                1,
+                Duration::ZERO,
+                Setback::Failed(None),
+                Repeat::Harmless,
+                jitter,
+            )
         };
         assert_eq!(wait(0.0), seconds(5));
         assert_eq!(wait(1.0), Some(Duration::from_millis(7_500)));

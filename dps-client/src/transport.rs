@@ -38,7 +38,10 @@ pub struct Request {
 impl fmt::Debug for Request {
     /// Leaves out the body and the authorization, which may hold secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let headers = self.headers.iter().filter(|(name, _)| *name != AUTHORIZATION);
+        let headers = self
+            .headers
+            .iter()
+            .filter(|(name, _)| *name != AUTHORIZATION);
         f.debug_struct("Request")
             .field("method", &self.method)
             .field("url", &self.url.as_str())
@@ -61,7 +64,9 @@ pub struct Response {
 impl fmt::Debug for Response {
     /// Leaves out the body: answers may hold keys.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Response").field("status", &self.status).finish_non_exhaustive()
+        f.debug_struct("Response")
+            .field("status", &self.status)
+            .finish_non_exhaustive()
     }
 }
 

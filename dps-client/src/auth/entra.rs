@@ -100,7 +100,12 @@ mod account {
             secret: &SecretString,
         ) -> azure_core::Result<Self> {
             let secret = Secret::from(secret.expose_secret().to_owned());
-            Ok(Self(ClientSecretCredential::new(tenant, client.to_owned(), secret, None)?))
+            Ok(Self(ClientSecretCredential::new(
+                tenant,
+                client.to_owned(),
+                secret,
+                None,
+            )?))
         }
 
         /// The identity of the Azure machine that this runs on; `client` picks a user-assigned one.
@@ -109,7 +114,10 @@ mod account {
         /// [`azure_core::Error`] if this machine has none.
         pub fn managed_identity(client: Option<&str>) -> azure_core::Result<Self> {
             let user_assigned_id = client.map(|id| UserAssignedId::ClientId(id.to_owned()));
-            let options = ManagedIdentityCredentialOptions { user_assigned_id, ..Default::default() };
+            let options = ManagedIdentityCredentialOptions {
+                user_assigned_id,
+                ..Default::default()
+            };
             Ok(Self(ManagedIdentityCredential::new(Some(options))?))
         }
 
@@ -123,7 +131,10 @@ mod account {
 
         /// The credential for one kind of plane.
         pub fn at(&self, scope: Scope) -> EntraCredential {
-            EntraCredential { account: self.clone(), scope }
+            EntraCredential {
+                account: self.clone(),
+                scope,
+            }
         }
     }
 
@@ -145,8 +156,10 @@ mod account {
             async move {
                 let scope = self.scope.as_str();
                 let token = self.account.0.get_token(&[scope], None).await;
-                let token =
-                    token.map_err(|error| CredentialError::Entra { scope, source: error.into() })?;
+                let token = token.map_err(|error| CredentialError::Entra {
+                    scope,
+                    source: error.into(),
+                })?;
                 Ok(bearer(token.token.secret()))
             }
             .boxed()
@@ -161,7 +174,11 @@ mod tests {
     #[test]
     fn a_given_token_becomes_a_bearer_header_and_never_prints() {
         let token = BearerToken::new(SecretString::from("eyJ0"));
-        let header = token.authorization().now_or_never().expect("ready").expect("header");
+        let header = token
+            .authorization()
+            .now_or_never()
+            .expect("ready")
+            .expect("header");
         assert_eq!(header.expose_secret(), "Bearer eyJ0");
         assert!(!format!("{token:?}").contains("eyJ0"));
     }

@@ -14,10 +14,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, ready};
+use percent_encoding::utf8_percent_encode;
 use pki_core::enrollment::SymmetricKey;
 use pki_core::ids::{IdScope, RegistrationId};
 use pki_core::time::Time;
-use percent_encoding::utf8_percent_encode;
 use secrecy::{ExposeSecret as _, SecretString};
 use zeroize::Zeroizing;
 
@@ -31,6 +31,7 @@ const LIFETIME: Duration = Duration::from_secs(60 * 60);
 #[derive(Debug)]
 pub struct ConnectionString {
     host: String,
+    base: BaseUrl,
     policy: String,
     key: SecretString,
 }
@@ -46,7 +47,9 @@ pub enum ConnectionStringError {
         position: usize,
     },
     /// A property that no connection string of a service has.
-    #[error("part {position} of the connection string is not HostName, SharedAccessKeyName or SharedAccessKey")]
+    #[error(
+        "part {position} of the connection string is not HostName, SharedAccessKeyName or SharedAccessKey"
+    )]
     Unknown {
         /// The part's place, counted from 1.
         position: usize,
@@ -95,11 +98,8 @@ impl ConnectionString {
     }
 
     /// Where the service is.
-    ///
-    /// # Errors
-    /// [`BaseUrlError`] never in practice: the host was checked when the string was read.
-    pub fn base_url(&self) -> Result<BaseUrl, BaseUrlError> {
-        self.host.parse()
+    pub fn base_url(&self) -> &BaseUrl {
+        &self.base
     }
 }
 
@@ -108,11 +108,16 @@ impl FromStr for ConnectionString {
 
     /// Reads `HostName=…;SharedAccessKeyName=…;SharedAccessKey=…` in any order and case of the names.
     fn from_str(text: &str) -> Result<Self, ConnectionStringError> {
-        let mut properties = [("HostName", None), ("SharedAccessKeyName", None), ("SharedAccessKey", None)];
+        let mut properties = [
+            ("HostName", None),
+            ("SharedAccessKeyName", None),
+            ("SharedAccessKey", None),
+        ];
         let parts = text.trim().trim_end_matches(';').split(';');
         for (position, part) in (1..).zip(parts) {
-            let (name, value) =
-                part.split_once('=').ok_or(ConnectionStringError::NotAProperty { position })?;
+            let (name, value) = part
+                .split_once('=')
+                .ok_or(ConnectionStringError::NotAProperty { position })?;
             let property = properties
                 .iter_mut()
                 .find(|(known, _)| known.eq_ignore_ascii_case(name.trim()))
@@ -122,12 +127,19 @@ impl FromStr for ConnectionString {
             }
         }
         let [host, policy, key] = properties.map(|(name, value)| {
-            value.filter(|value| !value.is_empty()).ok_or(ConnectionStringError::Missing { name })
+            value
+                .filter(|value| !value.is_empty())
+                .ok_or(ConnectionStringError::Missing { name })
         });
         let (host, policy, key) = (host?.to_ascii_lowercase(), policy?.to_owned(), key?);
-        host.parse::<BaseUrl>()?;
+        let base = BaseUrl::from_host(&host)?;
         decoded(key)?;
-        Ok(Self { host, policy, key: SecretString::from(key) })
+        Ok(Self {
+            host,
+            base,
+            policy,
+            key: SecretString::from(key),
+        })
     }
 }
 
@@ -146,14 +158,23 @@ impl SasCredential {
 
 impl fmt::Debug for SasCredential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SasCredential").field("connection", &self.connection).finish_non_exhaustive()
+        f.debug_struct("SasCredential")
+            .field("connection", &self.connection)
+            .finish_non_exhaustive()
     }
 }
 
 impl Credential for SasCredential {
     fn authorization(&self) -> BoxFuture<'_, Result<SecretString, CredentialError>> {
-        let ConnectionString { host, policy, key } = &self.connection;
-        let token = sas_token(host, key.expose_secret(), expiry((self.now)()), Some(policy));
+        let ConnectionString {
+            host, policy, key, ..
+        } = &self.connection;
+        let token = sas_token(
+            host,
+            key.expose_secret(),
+            expiry((self.now)()),
+            Some(policy),
+        );
         ready(token.map_err(CredentialError::from)).boxed()
     }
 }
@@ -167,14 +188,25 @@ pub struct DeviceSasCredential {
 
 impl DeviceSasCredential {
     /// Signs as this device with this key; `now` dates the tokens.
-    pub fn new(id_scope: &IdScope, registration_id: &RegistrationId, key: SymmetricKey, now: Now) -> Self {
-        Self { resource: format!("{id_scope}/registrations/{registration_id}"), key, now }
+    pub fn new(
+        id_scope: &IdScope,
+        registration_id: &RegistrationId,
+        key: SymmetricKey,
+        now: Now,
+    ) -> Self {
+        Self {
+            resource: format!("{id_scope}/registrations/{registration_id}"),
+            key,
+            now,
+        }
     }
 }
 
 impl fmt::Debug for DeviceSasCredential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DeviceSasCredential").field("resource", &self.resource).finish_non_exhaustive()
+        f.debug_struct("DeviceSasCredential")
+            .field("resource", &self.resource)
+            .finish_non_exhaustive()
     }
 }
 
@@ -182,7 +214,12 @@ impl Credential for DeviceSasCredential {
     fn authorization(&self) -> BoxFuture<'_, Result<SecretString, CredentialError>> {
         // The policy of devices always has this name.
         let policy = Some("registration");
-        let token = sas_token(&self.resource, self.key.expose_base64(), expiry((self.now)()), policy);
+        let token = sas_token(
+            &self.resource,
+            self.key.expose_base64(),
+            expiry((self.now)()),
+            policy,
+        );
         ready(token.map_err(CredentialError::from)).boxed()
     }
 }
@@ -202,7 +239,9 @@ pub fn sas_token(
     let resource = encoded(resource);
     let signature = signed(key_base64, format!("{resource}\n{expires}").as_bytes())?;
     let signature = encoded(&signature);
-    let policy = policy.map(|policy| format!("&skn={}", encoded(policy))).unwrap_or_default();
+    let policy = policy
+        .map(|policy| format!("&skn={}", encoded(policy)))
+        .unwrap_or_default();
     let token = format!("SharedAccessSignature sr={resource}&sig={signature}&se={expires}{policy}");
     Ok(SecretString::from(token))
 }
@@ -217,11 +256,16 @@ pub fn derive_device_key(
     group_key: &SymmetricKey,
     registration_id: &RegistrationId,
 ) -> Result<SymmetricKey, KeyError> {
-    signed(group_key.expose_base64(), registration_id.folded().as_bytes()).map(SymmetricKey::from_base64)
+    signed(
+        group_key.expose_base64(),
+        registration_id.folded().as_bytes(),
+    )
+    .map(SymmetricKey::from_base64)
 }
 
 fn expiry(now: Time) -> i64 {
-    now.unix_seconds().saturating_add_unsigned(LIFETIME.as_secs())
+    now.unix_seconds()
+        .saturating_add_unsigned(LIFETIME.as_secs())
 }
 
 fn signed(key_base64: &str, text: &[u8]) -> Result<String, KeyError> {
@@ -230,8 +274,15 @@ fn signed(key_base64: &str, text: &[u8]) -> Result<String, KeyError> {
 }
 
 fn decoded(key_base64: &str) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-    let key = STANDARD.decode(key_base64).map(Zeroizing::new).map_err(|_| KeyError::NotBase64)?;
-    if key.is_empty() { Err(KeyError::Empty) } else { Ok(key) }
+    let key = STANDARD
+        .decode(key_base64)
+        .map(Zeroizing::new)
+        .map_err(|_| KeyError::NotBase64)?;
+    if key.is_empty() {
+        Err(KeyError::Empty)
+    } else {
+        Ok(key)
+    }
 }
 
 fn encoded(text: &str) -> String {
@@ -252,7 +303,11 @@ mod tests {
     }
 
     fn header(credential: &dyn Credential) -> String {
-        let header = credential.authorization().now_or_never().expect("ready").expect("header");
+        let header = credential
+            .authorization()
+            .now_or_never()
+            .expect("ready")
+            .expect("header");
         header.expose_secret().to_owned()
     }
 
@@ -264,13 +319,20 @@ mod tests {
                 "my-dps.azure-devices-provisioning.net",
                 "sr=my-dps.azure-devices-provisioning.net&sig=TnbuUkTWc8EGDxRZcM%2BzvMVW8qFoTg6RYmI8%2BJjMrUg%3D",
             ),
-            ("localhost:8443", "sr=localhost%3A8443&sig=zpzF5Sjp7Te%2FSSC%2BnaArVo2ZQiBZDdtPm%2B1pM7AtWUU%3D"),
+            (
+                "localhost:8443",
+                "sr=localhost%3A8443&sig=zpzF5Sjp7Te%2FSSC%2BnaArVo2ZQiBZDdtPm%2B1pM7AtWUU%3D",
+            ),
         ] {
-            let text = format!("SharedAccessKey={KEY};HostName={host};SharedAccessKeyName=provisioningserviceowner");
+            let text = format!(
+                "SharedAccessKey={KEY};HostName={host};SharedAccessKeyName=provisioningserviceowner"
+            );
             let credential = SasCredential::new(text.parse().expect(host), now());
             assert_eq!(
                 header(&credential),
-                format!("SharedAccessSignature {signature}&se=1800003600&skn=provisioningserviceowner")
+                format!(
+                    "SharedAccessSignature {signature}&se=1800003600&skn=provisioningserviceowner"
+                )
             );
         }
     }
@@ -280,7 +342,8 @@ mod tests {
     fn device_tokens_sign_the_encoded_path_as_registration() {
         let scope = "0ne000956C5".parse().expect("scope");
         let id = "sn-007:a".parse().expect("id");
-        let credential = DeviceSasCredential::new(&scope, &id, SymmetricKey::from_base64(KEY), now());
+        let credential =
+            DeviceSasCredential::new(&scope, &id, SymmetricKey::from_base64(KEY), now());
         assert_eq!(
             header(&credential),
             "SharedAccessSignature sr=0ne000956C5%2Fregistrations%2Fsn-007%3Aa\
@@ -292,9 +355,15 @@ mod tests {
     #[test]
     fn a_device_key_is_the_group_key_over_the_lower_case_id() {
         let group_key = SymmetricKey::from_base64(KEY);
-        for id in ["sn-007-888-abc-mac-a1-b2-c3-d4-e5-f6", "SN-007-888-ABC-mac-a1-b2-c3-d4-e5-f6"] {
+        for id in [
+            "sn-007-888-abc-mac-a1-b2-c3-d4-e5-f6",
+            "SN-007-888-ABC-mac-a1-b2-c3-d4-e5-f6",
+        ] {
             let key = derive_device_key(&group_key, &id.parse().expect(id)).expect("key");
-            assert_eq!(key.expose_base64(), "UDW+GwvkZWmqYs9A0d/WMRQwQwJcmU2oYq11YE9nBsg=");
+            assert_eq!(
+                key.expose_base64(),
+                "UDW+GwvkZWmqYs9A0d/WMRQwQwJcmU2oYq11YE9nBsg="
+            );
         }
     }
 
@@ -303,26 +372,53 @@ mod tests {
         for text in [
             format!("HostName=A.example.net:8443;SharedAccessKeyName=owner;SharedAccessKey={KEY}"),
             format!("sharedaccesskey={KEY};SHAREDACCESSKEYNAME=owner;hostname=a.example.net:8443;"),
-            format!(" SharedAccessKeyName = owner ; HostName = a.example.net:8443 ; SharedAccessKey = {KEY}\n"),
+            format!(
+                " SharedAccessKeyName = owner ; HostName = a.example.net:8443 ; SharedAccessKey = {KEY}\n"
+            ),
         ] {
             let connection: ConnectionString = text.parse().expect(&text);
             assert_eq!(connection.host(), "a.example.net:8443");
             assert_eq!(connection.policy(), "owner");
             assert_eq!(connection.key.expose_secret(), KEY);
-            assert_eq!(connection.base_url().expect("url").to_string(), "https://a.example.net:8443");
+            assert_eq!(
+                connection.base_url().to_string(),
+                "https://a.example.net:8443"
+            );
         }
     }
 
     #[test]
     fn a_bad_connection_string_is_refused_without_repeating_it() {
         let cases = [
-            (format!("SharedAccessKey={KEY};SharedAccessKeyName=o"), "has no HostName"),
-            (format!("HostName=;SharedAccessKey={KEY};SharedAccessKeyName=o"), "has no HostName"),
-            (format!("HostName=a;HostName=b;SharedAccessKey={KEY}"), "has HostName twice"),
-            (format!("HostName=a;DeviceId=d;SharedAccessKey={KEY}"), "part 2"),
+            (
+                format!("SharedAccessKey={KEY};SharedAccessKeyName=o"),
+                "has no HostName",
+            ),
+            (
+                format!("HostName=;SharedAccessKey={KEY};SharedAccessKeyName=o"),
+                "has no HostName",
+            ),
+            (
+                format!("HostName=a;HostName=b;SharedAccessKey={KEY}"),
+                "has HostName twice",
+            ),
+            (
+                format!("HostName=a;DeviceId=d;SharedAccessKey={KEY}"),
+                "part 2",
+            ),
             (format!("HostName=a;{KEY}"), "part 2"),
-            ("HostName=a;SharedAccessKeyName=o;SharedAccessKey=c2Vjc*V0".to_owned(), "cannot be used"),
-            (format!("HostName=a/b;SharedAccessKeyName=o;SharedAccessKey={KEY}"), "no host name"),
+            (
+                "HostName=a;SharedAccessKeyName=o;SharedAccessKey=c2Vjc*V0".to_owned(),
+                "cannot be used",
+            ),
+            (
+                format!("HostName=a/b;SharedAccessKeyName=o;SharedAccessKey={KEY}"),
+                "no host name",
+            ),
+            (
+                format!("HostName=https://a;SharedAccessKeyName=o;SharedAccessKey={KEY}"),
+                "no host name",
+            ),
         ];
         for (text, reason) in cases {
             let error = text.parse::<ConnectionString>().expect_err(&text);

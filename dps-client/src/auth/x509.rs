@@ -16,7 +16,10 @@ pub struct DeviceIdentity {
 impl DeviceIdentity {
     /// Takes the chain, leaf first, and the unencrypted PKCS#8 key, both as PEM.
     pub fn new(chain_pem: impl Into<String>, key_pem: SecretString) -> Self {
-        Self { chain: chain_pem.into(), key: key_pem }
+        Self {
+            chain: chain_pem.into(),
+            key: key_pem,
+        }
     }
 
     /// Chain and key in one text, as the TLS library takes them.

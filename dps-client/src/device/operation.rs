@@ -34,7 +34,10 @@ impl Default for Polling {
 impl Polling {
     /// How long to wait before the next question.
     pub(super) fn wait(&self, asked: Option<Duration>) -> Duration {
-        asked.unwrap_or(self.unasked).min(self.ceiling).max(self.floor)
+        asked
+            .unwrap_or(self.unasked)
+            .min(self.ceiling)
+            .max(self.floor)
     }
 }
 
@@ -56,7 +59,14 @@ mod tests {
 
     #[test]
     fn a_wait_stays_between_floor_and_ceiling() {
-        let wait = |asked: Option<u64>| Polling::default().wait(asked.map(Duration::from_secs)).as_secs();
-        assert_eq!([wait(None), wait(Some(0)), wait(Some(5)), wait(Some(600))], [3, 1, 5, 60]);
+        let wait = |asked: Option<u64>| {
+            Polling::default()
+                .wait(asked.map(Duration::from_secs))
+                .as_secs()
+        };
+        assert_eq!(
+            [wait(None), wait(Some(0)), wait(Some(5)), wait(Some(600))],
+            [3, 1, 5, 60]
+        );
     }
 }

@@ -60,7 +60,12 @@ impl Registrar {
         let deadline = polling.deadline;
         tokio::time::timeout(deadline, self.register_and_poll(id, payload, polling))
             .await
-            .unwrap_or_else(|_| Err(ClientError::Deadline { registration_id: id.clone(), deadline }))
+            .unwrap_or_else(|_| {
+                Err(ClientError::Deadline {
+                    registration_id: id.clone(),
+                    deadline,
+                })
+            })
     }
 
     /// What became of the device's last registration. For throttling it counts as a registration.
@@ -68,7 +73,10 @@ impl Registrar {
     /// # Errors
     /// [`ClientError`]; status 401 if the device is not admitted.
     pub async fn lookup(&self, id: &RegistrationId) -> Result<RegistrationState, ClientError> {
-        let body = Registration { registration_id: id, payload: None };
+        let body = Registration {
+            registration_id: id,
+            payload: None,
+        };
         let operation = Operation::read_by_post(&self.path(id, &[])).json(&body)?;
         self.plane.send(operation).await?.json()
     }
@@ -82,7 +90,10 @@ impl Registrar {
         // Registering twice does no harm: the second time the service decides anew.
         let operation = Operation::write(Method::PUT, &self.path(id, &["register"]))
             .repeatable()
-            .json(&Registration { registration_id: id, payload })?;
+            .json(&Registration {
+                registration_id: id,
+                payload,
+            })?;
         let mut answer = self.plane.send(operation).await?;
         loop {
             let status: OperationStatus = answer.json()?;
@@ -104,7 +115,11 @@ impl Registrar {
     }
 
     fn path<'a>(&'a self, id: &'a RegistrationId, below: &[&'a str]) -> Vec<&'a str> {
-        [&[self.id_scope.as_str(), "registrations", id.as_str()], below].concat()
+        [
+            &[self.id_scope.as_str(), "registrations", id.as_str()],
+            below,
+        ]
+        .concat()
     }
 }
 
@@ -116,24 +131,29 @@ fn outcome(
     let bare = || RegistrationState::new(id.clone(), status.status.clone());
     match status.status {
         RegistrationStatus::Assigned => {
-            let state = status.registration_state.ok_or_else(|| incomplete(answer, "registration state"))?;
+            let state = status
+                .registration_state
+                .ok_or_else(|| incomplete(answer, "registration state"))?;
             if state.assigned_hub.is_none() || state.device_id.is_none() {
                 return Err(incomplete(answer, "assigned hub and device ID"));
             }
             Ok(Outcome::Assigned { state })
         }
-        RegistrationStatus::Failed => {
-            Ok(Outcome::Failed { state: status.registration_state.unwrap_or_else(bare) })
-        }
-        RegistrationStatus::Disabled => {
-            Ok(Outcome::Disabled { state: status.registration_state.unwrap_or_else(bare) })
-        }
+        RegistrationStatus::Failed => Ok(Outcome::Failed {
+            state: status.registration_state.unwrap_or_else(bare),
+        }),
+        RegistrationStatus::Disabled => Ok(Outcome::Disabled {
+            state: status.registration_state.unwrap_or_else(bare),
+        }),
         _ => Err(incomplete(answer, "status that is known")),
     }
 }
 
 fn incomplete(answer: &Answer, what: &'static str) -> ClientError {
-    ClientError::Incomplete { operation: answer.operation.clone(), what }
+    ClientError::Incomplete {
+        operation: answer.operation.clone(),
+        what,
+    }
 }
 
 #[derive(Serialize)]

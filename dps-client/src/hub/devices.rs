@@ -25,7 +25,10 @@ impl Devices {
     /// # Errors
     /// [`ClientError`]; [`ClientError::is_not_found`] if there is none.
     pub async fn get(&self, id: &DeviceId) -> Result<HubDevice, ClientError> {
-        self.plane.send(Operation::get(&["devices", id.as_str()])).await?.json()
+        self.plane
+            .send(Operation::get(&["devices", id.as_str()]))
+            .await?
+            .json()
     }
 
     /// The device of this ID, or `None`.
@@ -66,9 +69,16 @@ impl Devices {
         }
         let Some(etag) = device.etag.clone() else {
             let operation = format!("GET /devices/{id}");
-            return Err(ClientError::Incomplete { operation, what: "etag" });
+            return Err(ClientError::Incomplete {
+                operation,
+                what: "etag",
+            });
         };
-        let changed = HubDevice { status, status_reason: reason.map(str::to_owned), ..device };
+        let changed = HubDevice {
+            status,
+            status_reason: reason.map(str::to_owned),
+            ..device
+        };
         self.put(&changed, &Expect::Etag(etag)).await
     }
 

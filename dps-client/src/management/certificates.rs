@@ -54,7 +54,10 @@ impl Certificates {
     /// # Errors
     /// [`ClientError`]; [`ClientError::is_not_found`] if there is none.
     pub async fn get(&self, name: &CertificateName) -> Result<CaCertificate, ClientError> {
-        self.plane.send(Operation::get(&self.path(name, &[]))).await?.json()
+        self.plane
+            .send(Operation::get(&self.path(name, &[])))
+            .await?
+            .json()
     }
 
     /// The certificate of this name, or `None`.
@@ -95,8 +98,14 @@ impl Certificates {
     ///
     /// # Errors
     /// [`ClientError`]; [`ClientError::is_not_found`] if there is none.
-    pub async fn delete(&self, name: &CertificateName, expect: &IfMatch) -> Result<(), ClientError> {
-        self.plane.send(self.on_existing(Method::DELETE, name, &[], expect)).await?;
+    pub async fn delete(
+        &self,
+        name: &CertificateName,
+        expect: &IfMatch,
+    ) -> Result<(), ClientError> {
+        self.plane
+            .send(self.on_existing(Method::DELETE, name, &[], expect))
+            .await?;
         Ok(())
     }
 
@@ -114,7 +123,10 @@ impl Certificates {
         let certificate: CaCertificate = answer.json()?;
         if certificate.properties.verification_code.is_none() {
             let operation = answer.operation;
-            return Err(ClientError::Incomplete { operation, what: "verification code" });
+            return Err(ClientError::Incomplete {
+                operation,
+                what: "verification code",
+            });
         }
         Ok(certificate)
     }
@@ -130,8 +142,12 @@ impl Certificates {
         verification_der: &[u8],
         expect: &IfMatch,
     ) -> Result<CaCertificate, ClientError> {
-        let proof = Proof { certificate: STANDARD.encode(verification_der) };
-        let operation = self.on_existing(Method::POST, name, &["verify"], expect).json(&proof)?;
+        let proof = Proof {
+            certificate: STANDARD.encode(verification_der),
+        };
+        let operation = self
+            .on_existing(Method::POST, name, &["verify"], expect)
+            .json(&proof)?;
         self.plane.send(operation).await?.json()
     }
 
@@ -147,7 +163,8 @@ impl Certificates {
     }
 
     fn path<'a>(&'a self, name: &'a CertificateName, below: &[&'a str]) -> Vec<&'a str> {
-        self.instance.path(&[&["certificates", name.as_str()], below].concat())
+        self.instance
+            .path(&[&["certificates", name.as_str()], below].concat())
     }
 }
 

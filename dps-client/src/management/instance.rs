@@ -104,7 +104,10 @@ impl Instance {
     /// # Errors
     /// [`ClientError`]; [`ClientError::is_not_found`] if there is no such instance.
     pub async fn get(&self) -> Result<ProvisioningService, ClientError> {
-        self.plane.send(Operation::get(&self.id.path(&[]))).await?.json()
+        self.plane
+            .send(Operation::get(&self.id.path(&[])))
+            .await?
+            .json()
     }
 
     /// All its shared access policies, with their keys.
@@ -118,7 +121,9 @@ impl Instance {
         loop {
             let page: PolicyList = answer.json()?;
             policies.extend(page.value);
-            let Some(next) = page.next_link else { return Ok(policies) };
+            let Some(next) = page.next_link else {
+                return Ok(policies);
+            };
             answer = self.plane.send_to(next, Operation::get(&[])).await?;
         }
     }
@@ -129,7 +134,10 @@ impl Instance {
     /// [`ClientError`]; [`ClientError::is_not_found`] if there is none of this name.
     pub async fn key(&self, policy: &str) -> Result<SharedAccessPolicy, ClientError> {
         let path = self.id.path(&["keys", policy, "listkeys"]);
-        self.plane.send(Operation::read_by_post(&path)).await?.json()
+        self.plane
+            .send(Operation::read_by_post(&path))
+            .await?
+            .json()
     }
 }
 

@@ -74,7 +74,10 @@ impl<E: Entry> Enrollments<E> {
     /// whole fails. Entries that fail are in the result.
     pub async fn bulk(&self, mode: BulkMode, entries: &[E]) -> Result<BulkResult, ClientError> {
         if entries.len() > Self::BULK {
-            return Err(ClientError::TooManyRecords { count: entries.len(), most: Self::BULK });
+            return Err(ClientError::TooManyRecords {
+                count: entries.len(),
+                most: Self::BULK,
+            });
         }
         let entries = match mode {
             BulkMode::Create | BulkMode::Delete => entries.iter().map(Cow::Borrowed).collect(),
@@ -83,7 +86,10 @@ impl<E: Entry> Enrollments<E> {
             }
         };
         let entries: Vec<&E> = entries.iter().map(Cow::as_ref).collect();
-        let body = Bulk { mode, entries: BTreeMap::from([(E::COLLECTION, entries)]) };
+        let body = Bulk {
+            mode,
+            entries: BTreeMap::from([(E::COLLECTION, entries)]),
+        };
         let mut operation = Operation::write(Method::POST, &[E::COLLECTION]).json(&body)?;
         if mode.repeat() == Repeat::Harmless {
             operation = operation.repeatable();

@@ -45,7 +45,10 @@ pub struct Enrollments<E> {
 impl<E: Entry> Enrollments<E> {
     /// The entries behind this plane.
     pub fn new(plane: Plane) -> Self {
-        Self { plane, kind: PhantomData }
+        Self {
+            plane,
+            kind: PhantomData,
+        }
     }
 
     /// The entry of this ID.
@@ -53,7 +56,10 @@ impl<E: Entry> Enrollments<E> {
     /// # Errors
     /// [`ClientError`]; [`ClientError::is_not_found`] if there is none.
     pub async fn get(&self, id: &E::Id) -> Result<E, ClientError> {
-        self.plane.send(Operation::get(&[E::COLLECTION, &id.to_string()])).await?.json()
+        self.plane
+            .send(Operation::get(&[E::COLLECTION, &id.to_string()]))
+            .await?
+            .json()
     }
 
     /// The entry of this ID, or `None`.
@@ -98,17 +104,24 @@ impl<E: Entry> Enrollments<E> {
     /// [`ClientError`]; [`ClientError::is_not_found`] if there is no such entry.
     pub async fn attestation_mechanism(&self, id: &E::Id) -> Result<Attestation, ClientError> {
         let path = [E::COLLECTION, &id.to_string(), "attestationmechanism"];
-        self.plane.send(Operation::read_by_post(&path)).await?.json()
+        self.plane
+            .send(Operation::read_by_post(&path))
+            .await?
+            .json()
     }
 
     /// The entry with the keys that the service holds, where the document leaves them out.
-    pub(super) async fn with_present_keys<'a>(&self, entry: &'a E) -> Result<Cow<'a, E>, ClientError> {
+    pub(super) async fn with_present_keys<'a>(
+        &self,
+        entry: &'a E,
+    ) -> Result<Cow<'a, E>, ClientError> {
         let Some(given) = incomplete_keys(entry.attestation()) else {
             return Ok(Cow::Borrowed(entry));
         };
         // Without an entry there is nothing to keep; the put itself then says so.
         let present = found(self.attestation_mechanism(entry.id()).await)?;
-        let Some(Mechanism::SymmetricKey(Some(present))) = present.map(|found| found.mechanism) else {
+        let Some(Mechanism::SymmetricKey(Some(present))) = present.map(|found| found.mechanism)
+        else {
             return Ok(Cow::Borrowed(entry));
         };
         let mut entry = entry.clone();

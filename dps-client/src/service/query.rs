@@ -1,10 +1,9 @@
 //! Queries: all entries of a kind. The service documents no filter, so none is offered.
 
 use http::HeaderName;
-use serde::Serialize;
+use serde_json::json;
 
 use super::enrollments::{Enrollments, Entry};
-use crate::error::ClientError;
 use crate::page::{Records, records};
 use crate::plane::Operation;
 
@@ -12,13 +11,10 @@ const MAX_ITEM_COUNT: HeaderName = HeaderName::from_static("x-ms-max-item-count"
 
 impl<E: Entry> Enrollments<E> {
     /// All entries, `page_size` at a time, or as many as the service likes.
-    ///
-    /// # Errors
-    /// [`ClientError::Body`] never in practice; what fails later is in the stream.
-    pub fn list(&self, page_size: Option<u32>) -> Result<Records<E>, ClientError> {
-        let query = Query { query: format!("SELECT * FROM {}", E::COLLECTION) };
-        let operation = Operation::read_by_post(&[E::COLLECTION, "query"]).json(&query)?;
-        Ok(records(self.plane.clone(), sized(operation, page_size)))
+    pub fn list(&self, page_size: Option<u32>) -> Records<E> {
+        let query = json!({"query": format!("SELECT * FROM {}", E::COLLECTION)});
+        let operation = Operation::read_by_post(&[E::COLLECTION, "query"]).value(&query);
+        records(self.plane.clone(), sized(operation, page_size))
     }
 }
 
@@ -28,9 +24,4 @@ pub(super) fn sized(query: Operation, page_size: Option<u32>) -> Operation {
         Some(size) => query.header(MAX_ITEM_COUNT, size.to_string()),
         None => query,
     }
-}
-
-#[derive(Serialize)]
-struct Query {
-    query: String,
 }

@@ -27,14 +27,20 @@ impl Registrations {
     /// # Errors
     /// [`ClientError`]; [`ClientError::is_not_found`] if it has none.
     pub async fn get(&self, id: &RegistrationId) -> Result<RegistrationState, ClientError> {
-        self.plane.send(Operation::get(&["registrations", id.as_str()])).await?.json()
+        self.plane
+            .send(Operation::get(&["registrations", id.as_str()]))
+            .await?
+            .json()
     }
 
     /// The record of this device, or `None`.
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn find(&self, id: &RegistrationId) -> Result<Option<RegistrationState>, ClientError> {
+    pub async fn find(
+        &self,
+        id: &RegistrationId,
+    ) -> Result<Option<RegistrationState>, ClientError> {
         found(self.get(id).await)
     }
 

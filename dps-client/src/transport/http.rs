@@ -114,17 +114,26 @@ impl HttpTransport {
             builder = builder.identity(tls_identity(identity)?);
         }
         let client = trusting(builder, &options.trust)?.build();
-        Ok(Self { client: client.map_err(|error| TransportSetupError::Client(error.into()))? })
+        Ok(Self {
+            client: client.map_err(|error| TransportSetupError::Client(error.into()))?,
+        })
     }
 
     async fn exchange(&self, request: Request) -> Result<Response, reqwest::Error> {
-        let mut outgoing = self.client.request(request.method, request.url).headers(request.headers);
+        let mut outgoing = self
+            .client
+            .request(request.method, request.url)
+            .headers(request.headers);
         if let Some(body) = request.body {
             outgoing = outgoing.body(body);
         }
         let answer = outgoing.send().await?;
         let (status, headers) = (answer.status(), answer.headers().clone());
-        Ok(Response { status, headers, body: answer.bytes().await?.into() })
+        Ok(Response {
+            status,
+            headers,
+            body: answer.bytes().await?.into(),
+        })
     }
 }
 
@@ -132,7 +141,9 @@ impl Transport for HttpTransport {
     fn send(&self, request: Request) -> BoxFuture<'_, Result<Response, TransportError>> {
         async move {
             let host = request.url.authority().to_owned();
-            self.exchange(request).await.map_err(|error| classify(host, error))
+            self.exchange(request)
+                .await
+                .map_err(|error| classify(host, error))
         }
         .boxed()
     }
@@ -163,19 +174,32 @@ fn tls_identity(identity: &DeviceIdentity) -> Result<Identity, TransportSetupErr
 fn classify(host: String, error: reqwest::Error) -> TransportError {
     let error = error.without_url();
     if is_tls(&error) {
-        TransportError::Tls { host, source: error.into() }
+        TransportError::Tls {
+            host,
+            source: error.into(),
+        }
     } else if error.is_connect() {
-        TransportError::Connect { host, source: error.into() }
+        TransportError::Connect {
+            host,
+            source: error.into(),
+        }
     } else if error.is_timeout() {
         TransportError::Timeout { host }
     } else {
-        TransportError::Interrupted { host, source: error.into() }
+        TransportError::Interrupted {
+            host,
+            source: error.into(),
+        }
     }
 }
 
 /// Whether TLS is at the bottom of it. An [`io::Error`] hides what it wraps from `source()`.
 fn is_tls(error: &(dyn Error + 'static)) -> bool {
-    let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-    let next = wrapped.map(|inner| -> &(dyn Error + 'static) { inner }).or_else(|| error.source());
+    let wrapped = error
+        .downcast_ref::<io::Error>()
+        .and_then(io::Error::get_ref);
+    let next = wrapped
+        .map(|inner| -> &(dyn Error + 'static) { inner })
+        .or_else(|| error.source());
     error.is::<rustls::Error>() || next.is_some_and(is_tls)
 }

@@ -5,10 +5,10 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use futures::FutureExt as _;
-use futures::future::{BoxFuture, ready};
 use ::http::header::{ACCEPT, AUTHORIZATION};
 use ::http::{HeaderMap, HeaderValue, StatusCode};
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, ready};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -100,7 +100,12 @@ impl ScriptedTransport {
     /// Plays these exchanges.
     pub fn new(exchanges: impl IntoIterator<Item = Exchange>) -> Self {
         let left = exchanges.into_iter().collect();
-        Self { state: Mutex::new(State { left, authorizations: Vec::new() }) }
+        Self {
+            state: Mutex::new(State {
+                left,
+                authorizations: Vec::new(),
+            }),
+        }
     }
 
     /// How many exchanges have not been played yet.
@@ -121,11 +126,16 @@ impl ScriptedTransport {
         let sent = ScriptedRequest::from(request);
         let mut state = self.state();
         let authorization = request.headers.get(AUTHORIZATION);
-        state.authorizations.push(authorization.map(|value| text(value)));
+        state
+            .authorizations
+            .push(authorization.map(|value| text(value)));
         let Some(next) = state.left.pop_front() else {
             panic!("the script is over, but there came {sent:#?}");
         };
-        assert_eq!(sent, next.request, "the request (left) is not what the script wants (right)");
+        assert_eq!(
+            sent, next.request,
+            "the request (left) is not what the script wants (right)"
+        );
         next.fate.meet(request.url.authority())
     }
 }
@@ -138,14 +148,20 @@ impl Transport for ScriptedTransport {
 
 impl From<&Request> for ScriptedRequest {
     fn from(request: &Request) -> Self {
-        let headers = request.headers.iter().filter(|(name, _)| ![ACCEPT, AUTHORIZATION].contains(name));
+        let headers = request
+            .headers
+            .iter()
+            .filter(|(name, _)| ![ACCEPT, AUTHORIZATION].contains(name));
         let body = request.body.as_deref().map(|body| {
-            serde_json::from_slice(body).unwrap_or_else(|_| Value::from(String::from_utf8_lossy(body)))
+            serde_json::from_slice(body)
+                .unwrap_or_else(|_| Value::from(String::from_utf8_lossy(body)))
         });
         Self {
             method: request.method.to_string(),
             target: request.url[url::Position::BeforePath..].to_owned(),
-            headers: headers.map(|(name, value)| (name.to_string(), text(value))).collect(),
+            headers: headers
+                .map(|(name, value)| (name.to_string(), text(value)))
+                .collect(),
             body,
         }
     }
@@ -155,18 +171,26 @@ impl Fate {
     fn meet(self, host: &str) -> Result<Response, TransportError> {
         let host = host.to_owned();
         match self {
-            Self::Response { status, headers, body } => Ok(Response {
+            Self::Response {
+                status,
+                headers,
+                body,
+            } => Ok(Response {
                 status: StatusCode::from_u16(status).unwrap_or_default(),
                 headers: header_map(&headers),
-                body: body.map(|body| body.to_string().into_bytes()).unwrap_or_default(),
+                body: body
+                    .map(|body| body.to_string().into_bytes())
+                    .unwrap_or_default(),
             }),
-            Self::Fault(Fault::Unreachable) => {
-                Err(TransportError::Connect { host, source: "connection refused".into() })
-            }
+            Self::Fault(Fault::Unreachable) => Err(TransportError::Connect {
+                host,
+                source: "connection refused".into(),
+            }),
             Self::Fault(Fault::Timeout) => Err(TransportError::Timeout { host }),
-            Self::Fault(Fault::Interrupted) => {
-                Err(TransportError::Interrupted { host, source: "connection reset".into() })
-            }
+            Self::Fault(Fault::Interrupted) => Err(TransportError::Interrupted {
+                host,
+                source: "connection reset".into(),
+            }),
         }
     }
 }
