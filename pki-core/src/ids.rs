@@ -15,8 +15,8 @@ use std::num::NonZeroU32;
 pub use digest::{SerialNumber, Sha1Thumbprint, Sha256Thumbprint};
 pub use etag::Etag;
 pub use text::{
-    AuthorityName, CertificateName, DeviceId, EnrollmentGroupId, HubHostName, IdScope,
-    RegistrationId, VerificationCode,
+    AuthorityName, CertificateName, DeviceId, DpsName, EnrollmentGroupId, HubHostName, IdScope,
+    ProfileName, RegistrationId, VerificationCode,
 };
 
 /// Why a text is not the identifier it was taken for.

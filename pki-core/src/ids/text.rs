@@ -259,6 +259,25 @@ impl FromStr for IdScope {
     }
 }
 
+/// A name that `pki.toml` gives: at most 64 characters of `a-z 0-9 - _ .`, starting with a letter or
+/// digit and not ending in `.`, so that it is a file name everywhere.
+const fn declared_rules(what: &'static str) -> Rules {
+    Rules {
+        what,
+        most: 64,
+        allowed: "lower-case letters, digits and - _ .",
+        allows: |c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_' | '.'),
+    }
+}
+
+fn check_declared(rules: &Rules, text: &str) -> Result<(), IdError> {
+    rules.check(text)?;
+    if !text.starts_with(|c: char| c.is_ascii_alphanumeric()) || text.ends_with('.') {
+        return Err(rules.form(text, "must start with a letter or digit and not end in ."));
+    }
+    Ok(())
+}
+
 /// An authority's name in `pki.toml` and in the home's folders: at most 64 characters of
 /// `a-z 0-9 - _ .`, starting with a letter or digit, so that it is a file name everywhere.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -267,24 +286,52 @@ pub struct AuthorityName(String);
 textual!(AuthorityName);
 
 impl AuthorityName {
-    const RULES: Rules = Rules {
-        what: "authority name",
-        most: 64,
-        allowed: "lower-case letters, digits and - _ .",
-        allows: |c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_' | '.'),
-    };
+    const RULES: Rules = declared_rules("authority name");
 }
 
 impl FromStr for AuthorityName {
     type Err = IdError;
 
     fn from_str(text: &str) -> Result<Self, IdError> {
-        Self::RULES.check(text)?;
-        if !text.starts_with(|c: char| c.is_ascii_alphanumeric()) || text.ends_with('.') {
-            return Err(
-                Self::RULES.form(text, "must start with a letter or digit and not end in .")
-            );
-        }
+        check_declared(&Self::RULES, text)?;
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// The name of a leaf profile in `pki.toml`; the rules of [`AuthorityName`].
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProfileName(String);
+
+textual!(ProfileName);
+
+impl ProfileName {
+    const RULES: Rules = declared_rules("profile name");
+}
+
+impl FromStr for ProfileName {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        check_declared(&Self::RULES, text)?;
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// What `pki.toml` calls a DPS instance; the rules of [`AuthorityName`].
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DpsName(String);
+
+textual!(DpsName);
+
+impl DpsName {
+    const RULES: Rules = declared_rules("DPS name");
+}
+
+impl FromStr for DpsName {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        check_declared(&Self::RULES, text)?;
         Ok(Self(text.to_owned()))
     }
 }

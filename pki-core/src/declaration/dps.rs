@@ -1,0 +1,338 @@
+//! What is declared of a DPS instance: where it is, how to sign in, which CAs and groups it holds.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::num::NonZeroU32;
+use std::str::FromStr;
+
+use serde_json::Value;
+
+use crate::enrollment::{AllocationPolicy, ProvisioningStatus, ReprovisionPolicy};
+use crate::ids::{AuthorityName, CertificateName, EnrollmentGroupId, HubHostName, IdScope};
+
+/// A declared DPS instance.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DpsDeclaration {
+    /// The service plane: enrollments, groups, registration records.
+    pub service: Endpoint,
+    /// Where devices register, if declared; Azure has one address for all instances, and outside of
+    /// Azure it is that of the service plane.
+    pub device: Option<Endpoint>,
+    /// The ID scope that devices name; registering needs it, nothing else does.
+    pub id_scope: Option<IdScope>,
+    /// How to sign in to the service plane. `None` only outside of Azure, where nothing is declared.
+    pub sign_in: Option<SignIn>,
+    /// Who signs in where [`SignIn::Entra`] is chosen.
+    pub entra: EntraIdentity,
+    /// The management plane. `None` only for an instance in Azure that does not declare it.
+    pub management: Option<ManagementDeclaration>,
+    /// A PEM file whose certificates alone are trusted as the server's, as for an emulator. The
+    /// machine's trust store applies if `None`.
+    pub trust_anchor: Option<String>,
+    /// Other versions of the APIs than those that the client is pinned to.
+    pub api_versions: ApiVersions,
+    /// Requests per minute; the client's own limit if `None`.
+    pub rate: Option<NonZeroU32>,
+    /// Linked hubs that need more said than their name.
+    pub hubs: BTreeMap<HubHostName, HubDeclaration>,
+    /// The CA certificates that DPS must hold, by their names there.
+    pub ca: BTreeMap<CertificateName, CaDeclaration>,
+    /// The enrollment groups.
+    pub groups: BTreeMap<EnrollmentGroupId, GroupDeclaration>,
+}
+
+impl DpsDeclaration {
+    /// The name and declaration of the CA that holds this authority's certificate.
+    pub fn ca_of(&self, authority: &AuthorityName) -> Option<(&CertificateName, &CaDeclaration)> {
+        self.ca.iter().find(|(_, ca)| ca.authority == *authority)
+    }
+}
+
+/// The management plane of an instance: its address in Azure Resource Manager.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ManagementDeclaration {
+    /// Where the plane is, unless it is Azure's own address.
+    pub endpoint: Option<Endpoint>,
+    /// The subscription's ID.
+    pub subscription: String,
+    /// The resource group.
+    pub resource_group: String,
+    /// The instance's resource name.
+    pub name: String,
+    /// How to sign in; never with a connection string. `None` as in [`DpsDeclaration::sign_in`].
+    pub sign_in: Option<SignIn>,
+}
+
+/// A linked hub.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HubDeclaration {
+    /// Where its registry is, unless at its host name.
+    pub endpoint: Option<Endpoint>,
+    /// How to sign in to its registry.
+    pub sign_in: Option<SignIn>,
+}
+
+/// How to sign in to a plane.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SignIn {
+    /// With the shared access key of a connection string.
+    ConnectionString(SecretSource),
+    /// With a bearer token that somebody else fetched.
+    Token(SecretSource),
+    /// With a token that Entra ID gives to [`DpsDeclaration::entra`].
+    Entra,
+}
+
+/// Who signs in with Entra ID.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum EntraIdentity {
+    /// Whoever is signed in to the Azure CLI or the Azure Developer CLI.
+    #[default]
+    DeveloperTools,
+    /// The identity of the machine, or the user-assigned one with this client ID.
+    ManagedIdentity {
+        /// The client ID of a user-assigned identity.
+        client: Option<String>,
+    },
+    /// The federated identity that the environment describes, as in Kubernetes or CI.
+    WorkloadIdentity,
+    /// A service principal.
+    ClientSecret {
+        /// The tenant's ID.
+        tenant: String,
+        /// The application's client ID.
+        client: String,
+        /// Where its secret is.
+        secret: SecretSource,
+    },
+}
+
+/// API versions that replace the client's, by plane. The text is the client's to check.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ApiVersions {
+    /// The management plane's.
+    pub management: Option<String>,
+    /// The service plane's.
+    pub service: Option<String>,
+    /// The device plane's.
+    pub device: Option<String>,
+    /// The hub registries'.
+    pub hub: Option<String>,
+}
+
+/// A CA certificate that DPS must hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaDeclaration {
+    /// Whose current certificate it is.
+    pub authority: AuthorityName,
+    /// How DPS comes to trust it.
+    pub verified_by: VerifiedBy,
+}
+
+/// How DPS comes to trust a CA certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VerifiedBy {
+    /// By a certificate over a code that DPS gave, signed with the CA's key.
+    Possession,
+    /// By the word of whoever uploads it.
+    SelfAttestation,
+}
+
+/// An enrollment group.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GroupDeclaration {
+    /// Whose devices it admits.
+    pub authority: AuthorityName,
+    /// How it recognises them.
+    pub attestation: GroupAttestation,
+    /// Whether it lets them in.
+    pub status: ProvisioningStatus,
+    /// The hubs to choose from; all linked hubs if empty.
+    pub hubs: Vec<HubHostName>,
+    /// What happens when a device registers again; the service's default if `None`.
+    pub reprovision: Option<ReprovisionPolicy>,
+    /// How a hub is chosen; the service's default if `None`.
+    pub allocation: Option<AllocationPolicy>,
+    /// The twin that a device starts with, as the service takes it.
+    pub initial_twin: Option<Value>,
+}
+
+/// How a group recognises its devices.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GroupAttestation {
+    /// It holds the authority's certificate.
+    SigningCertificate,
+    /// It names the CA that DPS holds.
+    CaReference(CertificateName),
+}
+
+/// A host and perhaps a port; always reached over TLS.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Endpoint(String);
+
+/// A text that is no [`Endpoint`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} is not a host; write it as mydps.azure-devices-provisioning.net or localhost:8443, without https://"
+)]
+pub struct EndpointError(String);
+
+impl Endpoint {
+    /// The domains of DPS service planes in Azure's clouds.
+    const AZURE: [&'static str; 3] = [
+        ".azure-devices-provisioning.net",
+        ".azure-devices-provisioning.cn",
+        ".azure-devices-provisioning.us",
+    ];
+
+    /// `host` or `host:port`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The host without the port.
+    pub fn host(&self) -> &str {
+        match self.0.rsplit_once(':') {
+            Some((host, _)) if !self.0.ends_with(']') => host,
+            _ => &self.0,
+        }
+    }
+
+    /// The name of the instance, if this is a DPS in Azure: the first label of the host.
+    pub fn azure_instance(&self) -> Option<&str> {
+        Self::AZURE
+            .iter()
+            .find_map(|domain| self.0.strip_suffix(domain))
+            .filter(|name| !name.is_empty())
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = EndpointError;
+
+    /// Reads `host`, `host:port` or `[IPv6]:port`; upper case is folded.
+    fn from_str(text: &str) -> Result<Self, EndpointError> {
+        let refuse = || EndpointError(text.to_owned());
+        let endpoint = Self(text.to_ascii_lowercase());
+        let host = endpoint.host();
+        let port = endpoint.0[host.len()..].strip_prefix(':');
+        let is_name = host.parse::<HubHostName>().is_ok();
+        let is_address = host
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+            .is_some_and(|address| address.parse::<std::net::Ipv6Addr>().is_ok());
+        let port_is_good = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port != 0));
+        if !(is_name || is_address) || !port_is_good {
+            return Err(refuse());
+        }
+        Ok(endpoint)
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// Where a secret is: `env:NAME` or `file:PATH`. The secret itself is never in `pki.toml`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretSource {
+    /// The environment variable of this name.
+    Environment(String),
+    /// The first line of this file; a relative path starts at the home.
+    File(String),
+}
+
+/// A text that is no [`SecretSource`]; it may be a secret, so it is not repeated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a secret never stands here itself; write env:NAME or file:PATH, and put it there")]
+pub struct SecretSourceError;
+
+impl FromStr for SecretSource {
+    type Err = SecretSourceError;
+
+    fn from_str(text: &str) -> Result<Self, SecretSourceError> {
+        let is_variable = |name: &str| {
+            let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+            name.bytes().all(allowed) && !name.starts_with(|c: char| c.is_ascii_digit())
+        };
+        match text.split_once(':') {
+            Some(("env", name)) if !name.is_empty() && is_variable(name) => {
+                Ok(Self::Environment(name.to_owned()))
+            }
+            Some(("file", path)) if !path.is_empty() => Ok(Self::File(path.to_owned())),
+            _ => Err(SecretSourceError),
+        }
+    }
+}
+
+impl fmt::Display for SecretSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Environment(name) => write!(f, "env:{name}"),
+            Self::File(path) => write!(f, "file:{path}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_are_a_host_and_perhaps_a_port() {
+        for (text, host) in [
+            ("localhost:8443", "localhost"),
+            (
+                "MyDps.azure-devices-provisioning.net",
+                "mydps.azure-devices-provisioning.net",
+            ),
+            ("[::1]:8443", "[::1]"),
+            ("[::1]", "[::1]"),
+            ("127.0.0.1:443", "127.0.0.1"),
+        ] {
+            assert_eq!(text.parse::<Endpoint>().expect(text).host(), host);
+        }
+        for bad in [
+            "",
+            "https://host",
+            "host/path",
+            "host:",
+            "host:0",
+            "host:70000",
+            "a b",
+            ":1",
+        ] {
+            assert!(bad.parse::<Endpoint>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_instance_in_azure_is_known_by_its_domain() {
+        let instance = |text: &str| {
+            let endpoint: Endpoint = text.parse().expect(text);
+            endpoint.azure_instance().map(str::to_owned)
+        };
+        assert_eq!(
+            instance("mydps.azure-devices-provisioning.net").as_deref(),
+            Some("mydps")
+        );
+        assert_eq!(instance("localhost:8443"), None);
+        assert_eq!(instance("azure-devices-provisioning.net.example.com"), None);
+    }
+
+    #[test]
+    fn a_secret_in_the_open_is_refused_and_not_repeated() {
+        let connection = "HostName=a;SharedAccessKeyName=b;SharedAccessKey=c2VjcmV0";
+        let error = connection.parse::<SecretSource>().expect_err("inline");
+        assert!(!error.to_string().contains("c2VjcmV0"));
+        for bad in [
+            "env:", "file:", "env:A B", "env:1A", "stdin", "fd:3", "hunter2",
+        ] {
+            assert!(bad.parse::<SecretSource>().is_err(), "{bad}");
+        }
+        let word: SecretSource = "env:DPS_CONNECTION".parse().expect("word");
+        assert_eq!(word.to_string(), "env:DPS_CONNECTION");
+    }
+}
