@@ -16,4 +16,5 @@ mod view;
 
 pub use chain::{ChainElement, PresentedChain};
 pub use decide::{Decision, Entry, Finding, Outcome, Refusal, decide};
+pub use explain::explain;
 pub use view::{DpsView, GroupEntry, IndividualEntry, UploadedCa, ViewError};

@@ -70,6 +70,8 @@ pub enum Finding {
     NoGroup(String),
     /// This group holds the certificate of this subject.
     Group(EnrollmentGroupId, String, ProvisioningStatus),
+    /// This individual enrollment names the leaf under an ID that is not its CN: it does not count.
+    NamedElsewhere(RegistrationId),
     /// The certificate of this subject is verified.
     Verified(String),
     /// Nothing of the chain is verified.

@@ -2,8 +2,20 @@
 
 use std::fmt;
 
-use super::{Decision, Entry, Finding, Outcome, Refusal};
+use super::{Decision, DpsView, Entry, Finding, Outcome, PresentedChain, Refusal, decide};
 use crate::enrollment::ProvisioningStatus;
+use crate::ids::RegistrationId;
+
+/// Decides, and adds what people trip over: entries that name the leaf under another ID than its CN
+/// look as if they decided, and do not.
+pub fn explain(view: &DpsView, chain: &PresentedChain) -> Decision {
+    let mut decision = decide(view, chain);
+    let own = chain.common_name().and_then(|name| name.parse::<RegistrationId>().ok());
+    let naming = chain.leaf().map(|leaf| view.individuals_naming(&leaf.sha256_thumbprint));
+    let elsewhere = naming.into_iter().flatten().filter(|id| Some(*id) != own.as_ref());
+    decision.findings.extend(elsewhere.cloned().map(Finding::NamedElsewhere));
+    decision
+}
 
 impl fmt::Display for Decision {
     /// One line a finding, then the outcome.
@@ -79,6 +91,10 @@ impl fmt::Display for Finding {
                     word(*status)
                 )
             }
+            Self::NamedElsewhere(id) => write!(
+                f,
+                "individual enrollment {id} names this leaf, but its ID is not the leaf's CN, so it decides nothing"
+            ),
             Self::Verified(subject) => write!(f, "{subject} is a verified CA certificate"),
             Self::NothingVerified => {
                 f.write_str("nothing in the chain is a verified CA certificate")

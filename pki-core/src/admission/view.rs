@@ -142,6 +142,25 @@ impl DpsView {
         self.authorities.insert(name, authority);
     }
 
+    /// Notes that possession of a CA certificate's key was proven.
+    pub fn mark_verified(&mut self, name: &CertificateName) {
+        if let Some(authority) = self.authorities.get_mut(name) {
+            authority.is_verified = true;
+        }
+    }
+
+    /// Individual enrollments that name this leaf, whatever their registration ID. Looks at all of
+    /// them: for explanations, not for decisions.
+    pub fn individuals_naming(&self, leaf: &Sha256Thumbprint) -> Vec<&RegistrationId> {
+        let names = |entry: &IndividualEntry| {
+            entry.certificates.as_ref().is_some_and(|certificates| certificates.contains(leaf))
+        };
+        let mut naming: Vec<_> =
+            self.individuals.iter().filter(|(_, entry)| names(entry)).map(|(id, _)| id).collect();
+        naming.sort();
+        naming
+    }
+
     /// Takes a CA certificate away.
     pub fn remove_ca(&mut self, name: &CertificateName) {
         self.authorities.remove(name);

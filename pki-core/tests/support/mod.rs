@@ -15,34 +15,34 @@ use pki_core::testing::SeededEntropy;
 use pki_core::time::{Span, Time};
 
 /// The moment at which the tests take place.
-pub fn now() -> Time {
+pub(crate) fn now() -> Time {
     "2026-06-01T12:00:00Z".parse().expect("time")
 }
 
 /// An authority of one generation, with its key in memory.
-pub struct TestAuthority {
-    pub name: &'static str,
-    pub certificate: Certificate,
-    pub signer: SoftwareSigner,
+pub(crate) struct TestAuthority {
+    pub(crate) name: &'static str,
+    pub(crate) certificate: Certificate,
+    pub(crate) signer: SoftwareSigner,
 }
 
-pub fn key(algorithm: KeyAlgorithm) -> PrivateKey {
+pub(crate) fn key(algorithm: KeyAlgorithm) -> PrivateKey {
     SoftwareKeyGenerator.generate(algorithm).expect("key")
 }
 
-pub fn signer(algorithm: KeyAlgorithm) -> SoftwareSigner {
+pub(crate) fn signer(algorithm: KeyAlgorithm) -> SoftwareSigner {
     SoftwareSigner::new(&key(algorithm)).expect("signer")
 }
 
 /// A serial number that no other call returns.
-pub fn serial() -> SerialNumber {
+pub(crate) fn serial() -> SerialNumber {
     use std::sync::atomic::{AtomicU64, Ordering};
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let entropy = SeededEntropy::new(NEXT.fetch_add(1, Ordering::Relaxed));
     SerialNumber::random(&entropy).expect("serial")
 }
 
-pub fn authority_spec(subject: &str, days: u64, path_length: Option<u8>) -> AuthoritySpec {
+pub(crate) fn authority_spec(subject: &str, days: u64, path_length: Option<u8>) -> AuthoritySpec {
     let subject = subject.parse().expect(subject);
     AuthoritySpec {
         subject,
@@ -51,14 +51,14 @@ pub fn authority_spec(subject: &str, days: u64, path_length: Option<u8>) -> Auth
     }
 }
 
-pub fn leaf_spec(days: u64) -> LeafSpec {
+pub(crate) fn leaf_spec(days: u64) -> LeafSpec {
     LeafSpec {
         validity: Span::from_days(days),
         purposes: vec![KeyPurpose::ClientAuth],
     }
 }
 
-pub fn root(name: &'static str, algorithm: KeyAlgorithm) -> TestAuthority {
+pub(crate) fn root(name: &'static str, algorithm: KeyAlgorithm) -> TestAuthority {
     let signer = signer(algorithm);
     let spec = authority_spec(&format!("CN={name}, O=Contoso"), 3650, None);
     let policy = IssuancePolicy::default();
@@ -81,7 +81,7 @@ pub fn root(name: &'static str, algorithm: KeyAlgorithm) -> TestAuthority {
 }
 
 impl TestAuthority {
-    pub fn signing(&self) -> SigningAuthority<'_> {
+    pub(crate) fn signing(&self) -> SigningAuthority<'_> {
         let name = self.name.parse().expect("name");
         let policy = IssuancePolicy::default();
         let certificate = self.certificate.clone();
@@ -89,7 +89,7 @@ impl TestAuthority {
             .expect("authority")
     }
 
-    pub fn intermediate(&self, name: &'static str, algorithm: KeyAlgorithm) -> Self {
+    pub(crate) fn intermediate(&self, name: &'static str, algorithm: KeyAlgorithm) -> Self {
         let signer = signer(algorithm);
         let spec = authority_spec(&format!("CN={name}, O=Contoso"), 1825, None);
         let public_key = signer.public_key().to_vec();
@@ -103,7 +103,7 @@ impl TestAuthority {
         }
     }
 
-    pub fn leaf(&self, id: &str, algorithm: KeyAlgorithm) -> Certificate {
+    pub(crate) fn leaf(&self, id: &str, algorithm: KeyAlgorithm) -> Certificate {
         let public_key = signer(algorithm).public_key().to_vec();
         let id = id.parse().expect(id);
         let issued = self
@@ -114,7 +114,7 @@ impl TestAuthority {
 }
 
 /// Writes certificates as one PEM file.
-pub fn pem_file(folder: &Path, name: &str, certificates: &[&Certificate]) -> PathBuf {
+pub(crate) fn pem_file(folder: &Path, name: &str, certificates: &[&Certificate]) -> PathBuf {
     let path = folder.join(name);
     let text: String = certificates
         .iter()
@@ -125,7 +125,7 @@ pub fn pem_file(folder: &Path, name: &str, certificates: &[&Certificate]) -> Pat
 }
 
 /// Runs the system's `openssl` with some input.
-pub fn openssl(arguments: &[&str], input: &[u8]) -> Output {
+pub(crate) fn openssl(arguments: &[&str], input: &[u8]) -> Output {
     let mut child = Command::new("openssl")
         .args(arguments)
         .stdin(Stdio::piped())

@@ -1,0 +1,241 @@
+//! Convergence: what differs between `pki.toml` and DPS, and the steps that bring DPS there.
+//!
+//! Fields that the declaration does not speak of are left as they are, known to us or not. Two things
+//! are never done on the way, only told: replacing a certificate that is in use (that is a roll), and
+//! enabling a group that somebody disabled (that lets devices in).
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::{Expectation, FieldChange, Plan, Step};
+use crate::certificate::Certificate;
+use crate::declaration::{
+    CaDeclaration, DpsDeclaration, GroupAttestation, GroupDeclaration, VerifiedBy,
+};
+use crate::enrollment::compose::{by_ca_reference, by_signing_certificate};
+use crate::enrollment::{EnrollmentGroup, Mechanism, ProvisioningStatus, X509Certificates};
+use crate::format::pem::certificate_in_json;
+use crate::ids::{AuthorityName, CertificateName, DpsName, EnrollmentGroupId};
+use crate::management::CaCertificate;
+
+/// What DPS and the inventory hold, as far as the declaration is concerned.
+#[derive(Debug, Clone, Default)]
+pub struct DeclaredState {
+    /// The CA certificates that DPS holds.
+    pub authorities: Vec<CaCertificate>,
+    /// The groups that DPS holds.
+    pub groups: Vec<EnrollmentGroup>,
+    /// The current certificate of each authority that exists here.
+    pub certificates: BTreeMap<AuthorityName, Certificate>,
+}
+
+/// Why the declaration cannot be brought about.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeclaredError {
+    /// The authority is declared but was not made yet.
+    #[error("authority {authority} does not exist yet; make it with: dps-pki authority create {authority}")]
+    NoAuthority {
+        /// Which one.
+        authority: AuthorityName,
+    },
+    /// DPS holds another certificate under the name.
+    #[error("CA certificate {name} in DPS is not the current one of authority {authority}; replacing a certificate in use is a roll")]
+    OtherCa {
+        /// The certificate's name in DPS.
+        name: CertificateName,
+        /// Whose certificate it should be.
+        authority: AuthorityName,
+    },
+    /// The group holds other certificates than the declared authority's.
+    #[error("enrollment group {group} does not hold the current certificate of authority {authority}; replacing a certificate in use is a roll")]
+    OtherSigner {
+        /// The group.
+        group: EnrollmentGroupId,
+        /// Whose certificate it should hold.
+        authority: AuthorityName,
+    },
+    /// The group is disabled in DPS and declared as enabled.
+    #[error("enrollment group {group} is disabled in DPS and declared as enabled; enabling it lets its devices in: declare status = \"disabled\", or enable it with: dps-pki dps group enable {group}")]
+    WouldEnable {
+        /// The group.
+        group: EnrollmentGroupId,
+    },
+}
+
+/// Plans what brings an instance to what is declared.
+///
+/// # Errors
+/// [`DeclaredError`]: an authority is missing, or it would take a roll or let devices in.
+pub fn converge(
+    name: &DpsName,
+    declared: &DpsDeclaration,
+    state: &DeclaredState,
+) -> Result<Plan, DeclaredError> {
+    let mut plan = Plan::new(format!("bring DPS {name} to what pki.toml declares"));
+    for (ca_name, ca) in &declared.ca {
+        plan.steps.extend(ca_steps(ca_name, ca, state)?);
+    }
+    for (group_id, group) in &declared.groups {
+        plan.steps.extend(group_step(group_id, group, state)?);
+    }
+    plan.notes = strangers(declared, state);
+    Ok(plan)
+}
+
+fn ca_steps(
+    name: &CertificateName,
+    ca: &CaDeclaration,
+    state: &DeclaredState,
+) -> Result<Vec<Step>, DeclaredError> {
+    let certificate = certificate_of(&ca.authority, state)?;
+    let self_attested = ca.verified_by == VerifiedBy::SelfAttestation;
+    let prove = |expect| Step::ProveCa {
+        name: name.clone(),
+        authority: ca.authority.clone(),
+        sha1_thumbprint: certificate.sha1_thumbprint(),
+        expect,
+    };
+    let upload = |expect| Step::UploadCa {
+        name: name.clone(),
+        authority: ca.authority.clone(),
+        certificate: certificate.to_pem(),
+        sha1_thumbprint: certificate.sha1_thumbprint(),
+        sha256_thumbprint: certificate.sha256_thumbprint(),
+        self_attested,
+        expect,
+    };
+    let Some(held) = state.authorities.iter().find(|held| held.name == *name) else {
+        let proof = (!self_attested).then(|| prove(Expectation::AsLeftByPlan));
+        return Ok([upload(Expectation::Absent)].into_iter().chain(proof).collect());
+    };
+    if !is_same(held, certificate) {
+        return Err(DeclaredError::OtherCa { name: name.clone(), authority: ca.authority.clone() });
+    }
+    let expect = held.etag.clone().map_or(Expectation::AsLeftByPlan, Expectation::Etag);
+    Ok(match (held.properties.is_verified, self_attested) {
+        (true, _) => vec![],
+        (false, true) => vec![upload(expect)],
+        (false, false) => vec![prove(expect)],
+    })
+}
+
+fn certificate_of<'a>(
+    authority: &AuthorityName,
+    state: &'a DeclaredState,
+) -> Result<&'a Certificate, DeclaredError> {
+    let found = state.certificates.get(authority);
+    found.ok_or_else(|| DeclaredError::NoAuthority { authority: authority.clone() })
+}
+
+/// By the certificate itself where ARM gave it, else by its SHA-1 thumbprint.
+fn is_same(held: &CaCertificate, certificate: &Certificate) -> bool {
+    match held.properties.certificate.as_deref().and_then(certificate_in_json) {
+        Some(read) => read == *certificate,
+        None => held.properties.thumbprint == Some(certificate.sha1_thumbprint()),
+    }
+}
+
+fn group_step(
+    id: &EnrollmentGroupId,
+    declared: &GroupDeclaration,
+    state: &DeclaredState,
+) -> Result<Option<Step>, DeclaredError> {
+    let certificate = certificate_of(&declared.authority, state)?;
+    let Some(held) = state.groups.iter().find(|held| held.enrollment_group_id == *id) else {
+        let group = Box::new(composed(id, declared, certificate));
+        return Ok(Some(Step::PutGroup { group, changes: vec![], expect: Expectation::Absent }));
+    };
+    if !holds(held, declared, certificate) {
+        let (group, authority) = (id.clone(), declared.authority.clone());
+        return Err(DeclaredError::OtherSigner { group, authority });
+    }
+    let (kept_out, let_in) = (ProvisioningStatus::Disabled, ProvisioningStatus::Enabled);
+    if (held.provisioning_status, declared.status) == (kept_out, let_in) {
+        return Err(DeclaredError::WouldEnable { group: id.clone() });
+    }
+    let mut group = held.clone();
+    declare(&mut group, declared);
+    let changes = differences(held, &group);
+    let expect = held.etag.clone().map_or(Expectation::Absent, Expectation::Etag);
+    let step = Step::PutGroup { group: Box::new(group), changes, expect };
+    Ok(matches!(&step, Step::PutGroup { changes, .. } if !changes.is_empty()).then_some(step))
+}
+
+fn composed(
+    id: &EnrollmentGroupId,
+    declared: &GroupDeclaration,
+    certificate: &Certificate,
+) -> EnrollmentGroup {
+    let attestation = match &declared.attestation {
+        GroupAttestation::SigningCertificate => by_signing_certificate(certificate),
+        GroupAttestation::CaReference(name) => by_ca_reference(name.clone()),
+    };
+    let mut group = EnrollmentGroup::new(id.clone(), attestation);
+    declare(&mut group, declared);
+    group
+}
+
+/// Writes what is declared into a record; what is not declared stays.
+fn declare(group: &mut EnrollmentGroup, declared: &GroupDeclaration) {
+    group.provisioning_status = declared.status;
+    if !declared.hubs.is_empty() {
+        group.iot_hubs = Some(declared.hubs.clone());
+    }
+    if let Some(policy) = declared.reprovision {
+        group.reprovision_policy = Some(policy);
+    }
+    if let Some(policy) = &declared.allocation {
+        group.allocation_policy = Some(policy.clone());
+    }
+    if let Some(twin) = &declared.initial_twin {
+        group.initial_twin = Some(twin.clone());
+    }
+}
+
+/// Whether either slot of the group holds what is declared.
+fn holds(group: &EnrollmentGroup, declared: &GroupDeclaration, certificate: &Certificate) -> bool {
+    match (&group.attestation.mechanism, &declared.attestation) {
+        (Mechanism::X509(X509Certificates::Signing(slots)), GroupAttestation::SigningCertificate) => {
+            let wanted = certificate.sha256_thumbprint();
+            slots.iter().any(|slot| slot.sha256_thumbprint() == Some(wanted))
+        }
+        (Mechanism::X509(X509Certificates::CaReferences(slots)), GroupAttestation::CaReference(name)) => {
+            slots.iter().any(|held| held == name)
+        }
+        _ => false,
+    }
+}
+
+fn differences(before: &EnrollmentGroup, after: &EnrollmentGroup) -> Vec<FieldChange> {
+    let fields = |group: &EnrollmentGroup| {
+        [
+            ("provisioningStatus", json!(group.provisioning_status)),
+            ("iotHubs", json!(group.iot_hubs)),
+            ("reprovisionPolicy", json!(group.reprovision_policy)),
+            ("allocationPolicy", json!(group.allocation_policy)),
+            ("initialTwin", json!(group.initial_twin)),
+        ]
+    };
+    let pairs = fields(before).into_iter().zip(fields(after));
+    let changed = pairs.filter(|((_, from), (_, to))| from != to);
+    changed.map(|((field, from), (_, to))| change(field, from, to)).collect()
+}
+
+fn change(field: &str, from: Value, to: Value) -> FieldChange {
+    FieldChange { field: field.to_owned(), from, to }
+}
+
+/// What DPS holds beyond the declaration: told, never touched.
+fn strangers(declared: &DpsDeclaration, state: &DeclaredState) -> Vec<String> {
+    let authorities = state.authorities.iter().map(|held| &held.name);
+    let groups = state.groups.iter().map(|held| &held.enrollment_group_id);
+    let unknown_authorities = authorities
+        .filter(|name| !declared.ca.contains_key(*name))
+        .map(|name| format!("CA certificate {name} is in DPS and not in pki.toml; left alone"));
+    let unknown_groups = groups
+        .filter(|id| !declared.groups.contains_key(*id))
+        .map(|id| format!("enrollment group {id} is in DPS and not in pki.toml; left alone"));
+    unknown_authorities.chain(unknown_groups).collect()
+}

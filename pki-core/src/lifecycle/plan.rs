@@ -1,0 +1,245 @@
+//! The plan: ordered steps towards a goal.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::admission::{DpsView, UploadedCa, ViewError};
+use crate::enrollment::{EnrollmentGroup, IndividualEnrollment, ProvisioningStatus};
+use crate::ids::{
+    AuthorityName, CertificateName, DeviceId, Etag, HubHostName, RegistrationId, SerialNumber,
+    Sha1Thumbprint, Sha256Thumbprint,
+};
+
+/// Ordered steps towards a goal, computed before anything is done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Plan {
+    /// What it is for, in a sentence.
+    pub goal: String,
+    /// What to do, in this order.
+    pub steps: Vec<Step>,
+    /// What the reader should know: things that were found and left alone.
+    pub notes: Vec<String>,
+}
+
+/// What a step expects to find; anything else is a conflict and stops the plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Expectation {
+    /// There is no such record.
+    Absent,
+    /// The record is as it was when the plan was made.
+    Etag(Etag),
+    /// The record is as the step before this one left it.
+    AsLeftByPlan,
+}
+
+/// One field of a record that a step changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FieldChange {
+    /// Which field, by its name on the wire.
+    pub field: String,
+    /// What it is now; `null` if absent.
+    pub from: Value,
+    /// What it will be.
+    pub to: Value,
+}
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "action")]
+#[non_exhaustive]
+pub enum Step {
+    /// Upload a CA certificate to DPS.
+    UploadCa {
+        /// The name to give it.
+        name: CertificateName,
+        /// Whose certificate it is.
+        authority: AuthorityName,
+        /// The certificate, PEM.
+        certificate: String,
+        /// Its identity in ARM.
+        sha1_thumbprint: Sha1Thumbprint,
+        /// Its identity.
+        sha256_thumbprint: Sha256Thumbprint,
+        /// Whether it counts as verified at once, without a proof.
+        self_attested: bool,
+        /// What to find there.
+        expect: Expectation,
+    },
+    /// Fetch a code, prove possession of the CA's key with it, and have DPS verify the proof.
+    ProveCa {
+        /// The certificate's name in DPS.
+        name: CertificateName,
+        /// Whose key signs the proof.
+        authority: AuthorityName,
+        /// The certificate that is to be proven.
+        sha1_thumbprint: Sha1Thumbprint,
+        /// What to find there.
+        expect: Expectation,
+    },
+    /// Create or change an enrollment group.
+    PutGroup {
+        /// The whole record to write.
+        group: Box<EnrollmentGroup>,
+        /// What differs from what is there.
+        changes: Vec<FieldChange>,
+        /// What to find there.
+        expect: Expectation,
+    },
+    /// Create or change an individual enrollment.
+    PutIndividual {
+        /// The whole record to write.
+        enrollment: Box<IndividualEnrollment>,
+        /// What differs from what is there.
+        changes: Vec<FieldChange>,
+        /// What to find there.
+        expect: Expectation,
+    },
+    /// Delete a registration record, so that the device has to register again.
+    DeleteRegistration {
+        /// Whose record.
+        registration_id: RegistrationId,
+        /// What to find there.
+        expect: Expectation,
+    },
+    /// Disable a hub's device identity: the hub refuses the device from then on.
+    DisableHubDevice {
+        /// On which hub.
+        hub: HubHostName,
+        /// Which device.
+        device_id: DeviceId,
+        /// Why, at most 128 characters.
+        reason: String,
+        /// What to find there.
+        expect: Expectation,
+    },
+    /// Delete a hub's device identity with its twin.
+    DeleteHubDevice {
+        /// On which hub.
+        hub: HubHostName,
+        /// Which device.
+        device_id: DeviceId,
+        /// What to find there.
+        expect: Expectation,
+    },
+    /// Mark a certificate revoked in the inventory, for the next CRL.
+    Revoke {
+        /// Whose certificate.
+        registration_id: RegistrationId,
+        /// Which one.
+        serial_number: SerialNumber,
+        /// Its identity.
+        sha256_thumbprint: Sha256Thumbprint,
+    },
+}
+
+impl Plan {
+    /// A plan without steps yet.
+    pub fn new(goal: impl Into<String>) -> Self {
+        Self { goal: goal.into(), steps: Vec::new(), notes: Vec::new() }
+    }
+
+    /// Whether nothing is left to do.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// What DPS will hold after all steps.
+    ///
+    /// # Errors
+    /// [`ViewError`] if a step writes a record from which admission cannot be told.
+    pub fn applied_to(&self, view: &DpsView) -> Result<DpsView, ViewError> {
+        let mut after = view.clone();
+        for step in &self.steps {
+            step.apply_to(&mut after)?;
+        }
+        Ok(after)
+    }
+}
+
+impl Step {
+    /// Changes a view as this step changes DPS. Steps on hubs and the inventory change nothing there.
+    ///
+    /// # Errors
+    /// [`ViewError`].
+    pub fn apply_to(&self, view: &mut DpsView) -> Result<(), ViewError> {
+        match self {
+            Self::UploadCa { name, sha1_thumbprint, sha256_thumbprint, self_attested, .. } => {
+                let uploaded = UploadedCa {
+                    sha1_thumbprint: *sha1_thumbprint,
+                    sha256_thumbprint: Some(*sha256_thumbprint),
+                    is_verified: *self_attested,
+                };
+                view.put_uploaded(name.clone(), uploaded);
+            }
+            Self::ProveCa { name, .. } => view.mark_verified(name),
+            Self::PutGroup { group, .. } => view.put_group(group)?,
+            Self::PutIndividual { enrollment, .. } => view.put_individual(enrollment)?,
+            Self::DeleteRegistration { .. }
+            | Self::DisableHubDevice { .. }
+            | Self::DeleteHubDevice { .. }
+            | Self::Revoke { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// How many operations of the service plane it takes, for the rate budget.
+    pub fn service_operations(&self) -> usize {
+        match self {
+            Self::PutGroup { .. } | Self::PutIndividual { .. } | Self::DeleteRegistration { .. } => 1,
+            _ => 0,
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UploadCa { name, self_attested: true, .. } => {
+                write!(f, "upload CA certificate {name}, self-attested")
+            }
+            Self::UploadCa { name, .. } => write!(f, "upload CA certificate {name}"),
+            Self::ProveCa { name, authority, .. } => {
+                write!(f, "prove possession of CA certificate {name} with the key of {authority}")
+            }
+            Self::PutGroup { group, expect, .. } => {
+                write!(f, "{} enrollment group {}", verb(expect), group.enrollment_group_id)?;
+                status(f, group.provisioning_status)
+            }
+            Self::PutIndividual { enrollment, expect, .. } => {
+                write!(f, "{} individual enrollment {}", verb(expect), enrollment.registration_id)?;
+                status(f, enrollment.provisioning_status)
+            }
+            Self::DeleteRegistration { registration_id, .. } => {
+                write!(f, "delete the registration record of {registration_id}")
+            }
+            Self::DisableHubDevice { hub, device_id, .. } => {
+                write!(f, "disable device identity {device_id} on {hub}")
+            }
+            Self::DeleteHubDevice { hub, device_id, .. } => {
+                write!(f, "delete device identity {device_id} on {hub}")
+            }
+            Self::Revoke { registration_id, serial_number, .. } => {
+                write!(f, "mark leaf {serial_number} of {registration_id} revoked in the inventory")
+            }
+        }
+    }
+}
+
+fn verb(expect: &Expectation) -> &'static str {
+    match expect {
+        Expectation::Absent => "create",
+        Expectation::Etag(_) | Expectation::AsLeftByPlan => "change",
+    }
+}
+
+fn status(f: &mut fmt::Formatter<'_>, status: ProvisioningStatus) -> fmt::Result {
+    match status {
+        ProvisioningStatus::Enabled => f.write_str(", enabled"),
+        ProvisioningStatus::Disabled => f.write_str(", disabled"),
+    }
+}

@@ -1,0 +1,154 @@
+//! Quarantine: shut one device out everywhere.
+//!
+//! A disabled individual enrollment under the device's CN decides before any group does. It must
+//! stay: DPS denies by registration ID, so deleting it lets the device, and a stolen copy of its
+//! certificate, in again. With the leaf at hand the entry names it; without, a disabled symmetric-key
+//! entry on the ID does the same, since a disabled entry decides whatever it attests by.
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{Expectation, FieldChange, Plan, Step};
+use crate::certificate::Certificate;
+use crate::enrollment::compose::by_leaf;
+use crate::enrollment::{
+    Attestation, IndividualEnrollment, ProvisioningStatus, RegistrationState,
+};
+use crate::hub::{HubDevice, HubDeviceStatus};
+use crate::ids::{HubHostName, RegistrationId};
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub struct Quarantine {
+    /// The device; with a leaf, its CN.
+    pub registration_id: RegistrationId,
+    /// The leaf to shut out, if it is at hand.
+    pub leaf: Option<Certificate>,
+    /// Whether the inventory holds the leaf as valid, so that it is to be marked revoked.
+    pub revoke: bool,
+    /// Why; ends up in the hub identity's status reason.
+    pub reason: Option<String>,
+    /// What to do with the hub's device identity.
+    pub hub: HubAction,
+}
+
+/// What happens to the device identity on the hub. DPS does not touch it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HubAction {
+    /// It stays, and the hub refuses the device.
+    #[default]
+    Disable,
+    /// It goes, with its twin.
+    Delete,
+    /// It stays as it is: a connected device stays connected.
+    Keep,
+}
+
+/// What is there of the device.
+#[derive(Debug, Clone, Default)]
+pub struct QuarantineState {
+    /// Its individual enrollment.
+    pub individual: Option<IndividualEnrollment>,
+    /// Its registration record.
+    pub registration: Option<RegistrationState>,
+    /// Its identity on the hub that the record names.
+    pub hub_identity: Option<HubIdentity>,
+    /// Individual enrollments under other IDs that name the same leaf.
+    pub entries_under_other_ids: Vec<RegistrationId>,
+}
+
+/// A device identity and the hub it is on.
+#[derive(Debug, Clone)]
+pub struct HubIdentity {
+    /// The hub.
+    pub hub: HubHostName,
+    /// The identity.
+    pub device: HubDevice,
+}
+
+/// Plans a quarantine. Nothing that is done already is planned again.
+pub fn quarantine(request: &Quarantine, state: &QuarantineState) -> Plan {
+    let mut plan = Plan::new(format!("shut out device {}", request.registration_id));
+    plan.steps.extend(disabled_entry(request, state.individual.as_ref()));
+    plan.steps.extend(state.registration.as_ref().map(forget_registration));
+    plan.steps.extend(state.hub_identity.as_ref().and_then(|found| hub_step(request, found)));
+    plan.steps.extend(revocation(request));
+    plan.notes.extend(state.entries_under_other_ids.iter().map(|id| {
+        format!(
+            "individual enrollment {id} names this leaf under another ID than its CN {}: it decides nothing and shuts nobody out",
+            request.registration_id
+        )
+    }));
+    if request.hub == HubAction::Keep && state.hub_identity.is_some() {
+        plan.notes.push("the hub identity is kept: the device can still connect to its hub".into());
+    }
+    plan
+}
+
+fn disabled_entry(request: &Quarantine, existing: Option<&IndividualEnrollment>) -> Option<Step> {
+    let Some(existing) = existing else {
+        return Some(new_entry(request));
+    };
+    if existing.provisioning_status == ProvisioningStatus::Disabled {
+        return None;
+    }
+    let mut entry = existing.clone();
+    entry.provisioning_status = ProvisioningStatus::Disabled;
+    let change = FieldChange {
+        field: "provisioningStatus".into(),
+        from: json!("enabled"),
+        to: json!("disabled"),
+    };
+    // A record without an ETag cannot be guarded; expecting absence makes the service refuse it.
+    let expect = existing.etag.clone().map_or(Expectation::Absent, Expectation::Etag);
+    Some(Step::PutIndividual { enrollment: Box::new(entry), changes: vec![change], expect })
+}
+
+fn new_entry(request: &Quarantine) -> Step {
+    let attestation = match &request.leaf {
+        Some(leaf) => by_leaf(leaf),
+        None => Attestation::generated_keys(),
+    };
+    let mut entry = IndividualEnrollment::new(request.registration_id.clone(), attestation);
+    entry.provisioning_status = ProvisioningStatus::Disabled;
+    Step::PutIndividual {
+        enrollment: Box::new(entry),
+        changes: vec![],
+        expect: Expectation::Absent,
+    }
+}
+
+fn forget_registration(record: &RegistrationState) -> Step {
+    let expect = record.etag.clone().map_or(Expectation::AsLeftByPlan, Expectation::Etag);
+    Step::DeleteRegistration { registration_id: record.registration_id.clone(), expect }
+}
+
+fn hub_step(request: &Quarantine, found: &HubIdentity) -> Option<Step> {
+    let (hub, device_id) = (found.hub.clone(), found.device.device_id.clone());
+    let expect = found.device.etag.clone().map_or(Expectation::AsLeftByPlan, Expectation::Etag);
+    match request.hub {
+        HubAction::Keep => None,
+        HubAction::Disable if found.device.status == HubDeviceStatus::Disabled => None,
+        HubAction::Disable => {
+            let reason = status_reason(request.reason.as_deref());
+            Some(Step::DisableHubDevice { hub, device_id, reason, expect })
+        }
+        HubAction::Delete => Some(Step::DeleteHubDevice { hub, device_id, expect }),
+    }
+}
+
+/// The hub holds at most 128 characters of it.
+fn status_reason(reason: Option<&str>) -> String {
+    const MOST: usize = 128;
+    reason.unwrap_or("quarantined").chars().take(MOST).collect()
+}
+
+fn revocation(request: &Quarantine) -> Option<Step> {
+    let leaf = request.leaf.as_ref().filter(|_| request.revoke)?;
+    Some(Step::Revoke {
+        registration_id: request.registration_id.clone(),
+        serial_number: leaf.serial_number().clone(),
+        sha256_thumbprint: leaf.sha256_thumbprint(),
+    })
+}

@@ -1,0 +1,201 @@
+//! Convergence: what `plan` and `apply` do, and what they leave alone.
+
+mod support;
+
+use pki_core::declaration::Declaration;
+use pki_core::enrollment::{EnrollmentGroup, ProvisioningStatus};
+use pki_core::ids::Etag;
+use pki_core::key::KeyAlgorithm::EcdsaP256;
+use pki_core::lifecycle::{DeclaredError, DeclaredState, Plan, Step, converge};
+use pki_core::management::{CaCertificate, CaCertificateProperties};
+use support::{TestAuthority, root};
+
+fn declaration(group: &str) -> Declaration {
+    let text = format!(
+        r#"
+        [authority.root]
+        subject = "CN=root, O=Contoso"
+        key = "ecdsa-p256"
+        validity = "10y"
+
+        [authority.line]
+        issuer = "root"
+        subject = "CN=line, O=Contoso"
+        key = "ecdsa-p256"
+        validity = "5y"
+
+        [dps.dev]
+        service = "localhost:8443"
+        id-scope = "0ne00000000"
+
+        [dps.dev.ca.root]
+        verified-by = "possession"
+
+        [dps.dev.group.line-1]
+        authority = "line"
+        {group}
+        "#
+    );
+    Declaration::parse(&text).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn plan(declaration: &Declaration, state: &DeclaredState) -> Result<Plan, DeclaredError> {
+    let (name, dps) = declaration.dps.first_key_value().expect("dps");
+    converge(name, dps, state)
+}
+
+fn authorities() -> (TestAuthority, TestAuthority) {
+    let root = root("root", EcdsaP256);
+    let line = root.intermediate("line", EcdsaP256);
+    (root, line)
+}
+
+fn state(root: &TestAuthority, line: &TestAuthority) -> DeclaredState {
+    let named = |authority: &TestAuthority| {
+        (
+            authority.name.parse().expect("name"),
+            authority.certificate.clone(),
+        )
+    };
+    DeclaredState {
+        certificates: [named(root), named(line)].into(),
+        ..DeclaredState::default()
+    }
+}
+
+fn uploaded(authority: &TestAuthority, is_verified: bool) -> CaCertificate {
+    CaCertificate {
+        name: authority.name.parse().expect("name"),
+        properties: CaCertificateProperties {
+            is_verified,
+            certificate: Some(authority.certificate.to_pem()),
+            ..CaCertificateProperties::default()
+        },
+        etag: Some(Etag::new("AAAA=")),
+        other: serde_json::Map::new(),
+    }
+}
+
+/// What DPS holds after a plan, as far as these tests go.
+fn after(plan: &Plan, mut state: DeclaredState, root: &TestAuthority) -> DeclaredState {
+    for step in &plan.steps {
+        match step {
+            Step::ProveCa { .. } => state.authorities = vec![uploaded(root, true)],
+            Step::PutGroup { group, .. } => {
+                state.groups = vec![EnrollmentGroup {
+                    etag: Some(Etag::new("\"g1\"")),
+                    ..(**group).clone()
+                }]
+            }
+            _ => {}
+        }
+    }
+    state
+}
+
+fn lines(plan: &Plan) -> Vec<String> {
+    plan.steps.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn an_empty_dps_gets_the_ca_its_proof_and_the_group_and_then_nothing() {
+    let (root, line) = authorities();
+    let declaration = declaration("");
+    let first = plan(&declaration, &state(&root, &line)).expect("plan");
+    assert_eq!(
+        lines(&first),
+        [
+            "upload CA certificate root",
+            "prove possession of CA certificate root with the key of root",
+            "create enrollment group line-1, enabled",
+        ]
+    );
+    let done = after(&first, state(&root, &line), &root);
+    assert!(plan(&declaration, &done).expect("plan").is_empty());
+}
+
+#[test]
+fn an_unverified_ca_is_proven_but_not_uploaded_again() {
+    let (root, line) = authorities();
+    let mut state = state(&root, &line);
+    state.authorities = vec![uploaded(&root, false)];
+    let plan = plan(&declaration(""), &state).expect("plan");
+    assert_eq!(
+        lines(&plan)[0],
+        "prove possession of CA certificate root with the key of root"
+    );
+}
+
+#[test]
+fn declared_fields_are_changed_and_all_others_kept() {
+    let (root, line) = authorities();
+    let first = plan(&declaration(""), &state(&root, &line)).expect("plan");
+    let mut held = after(&first, state(&root, &line), &root);
+    held.groups[0]
+        .other
+        .insert("capabilities".into(), serde_json::json!({"iotEdge": true}));
+    held.groups[0].initial_twin = Some(serde_json::json!({"tags": {"site": "a"}}));
+    let declared = declaration("status = \"disabled\"\nhubs = [\"hub-1.azure-devices.net\"]");
+    let second = plan(&declared, &held).expect("plan");
+    let [Step::PutGroup { group, changes, .. }] = second.steps.as_slice() else {
+        panic!("one change: {second:?}");
+    };
+    let changed: Vec<&str> = changes.iter().map(|change| change.field.as_str()).collect();
+    assert_eq!(changed, ["provisioningStatus", "iotHubs"]);
+    assert_eq!(group.other, held.groups[0].other);
+    assert_eq!(group.initial_twin, held.groups[0].initial_twin);
+}
+
+/// Never widen admission by accident: somebody disabled the group, and had a reason.
+#[test]
+fn a_group_that_somebody_disabled_is_not_enabled_on_the_way() {
+    let (root, line) = authorities();
+    let first = plan(&declaration(""), &state(&root, &line)).expect("plan");
+    let mut held = after(&first, state(&root, &line), &root);
+    held.groups[0].provisioning_status = ProvisioningStatus::Disabled;
+    let error = plan(&declaration(""), &held).expect_err("refused");
+    assert!(
+        matches!(error, DeclaredError::WouldEnable { .. }),
+        "{error}"
+    );
+}
+
+#[test]
+fn replacing_a_certificate_in_use_is_left_to_a_roll() {
+    let (root, line) = authorities();
+    let (other_root, other_line) = authorities();
+    let first = plan(&declaration(""), &state(&other_root, &other_line)).expect("plan");
+    let held = after(&first, state(&root, &line), &other_root);
+    let error = plan(&declaration(""), &held).expect_err("another CA");
+    assert!(matches!(error, DeclaredError::OtherCa { .. }), "{error}");
+    let held = DeclaredState {
+        authorities: vec![uploaded(&root, true)],
+        ..held
+    };
+    let error = plan(&declaration(""), &held).expect_err("another signer");
+    assert!(
+        matches!(error, DeclaredError::OtherSigner { .. }),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_was_never_made_is_named_with_the_command_that_makes_it() {
+    let error = plan(&declaration(""), &DeclaredState::default()).expect_err("refused");
+    assert_eq!(
+        error.to_string(),
+        "authority root does not exist yet; make it with: dps-pki authority create root"
+    );
+}
+
+#[test]
+fn strangers_in_dps_are_told_and_left_alone() {
+    let (root, line) = authorities();
+    let mut state = state(&root, &line);
+    state.authorities = vec![uploaded(&line, true)];
+    let plan = plan(&declaration(""), &state).expect("plan");
+    assert_eq!(
+        plan.notes,
+        ["CA certificate line is in DPS and not in pki.toml; left alone"]
+    );
+}
