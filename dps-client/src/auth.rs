@@ -9,29 +9,22 @@
 //! Invariant: secrets live in [`SecretString`], and what this module makes out of them goes into the
 //! `Authorization` header and nowhere else.
 
+mod connection_string;
 mod entra;
 mod sas;
 mod x509;
 
-use std::sync::Arc;
-
 use futures::future::BoxFuture;
-use pki_core::time::Time;
 use secrecy::SecretString;
 
 use crate::transport::BoxError;
 
+pub use connection_string::{ConnectionString, ConnectionStringError};
 #[cfg(feature = "entra")]
 pub use entra::{Account, EntraCredential};
 pub use entra::{BearerToken, Scope};
-pub use sas::{
-    ConnectionString, ConnectionStringError, DeviceSasCredential, KeyError, SasCredential,
-    derive_device_key, sas_token,
-};
+pub use sas::{DeviceSasCredential, KeyError, SasCredential, derive_device_key, sas_token};
 pub use x509::DeviceIdentity;
-
-/// The clock that tokens are dated with.
-pub type Now = Arc<dyn Fn() -> Time + Send + Sync>;
 
 /// Gives the `Authorization` header of a request.
 pub trait Credential: Send + Sync {

@@ -5,14 +5,16 @@
 //! (401002) covers four causes.
 //! Invariant: no secret is in an error. Request bodies and headers are never repeated.
 
+mod body;
+
 use std::fmt;
 use std::time::Duration;
 
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderName, StatusCode};
 use pki_core::ids::RegistrationId;
-use serde_json::Value;
 
+use self::body::Said;
 use crate::auth::CredentialError;
 use crate::base_url::BaseUrlError;
 use crate::transport::{Response, TransportError};
@@ -169,10 +171,7 @@ impl ServiceError {
 
     /// Reads an answer in any of the shapes that the services use.
     pub(crate) fn read(operation: String, response: &Response) -> Self {
-        let said = serde_json::from_slice(&response.body).map_or_else(
-            |_| Said::text(&response.body),
-            |body: Value| Said::json(&body),
-        );
+        let said = Said::read(&response.body);
         let header = |name| header_text(&response.headers, name);
         Self {
             operation,
@@ -230,98 +229,6 @@ pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 fn header_text(headers: &HeaderMap, name: &str) -> Option<String> {
     let text = headers.get(name)?.to_str().ok()?.trim();
     (!text.is_empty()).then(|| text.to_owned())
-}
-
-/// What an error body says.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Said {
-    code: Option<String>,
-    message: Option<String>,
-    tracking_id: Option<String>,
-}
-
-impl Said {
-    fn json(body: &Value) -> Self {
-        if let Some(nested) = body.get("error").filter(|nested| nested.is_object()) {
-            return Self::json(nested);
-        }
-        if let Some(message) = body.get("Message").and_then(Value::as_str) {
-            return Self::hub(
-                message,
-                body.get("ExceptionMessage").and_then(Value::as_str),
-            );
-        }
-        let message = body
-            .get("message")
-            .and_then(Value::as_str)
-            .map(str::to_owned);
-        let tracking_id = body
-            .get("trackingId")
-            .and_then(Value::as_str)
-            .map(str::to_owned);
-        Self {
-            code: body
-                .get("errorCode")
-                .or_else(|| body.get("code"))
-                .and_then(code_text),
-            tracking_id: tracking_id.or_else(|| correlation_identifier(message.as_deref()?)),
-            message,
-        }
-    }
-
-    /// IoT Hub: `ErrorCode:X;text`, or (since 2021) a whole error in JSON inside the string.
-    fn hub(message: &str, exception: Option<&str>) -> Self {
-        if let Ok(inner @ Value::Object(_)) = serde_json::from_str(message) {
-            return Self::json(&inner);
-        }
-        let tracking_id = exception
-            .and_then(|text| text.trim().strip_prefix("Tracking ID:"))
-            .map(|id| id.trim().to_owned());
-        let (code, message) = match message.strip_prefix("ErrorCode:") {
-            Some(rest) => {
-                let (code, text) = rest.split_once(';').unwrap_or((rest, ""));
-                (Some(code.trim().to_owned()), text.trim())
-            }
-            None => (None, message),
-        };
-        Self {
-            code,
-            message: (!message.is_empty()).then(|| message.to_owned()),
-            tracking_id,
-        }
-    }
-
-    /// No JSON: most likely from something between us and the service.
-    fn text(body: &[u8]) -> Self {
-        const MOST: usize = 200;
-        let text = String::from_utf8_lossy(body);
-        let text: String = text
-            .split_whitespace()
-            .collect::<Vec<_>>()
-            .join(" ")
-            .chars()
-            .take(MOST)
-            .collect();
-        Self {
-            message: (!text.is_empty()).then_some(text),
-            ..Self::default()
-        }
-    }
-}
-
-fn code_text(code: &Value) -> Option<String> {
-    match code {
-        Value::String(word) => Some(word.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        _ => None,
-    }
-}
-
-/// ARM's provider writes the identifier into the middle of its message.
-fn correlation_identifier(message: &str) -> Option<String> {
-    let (_, rest) = message.split_once("correlation identifier: ")?;
-    let id = rest.split([',', ' ']).next()?;
-    (!id.is_empty()).then(|| id.to_owned())
 }
 
 #[cfg(test)]

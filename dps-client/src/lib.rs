@@ -23,20 +23,21 @@
 //! ```no_run
 //! use std::sync::Arc;
 //!
-//! use dps_client::auth::{ConnectionString, Now, SasCredential};
+//! use dps_client::auth::{ConnectionString, SasCredential};
 //! use dps_client::service::Groups;
 //! use dps_client::transport::{HttpOptions, HttpTransport, Trust};
 //! use dps_client::{ApiVersion, Expect, Limit, Plane};
 //! use pki_core::enrollment::ProvisioningStatus;
+//! use pki_core::ports::Clock;
 //!
-//! # async fn example(now: Now, connection: &str, anchor: String) -> Result<(), Box<dyn std::error::Error>> {
+//! # async fn example(clock: Arc<dyn Clock>, connection: &str, anchor: String) -> Result<(), Box<dyn std::error::Error>> {
 //! let connection: ConnectionString = connection.parse()?;
 //! let mut options = HttpOptions::default();
 //! options.trust = Trust::Only(anchor); // the emulator's; leave it out for Azure
 //!
 //! let transport = Arc::new(HttpTransport::new(&options)?);
 //! let plane = Plane::new(transport, connection.base_url().clone(), ApiVersion::SERVICE)
-//!     .with_credential(Arc::new(SasCredential::new(connection, now)))
+//!     .with_credential(Arc::new(SasCredential::new(connection, clock)))
 //!     .with_limit(Limit::per_minute(Limit::DEFAULT_PER_MINUTE));
 //!
 //! let groups = Groups::new(plane);

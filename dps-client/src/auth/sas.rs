@@ -6,7 +6,7 @@
 //! Invariant: what is signed is the percent-encoded resource, exactly as it stands in the token.
 
 use std::fmt;
-use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::hmac;
@@ -17,62 +17,16 @@ use futures::future::{BoxFuture, ready};
 use percent_encoding::utf8_percent_encode;
 use pki_core::enrollment::SymmetricKey;
 use pki_core::ids::{IdScope, RegistrationId};
+use pki_core::ports::Clock;
 use pki_core::time::Time;
 use secrecy::{ExposeSecret as _, SecretString};
 use zeroize::Zeroizing;
 
-use super::{Credential, CredentialError, Now};
-use crate::base_url::{BaseUrl, BaseUrlError, UNRESERVED};
+use super::{ConnectionString, Credential, CredentialError};
+use crate::base_url::UNRESERVED;
 
 /// How long a token is good for: long enough for clocks that disagree and requests that queue.
 const LIFETIME: Duration = Duration::from_secs(60 * 60);
-
-/// A connection string of DPS or of a hub: host, policy and key.
-#[derive(Debug)]
-pub struct ConnectionString {
-    host: String,
-    base: BaseUrl,
-    policy: String,
-    key: SecretString,
-}
-
-/// Why a text is no connection string. Values are never repeated: one of them is a key.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConnectionStringError {
-    /// A part has no `=`.
-    #[error("part {position} of the connection string is not of the form Name=value")]
-    NotAProperty {
-        /// The part's place, counted from 1.
-        position: usize,
-    },
-    /// A property that no connection string of a service has.
-    #[error(
-        "part {position} of the connection string is not HostName, SharedAccessKeyName or SharedAccessKey"
-    )]
-    Unknown {
-        /// The part's place, counted from 1.
-        position: usize,
-    },
-    /// A property that stands twice.
-    #[error("the connection string has {name} twice")]
-    Twice {
-        /// The property.
-        name: &'static str,
-    },
-    /// A property that is missing or empty.
-    #[error("the connection string has no {name}")]
-    Missing {
-        /// The property.
-        name: &'static str,
-    },
-    /// The host name makes no address.
-    #[error("the connection string's HostName is no host name")]
-    Host(#[from] BaseUrlError),
-    /// The key is not base64.
-    #[error("the connection string's SharedAccessKey cannot be used")]
-    Key(#[from] KeyError),
-}
 
 /// Why a shared access key cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -86,73 +40,16 @@ pub enum KeyError {
     Empty,
 }
 
-impl ConnectionString {
-    /// The host, with its port where one was given.
-    pub fn host(&self) -> &str {
-        &self.host
-    }
-
-    /// The shared access policy's name.
-    pub fn policy(&self) -> &str {
-        &self.policy
-    }
-
-    /// Where the service is.
-    pub fn base_url(&self) -> &BaseUrl {
-        &self.base
-    }
-}
-
-impl FromStr for ConnectionString {
-    type Err = ConnectionStringError;
-
-    /// Reads `HostName=…;SharedAccessKeyName=…;SharedAccessKey=…` in any order and case of the names.
-    fn from_str(text: &str) -> Result<Self, ConnectionStringError> {
-        let mut properties = [
-            ("HostName", None),
-            ("SharedAccessKeyName", None),
-            ("SharedAccessKey", None),
-        ];
-        let parts = text.trim().trim_end_matches(';').split(';');
-        for (position, part) in (1..).zip(parts) {
-            let (name, value) = part
-                .split_once('=')
-                .ok_or(ConnectionStringError::NotAProperty { position })?;
-            let property = properties
-                .iter_mut()
-                .find(|(known, _)| known.eq_ignore_ascii_case(name.trim()))
-                .ok_or(ConnectionStringError::Unknown { position })?;
-            if property.1.replace(value.trim()).is_some() {
-                return Err(ConnectionStringError::Twice { name: property.0 });
-            }
-        }
-        let [host, policy, key] = properties.map(|(name, value)| {
-            value
-                .filter(|value| !value.is_empty())
-                .ok_or(ConnectionStringError::Missing { name })
-        });
-        let (host, policy, key) = (host?.to_ascii_lowercase(), policy?.to_owned(), key?);
-        let base = BaseUrl::from_host(&host)?;
-        decoded(key)?;
-        Ok(Self {
-            host,
-            base,
-            policy,
-            key: SecretString::from(key),
-        })
-    }
-}
-
 /// Signs with a policy of the service plane or of a hub.
 pub struct SasCredential {
     connection: ConnectionString,
-    now: Now,
+    clock: Arc<dyn Clock>,
 }
 
 impl SasCredential {
-    /// Signs as this connection string's policy; `now` dates the tokens.
-    pub fn new(connection: ConnectionString, now: Now) -> Self {
-        Self { connection, now }
+    /// Signs as this connection string's policy; `clock` dates the tokens.
+    pub fn new(connection: ConnectionString, clock: Arc<dyn Clock>) -> Self {
+        Self { connection, clock }
     }
 }
 
@@ -169,12 +66,8 @@ impl Credential for SasCredential {
         let ConnectionString {
             host, policy, key, ..
         } = &self.connection;
-        let token = sas_token(
-            host,
-            key.expose_secret(),
-            expiry((self.now)()),
-            Some(policy),
-        );
+        let expires = expiry(self.clock.now());
+        let token = sas_token(host, key.expose_secret(), expires, Some(policy));
         ready(token.map_err(CredentialError::from)).boxed()
     }
 }
@@ -183,21 +76,21 @@ impl Credential for SasCredential {
 pub struct DeviceSasCredential {
     resource: String,
     key: SymmetricKey,
-    now: Now,
+    clock: Arc<dyn Clock>,
 }
 
 impl DeviceSasCredential {
-    /// Signs as this device with this key; `now` dates the tokens.
+    /// Signs as this device with this key; `clock` dates the tokens.
     pub fn new(
         id_scope: &IdScope,
         registration_id: &RegistrationId,
         key: SymmetricKey,
-        now: Now,
+        clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
             resource: format!("{id_scope}/registrations/{registration_id}"),
             key,
-            now,
+            clock,
         }
     }
 }
@@ -217,7 +110,7 @@ impl Credential for DeviceSasCredential {
         let token = sas_token(
             &self.resource,
             self.key.expose_base64(),
-            expiry((self.now)()),
+            expiry(self.clock.now()),
             policy,
         );
         ready(token.map_err(CredentialError::from)).boxed()
@@ -273,7 +166,7 @@ fn signed(key_base64: &str, text: &[u8]) -> Result<String, KeyError> {
     Ok(STANDARD.encode(hmac::sign(&key, text)))
 }
 
-fn decoded(key_base64: &str) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+pub(super) fn decoded(key_base64: &str) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let key = STANDARD
         .decode(key_base64)
         .map(Zeroizing::new)
@@ -291,15 +184,17 @@ fn encoded(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     /// `0123456789abcdef0123456789abcdef`.
     const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 
-    fn now() -> Now {
-        Arc::new(|| Time::from_unix_seconds(1_800_000_000).expect("time"))
+    struct Fixed;
+
+    impl Clock for Fixed {
+        fn now(&self) -> Time {
+            Time::from_unix_seconds(1_800_000_000).expect("time")
+        }
     }
 
     fn header(credential: &dyn Credential) -> String {
@@ -327,7 +222,7 @@ mod tests {
             let text = format!(
                 "SharedAccessKey={KEY};HostName={host};SharedAccessKeyName=provisioningserviceowner"
             );
-            let credential = SasCredential::new(text.parse().expect(host), now());
+            let credential = SasCredential::new(text.parse().expect(host), Arc::new(Fixed));
             assert_eq!(
                 header(&credential),
                 format!(
@@ -343,7 +238,7 @@ mod tests {
         let scope = "0ne000956C5".parse().expect("scope");
         let id = "sn-007:a".parse().expect("id");
         let credential =
-            DeviceSasCredential::new(&scope, &id, SymmetricKey::from_base64(KEY), now());
+            DeviceSasCredential::new(&scope, &id, SymmetricKey::from_base64(KEY), Arc::new(Fixed));
         assert_eq!(
             header(&credential),
             "SharedAccessSignature sr=0ne000956C5%2Fregistrations%2Fsn-007%3Aa\
@@ -368,69 +263,9 @@ mod tests {
     }
 
     #[test]
-    fn connection_strings_are_read_in_any_order_and_case() {
-        for text in [
-            format!("HostName=A.example.net:8443;SharedAccessKeyName=owner;SharedAccessKey={KEY}"),
-            format!("sharedaccesskey={KEY};SHAREDACCESSKEYNAME=owner;hostname=a.example.net:8443;"),
-            format!(
-                " SharedAccessKeyName = owner ; HostName = a.example.net:8443 ; SharedAccessKey = {KEY}\n"
-            ),
-        ] {
-            let connection: ConnectionString = text.parse().expect(&text);
-            assert_eq!(connection.host(), "a.example.net:8443");
-            assert_eq!(connection.policy(), "owner");
-            assert_eq!(connection.key.expose_secret(), KEY);
-            assert_eq!(
-                connection.base_url().to_string(),
-                "https://a.example.net:8443"
-            );
-        }
-    }
-
-    #[test]
-    fn a_bad_connection_string_is_refused_without_repeating_it() {
-        let cases = [
-            (
-                format!("SharedAccessKey={KEY};SharedAccessKeyName=o"),
-                "has no HostName",
-            ),
-            (
-                format!("HostName=;SharedAccessKey={KEY};SharedAccessKeyName=o"),
-                "has no HostName",
-            ),
-            (
-                format!("HostName=a;HostName=b;SharedAccessKey={KEY}"),
-                "has HostName twice",
-            ),
-            (
-                format!("HostName=a;DeviceId=d;SharedAccessKey={KEY}"),
-                "part 2",
-            ),
-            (format!("HostName=a;{KEY}"), "part 2"),
-            (
-                "HostName=a;SharedAccessKeyName=o;SharedAccessKey=c2Vjc*V0".to_owned(),
-                "cannot be used",
-            ),
-            (
-                format!("HostName=a/b;SharedAccessKeyName=o;SharedAccessKey={KEY}"),
-                "no host name",
-            ),
-            (
-                format!("HostName=https://a;SharedAccessKeyName=o;SharedAccessKey={KEY}"),
-                "no host name",
-            ),
-        ];
-        for (text, reason) in cases {
-            let error = text.parse::<ConnectionString>().expect_err(&text);
-            assert!(error.to_string().contains(reason), "{error}");
-            assert!(!format!("{error:?}").contains("c2Vjc") && !format!("{error:?}").contains(KEY));
-        }
-    }
-
-    #[test]
     fn nothing_here_prints_a_key() {
         let text = format!("HostName=a;SharedAccessKeyName=o;SharedAccessKey={KEY}");
-        let credential = SasCredential::new(text.parse().expect("string"), now());
+        let credential = SasCredential::new(text.parse().expect("string"), Arc::new(Fixed));
         assert!(!format!("{credential:?}").contains(KEY));
     }
 }

@@ -126,9 +126,7 @@ impl ScriptedTransport {
         let sent = ScriptedRequest::from(request);
         let mut state = self.state();
         let authorization = request.headers.get(AUTHORIZATION);
-        state
-            .authorizations
-            .push(authorization.map(|value| text(value)));
+        state.authorizations.push(authorization.map(text));
         let Some(next) = state.left.pop_front() else {
             panic!("the script is over, but there came {sent:#?}");
         };
