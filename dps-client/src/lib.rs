@@ -58,6 +58,7 @@ pub mod expect;
 pub mod hub;
 pub mod limit;
 pub mod management;
+mod nullable;
 pub mod page;
 pub mod plane;
 pub mod retry;

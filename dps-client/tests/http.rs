@@ -1,5 +1,7 @@
 //! The HTTPS adapter against a server on loopback: trust, identity, and which fault is which.
 
+#![expect(clippy::expect_used, reason = "a failed expectation is a failed test")]
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;

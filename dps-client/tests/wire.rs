@@ -1,5 +1,7 @@
 //! The client against documented exchanges: request line, headers, bodies, answers and errors.
 
+#![expect(clippy::expect_used, reason = "a failed expectation is a failed test")]
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,7 +78,7 @@ impl Wire {
         (wire, devices)
     }
 
-    fn is_over(self) {
+    fn end(self) {
         assert_eq!(self.transport.left(), 0, "exchanges that never took place");
     }
 }
@@ -142,7 +144,7 @@ async fn each_step_of_a_proof_carries_the_tag_of_the_one_before() {
         .await
         .expect("proven");
     assert!(proven.properties.is_verified);
-    wire.is_over();
+    wire.end();
 }
 
 #[tokio::test]
@@ -155,7 +157,7 @@ async fn a_ca_may_be_attested_by_whoever_uploads_it() {
         .await
         .expect("put");
     assert!(ca.properties.is_verified);
-    wire.is_over();
+    wire.end();
 }
 
 #[tokio::test]
@@ -167,7 +169,7 @@ async fn older_versions_of_arm_take_the_certificate_flat() {
         .put(&name, CA, Verification::SelfAttestation, &Expect::Absent)
         .await
         .expect("put");
-    wire.is_over();
+    wire.end();
 }
 
 #[tokio::test]
@@ -179,7 +181,7 @@ async fn certificates_are_listed_and_deleted() {
         .map(|ca| (ca.name.as_str(), ca.properties.is_verified))
         .collect();
     assert_eq!(names, [("root", false), ("next-root", true)]);
-    wire.is_over();
+    wire.end();
 
     let (wire, certificates) = Wire::management("ca-delete");
     let name = "root".parse().expect("name");
@@ -191,7 +193,7 @@ async fn certificates_are_listed_and_deleted() {
         .delete(&name, &IfMatch::Any)
         .await
         .expect("whatever its state");
-    wire.is_over();
+    wire.end();
 }
 
 #[tokio::test]
@@ -205,7 +207,7 @@ async fn a_stale_tag_is_a_failed_precondition_with_its_correlation_identifier() 
     assert!(error.is_precondition_failed() && !error.is_transient());
     assert_eq!(code(&error), "412001");
     assert_eq!(tracking_id(&error), "6b2f8a0c-1d4e-4b7a-9c55-0d3d5a1f2e77");
-    wire.is_over();
+    wire.end();
 }
 
 #[tokio::test]
@@ -229,7 +231,41 @@ async fn an_instance_tells_its_scope_hosts_and_keys() {
     );
     assert!(policies[0].rights.contains("EnrollmentWrite"));
     assert!(!format!("{policies:?}").contains("cHJpbWFyeQ"));
-    wire.is_over();
+    wire.end();
+}
+
+#[tokio::test]
+async fn keys_are_followed_over_pages_but_never_to_another_host() {
+    let wire = Wire::script("keys-pages", ApiVersion::MANAGEMENT);
+    let policies = Instance::new(wire.plane.clone(), instance_id())
+        .keys()
+        .await
+        .expect("keys");
+    let names: Vec<_> = policies
+        .iter()
+        .map(|policy| policy.key_name.as_str())
+        .collect();
+    assert_eq!(names, ["first", "second"]);
+    wire.end();
+
+    let wire = Wire::script("keys-elsewhere", ApiVersion::MANAGEMENT);
+    let error = Instance::new(wire.plane.clone(), instance_id())
+        .keys()
+        .await
+        .expect_err("refused");
+    assert!(matches!(error, ClientError::Elsewhere { .. }), "{error}");
+    wire.end();
+}
+
+#[tokio::test]
+async fn an_instance_without_hubs_may_say_null() {
+    let wire = Wire::script("instance-bare", ApiVersion::MANAGEMENT);
+    let service = Instance::new(wire.plane.clone(), instance_id())
+        .get()
+        .await
+        .expect("instance");
+    assert!(service.properties.iot_hubs.is_empty());
+    wire.end();
 }
 
 #[tokio::test]
@@ -242,7 +278,7 @@ async fn errors_of_arm_itself_are_read_too() {
     assert!(error.is_not_found());
     assert_eq!(code(&error), "ResourceNotFound");
     assert_eq!(tracking_id(&error), "0ec0a1f3-6a0e-4a53-8b43-6f4a3a3a8d11");
-    wire.is_over();
+    wire.end();
 }
 
 #[tokio::test]
@@ -259,7 +295,7 @@ async fn a_put_that_expects_nothing_only_creates() {
         .expect_err("409");
     assert!(error.is_conflict());
     assert_eq!(code(&error), "409202");
-    wire.is_over();
+    wire.end();
 }
 
 #[tokio::test]
@@ -279,7 +315,7 @@ async fn a_document_goes_back_as_it_came_and_only_if_nobody_changed_it() {
     assert_ne!(written.etag, disabled.etag);
     let error = groups.put(&disabled, &expect).await.expect_err("412");
     assert!(error.is_precondition_failed());
-    wire.is_over();
+    wire.end();
 }
 
 #[tokio::test]
@@ -291,7 +327,7 @@ async fn a_list_follows_continuation_tokens_to_the_last_page() {
         .map(|group| group.enrollment_group_id.as_str())
         .collect();
     assert_eq!(ids, ["line-1", "line-2", "line-3"]);
-    wire.is_over();
+    wire.end();
 }
 
 #[tokio::test]
@@ -313,7 +349,7 @@ async fn an_absent_enrollment_is_none_and_its_id_is_encoded() {
             .expect("answer"),
         None
     );
-    wire.is_over();
+    wire.end();
 }
 
 #[tokio::test]
@@ -328,7 +364,7 @@ async fn an_enrollment_is_deleted_by_tag_or_in_whatever_state() {
         .delete(&id, &IfMatch::Any)
         .await
         .expect("whatever its state");
-    wire.is_over();
+    wire.end();
 }
 
 /// A put without keys would make the service invent new ones and lock the device out.
@@ -345,7 +381,7 @@ async fn a_put_keeps_the_keys_that_a_get_did_not_show() {
         .put(&entry, &Expect::Etag(Etag::new(ETAG)))
         .await
         .expect("put");
-    wire.is_over();
+    wire.end();
 }
 
 #[tokio::test]
@@ -361,7 +397,7 @@ async fn a_bulk_operation_reports_each_failure() {
         (result.errors[0].id.as_str(), result.errors[0].error_code),
         ("device-002", Some(409201))
     );
-    wire.is_over();
+    wire.end();
 
     let (wire, groups) = Wire::groups("group-bulk");
     let entry = EnrollmentGroup {
@@ -375,7 +411,7 @@ async fn a_bulk_operation_reports_each_failure() {
             .expect("answer")
             .is_successful
     );
-    wire.is_over();
+    wire.end();
 }
 
 #[tokio::test]
@@ -419,7 +455,7 @@ async fn registration_records_are_read_listed_and_deleted() {
         statuses,
         [RegistrationStatus::Assigned, RegistrationStatus::Disabled]
     );
-    wire.is_over();
+    wire.end();
 }
 
 #[tokio::test(start_paused = true)]
@@ -431,7 +467,7 @@ async fn a_throttled_creation_waits_as_long_as_it_is_told_and_goes_through() {
         .await
         .expect("created");
     assert_eq!(start.elapsed(), Duration::from_secs(7));
-    wire.is_over();
+    wire.end();
 }
 
 #[tokio::test(start_paused = true)]
@@ -454,7 +490,7 @@ async fn a_read_outlives_failures_and_a_creation_does_not() {
             .expect_err("not repeated");
         assert!(error.is_transient());
     }
-    wire.is_over();
+    wire.end();
 }
 
 #[tokio::test(start_paused = true)]
@@ -476,7 +512,7 @@ async fn a_registration_is_polled_as_the_service_asks_until_it_is_assigned() {
         "my-hub.azure-devices.net"
     );
     assert_eq!(start.elapsed(), Duration::from_secs(6));
-    wire.is_over();
+    wire.end();
 }
 
 #[tokio::test(start_paused = true)]
@@ -488,7 +524,7 @@ async fn disabled_and_failed_are_outcomes_and_refused_is_an_error() {
         matches!(outcome, Ok(Outcome::Disabled { .. })),
         "{outcome:?}"
     );
-    wire.is_over();
+    wire.end();
 
     let (wire, registrar) = Wire::registrar("register-failed");
     let outcome = registrar.register(&id, None, &Polling::default()).await;
@@ -496,7 +532,7 @@ async fn disabled_and_failed_are_outcomes_and_refused_is_an_error() {
         panic!("{outcome:?}")
     };
     assert_eq!(state.error_code, Some(400208));
-    wire.is_over();
+    wire.end();
 
     let (wire, registrar) = Wire::registrar("register-refused");
     let error = registrar
@@ -505,7 +541,7 @@ async fn disabled_and_failed_are_outcomes_and_refused_is_an_error() {
         .expect_err("401");
     assert_eq!(error.status(), Some(StatusCode::UNAUTHORIZED));
     assert_eq!(code(&error), "401002");
-    wire.is_over();
+    wire.end();
 }
 
 #[tokio::test(start_paused = true)]
@@ -533,7 +569,7 @@ async fn a_lookup_brings_the_record_without_an_envelope() {
         .await
         .expect("record");
     assert_eq!(record.status, RegistrationStatus::Assigned);
-    wire.is_over();
+    wire.end();
 }
 
 #[tokio::test]
@@ -546,7 +582,7 @@ async fn a_hub_device_is_disabled_as_a_whole_and_only_once() {
             .await;
         assert_eq!(device.expect("disabled").status, HubDeviceStatus::Disabled);
     }
-    wire.is_over();
+    wire.end();
 }
 
 #[tokio::test]
@@ -560,7 +596,7 @@ async fn the_hub_wants_its_wildcard_in_quotes() {
         .expect_err("412");
     assert!(error.is_precondition_failed());
     assert_eq!(code(&error), "PreconditionFailed");
-    wire.is_over();
+    wire.end();
 }
 
 #[tokio::test]
@@ -575,7 +611,7 @@ async fn the_hub_is_understood_in_both_of_its_forms() {
     let new = devices.get(&id).await.expect_err("404");
     assert_eq!((code(&new), tracking_id(&new)), ("404001", "c3d4"));
     assert!(old.is_not_found() && new.is_not_found());
-    wire.is_over();
+    wire.end();
 }
 
 /// Retried requests are authorized anew: a token may have expired meanwhile.
@@ -592,7 +628,7 @@ async fn every_attempt_is_authorized() {
         wire.transport.authorizations(),
         vec![Some("Bearer eyJ0".to_owned()); 2]
     );
-    wire.is_over();
+    wire.end();
 }
 
 #[tokio::test]

@@ -53,7 +53,7 @@ pub struct ProvisioningServiceProperties {
     #[serde(default)]
     pub allocation_policy: Option<String>,
     /// The linked hubs.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::nullable::list")]
     pub iot_hubs: Vec<LinkedHub>,
 }
 

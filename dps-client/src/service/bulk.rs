@@ -34,7 +34,7 @@ pub struct BulkResult {
     /// Whether all entries succeeded.
     pub is_successful: bool,
     /// Those that failed.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::nullable::list")]
     pub errors: Vec<BulkError>,
 }
 
