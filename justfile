@@ -1,0 +1,23 @@
+# What CI runs, one recipe each. `just` alone runs the quick ones.
+
+default: fmt clippy test
+
+fmt:
+    cargo fmt --all --check
+
+clippy:
+    cargo clippy --workspace --all-targets --all-features -- -D warnings
+    cargo clippy -p pki-core --no-default-features -- -D warnings
+
+test:
+    cargo test --workspace
+
+docs:
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features
+
+# The core knows no runtime, network or database unless a feature asks for it.
+fence:
+    ! cargo tree -p pki-core --no-default-features -e normal --prefix none | grep -E '^(tokio|hyper|reqwest|axum|rusqlite|libsqlite3-sys) '
+
+deny:
+    cargo deny check licenses bans sources
