@@ -5,6 +5,7 @@ use der::Encode as _;
 use super::Issuer;
 use crate::certificate::{Certificate, CertificateError};
 use crate::ids::{AuthorityName, Generation, RegistrationId};
+use crate::inventory::{AuthorityGeneration, NewCertificate};
 use crate::key::{KeyError, SignatureError, Signer};
 use crate::profile::Role;
 use crate::signed::Signed;
@@ -110,6 +111,22 @@ impl Issued {
             .then(|| self.certificate.common_name())
             .flatten();
         name.and_then(|name| name.parse().ok())
+    }
+}
+
+impl From<Issued> for NewCertificate {
+    fn from(issued: Issued) -> Self {
+        Self {
+            registration_id: issued.registration_id(),
+            certificate: issued.certificate,
+            role: issued.role,
+            signed_by: Some(AuthorityGeneration {
+                name: issued.authority,
+                generation: issued.generation,
+            }),
+            batch: None,
+            label: None,
+        }
     }
 }
 
