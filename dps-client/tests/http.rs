@@ -125,6 +125,8 @@ impl ClientCertVerifier for AnyClient {
 enum Manner {
     /// Answers 307 to another place, with the number of client certificates as the body.
     Redirect,
+    /// Answers with the head of the request as the body.
+    Echo,
     /// Hangs up in the middle of the answer.
     HangUp,
     /// Says nothing.
@@ -154,11 +156,18 @@ async fn server(identity: &SelfSigned, manner: Manner) -> SocketAddr {
                 };
                 let shown = stream.get_ref().1.peer_certificates().map_or(0, <[_]>::len);
                 let mut request = [0; 4096];
-                let _ = stream.read(&mut request).await;
+                let read = stream.read(&mut request).await.unwrap_or_default();
                 let answer = match manner {
                     Manner::Redirect => format!(
                         "HTTP/1.1 307 Temporary Redirect\r\nlocation: /elsewhere\r\ncontent-length: 1\r\n\r\n{shown}"
                     ),
+                    Manner::Echo => {
+                        let head = String::from_utf8_lossy(&request[..read]).to_lowercase();
+                        format!(
+                            "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{head}",
+                            head.len()
+                        )
+                    }
                     Manner::HangUp => {
                         "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf".to_owned()
                     }
@@ -216,6 +225,31 @@ async fn a_device_shows_its_certificate() {
     let mut options = options(Trust::Only(identity.certificate));
     options.identity = Some(DeviceIdentity::new(device.certificate, device.key.into()));
     assert_eq!(ask(&options, address).await.expect("answer").body, b"1");
+}
+
+/// The front ends of Azure answer 411 to a POST without a length.
+#[tokio::test]
+async fn a_post_without_a_body_says_so() {
+    let identity = self_signed("localhost");
+    let address = server(&identity, Manner::Echo).await;
+    let transport =
+        HttpTransport::new(&options(Trust::Only(identity.certificate))).expect("transport");
+    let head = async |method: Method| {
+        let url = format!("https://localhost:{}/", address.port())
+            .parse()
+            .expect("URL");
+        let request = Request {
+            method,
+            url,
+            headers: HeaderMap::new(),
+            body: None,
+        };
+        String::from_utf8(transport.send(request).await.expect("answer").body).expect("text")
+    };
+    let post = head(Method::POST).await;
+    assert_eq!(post.matches("content-length: 0\r\n").count(), 1, "{post}");
+    assert!(post.contains("user-agent: dps-pki/"), "{post}");
+    assert!(!head(Method::GET).await.contains("content-length"));
 }
 
 #[tokio::test]

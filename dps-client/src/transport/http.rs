@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use reqwest::header::CONTENT_LENGTH;
 use reqwest::redirect::Policy;
-use reqwest::{Certificate, Client, ClientBuilder, Identity};
+use reqwest::{Certificate, Client, ClientBuilder, Identity, Method};
 
 use super::{BoxError, Request, Response, Transport, TransportError};
 use crate::auth::DeviceIdentity;
@@ -120,10 +121,15 @@ impl HttpTransport {
     }
 
     async fn exchange(&self, request: Request) -> Result<Response, reqwest::Error> {
+        let bodiless = request.body.is_none() && request.method == Method::POST;
         let mut outgoing = self
             .client
             .request(request.method, request.url)
             .headers(request.headers);
+        if bodiless {
+            // The library leaves this out, and front ends then answer 411 (RFC 9110 §8.6).
+            outgoing = outgoing.header(CONTENT_LENGTH, 0);
+        }
         if let Some(body) = request.body {
             outgoing = outgoing.body(body);
         }
