@@ -18,7 +18,7 @@ pub struct ConnectionString {
     pub(super) key: SecretString,
 }
 
-/// Why a text is no connection string. Values are never repeated: one of them is a key.
+/// Why a text is no connection string. Its key is never repeated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectionStringError {
@@ -115,6 +115,10 @@ impl FromStr for ConnectionString {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use proptest::collection::vec;
+    use proptest::prelude::{Just, Strategy as _, any, prop_assert_eq, proptest};
     use secrecy::ExposeSecret as _;
 
     use super::*;
@@ -138,6 +142,30 @@ mod tests {
                 connection.base_url().to_string(),
                 "https://a.example.net:8443"
             );
+        }
+    }
+
+    proptest! {
+        /// Whatever the key's octets (its base64 may end in `=`), the order and the case.
+        #[test]
+        fn every_spelling_of_a_connection_string_reads_the_same(
+            key in vec(any::<u8>(), 1..=64),
+            policy in "[A-Za-z0-9._-]{1,64}",
+            parts in Just([0, 1, 2]).prop_shuffle(),
+            upper in any::<bool>(),
+        ) {
+            let key = STANDARD.encode(key);
+            let names = ["HostName", "SharedAccessKeyName", "SharedAccessKey"];
+            let values = ["my-dps.example.net", &policy, &key];
+            let parts = parts.map(|part| {
+                let name = names[part];
+                let name = if upper { name.to_uppercase() } else { name.to_lowercase() };
+                format!("{name}={}", values[part])
+            });
+            let connection: ConnectionString = parts.join(";").parse().expect("connection string");
+            prop_assert_eq!(connection.host(), "my-dps.example.net");
+            prop_assert_eq!(connection.policy(), policy);
+            prop_assert_eq!(connection.key.expose_secret(), key);
         }
     }
 
