@@ -1,4 +1,28 @@
 //! The whole of what the toolkit knows about device certificates and DPS.
+//!
+//! No network, no terminal, and no clock, files, environment or randomness of its own: what judges
+//! takes the time as a value, what acts takes a port. `clippy.toml` beside this crate fences it.
+//!
+//! | area | modules |
+//! | --- | --- |
+//! | words | [`ids`], [`time`], [`name`] |
+//! | what is wished | [`declaration`], [`profile`] |
+//! | certificates | [`certificate`], [`csr`], [`key`], [`issue`], [`authority`], [`path`], [`format`] |
+//! | what has happened | [`inventory`], [`delivery`] |
+//! | DPS's documents | [`enrollment`], [`management`], [`hub`] |
+//! | what DPS decides | [`admission`] |
+//! | what to do about it | [`lifecycle`] |
+//! | surroundings | [`ports`], and `testing` for tests |
+//!
+//! | feature | adds |
+//! | --- | --- |
+//! | `sqlite` | the inventory in one SQLite file |
+//! | `system` | the machine's clock and randomness as ports |
+//! | `testing` | fixed clock, seeded entropy, in-memory inventory, contract suites |
+//!
+//! A certificate goes one way, and the types hold the order: a request is *composed*, *linted*,
+//! *issued* and *recorded*. Nothing unlinted is signed, nothing unrecorded is written out.
+//! [`issue`] has an example of the first three, [`delivery`] does the last.
 
 pub mod admission;
 pub mod authority;
