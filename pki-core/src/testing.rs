@@ -1,12 +1,20 @@
 //! Fakes for the ports: a clock that stands, randomness that repeats. For tests only; no release
 //! flag or variable reaches them.
 
+mod inventory_contract;
+mod memory_inventory;
+mod sample;
+
 use std::sync::Mutex;
 
 use aws_lc_rs::digest::{SHA256, digest};
 
 use crate::ports::{Clock, Entropy, EntropyError};
 use crate::time::Time;
+
+pub use inventory_contract::inventory_contract;
+pub use memory_inventory::MemoryInventory;
+pub use sample::SampleAuthority;
 
 /// A clock that always tells the same moment.
 #[derive(Debug, Clone, Copy)]

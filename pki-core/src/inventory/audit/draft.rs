@@ -1,0 +1,181 @@
+//! What each change writes into the trail; one wording for every adapter, so that the same changes
+//! give the same trail wherever they are kept.
+
+use serde_json::{Value, json};
+
+use super::{Action, AuditEntry, AuditEvent, AuditHash, AuditHead, Rows, merkle};
+use crate::ids::{AuthorityName, Generation, RegistrationId};
+use crate::inventory::{
+    GenerationChange, NewCertificate, NewGeneration, RevocationReason, RowKey, Status,
+};
+use crate::time::Time;
+
+/// An entry without its place in the trail.
+pub(crate) struct Draft {
+    at: Time,
+    action: String,
+    subject: String,
+    detail: Value,
+    rows: Rows,
+    content: Option<AuditHash>,
+}
+
+impl Draft {
+    pub(crate) fn recorded(chunk: &[NewCertificate], rows: Rows, at: Time) -> Self {
+        let leaves: Vec<AuditHash> = chunk
+            .iter()
+            .map(|new| new.statement().leaf_hash())
+            .collect();
+        let (subject, detail) = match chunk {
+            [single] => of_one(single),
+            many => of_many(many),
+        };
+        Self {
+            subject,
+            detail,
+            content: Some(merkle::root(&leaves)),
+            ..Self::about(rows, Action::CertificatesRecorded, at)
+        }
+    }
+
+    pub(crate) fn delivered(rows: Rows, at: Time) -> Self {
+        Self::about(rows, Action::CertificatesDelivered, at)
+    }
+
+    pub(crate) fn voided(rows: Rows, reason: &str, at: Time) -> Self {
+        Self {
+            detail: json!({ "reason": reason }),
+            ..Self::about(rows, Action::CertificatesVoided, at)
+        }
+    }
+
+    pub(crate) fn revoked(rows: Rows, reason: RevocationReason, at: Time) -> Self {
+        Self {
+            detail: json!({ "reason": reason.as_str() }),
+            ..Self::about(rows, Action::CertificatesRevoked, at)
+        }
+    }
+
+    pub(crate) fn generation_recorded(
+        new: &NewGeneration,
+        certificate: Option<RowKey>,
+        at: Time,
+    ) -> Self {
+        Self {
+            subject: new.authority.to_string(),
+            detail: json!({
+                "generation": new.generation,
+                "subject": new.subject.to_string(),
+                "keyReference": new.key_reference.as_str(),
+                "certificate": certificate.map(RowKey::number),
+            }),
+            content: Some(AuditHash::of(&new.subject.to_der())),
+            ..Self::about(Rows::default(), Action::GenerationRecorded, at)
+        }
+    }
+
+    pub(crate) fn adopted(
+        authority: &AuthorityName,
+        generation: Generation,
+        certificate: RowKey,
+        at: Time,
+    ) -> Self {
+        Self {
+            subject: authority.to_string(),
+            detail: json!({
+                "generation": generation,
+                "certificate": certificate.number(),
+            }),
+            ..Self::about(Rows::default(), Action::CertificateAdopted, at)
+        }
+    }
+
+    pub(crate) fn settled(
+        authority: &AuthorityName,
+        changes: &[GenerationChange],
+        at: Time,
+    ) -> Self {
+        let change = |change: &GenerationChange| json!({ "generation": change.generation, "state": change.to.as_str() });
+        Self {
+            subject: authority.to_string(),
+            detail: json!({ "changes": changes.iter().map(change).collect::<Vec<_>>() }),
+            ..Self::about(Rows::default(), Action::GenerationsSettled, at)
+        }
+    }
+
+    pub(crate) fn event(event: AuditEvent, at: Time) -> Self {
+        Self {
+            at,
+            action: event.action.as_str().to_owned(),
+            subject: event.subject,
+            detail: event.detail,
+            rows: Rows::default(),
+            content: None,
+        }
+    }
+
+    /// The entry that follows the last one of the trail.
+    pub(crate) fn seal(self, last: Option<&AuditHead>) -> AuditEntry {
+        let mut entry = AuditEntry {
+            sequence: last.map_or(0, |last| last.sequence) + 1,
+            at: self.at,
+            action: self.action,
+            subject: self.subject,
+            detail: self.detail.to_string(),
+            rows: self.rows,
+            content: self.content,
+            hash: AuditHash::NONE,
+        };
+        entry.hash = entry.hash_after(last.map_or(AuditHash::NONE, |last| last.hash));
+        entry
+    }
+
+    fn about(rows: Rows, action: Action, at: Time) -> Self {
+        Self {
+            at,
+            action: action.as_str().to_owned(),
+            subject: String::new(),
+            detail: json!({}),
+            rows,
+            content: None,
+        }
+    }
+}
+
+fn of_one(new: &NewCertificate) -> (String, Value) {
+    let name = new.certificate.subject().to_string();
+    let id = new.registration_id.as_ref().map(RegistrationId::to_string);
+    let detail = json!({
+        "role": new.role.as_str(),
+        "authority": new.signed_by.as_ref().map(|by| &by.name),
+        "generation": new.signed_by.as_ref().map(|by| by.generation),
+        "serialNumber": new.certificate.serial_number(),
+        "sha256Thumbprint": new.certificate.sha256_thumbprint(),
+    });
+    (id.unwrap_or(name), detail)
+}
+
+fn of_many(chunk: &[NewCertificate]) -> (String, Value) {
+    let batch = chunk.first().and_then(|new| new.batch.as_ref());
+    let same = chunk.iter().all(|new| new.batch.as_ref() == batch);
+    let batch = batch.filter(|_| same).map(ToString::to_string);
+    (
+        batch.unwrap_or_default(),
+        json!({ "certificates": chunk.len() }),
+    )
+}
+
+impl AuditEntry {
+    /// What the entry made of the certificates it is about, if it changes certificates.
+    pub(crate) fn status(&self) -> Option<Status> {
+        match Action::from_word(&self.action)? {
+            Action::CertificatesRecorded => Some(Status::Undelivered),
+            Action::CertificatesDelivered => Some(Status::Delivered),
+            Action::CertificatesVoided => Some(Status::Voided),
+            Action::CertificatesRevoked => Some(Status::Revoked),
+            Action::GenerationRecorded
+            | Action::CertificateAdopted
+            | Action::GenerationsSettled => None,
+        }
+    }
+}

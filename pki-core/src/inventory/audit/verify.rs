@@ -1,0 +1,490 @@
+//! Verification: the trail is replayed, then everything stored is compared with what it says.
+//!
+//! An adapter feeds an [`Auditor`] with all entries in order, then all certificates by row, then
+//! generations and counters. Memory grows with the number of chunks and exceptions, not with that
+//! of certificates.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::rows::RowMap;
+use super::{Action, AuditEntry, AuditHash, AuditHead, merkle};
+use crate::ids::{AuthorityName, Generation};
+use crate::inventory::{
+    AuthorityGeneration, Count, GenerationRecord, GenerationState, Recorded, RowKey, Status,
+};
+use crate::profile::Role;
+
+/// What verification of an inventory has found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditReport {
+    /// How many entries the trail has.
+    pub entries: u64,
+    /// How many certificates there are.
+    pub certificates: u64,
+    /// The last entry: a checkpoint to keep outside of the home.
+    pub head: Option<AuditHead>,
+    /// What is wrong, the first thousand findings.
+    pub findings: Vec<AuditFinding>,
+    /// How many more findings there are.
+    pub further_findings: u64,
+}
+
+impl AuditReport {
+    /// Whether nothing is wrong.
+    pub fn is_intact(&self) -> bool {
+        self.findings.is_empty()
+    }
+}
+
+/// Something that is not as the audit trail says, or the trail itself.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AuditFinding {
+    /// The numbers of the entries have a gap.
+    #[error("audit entries {first} to {last} are missing")]
+    EntriesMissing {
+        /// The first one that is missing.
+        first: u64,
+        /// The last one.
+        last: u64,
+    },
+    /// The entry's hash is not that of its content and of the entry before it.
+    #[error("audit entry {sequence} was changed, or does not follow the entry before it")]
+    EntryChanged {
+        /// The entry.
+        sequence: u64,
+    },
+    /// The trail does not have the entry that was noted elsewhere.
+    #[error("the audit trail does not reach the checkpoint {checkpoint}")]
+    CheckpointMissing {
+        /// The checkpoint.
+        checkpoint: AuditHead,
+    },
+    /// The trail has another entry than the one that was noted elsewhere.
+    #[error("audit entry {} is not the one of the checkpoint {checkpoint}", checkpoint.sequence)]
+    CheckpointMismatch {
+        /// The checkpoint.
+        checkpoint: AuditHead,
+    },
+    /// Certificates were removed.
+    #[error("{missing} of the certificates that audit entry {sequence} recorded are missing")]
+    CertificatesMissing {
+        /// The entry that recorded them.
+        sequence: u64,
+        /// How many are missing.
+        missing: u64,
+    },
+    /// The certificates are not the ones that were recorded.
+    #[error("certificates {rows} are not those that audit entry {sequence} recorded")]
+    CertificatesChanged {
+        /// The entry that recorded them.
+        sequence: u64,
+        /// Which rows they have.
+        rows: String,
+    },
+    /// A certificate was added without an entry, or its entry was removed.
+    #[error("no audit entry recorded certificate {row}")]
+    CertificateUnrecorded {
+        /// Its row.
+        row: RowKey,
+    },
+    /// A certificate's state is not the one of the last change.
+    #[error("certificate {row} is {found}, but {expected} by the audit trail")]
+    StatusChanged {
+        /// Its row.
+        row: RowKey,
+        /// The state in the inventory.
+        found: Status,
+        /// The state by the trail.
+        expected: Status,
+    },
+    /// Something that is kept beside a certificate does not agree with it.
+    #[error(
+        "the {what} of certificate {row} does not agree with the certificate or the audit trail"
+    )]
+    CertificateInconsistent {
+        /// Its row.
+        row: RowKey,
+        /// What does not agree.
+        what: &'static str,
+    },
+    /// A generation was removed.
+    #[error("{generation} is missing")]
+    GenerationMissing {
+        /// The generation.
+        generation: AuthorityGeneration,
+    },
+    /// A generation was added without an entry, or its entry was removed.
+    #[error("no audit entry recorded {generation}")]
+    GenerationUnrecorded {
+        /// The generation.
+        generation: AuthorityGeneration,
+    },
+    /// A generation is not as the trail says.
+    #[error("the {what} of {generation} is not the one of the audit trail")]
+    GenerationChanged {
+        /// The generation.
+        generation: AuthorityGeneration,
+        /// What differs.
+        what: &'static str,
+    },
+    /// A counter is wrong.
+    #[error("the counter of {role} certificates that are {status} is {found}, but there are {expected}", role = role.as_str())]
+    Counter {
+        /// Who signed them; `None` for those signed outside of this home.
+        signed_by: Option<AuthorityGeneration>,
+        /// What they are for.
+        role: Role,
+        /// Their state.
+        status: Status,
+        /// What the counter says.
+        found: u64,
+        /// How many there are.
+        expected: u64,
+    },
+    /// Something stored cannot be what was written.
+    #[error("{what}")]
+    Unreadable {
+        /// What cannot be read.
+        what: String,
+    },
+}
+
+/// A certificate as an adapter stores it.
+pub(crate) struct StoredCertificate {
+    pub(crate) recorded: Recorded,
+    pub(crate) status: Status,
+    pub(crate) recorded_in: u64,
+    pub(crate) changed_in: u64,
+}
+
+/// A generation as an adapter stores it.
+pub(crate) struct StoredGeneration<'a> {
+    pub(crate) authority: &'a AuthorityName,
+    pub(crate) record: &'a GenerationRecord,
+}
+
+type GenerationKey = (String, u32);
+type CountKey = (Option<AuthorityGeneration>, &'static str, Status);
+
+/// Replays a trail and compares what is stored with it.
+pub(crate) struct Auditor {
+    checkpoints: Vec<AuditHead>,
+    report: AuditReport,
+    recorded_in: RowMap<u64>,
+    changed_in: RowMap<(Status, u64)>,
+    chunks: BTreeMap<u64, Chunk>,
+    generations: BTreeMap<GenerationKey, ExpectedGeneration>,
+    counts: BTreeMap<CountKey, (Role, u64)>,
+}
+
+/// The certificates of one entry, as far as they were seen.
+struct Chunk {
+    rows: String,
+    size: u64,
+    root: Option<AuditHash>,
+    leaves: Vec<AuditHash>,
+}
+
+struct ExpectedGeneration {
+    subject: Option<AuditHash>,
+    key_reference: String,
+    certificate: Option<i64>,
+    state: Option<GenerationState>,
+}
+
+impl Auditor {
+    pub(crate) fn new(checkpoints: &[AuditHead]) -> Self {
+        Self {
+            checkpoints: checkpoints.to_vec(),
+            report: AuditReport {
+                entries: 0,
+                certificates: 0,
+                head: None,
+                findings: Vec::new(),
+                further_findings: 0,
+            },
+            recorded_in: RowMap::default(),
+            changed_in: RowMap::default(),
+            chunks: BTreeMap::new(),
+            generations: BTreeMap::new(),
+            counts: BTreeMap::new(),
+        }
+    }
+
+    /// The next entry, in order of their numbers.
+    pub(crate) fn entry(&mut self, entry: &AuditEntry) {
+        let (last, previous) = match self.report.head {
+            Some(head) => (head.sequence, head.hash),
+            None => (0, AuditHash::NONE),
+        };
+        if entry.sequence > last + 1 {
+            self.found(AuditFinding::EntriesMissing {
+                first: last + 1,
+                last: entry.sequence - 1,
+            });
+        }
+        if entry.hash_after(previous) != entry.hash {
+            self.found(AuditFinding::EntryChanged {
+                sequence: entry.sequence,
+            });
+        }
+        self.report.entries += 1;
+        self.report.head = Some(entry.head());
+        self.compare_checkpoints(entry.head());
+        self.replay(entry);
+    }
+
+    /// The next certificate, in order of their rows.
+    pub(crate) fn certificate(&mut self, stored: &StoredCertificate) {
+        let row = stored.recorded.row();
+        self.report.certificates += 1;
+        let key = (
+            stored.recorded.signed_by().cloned(),
+            stored.recorded.role().as_str(),
+            stored.status,
+        );
+        let count = self
+            .counts
+            .entry(key)
+            .or_insert((stored.recorded.role(), 0));
+        count.1 += 1;
+        let Some(sequence) = self.recorded_in.get(row.number()) else {
+            return self.found(AuditFinding::CertificateUnrecorded { row });
+        };
+        if sequence != stored.recorded_in {
+            self.certificate_inconsistent(row, "recording entry");
+        }
+        self.add_leaf(sequence, stored.recorded.statement().leaf_hash());
+        match self.changed_in.get(row.number()) {
+            Some((expected, _)) if expected != stored.status => {
+                self.found(AuditFinding::StatusChanged {
+                    row,
+                    found: stored.status,
+                    expected,
+                });
+            }
+            Some((_, sequence)) if sequence != stored.changed_in => {
+                self.certificate_inconsistent(row, "entry of the last change");
+            }
+            _ => {}
+        }
+    }
+
+    /// A generation, in any order.
+    pub(crate) fn generation(&mut self, stored: &StoredGeneration<'_>) {
+        let record = stored.record;
+        let generation = || AuthorityGeneration {
+            name: stored.authority.clone(),
+            generation: record.generation,
+        };
+        let key = (stored.authority.to_string(), record.generation.number());
+        let Some(expected) = self.generations.remove(&key) else {
+            return self.found(AuditFinding::GenerationUnrecorded {
+                generation: generation(),
+            });
+        };
+        let certificate = record.certificate.as_ref().map(|held| held.row().number());
+        for (what, same) in [
+            (
+                "subject",
+                expected.subject == Some(AuditHash::of(&record.subject.to_der())),
+            ),
+            (
+                "key reference",
+                expected.key_reference == record.key_reference.as_str(),
+            ),
+            ("certificate", expected.certificate == certificate),
+            ("state", expected.state == Some(record.state)),
+        ] {
+            if !same {
+                self.found(AuditFinding::GenerationChanged {
+                    generation: generation(),
+                    what,
+                });
+            }
+        }
+    }
+
+    /// A counter, in any order.
+    pub(crate) fn counter(&mut self, count: Count) {
+        let key = (count.signed_by.clone(), count.role.as_str(), count.status);
+        let expected = self.counts.remove(&key).map_or(0, |(_, expected)| expected);
+        self.compare_counter(count, expected);
+    }
+
+    /// Something that an adapter keeps beside a certificate does not agree with it.
+    pub(crate) fn certificate_inconsistent(&mut self, row: RowKey, what: &'static str) {
+        self.found(AuditFinding::CertificateInconsistent { row, what });
+    }
+
+    /// Something stored cannot be read.
+    pub(crate) fn unreadable(&mut self, what: impl Into<String>) {
+        self.found(AuditFinding::Unreadable { what: what.into() });
+    }
+
+    /// The report, once everything was fed.
+    pub(crate) fn finish(mut self) -> AuditReport {
+        for (sequence, chunk) in std::mem::take(&mut self.chunks) {
+            self.found(AuditFinding::CertificatesMissing {
+                sequence,
+                missing: chunk.size - chunk.seen(),
+            });
+        }
+        for ((name, number), _) in std::mem::take(&mut self.generations) {
+            let name = name.parse().ok();
+            if let Some((name, generation)) = name.zip(Generation::new(number)) {
+                let generation = AuthorityGeneration { name, generation };
+                self.found(AuditFinding::GenerationMissing { generation });
+            }
+        }
+        for ((signed_by, _, status), (role, expected)) in std::mem::take(&mut self.counts) {
+            let count = Count {
+                signed_by,
+                role,
+                status,
+                certificates: 0,
+            };
+            self.compare_counter(count, expected);
+        }
+        let reached = self.report.head.map_or(0, |head| head.sequence);
+        for checkpoint in std::mem::take(&mut self.checkpoints) {
+            if checkpoint.sequence > reached {
+                self.found(AuditFinding::CheckpointMissing { checkpoint });
+            }
+        }
+        self.report
+    }
+
+    fn compare_counter(&mut self, count: Count, expected: u64) {
+        if count.certificates != expected {
+            self.found(AuditFinding::Counter {
+                signed_by: count.signed_by,
+                role: count.role,
+                status: count.status,
+                found: count.certificates,
+                expected,
+            });
+        }
+    }
+
+    fn compare_checkpoints(&mut self, head: AuditHead) {
+        let broken = |checkpoint: &&AuditHead| {
+            checkpoint.sequence == head.sequence && checkpoint.hash != head.hash
+        };
+        let broken: Vec<AuditHead> = self.checkpoints.iter().filter(broken).copied().collect();
+        for checkpoint in broken {
+            self.found(AuditFinding::CheckpointMismatch { checkpoint });
+        }
+    }
+
+    fn replay(&mut self, entry: &AuditEntry) {
+        let sequence = entry.sequence;
+        if let Some(status) = entry.status() {
+            for (first, last) in entry.rows.ranges() {
+                self.changed_in.assign(first, last, (status, sequence));
+            }
+        }
+        let replayed = match Action::from_word(&entry.action) {
+            Some(Action::CertificatesRecorded) => {
+                self.begin_chunk(entry);
+                Some(())
+            }
+            Some(Action::GenerationRecorded) => self.begin_generation(entry),
+            Some(Action::CertificateAdopted) => self.adopt(entry),
+            Some(Action::GenerationsSettled) => self.settle(entry),
+            Some(
+                Action::CertificatesDelivered
+                | Action::CertificatesVoided
+                | Action::CertificatesRevoked,
+            )
+            | None => Some(()),
+        };
+        if replayed.is_none() {
+            self.unreadable(format!(
+                "audit entry {sequence} has details that make no sense"
+            ));
+        }
+    }
+
+    fn begin_chunk(&mut self, entry: &AuditEntry) {
+        for (first, last) in entry.rows.ranges() {
+            self.recorded_in.assign(first, last, entry.sequence);
+        }
+        let chunk = Chunk {
+            rows: entry.rows.to_string(),
+            size: entry.rows.count(),
+            root: entry.content,
+            leaves: Vec::new(),
+        };
+        self.chunks.insert(entry.sequence, chunk);
+    }
+
+    fn add_leaf(&mut self, sequence: u64, leaf: AuditHash) {
+        let Some(chunk) = self.chunks.get_mut(&sequence) else {
+            return;
+        };
+        chunk.leaves.push(leaf);
+        if chunk.seen() < chunk.size {
+            return;
+        }
+        if let Some(chunk) = self.chunks.remove(&sequence)
+            && chunk.root != Some(merkle::root(&chunk.leaves))
+        {
+            self.found(AuditFinding::CertificatesChanged {
+                sequence,
+                rows: chunk.rows,
+            });
+        }
+    }
+
+    fn begin_generation(&mut self, entry: &AuditEntry) -> Option<()> {
+        let detail = entry.detail();
+        let key = generation_key(entry, &detail)?;
+        let expected = ExpectedGeneration {
+            subject: entry.content,
+            key_reference: detail.get("keyReference")?.as_str()?.to_owned(),
+            certificate: detail.get("certificate")?.as_i64(),
+            state: Some(GenerationState::Pending),
+        };
+        self.generations.insert(key, expected);
+        Some(())
+    }
+
+    fn adopt(&mut self, entry: &AuditEntry) -> Option<()> {
+        let detail = entry.detail();
+        let generation = self.generations.get_mut(&generation_key(entry, &detail)?)?;
+        generation.certificate = detail.get("certificate")?.as_i64();
+        Some(())
+    }
+
+    fn settle(&mut self, entry: &AuditEntry) -> Option<()> {
+        for change in entry.detail().get("changes")?.as_array()? {
+            let generation = self.generations.get_mut(&generation_key(entry, change)?)?;
+            generation.state = GenerationState::from_word(change.get("state")?.as_str()?);
+        }
+        Some(())
+    }
+
+    fn found(&mut self, finding: AuditFinding) {
+        const MOST: usize = 1000;
+        if self.report.findings.len() < MOST {
+            self.report.findings.push(finding);
+        } else {
+            self.report.further_findings += 1;
+        }
+    }
+}
+
+impl Chunk {
+    fn seen(&self) -> u64 {
+        u64::try_from(self.leaves.len()).unwrap_or(u64::MAX)
+    }
+}
+
+fn generation_key(entry: &AuditEntry, facts: &Value) -> Option<GenerationKey> {
+    let number = facts.get("generation")?.as_u64()?;
+    Some((entry.subject.clone(), u32::try_from(number).ok()?))
+}

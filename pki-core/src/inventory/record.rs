@@ -1,0 +1,464 @@
+//! Certificates as the inventory holds them: what is recorded, and what became of it since.
+//!
+//! The states follow one another as [`Status::may_become`] says; adapters ask it and nothing else.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::audit::CertificateStatement;
+use crate::certificate::Certificate;
+use crate::ids::{AuthorityName, Generation, RegistrationId};
+use crate::profile::Role;
+use crate::time::Time;
+
+/// One row of the inventory: grows with time, is never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RowKey(i64);
+
+impl RowKey {
+    pub(crate) const fn new(number: i64) -> Self {
+        Self(number)
+    }
+
+    /// The number itself, 1 or more.
+    pub const fn number(self) -> i64 {
+        self.0
+    }
+}
+
+impl fmt::Display for RowKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// One generation of an authority, by name and number.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AuthorityGeneration {
+    /// The authority.
+    pub name: AuthorityName,
+    /// Its generation.
+    pub generation: Generation,
+}
+
+impl fmt::Display for AuthorityGeneration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} generation {}", self.name, self.generation)
+    }
+}
+
+/// A certificate that was signed and is not in the inventory yet.
+#[derive(Debug, Clone)]
+pub struct NewCertificate {
+    /// The certificate.
+    pub certificate: Certificate,
+    /// What it is for.
+    pub role: Role,
+    /// Which generation signed it (a root signs itself), or `None` if that was done outside of this
+    /// home: a vendor's CA, an offline root.
+    pub signed_by: Option<AuthorityGeneration>,
+    /// The device that it is for; none for authorities.
+    pub registration_id: Option<RegistrationId>,
+    /// The batch that it was issued in.
+    pub batch: Option<Label>,
+    /// What people call the lot it belongs to.
+    pub label: Option<Label>,
+}
+
+impl NewCertificate {
+    /// What the audit trail binds of it.
+    pub fn statement(&self) -> CertificateStatement<'_> {
+        CertificateStatement {
+            thumbprint: self.certificate.sha256_thumbprint(),
+            role: self.role,
+            signed_by: self.signed_by.as_ref(),
+            registration_id: self.registration_id.as_ref(),
+            batch: self.batch.as_ref(),
+            label: self.label.as_ref(),
+        }
+    }
+}
+
+/// A certificate that the inventory holds durably. Only inventory adapters make one, after the
+/// commit; whatever writes certificates out asks for it.
+#[derive(Debug, Clone)]
+pub struct Recorded {
+    row: RowKey,
+    content: NewCertificate,
+}
+
+impl Recorded {
+    /// For adapters, once the transaction that holds `content` is durable.
+    pub(crate) fn new(row: RowKey, content: NewCertificate) -> Self {
+        Self { row, content }
+    }
+
+    /// Where it is in the inventory.
+    pub fn row(&self) -> RowKey {
+        self.row
+    }
+
+    /// The certificate.
+    pub fn certificate(&self) -> &Certificate {
+        &self.content.certificate
+    }
+
+    /// What it is for.
+    pub fn role(&self) -> Role {
+        self.content.role
+    }
+
+    /// Which generation signed it, or `None` if that was done outside of this home.
+    pub fn signed_by(&self) -> Option<&AuthorityGeneration> {
+        self.content.signed_by.as_ref()
+    }
+
+    /// The device that it is for.
+    pub fn registration_id(&self) -> Option<&RegistrationId> {
+        self.content.registration_id.as_ref()
+    }
+
+    /// The batch that it was issued in.
+    pub fn batch(&self) -> Option<&Label> {
+        self.content.batch.as_ref()
+    }
+
+    /// What people call the lot it belongs to.
+    pub fn label(&self) -> Option<&Label> {
+        self.content.label.as_ref()
+    }
+
+    /// What the audit trail binds of it.
+    pub fn statement(&self) -> CertificateStatement<'_> {
+        self.content.statement()
+    }
+}
+
+/// A certificate of the inventory with what became of it.
+#[derive(Debug, Clone)]
+pub struct InventoryEntry {
+    /// The certificate.
+    pub recorded: Recorded,
+    /// When it was recorded.
+    pub recorded_at: Time,
+    /// What became of it.
+    pub state: CertificateState,
+}
+
+impl InventoryEntry {
+    /// Whether it was delivered, was not revoked, and is valid at a moment.
+    pub fn is_live(&self, at: Time) -> bool {
+        self.state.status() == Status::Delivered
+            && self.recorded.certificate().validity().contains(at)
+    }
+}
+
+/// What became of a certificate, with the facts of the last change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CertificateState {
+    /// Recorded; whether it reached its output is not known.
+    Undelivered,
+    /// It reached its output.
+    Delivered {
+        /// When.
+        at: Time,
+    },
+    /// It was recorded but never delivered, and counts as never issued.
+    Voided {
+        /// When.
+        at: Time,
+        /// Why.
+        reason: String,
+    },
+    /// It belongs into its issuer's CRL.
+    Revoked {
+        /// When.
+        at: Time,
+        /// Why.
+        reason: RevocationReason,
+    },
+}
+
+impl CertificateState {
+    /// The state without its facts.
+    pub fn status(&self) -> Status {
+        match self {
+            Self::Undelivered => Status::Undelivered,
+            Self::Delivered { .. } => Status::Delivered,
+            Self::Voided { .. } => Status::Voided,
+            Self::Revoked { .. } => Status::Revoked,
+        }
+    }
+
+    /// Puts a state together from how an inventory keeps it; `None` if the facts do not fit.
+    pub(crate) fn assemble(status: Status, at: Time, reason: Option<&str>) -> Option<Self> {
+        Some(match status {
+            Status::Undelivered => Self::Undelivered,
+            Status::Delivered => Self::Delivered { at },
+            Status::Voided => Self::Voided {
+                at,
+                reason: reason?.to_owned(),
+            },
+            Status::Revoked => Self::Revoked {
+                at,
+                reason: RevocationReason::from_word(reason?)?,
+            },
+        })
+    }
+
+    /// Whether a change to `next` is allowed. A certificate that is on hold may be revoked for
+    /// another reason (RFC 5280 §5.3.1); otherwise revocation is final.
+    pub(crate) fn may_become(&self, next: &Self) -> bool {
+        match (self, next) {
+            (
+                Self::Revoked {
+                    reason: RevocationReason::CertificateHold,
+                    ..
+                },
+                Self::Revoked { reason, .. },
+            ) => *reason != RevocationReason::CertificateHold,
+            _ => self.status().may_become(next.status()),
+        }
+    }
+}
+
+/// The state of a certificate, for filters and counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Status {
+    /// Recorded; whether it reached its output is not known.
+    Undelivered,
+    /// It reached its output.
+    Delivered,
+    /// Recorded but never delivered.
+    Voided,
+    /// It belongs into its issuer's CRL.
+    Revoked,
+}
+
+words!(Status {
+    Undelivered = "undelivered",
+    Delivered = "delivered",
+    Voided = "voided",
+    Revoked = "revoked",
+});
+
+impl Status {
+    /// Whether a certificate may go from this state to another. A voided one may be revoked too: a
+    /// copy of it may have got out before the crash that voided it.
+    pub fn may_become(self, next: Self) -> bool {
+        match next {
+            Self::Undelivered => false,
+            Self::Delivered | Self::Voided => self == Self::Undelivered,
+            Self::Revoked => self != Self::Revoked,
+        }
+    }
+}
+
+/// Why a certificate was revoked (RFC 5280 §5.3.1). `removeFromCRL` is left out: it occurs in delta
+/// CRLs only, which we do not make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RevocationReason {
+    /// No reason given.
+    Unspecified,
+    /// The subject's key is known to others.
+    KeyCompromise,
+    /// The key of an authority is known to others.
+    CaCompromise,
+    /// The subject's name or other facts have changed.
+    AffiliationChanged,
+    /// Another certificate has taken its place.
+    Superseded,
+    /// It is no longer needed.
+    CessationOfOperation,
+    /// For the time being.
+    CertificateHold,
+    /// A privilege in it was withdrawn.
+    PrivilegeWithdrawn,
+    /// The key of an attribute authority is known to others.
+    AaCompromise,
+}
+
+words!(RevocationReason {
+    Unspecified = "unspecified",
+    KeyCompromise = "keyCompromise",
+    CaCompromise = "cACompromise",
+    AffiliationChanged = "affiliationChanged",
+    Superseded = "superseded",
+    CessationOfOperation = "cessationOfOperation",
+    CertificateHold = "certificateHold",
+    PrivilegeWithdrawn = "privilegeWithdrawn",
+    AaCompromise = "aACompromise",
+});
+
+impl RevocationReason {
+    /// The number of the reason in a CRL (`CRLReason`).
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Unspecified => 0,
+            Self::KeyCompromise => 1,
+            Self::CaCompromise => 2,
+            Self::AffiliationChanged => 3,
+            Self::Superseded => 4,
+            Self::CessationOfOperation => 5,
+            Self::CertificateHold => 6,
+            Self::PrivilegeWithdrawn => 9,
+            Self::AaCompromise => 10,
+        }
+    }
+}
+
+impl Role {
+    /// The word under which it is stored and printed.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Root => "root",
+            Self::Intermediate => "intermediate",
+            Self::Leaf => "leaf",
+            Self::Verification => "verification",
+        }
+    }
+
+    /// The role with this word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        match word {
+            "root" => Some(Self::Root),
+            "intermediate" => Some(Self::Intermediate),
+            "leaf" => Some(Self::Leaf),
+            "verification" => Some(Self::Verification),
+            _ => None,
+        }
+    }
+}
+
+/// Why a text cannot be kept in the inventory.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TextError {
+    /// The text is empty.
+    #[error("{what} is empty")]
+    Empty {
+        /// What the text should have been.
+        what: &'static str,
+    },
+    /// The text is too long.
+    #[error("{what} has {length} characters, at most {most} are allowed")]
+    TooLong {
+        /// What the text should have been.
+        what: &'static str,
+        /// Its length in characters.
+        length: usize,
+        /// The most that is allowed.
+        most: usize,
+    },
+    /// The text has a line feed or another control character.
+    #[error("{what} has a control character at position {position}")]
+    Control {
+        /// What the text should have been.
+        what: &'static str,
+        /// Its place, counted from 1.
+        position: usize,
+    },
+    /// The text has a character that cannot be in it.
+    #[error("{what} has the character {character:?}")]
+    Character {
+        /// What the text should have been.
+        what: &'static str,
+        /// The character.
+        character: char,
+    },
+    /// The text has what only a secret has.
+    #[error("{what} holds a secret; the inventory keeps none")]
+    Secret {
+        /// What the text should have been.
+        what: &'static str,
+    },
+    /// The word belongs to the inventory itself.
+    #[error("{what} {text:?} is reserved for the inventory's own entries")]
+    Reserved {
+        /// What the text should have been.
+        what: &'static str,
+        /// The text.
+        text: String,
+    },
+}
+
+/// Checks one line of text: not empty, not too long, no control characters.
+pub(crate) fn check_line(what: &'static str, text: &str, most: usize) -> Result<(), TextError> {
+    let length = text.chars().count();
+    if length == 0 {
+        return Err(TextError::Empty { what });
+    }
+    if length > most {
+        return Err(TextError::TooLong { what, length, most });
+    }
+    match text.chars().position(char::is_control) {
+        Some(index) => Err(TextError::Control {
+            what,
+            position: index + 1,
+        }),
+        None => Ok(()),
+    }
+}
+
+/// A line of text that people or batches put on certificates: 1 to 128 characters, no control
+/// characters.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Label(String);
+
+impl Label {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Label {
+    type Err = TextError;
+
+    fn from_str(text: &str) -> Result<Self, TextError> {
+        check_line("label", text, 128)?;
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_undelivered_is_delivered_or_voided() {
+        for status in Status::ALL {
+            let undelivered = *status == Status::Undelivered;
+            assert_eq!(status.may_become(Status::Delivered), undelivered);
+            assert_eq!(status.may_become(Status::Voided), undelivered);
+            assert!(!status.may_become(Status::Undelivered));
+        }
+    }
+
+    /// RFC 5280 §5.3.1: a hold may turn into a revocation for good, nothing else changes.
+    #[test]
+    fn revocation_is_final_unless_it_was_a_hold() {
+        let revoked = |reason| CertificateState::Revoked {
+            at: Time::FOREVER,
+            reason,
+        };
+        let hold = revoked(RevocationReason::CertificateHold);
+        let compromise = revoked(RevocationReason::KeyCompromise);
+        assert!(hold.may_become(&compromise));
+        assert!(!hold.may_become(&hold) && !compromise.may_become(&hold));
+    }
+
+    #[test]
+    fn labels_are_one_line() {
+        assert!("order 4711, line 7".parse::<Label>().is_ok());
+        assert!("".parse::<Label>().is_err());
+        assert!("a\nb".parse::<Label>().is_err());
+        assert!("x".repeat(129).parse::<Label>().is_err());
+    }
+}

@@ -1,0 +1,326 @@
+//! The inventory in one SQLite file, for one machine.
+//!
+//! Write-ahead log with `synchronous=FULL`: when a method returns, its transaction survives a power
+//! cut. Several processes may use the file at once; one writes at a time, the others wait for the
+//! busy timeout. The schema is `migrations/sqlite`, its number is in `user_version`.
+//! Not here: rules. Which change is allowed, and what the trail says of it, is decided beside the
+//! port and the same for every adapter.
+
+mod open;
+mod read;
+mod row;
+mod write;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
+
+use super::audit::{AuditEntry, AuditEvent, AuditHead, AuditReport, Draft};
+use super::{
+    AuthorityGeneration, AuthorityRecord, CertificateState, Filter, GenerationChange, Inventory,
+    InventoryEntry, InventoryError, NewCertificate, NewGeneration, Page, PageKey, Recorded,
+    RevocationReason, RowKey, Stats,
+};
+use crate::ids::{AuthorityName, RegistrationId, SerialNumber, Sha1Thumbprint, Sha256Thumbprint};
+use crate::time::Time;
+
+/// An inventory in a SQLite file.
+///
+/// ```no_run
+/// use pki_core::inventory::{Inventory as _, sqlite::SqliteInventory};
+/// let inventory = SqliteInventory::open("home/inventory.db".as_ref())?;
+/// println!("{} certificates", inventory.stats()?.total());
+/// # Ok::<(), pki_core::inventory::InventoryError>(())
+/// ```
+#[derive(Debug)]
+pub struct SqliteInventory {
+    connection: Connection,
+    path: PathBuf,
+    /// How many certificates' lookups may wait before they are merged.
+    lookup_batch: i64,
+}
+
+impl SqliteInventory {
+    /// The lookups of so many certificates stay in the cache however large the inventory is.
+    const LOOKUP_BATCH: i64 = 100_000;
+
+    /// Opens an inventory that exists.
+    ///
+    /// # Errors
+    /// [`InventoryError::Missing`], [`InventoryError::NotAnInventory`],
+    /// [`InventoryError::SchemaTooNew`], [`InventoryError::Locked`], [`InventoryError::Storage`].
+    pub fn open(path: &Path) -> Result<Self, InventoryError> {
+        if !path.exists() {
+            return Err(InventoryError::Missing {
+                path: path.to_owned(),
+            });
+        }
+        Self::open_file(path)
+    }
+
+    /// Opens an inventory, or begins one if there is no file: readable by its owner only.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_or_create(path: &Path) -> Result<Self, InventoryError> {
+        open::create_file(path).map_err(|source| InventoryError::Storage {
+            action: "create",
+            place: path.display().to_string(),
+            source: source.into(),
+        })?;
+        Self::open_file(path)
+    }
+
+    /// Waits so long for another process that writes; five seconds if not set.
+    ///
+    /// # Errors
+    /// [`InventoryError::Storage`].
+    pub fn with_busy_timeout(self, timeout: Duration) -> Result<Self, InventoryError> {
+        let set = self.connection.busy_timeout(timeout);
+        set.map_err(|error| explain(error.into(), "open", &self.path))?;
+        Ok(self)
+    }
+
+    fn open_file(path: &Path) -> Result<Self, InventoryError> {
+        let connection = open::open_file(path).map_err(|failure| explain(failure, "open", path))?;
+        Ok(Self {
+            connection,
+            path: path.to_owned(),
+            lookup_batch: Self::LOOKUP_BATCH,
+        })
+    }
+
+    /// Runs a change as one transaction; what it returns may be told once this has returned.
+    fn write<T>(
+        &mut self,
+        change: impl FnOnce(&Transaction<'_>) -> Result<T, Failure>,
+    ) -> Result<T, InventoryError> {
+        let path = &self.path;
+        let run = |connection: &mut Connection| {
+            // The writer's lock from the start: what is read below cannot change before the commit.
+            let transaction =
+                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let value = change(&transaction)?;
+            transaction.commit()?;
+            Ok(value)
+        };
+        run(&mut self.connection).map_err(|failure| explain(failure, "write to", path))
+    }
+
+    /// Runs a query on one snapshot.
+    fn read<T>(
+        &self,
+        query: impl FnOnce(&Transaction<'_>) -> Result<T, Failure>,
+    ) -> Result<T, InventoryError> {
+        let run = || {
+            let transaction = self.connection.unchecked_transaction()?;
+            query(&transaction)
+        };
+        run().map_err(|failure| explain(failure, "read", &self.path))
+    }
+}
+
+/// Why a transaction was given up: a rule said no, or SQLite did.
+#[derive(Debug)]
+enum Failure {
+    Inventory(InventoryError),
+    Sqlite(rusqlite::Error),
+}
+
+impl From<InventoryError> for Failure {
+    fn from(error: InventoryError) -> Self {
+        Self::Inventory(error)
+    }
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+fn explain(failure: Failure, action: &'static str, path: &Path) -> InventoryError {
+    let error = match failure {
+        Failure::Inventory(error) => return error,
+        Failure::Sqlite(error) => error,
+    };
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => InventoryError::Locked {
+            path: path.to_owned(),
+        },
+        Some(ErrorCode::NotADatabase) => InventoryError::NotAnInventory {
+            path: path.to_owned(),
+        },
+        Some(ErrorCode::DatabaseCorrupt) => InventoryError::corrupt(error.to_string()),
+        _ => InventoryError::Storage {
+            action,
+            place: path.display().to_string(),
+            source: error.into(),
+        },
+    }
+}
+
+/// Joins what was committed with its rows.
+fn recorded(rows: Vec<RowKey>, chunk: Vec<NewCertificate>) -> Vec<Recorded> {
+    let pairs = rows.into_iter().zip(chunk);
+    pairs.map(|(row, new)| Recorded::new(row, new)).collect()
+}
+
+impl Inventory for SqliteInventory {
+    fn deliver_and_record(
+        &mut self,
+        delivered: &[RowKey],
+        chunk: Vec<NewCertificate>,
+        at: Time,
+    ) -> Result<Vec<Recorded>, InventoryError> {
+        let lookup_batch = self.lookup_batch;
+        let rows = self.write(|transaction| {
+            write::change_state(
+                transaction,
+                delivered,
+                &CertificateState::Delivered { at },
+                at,
+            )?;
+            let rows = write::insert_chunk(transaction, &chunk, at)?;
+            write::settle_lookups(transaction, lookup_batch)?;
+            Ok(rows)
+        })?;
+        Ok(recorded(rows, chunk))
+    }
+
+    fn void(&mut self, rows: &[RowKey], reason: &str, at: Time) -> Result<(), InventoryError> {
+        let reason = reason.to_owned();
+        let voided = CertificateState::Voided { at, reason };
+        self.write(|transaction| write::change_state(transaction, rows, &voided, at))
+    }
+
+    fn revoke(
+        &mut self,
+        rows: &[RowKey],
+        reason: RevocationReason,
+        at: Time,
+    ) -> Result<(), InventoryError> {
+        let revoked = CertificateState::Revoked { at, reason };
+        self.write(|transaction| write::change_state(transaction, rows, &revoked, at))
+    }
+
+    fn record_authority(
+        &mut self,
+        generation: NewGeneration,
+        certificate: NewCertificate,
+        at: Time,
+    ) -> Result<Recorded, InventoryError> {
+        let row = self.write(|transaction| {
+            write::record_authority(transaction, &generation, &certificate, at)
+        })?;
+        Ok(Recorded::new(row, certificate))
+    }
+
+    fn record_request(
+        &mut self,
+        generation: NewGeneration,
+        at: Time,
+    ) -> Result<(), InventoryError> {
+        self.write(|transaction| write::record_request(transaction, &generation, at))
+    }
+
+    fn adopt(
+        &mut self,
+        generation: &AuthorityGeneration,
+        certificate: NewCertificate,
+        at: Time,
+    ) -> Result<Recorded, InventoryError> {
+        let row =
+            self.write(|transaction| write::adopt(transaction, generation, &certificate, at))?;
+        Ok(Recorded::new(row, certificate))
+    }
+
+    fn settle_generations(
+        &mut self,
+        authority: &AuthorityName,
+        changes: &[GenerationChange],
+        at: Time,
+    ) -> Result<(), InventoryError> {
+        self.write(|transaction| write::settle_generations(transaction, authority, changes, at))
+    }
+
+    fn authority(&self, name: &AuthorityName) -> Result<Option<AuthorityRecord>, InventoryError> {
+        self.read(|transaction| Ok(read::authorities(transaction, Some(name))?.pop()))
+    }
+
+    fn authorities(&self) -> Result<Vec<AuthorityRecord>, InventoryError> {
+        self.read(|transaction| read::authorities(transaction, None))
+    }
+
+    fn certificate(&self, row: RowKey) -> Result<Option<InventoryEntry>, InventoryError> {
+        self.read(|transaction| read::certificate(transaction, row))
+    }
+
+    fn certificates_of(&self, id: &RegistrationId) -> Result<Vec<InventoryEntry>, InventoryError> {
+        self.read(|transaction| read::certificates_of(transaction, id))
+    }
+
+    fn by_serial_number(
+        &self,
+        serial: &SerialNumber,
+    ) -> Result<Vec<InventoryEntry>, InventoryError> {
+        self.read(|transaction| {
+            read::lookup(transaction, serial.as_be_octets(), |certificate| {
+                certificate.serial_number() == serial
+            })
+        })
+    }
+
+    fn by_sha1_thumbprint(
+        &self,
+        thumbprint: &Sha1Thumbprint,
+    ) -> Result<Vec<InventoryEntry>, InventoryError> {
+        self.read(|transaction| {
+            read::lookup(transaction, thumbprint.as_octets(), |certificate| {
+                certificate.sha1_thumbprint() == *thumbprint
+            })
+        })
+    }
+
+    fn by_sha256_thumbprint(
+        &self,
+        thumbprint: &Sha256Thumbprint,
+    ) -> Result<Option<InventoryEntry>, InventoryError> {
+        self.read(|transaction| {
+            let mut found = read::lookup(transaction, thumbprint.as_octets(), |certificate| {
+                certificate.sha256_thumbprint() == *thumbprint
+            })?;
+            Ok(found.pop())
+        })
+    }
+
+    fn list(
+        &self,
+        filter: &Filter,
+        after: Option<&PageKey>,
+        limit: usize,
+    ) -> Result<Page, InventoryError> {
+        self.read(|transaction| read::list(transaction, filter, after, limit))
+    }
+
+    fn stats(&self) -> Result<Stats, InventoryError> {
+        self.read(|transaction| Ok(Stats::from_counts(read::counts(transaction)?)))
+    }
+
+    fn append_audit(&mut self, event: AuditEvent, at: Time) -> Result<AuditHead, InventoryError> {
+        self.write(|transaction| write::append(transaction, Draft::event(event, at)))
+    }
+
+    fn audit_entries(&self, after: u64, limit: usize) -> Result<Vec<AuditEntry>, InventoryError> {
+        self.read(|transaction| read::audit_entries(transaction, after, limit))
+    }
+
+    fn audit_head(&self) -> Result<Option<AuditHead>, InventoryError> {
+        self.read(read::audit_head)
+    }
+
+    fn verify_audit(&self, checkpoints: &[AuditHead]) -> Result<AuditReport, InventoryError> {
+        self.read(|transaction| read::verify_audit(transaction, checkpoints))
+    }
+}

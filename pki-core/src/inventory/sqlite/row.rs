@@ -1,0 +1,167 @@
+//! From columns to values. A value that cannot have been written by us is damage, not a panic.
+
+use rusqlite::Row;
+
+use super::Failure;
+use crate::certificate::Certificate;
+use crate::ids::Generation;
+use crate::inventory::audit::{AuditEntry, AuditHash, Rows, StoredCertificate};
+use crate::inventory::{
+    AuthorityGeneration, CertificateState, GenerationState, InventoryEntry, InventoryError, Label,
+    NewCertificate, Recorded, RowKey, Status,
+};
+use crate::profile::Role;
+use crate::time::Time;
+
+/// Everything about certificates that [`entry`] and [`stored`] read; conditions are added to it.
+pub(super) const CERTIFICATES: &str = "
+    SELECT c.id, c.role, c.status, g.authority, g.number, c.registration_id, b.name, c.label, d.der,
+           c.recorded_in, c.changed_in, recorded.at, changed.at,
+           CASE WHEN c.status IN ('voided', 'revoked') THEN changed.detail END
+    FROM certificate c
+    JOIN certificate_der d ON d.id = c.id
+    JOIN audit recorded ON recorded.sequence = c.recorded_in
+    JOIN audit changed ON changed.sequence = c.changed_in
+    LEFT JOIN generation g ON g.id = c.signed_by
+    LEFT JOIN batch b ON b.id = c.batch";
+
+/// Everything about audit entries that [`audit_entry`] reads.
+pub(super) const AUDIT_ENTRIES: &str =
+    "SELECT sequence, at, action, subject, detail, certificates, content, hash FROM audit";
+
+/// A certificate with its state.
+pub(super) fn entry(row: &Row<'_>) -> Result<InventoryEntry, Failure> {
+    let stored = stored(row)?;
+    let reason: Option<String> = match row.get::<_, Option<String>>(13)? {
+        Some(detail) => reason_in(&detail),
+        None => None,
+    };
+    let state = CertificateState::assemble(stored.status, time(row, 12)?, reason.as_deref());
+    let key = stored.recorded.row();
+    Ok(InventoryEntry {
+        recorded: stored.recorded,
+        recorded_at: time(row, 11)?,
+        state: state.ok_or_else(|| damage(key, "reason"))?,
+    })
+}
+
+pub(super) fn reason_in(detail: &str) -> Option<String> {
+    let detail: serde_json::Value = serde_json::from_str(detail).ok()?;
+    Some(detail.get("reason")?.as_str()?.to_owned())
+}
+
+/// A certificate with what binds it to the trail.
+pub(super) fn stored(row: &Row<'_>) -> Result<StoredCertificate, Failure> {
+    let key = RowKey::new(row.get(0)?);
+    let der = row.get_ref(8)?.as_blob().map_err(rusqlite::Error::from)?;
+    let role: String = row.get(1)?;
+    let id: Option<String> = row.get(5)?;
+    let content = NewCertificate {
+        certificate: Certificate::from_der(der).map_err(|_| damage(key, "DER"))?,
+        role: Role::from_word(&role).ok_or_else(|| damage(key, "role"))?,
+        signed_by: signed_by(row, 3)?,
+        registration_id: parsed(id, || damage(key, "registration ID"))?,
+        batch: parsed::<Label>(row.get(6)?, || damage(key, "batch"))?,
+        label: parsed::<Label>(row.get(7)?, || damage(key, "label"))?,
+    };
+    Ok(StoredCertificate {
+        recorded: Recorded::new(key, content),
+        status: status(key, &row.get::<_, String>(2)?)?,
+        recorded_in: unsigned(row.get(9)?)?,
+        changed_in: unsigned(row.get(10)?)?,
+    })
+}
+
+pub(super) fn status(key: RowKey, word: &str) -> Result<Status, Failure> {
+    Ok(Status::from_word(word).ok_or_else(|| damage(key, "status"))?)
+}
+
+/// The generation in two columns, authority and number.
+pub(super) fn signed_by(
+    row: &Row<'_>,
+    column: usize,
+) -> Result<Option<AuthorityGeneration>, Failure> {
+    let Some(name) = row.get::<_, Option<String>>(column)? else {
+        return Ok(None);
+    };
+    let generation = generation_number(row.get(column + 1)?)?;
+    let name = name
+        .parse()
+        .map_err(|_| InventoryError::corrupt(format!("{name:?} is no authority's name")))?;
+    Ok(Some(AuthorityGeneration { name, generation }))
+}
+
+pub(super) fn generation_number(number: i64) -> Result<Generation, Failure> {
+    let generation = u32::try_from(number).ok().and_then(Generation::new);
+    let damage = || InventoryError::corrupt(format!("{number} is no generation"));
+    Ok(generation.ok_or_else(damage)?)
+}
+
+pub(super) fn generation_state(word: &str) -> Result<GenerationState, Failure> {
+    let damage = || InventoryError::corrupt(format!("{word:?} is no state of a generation"));
+    Ok(GenerationState::from_word(word).ok_or_else(damage)?)
+}
+
+pub(super) fn audit_entry(row: &Row<'_>) -> Result<AuditEntry, Failure> {
+    let sequence = unsigned(row.get(0)?)?;
+    let damage =
+        |what: &str| InventoryError::corrupt(format!("audit entry {sequence} has a broken {what}"));
+    let rows: String = row.get(5)?;
+    let content: Option<Vec<u8>> = row.get(6)?;
+    let content = content.map(|octets| hash(&octets).ok_or_else(|| damage("content hash")));
+    Ok(AuditEntry {
+        sequence,
+        at: time(row, 1)?,
+        action: row.get(2)?,
+        subject: row.get(3)?,
+        detail: row.get(4)?,
+        rows: rows.parse::<Rows>().map_err(|_| damage("set of rows"))?,
+        content: content.transpose()?,
+        hash: hash(&row.get::<_, Vec<u8>>(7)?).ok_or_else(|| damage("hash"))?,
+    })
+}
+
+pub(super) fn hash(octets: &[u8]) -> Option<AuditHash> {
+    octets.try_into().ok().map(AuditHash::from_octets)
+}
+
+pub(super) fn unsigned(number: i64) -> Result<u64, Failure> {
+    let damage = |_| InventoryError::corrupt(format!("{number} where a count is expected"));
+    Ok(u64::try_from(number).map_err(damage)?)
+}
+
+fn time(row: &Row<'_>, column: usize) -> Result<Time, Failure> {
+    let seconds = row.get(column)?;
+    let damage = |_| InventoryError::corrupt(format!("{seconds} is no time"));
+    Ok(Time::from_unix_seconds(seconds).map_err(damage)?)
+}
+
+fn parsed<T: std::str::FromStr>(
+    text: Option<String>,
+    damage: impl Fn() -> InventoryError,
+) -> Result<Option<T>, Failure> {
+    let parse = |text: String| text.parse().map_err(|_| damage());
+    Ok(text.map(parse).transpose()?)
+}
+
+fn damage(key: RowKey, what: &str) -> InventoryError {
+    InventoryError::corrupt(format!("certificate {key} has a broken {what}"))
+}
+
+/// The first eight octets of a serial number or thumbprint as one number.
+pub(super) fn prefix(octets: &[u8]) -> i64 {
+    let mut first = [0; 8];
+    for (to, from) in first.iter_mut().zip(octets) {
+        *to = *from;
+    }
+    i64::from_be_bytes(first)
+}
+
+/// The lookup entries of a certificate; the first is that of its serial number.
+pub(super) fn prefixes(certificate: &Certificate) -> [i64; 3] {
+    [
+        prefix(certificate.serial_number().as_be_octets()),
+        prefix(certificate.sha1_thumbprint().as_octets()),
+        prefix(certificate.sha256_thumbprint().as_octets()),
+    ]
+}

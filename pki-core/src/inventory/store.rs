@@ -1,0 +1,389 @@
+//! The port: what an inventory must do, whatever it keeps its rows in.
+//!
+//! Synchronous, and owned by one thread. Every method that changes something is one transaction
+//! that holds the change, its counters and its audit entries, and returns when that is durable.
+//! Several processes may work on one inventory; an adapter keeps serial numbers and generations
+//! unique among them. Nothing here assumes SQLite.
+
+use std::path::PathBuf;
+
+use super::audit::{AuditEntry, AuditEvent, AuditHead, AuditReport};
+use super::{
+    AuthorityGeneration, AuthorityRecord, Filter, GenerationChange, GenerationState,
+    InventoryEntry, NewCertificate, NewGeneration, Page, PageKey, Recorded, RevocationReason,
+    RowKey, Stats, Status,
+};
+use crate::ids::{
+    AuthorityName, Generation, RegistrationId, SerialNumber, Sha1Thumbprint, Sha256Thumbprint,
+};
+use crate::profile::Role;
+use crate::time::Time;
+
+/// What has happened in one PKI home.
+pub trait Inventory: Send {
+    /// Records a chunk of certificates as undelivered, in the order given.
+    ///
+    /// # Errors
+    /// [`InventoryError::DuplicateSerial`], [`InventoryError::UnknownSigner`]; nothing of the chunk
+    /// is recorded then.
+    fn record(
+        &mut self,
+        chunk: Vec<NewCertificate>,
+        at: Time,
+    ) -> Result<Vec<Recorded>, InventoryError> {
+        self.deliver_and_record(&[], chunk, at)
+    }
+
+    /// Marks one chunk as delivered and records the next, in one transaction: what a bulk writer
+    /// does, so that a chunk costs one flush to the disk.
+    ///
+    /// # Errors
+    /// As [`Self::mark_delivered`] and [`Self::record`]; nothing is changed then.
+    fn deliver_and_record(
+        &mut self,
+        delivered: &[RowKey],
+        chunk: Vec<NewCertificate>,
+        at: Time,
+    ) -> Result<Vec<Recorded>, InventoryError>;
+
+    /// Marks undelivered certificates as delivered.
+    ///
+    /// # Errors
+    /// [`InventoryError::CertificateNotFound`], [`InventoryError::CertificateState`].
+    fn mark_delivered(&mut self, rows: &[RowKey], at: Time) -> Result<(), InventoryError> {
+        self.deliver_and_record(rows, Vec::new(), at).map(drop)
+    }
+
+    /// Voids undelivered certificates: they count as never issued.
+    ///
+    /// # Errors
+    /// [`InventoryError::CertificateNotFound`], [`InventoryError::CertificateState`].
+    fn void(&mut self, rows: &[RowKey], reason: &str, at: Time) -> Result<(), InventoryError>;
+
+    /// Revokes certificates, for the next CRL of their issuers.
+    ///
+    /// # Errors
+    /// [`InventoryError::CertificateNotFound`]; [`InventoryError::CertificateState`] if one is
+    /// revoked already, unless it was on hold and the new reason is another.
+    fn revoke(
+        &mut self,
+        rows: &[RowKey],
+        reason: RevocationReason,
+        at: Time,
+    ) -> Result<(), InventoryError>;
+
+    /// Records a pending generation together with its certificate. A root's certificate names the
+    /// generation itself as its signer.
+    ///
+    /// # Errors
+    /// [`InventoryError::GenerationNumber`] unless the number is the authority's next;
+    /// [`InventoryError::TwoGenerations`] if another one is pending; as [`Self::record`].
+    fn record_authority(
+        &mut self,
+        generation: NewGeneration,
+        certificate: NewCertificate,
+        at: Time,
+    ) -> Result<Recorded, InventoryError>;
+
+    /// Records a pending generation whose certificate is still to be signed elsewhere.
+    ///
+    /// # Errors
+    /// As [`Self::record_authority`].
+    fn record_request(&mut self, generation: NewGeneration, at: Time)
+    -> Result<(), InventoryError>;
+
+    /// Records the certificate that was signed elsewhere for a pending generation.
+    ///
+    /// # Errors
+    /// [`InventoryError::GenerationNotFound`]; [`InventoryError::HasCertificate`] if it has one;
+    /// as [`Self::record`].
+    fn adopt(
+        &mut self,
+        generation: &AuthorityGeneration,
+        certificate: NewCertificate,
+        at: Time,
+    ) -> Result<Recorded, InventoryError>;
+
+    /// Changes the states of an authority's generations, all together. A pending generation that
+    /// becomes current or next has its certificate marked as delivered; one that is voided has it
+    /// voided.
+    ///
+    /// # Errors
+    /// [`InventoryError::GenerationNotFound`], [`InventoryError::GenerationState`],
+    /// [`InventoryError::TwoGenerations`]; [`InventoryError::NoCertificate`] if a generation would
+    /// issue without a certificate; [`InventoryError::CertificateState`] if the certificate does not
+    /// allow the change.
+    fn settle_generations(
+        &mut self,
+        authority: &AuthorityName,
+        changes: &[GenerationChange],
+        at: Time,
+    ) -> Result<(), InventoryError>;
+
+    /// The authority of this name, with all its generations.
+    ///
+    /// # Errors
+    /// [`InventoryError`] if the inventory cannot be read.
+    fn authority(&self, name: &AuthorityName) -> Result<Option<AuthorityRecord>, InventoryError>;
+
+    /// Every authority, by name.
+    ///
+    /// # Errors
+    /// [`InventoryError`] if the inventory cannot be read.
+    fn authorities(&self) -> Result<Vec<AuthorityRecord>, InventoryError>;
+
+    /// The certificate in a row.
+    ///
+    /// # Errors
+    /// [`InventoryError`] if the inventory cannot be read.
+    fn certificate(&self, row: RowKey) -> Result<Option<InventoryEntry>, InventoryError>;
+
+    /// All certificates of a device, newest first.
+    ///
+    /// # Errors
+    /// [`InventoryError`] if the inventory cannot be read.
+    fn certificates_of(&self, id: &RegistrationId) -> Result<Vec<InventoryEntry>, InventoryError>;
+
+    /// The certificates with a serial number: one per issuer at most, newest first.
+    ///
+    /// # Errors
+    /// [`InventoryError`] if the inventory cannot be read.
+    fn by_serial_number(
+        &self,
+        serial: &SerialNumber,
+    ) -> Result<Vec<InventoryEntry>, InventoryError>;
+
+    /// The certificates with a SHA-1 thumbprint, newest first. More than one means that somebody
+    /// made a collision.
+    ///
+    /// # Errors
+    /// [`InventoryError`] if the inventory cannot be read.
+    fn by_sha1_thumbprint(
+        &self,
+        thumbprint: &Sha1Thumbprint,
+    ) -> Result<Vec<InventoryEntry>, InventoryError>;
+
+    /// The certificate with a SHA-256 thumbprint.
+    ///
+    /// # Errors
+    /// [`InventoryError`] if the inventory cannot be read.
+    fn by_sha256_thumbprint(
+        &self,
+        thumbprint: &Sha256Thumbprint,
+    ) -> Result<Option<InventoryEntry>, InventoryError>;
+
+    /// A page of the certificates that meet a filter. The order follows from the filter: by
+    /// registration ID if its pattern begins with fixed characters, by `notAfter` if that is
+    /// bounded, else as recorded.
+    ///
+    /// # Errors
+    /// [`InventoryError`] if the inventory cannot be read.
+    fn list(
+        &self,
+        filter: &Filter,
+        after: Option<&PageKey>,
+        limit: usize,
+    ) -> Result<Page, InventoryError>;
+
+    /// The certificates that were recorded and never delivered, of those that meet a filter: what a
+    /// run that was cut short left behind.
+    ///
+    /// # Errors
+    /// [`InventoryError`] if the inventory cannot be read.
+    fn undelivered(&self, filter: &Filter) -> Result<Vec<InventoryEntry>, InventoryError> {
+        let filter = Filter {
+            status: Some(Status::Undelivered),
+            ..filter.clone()
+        };
+        let mut found = Vec::new();
+        let mut after = None;
+        loop {
+            let page = self.list(&filter, after.as_ref(), 1000)?;
+            found.extend(page.entries);
+            after = page.next;
+            if after.is_none() {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// The leaves of a device that are delivered, not revoked and valid at a moment, newest first.
+    ///
+    /// # Errors
+    /// [`InventoryError`] if the inventory cannot be read.
+    fn live_leaves(
+        &self,
+        id: &RegistrationId,
+        at: Time,
+    ) -> Result<Vec<InventoryEntry>, InventoryError> {
+        let mut leaves = self.certificates_of(id)?;
+        leaves.retain(|entry| entry.recorded.role() == Role::Leaf && entry.is_live(at));
+        Ok(leaves)
+    }
+
+    /// How many certificates there are; kept as counters, so the answer does not depend on their
+    /// number.
+    ///
+    /// # Errors
+    /// [`InventoryError`] if the inventory cannot be read.
+    fn stats(&self) -> Result<Stats, InventoryError>;
+
+    /// Appends what happened outside of the inventory to the audit trail.
+    ///
+    /// # Errors
+    /// [`InventoryError`] if the entry could not be made durable.
+    fn append_audit(&mut self, event: AuditEvent, at: Time) -> Result<AuditHead, InventoryError>;
+
+    /// The audit trail after an entry, oldest first, at most `limit` entries.
+    ///
+    /// # Errors
+    /// [`InventoryError`] if the inventory cannot be read.
+    fn audit_entries(&self, after: u64, limit: usize) -> Result<Vec<AuditEntry>, InventoryError>;
+
+    /// The last entry of the audit trail: a checkpoint to keep outside of the home.
+    ///
+    /// # Errors
+    /// [`InventoryError`] if the inventory cannot be read.
+    fn audit_head(&self) -> Result<Option<AuditHead>, InventoryError>;
+
+    /// Recomputes the audit trail and compares certificates, generations and counters with it. What
+    /// disagrees is in the report, not an error.
+    ///
+    /// # Errors
+    /// [`InventoryError`] if the inventory cannot be read at all.
+    fn verify_audit(&self, checkpoints: &[AuditHead]) -> Result<AuditReport, InventoryError>;
+}
+
+/// Why the inventory did not do what it was asked to. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InventoryError {
+    /// The issuer has signed a certificate with this serial number before (RFC 5280 §4.1.2.2).
+    #[error("{issuer:?} has already issued a certificate with the serial number {serial}")]
+    DuplicateSerial {
+        /// The issuer's name.
+        issuer: String,
+        /// The serial number.
+        serial: SerialNumber,
+    },
+    /// The generation that signed the certificate is not in the inventory.
+    #[error("the signer, {signed_by}, is not in the inventory")]
+    UnknownSigner {
+        /// The generation.
+        signed_by: AuthorityGeneration,
+    },
+    /// There is no such certificate.
+    #[error("no certificate {row} in the inventory")]
+    CertificateNotFound {
+        /// Its row.
+        row: RowKey,
+    },
+    /// The certificate's state does not allow the change.
+    #[error("certificate {row} is {from} and cannot become {to}")]
+    CertificateState {
+        /// Its row.
+        row: RowKey,
+        /// Its state.
+        from: Status,
+        /// What it was to become.
+        to: Status,
+    },
+    /// There is no such generation.
+    #[error("no {generation} in the inventory")]
+    GenerationNotFound {
+        /// The generation.
+        generation: AuthorityGeneration,
+    },
+    /// The generation's state does not allow the change.
+    #[error("{generation} is {from} and cannot become {to}")]
+    GenerationState {
+        /// The generation.
+        generation: AuthorityGeneration,
+        /// Its state.
+        from: GenerationState,
+        /// What it was to become.
+        to: GenerationState,
+    },
+    /// Generations are numbered without gaps, and a number is never used twice.
+    #[error(
+        "generation {generation} of {authority} cannot be recorded, the next one is {expected}"
+    )]
+    GenerationNumber {
+        /// The authority.
+        authority: AuthorityName,
+        /// The number that was given.
+        generation: Generation,
+        /// The number that is next.
+        expected: Generation,
+    },
+    /// Another generation is in this state, which only one can be in.
+    #[error("{authority} would have two generations that are {state}")]
+    TwoGenerations {
+        /// The authority.
+        authority: AuthorityName,
+        /// The state.
+        state: GenerationState,
+    },
+    /// The generation has no certificate yet.
+    #[error("{generation} has no certificate yet")]
+    NoCertificate {
+        /// The generation.
+        generation: AuthorityGeneration,
+    },
+    /// The generation has a certificate already, or is past waiting for one.
+    #[error("{generation} is not waiting for a certificate")]
+    HasCertificate {
+        /// The generation.
+        generation: AuthorityGeneration,
+    },
+    /// There is no file there.
+    #[error("there is no inventory at {}", path.display())]
+    Missing {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// The file is something else.
+    #[error("{} is not an inventory of dps-pki", path.display())]
+    NotAnInventory {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A later version of the toolkit has written it.
+    #[error(
+        "the inventory has schema {found}, this version knows up to {known}; use a newer dps-pki"
+    )]
+    SchemaTooNew {
+        /// The schema that was found.
+        found: i64,
+        /// The newest that is known.
+        known: i64,
+    },
+    /// Another process is writing to it and did not finish in time.
+    #[error("the inventory {} is locked by another process", path.display())]
+    Locked {
+        /// The file.
+        path: PathBuf,
+    },
+    /// What is stored cannot be what was written.
+    #[error("the inventory is damaged: {what}")]
+    Corrupt {
+        /// What cannot be read.
+        what: String,
+    },
+    /// The storage failed.
+    #[error("cannot {action} the inventory {place}")]
+    Storage {
+        /// What was being done.
+        action: &'static str,
+        /// The file or server.
+        place: String,
+        /// What the storage says.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl InventoryError {
+    pub(crate) fn corrupt(what: impl Into<String>) -> Self {
+        Self::Corrupt { what: what.into() }
+    }
+}

@@ -1,0 +1,476 @@
+//! The inventory in memory: the port's rules without storage, for tests and as the model that real
+//! adapters are compared with. It makes the very trail that they make.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::ids::{AuthorityName, RegistrationId, SerialNumber, Sha1Thumbprint, Sha256Thumbprint};
+use crate::inventory::audit::{
+    AuditEntry, AuditEvent, AuditHead, AuditReport, Auditor, Draft, Rows, StoredCertificate,
+    StoredGeneration,
+};
+use crate::inventory::{
+    self, AuthorityGeneration, AuthorityRecord, CertificateState, Count, Filter, GenerationChange,
+    GenerationRecord, GenerationState, Inventory, InventoryEntry, InventoryError, NewCertificate,
+    NewGeneration, Page, PageKey, Recorded, RevocationReason, RowKey, Stats,
+};
+use crate::time::Time;
+
+/// An inventory that forgets everything when it is dropped.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryInventory {
+    certificates: Vec<Held>,
+    authorities: BTreeMap<AuthorityName, Vec<GenerationRecord>>,
+    audit: Vec<AuditEntry>,
+}
+
+#[derive(Debug, Clone)]
+struct Held {
+    entry: InventoryEntry,
+    recorded_in: u64,
+    changed_in: u64,
+}
+
+impl MemoryInventory {
+    /// An empty inventory.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Runs a change on a copy, so that it is made wholly or not at all.
+    fn write<T>(
+        &mut self,
+        change: impl FnOnce(&mut Self) -> Result<T, InventoryError>,
+    ) -> Result<T, InventoryError> {
+        let mut changed = self.clone();
+        let value = change(&mut changed)?;
+        *self = changed;
+        Ok(value)
+    }
+
+    fn append(&mut self, draft: Draft) -> AuditHead {
+        let entry = draft.seal(self.audit.last().map(AuditEntry::head).as_ref());
+        let head = entry.head();
+        self.audit.push(entry);
+        head
+    }
+
+    fn insert_chunk(
+        &mut self,
+        chunk: Vec<NewCertificate>,
+        at: Time,
+    ) -> Result<Vec<Recorded>, InventoryError> {
+        if chunk.is_empty() {
+            return Ok(Vec::new());
+        }
+        let first = self.certificates.last().map_or(1, |held| held.row() + 1);
+        let rows: Vec<RowKey> = (first..).take(chunk.len()).map(RowKey::new).collect();
+        let sequence = self
+            .append(Draft::recorded(&chunk, Rows::of(&rows), at))
+            .sequence;
+        chunk
+            .iter()
+            .try_for_each(|new| self.refuse_unknown_signer(new))?;
+        let mut recorded = Vec::new();
+        for (row, new) in rows.into_iter().zip(chunk) {
+            self.refuse_duplicate(&new)?;
+            let content = Recorded::new(row, new);
+            recorded.push(content.clone());
+            self.certificates.push(Held {
+                entry: InventoryEntry {
+                    recorded: content,
+                    recorded_at: at,
+                    state: CertificateState::Undelivered,
+                },
+                recorded_in: sequence,
+                changed_in: sequence,
+            });
+        }
+        Ok(recorded)
+    }
+
+    fn refuse_unknown_signer(&self, new: &NewCertificate) -> Result<(), InventoryError> {
+        match &new.signed_by {
+            Some(by) if self.generation(by).is_none() => Err(InventoryError::UnknownSigner {
+                signed_by: by.clone(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn refuse_duplicate(&self, new: &NewCertificate) -> Result<(), InventoryError> {
+        let same = |held: &&Held| {
+            let earlier = held.entry.recorded.certificate();
+            earlier.serial_number() == new.certificate.serial_number()
+                && earlier.issuer() == new.certificate.issuer()
+        };
+        match self.certificates.iter().find(same) {
+            Some(_) => Err(InventoryError::DuplicateSerial {
+                issuer: new.certificate.issuer().to_string(),
+                serial: new.certificate.serial_number().clone(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    fn change_state(
+        &mut self,
+        rows: &[RowKey],
+        next: &CertificateState,
+        draft: impl FnOnce(Rows) -> Draft,
+    ) -> Result<(), InventoryError> {
+        let rows = Rows::of(rows);
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let sequence = self.append(draft(rows.clone())).sequence;
+        for number in rows.ranges().flat_map(|(first, last)| first..=last) {
+            let row = RowKey::new(number);
+            let mut held = self.certificates.iter_mut();
+            let held = held.find(|held| held.row() == number);
+            let held = held.ok_or(InventoryError::CertificateNotFound { row })?;
+            if !held.entry.state.may_become(next) {
+                return Err(InventoryError::CertificateState {
+                    row,
+                    from: held.entry.state.status(),
+                    to: next.status(),
+                });
+            }
+            held.entry.state = next.clone();
+            held.changed_in = sequence;
+        }
+        Ok(())
+    }
+
+    fn deliver(&mut self, rows: &[RowKey], at: Time) -> Result<(), InventoryError> {
+        let delivered = CertificateState::Delivered { at };
+        self.change_state(rows, &delivered, |rows| Draft::delivered(rows, at))
+    }
+
+    fn begin(&mut self, new: &NewGeneration) -> Result<(), InventoryError> {
+        let records = self.authorities.entry(new.authority.clone()).or_default();
+        inventory::authority::begin(new, &states(records))?;
+        records.push(GenerationRecord {
+            generation: new.generation,
+            subject: new.subject.clone(),
+            key_reference: new.key_reference.clone(),
+            state: GenerationState::Pending,
+            certificate: None,
+        });
+        Ok(())
+    }
+
+    fn insert_one(
+        &mut self,
+        generation: &AuthorityGeneration,
+        certificate: NewCertificate,
+        at: Time,
+    ) -> Result<Recorded, InventoryError> {
+        let recorded = self.insert_chunk(vec![certificate], at)?.pop();
+        let recorded = recorded.ok_or_else(|| InventoryError::corrupt("no row"))?;
+        if let Some(record) = self.generation_mut(generation) {
+            record.certificate = Some(recorded.clone());
+        }
+        Ok(recorded)
+    }
+
+    fn settle_certificate(
+        &mut self,
+        generation: &AuthorityGeneration,
+        to: GenerationState,
+        at: Time,
+    ) -> Result<(), InventoryError> {
+        let certificate = self
+            .generation(generation)
+            .and_then(|record| record.certificate.as_ref());
+        let Some(row) = certificate.map(Recorded::row) else {
+            return match to {
+                GenerationState::Voided => Ok(()),
+                _ => Err(InventoryError::NoCertificate {
+                    generation: generation.clone(),
+                }),
+            };
+        };
+        let next = inventory::authority::certificate_after(generation, to, at);
+        let found = self.certificate(row)?.map(|entry| entry.state.status());
+        if found == Some(next.status()) {
+            return Ok(());
+        }
+        match &next {
+            CertificateState::Voided { reason, .. } => {
+                self.change_state(&[row], &next, |rows| Draft::voided(rows, reason, at))
+            }
+            _ => self.deliver(&[row], at),
+        }
+    }
+
+    fn generation(&self, id: &AuthorityGeneration) -> Option<&GenerationRecord> {
+        let mut records = self.authorities.get(&id.name)?.iter();
+        records.find(|record| record.generation == id.generation)
+    }
+
+    fn generation_mut(&mut self, id: &AuthorityGeneration) -> Option<&mut GenerationRecord> {
+        let mut records = self.authorities.get_mut(&id.name)?.iter_mut();
+        records.find(|record| record.generation == id.generation)
+    }
+
+    /// Newest first.
+    fn find(&self, fits: impl Fn(&InventoryEntry) -> bool) -> Vec<InventoryEntry> {
+        let newest_first = self.certificates.iter().rev().map(|held| &held.entry);
+        newest_first.filter(|entry| fits(entry)).cloned().collect()
+    }
+
+    fn counts(&self) -> Vec<Count> {
+        let mut counts: HashMap<_, u64> = HashMap::new();
+        for Held { entry, .. } in &self.certificates {
+            let recorded = &entry.recorded;
+            let key = (
+                recorded.signed_by().cloned(),
+                recorded.role(),
+                entry.state.status(),
+            );
+            *counts.entry(key).or_default() += 1;
+        }
+        let count = |((signed_by, role, status), certificates)| Count {
+            signed_by,
+            role,
+            status,
+            certificates,
+        };
+        counts.into_iter().map(count).collect()
+    }
+}
+
+impl Held {
+    fn row(&self) -> i64 {
+        self.entry.recorded.row().number()
+    }
+}
+
+fn states(records: &[GenerationRecord]) -> Vec<(crate::ids::Generation, GenerationState)> {
+    let states = records
+        .iter()
+        .map(|record| (record.generation, record.state));
+    states.collect()
+}
+
+impl Inventory for MemoryInventory {
+    fn deliver_and_record(
+        &mut self,
+        delivered: &[RowKey],
+        chunk: Vec<NewCertificate>,
+        at: Time,
+    ) -> Result<Vec<Recorded>, InventoryError> {
+        self.write(|inventory| {
+            inventory.deliver(delivered, at)?;
+            inventory.insert_chunk(chunk, at)
+        })
+    }
+
+    fn void(&mut self, rows: &[RowKey], reason: &str, at: Time) -> Result<(), InventoryError> {
+        let voided = CertificateState::Voided {
+            at,
+            reason: reason.to_owned(),
+        };
+        self.write(|inventory| {
+            inventory.change_state(rows, &voided, |rows| Draft::voided(rows, reason, at))
+        })
+    }
+
+    fn revoke(
+        &mut self,
+        rows: &[RowKey],
+        reason: RevocationReason,
+        at: Time,
+    ) -> Result<(), InventoryError> {
+        let revoked = CertificateState::Revoked { at, reason };
+        self.write(|inventory| {
+            inventory.change_state(rows, &revoked, |rows| Draft::revoked(rows, reason, at))
+        })
+    }
+
+    fn record_authority(
+        &mut self,
+        generation: NewGeneration,
+        certificate: NewCertificate,
+        at: Time,
+    ) -> Result<Recorded, InventoryError> {
+        self.write(|inventory| {
+            inventory.begin(&generation)?;
+            let id = AuthorityGeneration {
+                name: generation.authority.clone(),
+                generation: generation.generation,
+            };
+            let recorded = inventory.insert_one(&id, certificate, at)?;
+            let row = Some(recorded.row());
+            inventory.append(Draft::generation_recorded(&generation, row, at));
+            Ok(recorded)
+        })
+    }
+
+    fn record_request(
+        &mut self,
+        generation: NewGeneration,
+        at: Time,
+    ) -> Result<(), InventoryError> {
+        self.write(|inventory| {
+            inventory.begin(&generation)?;
+            inventory.append(Draft::generation_recorded(&generation, None, at));
+            Ok(())
+        })
+    }
+
+    fn adopt(
+        &mut self,
+        generation: &AuthorityGeneration,
+        certificate: NewCertificate,
+        at: Time,
+    ) -> Result<Recorded, InventoryError> {
+        self.write(|inventory| {
+            let Some(record) = inventory.generation(generation) else {
+                return Err(InventoryError::GenerationNotFound {
+                    generation: generation.clone(),
+                });
+            };
+            if record.state != GenerationState::Pending || record.certificate.is_some() {
+                return Err(InventoryError::HasCertificate {
+                    generation: generation.clone(),
+                });
+            }
+            let recorded = inventory.insert_one(generation, certificate, at)?;
+            let (name, number) = (&generation.name, generation.generation);
+            inventory.append(Draft::adopted(name, number, recorded.row(), at));
+            Ok(recorded)
+        })
+    }
+
+    fn settle_generations(
+        &mut self,
+        authority: &AuthorityName,
+        changes: &[GenerationChange],
+        at: Time,
+    ) -> Result<(), InventoryError> {
+        self.write(|inventory| {
+            let records = inventory.authorities.get(authority).cloned();
+            let before = states(&records.unwrap_or_default());
+            let after = inventory::authority::settle(authority, &before, changes)?;
+            if before == after {
+                return Ok(());
+            }
+            for ((generation, from), (_, to)) in before.into_iter().zip(after) {
+                let name = authority.clone();
+                let id = AuthorityGeneration { name, generation };
+                if from == GenerationState::Pending && to != from {
+                    inventory.settle_certificate(&id, to, at)?;
+                }
+                if let Some(record) = inventory.generation_mut(&id) {
+                    record.state = to;
+                }
+            }
+            inventory.append(Draft::settled(authority, changes, at));
+            Ok(())
+        })
+    }
+
+    fn authority(&self, name: &AuthorityName) -> Result<Option<AuthorityRecord>, InventoryError> {
+        let records = self.authorities.get(name);
+        Ok(records.map(|records| AuthorityRecord {
+            name: name.clone(),
+            generations: records.clone(),
+        }))
+    }
+
+    fn authorities(&self) -> Result<Vec<AuthorityRecord>, InventoryError> {
+        let record = |(name, records): (&AuthorityName, &Vec<GenerationRecord>)| AuthorityRecord {
+            name: name.clone(),
+            generations: records.clone(),
+        };
+        Ok(self.authorities.iter().map(record).collect())
+    }
+
+    fn certificate(&self, row: RowKey) -> Result<Option<InventoryEntry>, InventoryError> {
+        Ok(self.find(|entry| entry.recorded.row() == row).pop())
+    }
+
+    fn certificates_of(&self, id: &RegistrationId) -> Result<Vec<InventoryEntry>, InventoryError> {
+        Ok(self.find(|entry| entry.recorded.registration_id() == Some(id)))
+    }
+
+    fn by_serial_number(
+        &self,
+        serial: &SerialNumber,
+    ) -> Result<Vec<InventoryEntry>, InventoryError> {
+        Ok(self.find(|entry| entry.recorded.certificate().serial_number() == serial))
+    }
+
+    fn by_sha1_thumbprint(
+        &self,
+        thumbprint: &Sha1Thumbprint,
+    ) -> Result<Vec<InventoryEntry>, InventoryError> {
+        Ok(self.find(|entry| entry.recorded.certificate().sha1_thumbprint() == *thumbprint))
+    }
+
+    fn by_sha256_thumbprint(
+        &self,
+        thumbprint: &Sha256Thumbprint,
+    ) -> Result<Option<InventoryEntry>, InventoryError> {
+        let found =
+            self.find(|entry| entry.recorded.certificate().sha256_thumbprint() == *thumbprint);
+        Ok(found.into_iter().next())
+    }
+
+    fn list(
+        &self,
+        filter: &Filter,
+        after: Option<&PageKey>,
+        limit: usize,
+    ) -> Result<Page, InventoryError> {
+        let mut found = self.find(|entry| filter.matches(entry));
+        let order = filter.order();
+        found.sort_by_key(|entry| PageKey::of(entry).in_order(order));
+        if let Some(after) = after {
+            found
+                .retain(|entry| PageKey::of(entry).in_order(order) > after.clone().in_order(order));
+        }
+        found.truncate(limit.saturating_add(1));
+        Ok(Page::cut(found, limit))
+    }
+
+    fn stats(&self) -> Result<Stats, InventoryError> {
+        Ok(Stats::from_counts(self.counts()))
+    }
+
+    fn append_audit(&mut self, event: AuditEvent, at: Time) -> Result<AuditHead, InventoryError> {
+        Ok(self.append(Draft::event(event, at)))
+    }
+
+    fn audit_entries(&self, after: u64, limit: usize) -> Result<Vec<AuditEntry>, InventoryError> {
+        let entries = self.audit.iter().filter(|entry| entry.sequence() > after);
+        Ok(entries.take(limit).cloned().collect())
+    }
+
+    fn audit_head(&self) -> Result<Option<AuditHead>, InventoryError> {
+        Ok(self.audit.last().map(AuditEntry::head))
+    }
+
+    fn verify_audit(&self, checkpoints: &[AuditHead]) -> Result<AuditReport, InventoryError> {
+        let mut auditor = Auditor::new(checkpoints);
+        self.audit.iter().for_each(|entry| auditor.entry(entry));
+        for held in &self.certificates {
+            auditor.certificate(&StoredCertificate {
+                recorded: held.entry.recorded.clone(),
+                status: held.entry.state.status(),
+                recorded_in: held.recorded_in,
+                changed_in: held.changed_in,
+            });
+        }
+        for (authority, records) in &self.authorities {
+            for record in records {
+                auditor.generation(&StoredGeneration { authority, record });
+            }
+        }
+        self.counts()
+            .into_iter()
+            .for_each(|count| auditor.counter(count));
+        Ok(auditor.finish())
+    }
+}

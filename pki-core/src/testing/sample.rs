@@ -1,0 +1,84 @@
+//! Certificates for tests that need some and do not care how they were made: an authority whose key
+//! is made once, leaves below it. OpenSSL signs them, so they do not depend on our own issuing.
+#![expect(
+    clippy::expect_used,
+    reason = "a test whose samples cannot be made has failed"
+)]
+
+use openssl::asn1::{Asn1Integer, Asn1Time};
+use openssl::bn::BigNum;
+use openssl::ec::{EcGroup, EcKey};
+use openssl::error::ErrorStack;
+use openssl::hash::MessageDigest;
+use openssl::nid::Nid;
+use openssl::pkey::{PKey, Private};
+use openssl::x509::{X509, X509Name};
+
+use crate::certificate::Certificate;
+use crate::time::{Time, Validity};
+
+/// An authority that signs whatever it is told to.
+pub struct SampleAuthority {
+    name: String,
+    key: PKey<Private>,
+}
+
+impl SampleAuthority {
+    /// An authority with this common name and a new key.
+    ///
+    /// # Panics
+    /// If OpenSSL fails.
+    pub fn new(name: &str) -> Self {
+        let key = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)
+            .and_then(|group| EcKey::generate(&group))
+            .and_then(PKey::from_ec_key);
+        Self {
+            name: name.to_owned(),
+            key: key.expect("a key"),
+        }
+    }
+
+    /// A certificate for its own key, signed by itself.
+    ///
+    /// # Panics
+    /// If OpenSSL fails.
+    pub fn root(&self, serial: u32, validity: Validity) -> Certificate {
+        self.certificate(&self.name, serial, validity)
+    }
+
+    /// A certificate with this common name; its key is the authority's own, which saves making one.
+    ///
+    /// # Panics
+    /// If OpenSSL fails.
+    pub fn certificate(&self, common_name: &str, serial: u32, validity: Validity) -> Certificate {
+        let der = self.sign(common_name, serial, validity).expect("signed");
+        Certificate::from_der(&der).expect("a certificate")
+    }
+
+    fn sign(
+        &self,
+        common_name: &str,
+        serial: u32,
+        validity: Validity,
+    ) -> Result<Vec<u8>, ErrorStack> {
+        let moment = |time: Time| Asn1Time::from_unix(time.unix_seconds());
+        let serial = BigNum::from_u32(serial)?;
+        let (subject, issuer) = (name(common_name)?, name(&self.name)?);
+        let mut builder = X509::builder()?;
+        builder.set_version(2)?;
+        builder.set_serial_number(Asn1Integer::from_bn(&serial)?.as_ref())?;
+        builder.set_subject_name(&subject)?;
+        builder.set_issuer_name(&issuer)?;
+        builder.set_not_before(moment(validity.not_before())?.as_ref())?;
+        builder.set_not_after(moment(validity.not_after())?.as_ref())?;
+        builder.set_pubkey(&self.key)?;
+        builder.sign(&self.key, MessageDigest::sha256())?;
+        builder.build().to_der()
+    }
+}
+
+fn name(common_name: &str) -> Result<X509Name, ErrorStack> {
+    let mut builder = X509Name::builder()?;
+    builder.append_entry_by_text("CN", common_name)?;
+    Ok(builder.build())
+}
