@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::enrollment::{OtherMembers, SymmetricKeys};
 use crate::ids::{DeviceId, Etag};
+use crate::text::null_as_default;
 
 /// A device identity.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -14,7 +15,7 @@ pub struct HubDevice {
     /// The device's name; case-sensitive.
     pub device_id: DeviceId,
     /// Whether it may connect.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub status: HubDeviceStatus,
     /// Why it has that status, at most 128 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,15 +1,14 @@
 //! The documents of the management plane that the toolkit needs: CA certificates in DPS.
 //!
 //! Shapes are those of ARM `Microsoft.Devices/provisioningServices/certificates`, api-version
-//! 2022-12-12; older versions write the properties of a PUT flat, which is [`dps-client`]'s and the
+//! 2022-12-12; older versions write the properties of a PUT flat, which is the client's and the
 //! emulator's concern. Dates here are RFC 1123, unlike everywhere else.
-//!
-//! [`dps-client`]: https://learn.microsoft.com/rest/api/iot-dps/dps-certificate
 
 use serde::{Deserialize, Serialize};
 
 use crate::enrollment::OtherMembers;
 use crate::ids::{CertificateName, Etag, Sha1Thumbprint, VerificationCode};
+use crate::text::null_as_default;
 
 /// A CA certificate as DPS holds it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,7 +39,7 @@ pub struct CaCertificateProperties {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thumbprint: Option<Sha1Thumbprint>,
     /// Whether possession of its key was proven, or attested at upload.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub is_verified: bool,
     /// The certificate: base64 of DER or PEM, or PEM text.
     #[serde(default, skip_serializing_if = "Option::is_none")]

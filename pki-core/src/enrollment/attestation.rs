@@ -17,6 +17,8 @@ pub struct Attestation {
     pub mechanism: Mechanism,
     /// Members beside the mechanism that this crate does not know.
     pub other: OtherMembers,
+    /// Members of `x509` that this crate does not know.
+    pub other_x509: OtherMembers,
 }
 
 /// An attestation mechanism.
@@ -183,6 +185,7 @@ impl From<Mechanism> for Attestation {
         Self {
             mechanism,
             other: OtherMembers::new(),
+            other_x509: OtherMembers::new(),
         }
     }
 }
@@ -231,6 +234,8 @@ struct WireX509 {
     signing_certificates: Option<Slots<CertificateSlot>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ca_references: Option<Slots<CertificateName>>,
+    #[serde(flatten)]
+    other: OtherMembers,
 }
 
 /// Why an attestation document makes no sense.
@@ -248,16 +253,18 @@ impl TryFrom<WireAttestation> for Attestation {
     type Error = AttestationError;
 
     fn try_from(wire: WireAttestation) -> Result<Self, AttestationError> {
+        let mut other_x509 = OtherMembers::new();
         let mechanism = match wire.kind.as_str() {
-            "x509" => Mechanism::X509(wire.x509.ok_or(AttestationError::NoX509)?.try_into()?),
+            "x509" => {
+                let mut x509 = wire.x509.ok_or(AttestationError::NoX509)?;
+                other_x509 = std::mem::take(&mut x509.other);
+                Mechanism::X509(x509.try_into()?)
+            }
             "symmetricKey" => Mechanism::SymmetricKey(wire.symmetric_key),
             "tpm" => Mechanism::Tpm(wire.tpm.unwrap_or_default()),
             _ => Mechanism::Other(wire.kind),
         };
-        Ok(Self {
-            mechanism,
-            other: wire.other,
-        })
+        Ok(Self { mechanism, other: wire.other, other_x509 })
     }
 }
 
@@ -289,7 +296,10 @@ impl From<Attestation> for WireAttestation {
             other: attestation.other,
         };
         match attestation.mechanism {
-            Mechanism::X509(certificates) => wire.x509 = Some(certificates.into()),
+            Mechanism::X509(certificates) => {
+                let x509 = WireX509::from(certificates);
+                wire.x509 = Some(WireX509 { other: attestation.other_x509, ..x509 });
+            }
             Mechanism::SymmetricKey(keys) => wire.symmetric_key = keys,
             Mechanism::Tpm(value) => wire.tpm = Some(value),
             Mechanism::Other(_) => {}
@@ -323,7 +333,7 @@ mod tests {
     #[test]
     fn every_mechanism_survives_a_round_trip_with_what_we_do_not_know() {
         for document in [
-            json!({"type":"x509","x509":{"caReferences":{"primary":"root","later":1}},"more":true}),
+            json!({"type":"x509","x509":{"caReferences":{"primary":"root","later":1},"newer":[1]},"more":true}),
             json!({"type":"x509","x509":{"clientCertificates":{"primary":{"certificate":"PEM","new":"x"}}}}),
             json!({"type":"symmetricKey"}),
             json!({"type":"symmetricKey","symmetricKey":{"primaryKey":"YQ==","secondaryKey":"Yg=="}}),

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::{AllocationPolicy, Attestation, OtherMembers, ProvisioningStatus, ReprovisionPolicy};
 use crate::ids::{EnrollmentGroupId, Etag, HubHostName};
+use crate::text::null_as_default;
 
 /// An enrollment group (`EnrollmentGroup`, service API 2021-10-01).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -15,7 +16,7 @@ pub struct EnrollmentGroup {
     /// How its devices are recognised: signing certificates, CA references or a group key.
     pub attestation: Attestation,
     /// Whether its devices are let in.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub provisioning_status: ProvisioningStatus,
     /// What happens to a device's data when it registers again.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::{AllocationPolicy, Attestation, OtherMembers, ProvisioningStatus, ReprovisionPolicy};
 use crate::ids::{DeviceId, Etag, HubHostName, RegistrationId};
+use crate::text::null_as_default;
 
 /// An individual enrollment (`IndividualEnrollment`, service API 2021-10-01).
 ///
@@ -21,7 +22,7 @@ pub struct IndividualEnrollment {
     /// How the device is recognised.
     pub attestation: Attestation,
     /// Whether the device is let in.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub provisioning_status: ProvisioningStatus,
     /// What happens to its data when it registers again.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -54,10 +54,12 @@ pub enum InputError {
     },
 }
 
-/// One block: its label and its DER.
-pub(crate) struct Block {
-    pub(crate) label: String,
-    pub(crate) der: Zeroizing<Vec<u8>>,
+/// One block: its label and its DER, wiped when dropped since it may be a key.
+pub struct Block {
+    /// The words after `BEGIN`.
+    pub label: String,
+    /// The content.
+    pub der: Zeroizing<Vec<u8>>,
 }
 
 /// Reads every certificate of a PEM bundle, or the one of a DER file, in the order of the file.
@@ -112,7 +114,10 @@ pub fn certificate_in_json(text: &str) -> Option<Certificate> {
 }
 
 /// The blocks of a PEM file, or `None` if the input does not look like PEM.
-pub(crate) fn blocks(input: &[u8]) -> Result<Option<Vec<Block>>, InputError> {
+///
+/// # Errors
+/// [`InputError::Empty`] or [`InputError::BrokenPem`].
+pub fn blocks(input: &[u8]) -> Result<Option<Vec<Block>>, InputError> {
     let input = input.strip_prefix(b"\xef\xbb\xbf").unwrap_or(input);
     if input.iter().all(u8::is_ascii_whitespace) {
         return Err(InputError::Empty);

@@ -167,6 +167,7 @@ pub(crate) struct StoredGeneration<'a> {
 }
 
 type GenerationKey = (String, u32);
+/// The word stands for the role, which has no order.
 type CountKey = (Option<AuthorityGeneration>, &'static str, Status);
 
 /// Replays a trail and compares what is stored with it.
@@ -241,16 +242,7 @@ impl Auditor {
     pub(crate) fn certificate(&mut self, stored: &StoredCertificate) {
         let row = stored.recorded.row();
         self.report.certificates += 1;
-        let key = (
-            stored.recorded.signed_by().cloned(),
-            stored.recorded.role().as_str(),
-            stored.status,
-        );
-        let count = self
-            .counts
-            .entry(key)
-            .or_insert((stored.recorded.role(), 0));
-        count.1 += 1;
+        self.count(stored);
         let Some(sequence) = self.recorded_in.get(row.number()) else {
             return self.found(AuditFinding::CertificateUnrecorded { row });
         };
@@ -356,6 +348,15 @@ impl Auditor {
             }
         }
         self.report
+    }
+
+    fn count(&mut self, stored: &StoredCertificate) {
+        let role = stored.recorded.role();
+        let signed_by = stored.recorded.signed_by().cloned();
+        let count = self
+            .counts
+            .entry((signed_by, role.as_str(), stored.status));
+        count.or_insert_with(|| (role, 0)).1 += 1;
     }
 
     fn compare_counter(&mut self, count: Count, expected: u64) {
