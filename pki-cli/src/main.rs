@@ -1,2 +1,13 @@
-//! The dps-pki command.
-fn main() {}
+//! The `dps-pki` program: the machine's surroundings handed to [`pki_cli::run`].
+
+use std::process::ExitCode;
+
+use pki_cli::host::Host;
+
+fn main() -> ExitCode {
+    pki_cli::bug::catch_reports();
+    match Host::system() {
+        Ok(host) => ExitCode::from(pki_cli::run(std::env::args_os(), host)),
+        Err(code) => ExitCode::from(code),
+    }
+}

@@ -1,0 +1,160 @@
+//! `init`: make a home.
+
+use std::fmt;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use pki_core::declaration::Declaration;
+use pki_core::ids::AuthorityName;
+use serde::Serialize;
+
+use crate::context::Context;
+use crate::error::{CommandError, CommandResult, ErrorKind, Outcome, in_declaration};
+use crate::files::{Access, Existing};
+use crate::home::Home;
+
+/// Make a home: a folder with a pki.toml from a template
+#[derive(clap::Args)]
+#[command(after_help = "\
+Templates:
+  quickstart  one root, one intermediate, a DPS on this machine
+  factory     an offline root, CAs per site and line, DPS in Azure
+  tutorial    the names and RSA keys of Microsoft's X.509 tutorials
+
+Examples:
+  dps-pki init
+  dps-pki init factory-pki --template factory
+  dps-pki init copy --template ./existing.toml")]
+pub(crate) struct Args {
+    /// The folder; made if it does not exist [default: --home, else the working directory]
+    #[arg(value_name = "DIR")]
+    folder: Option<PathBuf>,
+
+    /// A template's name, or a file to start from
+    #[arg(long, value_name = "NAME|FILE", default_value = "quickstart")]
+    template: PathBuf,
+}
+
+/// The templates that come with the program.
+const TEMPLATES: [(&str, &str); 3] = [
+    (
+        "quickstart",
+        include_str!("../../../templates/quickstart.toml"),
+    ),
+    ("factory", include_str!("../../../templates/factory.toml")),
+    ("tutorial", include_str!("../../../templates/tutorial.toml")),
+];
+
+impl Args {
+    pub(crate) fn run(&self, context: &Context) -> CommandResult {
+        let folder = self.folder(context);
+        let home = Home::at(&folder);
+        let text = self.template_text(context)?;
+        let declaration =
+            Declaration::parse(&text).map_err(|error| in_declaration(&self.template, &error))?;
+        if context.files.exists(&home.declaration()) {
+            let message = format!("{} exists already", home.declaration().display());
+            return Err(CommandError::refused(message).hint("edit it, or choose another folder"));
+        }
+        if !context.settings.dry_run {
+            context.files.create_folder(home.root(), Access::Secret)?;
+            warn_if_open(context, home.root());
+            context
+                .files
+                .create_folder(&home.authorities(), Access::Secret)?;
+            // Last, because a folder with a pki.toml is a home.
+            let path = home.declaration();
+            context
+                .files
+                .write(&path, text.as_bytes(), Access::Public, Existing::Keep)?;
+        }
+        context.ui.result(&Made {
+            declaration: home.declaration(),
+            template: self.template.display().to_string(),
+            authorities: declaration
+                .authorities
+                .into_iter()
+                .map(|one| one.name)
+                .collect(),
+            dry_run: context.settings.dry_run,
+            home: folder,
+        })?;
+        Ok(Outcome::Done)
+    }
+
+    fn folder(&self, context: &Context) -> PathBuf {
+        let named = self
+            .folder
+            .clone()
+            .or_else(|| context.settings.home.clone());
+        named.unwrap_or_else(|| PathBuf::from("."))
+    }
+
+    fn template_text(&self, context: &Context) -> Result<String, CommandError> {
+        let built_in = TEMPLATES
+            .iter()
+            .find(|(name, _)| Path::new(name) == self.template);
+        if let Some((_, text)) = built_in {
+            return Ok((*text).to_owned());
+        }
+        context
+            .files
+            .read_text(&self.template)
+            .map_err(|error| match error.kind {
+                ErrorKind::NotFound => {
+                    let names = TEMPLATES.map(|(name, _)| name).join(", ");
+                    error.hint(format!(
+                        "the templates are {names}; anything else is a file"
+                    ))
+                }
+                _ => error,
+            })
+    }
+}
+
+/// A folder that was there keeps its permissions; the authorities' folder inside is closed anyway.
+fn warn_if_open(context: &Context, folder: &Path) {
+    let metadata = std::fs::metadata(context.files.resolve(folder));
+    if metadata.is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0) {
+        let folder = folder.display();
+        context.ui.warning(format!(
+            "others may look into {folder}; close it with: chmod 700 {folder}"
+        ));
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Made {
+    home: PathBuf,
+    declaration: PathBuf,
+    template: String,
+    authorities: Vec<AuthorityName>,
+    dry_run: bool,
+}
+
+impl fmt::Display for Made {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.declaration.display();
+        if self.dry_run {
+            return write!(f, "would write {path} from the template {}", self.template);
+        }
+        let home = match self.home.as_path() == Path::new(".") {
+            true => String::new(),
+            false => format!(" --home {}", self.home.display()),
+        };
+        let names: Vec<&str> = self.authorities.iter().map(AuthorityName::as_str).collect();
+        writeln!(f, "wrote {path} from the template {}", self.template)?;
+        writeln!(f, "next:")?;
+        writeln!(f, "  1. read and edit {path}")?;
+        writeln!(
+            f,
+            "  2. dps-pki{home} authority create    makes {}",
+            names.join(", ")
+        )?;
+        write!(
+            f,
+            "  3. dps-pki{home} plan                what DPS is still missing"
+        )
+    }
+}

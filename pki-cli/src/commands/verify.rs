@@ -1,0 +1,182 @@
+//! `verify`: does a certificate's path lead to a trust anchor?
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use pki_core::certificate::Certificate;
+use pki_core::format::pem;
+use pki_core::path::{PathOptions, PathReport, Purpose, validate};
+use pki_core::time::Time;
+use serde::Serialize;
+
+use crate::context::Context;
+use crate::error::{CommandError, CommandResult, Outcome};
+use crate::render::table::Table;
+
+/// Check that a certificate's path leads to a trust anchor
+///
+/// The first certificate of CERT is judged; what follows it in the file may be part of the path, but
+/// is not trusted. Without --anchor the home's roots are trusted, and its other authorities may be
+/// part of the path. Exit code 4 if the path does not hold.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  dps-pki verify sensor-1-full-chain.cert.pem --anchor root.cert.pem
+  dps-pki verify sensor-1.cert.pem --intermediates factory.cert.pem --anchor root.cert.pem
+  dps-pki verify sensor-1-full-chain.cert.pem --anchor root.cert.pem --at 2026-07-01T00:00:00Z")]
+pub(crate) struct Args {
+    /// The certificate, alone or with its chain; - for standard input
+    #[arg(value_name = "CERT")]
+    certificate: PathBuf,
+
+    /// File of certificates to trust
+    #[arg(long = "anchor", value_name = "FILE", num_args = 1..)]
+    anchors: Vec<PathBuf>,
+
+    /// File of certificates that may stand between
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    intermediates: Vec<PathBuf>,
+
+    /// The moment to judge for, such as 2031-04-05T06:07:08Z [default: now]
+    #[arg(long, value_name = "TIME")]
+    at: Option<Time>,
+
+    /// What the certificate is to be used for
+    #[arg(long, value_enum, default_value_t)]
+    purpose: PurposeWord,
+}
+
+#[derive(Debug, Clone, Copy, Default, clap::ValueEnum, Serialize)]
+#[serde(rename_all = "camelCase")]
+enum PurposeWord {
+    /// Authenticating a TLS client: a device
+    #[default]
+    Client,
+    /// Authenticating a TLS server
+    Server,
+    /// Anything
+    Any,
+}
+
+impl From<PurposeWord> for Purpose {
+    fn from(word: PurposeWord) -> Self {
+        match word {
+            PurposeWord::Client => Self::Client,
+            PurposeWord::Server => Self::Server,
+            PurposeWord::Any => Self::Any,
+        }
+    }
+}
+
+impl Args {
+    pub(crate) fn run(&self, context: &Context) -> CommandResult {
+        let mut presented = certificates(context, &self.certificate)?;
+        let mut intermediates = presented.split_off(1);
+        intermediates.extend(all(context, &self.intermediates)?);
+        let anchors = match self.anchors.is_empty() {
+            false => all(context, &self.anchors)?,
+            true => {
+                let (roots, others) = of_home(context)?;
+                intermediates.extend(others);
+                roots
+            }
+        };
+        let at = self.at.unwrap_or_else(|| context.now());
+        let options = PathOptions::new(at).purpose(self.purpose.into());
+        let report = validate(&presented[0], &intermediates, &anchors, options);
+        let verdict = Verdict {
+            holds: report.holds(),
+            purpose: self.purpose,
+            report,
+        };
+        context.ui.result(&verdict)?;
+        verdict.into_outcome(&self.certificate)
+    }
+}
+
+fn certificates(context: &Context, path: &Path) -> Result<Vec<Certificate>, CommandError> {
+    let content = context.read(path)?;
+    pem::certificates(&content).map_err(|error| CommandError::in_file(path, &error))
+}
+
+fn all(context: &Context, paths: &[PathBuf]) -> Result<Vec<Certificate>, CommandError> {
+    let mut found = Vec::new();
+    for path in paths {
+        found.extend(certificates(context, path)?);
+    }
+    Ok(found)
+}
+
+/// The home's certificates: the roots, and the others.
+fn of_home(context: &Context) -> Result<(Vec<Certificate>, Vec<Certificate>), CommandError> {
+    let mut found = Vec::new();
+    for authority in context.files.list(&context.home.authorities())? {
+        for file in context.files.list(&authority)? {
+            if file
+                .to_string_lossy()
+                .ends_with(crate::files::ending::CERTIFICATE)
+            {
+                found.extend(certificates(context, &file)?);
+            }
+        }
+    }
+    let (roots, others): (Vec<_>, Vec<_>) =
+        found.into_iter().partition(Certificate::is_self_issued);
+    if roots.is_empty() {
+        let home = context.home.root().display();
+        return Err(
+            CommandError::not_found(format!("{home} holds no root to trust"))
+                .hint("name a trust anchor with --anchor FILE"),
+        );
+    }
+    Ok((roots, others))
+}
+
+#[derive(Serialize)]
+struct Verdict {
+    holds: bool,
+    purpose: PurposeWord,
+    #[serde(flatten)]
+    report: PathReport,
+}
+
+impl Verdict {
+    /// A path that does not hold is an answer, but scripts want to be stopped by it.
+    fn into_outcome(self, path: &Path) -> CommandResult {
+        let Some(failure) = self.report.failure else {
+            return Ok(Outcome::Done);
+        };
+        let subject = failure
+            .subject
+            .map(|subject| format!(" ({subject})"))
+            .unwrap_or_default();
+        Err(CommandError::refused(format!(
+            "the path of {} does not hold: {} at depth {}{subject}",
+            path.display(),
+            failure.reason,
+            failure.depth
+        )))
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let holds = if self.holds {
+            "the path holds"
+        } else {
+            "the path does not hold"
+        };
+        writeln!(f, "{holds} at {}", self.report.at)?;
+        let mut table = Table::new(&["DEPTH", "SUBJECT", "SERIAL", "NOT AFTER", "TRUSTED"]);
+        for (depth, step) in self.report.path.iter().enumerate() {
+            table.row([
+                depth.to_string(),
+                step.subject.clone(),
+                step.serial_number.to_string(),
+                step.not_after.to_string(),
+                if step.is_anchor { "yes" } else { "" }.to_owned(),
+            ]);
+        }
+        write!(f, "{table}")
+    }
+}

@@ -1,0 +1,343 @@
+//! What one command may touch: settings, clock, files, output, and what it opens of the home.
+
+use std::ffi::OsStr;
+use std::future::Future;
+use std::io::Read;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use pki_core::declaration::{Declaration, DpsDeclaration};
+use pki_core::ids::DpsName;
+use pki_core::inventory::sqlite::SqliteInventory;
+use pki_core::ports::{Clock, Entropy};
+use pki_core::time::Time;
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::runtime::Runtime;
+use zeroize::Zeroizing;
+
+use crate::config::Settings;
+use crate::error::{CommandError, ErrorKind, in_declaration};
+use crate::files::{Files, read_stream};
+use crate::home::Home;
+use crate::host::{Host, Prompt, Terminal};
+use crate::render::ui::Ui;
+use crate::secret::SecretWord;
+
+/// The surroundings of one command. What is expensive is opened when first asked for, once.
+pub struct Context {
+    /// Flags and environment.
+    pub settings: Settings,
+    /// Results and messages.
+    pub ui: Ui,
+    /// Files in and out.
+    pub files: Files,
+    /// The home, whether it exists or not.
+    pub home: Home,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Gives randomness.
+    pub entropy: Arc<dyn Entropy>,
+    host: Remaining,
+    declaration: OnceLock<Declaration>,
+    passphrase: OnceLock<SecretString>,
+    runtime: OnceLock<Runtime>,
+}
+
+/// What is left of the host for the context's own use.
+struct Remaining {
+    environment: std::collections::BTreeMap<std::ffi::OsString, std::ffi::OsString>,
+    stdin: Mutex<Box<dyn Read + Send>>,
+    terminal: Terminal,
+    prompt: Box<dyn Prompt>,
+}
+
+impl Context {
+    /// The surroundings that host and settings make; `ui` has taken the host's output streams.
+    pub fn new(settings: Settings, host: Host, ui: Ui) -> Self {
+        let home = match &settings.home {
+            Some(home) => Home::at(host.directory.join(home)),
+            None => Home::nearest(&host.directory),
+        };
+        if host.logs {
+            log_to_stderr(&settings.log);
+        }
+        Self {
+            ui: ui.set(&settings, host.terminal),
+            files: Files::seen_from(host.directory),
+            home,
+            clock: host.clock,
+            entropy: host.entropy,
+            settings,
+            host: Remaining {
+                environment: host.environment,
+                stdin: Mutex::new(host.stdin),
+                terminal: host.terminal,
+                prompt: host.prompt,
+            },
+            declaration: OnceLock::new(),
+            passphrase: OnceLock::new(),
+            runtime: OnceLock::new(),
+        }
+    }
+
+    /// The present moment.
+    pub fn now(&self) -> Time {
+        self.clock.now()
+    }
+
+    /// The home's `pki.toml`, read and checked.
+    ///
+    /// # Errors
+    /// `NotFound` if there is none, `InvalidInput` if it is wrong.
+    pub fn declaration(&self) -> Result<&Declaration, CommandError> {
+        once(&self.declaration, || {
+            let path = self.home.declaration();
+            let text = self
+                .files
+                .read_text(&path)
+                .map_err(|error| match error.kind {
+                    ErrorKind::NotFound => error.hint("make a home with: dps-pki init"),
+                    _ => error,
+                })?;
+            Declaration::parse(&text).map_err(|error| in_declaration(&path, &error))
+        })
+    }
+
+    /// The DPS instance that the command is about: the one that `--dps` names, or the only one.
+    ///
+    /// # Errors
+    /// `NotFound` if there is none of that name; `Usage` if there are several and none is named.
+    pub fn dps(&self) -> Result<(&DpsName, &DpsDeclaration), CommandError> {
+        let declared = &self.declaration()?.dps;
+        let known = || {
+            declared
+                .keys()
+                .map(DpsName::as_str)
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        match &self.settings.dps {
+            Some(name) => declared.get_key_value(name).ok_or_else(|| {
+                CommandError::not_found(format!("pki.toml declares no DPS instance {name}"))
+                    .hint(format!("declared are: {}", known()))
+            }),
+            None if declared.len() > 1 => {
+                let message = "pki.toml declares several DPS instances; choose one with --dps NAME";
+                Err(CommandError::new(ErrorKind::Usage, message)
+                    .hint(format!("declared are: {}", known())))
+            }
+            None => declared.first_key_value().ok_or_else(|| {
+                CommandError::not_found("pki.toml declares no DPS instance")
+                    .hint("add a table [dps.NAME] with the key service")
+            }),
+        }
+    }
+
+    /// The home's inventory, made if the home has none yet.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no home; else as [`SqliteInventory::open_or_create`].
+    pub fn inventory(&self) -> Result<SqliteInventory, CommandError> {
+        self.declaration()?;
+        Ok(SqliteInventory::open_or_create(&self.home.inventory())?)
+    }
+
+    /// Reads an input: a file, or standard input for `-`.
+    ///
+    /// # Errors
+    /// As [`Files::read`].
+    pub fn read(&self, path: &Path) -> Result<Zeroizing<Vec<u8>>, CommandError> {
+        match path == Path::new("-") {
+            true => self.read_stdin(),
+            false => self.files.read(path),
+        }
+    }
+
+    /// Asks for a yes; `--yes` has given it beforehand. `question` says what is about to happen.
+    ///
+    /// # Errors
+    /// `Refused` if the answer is no, or there is nobody to ask.
+    pub fn confirm(&self, question: &str) -> Result<(), CommandError> {
+        if self.settings.yes {
+            return Ok(());
+        }
+        if !self.host.terminal.can_ask() {
+            return Err(CommandError::refused(format!("not confirmed: {question}"))
+                .hint("there is no terminal to ask at; run it again with --yes"));
+        }
+        let answer = self.host.prompt.line(&format!("{question} [y/N] "));
+        let answer = answer.map_err(|error| no_answer(error))?;
+        match answer.trim().to_ascii_lowercase().as_str() {
+            "y" | "yes" => Ok(()),
+            _ => Err(CommandError::refused(format!("not confirmed: {question}"))),
+        }
+    }
+
+    /// The passphrase that opens this home's authority keys.
+    ///
+    /// # Errors
+    /// `Refused` if it is neither given nor can be asked for; else as [`Self::secret`].
+    pub fn passphrase(&self) -> Result<&SecretString, CommandError> {
+        once(&self.passphrase, || match &self.settings.passphrase {
+            Some(word) => self.secret(word, "Passphrase of the authority keys: "),
+            None => self.ask("Passphrase of the authority keys: "),
+        })
+    }
+
+    /// The passphrase for keys that are about to be made: asked for twice, if asked for.
+    ///
+    /// # Errors
+    /// As [`Self::passphrase`]; `Refused` if the two answers differ.
+    pub fn new_passphrase(&self) -> Result<&SecretString, CommandError> {
+        let asked = matches!(self.settings.passphrase, None | Some(SecretWord::Prompt));
+        if self.passphrase.get().is_some() || !asked {
+            return self.passphrase();
+        }
+        once(&self.passphrase, || {
+            let first = self.ask("New passphrase for the authority keys: ")?;
+            let second = self.ask("The same again: ")?;
+            match first.expose_secret() == second.expose_secret() {
+                true => Ok(first),
+                false => Err(CommandError::refused("the two passphrases differ")),
+            }
+        })
+    }
+
+    /// The passphrase if one was given by flag or environment; nobody is asked.
+    ///
+    /// # Errors
+    /// As [`Self::secret`].
+    pub fn given_passphrase(&self) -> Result<Option<&SecretString>, CommandError> {
+        match &self.settings.passphrase {
+            Some(_) => self.passphrase().map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Reads a secret from where a word says it is; `question` is for [`SecretWord::Prompt`].
+    ///
+    /// # Errors
+    /// `InvalidInput` if there is nothing; `Refused` if there is no terminal to ask at; else as
+    /// [`Files::read`].
+    pub fn secret(&self, word: &SecretWord, question: &str) -> Result<SecretString, CommandError> {
+        match word {
+            SecretWord::File(path) => {
+                first_line(&self.files.read(path)?, &path.display().to_string())
+            }
+            SecretWord::Environment(name) => {
+                let value = self.host.environment.get(OsStr::new(name));
+                let missing = || format!("the environment variable {name} is not set");
+                let value = value.ok_or_else(|| CommandError::invalid_input(missing()))?;
+                let name = format!("the environment variable {name}");
+                first_line(value.as_encoded_bytes(), &name)
+            }
+            SecretWord::Descriptor(number) => {
+                let path = PathBuf::from(format!("/dev/fd/{number}"));
+                first_line(
+                    &self.files.read(&path)?,
+                    &format!("file descriptor {number}"),
+                )
+            }
+            SecretWord::Stdin => first_line(&self.read_stdin()?, "standard input"),
+            SecretWord::Prompt => self.ask(question),
+        }
+    }
+
+    /// The runtime for everything that waits for the network.
+    ///
+    /// # Errors
+    /// `Failed` if the system gives no threads.
+    pub fn runtime(&self) -> Result<&Runtime, CommandError> {
+        once(&self.runtime, || {
+            Runtime::new()
+                .map_err(|error| CommandError::failed("cannot start threads").because(error))
+        })
+    }
+
+    /// Runs something that waits for the network until it is done, or Ctrl-C stops it.
+    ///
+    /// # Errors
+    /// What it returns; `Interrupted`; `Failed` as for [`Self::runtime`].
+    pub fn block_on<T>(
+        &self,
+        future: impl Future<Output = Result<T, CommandError>>,
+    ) -> Result<T, CommandError> {
+        self.runtime()?.block_on(async {
+            tokio::select! {
+                result = future => result,
+                _ = tokio::signal::ctrl_c() => {
+                    let error = CommandError::new(ErrorKind::Interrupted, "interrupted");
+                    Err(error.hint("run it again to go on"))
+                }
+            }
+        })
+    }
+
+    fn read_stdin(&self) -> Result<Zeroizing<Vec<u8>>, CommandError> {
+        let mut stdin = self
+            .host
+            .stdin
+            .lock()
+            .map_err(|_| CommandError::failed("standard input is in use"))?;
+        read_stream(&mut **stdin, "standard input")
+    }
+
+    fn ask(&self, question: &str) -> Result<SecretString, CommandError> {
+        if !self.host.terminal.can_ask() {
+            return Err(CommandError::refused(
+                "a passphrase is needed, and there is no terminal to ask at",
+            )
+            .hint("give it with --passphrase-file, or in DPS_PKI_PASSPHRASE"));
+        }
+        let answer = self.host.prompt.secret(question).map_err(no_answer)?;
+        match answer.expose_secret().is_empty() {
+            true => Err(CommandError::refused("the passphrase is empty")),
+            false => Ok(answer),
+        }
+    }
+}
+
+/// The value of a cell, made at the first call. What fails is tried again at the next.
+fn once<T>(
+    cell: &OnceLock<T>,
+    make: impl FnOnce() -> Result<T, CommandError>,
+) -> Result<&T, CommandError> {
+    if let Some(value) = cell.get() {
+        return Ok(value);
+    }
+    let value = make()?;
+    Ok(cell.get_or_init(|| value))
+}
+
+/// The first line, without its end: editors and `echo` add one.
+fn first_line(content: &[u8], name: &str) -> Result<SecretString, CommandError> {
+    let line = content
+        .split(|byte| *byte == b'\n')
+        .next()
+        .unwrap_or_default();
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    match std::str::from_utf8(line) {
+        Ok("") => Err(CommandError::invalid_input(format!(
+            "{name}: there is no secret on its first line"
+        ))),
+        Ok(text) => Ok(SecretString::from(text)),
+        Err(_) => Err(CommandError::invalid_input(format!(
+            "{name}: the secret is not UTF-8"
+        ))),
+    }
+}
+
+fn no_answer(error: std::io::Error) -> CommandError {
+    CommandError::failed("the terminal gave no answer").because(error)
+}
+
+/// Sends events to the process's standard error. A second run in one process keeps the first's filter.
+fn log_to_stderr(filter: &str) {
+    use tracing_subscriber::EnvFilter;
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(filter))
+        .with_writer(std::io::stderr)
+        .finish();
+    let _ = tracing::subscriber::set_global_default(subscriber);
+}

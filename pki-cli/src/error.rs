@@ -1,0 +1,326 @@
+//! What a command ends with: an outcome, or the one error type of the command line.
+//!
+//! Library errors become a [`CommandError`] here and nowhere else; [`crate::render`] alone prints it;
+//! its kind alone picks the exit code.
+
+use std::error::Error;
+use std::fmt;
+use std::path::Path;
+
+use dps_client::ClientError;
+use dps_client::transport::TransportSetupError;
+use pki_core::admission::ViewError;
+use pki_core::authority::{AdoptError, PossessionError};
+use pki_core::declaration::DeclarationError;
+use pki_core::format::pem::InputError;
+use pki_core::ids::IdError;
+use pki_core::inventory::InventoryError;
+use pki_core::issue::IssueError;
+use pki_core::key::{KeyError, KeyFileError};
+use pki_core::lifecycle::DeclaredError;
+use pki_core::ports::EntropyError;
+use pki_core::time::TimeError;
+
+/// What [`crate::commands`] return.
+pub type CommandResult = Result<Outcome, CommandError>;
+
+/// How a command ended that did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Done, or nothing was left to do.
+    Done,
+    /// There is something to do, and `--detailed-exitcode` asked to be told.
+    SomethingToDo,
+}
+
+impl Outcome {
+    /// The exit code of [`Outcome::SomethingToDo`].
+    pub const SOMETHING_TO_DO: u8 = 10;
+}
+
+/// The kinds of failure that scripts tell apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// Failed for a reason not below.
+    Failed,
+    /// The command line is wrong.
+    Usage,
+    /// An input file or the configuration is wrong.
+    InvalidInput,
+    /// Unsafe without being asked for, not confirmed, or a check said no.
+    Refused,
+    /// DPS or the hub answered with an error, or could not be reached.
+    Service,
+    /// It changed since the plan was made.
+    Conflict,
+    /// Part of a batch failed.
+    PartlyFailed,
+    /// What was named does not exist.
+    NotFound,
+    /// Our bug.
+    Bug,
+    /// Interrupted by the user.
+    Interrupted,
+    /// Whoever read our output has gone; ends quietly.
+    OutputClosed,
+}
+
+impl ErrorKind {
+    /// The exit code.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::InvalidInput => 3,
+            Self::Refused => 4,
+            Self::Service => 5,
+            Self::Conflict => 6,
+            Self::PartlyFailed => 7,
+            Self::NotFound => 8,
+            Self::Bug => 70,
+            Self::Interrupted => 130,
+            Self::OutputClosed => 0,
+        }
+    }
+
+    /// The word in JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Usage => "usage",
+            Self::InvalidInput => "invalid_input",
+            Self::Refused => "refused",
+            Self::Service => "service",
+            Self::Conflict => "conflict",
+            Self::PartlyFailed => "partly_failed",
+            Self::NotFound => "not_found",
+            Self::Bug => "bug",
+            Self::Interrupted => "interrupted",
+            Self::OutputClosed => "output_closed",
+        }
+    }
+}
+
+/// Why a command failed: one sentence, what caused it, and what to do.
+#[derive(Debug)]
+pub struct CommandError {
+    /// What kind of failure it is.
+    pub kind: ErrorKind,
+    /// The sentence.
+    pub message: String,
+    /// The error behind it, if its words are not in the sentence.
+    pub source: Option<Box<dyn Error + Send + Sync>>,
+    /// What to do.
+    pub hints: Vec<String>,
+}
+
+impl CommandError {
+    /// An error of one sentence: lower case, no full stop.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            source: None,
+            hints: Vec::new(),
+        }
+    }
+
+    /// [`ErrorKind::Failed`].
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Failed, message)
+    }
+
+    /// [`ErrorKind::InvalidInput`].
+    pub fn invalid_input(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::InvalidInput, message)
+    }
+
+    /// [`ErrorKind::Refused`].
+    pub fn refused(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Refused, message)
+    }
+
+    /// [`ErrorKind::NotFound`].
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::NotFound, message)
+    }
+
+    /// A file does not hold what was wanted of it: `sensor-1.cert.pem: it is empty`.
+    pub fn in_file(path: &Path, error: &impl Error) -> Self {
+        Self::invalid_input(format!("{}: {error}", path.display()))
+    }
+
+    /// The same error with what caused it.
+    #[must_use]
+    pub fn because(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// The same error with one more hint.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// The sentences of the errors behind it, nearest first.
+    pub fn causes(&self) -> Vec<String> {
+        let mut next: Option<&(dyn Error + 'static)> = self
+            .source
+            .as_ref()
+            .map(|source| -> &(dyn Error + 'static) { source.as_ref() });
+        let chain = std::iter::from_fn(|| {
+            let error = next?;
+            next = error.source();
+            Some(error)
+        });
+        chain.map(ToString::to_string).collect()
+    }
+}
+
+impl fmt::Display for CommandError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// `pki.toml` is wrong at a line: `pki.toml:7: [authority.root] key: …`.
+pub(crate) fn in_declaration(path: &Path, error: &DeclarationError) -> CommandError {
+    CommandError::invalid_input(format!("{}, {error}", path.display()))
+}
+
+/// A key file was not opened.
+pub(crate) fn in_key_file(path: &Path, error: &KeyFileError) -> CommandError {
+    let refused = CommandError::in_file(path, error);
+    match error {
+        KeyFileError::PassphraseNeeded => {
+            refused.hint("give the passphrase with --passphrase-file or DPS_PKI_PASSPHRASE")
+        }
+        _ => refused,
+    }
+}
+
+impl From<IdError> for CommandError {
+    fn from(error: IdError) -> Self {
+        Self::invalid_input(error.to_string())
+    }
+}
+
+impl From<InputError> for CommandError {
+    fn from(error: InputError) -> Self {
+        Self::invalid_input(error.to_string())
+    }
+}
+
+impl From<KeyError> for CommandError {
+    fn from(error: KeyError) -> Self {
+        Self::failed(error.to_string())
+    }
+}
+
+impl From<EntropyError> for CommandError {
+    fn from(error: EntropyError) -> Self {
+        Self::failed(error.to_string())
+    }
+}
+
+impl From<TimeError> for CommandError {
+    fn from(error: TimeError) -> Self {
+        Self::invalid_input(error.to_string())
+    }
+}
+
+impl From<InventoryError> for CommandError {
+    fn from(error: InventoryError) -> Self {
+        let kind = match &error {
+            InventoryError::Missing { .. }
+            | InventoryError::CertificateNotFound { .. }
+            | InventoryError::GenerationNotFound { .. } => ErrorKind::NotFound,
+            InventoryError::NotAnInventory { .. } | InventoryError::SchemaTooNew { .. } => {
+                ErrorKind::InvalidInput
+            }
+            InventoryError::CertificateState { .. }
+            | InventoryError::GenerationState { .. }
+            | InventoryError::TwoGenerations { .. } => ErrorKind::Refused,
+            _ => ErrorKind::Failed,
+        };
+        let refused = Self::new(kind, error.to_string());
+        match error {
+            InventoryError::Storage { source, .. } => refused.because(source),
+            _ => refused,
+        }
+    }
+}
+
+impl From<IssueError> for CommandError {
+    fn from(error: IssueError) -> Self {
+        match &error {
+            IssueError::Request(_) => Self::invalid_input(error.to_string()),
+            IssueError::Sign(_) => Self::failed(error.to_string()),
+            _ => Self::refused(error.to_string()),
+        }
+    }
+}
+
+impl From<PossessionError> for CommandError {
+    fn from(error: PossessionError) -> Self {
+        match error {
+            PossessionError::Issue(error) => error.into(),
+            error => Self::failed(error.to_string()),
+        }
+    }
+}
+
+impl From<AdoptError> for CommandError {
+    fn from(error: AdoptError) -> Self {
+        Self::invalid_input(error.to_string())
+    }
+}
+
+impl From<DeclaredError> for CommandError {
+    fn from(error: DeclaredError) -> Self {
+        match error {
+            DeclaredError::NoAuthority { .. } => Self::not_found(error.to_string()),
+            _ => Self::refused(error.to_string()),
+        }
+    }
+}
+
+impl From<ViewError> for CommandError {
+    fn from(error: ViewError) -> Self {
+        Self::new(ErrorKind::Service, error.to_string())
+    }
+}
+
+impl From<TransportSetupError> for CommandError {
+    fn from(error: TransportSetupError) -> Self {
+        let message = error.to_string();
+        let cause = error.source().map(ToString::to_string);
+        let refused = Self::invalid_input(message);
+        match cause {
+            Some(cause) => refused.because(cause),
+            None => refused,
+        }
+    }
+}
+
+impl From<ClientError> for CommandError {
+    /// A service's refusal keeps its tracking ID, which its support asks for.
+    fn from(error: ClientError) -> Self {
+        let kind = if error.is_conflict() || error.is_precondition_failed() {
+            ErrorKind::Conflict
+        } else if error.is_not_found() {
+            ErrorKind::NotFound
+        } else {
+            ErrorKind::Service
+        };
+        let message = error.to_string();
+        let cause = error.source().map(ToString::to_string);
+        let refused = Self::new(kind, message);
+        match cause {
+            Some(cause) => refused.because(cause),
+            None => refused,
+        }
+    }
+}

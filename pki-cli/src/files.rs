@@ -1,0 +1,344 @@
+//! Files in and out: the only code that writes them, and the one way to read an input.
+//!
+//! Invariant: a file appears under its name complete and durable, or not at all; a secret one is 0600
+//! from its creation on. It is written beside its place, synced, renamed, and the folder synced.
+
+use std::fs::{self, DirBuilder, File, Metadata, Permissions};
+use std::io::{self, Read, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use zeroize::Zeroizing;
+
+use crate::error::CommandError;
+
+/// The files that a command may touch; relative paths start at its working directory.
+#[derive(Debug, Clone)]
+pub struct Files {
+    directory: PathBuf,
+}
+
+/// Who may read a file that is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// The owner alone: keys.
+    Secret,
+    /// Whoever the umask lets: certificates, reports.
+    Public,
+}
+
+/// What to do if the file is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// Leave it and fail.
+    Keep,
+    /// Put the new one in its place.
+    Replace,
+}
+
+impl Files {
+    /// The most that is read of one input, unless a command says otherwise.
+    pub const LARGEST_INPUT: u64 = 16 * 1024 * 1024;
+
+    /// Files as seen from a working directory.
+    pub fn seen_from(directory: PathBuf) -> Self {
+        Self { directory }
+    }
+
+    /// A path as given, made absolute.
+    pub fn resolve(&self, path: &Path) -> PathBuf {
+        self.directory.join(path)
+    }
+
+    /// Whether there is something at a path.
+    pub fn exists(&self, path: &Path) -> bool {
+        fs::symlink_metadata(self.resolve(path)).is_ok()
+    }
+
+    /// Reads an input of at most [`Self::LARGEST_INPUT`] octets. It is wiped when dropped, since any
+    /// file may turn out to hold a key.
+    ///
+    /// # Errors
+    /// `NotFound`; `InvalidInput` for folders, devices, pipes that may never end and files that are
+    /// too large; `Failed` if the system does not let it be read.
+    pub fn read(&self, path: &Path) -> Result<Zeroizing<Vec<u8>>, CommandError> {
+        let resolved = self.resolve(path);
+        let metadata = fs::metadata(&resolved).map_err(|error| cannot("read", path, error))?;
+        check_readable(path, &metadata)?;
+        let file = File::open(&resolved).map_err(|error| cannot("read", path, error))?;
+        let mut content = Zeroizing::new(Vec::new());
+        file.take(Self::LARGEST_INPUT + 1)
+            .read_to_end(&mut content)
+            .map_err(|error| cannot("read", path, error))?;
+        check_size(&path.display().to_string(), content.len())?;
+        Ok(content)
+    }
+
+    /// Reads a text input, as [`Self::read`].
+    ///
+    /// # Errors
+    /// As [`Self::read`]; `InvalidInput` if it is not UTF-8.
+    pub fn read_text(&self, path: &Path) -> Result<String, CommandError> {
+        let content = self.read(path)?;
+        String::from_utf8(content.to_vec())
+            .map_err(|error| CommandError::in_file(path, &error.utf8_error()))
+    }
+
+    /// The names of what is in a folder, sorted; none if there is no such folder.
+    ///
+    /// # Errors
+    /// `Failed` if the system does not let it be read.
+    pub fn list(&self, folder: &Path) -> Result<Vec<PathBuf>, CommandError> {
+        let entries = match fs::read_dir(self.resolve(folder)) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(cannot("read", folder, error)),
+        };
+        let paths: Result<Vec<PathBuf>, io::Error> = entries
+            .map(|entry| Ok(folder.join(entry?.file_name())))
+            .collect();
+        let mut paths = paths.map_err(|error| cannot("read", folder, error))?;
+        paths.sort();
+        Ok(paths)
+    }
+
+    /// Makes a folder, with those above it, unless it is there; a secret one is its owner's alone.
+    ///
+    /// # Errors
+    /// `Failed` if the system does not let it be made.
+    pub fn create_folder(&self, folder: &Path, access: Access) -> Result<(), CommandError> {
+        let mut builder = DirBuilder::new();
+        builder.recursive(true).mode(match access {
+            Access::Secret => 0o700,
+            Access::Public => 0o777,
+        });
+        builder
+            .create(self.resolve(folder))
+            .map_err(|error| cannot("create", folder, error))
+    }
+
+    /// Writes a file whole, into a folder that exists.
+    ///
+    /// # Errors
+    /// `Refused` if it is there and is to be kept; `Failed` if the system does not let it be written.
+    pub fn write(
+        &self,
+        path: &Path,
+        content: &[u8],
+        access: Access,
+        existing: Existing,
+    ) -> Result<(), CommandError> {
+        let resolved = self.resolve(path);
+        // Asked first for the sentence, and again by the rename for the truth.
+        if existing == Existing::Keep && self.exists(path) {
+            return Err(already_there(path));
+        }
+        match write_whole(&resolved, content, access, existing) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(already_there(path)),
+            result => result.map_err(|error| cannot("write", path, error)),
+        }
+    }
+}
+
+/// A file name from an ID and an ending: `line-7%3A0042.key.pem`. Characters that a file system may
+/// forbid are percent-encoded.
+pub fn file_name(id: &str, ending: &str) -> String {
+    const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_');
+    format!("{}{ending}", utf8_percent_encode(id, PLAIN))
+}
+
+/// The endings of what is written for an ID, as the tutorials name them.
+pub mod ending {
+    /// The private key.
+    pub const KEY: &str = ".key.pem";
+    /// The certificate.
+    pub const CERTIFICATE: &str = ".cert.pem";
+    /// The certificate, its issuers and the root.
+    pub const FULL_CHAIN: &str = "-full-chain.cert.pem";
+}
+
+/// Reads at most [`Files::LARGEST_INPUT`] octets of a stream that is called `name` in errors.
+///
+/// # Errors
+/// `InvalidInput` if there is more; `Failed` if reading fails.
+pub fn read_stream(stream: &mut dyn Read, name: &str) -> Result<Zeroizing<Vec<u8>>, CommandError> {
+    let mut content = Zeroizing::new(Vec::new());
+    stream
+        .take(Files::LARGEST_INPUT + 1)
+        .read_to_end(&mut content)
+        .map_err(|error| CommandError::failed(format!("cannot read {name}")).because(error))?;
+    check_size(name, content.len())?;
+    Ok(content)
+}
+
+fn check_size(name: &str, length: usize) -> Result<(), CommandError> {
+    let fits = u64::try_from(length).is_ok_and(|length| length <= Files::LARGEST_INPUT);
+    if fits {
+        return Ok(());
+    }
+    let most = Files::LARGEST_INPUT / (1024 * 1024);
+    Err(CommandError::invalid_input(format!(
+        "{name}: it is larger than {most} MiB"
+    )))
+}
+
+fn check_readable(path: &Path, metadata: &Metadata) -> Result<(), CommandError> {
+    let kind = metadata.file_type();
+    // A shell's <(command) is a pipe under one of these, and ends with the command.
+    let from_shell = ["/dev/fd", "/dev/stdin", "/proc"];
+    let problem = if kind.is_dir() {
+        "it is a folder, not a file"
+    } else if kind.is_fifo() && !from_shell.iter().any(|prefix| path.starts_with(prefix)) {
+        "it is a named pipe, which may never end"
+    } else if kind.is_char_device() || kind.is_block_device() {
+        "it is a device, not a file"
+    } else if kind.is_socket() {
+        "it is a socket, not a file"
+    } else if metadata.len() > Files::LARGEST_INPUT {
+        return check_size(&path.display().to_string(), usize::MAX);
+    } else {
+        return Ok(());
+    };
+    Err(CommandError::invalid_input(format!(
+        "{}: {problem}",
+        path.display()
+    )))
+}
+
+fn write_whole(path: &Path, content: &[u8], access: Access, existing: Existing) -> io::Result<()> {
+    let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let mode = match access {
+        Access::Secret => 0o600,
+        Access::Public => 0o644,
+    };
+    let mut beside = tempfile::Builder::new()
+        .prefix(".dps-pki-")
+        .suffix(".tmp")
+        .permissions(Permissions::from_mode(mode))
+        .tempfile_in(folder)?;
+    beside.write_all(content)?;
+    beside.as_file().sync_all()?;
+    match existing {
+        Existing::Keep => beside.persist_noclobber(path)?,
+        Existing::Replace => beside.persist(path)?,
+    };
+    File::open(folder)?.sync_all()
+}
+
+fn already_there(path: &Path) -> CommandError {
+    CommandError::refused(format!("{} exists already", path.display()))
+        .hint("move it away, or choose another place")
+}
+
+fn cannot(action: &str, path: &Path, error: io::Error) -> CommandError {
+    if error.kind() == io::ErrorKind::NotFound {
+        let missing = match action {
+            "read" => format!("{} does not exist", path.display()),
+            _ => format!(
+                "cannot {action} {}: its folder does not exist",
+                path.display()
+            ),
+        };
+        return CommandError::not_found(missing);
+    }
+    CommandError::failed(format!("cannot {action} {}", path.display())).because(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    fn folder() -> (tempfile::TempDir, Files) {
+        let folder = tempfile::tempdir().expect("folder");
+        let files = Files::seen_from(folder.path().to_owned());
+        (folder, files)
+    }
+
+    fn mode(files: &Files, path: &str) -> u32 {
+        let metadata = fs::metadata(files.resolve(Path::new(path))).expect(path);
+        metadata.permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn secret_files_belong_to_their_owner_alone() {
+        let (_folder, files) = folder();
+        let write = |path: &str, access| {
+            let written = files.write(Path::new(path), b"x", access, Existing::Keep);
+            written.expect(path);
+        };
+        write("a.key.pem", Access::Secret);
+        write("a.cert.pem", Access::Public);
+        assert_eq!(mode(&files, "a.key.pem"), 0o600);
+        assert_eq!(mode(&files, "a.cert.pem") & 0o133, 0);
+        files
+            .create_folder(Path::new("b/c"), Access::Secret)
+            .expect("folder");
+        assert_eq!(mode(&files, "b/c"), 0o700);
+    }
+
+    #[test]
+    fn nothing_is_overwritten_or_left_behind_unless_told() {
+        let (folder, files) = folder();
+        let path = Path::new("a");
+        let write = |content: &[u8], existing| files.write(path, content, Access::Secret, existing);
+        write(b"first", Existing::Keep).expect("new");
+        let refused = write(b"second", Existing::Keep).expect_err("exists");
+        assert_eq!(refused.kind, ErrorKind::Refused);
+        assert_eq!(&files.read(path).expect("read")[..], b"first");
+        write(b"third", Existing::Replace).expect("replaced");
+        assert_eq!(&files.read(path).expect("read")[..], b"third");
+        assert_eq!(fs::read_dir(folder.path()).expect("list").count(), 1);
+        // The rename itself refuses too, whoever came between.
+        let raced = write_whole(&files.resolve(path), b"x", Access::Secret, Existing::Keep);
+        assert_eq!(
+            raced.expect_err("exists").kind(),
+            io::ErrorKind::AlreadyExists
+        );
+        assert_eq!(fs::read_dir(folder.path()).expect("list").count(), 1);
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused_by_name() {
+        let (folder, files) = folder();
+        let pipe = folder.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.expect("mkfifo").success());
+        let large = File::create(folder.path().join("large")).expect("large");
+        large.set_len(Files::LARGEST_INPUT + 1).expect("sparse");
+        for (path, sentence) in [
+            (".", ".: it is a folder, not a file"),
+            ("pipe", "pipe: it is a named pipe, which may never end"),
+            ("/dev/zero", "/dev/zero: it is a device, not a file"),
+            ("large", "large: it is larger than 16 MiB"),
+            ("none", "none does not exist"),
+        ] {
+            assert_eq!(
+                files.read(Path::new(path)).expect_err(path).to_string(),
+                sentence
+            );
+        }
+    }
+
+    #[test]
+    fn a_stream_without_end_is_cut() {
+        let error = read_stream(&mut io::repeat(b'x'), "standard input").expect_err("endless");
+        assert_eq!(
+            error.to_string(),
+            "standard input: it is larger than 16 MiB"
+        );
+    }
+
+    #[test]
+    fn ids_become_file_names() {
+        assert_eq!(
+            file_name("Line-7:0042", ending::KEY),
+            "Line-7%3A0042.key.pem"
+        );
+        assert_eq!(
+            file_name("a.b_c", ending::FULL_CHAIN),
+            "a.b_c-full-chain.cert.pem"
+        );
+    }
+}

@@ -1,0 +1,121 @@
+//! The surroundings of one run: clock, randomness, environment, streams and terminal.
+//!
+//! Everything that a command takes from the machine comes through here or [`crate::files`], so that a
+//! test can run commands in-process with a fixed clock.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::{self, BufRead as _, IsTerminal as _, Read, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use pki_core::ports::system::{SystemClock, SystemEntropy};
+use pki_core::ports::{Clock, Entropy};
+use secrecy::SecretString;
+
+/// What one run sees of the world.
+pub struct Host {
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Gives randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// The environment variables.
+    pub environment: BTreeMap<OsString, OsString>,
+    /// Where relative paths start.
+    pub directory: PathBuf,
+    /// Standard input.
+    pub stdin: Box<dyn Read + Send>,
+    /// Standard output: the result.
+    pub stdout: Box<dyn Write + Send>,
+    /// Standard error: everything else.
+    pub stderr: Box<dyn Write + Send>,
+    /// Which of the streams a person looks at.
+    pub terminal: Terminal,
+    /// Asks that person; only called where [`Terminal::can_ask`].
+    pub prompt: Box<dyn Prompt>,
+    /// Whether events are logged to the process's standard error.
+    pub logs: bool,
+}
+
+/// Which streams are a terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Terminal {
+    /// Standard input.
+    pub stdin: bool,
+    /// Standard output.
+    pub stdout: bool,
+    /// Standard error.
+    pub stderr: bool,
+}
+
+impl Terminal {
+    /// Whether there is somebody to ask: who sees the question and can answer.
+    pub fn can_ask(self) -> bool {
+        self.stdin && self.stderr
+    }
+}
+
+/// Asks the person at the terminal.
+pub trait Prompt: Send + Sync {
+    /// Asks for a line.
+    ///
+    /// # Errors
+    /// The terminal's.
+    fn line(&self, question: &str) -> io::Result<String>;
+
+    /// Asks for a line that is not shown while it is typed.
+    ///
+    /// # Errors
+    /// The terminal's.
+    fn secret(&self, question: &str) -> io::Result<SecretString>;
+}
+
+impl Host {
+    /// The machine that this process runs on.
+    ///
+    /// # Errors
+    /// An exit code if the working directory is gone; it has been told on standard error.
+    pub fn system() -> Result<Self, u8> {
+        let directory = std::env::current_dir().map_err(|error| {
+            let _ = writeln!(
+                io::stderr(),
+                "error: the working directory cannot be used: {error}"
+            );
+            1
+        })?;
+        Ok(Self {
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SystemEntropy),
+            environment: std::env::vars_os().collect(),
+            directory,
+            stdin: Box::new(io::stdin()),
+            stdout: Box::new(io::stdout()),
+            stderr: Box::new(io::stderr()),
+            terminal: Terminal {
+                stdin: io::stdin().is_terminal(),
+                stdout: io::stdout().is_terminal(),
+                stderr: io::stderr().is_terminal(),
+            },
+            prompt: Box::new(SystemPrompt),
+            logs: true,
+        })
+    }
+}
+
+/// The process's own terminal.
+struct SystemPrompt;
+
+impl Prompt for SystemPrompt {
+    fn line(&self, question: &str) -> io::Result<String> {
+        let mut stderr = io::stderr().lock();
+        write!(stderr, "{question}")?;
+        stderr.flush()?;
+        let mut answer = String::new();
+        io::stdin().lock().read_line(&mut answer)?;
+        Ok(answer)
+    }
+
+    fn secret(&self, question: &str) -> io::Result<SecretString> {
+        rpassword::prompt_password(question).map(SecretString::from)
+    }
+}

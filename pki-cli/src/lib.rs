@@ -1,0 +1,78 @@
+//! The command line of dps-pki: parse, call the core, render.
+//!
+//! [`run`] is the whole program with its surroundings as a value, so that tests run it in-process
+//! with a clock of their own. One file per command group is in `commands`; to add a command, add its
+//! file, a variant and an arm there.
+//! What commands, flags, outputs and exit codes mean to scripts is fixed; see the CLI reference.
+//! Invariant: standard output carries the result and nothing else, and only [`render`] writes to it.
+
+pub mod bug;
+mod commands;
+pub mod config;
+pub mod context;
+pub mod error;
+pub mod files;
+pub mod home;
+pub mod host;
+mod planes;
+pub mod render;
+pub mod secret;
+
+use std::ffi::OsString;
+
+use clap::{CommandFactory as _, Parser as _};
+
+use crate::config::{OutputFormat, Settings};
+use crate::context::Context;
+use crate::error::{CommandError, ErrorKind, Outcome};
+use crate::host::Host;
+use crate::render::ui::Ui;
+
+/// Build, prove, push, rotate and revoke device certificates for Azure DPS
+#[derive(clap::Parser)]
+#[command(
+    name = "dps-pki",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
+struct Cli {
+    #[command(flatten)]
+    flags: config::GlobalFlags,
+    #[command(subcommand)]
+    command: commands::Command,
+}
+
+/// The definition of every command, for help, man pages and completions.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// Runs one command line, program name first, and returns the exit code.
+pub fn run<I>(arguments: I, mut host: Host) -> u8
+where
+    I: IntoIterator<Item: Into<OsString>>,
+{
+    let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
+    let format = OutputFormat::guess(&arguments, &host.environment);
+    let early = Ui::early(&mut host, format);
+    let cli = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => cli,
+        Err(error) => return early.usage(&error),
+    };
+    let settings = match Settings::new(cli.flags, &host) {
+        Ok(settings) => settings,
+        Err(error) => return early.error(&error),
+    };
+    let context = Context::new(settings, host, early);
+    let outcome = bug::guarded(|| cli.command.run(&context));
+    match outcome {
+        Ok(Outcome::Done) => 0,
+        Ok(Outcome::SomethingToDo) => Outcome::SOMETHING_TO_DO,
+        Err(CommandError {
+            kind: ErrorKind::OutputClosed,
+            ..
+        }) => 0,
+        Err(error) => context.ui.error(&error),
+    }
+}

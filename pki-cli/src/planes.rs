@@ -1,0 +1,241 @@
+//! The clients of a declared DPS instance: addresses, trust and sign-in from `pki.toml`.
+//!
+//! Secrets come from where the declaration says they are. An instance outside of Azure for which no
+//! sign-in is declared is a stand-in such as the emulator, and is shown a token that opens nothing.
+
+use std::sync::Arc;
+
+use dps_client::auth::{Account, BearerToken, ConnectionString, Credential, SasCredential, Scope};
+use dps_client::hub::Devices;
+use dps_client::management::{Certificates, InstanceId};
+use dps_client::service::{Groups, Individuals, Registrations};
+use dps_client::transport::{HttpOptions, HttpTransport, ProxyUse, Transport, Trust};
+use dps_client::{ApiVersion, BaseUrl, Limit, Plane};
+use pki_core::declaration::{DpsDeclaration, EntraIdentity, SecretSource, SignIn};
+use pki_core::ids::{DpsName, HubHostName};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::secret::SecretWord;
+
+/// What stand-ins are shown that want a token and look at none.
+const NO_TOKEN: &str = "local";
+
+/// The planes of one DPS instance.
+pub(crate) struct Planes<'a> {
+    context: &'a Context,
+    name: &'a DpsName,
+    declared: &'a DpsDeclaration,
+    transport: Arc<dyn Transport>,
+    limit: Limit,
+}
+
+impl<'a> Planes<'a> {
+    /// Sets up the connection; nothing is sent yet.
+    pub(crate) fn new(
+        context: &'a Context,
+        name: &'a DpsName,
+        declared: &'a DpsDeclaration,
+    ) -> Result<Self, CommandError> {
+        let mut options = HttpOptions::default();
+        if declared.service.azure_instance().is_none() {
+            options.proxy = ProxyUse::Direct;
+        }
+        if let Some(path) = &declared.trust_anchor {
+            let path = context.home.resolve(path);
+            options.trust = Trust::Only(context.files.read_text(&path)?);
+        }
+        let transport = HttpTransport::new(&options)?;
+        let limit = Limit::per_minute(declared.rate.unwrap_or(Limit::DEFAULT_PER_MINUTE));
+        Ok(Self {
+            context,
+            name,
+            declared,
+            transport: Arc::new(transport),
+            limit,
+        })
+    }
+
+    /// Which instance this is.
+    pub(crate) fn name(&self) -> &DpsName {
+        self.name
+    }
+
+    /// What is declared of it.
+    pub(crate) fn declared(&self) -> &DpsDeclaration {
+        self.declared
+    }
+
+    /// Its enrollment groups.
+    pub(crate) fn groups(&self) -> Result<Groups, CommandError> {
+        Ok(Groups::new(self.service()?))
+    }
+
+    /// Its individual enrollments.
+    pub(crate) fn individuals(&self) -> Result<Individuals, CommandError> {
+        Ok(Individuals::new(self.service()?))
+    }
+
+    /// Its registration records.
+    pub(crate) fn registrations(&self) -> Result<Registrations, CommandError> {
+        Ok(Registrations::new(self.service()?))
+    }
+
+    /// Its CA certificates.
+    pub(crate) fn certificates(&self) -> Result<Certificates, CommandError> {
+        let Some(management) = &self.declared.management else {
+            let message = format!(
+                "DPS {} has no management plane in pki.toml, and CA certificates are held there",
+                self.name
+            );
+            let hint = format!(
+                "add [dps.{}.management] with subscription and resource-group",
+                self.name
+            );
+            return Err(CommandError::invalid_input(message).hint(hint));
+        };
+        let host = management
+            .endpoint
+            .as_ref()
+            .map_or(BaseUrl::MANAGEMENT, |endpoint| endpoint.as_str());
+        let version = self.version(
+            self.declared.api_versions.management.as_deref(),
+            ApiVersion::MANAGEMENT,
+        )?;
+        let plane = self.plane(host, version)?;
+        let plane =
+            plane.with_credential(self.credential(management.sign_in.as_ref(), Scope::Arm)?);
+        let instance = InstanceId {
+            subscription: management.subscription.clone(),
+            resource_group: management.resource_group.clone(),
+            name: management.name.clone(),
+        };
+        Ok(Certificates::new(plane, instance))
+    }
+
+    /// The identity registry of a hub: where it is declared to be, at the one address of a stand-in, or
+    /// at its own name.
+    pub(crate) fn hub(&self, hub: &HubHostName) -> Result<Devices, CommandError> {
+        let declared = self.declared.hubs.get(hub);
+        let endpoint = declared.and_then(|declared| declared.endpoint.as_ref());
+        let in_azure = self.declared.service.azure_instance().is_some();
+        let host = match endpoint {
+            Some(endpoint) => endpoint.as_str(),
+            None if in_azure => hub.as_str(),
+            None => self.declared.service.as_str(),
+        };
+        // A connection string of DPS opens no hub; an Entra sign-in opens both.
+        let shared = self
+            .declared
+            .sign_in
+            .as_ref()
+            .filter(|sign_in| matches!(sign_in, SignIn::Entra));
+        let sign_in = declared
+            .and_then(|declared| declared.sign_in.as_ref())
+            .or(shared);
+        if sign_in.is_none() && in_azure {
+            let message = format!("pki.toml does not say how to sign in to {hub}");
+            let hint = format!(
+                "add [dps.{}.hub.\"{hub}\"] with a connection-string from env:NAME or file:PATH",
+                self.name
+            );
+            return Err(CommandError::invalid_input(message).hint(hint));
+        }
+        let version = self.version(self.declared.api_versions.hub.as_deref(), ApiVersion::HUB)?;
+        let plane = self
+            .plane(host, version)?
+            .with_credential(self.credential(sign_in, Scope::Hub)?);
+        Ok(Devices::new(plane))
+    }
+
+    fn service(&self) -> Result<Plane, CommandError> {
+        let version = self.version(
+            self.declared.api_versions.service.as_deref(),
+            ApiVersion::SERVICE,
+        )?;
+        let plane = self
+            .plane(self.declared.service.as_str(), version)?
+            .with_limit(self.limit.clone());
+        Ok(plane.with_credential(self.credential(self.declared.sign_in.as_ref(), Scope::Dps)?))
+    }
+
+    fn plane(&self, host: &str, version: ApiVersion) -> Result<Plane, CommandError> {
+        let base: BaseUrl = host
+            .parse()
+            .map_err(|error: dps_client::base_url::BaseUrlError| {
+                CommandError::invalid_input(format!("DPS {}: {error}", self.name))
+            })?;
+        Ok(Plane::new(self.transport.clone(), base, version))
+    }
+
+    fn version(
+        &self,
+        declared: Option<&str>,
+        pinned: ApiVersion,
+    ) -> Result<ApiVersion, CommandError> {
+        let Some(text) = declared else {
+            return Ok(pinned);
+        };
+        let parsed = text.parse::<ApiVersion>();
+        parsed.map_err(|error| CommandError::invalid_input(format!("DPS {}: {error}", self.name)))
+    }
+
+    fn credential(
+        &self,
+        sign_in: Option<&SignIn>,
+        scope: Scope,
+    ) -> Result<Arc<dyn Credential>, CommandError> {
+        let clock = self.context.clock.clone();
+        Ok(match sign_in {
+            None => Arc::new(BearerToken::new(SecretString::from(NO_TOKEN))),
+            Some(SignIn::Token(source)) => {
+                Arc::new(BearerToken::new(self.secret(source, "the token")?))
+            }
+            Some(SignIn::ConnectionString(source)) => {
+                let text = self.secret(source, "the connection string")?;
+                let connection: ConnectionString = text.expose_secret().parse().map_err(
+                    |error: dps_client::auth::ConnectionStringError| {
+                        CommandError::invalid_input(format!("{source}: {error}"))
+                    },
+                )?;
+                Arc::new(SasCredential::new(connection, clock))
+            }
+            Some(SignIn::Entra) => Arc::new(self.account()?.at(scope, clock)),
+        })
+    }
+
+    fn account(&self) -> Result<Account, CommandError> {
+        let account = match &self.declared.entra {
+            EntraIdentity::DeveloperTools => Account::developer_tools(),
+            EntraIdentity::ManagedIdentity { client } => {
+                Account::managed_identity(client.as_deref())
+            }
+            EntraIdentity::WorkloadIdentity => Account::workload_identity(),
+            EntraIdentity::ClientSecret {
+                tenant,
+                client,
+                secret,
+            } => {
+                let secret = self.secret(secret, "the client secret")?;
+                Account::client_secret(tenant, client, &secret)
+            }
+        };
+        account.map_err(|error| {
+            let message = format!(
+                "the sign-in to Entra ID for DPS {} cannot be set up",
+                self.name
+            );
+            CommandError::invalid_input(message).because(error)
+        })
+    }
+
+    fn secret(&self, source: &SecretSource, what: &str) -> Result<SecretString, CommandError> {
+        let word = match SecretWord::from(source) {
+            SecretWord::File(path) => SecretWord::File(self.context.home.resolve(path)),
+            word => word,
+        };
+        self.context
+            .secret(&word, &format!("{what} of DPS {}: ", self.name))
+    }
+}

@@ -1,0 +1,6 @@
+//! What goes out: results on standard output, everything else on standard error.
+
+pub mod certificate;
+pub mod error;
+pub mod table;
+pub mod ui;

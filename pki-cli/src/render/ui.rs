@@ -1,0 +1,183 @@
+//! The streams: one result in text or JSON, messages beside it, colour where a person looks.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::error;
+use crate::config::{OutputFormat, Settings, Verbosity};
+use crate::error::{CommandError, ErrorKind};
+use crate::host::{Host, Terminal};
+
+/// Writes results and messages.
+pub struct Ui {
+    stdout: Mutex<Box<dyn Write + Send>>,
+    stderr: Mutex<Box<dyn Write + Send>>,
+    format: OutputFormat,
+    verbosity: Verbosity,
+    colour: bool,
+}
+
+impl Ui {
+    /// Takes the host's output streams, before the command line is understood.
+    pub(crate) fn early(host: &mut Host, format: OutputFormat) -> Self {
+        let no_colour = host.environment.get(std::ffi::OsStr::new("NO_COLOR"));
+        Self {
+            stdout: Mutex::new(std::mem::replace(&mut host.stdout, Box::new(io::sink()))),
+            stderr: Mutex::new(std::mem::replace(&mut host.stderr, Box::new(io::sink()))),
+            format,
+            verbosity: Verbosity::Normal,
+            colour: host.terminal.stderr && no_colour.is_none_or(|value| value.is_empty()),
+        }
+    }
+
+    /// The same streams as the settings want them.
+    pub(crate) fn set(self, settings: &Settings, terminal: Terminal) -> Self {
+        Self {
+            format: settings.output,
+            verbosity: settings.verbosity,
+            colour: terminal.stderr && !settings.no_colour,
+            ..self
+        }
+    }
+
+    /// Whether results are JSON.
+    pub fn is_json(&self) -> bool {
+        self.format == OutputFormat::Json
+    }
+
+    /// Writes the command's one result: its `Display` for people, its `Serialize` for scripts.
+    ///
+    /// # Errors
+    /// `OutputClosed` if the reader has gone, `Failed` if the stream cannot be written.
+    pub fn result(&self, result: &(impl Serialize + Display)) -> Result<(), CommandError> {
+        match self.format {
+            OutputFormat::Text => self.raw(format!("{result}\n").as_bytes()),
+            OutputFormat::Json => self.json_line(serde_json::to_string_pretty(result)),
+        }
+    }
+
+    /// Writes one of a stream of results: a line of text, or one JSON object in a line.
+    ///
+    /// # Errors
+    /// As [`Self::result`].
+    pub fn item(&self, item: &(impl Serialize + Display)) -> Result<(), CommandError> {
+        match self.format {
+            OutputFormat::Text => self.raw(format!("{item}\n").as_bytes()),
+            OutputFormat::Json => self.json_line(serde_json::to_string(item)),
+        }
+    }
+
+    /// Writes a result that is neither text nor JSON of ours: PEM, a script, an archive.
+    ///
+    /// # Errors
+    /// As [`Self::result`].
+    pub fn raw(&self, bytes: &[u8]) -> Result<(), CommandError> {
+        let mut stdout = locked(&self.stdout);
+        stdout
+            .write_all(bytes)
+            .and_then(|()| stdout.flush())
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::BrokenPipe => CommandError::new(
+                    ErrorKind::OutputClosed,
+                    "the reader of standard output has gone",
+                ),
+                _ => CommandError::failed("cannot write to standard output").because(error),
+            })
+    }
+
+    /// Tells what is going on, unless `--quiet`. Scripts are not told.
+    pub fn note(&self, message: impl Display) {
+        if self.verbosity >= Verbosity::Normal && !self.is_json() {
+            self.message(&message.to_string());
+        }
+    }
+
+    /// Tells a detail, with `--verbose`. Scripts are not told.
+    pub fn detail(&self, message: impl Display) {
+        if self.verbosity >= Verbosity::Verbose && !self.is_json() {
+            self.message(&message.to_string());
+        }
+    }
+
+    /// Warns, unless `--quiet`.
+    pub fn warning(&self, message: impl Display) {
+        if self.verbosity == Verbosity::Quiet {
+            return;
+        }
+        match self.format {
+            OutputFormat::Text => {
+                self.message(&format!("{} {message}", self.painted("warning:", YELLOW)))
+            }
+            OutputFormat::Json => {
+                self.message(&json!({ "warning": { "message": message.to_string() } }).to_string());
+            }
+        }
+    }
+
+    /// Tells why the command failed, and returns its exit code.
+    pub fn error(&self, error: &CommandError) -> u8 {
+        match self.format {
+            OutputFormat::Text => self.message(&error::text(error, |word| self.painted(word, RED))),
+            OutputFormat::Json => self.message(&error::json(error).to_string()),
+        }
+        error.kind.exit_code()
+    }
+
+    /// Answers a command line that asks for help, for the version, or is wrong.
+    pub(crate) fn usage(&self, error: &clap::Error) -> u8 {
+        let rendered = error.render();
+        if !error.use_stderr() {
+            return match self.raw(rendered.to_string().as_bytes()) {
+                Ok(()) => 0,
+                Err(error) if error.kind == ErrorKind::OutputClosed => 0,
+                Err(error) => self.error(&error),
+            };
+        }
+        let code = ErrorKind::Usage.exit_code();
+        match self.format {
+            OutputFormat::Text if self.colour => {
+                self.message(rendered.ansi().to_string().trim_end())
+            }
+            OutputFormat::Text => self.message(rendered.to_string().trim_end()),
+            OutputFormat::Json => {
+                let text = rendered.to_string();
+                let sentence = text.lines().next().unwrap_or_default();
+                let sentence = sentence.strip_prefix("error: ").unwrap_or(sentence);
+                return self.error(&CommandError::new(ErrorKind::Usage, sentence));
+            }
+        }
+        code
+    }
+
+    fn json_line(&self, encoded: serde_json::Result<String>) -> Result<(), CommandError> {
+        let encoded = encoded
+            .map_err(|error| CommandError::failed("the result has no JSON form").because(error))?;
+        self.raw(format!("{encoded}\n").as_bytes())
+    }
+
+    /// One message on standard error. There is nobody to tell if that fails.
+    fn message(&self, text: &str) {
+        let mut stderr = locked(&self.stderr);
+        let _ = writeln!(stderr, "{text}").and_then(|()| stderr.flush());
+    }
+
+    fn painted(&self, word: &str, colour: &str) -> String {
+        match self.colour {
+            true => format!("{colour}{word}{RESET}"),
+            false => word.to_owned(),
+        }
+    }
+}
+
+const RED: &str = "\x1b[1;31m";
+const YELLOW: &str = "\x1b[1;33m";
+const RESET: &str = "\x1b[0m";
+
+/// A stream that another thread panicked over can still be written to.
+fn locked<T: ?Sized>(stream: &Mutex<Box<T>>) -> MutexGuard<'_, Box<T>> {
+    stream.lock().unwrap_or_else(PoisonError::into_inner)
+}
