@@ -7,6 +7,10 @@
 //! (`pki.toml`), and whether a change is wise, which is the lifecycle's question.
 //! Invariant: a [`Recorded`] exists only after the transaction that holds its certificate is
 //! durable, and what writes certificates out takes nothing else.
+#![cfg_attr(
+    not(any(feature = "sqlite", feature = "testing")),
+    expect(dead_code, reason = "what adapters share is not called where none is built")
+)]
 
 /// The words under which an enum's variants are stored and printed.
 macro_rules! words {

@@ -191,6 +191,7 @@ impl CertificateState {
     }
 
     /// Puts a state together from how an inventory keeps it; `None` if the facts do not fit.
+    #[cfg(feature = "sqlite")]
     pub(crate) fn assemble(status: Status, at: Time, reason: Option<&str>) -> Option<Self> {
         Some(match status {
             Status::Undelivered => Self::Undelivered,

@@ -324,3 +324,60 @@ impl Inventory for SqliteInventory {
         self.read(|transaction| read::verify_audit(transaction, checkpoints))
     }
 }
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use super::*;
+    use crate::testing::{SampleAuthority, inventory_contract};
+    use crate::time::{Span, Validity};
+
+    fn small_tiers(folder: &Path, number: usize) -> SqliteInventory {
+        let path = folder.join(format!("{number}.db"));
+        let inventory = SqliteInventory::open_or_create(&path).expect("created");
+        SqliteInventory {
+            lookup_batch: 2,
+            ..inventory
+        }
+    }
+
+    #[test]
+    fn the_contract_holds_while_lookups_are_merged() {
+        let folder = tempfile::tempdir().expect("folder");
+        let number = std::cell::Cell::new(0);
+        inventory_contract(|| {
+            number.set(number.get() + 1);
+            Box::new(small_tiers(folder.path(), number.get()))
+        });
+    }
+
+    #[test]
+    fn lookups_are_merged_in_batches() {
+        let folder = tempfile::tempdir().expect("folder");
+        let mut inventory = small_tiers(folder.path(), 0);
+        let authority = SampleAuthority::new("Contoso Root");
+        let now: Time = "2026-03-01T00:00:00Z".parse().expect("time");
+        let validity = Validity::new(now, now + Span::from_days(1)).expect("order");
+        let mut tiers = Vec::new();
+        for serial in 1..=5 {
+            let new = NewCertificate {
+                certificate: authority.certificate("d", serial, validity),
+                role: crate::profile::Role::Leaf,
+                signed_by: None,
+                registration_id: None,
+                batch: None,
+                label: None,
+            };
+            inventory.record(vec![new], now).expect("recorded");
+            let count = "SELECT (SELECT count(*) FROM lookup_settled) || ' ' ||
+                                (SELECT count(*) FROM lookup_recent)";
+            let tier: String = inventory
+                .connection
+                .query_row(count, [], |row| row.get(0))
+                .expect("counted");
+            tiers.push(tier);
+        }
+        assert_eq!(tiers, ["0 3", "6 0", "6 3", "12 0", "12 3"]);
+        let report = inventory.verify_audit(&[]).expect("verified");
+        assert!(report.is_intact(), "{:?}", report.findings);
+    }
+}

@@ -353,9 +353,7 @@ impl Auditor {
     fn count(&mut self, stored: &StoredCertificate) {
         let role = stored.recorded.role();
         let signed_by = stored.recorded.signed_by().cloned();
-        let count = self
-            .counts
-            .entry((signed_by, role.as_str(), stored.status));
+        let count = self.counts.entry((signed_by, role.as_str(), stored.status));
         count.or_insert_with(|| (role, 0)).1 += 1;
     }
 

@@ -1,0 +1,430 @@
+//! The SQLite file: what tampering leaves behind, what a crash leaves behind, what is not opened.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use pki_core::ids::Generation;
+use pki_core::inventory::audit::{AuditEvent, AuditFinding, AuditHead, AuditReport};
+use pki_core::inventory::sqlite::SqliteInventory;
+use pki_core::inventory::{
+    AuthorityGeneration, Filter, GenerationChange, GenerationState, Inventory as _, InventoryError,
+    NewCertificate, NewGeneration, RevocationReason, RowKey, Status,
+};
+use pki_core::profile::Role;
+use pki_core::testing::SampleAuthority;
+use pki_core::time::{Span, Time, Validity};
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+/// A home with an authority and a few leaves: 1 is the root, 2 and 3 were delivered, 3 was revoked,
+/// 4 was voided, 5 and 6 were delivered together, 7 is undelivered. Of the 14 audit entries, 5 to 7
+/// record certificates 2 to 4, 8 delivers 2 and 3, 9 revokes 3, 10 voids 4.
+struct Home {
+    _folder: TempDir,
+    path: PathBuf,
+    authority: SampleAuthority,
+    head: AuditHead,
+}
+
+impl Home {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("inventory.db");
+        let authority = SampleAuthority::new("Contoso Root");
+        let mut inventory = SqliteInventory::open_or_create(&path).expect("created");
+        fill(&mut inventory, &authority).expect("filled");
+        let head = inventory.audit_head().expect("read").expect("entries");
+        Self {
+            _folder: folder,
+            path,
+            authority,
+            head,
+        }
+    }
+
+    fn open(&self) -> SqliteInventory {
+        SqliteInventory::open(&self.path).expect("opened")
+    }
+
+    /// What somebody with a SQLite shell can do, once the triggers are out of the way.
+    fn tamper(&self, sql: &str) {
+        let connection = Connection::open(&self.path).expect("opened");
+        let triggers: Vec<String> = connection
+            .prepare("SELECT name FROM sqlite_schema WHERE type = 'trigger'")
+            .and_then(|mut query| query.query_map([], |row| row.get(0))?.collect())
+            .expect("triggers");
+        for trigger in triggers {
+            let drop = format!("DROP TRIGGER {trigger}");
+            connection.execute_batch(&drop).expect("dropped");
+        }
+        connection
+            .execute_batch("PRAGMA foreign_keys = OFF")
+            .expect("set");
+        connection.execute_batch(sql).expect(sql);
+    }
+
+    fn verify(&self) -> AuditReport {
+        self.open().verify_audit(&[]).expect("verified")
+    }
+}
+
+fn now() -> Time {
+    "2026-03-01T00:00:00Z".parse().expect("time")
+}
+
+fn leaf(authority: &SampleAuthority, id: &str, serial: u32) -> NewCertificate {
+    let validity = Validity::new(now(), now() + Span::from_days(365)).expect("order");
+    NewCertificate {
+        certificate: authority.certificate(id, serial, validity),
+        role: Role::Leaf,
+        signed_by: Some(root()),
+        registration_id: Some(id.parse().expect("ID")),
+        batch: Some("batch".parse().expect("label")),
+        label: None,
+    }
+}
+
+fn root() -> AuthorityGeneration {
+    AuthorityGeneration {
+        name: "root".parse().expect("name"),
+        generation: Generation::FIRST,
+    }
+}
+
+fn fill(
+    inventory: &mut SqliteInventory,
+    authority: &SampleAuthority,
+) -> Result<(), InventoryError> {
+    let generation = NewGeneration {
+        authority: root().name,
+        generation: Generation::FIRST,
+        subject: "CN=Contoso Root".parse().expect("name"),
+        key_reference: "root.1.key.pem".parse().expect("reference"),
+    };
+    let certificate = NewCertificate {
+        role: Role::Root,
+        registration_id: None,
+        ..leaf(authority, "root", 1)
+    };
+    inventory.record_authority(generation, certificate, now())?;
+    let current = GenerationChange {
+        generation: Generation::FIRST,
+        to: GenerationState::Current,
+    };
+    inventory.settle_generations(&root().name, &[current], now())?;
+    let mut single = |serial: u32| {
+        let new = leaf(authority, &format!("d-{serial}"), serial);
+        let recorded = inventory.record(vec![new], now())?;
+        Ok::<RowKey, InventoryError>(recorded[0].row())
+    };
+    let (two, three, four) = (single(2)?, single(3)?, single(4)?);
+    inventory.mark_delivered(&[two, three], now())?;
+    inventory.revoke(&[three], RevocationReason::KeyCompromise, now())?;
+    inventory.void(&[four], "power cut", now())?;
+    let chunk = (5..=6).map(|serial| leaf(authority, &format!("d-{serial}"), serial));
+    let chunk = inventory.record(chunk.collect(), now())?;
+    let chunk: Vec<RowKey> = chunk.iter().map(|new| new.row()).collect();
+    inventory.deliver_and_record(&chunk, vec![leaf(authority, "d-7", 7)], now())?;
+    let event = AuditEvent {
+        action: "group-pushed".parse().expect("action"),
+        subject: "line-1".to_owned(),
+        detail: serde_json::json!({ "etag": "1" }),
+    };
+    inventory.append_audit(event, now())?;
+    Ok(())
+}
+
+#[test]
+fn an_untouched_inventory_verifies() {
+    let home = Home::new();
+    let report = home.open().verify_audit(&[home.head]).expect("verified");
+    assert!(report.is_intact(), "{:?}", report.findings);
+    assert_eq!((report.certificates, report.head), (7, Some(home.head)));
+}
+
+/// Each line is one edit, deletion, addition or reordering that a SQLite shell can make.
+#[test]
+fn verification_finds_what_a_shell_changed() {
+    for sql in [
+        // certificates
+        "UPDATE certificate SET status = 'delivered' WHERE id = 3",
+        "UPDATE certificate SET status = 'delivered', changed_in = 8 WHERE id = 3;
+         UPDATE counter SET certificates = certificates + 1
+             WHERE role = 'leaf' AND status = 'delivered';
+         UPDATE counter SET certificates = 0 WHERE role = 'leaf' AND status = 'revoked'",
+        "UPDATE certificate SET changed_in = 9 WHERE id = 2",
+        "UPDATE certificate SET recorded_in = 6 WHERE id = 2",
+        "UPDATE certificate SET role = 'verification' WHERE id = 2",
+        "UPDATE certificate SET signed_by = NULL WHERE id = 2",
+        "UPDATE certificate SET registration_id = 'another' WHERE id = 2",
+        "UPDATE certificate SET registration_id = upper(registration_id) WHERE id = 2",
+        "UPDATE certificate SET batch = NULL WHERE id = 2",
+        "UPDATE certificate SET label = 'mine' WHERE id = 2",
+        "UPDATE certificate SET not_after = not_after + 1 WHERE id = 2",
+        "UPDATE batch SET name = 'another'",
+        "DELETE FROM certificate WHERE id = 2",
+        "DELETE FROM certificate WHERE id = 2; DELETE FROM certificate_der WHERE id = 2",
+        "DELETE FROM certificate_der WHERE id = 2",
+        "INSERT INTO certificate SELECT 8, role, status, signed_by, registration_id, batch, label,
+             not_after, recorded_in, changed_in FROM certificate WHERE id = 2;
+         INSERT INTO certificate_der SELECT 8, der FROM certificate_der WHERE id = 2",
+        "UPDATE certificate_der SET der = (SELECT der FROM certificate_der WHERE id = 5)
+             WHERE id = 6",
+        "UPDATE certificate_der SET der = x'3000' WHERE id = 2",
+        "UPDATE certificate SET id = 99 WHERE id = 5; UPDATE certificate SET id = 5 WHERE id = 6;
+         UPDATE certificate SET id = 6 WHERE id = 99;
+         UPDATE certificate_der SET id = 99 WHERE id = 5;
+         UPDATE certificate_der SET id = 5 WHERE id = 6;
+         UPDATE certificate_der SET id = 6 WHERE id = 99",
+        "DELETE FROM lookup_recent WHERE certificate = 2",
+        // generations and counters
+        "UPDATE generation SET state = 'retired'",
+        "UPDATE generation SET key_reference = 'mine.key.pem'",
+        "UPDATE generation SET certificate = 2",
+        "UPDATE generation SET certificate = NULL",
+        "UPDATE generation SET subject = x'3000'",
+        "UPDATE generation SET authority = 'another'",
+        "DELETE FROM generation",
+        "INSERT INTO generation VALUES (2, 'another', 1, x'3000', 'k', 'current', NULL)",
+        "UPDATE counter SET certificates = certificates + 1 WHERE role = 'leaf'",
+        "DELETE FROM counter",
+        // the trail
+        "UPDATE audit SET at = at + 1 WHERE sequence = 4",
+        "UPDATE audit SET action = 'certificates-voided' WHERE sequence = 8",
+        "UPDATE audit SET subject = 'line-2' WHERE action = 'group-pushed'",
+        "UPDATE audit SET detail = '{\"etag\": \"1\"}' WHERE action = 'group-pushed'",
+        "UPDATE audit SET detail = 'no JSON' WHERE sequence = 8",
+        "UPDATE audit SET certificates = '2' WHERE sequence = 8",
+        "UPDATE audit SET certificates = '3,2' WHERE sequence = 8",
+        "UPDATE audit SET content = zeroblob(32) WHERE sequence = 5",
+        "UPDATE audit SET content = NULL WHERE sequence = 5",
+        "UPDATE audit SET hash = zeroblob(32) WHERE sequence = 4",
+        "UPDATE audit SET hash = x'00' WHERE sequence = 4",
+        "DELETE FROM audit WHERE sequence = 1",
+        "DELETE FROM audit WHERE sequence = 8",
+        "DELETE FROM audit WHERE sequence = 8;
+         UPDATE audit SET sequence = sequence - 1 WHERE sequence > 8",
+        "UPDATE audit SET sequence = 99 WHERE sequence = 4;
+         UPDATE audit SET sequence = 4 WHERE sequence = 5;
+         UPDATE audit SET sequence = 5 WHERE sequence = 99",
+        "INSERT INTO audit SELECT 99, at, action, subject, detail, certificates, content, hash
+             FROM audit WHERE sequence = 12",
+        "DELETE FROM audit WHERE sequence >= 11",
+    ] {
+        let home = Home::new();
+        home.tamper(sql);
+        let report = home.verify();
+        assert!(!report.is_intact(), "not found: {sql}");
+    }
+}
+
+#[test]
+fn a_finding_names_what_was_changed() {
+    let home = Home::new();
+    home.tamper("UPDATE certificate SET status = 'delivered', changed_in = 8 WHERE id = 3");
+    let findings = home.verify().findings;
+    let texts: Vec<String> = findings.iter().map(ToString::to_string).collect();
+    let expected = "certificate 3 is delivered, but revoked by the audit trail";
+    assert_eq!(texts[0], expected);
+
+    let home = Home::new();
+    home.tamper("DELETE FROM audit WHERE sequence = 5");
+    let first = &home.verify().findings[0];
+    assert_eq!(*first, AuditFinding::EntriesMissing { first: 5, last: 5 });
+}
+
+/// A tail that was cut off with all that belongs to it leaves a shorter, but sound history. Only a
+/// checkpoint that was kept elsewhere tells.
+#[test]
+fn a_truncated_tail_needs_a_checkpoint() {
+    let home = Home::new();
+    home.tamper("DELETE FROM audit WHERE action = 'group-pushed'");
+    assert!(home.verify().is_intact());
+    let report = home.open().verify_audit(&[home.head]).expect("verified");
+    let checkpoint = home.head;
+    assert_eq!(
+        report.findings,
+        [AuditFinding::CheckpointMissing { checkpoint }]
+    );
+}
+
+/// Accidents in a shell are stopped by the schema itself.
+#[test]
+fn the_schema_refuses_to_change_history() {
+    let home = Home::new();
+    let connection = Connection::open(&home.path).expect("opened");
+    for sql in [
+        "DELETE FROM audit WHERE sequence = 1",
+        "UPDATE audit SET subject = ''",
+        "DELETE FROM certificate WHERE id = 2",
+        "UPDATE certificate SET role = 'root' WHERE id = 2",
+        "UPDATE certificate_der SET der = x'00'",
+        "DELETE FROM certificate_der",
+        "INSERT INTO generation VALUES (2, 'root', 2, x'00', 'k', 'current', NULL)",
+        "INSERT INTO generation VALUES (2, 'root', 1, x'00', 'k', 'retired', NULL)",
+    ] {
+        assert!(connection.execute_batch(sql).is_err(), "{sql}");
+    }
+}
+
+/// What a process was killed over: the transaction is whole or was never there.
+#[test]
+fn a_crash_between_record_and_delivery_leaves_the_certificate_undelivered() {
+    let home = Home::new();
+    let mut inventory = home.open();
+    let recorded = inventory
+        .record(vec![leaf(&home.authority, "d-8", 8)], now())
+        .expect("recorded");
+    // No destructor runs when a process is killed; the journal is left as it is.
+    std::mem::forget(inventory);
+
+    let mut reopened = home.open();
+    let filter = Filter {
+        registration_id: "d-8".parse().ok(),
+        ..Filter::default()
+    };
+    let left = reopened.undelivered(&filter).expect("read");
+    assert_eq!(left.len(), 1);
+    assert_eq!(left[0].recorded.certificate(), recorded[0].certificate());
+    let row = left[0].recorded.row();
+    reopened.void(&[row], "cut short", now()).expect("voided");
+    let again = leaf(&home.authority, "d-8", 9);
+    reopened.record(vec![again], now()).expect("issued anew");
+    assert!(home.verify().is_intact());
+}
+
+/// A copy of file and journal at any moment is what a power cut leaves: a sound history.
+#[test]
+fn a_copy_taken_at_any_moment_is_sound() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("inventory.db");
+    let authority = SampleAuthority::new("Contoso Root");
+    let mut inventory = SqliteInventory::open_or_create(&path).expect("created");
+    for serial in 1..=12 {
+        let mut new = leaf(&authority, &format!("d-{serial}"), serial);
+        new.signed_by = None;
+        let recorded = inventory.record(vec![new], now()).expect("recorded");
+        if serial % 2 == 0 {
+            inventory
+                .mark_delivered(&[recorded[0].row()], now())
+                .expect("delivered");
+        }
+        let copy = folder.path().join(format!("copy-{serial}.db"));
+        copy_with_journal(&path, &copy);
+        let copy = SqliteInventory::open(&copy).expect("opened");
+        let report = copy.verify_audit(&[]).expect("verified");
+        assert!(report.is_intact(), "{:?}", report.findings);
+        assert_eq!(report.certificates, u64::from(serial));
+        let undelivered = copy
+            .stats()
+            .expect("stats")
+            .with_status(Status::Undelivered);
+        assert_eq!(undelivered, u64::from(serial.div_ceil(2)));
+    }
+}
+
+fn copy_with_journal(from: &Path, to: &Path) {
+    let beside = |path: &Path| PathBuf::from(format!("{}-wal", path.display()));
+    std::fs::copy(from, to).expect("copied");
+    std::fs::copy(beside(from), beside(to)).expect("copied");
+}
+
+#[test]
+fn two_processes_write_in_turn() {
+    let home = Home::new();
+    let (mut one, mut other) = (home.open(), home.open());
+    for serial in 10..20 {
+        let inventory = if serial % 2 == 0 {
+            &mut one
+        } else {
+            &mut other
+        };
+        let new = leaf(&home.authority, &format!("d-{serial}"), serial);
+        inventory.record(vec![new], now()).expect("recorded");
+    }
+    let duplicate = vec![leaf(&home.authority, "d-20", 19)];
+    let error = one.record(duplicate, now()).expect_err("by the other");
+    assert!(matches!(error, InventoryError::DuplicateSerial { .. }));
+    assert!(home.verify().is_intact());
+}
+
+#[test]
+fn a_locked_inventory_says_so() {
+    let home = Home::new();
+    let opened = home.open().with_busy_timeout(Duration::from_millis(1));
+    let mut inventory = opened.expect("opened");
+    let other = Connection::open(&home.path).expect("opened");
+    other.execute_batch("BEGIN IMMEDIATE").expect("locked");
+    let error = inventory
+        .record(vec![leaf(&home.authority, "d-8", 8)], now())
+        .expect_err("locked");
+    assert!(matches!(error, InventoryError::Locked { .. }), "{error}");
+    assert!(
+        error
+            .to_string()
+            .ends_with("inventory.db is locked by another process")
+    );
+    assert_eq!(inventory.stats().expect("reading goes on").total(), 7);
+}
+
+#[test]
+fn what_is_not_an_inventory_is_not_opened() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = |name: &str| folder.path().join(name);
+    let text = path("text.db");
+    std::fs::write(
+        &text,
+        "this is not a database, however long it is\n".repeat(100),
+    )
+    .expect("written");
+    let others = path("others.db");
+    Connection::open(&others)
+        .and_then(|connection| connection.execute_batch("CREATE TABLE photos (id)"))
+        .expect("made");
+    for path in [text, others] {
+        let error = SqliteInventory::open_or_create(&path).expect_err("refused");
+        assert!(
+            matches!(error, InventoryError::NotAnInventory { .. }),
+            "{error}"
+        );
+    }
+    let error = SqliteInventory::open(&path("nothing.db")).expect_err("refused");
+    assert!(matches!(error, InventoryError::Missing { .. }), "{error}");
+    let error = SqliteInventory::open_or_create(&path("no/folder.db")).expect_err("refused");
+    assert!(matches!(error, InventoryError::Storage { .. }), "{error}");
+}
+
+#[test]
+fn a_newer_schema_is_refused_and_left_alone() {
+    let home = Home::new();
+    home.tamper("PRAGMA user_version = 99");
+    let error = SqliteInventory::open(&home.path).expect_err("refused");
+    assert!(
+        matches!(
+            error,
+            InventoryError::SchemaTooNew {
+                found: 99,
+                known: 1
+            }
+        ),
+        "{error}"
+    );
+    home.tamper("PRAGMA user_version = 1");
+    assert!(home.verify().is_intact());
+}
+
+#[cfg(unix)]
+#[test]
+fn only_the_owner_may_read_the_file() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let home = Home::new();
+    let _open = home.open();
+    for suffix in ["", "-wal", "-shm"] {
+        let path = format!("{}{suffix}", home.path.display());
+        let mode = std::fs::metadata(&path)
+            .expect("there")
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600, "{path}");
+    }
+}
