@@ -1,1 +1,40 @@
-//! dps-emulator
+//! A local Azure Device Provisioning Service with linked IoT Hubs, over HTTPS.
+//!
+//! It verifies for real: X.509 chains by the order of operations of DPS ([`pki_core::admission`]),
+//! proofs of possession by their signatures, tokens by their keys, writes by their ETags. All planes
+//! (management, service, devices, hub registries) are on one port, told apart by path, under a server
+//! certificate whose throw-away CA is made at each start. Microsoft's own SDKs are among its clients.
+//!
+//! Not here: MQTT and AMQP, allocation webhooks, TPM attestation, issuing of certificates, CRLs
+//! (which neither DPS nor IoT Hub reads). What nobody has confirmed about the real service is decided
+//! in one place, [`Choices`] and its module.
+//!
+//! ```
+//! # async fn example() -> Result<(), dps_emulator::EmulatorError> {
+//! use dps_emulator::{Emulator, EmulatorConfig};
+//!
+//! let emulator = Emulator::start(EmulatorConfig::default()).await?;
+//! println!("{} trusts\n{}", emulator.base_url(), emulator.trust_anchor_pem());
+//! emulator.shutdown().await
+//! # }
+//! ```
+
+mod choices;
+mod config;
+mod domain;
+mod emulator;
+mod error;
+mod planes;
+mod policy;
+mod random;
+mod sas;
+mod server;
+mod store;
+mod tls;
+
+pub use choices::Choices;
+pub use config::{ConfigError, EmulatorConfig, Exposure};
+pub use emulator::{Emulator, EmulatorError, EmulatorHandle, Hub};
+pub use policy::Right;
+pub use store::snapshot::SnapshotError;
+pub use tls::TlsError;

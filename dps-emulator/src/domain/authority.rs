@@ -1,0 +1,147 @@
+//! CA certificates in DPS: uploaded, proven, replaced, deleted.
+//!
+//! Every write changes the ETag, the making of a code too, so that a proof is always for the state
+//! that its maker saw. Invariant: a different certificate is never verified by what was proven of the
+//! one before.
+
+use pki_core::admission::UploadedCa;
+use pki_core::certificate::Certificate;
+use pki_core::format::pem;
+use pki_core::ids::{CertificateName, VerificationCode};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::Dps;
+use super::possession::{self, PossessionError};
+use crate::error::ServiceError;
+use crate::store::{Conflict, IfMatch, Precondition, Record, Store};
+
+/// A CA certificate in DPS.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Authority {
+    #[serde(serialize_with = "to_pem", deserialize_with = "from_pem")]
+    pub(crate) certificate: Certificate,
+    pub(crate) is_verified: bool,
+    /// The code to be proven, once one was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) code: Option<VerificationCode>,
+}
+
+impl Authority {
+    /// As admission sees it.
+    pub(crate) fn uploaded(&self) -> UploadedCa {
+        UploadedCa {
+            sha1_thumbprint: self.certificate.sha1_thumbprint(),
+            sha256_thumbprint: Some(self.certificate.sha256_thumbprint()),
+            is_verified: self.is_verified,
+        }
+    }
+}
+
+impl Dps {
+    /// Uploads a certificate, or replaces one: creating needs no `If-Match`, replacing does.
+    pub(crate) fn put_authority(
+        &self,
+        name: &CertificateName,
+        certificate: Certificate,
+        attested: bool,
+        if_match: IfMatch,
+    ) -> Result<Record<Authority>, ServiceError> {
+        let mut store = self.store();
+        let present = store.authorities().get(name).map(|record| &record.value);
+        let precondition = match (&present, if_match) {
+            (None, _) => Precondition::Absent,
+            (Some(_), IfMatch::Absent) => return Err(ServiceError::PreconditionFailed),
+            (Some(_), if_match) => if_match.replacing(),
+        };
+        let authority = match present {
+            Some(present) if present.certificate == certificate => Authority {
+                is_verified: present.is_verified || attested,
+                ..present.clone()
+            },
+            _ => Authority {
+                certificate,
+                is_verified: attested,
+                code: None,
+            },
+        };
+        self.write(&mut store, name, authority, &precondition)
+    }
+
+    /// Makes a new code to be proven; the one before is void.
+    pub(crate) fn generate_code(
+        &self,
+        name: &CertificateName,
+        if_match: IfMatch,
+    ) -> Result<Record<Authority>, ServiceError> {
+        let mut store = self.store();
+        let mut authority = authority(&store, name)?;
+        authority.code = Some(self.random().verification_code()?);
+        self.write(&mut store, name, authority, &if_match.replacing())
+    }
+
+    /// Takes a proof of possession; the code is used up.
+    pub(crate) fn verify_authority(
+        &self,
+        name: &CertificateName,
+        proof: &Certificate,
+        if_match: IfMatch,
+    ) -> Result<Record<Authority>, ServiceError> {
+        let mut store = self.store();
+        let mut authority = authority(&store, name)?;
+        let precondition = if_match.replacing();
+        let checked = store.authorities().check(name, &precondition);
+        checked.map_err(|conflict| refusal(conflict, name))?;
+        let code = authority.code.take().ok_or(PossessionError::NoCode)?;
+        possession::prove(&authority.certificate, &code, proof, self.now())?;
+        authority.is_verified = true;
+        self.write(&mut store, name, authority, &precondition)
+    }
+
+    /// Deletes a certificate, also one that groups refer to.
+    pub(crate) fn delete_authority(
+        &self,
+        name: &CertificateName,
+        if_match: IfMatch,
+    ) -> Result<(), ServiceError> {
+        let removed = self.store().remove_authority(name, &if_match.replacing());
+        removed.map_err(|conflict| refusal(conflict, name))
+    }
+
+    fn write(
+        &self,
+        store: &mut Store,
+        name: &CertificateName,
+        authority: Authority,
+        precondition: &Precondition,
+    ) -> Result<Record<Authority>, ServiceError> {
+        store
+            .put_authority(name, authority, precondition, self.now())
+            .map_err(|conflict| refusal(conflict, name))?;
+        let record = store.authorities().get(name).cloned();
+        record.ok_or_else(|| refusal(Conflict::Missing, name))
+    }
+}
+
+fn authority(store: &Store, name: &CertificateName) -> Result<Authority, ServiceError> {
+    let record = store.authorities().get(name);
+    record
+        .map(|record| record.value.clone())
+        .ok_or_else(|| refusal(Conflict::Missing, name))
+}
+
+fn refusal(conflict: Conflict, name: &CertificateName) -> ServiceError {
+    match conflict {
+        Conflict::Missing => ServiceError::CertificateNotFound(name.to_string()),
+        Conflict::Exists | Conflict::Stale => ServiceError::PreconditionFailed,
+    }
+}
+
+fn to_pem<S: Serializer>(certificate: &Certificate, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&certificate.to_pem())
+}
+
+fn from_pem<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Certificate, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    pem::certificate(text.as_bytes()).map_err(serde::de::Error::custom)
+}

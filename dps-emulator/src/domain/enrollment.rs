@@ -1,0 +1,361 @@
+//! Individual enrollments and groups: written, read, listed, deleted, one by one or in bulk.
+//!
+//! Both kinds follow the same rules, so the rules are written once over [`Document`]:
+//! a PUT without `If-Match` creates only, with it replaces only; the record is replaced as a whole.
+//! Deleting touches neither registration records nor hubs.
+
+use std::fmt::Display;
+
+use pki_core::enrollment::{
+    Attestation, EnrollmentGroup, IndividualEnrollment, Mechanism, OtherMembers, X509Certificates,
+};
+use pki_core::ids::{EnrollmentGroupId, Etag, HubHostName, RegistrationId};
+use pki_core::time::Time;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::Dps;
+use crate::choices;
+use crate::error::ServiceError;
+use crate::store::{Conflict, IfMatch, Precondition, PutError, Record, Store, Table};
+
+/// Members that the service sets; what a client sends in them is ignored.
+const SET_BY_SERVICE: [&str; 3] = [
+    "createdDateTimeUtc",
+    "lastUpdatedDateTimeUtc",
+    "registrationState",
+];
+
+/// The older way to name one hub.
+pub(crate) const ONE_HUB: &str = "iotHubHostName";
+
+/// A kind of enrollment record.
+pub(crate) trait Document: Clone + Serialize + DeserializeOwned {
+    /// The record's name.
+    type Id: Ord + Clone + Display;
+
+    /// The value of `x-ms-item-type`.
+    const ITEM_TYPE: &'static str;
+    /// The member of a bulk request that holds the records.
+    const LIST: &'static str;
+    /// The member that holds the record's name.
+    const ID: &'static str;
+
+    fn parse_id(text: &str) -> Result<Self::Id, ServiceError>;
+    fn not_found(id: &Self::Id) -> ServiceError;
+    fn conflict(id: &Self::Id) -> ServiceError;
+
+    fn id(&self) -> &Self::Id;
+    fn set_id(&mut self, id: Self::Id);
+    /// The one device of the record, if it is for one.
+    fn device(&self) -> Option<&RegistrationId>;
+    fn attestation(&self) -> &Attestation;
+    fn set_attestation(&mut self, attestation: Attestation);
+    fn etag_mut(&mut self) -> &mut Option<Etag>;
+    fn hubs(&self) -> Option<&[HubHostName]>;
+    fn other_mut(&mut self) -> &mut OtherMembers;
+
+    /// Whether this kind of record may attest so.
+    fn permits(mechanism: &Mechanism) -> bool;
+
+    fn table(store: &Store) -> &Table<Self::Id, Self>;
+    fn write(
+        self,
+        store: &mut Store,
+        precondition: &Precondition,
+        now: Time,
+    ) -> Result<(), PutError>;
+    fn remove(
+        store: &mut Store,
+        id: &Self::Id,
+        precondition: &Precondition,
+    ) -> Result<(), Conflict>;
+}
+
+/// The members of a document that both kinds have under the same name.
+macro_rules! shared_members {
+    () => {
+        fn attestation(&self) -> &Attestation {
+            &self.attestation
+        }
+
+        fn set_attestation(&mut self, attestation: Attestation) {
+            self.attestation = attestation;
+        }
+
+        fn etag_mut(&mut self) -> &mut Option<Etag> {
+            &mut self.etag
+        }
+
+        fn hubs(&self) -> Option<&[HubHostName]> {
+            self.iot_hubs.as_deref()
+        }
+
+        fn other_mut(&mut self) -> &mut OtherMembers {
+            &mut self.other
+        }
+    };
+}
+
+impl Document for IndividualEnrollment {
+    type Id = RegistrationId;
+
+    const ITEM_TYPE: &'static str = "Enrollment";
+    const LIST: &'static str = "enrollments";
+    const ID: &'static str = "registrationId";
+
+    shared_members!();
+
+    fn parse_id(text: &str) -> Result<Self::Id, ServiceError> {
+        text.parse().map_err(ServiceError::InvalidRegistrationId)
+    }
+
+    fn not_found(id: &Self::Id) -> ServiceError {
+        ServiceError::EnrollmentNotFound(id.clone())
+    }
+
+    fn conflict(id: &Self::Id) -> ServiceError {
+        ServiceError::EnrollmentConflict(id.clone())
+    }
+
+    fn id(&self) -> &Self::Id {
+        &self.registration_id
+    }
+
+    fn set_id(&mut self, id: Self::Id) {
+        self.registration_id = id;
+    }
+
+    fn device(&self) -> Option<&RegistrationId> {
+        Some(&self.registration_id)
+    }
+
+    fn permits(mechanism: &Mechanism) -> bool {
+        matches!(
+            mechanism,
+            Mechanism::X509(X509Certificates::Client(_))
+                | Mechanism::SymmetricKey(_)
+                | Mechanism::Tpm(_)
+        )
+    }
+
+    fn table(store: &Store) -> &Table<Self::Id, Self> {
+        store.individuals()
+    }
+
+    fn write(
+        self,
+        store: &mut Store,
+        precondition: &Precondition,
+        now: Time,
+    ) -> Result<(), PutError> {
+        store.put_individual(self, precondition, now)
+    }
+
+    fn remove(
+        store: &mut Store,
+        id: &Self::Id,
+        precondition: &Precondition,
+    ) -> Result<(), Conflict> {
+        store.remove_individual(id, precondition)
+    }
+}
+
+impl Document for EnrollmentGroup {
+    type Id = EnrollmentGroupId;
+
+    const ITEM_TYPE: &'static str = "EnrollmentGroup";
+    const LIST: &'static str = "enrollmentGroups";
+    const ID: &'static str = "enrollmentGroupId";
+
+    shared_members!();
+
+    fn parse_id(text: &str) -> Result<Self::Id, ServiceError> {
+        text.parse().map_err(ServiceError::InvalidEnrollmentGroupId)
+    }
+
+    fn not_found(id: &Self::Id) -> ServiceError {
+        ServiceError::EnrollmentGroupNotFound(id.clone())
+    }
+
+    fn conflict(id: &Self::Id) -> ServiceError {
+        ServiceError::EnrollmentGroupConflict(id.clone())
+    }
+
+    fn id(&self) -> &Self::Id {
+        &self.enrollment_group_id
+    }
+
+    fn set_id(&mut self, id: Self::Id) {
+        self.enrollment_group_id = id;
+    }
+
+    fn device(&self) -> Option<&RegistrationId> {
+        None
+    }
+
+    fn permits(mechanism: &Mechanism) -> bool {
+        matches!(
+            mechanism,
+            Mechanism::X509(X509Certificates::Signing(_) | X509Certificates::CaReferences(_))
+                | Mechanism::SymmetricKey(_)
+        )
+    }
+
+    fn table(store: &Store) -> &Table<Self::Id, Self> {
+        store.groups()
+    }
+
+    fn write(
+        self,
+        store: &mut Store,
+        precondition: &Precondition,
+        now: Time,
+    ) -> Result<(), PutError> {
+        store.put_group(self, precondition, now)
+    }
+
+    fn remove(
+        store: &mut Store,
+        id: &Self::Id,
+        precondition: &Precondition,
+    ) -> Result<(), Conflict> {
+        store.remove_group(id, precondition)
+    }
+}
+
+/// What a bulk request does with each of its records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BulkMode {
+    Create,
+    Update,
+    UpdateIfMatch,
+    Delete,
+}
+
+impl Dps {
+    /// The record of this name.
+    pub(crate) fn enrollment<D: Document>(&self, id: &D::Id) -> Result<Record<D>, ServiceError> {
+        let store = self.store();
+        let record = D::table(&store).get(id);
+        record.cloned().ok_or_else(|| D::not_found(id))
+    }
+
+    /// A PUT: creates without `If-Match`, replaces with it.
+    pub(crate) fn put_enrollment<D: Document>(
+        &self,
+        document: D,
+        if_match: IfMatch,
+    ) -> Result<Record<D>, ServiceError> {
+        let precondition = match if_match {
+            IfMatch::Absent => Precondition::Absent,
+            if_match => if_match.replacing(),
+        };
+        let id = document.id().clone();
+        let mut store = self.store();
+        match self.write_enrollment(&mut store, document, &precondition) {
+            Err(ServiceError::EnrollmentNotFound(_) | ServiceError::EnrollmentGroupNotFound(_))
+                if choices::IF_MATCH_ON_ABSENT_IS_STALE =>
+            {
+                Err(ServiceError::PreconditionFailed)
+            }
+            Err(error) => Err(error),
+            Ok(()) => {
+                let record = D::table(&store).get(&id);
+                record.cloned().ok_or_else(|| D::not_found(&id))
+            }
+        }
+    }
+
+    /// A DELETE, with or without `If-Match`.
+    pub(crate) fn delete_enrollment<D: Document>(
+        &self,
+        id: &D::Id,
+        if_match: IfMatch,
+    ) -> Result<(), ServiceError> {
+        let removed = D::remove(&mut self.store(), id, &if_match.replacing());
+        removed.map_err(|conflict| refusal::<D>(conflict, id))
+    }
+
+    /// One record of a bulk request.
+    pub(crate) fn bulk_item<D: Document>(
+        &self,
+        mode: BulkMode,
+        mut document: D,
+    ) -> Result<(), ServiceError> {
+        let precondition = match (mode, document.etag_mut().take()) {
+            (BulkMode::Create, _) => Precondition::Absent,
+            (BulkMode::UpdateIfMatch, Some(etag)) => Precondition::Matches(etag),
+            (BulkMode::UpdateIfMatch, None) => return Err(ServiceError::PreconditionFailed),
+            (BulkMode::Update | BulkMode::Delete, _) => Precondition::Present,
+        };
+        self.write_enrollment(&mut self.store(), document, &precondition)
+    }
+
+    fn write_enrollment<D: Document>(
+        &self,
+        store: &mut Store,
+        document: D,
+        precondition: &Precondition,
+    ) -> Result<(), ServiceError> {
+        let id = document.id().clone();
+        let checked = D::table(store).check(&id, precondition);
+        checked.map_err(|conflict| refusal::<D>(conflict, &id))?;
+        let document = self.accept(store, document)?;
+        match document.write(store, precondition, self.now()) {
+            Ok(()) => Ok(()),
+            Err(PutError::Conflict(conflict)) => Err(refusal::<D>(conflict, &id)),
+            Err(PutError::View(error)) => Err(ServiceError::ArgumentInvalid(error.to_string())),
+        }
+    }
+
+    /// Turns a document as it was sent into what is stored.
+    fn accept<D: Document>(&self, store: &Store, mut document: D) -> Result<D, ServiceError> {
+        if !D::permits(&document.attestation().mechanism) {
+            return Err(ServiceError::ArgumentInvalid(format!(
+                "A record of {} cannot attest by {} in this way.",
+                D::LIST,
+                document.attestation().kind()
+            )));
+        }
+        self.check_hubs(&mut document)?;
+        let table = D::table(store);
+        let present = table.get(document.id()).map(|record| &record.value);
+        let sent = document.attestation().clone();
+        let attestation = self.accept_attestation(store, sent, present.map(D::attestation))?;
+        document.set_attestation(attestation);
+        if let Some(id) = table.first_spelling(document.id()) {
+            document.set_id(id.clone());
+        }
+        *document.etag_mut() = None;
+        for member in SET_BY_SERVICE {
+            document.other_mut().shift_remove(member);
+        }
+        Ok(document)
+    }
+
+    /// Every hub that a record names must be linked.
+    fn check_hubs<D: Document>(&self, document: &mut D) -> Result<(), ServiceError> {
+        let one = document.other_mut().get(ONE_HUB).cloned();
+        let one = one.as_ref().and_then(serde_json::Value::as_str);
+        let many = document.hubs().unwrap_or_default().iter();
+        let named = many.map(HubHostName::as_str).chain(one);
+        for name in named {
+            let hub = name.parse::<HubHostName>();
+            if !hub.is_ok_and(|hub| self.is_linked(&hub)) {
+                return Err(ServiceError::ArgumentInvalid(format!(
+                    "IoT hub {name} is not linked to this service."
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn refusal<D: Document>(conflict: Conflict, id: &D::Id) -> ServiceError {
+    match conflict {
+        Conflict::Exists => D::conflict(id),
+        Conflict::Missing => D::not_found(id),
+        Conflict::Stale => ServiceError::PreconditionFailed,
+    }
+}

@@ -1,0 +1,124 @@
+//! A hub's identity registry as its service API changes it.
+//!
+//! What DPS writes there is [`super::registration`]'s. Nothing that happens to an enrollment or a
+//! registration record comes here: deleting in DPS leaves the identity.
+
+use pki_core::hub::{HubAuthentication, HubDevice};
+use pki_core::ids::{DeviceId, HubHostName};
+use serde_json::Map;
+
+use super::Dps;
+use crate::error::ServiceError;
+use crate::store::hub::{Device, Twin};
+use crate::store::{Conflict, IfMatch, Precondition, Record};
+
+/// Members that the hub sets; what a client sends in them is ignored.
+const SET_BY_HUB: [&str; 6] = [
+    "generationId",
+    "connectionState",
+    "connectionStateUpdatedTime",
+    "statusUpdatedTime",
+    "lastActivityTime",
+    "cloudToDeviceMessageCount",
+];
+
+impl Dps {
+    pub(crate) fn device(
+        &self,
+        hub: &HubHostName,
+        id: &DeviceId,
+    ) -> Result<Record<Device>, ServiceError> {
+        let mut store = self.store();
+        let record = store.registry(hub).get(id);
+        record
+            .cloned()
+            .ok_or_else(|| refusal(Conflict::Missing, id))
+    }
+
+    /// Creates a device, or replaces one whole; its twin and generation stay.
+    pub(crate) fn put_device(
+        &self,
+        hub: &HubHostName,
+        mut document: HubDevice,
+        precondition: &Precondition,
+    ) -> Result<Record<Device>, ServiceError> {
+        for member in SET_BY_HUB {
+            document.other.shift_remove(member);
+        }
+        document.etag = None;
+        self.complete_authentication(&mut document)?;
+        let (id, now) = (document.device_id.clone(), self.now());
+        let generation_id = self.random().generation_id()?;
+        let mut store = self.store();
+        let (registry, mint) = store.registry_and_mint(hub);
+        let device = match registry.get(&id).map(|record| &record.value) {
+            Some(present) => Device {
+                status_updated: match present.document.status == document.status {
+                    true => present.status_updated,
+                    false => Some(now),
+                },
+                document,
+                ..present.clone()
+            },
+            None => Device {
+                document,
+                generation_id,
+                status_updated: None,
+                twin: Twin::initial(None),
+            },
+        };
+        let put = registry.put(device, precondition, mint.resource(), now);
+        put.map_err(|conflict| refusal(conflict, &id))?;
+        let record = registry.get(&id).cloned();
+        record.ok_or_else(|| refusal(Conflict::Missing, &id))
+    }
+
+    pub(crate) fn delete_device(
+        &self,
+        hub: &HubHostName,
+        id: &DeviceId,
+        if_match: IfMatch,
+    ) -> Result<(), ServiceError> {
+        let mut store = self.store();
+        let removed = store.registry(hub).remove(id, &if_match.replacing());
+        removed.map_err(|conflict| refusal(conflict, id))
+    }
+
+    /// A device without thumbprints and keys gets keys, as the registry's default is `sas`.
+    fn complete_authentication(&self, document: &mut HubDevice) -> Result<(), ServiceError> {
+        let authentication = document
+            .authentication
+            .get_or_insert_with(|| HubAuthentication {
+                kind: None,
+                symmetric_key: None,
+                x509_thumbprint: None,
+                other: Map::new(),
+            });
+        if authentication.kind.is_none() {
+            let thumbprints = authentication.x509_thumbprint.as_ref();
+            let kind = match thumbprints.and_then(|pair| pair.primary_thumbprint.as_ref()) {
+                Some(_) => "selfSigned",
+                None => "sas",
+            };
+            authentication.kind = Some(kind.to_owned());
+        }
+        if authentication.kind.as_deref() == Some("sas") {
+            let keys = authentication.symmetric_key.get_or_insert_default();
+            if keys.primary_key.is_none() {
+                keys.primary_key = Some(self.random().key()?);
+            }
+            if keys.secondary_key.is_none() {
+                keys.secondary_key = Some(self.random().key()?);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn refusal(conflict: Conflict, id: &DeviceId) -> ServiceError {
+    match conflict {
+        Conflict::Missing => ServiceError::DeviceNotFound(id.to_string()),
+        Conflict::Exists => ServiceError::DeviceAlreadyExists(id.to_string()),
+        Conflict::Stale => ServiceError::PreconditionFailed,
+    }
+}

@@ -1,0 +1,420 @@
+//! Registering: from the door to a hub.
+//!
+//! Admission is decided anew at every registration. What follows from it (the hub, the identity
+//! there, the record) is written at once, under the lock that admission was decided under; the device
+//! learns of it by polling, after as many `assigning` rounds as the configuration says. So a device
+//! that never polls is assigned all the same, as in Azure.
+//! Invariant: a refusal at the door leaves no record; a disabled or failed attempt does.
+
+use pki_core::admission::Entry;
+use pki_core::enrollment::{
+    AllocationPolicy, EnrollmentGroup, IndividualEnrollment, Mechanism, RegistrationState,
+    RegistrationStatus, ReprovisionPolicy, Substatus,
+};
+use pki_core::hub::{HubAuthentication, HubDevice, HubDeviceStatus};
+use pki_core::ids::{DeviceId, HubHostName, RegistrationId};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::Dps;
+use super::admission::{Credential, Presented, Proven, Verdict};
+use super::allocation::{AllocationError, allocate};
+use super::enrollment::ONE_HUB;
+use super::reprovision::{self, Move};
+use crate::error::ServiceError;
+use crate::store::hub::{Device, Twin};
+use crate::store::{Record, Store};
+
+/// What is kept of a device's last attempt.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Registration {
+    /// The entry that decided.
+    pub(crate) entry: DecidingEntry,
+    /// How the attempt ended.
+    pub(crate) outcome: RegistrationOutcome,
+    /// Where the device belongs; survives attempts that did not get that far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) assignment: Option<Assignment>,
+}
+
+/// [`Entry`], as a snapshot keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum DecidingEntry {
+    Individual(RegistrationId),
+    Group(pki_core::ids::EnrollmentGroupId),
+}
+
+/// A hub and the device's name there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Assignment {
+    pub(crate) hub: HubHostName,
+    pub(crate) device_id: DeviceId,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum RegistrationOutcome {
+    Assigned(Substatus),
+    Disabled,
+    Failed { code: u32, message: String },
+}
+
+/// An operation that a device polls.
+#[derive(Debug, Clone)]
+pub(crate) struct Operation {
+    pub(crate) id: String,
+    rounds_left: u32,
+    proven: Proven,
+}
+
+/// The answer to a device: an operation under way or over.
+#[derive(Debug, Clone)]
+pub(crate) struct OperationStatus {
+    /// Empty if no operation was started.
+    pub(crate) operation_id: String,
+    pub(crate) state: RegistrationState,
+}
+
+impl OperationStatus {
+    /// Whether the device has to ask again.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.state.status == RegistrationStatus::Assigning
+    }
+}
+
+/// What an entry says about the devices that it admits.
+struct Terms {
+    device_id: Option<DeviceId>,
+    allocation: Option<AllocationPolicy>,
+    reprovision: Option<ReprovisionPolicy>,
+    candidates: Vec<HubHostName>,
+    initial_twin: Option<Value>,
+    capabilities: Option<Value>,
+}
+
+impl Dps {
+    /// Registers a device: refused at the door, disabled at once, or an operation to poll.
+    /// `is_legacy` is whether the device speaks an API from before reprovisioning policies.
+    pub(crate) fn register(
+        &self,
+        id: &RegistrationId,
+        credential: Option<Credential<'_>>,
+        is_legacy: bool,
+    ) -> Result<OperationStatus, ServiceError> {
+        let presented = self.present(credential)?;
+        let operation_id = self.random().operation_id()?;
+        let mut store = self.store();
+        let verdict = self.admit(&store, id, &presented)?;
+        let id = spelling(&store, id);
+        if !verdict.is_enabled {
+            self.record(
+                &mut store,
+                &id,
+                &verdict.entry,
+                RegistrationOutcome::Disabled,
+                None,
+            );
+            return Ok(OperationStatus {
+                operation_id: String::new(),
+                state: device_view(&store, &id)?,
+            });
+        }
+        self.assign(&mut store, &id, &verdict, is_legacy)?;
+        let operation = Operation {
+            id: operation_id.clone(),
+            rounds_left: self.settings.assigning_rounds,
+            proven: verdict.proven,
+        };
+        tracing::info!(registration_id = %id, %operation_id, entry = %verdict.entry, "registering");
+        store.operations.insert(id.clone(), operation);
+        Ok(OperationStatus {
+            operation_id,
+            state: RegistrationState::new(id, RegistrationStatus::Assigning),
+        })
+    }
+
+    /// One poll. Who asks must be who registered.
+    pub(crate) fn operation(
+        &self,
+        id: &RegistrationId,
+        operation_id: &str,
+        credential: Option<Credential<'_>>,
+    ) -> Result<OperationStatus, ServiceError> {
+        let presented = self.present(credential)?;
+        let mut store = self.store();
+        let proven = match &presented {
+            Presented::Chain { leaf, .. } => Proven::Leaf(leaf.sha256_thumbprint()),
+            Presented::Token(_) => self.admit(&store, id, &presented)?.proven,
+        };
+        let operation = store.operations.get_mut(id);
+        let operation = operation
+            .filter(|operation| operation.id == operation_id && operation.proven == proven)
+            .ok_or(ServiceError::OperationNotFound)?;
+        let state = if operation.rounds_left > 0 {
+            operation.rounds_left -= 1;
+            RegistrationState::new(id.clone(), RegistrationStatus::Assigning)
+        } else {
+            device_view(&store, id)?
+        };
+        Ok(OperationStatus {
+            operation_id: operation_id.to_owned(),
+            state,
+        })
+    }
+
+    /// What became of a device's last attempt, asked by the device itself.
+    pub(crate) fn lookup(
+        &self,
+        id: &RegistrationId,
+        credential: Option<Credential<'_>>,
+    ) -> Result<RegistrationState, ServiceError> {
+        let presented = self.present(credential)?;
+        let store = self.store();
+        self.admit(&store, id, &presented)?;
+        device_view(&store, id)
+    }
+
+    /// Gives a device its hub, its identity there and its record.
+    fn assign(
+        &self,
+        store: &mut Store,
+        id: &RegistrationId,
+        verdict: &Verdict,
+        is_legacy: bool,
+    ) -> Result<(), ServiceError> {
+        let terms = self.terms(store, &verdict.entry)?;
+        let current = self.current_assignment(store, id);
+        let chosen = match allocate(terms.allocation.as_ref(), &terms.candidates, id) {
+            Ok(chosen) => chosen,
+            Err(error) => {
+                let outcome = failure(&error);
+                self.record(store, id, &verdict.entry, outcome, current);
+                return Ok(());
+            }
+        };
+        let policy = reprovision::effective(terms.reprovision, is_legacy);
+        let current_hub = current.as_ref().map(|assignment| &assignment.hub);
+        let movement = reprovision::decide(policy, current_hub, &chosen);
+        let device_id = match (&current, &terms.device_id) {
+            // A changed device ID takes effect once the registration record is deleted.
+            (Some(assignment), _) => assignment.device_id.clone(),
+            (None, Some(device_id)) => device_id.clone(),
+            (None, None) => DeviceId::from(id),
+        };
+        let hub = match (&movement, current) {
+            (Move::Stay, Some(assignment)) => assignment.hub,
+            _ => chosen,
+        };
+        let assignment = Assignment { hub, device_id };
+        self.write_identity(
+            store,
+            &assignment,
+            &movement,
+            &verdict.authentication,
+            &terms,
+        )?;
+        let outcome = RegistrationOutcome::Assigned(movement.substatus());
+        self.record(store, id, &verdict.entry, outcome, Some(assignment));
+        Ok(())
+    }
+
+    fn write_identity(
+        &self,
+        store: &mut Store,
+        assignment: &Assignment,
+        movement: &Move,
+        authentication: &HubAuthentication,
+        terms: &Terms,
+    ) -> Result<(), ServiceError> {
+        let mut twin = Twin::initial(terms.initial_twin.as_ref());
+        if let Move::Migrate { from } | Move::Reset { from } = movement {
+            let moved = store.take_device(from, &assignment.device_id);
+            if let (Move::Migrate { .. }, Some(device)) = (movement, moved) {
+                twin = device.twin;
+            }
+        }
+        let mut other = Map::new();
+        let capabilities = terms.capabilities.clone();
+        let capabilities = capabilities.unwrap_or_else(|| json!({"iotEdge": false}));
+        other.insert("capabilities".to_owned(), capabilities);
+        let device = Device {
+            document: HubDevice {
+                device_id: assignment.device_id.clone(),
+                status: HubDeviceStatus::Enabled,
+                status_reason: None,
+                authentication: Some(authentication.clone()),
+                etag: None,
+                other,
+            },
+            generation_id: self.random().generation_id()?,
+            status_updated: None,
+            twin,
+        };
+        let (registry, mint) = store.registry_and_mint(&assignment.hub);
+        let resets = matches!(movement, Move::Migrate { .. } | Move::Reset { .. });
+        registry.assign(device, resets, mint.resource(), self.now());
+        Ok(())
+    }
+
+    /// Where a device belongs, as long as that hub is still linked.
+    fn current_assignment(&self, store: &Store, id: &RegistrationId) -> Option<Assignment> {
+        let assignment = store.registrations().get(id)?.value.assignment.clone();
+        assignment.filter(|assignment| self.is_linked(&assignment.hub))
+    }
+
+    fn record(
+        &self,
+        store: &mut Store,
+        id: &RegistrationId,
+        entry: &Entry,
+        outcome: RegistrationOutcome,
+        assignment: Option<Assignment>,
+    ) {
+        let before = store.registrations().get(id);
+        let before = before.and_then(|record| record.value.assignment.clone());
+        let registration = Registration {
+            entry: match entry {
+                Entry::Individual(id) => DecidingEntry::Individual(id.clone()),
+                Entry::Group(id) => DecidingEntry::Group(id.clone()),
+            },
+            outcome,
+            assignment: assignment.or(before),
+        };
+        store.put_registration(id, registration, self.now());
+    }
+
+    fn terms(&self, store: &Store, entry: &Entry) -> Result<Terms, ServiceError> {
+        match entry {
+            Entry::Individual(id) => {
+                let record = store.individuals().get(id);
+                let record = record.ok_or_else(|| ServiceError::EnrollmentNotFound(id.clone()))?;
+                Ok(self.terms_of_individual(&record.value))
+            }
+            Entry::Group(id) => {
+                let record = store.groups().get(id);
+                let record =
+                    record.ok_or_else(|| ServiceError::EnrollmentGroupNotFound(id.clone()))?;
+                Ok(self.terms_of_group(&record.value))
+            }
+        }
+    }
+
+    fn terms_of_individual(&self, entry: &IndividualEnrollment) -> Terms {
+        Terms {
+            device_id: entry.device_id.clone(),
+            allocation: entry.allocation_policy.clone(),
+            reprovision: entry.reprovision_policy,
+            candidates: self.candidates(entry.iot_hubs.as_deref(), entry.other.get(ONE_HUB)),
+            initial_twin: entry.initial_twin.clone(),
+            capabilities: entry.other.get("capabilities").cloned(),
+        }
+    }
+
+    fn terms_of_group(&self, entry: &EnrollmentGroup) -> Terms {
+        Terms {
+            device_id: None,
+            allocation: entry.allocation_policy.clone(),
+            reprovision: entry.reprovision_policy,
+            candidates: self.candidates(entry.iot_hubs.as_deref(), entry.other.get(ONE_HUB)),
+            initial_twin: entry.initial_twin.clone(),
+            capabilities: entry.other.get("capabilities").cloned(),
+        }
+    }
+
+    /// The linked hubs that an entry allows: those it lists, the one it names, or all.
+    fn candidates(&self, listed: Option<&[HubHostName]>, one: Option<&Value>) -> Vec<HubHostName> {
+        let one = one
+            .and_then(Value::as_str)
+            .and_then(|name| name.parse().ok());
+        match (listed, one) {
+            (Some(listed), _) if !listed.is_empty() => {
+                let linked = listed.iter().filter(|hub| self.is_linked(hub));
+                linked.cloned().collect()
+            }
+            (_, Some(one)) => vec![one],
+            _ => self.hubs.iter().map(|hub| hub.host_name.clone()).collect(),
+        }
+    }
+}
+
+/// A registration ID as it was first written: by the record, else by the enrollment, else now.
+fn spelling(store: &Store, id: &RegistrationId) -> RegistrationId {
+    let recorded = store.registrations().first_spelling(id);
+    let enrolled = || store.individuals().first_spelling(id);
+    recorded.or_else(enrolled).unwrap_or(id).clone()
+}
+
+fn failure(error: &AllocationError) -> RegistrationOutcome {
+    RegistrationOutcome::Failed {
+        code: error.code(),
+        message: error.to_string(),
+    }
+}
+
+/// A registration record as the service plane shows it.
+pub(crate) fn service_view(
+    id: &RegistrationId,
+    record: &Record<Registration>,
+) -> RegistrationState {
+    let registration = &record.value;
+    let status = match registration.outcome {
+        RegistrationOutcome::Assigned(_) => RegistrationStatus::Assigned,
+        RegistrationOutcome::Disabled => RegistrationStatus::Disabled,
+        RegistrationOutcome::Failed { .. } => RegistrationStatus::Failed,
+    };
+    let mut state = RegistrationState::new(id.clone(), status);
+    state.created_date_time_utc = Some(record.created.to_string());
+    state.last_updated_date_time_utc = Some(record.updated.to_string());
+    state.etag = Some(record.etag.clone());
+    match &registration.outcome {
+        RegistrationOutcome::Assigned(substatus) => {
+            state.substatus = Some(substatus.clone());
+            if let Some(assignment) = &registration.assignment {
+                state.assigned_hub = Some(assignment.hub.clone());
+                state.device_id = Some(assignment.device_id.clone());
+            }
+        }
+        RegistrationOutcome::Failed { code, message } => {
+            state.error_code = Some(*code);
+            state.error_message = Some(message.clone());
+        }
+        RegistrationOutcome::Disabled => {}
+    }
+    state
+}
+
+/// The same as the device sees it: with a member for its attestation, and `initialAssignment`
+/// whenever it is assigned, which is what the live service shows to devices.
+fn device_view(store: &Store, id: &RegistrationId) -> Result<RegistrationState, ServiceError> {
+    let record = store.registrations().get(id);
+    let record = record.ok_or_else(|| ServiceError::RegistrationNotFound(id.clone()))?;
+    let mut state = service_view(&spelling(store, id), record);
+    if state.substatus.is_some() {
+        state.substatus = Some(Substatus::InitialAssignment);
+    }
+    if let Some((member, value)) = attestation_member(store, &record.value.entry) {
+        state.other.insert(member.to_owned(), value);
+    }
+    Ok(state)
+}
+
+fn attestation_member(store: &Store, entry: &DecidingEntry) -> Option<(&'static str, Value)> {
+    match entry {
+        DecidingEntry::Individual(id) => {
+            let mechanism = &store.individuals().get(id)?.value.attestation.mechanism;
+            matches!(mechanism, Mechanism::X509(_)).then(|| ("x509", json!({})))
+        }
+        DecidingEntry::Group(id) => {
+            let value = json!({"enrollmentGroupId": id.as_str()});
+            match &store.groups().get(id)?.value.attestation.mechanism {
+                Mechanism::X509(_) => Some(("x509", value)),
+                Mechanism::SymmetricKey(_) => Some(("symmetricKey", value)),
+                _ => None,
+            }
+        }
+    }
+}

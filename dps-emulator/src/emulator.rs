@@ -1,0 +1,333 @@
+//! Starting an instance, and what its starter gets to know of it.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use pki_core::ids::{HubHostName, IdScope};
+use pki_core::ports::EntropyError;
+use secrecy::SecretString;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+
+use crate::config::{ConfigError, EmulatorConfig};
+use crate::domain::{Dps, LinkedHub, Settings, service_host_name};
+use crate::policy::{HUB_OWNER, Policy, Right, SERVICE_OWNER};
+use crate::random::Random;
+use crate::server;
+use crate::store::Store;
+use crate::store::snapshot::{self, Snapshot, SnapshotError};
+use crate::tls::{ServerIdentity, TlsError};
+
+/// The host name of the device plane that all of Azure shares.
+const GLOBAL_HOST: &str = "global.azure-devices-provisioning.net";
+
+/// The host name of ARM.
+const MANAGEMENT_HOST: &str = "management.azure.com";
+
+/// A local DPS with linked hubs.
+#[derive(Debug)]
+pub struct Emulator;
+
+/// A running emulator. Dropping it ends the service without writing a snapshot.
+pub struct EmulatorHandle {
+    address: SocketAddr,
+    trust_anchor_pem: String,
+    snapshot: Option<PathBuf>,
+    dps: Arc<Dps>,
+    end: oneshot::Sender<()>,
+    server: JoinHandle<()>,
+}
+
+/// A hub of a running emulator.
+#[derive(Debug)]
+pub struct Hub {
+    /// Its name, as registration records give it to devices.
+    pub host_name: HubHostName,
+    /// Where its registry is reached. All hubs share the emulator's port; which one is meant follows
+    /// from the `Host` header if it is the hub's name, else from the key that signed the token.
+    pub base_url: String,
+    /// Its policy `iothubowner` under the emulator's own address.
+    pub connection_string: SecretString,
+}
+
+/// Why an emulator did not start, or did not end well.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EmulatorError {
+    /// The configuration makes no sense.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The server's identity could not be made.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The keys could not be made.
+    #[error(transparent)]
+    Entropy(#[from] EntropyError),
+    /// The snapshot could not be read or written.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// The server ended by a panic, which is a bug.
+    #[error("the server task failed")]
+    Server(#[source] tokio::task::JoinError),
+}
+
+impl Emulator {
+    /// Starts an emulator; it answers as soon as this returns.
+    ///
+    /// # Errors
+    /// [`EmulatorError`]: the configuration, the address, the snapshot, or the machine's randomness.
+    pub async fn start(config: EmulatorConfig) -> Result<EmulatorHandle, EmulatorError> {
+        config.check()?;
+        let address = config.listen;
+        let listener = TcpListener::bind(address).await;
+        let failed = |source| EmulatorError::Listen { address, source };
+        let listener = listener.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+
+        let (names, addresses) = (host_names(&config), addresses(address.ip()));
+        let identity = ServerIdentity::make(&names, &addresses)?;
+        let known = addresses.iter().map(IpAddr::to_string);
+        let host_names = names.into_iter().chain(known).collect();
+        let path = config.snapshot.clone();
+        let dps = Arc::new(instance(config, host_names)?);
+
+        let (end, ended) = oneshot::channel();
+        let acceptor = TlsAcceptor::from(identity.config);
+        let server = tokio::spawn(server::serve(listener, acceptor, Arc::clone(&dps), ended));
+        tracing::info!(%address, id_scope = %dps.settings.id_scope, "the emulator listens");
+        Ok(EmulatorHandle {
+            address,
+            trust_anchor_pem: identity.trust_anchor_pem,
+            snapshot: path,
+            dps,
+            end,
+            server,
+        })
+    }
+}
+
+/// Every name that the server certificate holds.
+fn host_names(config: &EmulatorConfig) -> Vec<String> {
+    let own = ["localhost", GLOBAL_HOST, MANAGEMENT_HOST].map(str::to_owned);
+    let hubs = config.hubs.iter().map(HubHostName::to_string);
+    let mut names: Vec<String> = own
+        .into_iter()
+        .chain([service_host_name(&config.dps_name)])
+        .chain(hubs)
+        .chain(config.server_names.iter().cloned())
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+fn addresses(listening: IpAddr) -> Vec<IpAddr> {
+    let mut addresses = vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+    if !listening.is_unspecified() && !addresses.contains(&listening) {
+        addresses.push(listening);
+    }
+    addresses
+}
+
+fn instance(config: EmulatorConfig, host_names: Vec<String>) -> Result<Dps, EmulatorError> {
+    let snapshot = match &config.snapshot {
+        Some(path) => snapshot::read(path)?,
+        None => None,
+    };
+    let random = Random(config.entropy.as_ref());
+    let policies = policies(&config, snapshot.as_ref(), random)?;
+    let hubs = hubs(&config, snapshot.as_ref(), random)?;
+    let store = match (snapshot, &config.snapshot) {
+        (Some(snapshot), Some(path)) => {
+            Store::from_tables(snapshot.tables).map_err(|source| SnapshotError::Record {
+                path: path.clone(),
+                source,
+            })?
+        }
+        _ => Store::default(),
+    };
+    let settings = Settings {
+        name: config.dps_name,
+        id_scope: config.id_scope,
+        subscription: config.subscription,
+        resource_group: config.resource_group,
+        bearer_token: config.bearer_token,
+        assigning_rounds: config.assigning_rounds,
+        retry_after_seconds: config.retry_after_seconds,
+        choices: config.choices,
+        host_names,
+    };
+    Ok(Dps::new(
+        settings,
+        policies,
+        hubs,
+        config.clock,
+        config.entropy,
+        store,
+    ))
+}
+
+/// The configured policies, with the keys that they had in the snapshot.
+fn policies(
+    config: &EmulatorConfig,
+    snapshot: Option<&Snapshot>,
+    random: Random<'_>,
+) -> Result<Vec<Policy>, EntropyError> {
+    let owner = (SERVICE_OWNER.to_owned(), Right::ALL.to_vec());
+    let wanted = std::iter::once(&owner).chain(&config.policies);
+    wanted
+        .map(|(name, rights)| {
+            let mut before = snapshot.into_iter().flat_map(|snapshot| &snapshot.policies);
+            let keys = match before.find(|policy| policy.name == *name) {
+                Some(policy) => policy.keys.clone(),
+                None => random.keys()?,
+            };
+            Ok(Policy::new(name, rights, keys))
+        })
+        .collect()
+}
+
+fn hubs(
+    config: &EmulatorConfig,
+    snapshot: Option<&Snapshot>,
+    random: Random<'_>,
+) -> Result<Vec<LinkedHub>, EntropyError> {
+    let link = |host_name: &HubHostName| {
+        let mut before = snapshot
+            .into_iter()
+            .flat_map(|snapshot| &snapshot.hub_policies);
+        let policy = match before.find(|(name, _)| name == host_name) {
+            Some((_, policy)) => policy.clone(),
+            None => Policy::new(HUB_OWNER, &[], random.keys()?),
+        };
+        Ok(LinkedHub {
+            host_name: host_name.clone(),
+            policy,
+        })
+    };
+    config.hubs.iter().map(link).collect()
+}
+
+impl EmulatorHandle {
+    /// The address it listens on, with the port that was taken.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The base of all URLs: `https://localhost:PORT`, or with the address if that is not the default.
+    pub fn base_url(&self) -> String {
+        format!("https://{}", self.host_and_port())
+    }
+
+    /// The CA certificate that clients have to trust, as PEM. It is another one after each start.
+    pub fn trust_anchor_pem(&self) -> &str {
+        &self.trust_anchor_pem
+    }
+
+    /// The ID scope that devices name.
+    pub fn id_scope(&self) -> &IdScope {
+        &self.dps.settings.id_scope
+    }
+
+    /// The name of the DPS.
+    pub fn dps_name(&self) -> &str {
+        &self.dps.settings.name
+    }
+
+    /// The host name of the service plane in Azure's style, for clients that are led here by name.
+    pub fn service_host_name(&self) -> String {
+        self.dps.settings.service_host_name()
+    }
+
+    /// The path of the DPS in ARM: `/subscriptions/…/provisioningServices/NAME`.
+    pub fn resource_id(&self) -> String {
+        self.dps.settings.resource_id()
+    }
+
+    /// The subscription in that path.
+    pub fn subscription(&self) -> &str {
+        &self.dps.settings.subscription
+    }
+
+    /// The resource group in that path.
+    pub fn resource_group(&self) -> &str {
+        &self.dps.settings.resource_group
+    }
+
+    /// The connection string of the policy `provisioningserviceowner`.
+    pub fn service_connection_string(&self) -> SecretString {
+        self.connection_string(SERVICE_OWNER).unwrap_or_default()
+    }
+
+    /// The connection string of a policy of the service, if there is one of this name.
+    pub fn connection_string(&self, policy: &str) -> Option<SecretString> {
+        let mut policies = self.dps.policies.iter();
+        let policy = policies.find(|known| known.name == policy)?;
+        Some(policy.connection_string(&self.host_and_port()))
+    }
+
+    /// The linked hubs, in the order of the configuration.
+    pub fn hubs(&self) -> Vec<Hub> {
+        let hub = |linked: &LinkedHub| Hub {
+            host_name: linked.host_name.clone(),
+            base_url: self.base_url(),
+            connection_string: linked.policy.connection_string(&self.host_and_port()),
+        };
+        self.dps.hubs.iter().map(hub).collect()
+    }
+
+    /// Ends the service: no new connections, open requests are finished, then the snapshot is written.
+    ///
+    /// # Errors
+    /// [`EmulatorError::Snapshot`] if it could not be written, [`EmulatorError::Server`] after a panic.
+    pub async fn shutdown(self) -> Result<(), EmulatorError> {
+        // The receiver is gone only if the server has ended already, which the next line reports.
+        let _ = self.end.send(());
+        self.server.await.map_err(EmulatorError::Server)?;
+        let Some(path) = &self.snapshot else {
+            return Ok(());
+        };
+        let hubs = self.dps.hubs.iter();
+        let hub_policies = hubs.map(|hub| (&hub.host_name, &hub.policy)).collect();
+        let store = self.dps.store();
+        Ok(snapshot::write(
+            path,
+            &self.dps.policies,
+            hub_policies,
+            store.tables(),
+        )?)
+    }
+
+    fn host_and_port(&self) -> String {
+        let ip = self.address.ip();
+        let is_default = [
+            Ipv4Addr::LOCALHOST.into(),
+            IpAddr::from(Ipv6Addr::LOCALHOST),
+        ]
+        .contains(&ip);
+        if is_default || ip.is_unspecified() {
+            return format!("localhost:{}", self.address.port());
+        }
+        self.address.to_string()
+    }
+}
+
+impl std::fmt::Debug for EmulatorHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EmulatorHandle")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}

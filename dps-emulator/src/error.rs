@@ -1,0 +1,257 @@
+//! What the service refuses, and the four shapes in which its planes say so.
+//!
+//! One enum for all planes: a number (its thousands are the HTTP status), a name and a message. The
+//! planes differ in the body only: the data planes write `errorCode` and `trackingId`, ARM's provider
+//! a flat `code`, ARM itself a nested `error`, and the hub a `Message` with the header
+//! `iothub-errorcode`. Numbers and texts are those seen on the wire, or inferred from their order.
+
+use http::StatusCode;
+use pki_core::ids::{EnrollmentGroupId, IdError, RegistrationId};
+use pki_core::ports::EntropyError;
+use serde_json::{Value, json};
+
+use crate::domain::possession::PossessionError;
+
+/// A refusal of the service.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ServiceError {
+    #[error("{0}")]
+    ArgumentInvalid(String),
+    #[error("Unknown api version; supply api-version=YYYY-MM-DD, not {given:?}")]
+    ApiVersion { given: Option<String> },
+    #[error("The body cannot be read: {0}")]
+    MalformedBody(String),
+    #[error(transparent)]
+    PossessionFailed(#[from] PossessionError),
+    #[error("{0}")]
+    InvalidRegistrationId(IdError),
+    #[error("{0}")]
+    InvalidEnrollmentGroupId(IdError),
+    #[error("At most {most} items are allowed in one request, not {given}")]
+    TooManyItems { given: usize, most: usize },
+    #[error("{0} occurs more than once in the request")]
+    DefinedMultipleTimes(String),
+    #[error("{0}")]
+    Unauthorized(&'static str),
+    #[error("Invalid certificate: {0}")]
+    InvalidCertificate(String),
+    #[error("Authentication failed. The 'Authorization' header is missing or invalid.")]
+    ArmUnauthenticated,
+    #[error("The Resource '{0}' was not found.")]
+    ResourceNotFound(String),
+    #[error("Certificate {0} was not found.")]
+    CertificateNotFound(String),
+    #[error("There is no such path")]
+    NoSuchPath,
+    #[error("Enrollment {0} not found.")]
+    EnrollmentNotFound(RegistrationId),
+    #[error("Enrollment group {0} not found.")]
+    EnrollmentGroupNotFound(EnrollmentGroupId),
+    #[error("Device registration {0} not found.")]
+    RegistrationNotFound(RegistrationId),
+    #[error("Operation not found.")]
+    OperationNotFound,
+    #[error("Policy {0} not found.")]
+    PolicyNotFound(String),
+    #[error("Device {0} not registered")]
+    DeviceNotFound(String),
+    #[error("{0} is not allowed here")]
+    MethodNotAllowed(String),
+    #[error("Enrollment {0} already exists.")]
+    EnrollmentConflict(RegistrationId),
+    #[error("Enrollment group {0} already exists.")]
+    EnrollmentGroupConflict(EnrollmentGroupId),
+    #[error("A device with ID '{0}' is already registered.")]
+    DeviceAlreadyExists(String),
+    #[error("Invalid ETag supplied.")]
+    PreconditionFailed,
+    #[error("The body is longer than {0} bytes")]
+    TooLarge(usize),
+    #[error("The service failed: {0}")]
+    Server(String),
+}
+
+impl From<EntropyError> for ServiceError {
+    fn from(error: EntropyError) -> Self {
+        Self::Server(error.to_string())
+    }
+}
+
+/// The plane that answers, which decides the shape of the body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Plane {
+    /// ARM.
+    Management,
+    /// Enrollments and registrations, and the devices' own requests.
+    Data,
+    /// A hub's identity registry.
+    Hub,
+}
+
+/// What goes into a body besides the error: when, and the identifier for support.
+pub(crate) struct Occasion {
+    pub(crate) tracking_id: String,
+    pub(crate) timestamp: String,
+}
+
+impl ServiceError {
+    /// The service's number for it.
+    pub(crate) fn code(&self) -> u32 {
+        self.number_and_name().0
+    }
+
+    /// The service's word for it: what hubs send as `iothub-errorcode` and ARM as nested `code`.
+    pub(crate) fn name(&self) -> &'static str {
+        self.number_and_name().1
+    }
+
+    /// The HTTP status: the thousands of the number.
+    pub(crate) fn status(&self) -> StatusCode {
+        u16::try_from(self.code() / 1000)
+            .ok()
+            .and_then(|status| StatusCode::from_u16(status).ok())
+            .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// The body in the shape of a plane.
+    pub(crate) fn body(&self, plane: Plane, occasion: &Occasion) -> Value {
+        match plane {
+            Plane::Data => self.data_body(occasion),
+            Plane::Management if self.is_of_arm_itself() => {
+                json!({"error": {"code": self.name(), "message": self.to_string()}})
+            }
+            Plane::Management => self.provider_body(occasion),
+            Plane::Hub => self.hub_body(occasion),
+        }
+    }
+
+    fn number_and_name(&self) -> (u32, &'static str) {
+        match self {
+            Self::ArgumentInvalid(_) => (400_004, "ArgumentInvalid"),
+            Self::ApiVersion { .. } => (400_004, "InvalidApiVersionParameter"),
+            Self::MalformedBody(_) => (400_006, "IotHubFormatError"),
+            Self::PossessionFailed(_) => (400_053, "BadRequest"),
+            Self::InvalidRegistrationId(_) => (400_202, "InvalidRegistrationId"),
+            Self::InvalidEnrollmentGroupId(_) => (400_204, "InvalidEnrollmentGroupId"),
+            Self::TooManyItems { .. } => (400_205, "TooManyEnrollments"),
+            Self::DefinedMultipleTimes(_) => (400_206, "RegistrationIdDefinedMultipleTimes"),
+            Self::ArmUnauthenticated => (401_000, "AuthenticationFailed"),
+            Self::Unauthorized(_) | Self::InvalidCertificate(_) => {
+                (401_002, "IotHubUnauthorizedAccess")
+            }
+            Self::ResourceNotFound(_) => (404_000, "ResourceNotFound"),
+            Self::NoSuchPath => (404_000, "NotFound"),
+            Self::DeviceNotFound(_) => (404_001, "DeviceNotFound"),
+            Self::CertificateNotFound(_) => (404_007, "NotFound"),
+            Self::PolicyNotFound(_) => (404_000, "NotFound"),
+            Self::EnrollmentNotFound(_) => (404_201, "EnrollmentNotFound"),
+            Self::RegistrationNotFound(_) => (404_202, "DeviceRegistrationNotFound"),
+            Self::OperationNotFound => (404_203, "AsyncOperationNotFound"),
+            Self::EnrollmentGroupNotFound(_) => (404_204, "EnrollmentGroupNotFound"),
+            Self::MethodNotAllowed(_) => (405_000, "MethodNotAllowed"),
+            Self::DeviceAlreadyExists(_) => (409_001, "DeviceAlreadyExists"),
+            Self::EnrollmentConflict(_) => (409_201, "EnrollmentConflict"),
+            Self::EnrollmentGroupConflict(_) => (409_202, "EnrollmentGroupConflict"),
+            Self::PreconditionFailed => (412_001, "PreconditionFailed"),
+            Self::TooLarge(_) => (413_001, "MessageTooLarge"),
+            Self::Server(_) => (500_001, "ServerError"),
+        }
+    }
+
+    fn is_of_arm_itself(&self) -> bool {
+        matches!(
+            self,
+            Self::ArmUnauthenticated
+                | Self::ResourceNotFound(_)
+                | Self::NoSuchPath
+                | Self::MethodNotAllowed(_)
+                | Self::ApiVersion { .. }
+        )
+    }
+
+    fn data_body(&self, occasion: &Occasion) -> Value {
+        json!({
+            "errorCode": self.code(),
+            "trackingId": occasion.tracking_id,
+            "message": self.to_string(),
+            "timestampUtc": occasion.timestamp,
+        })
+    }
+
+    fn provider_body(&self, occasion: &Occasion) -> Value {
+        let message = format!(
+            "{self} If you contact a support representative please include this correlation \
+             identifier: {}, timestamp: {}, errorcode: IH{}.",
+            occasion.tracking_id,
+            occasion.timestamp.replace('T', " "),
+            self.code(),
+        );
+        let status = self.status().canonical_reason().unwrap_or_default();
+        json!({
+            "code": self.code(),
+            "httpStatusCode": status.replace(' ', ""),
+            "message": message,
+        })
+    }
+
+    fn hub_body(&self, occasion: &Occasion) -> Value {
+        json!({
+            "Message": format!("ErrorCode:{};{self}", self.name()),
+            "ExceptionMessage": format!(
+                "Tracking ID:{}-TimeStamp:{}",
+                occasion.tracking_id, occasion.timestamp
+            ),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn occasion() -> Occasion {
+        Occasion {
+            tracking_id: "408d5ad7-aa7c-45a1-b19a-e4af41ccf54b".to_owned(),
+            timestamp: "2019-08-23T09:17:53Z".to_owned(),
+        }
+    }
+
+    #[test]
+    fn one_error_has_four_shapes() {
+        let stale = ServiceError::PreconditionFailed;
+        let data = stale.body(Plane::Data, &occasion());
+        assert_eq!(data["errorCode"], 412_001);
+        let flat = stale.body(Plane::Management, &occasion());
+        assert_eq!(
+            (&flat["code"], &flat["httpStatusCode"]),
+            (&json!(412_001), &json!("PreconditionFailed"))
+        );
+        assert!(
+            flat["message"]
+                .as_str()
+                .expect("text")
+                .ends_with("errorcode: IH412001.")
+        );
+        let nested = ServiceError::ArmUnauthenticated.body(Plane::Management, &occasion());
+        assert_eq!(nested["error"]["code"], "AuthenticationFailed");
+        let hub = stale.body(Plane::Hub, &occasion());
+        assert!(
+            hub["Message"]
+                .as_str()
+                .expect("text")
+                .starts_with("ErrorCode:PreconditionFailed;")
+        );
+    }
+
+    #[test]
+    fn the_status_is_the_thousands_of_the_number() {
+        assert_eq!(
+            ServiceError::OperationNotFound.status(),
+            StatusCode::NOT_FOUND
+        );
+        assert_eq!(
+            ServiceError::PreconditionFailed.status(),
+            StatusCode::PRECONDITION_FAILED
+        );
+    }
+}

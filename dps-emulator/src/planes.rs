@@ -1,0 +1,169 @@
+//! The planes on the one port, told apart by path: `/subscriptions/…` is management, `/enrollments…`
+//! and `/registrations/…` are the service, `/devices…`, `/twins…` and `/statistics…` are a hub's, and
+//! `/{idScope}/registrations/…` are the devices.
+//!
+//! A plane turns a request into a call of [`crate::domain`] and its result into an answer; it decides
+//! nothing. Paths are matched as whole segments, decoded and without regard to case, since Microsoft's
+//! clients differ in case and in a last slash; that is why there is no router library here.
+
+mod device;
+mod hub;
+mod management;
+mod page;
+mod request;
+mod service;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http_body_util::Full;
+use serde::Serialize;
+use serde_json::Value;
+
+pub(crate) use request::Request;
+
+use crate::domain::Dps;
+use crate::error::{Occasion, Plane, ServiceError};
+
+/// What a plane answers.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    status: StatusCode,
+    headers: Vec<(&'static str, String)>,
+    body: Option<Value>,
+}
+
+impl Answer {
+    fn new(status: StatusCode, body: Value) -> Self {
+        Self {
+            status,
+            headers: Vec::new(),
+            body: Some(body),
+        }
+    }
+
+    fn ok(body: Value) -> Self {
+        Self::new(StatusCode::OK, body)
+    }
+
+    /// 200 with a document.
+    fn document(document: &impl Serialize) -> Result<Self, ServiceError> {
+        Ok(Self::ok(to_value(document)?))
+    }
+
+    fn no_content() -> Self {
+        Self {
+            status: StatusCode::NO_CONTENT,
+            headers: Vec::new(),
+            body: None,
+        }
+    }
+
+    fn with_header(mut self, name: &'static str, value: impl ToString) -> Self {
+        self.headers.push((name, value.to_string()));
+        self
+    }
+}
+
+/// Answers a request, whatever plane it is for.
+pub(crate) fn answer(dps: &Dps, request: &Request) -> Response<Full<Bytes>> {
+    let (plane, result) = dispatch(dps, request);
+    let request_id = dps.random().uuid().unwrap_or_default().to_string();
+    let answer = result.unwrap_or_else(|error| refusal(dps, plane, &request_id, &error));
+    tracing::debug!(
+        method = %request.method, path = %request.path(), status = answer.status.as_u16(), "answered"
+    );
+    to_response(answer.with_header("x-ms-request-id", request_id))
+}
+
+/// An answer to a request that could not even be read.
+pub(crate) fn unreadable(dps: &Dps, error: &ServiceError) -> Response<Full<Bytes>> {
+    let request_id = dps.random().uuid().unwrap_or_default().to_string();
+    to_response(refusal(dps, Plane::Data, &request_id, error))
+}
+
+fn dispatch(dps: &Dps, request: &Request) -> (Plane, Result<Answer, ServiceError>) {
+    let folded = request.folded();
+    match folded.first().map(String::as_str) {
+        Some("subscriptions") => (Plane::Management, management::answer(dps, request)),
+        Some("devices" | "twins" | "statistics") => (Plane::Hub, hub::answer(dps, request)),
+        Some("enrollments" | "enrollmentgroups" | "registrations") => {
+            (Plane::Data, service::answer(dps, request))
+        }
+        Some(_) if folded.get(1).is_some_and(|word| word == "registrations") => {
+            (Plane::Data, device::answer(dps, request))
+        }
+        _ => (Plane::Data, Err(ServiceError::NoSuchPath)),
+    }
+}
+
+fn refusal(dps: &Dps, plane: Plane, request_id: &str, error: &ServiceError) -> Answer {
+    if error.status().is_server_error() {
+        tracing::error!(%error, "the emulator failed");
+    }
+    let occasion = Occasion {
+        tracking_id: request_id.to_owned(),
+        timestamp: dps.now().to_string(),
+    };
+    let answer = Answer::new(error.status(), error.body(plane, &occasion));
+    match plane {
+        Plane::Hub => answer.with_header("iothub-errorcode", error.name()),
+        Plane::Data => answer.with_header("x-ms-error-code", error.code()),
+        Plane::Management => answer,
+    }
+}
+
+fn to_response(answer: Answer) -> Response<Full<Bytes>> {
+    let body = answer.body.as_ref().map(ascii_json).unwrap_or_default();
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = answer.status;
+    let headers = response.headers_mut();
+    if answer.body.is_some() {
+        let json = HeaderValue::from_static("application/json; charset=utf-8");
+        headers.insert(CONTENT_TYPE, json);
+    }
+    for (name, value) in answer.headers {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+    response
+}
+
+fn to_value(document: &impl Serialize) -> Result<Value, ServiceError> {
+    serde_json::to_value(document).map_err(|error| ServiceError::Server(error.to_string()))
+}
+
+/// JSON in ASCII: one of Microsoft's device SDKs reads nothing else.
+fn ascii_json(value: &Value) -> String {
+    let text = value.to_string();
+    if text.is_ascii() {
+        return text;
+    }
+    let mut ascii = String::with_capacity(text.len() + 16);
+    for character in text.chars() {
+        if character.is_ascii() {
+            ascii.push(character);
+            continue;
+        }
+        let mut units = [0; 2];
+        for unit in character.encode_utf16(&mut units) {
+            ascii.push_str(&format!("\\u{unit:04x}"));
+        }
+    }
+    ascii
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn answers_are_ascii_and_say_the_same() {
+        let value = json!({"näme": "Gerät 🔑"});
+        let text = ascii_json(&value);
+        assert!(text.is_ascii());
+        assert_eq!(serde_json::from_str::<Value>(&text).expect("json"), value);
+    }
+}

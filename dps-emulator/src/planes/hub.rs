@@ -1,0 +1,336 @@
+//! The identity registries of the linked hubs (IoT Hub service API 2021-04-12).
+//!
+//! All hubs are on the one port. Which one a request is for:
+//! 1. the one that the `Host` header names (`hub-1.azure-devices.net`, a port is ignored);
+//! 2. else, as at `https://localhost:8443`, the one whose key signed the request's token: every hub has
+//!    keys of its own, so a hub's connection string leads to that hub under any name;
+//! 3. else the only one there is. With a bearer token, several hubs and no name: 400.
+//!
+//! Nothing that happens to enrollments or registration records comes here.
+
+use http::Method;
+use pki_core::hub::{HubDevice, HubDeviceStatus};
+use pki_core::ids::{DeviceId, HubHostName};
+use serde_json::{Value, json};
+
+use super::page::PageRequest;
+use super::service::accepts_bearer;
+use super::{Answer, Request, to_value};
+use crate::domain::{Dps, LinkedHub};
+use crate::error::ServiceError;
+use crate::store::hub::Device;
+use crate::store::{IfMatch, Precondition, Record};
+
+/// The most devices of one bulk request.
+const BULK_MOST: usize = 100;
+
+/// The most devices of one list.
+const LIST_MOST: usize = 1000;
+
+/// "Never", as the registry writes it.
+const NEVER: &str = "0001-01-01T00:00:00Z";
+
+const REFUSED: ServiceError = ServiceError::Unauthorized("Unauthorized");
+
+pub(super) fn answer(dps: &Dps, request: &Request) -> Result<Answer, ServiceError> {
+    let hub = &authorized_hub(dps, request)?.host_name;
+    request.api_version()?;
+    let folded = request.folded();
+    let words: Vec<&str> = folded.iter().map(String::as_str).collect();
+    let name = request.segments().get(1).map_or("", String::as_str);
+    match (&request.method, words.as_slice()) {
+        (&Method::GET, ["devices"]) => list(dps, request, hub),
+        (&Method::POST, ["devices"]) => bulk(dps, request, hub),
+        (&Method::POST, ["devices", "query"]) => query(dps, request, hub),
+        (&Method::GET, ["devices", _]) => {
+            shown(&dps.device(hub, &device_id(name)?)?).map(Answer::ok)
+        }
+        (&Method::PUT, ["devices", _]) => put(dps, request, hub, &device_id(name)?),
+        (&Method::DELETE, ["devices", _]) => {
+            dps.delete_device(hub, &device_id(name)?, request.if_match()?)?;
+            Ok(Answer::no_content())
+        }
+        (&Method::GET, ["twins", _]) => Ok(Answer::ok(twin(&dps.device(hub, &device_id(name)?)?))),
+        (&Method::GET, ["statistics", "devices"]) => Ok(Answer::ok(statistics(dps, hub))),
+        (_, ["devices" | "twins", ..] | ["statistics", "devices"]) => {
+            Err(ServiceError::MethodNotAllowed(request.method.to_string()))
+        }
+        _ => Err(ServiceError::NoSuchPath),
+    }
+}
+
+fn authorized_hub<'a>(dps: &'a Dps, request: &Request) -> Result<&'a LinkedHub, ServiceError> {
+    let host = request.host().unwrap_or_default();
+    let named = dps
+        .hubs
+        .iter()
+        .find(|hub| hub.host_name.as_str().eq_ignore_ascii_case(host));
+    if let Some(bearer) = request.bearer() {
+        return match (named, dps.hubs.as_slice()) {
+            _ if !accepts_bearer(dps, bearer) => Err(REFUSED),
+            (Some(hub), _) | (None, [hub]) => Ok(hub),
+            (None, _) => Err(ServiceError::ArgumentInvalid(
+                "Several hubs are linked: name one in the Host header".to_owned(),
+            )),
+        };
+    }
+    let candidates = dps
+        .hubs
+        .iter()
+        .filter(|hub| named.is_none_or(|named| named.host_name == hub.host_name));
+    candidates
+        .into_iter()
+        .find(|hub| is_signed_for(dps, request, hub))
+        .ok_or(REFUSED)
+}
+
+/// Whether a token is for this hub: signed with its key, for its name or a name of this server that
+/// is no other hub's.
+fn is_signed_for(dps: &Dps, request: &Request, hub: &LinkedHub) -> bool {
+    let is_other = |name: &&String| {
+        let mut others = dps
+            .hubs
+            .iter()
+            .filter(|other| other.host_name != hub.host_name);
+        others.any(|other| other.host_name.as_str().eq_ignore_ascii_case(name))
+    };
+    let hosts = dps
+        .settings
+        .host_names
+        .iter()
+        .filter(|name| !is_other(name));
+    let hosts: Vec<String> = hosts.cloned().collect();
+    request
+        .signing_policy([&hub.policy], &hosts, dps.now())
+        .is_some()
+}
+
+fn device_id(text: &str) -> Result<DeviceId, ServiceError> {
+    text.parse()
+        .map_err(|error| ServiceError::ArgumentInvalid(format!("{error}")))
+}
+
+fn put(
+    dps: &Dps,
+    request: &Request,
+    hub: &HubHostName,
+    id: &DeviceId,
+) -> Result<Answer, ServiceError> {
+    let document: HubDevice = serde_json::from_value(request.json()?)
+        .map_err(|error| ServiceError::MalformedBody(error.to_string()))?;
+    if document.device_id != *id {
+        return Err(ServiceError::ArgumentInvalid(
+            "The body's deviceId is not that of the path".to_owned(),
+        ));
+    }
+    let precondition = match request.if_match()? {
+        IfMatch::Absent => Precondition::Absent,
+        if_match => if_match.replacing(),
+    };
+    shown(&dps.put_device(hub, document, &precondition)?).map(Answer::ok)
+}
+
+fn list(dps: &Dps, request: &Request, hub: &HubHostName) -> Result<Answer, ServiceError> {
+    let top = match request.parameter("top").map(str::parse::<usize>) {
+        None => LIST_MOST,
+        Some(Ok(top)) if (1..=LIST_MOST).contains(&top) => top,
+        Some(_) => {
+            let problem = format!("top must be a number from 1 to {LIST_MOST}");
+            return Err(ServiceError::ArgumentInvalid(problem));
+        }
+    };
+    let mut store = dps.store();
+    let devices = store.registry(hub).iter().take(top);
+    let devices = devices.map(shown).collect::<Result<Vec<_>, _>>()?;
+    Ok(Answer::ok(Value::Array(devices)))
+}
+
+/// A query for all devices, or for one by its ID.
+fn query(dps: &Dps, request: &Request, hub: &HubHostName) -> Result<Answer, ServiceError> {
+    let body = request.json()?;
+    let wanted = wanted(
+        body.get("query")
+            .and_then(Value::as_str)
+            .unwrap_or_default(),
+    )?;
+    let page = PageRequest::from_request(request)?;
+    let after = page.after::<DeviceId>()?;
+    let mut store = dps.store();
+    let devices = store.registry(hub).after(after.as_ref());
+    let devices = devices.filter(|(id, _)| wanted.as_ref().is_none_or(|wanted| wanted == *id));
+    page.answer(
+        "Twin",
+        devices.map(|(id, record)| Ok((id.to_string(), twin(record)))),
+    )
+}
+
+/// The device that a query names, or `None` if it is for all.
+fn wanted(query: &str) -> Result<Option<DeviceId>, ServiceError> {
+    let refused = || {
+        let problem = "The emulator understands SELECT * FROM devices [WHERE deviceId = '…']";
+        ServiceError::ArgumentInvalid(problem.to_owned())
+    };
+    let words: Vec<&str> = query.split_whitespace().collect();
+    let (select, condition) = words.split_at_checked(4).ok_or_else(refused)?;
+    if !select
+        .join(" ")
+        .eq_ignore_ascii_case("select * from devices")
+    {
+        return Err(refused());
+    }
+    let condition = condition.concat();
+    if condition.is_empty() {
+        return Ok(None);
+    }
+    let (left, right) = condition.split_once('=').ok_or_else(refused)?;
+    if !left.eq_ignore_ascii_case("wheredeviceid") {
+        return Err(refused());
+    }
+    let quoted = right
+        .strip_prefix('\'')
+        .and_then(|rest| rest.strip_suffix('\''));
+    device_id(quoted.ok_or_else(refused)?).map(Some)
+}
+
+fn statistics(dps: &Dps, hub: &HubHostName) -> Value {
+    let mut store = dps.store();
+    let devices = store.registry(hub).iter();
+    let (enabled, disabled): (Vec<_>, Vec<_>) =
+        devices.partition(|record| record.value.document.status == HubDeviceStatus::Enabled);
+    json!({
+        "totalDeviceCount": enabled.len() + disabled.len(),
+        "enabledDeviceCount": enabled.len(),
+        "disabledDeviceCount": disabled.len(),
+    })
+}
+
+fn bulk(dps: &Dps, request: &Request, hub: &HubHostName) -> Result<Answer, ServiceError> {
+    let body = request.json()?;
+    let Some(items) = body.as_array() else {
+        return Err(ServiceError::MalformedBody(
+            "a list of devices is expected".to_owned(),
+        ));
+    };
+    if items.len() > BULK_MOST {
+        return Err(ServiceError::TooManyItems {
+            given: items.len(),
+            most: BULK_MOST,
+        });
+    }
+    let mut seen = std::collections::HashSet::new();
+    if let Some(twice) = items.iter().map(name_of).find(|name| !seen.insert(*name)) {
+        return Err(ServiceError::DefinedMultipleTimes(twice.to_owned()));
+    }
+    let errors: Vec<Value> = items
+        .iter()
+        .filter_map(|item| {
+            let error = bulk_item(dps, hub, item).err()?;
+            Some(json!({
+                "deviceId": name_of(item),
+                "errorCode": error.name(),
+                "errorStatus": error.to_string(),
+            }))
+        })
+        .collect();
+    let is_successful = errors.is_empty();
+    let body = json!({"isSuccessful": is_successful, "errors": errors, "warnings": []});
+    Ok(match is_successful {
+        true => Answer::ok(body),
+        false => Answer::new(http::StatusCode::BAD_REQUEST, body),
+    })
+}
+
+fn name_of(item: &Value) -> &str {
+    item.get("id").and_then(Value::as_str).unwrap_or_default()
+}
+
+/// One device of a bulk request, which writes `id` and `eTag` where a device has `deviceId` and `etag`.
+fn bulk_item(dps: &Dps, hub: &HubHostName, item: &Value) -> Result<(), ServiceError> {
+    let id = device_id(name_of(item))?;
+    let tag = item.get("eTag").and_then(Value::as_str);
+    let matching = || match IfMatch::from_header(tag) {
+        IfMatch::Absent => Err(ServiceError::PreconditionFailed),
+        if_match => Ok(if_match),
+    };
+    let mode = item
+        .get("importMode")
+        .and_then(Value::as_str)
+        .unwrap_or("create");
+    let precondition = match mode.to_ascii_lowercase().as_str() {
+        "create" => Precondition::Absent,
+        "update" => Precondition::Present,
+        "updateifmatchetag" => matching()?.replacing(),
+        "delete" => return dps.delete_device(hub, &id, IfMatch::Any),
+        "deleteifmatchetag" => return dps.delete_device(hub, &id, matching()?),
+        _ => {
+            let problem = format!("importMode {mode:?} is not supported by the emulator");
+            return Err(ServiceError::ArgumentInvalid(problem));
+        }
+    };
+    dps.put_device(hub, bulk_document(item)?, &precondition)?;
+    Ok(())
+}
+
+fn bulk_document(item: &Value) -> Result<HubDevice, ServiceError> {
+    let mut members = item.as_object().cloned().unwrap_or_default();
+    for member in ["importMode", "eTag", "tags", "properties"] {
+        members.shift_remove(member);
+    }
+    let id = members.shift_remove("id").unwrap_or_default();
+    members.insert("deviceId".to_owned(), id);
+    serde_json::from_value(Value::Object(members))
+        .map_err(|error| ServiceError::MalformedBody(error.to_string()))
+}
+
+/// A device as the registry shows it: the stored document and what the hub adds.
+fn shown(record: &Record<Device>) -> Result<Value, ServiceError> {
+    let device = &record.value;
+    let mut document = device.document.clone();
+    document.etag = Some(record.etag.clone());
+    let updated = device
+        .status_updated
+        .map_or_else(|| NEVER.to_owned(), |at| at.to_string());
+    for (member, value) in [
+        ("generationId", json!(device.generation_id)),
+        ("connectionState", json!("Disconnected")),
+        ("connectionStateUpdatedTime", json!(NEVER)),
+        ("statusUpdatedTime", json!(updated)),
+        ("lastActivityTime", json!(NEVER)),
+        ("cloudToDeviceMessageCount", json!(0)),
+    ] {
+        document.other.insert(member.to_owned(), value);
+    }
+    to_value(&document)
+}
+
+fn twin(record: &Record<Device>) -> Value {
+    let device = &record.value;
+    let with_version = |part: &Value| {
+        let mut part = part.clone();
+        part["$version"] = json!(1);
+        part
+    };
+    let authentication = device.document.authentication.as_ref();
+    let thumbprints =
+        authentication.and_then(|authentication| authentication.x509_thumbprint.clone());
+    json!({
+        "deviceId": device.document.device_id.as_str(),
+        "etag": record.etag.as_str(),
+        "deviceEtag": record.etag.as_str(),
+        "status": device.document.status,
+        "statusUpdateTime": device.status_updated.map_or_else(|| NEVER.to_owned(), |at| at.to_string()),
+        "connectionState": "Disconnected",
+        "lastActivityTime": NEVER,
+        "cloudToDeviceMessageCount": 0,
+        "authenticationType": device.authentication_kind(),
+        "x509Thumbprint": thumbprints.unwrap_or_default(),
+        "version": 1,
+        "tags": device.twin.tags,
+        "properties": {
+            "desired": with_version(&device.twin.desired),
+            "reported": with_version(&device.twin.reported),
+        },
+        "capabilities": device.document.other.get("capabilities").cloned()
+            .unwrap_or_else(|| json!({"iotEdge": false})),
+    })
+}

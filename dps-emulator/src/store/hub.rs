@@ -1,0 +1,126 @@
+//! The identity registry of one linked hub.
+
+use pki_core::hub::{HubAuthentication, HubDevice};
+use pki_core::ids::{DeviceId, Etag};
+use pki_core::time::Time;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{Conflict, Precondition, Record, Table};
+
+/// The devices that a hub knows.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Registry {
+    devices: Table<DeviceId, Device>,
+}
+
+/// A device identity with its twin.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Device {
+    /// As the registry's API shows it, without the members that the hub sets.
+    pub(crate) document: HubDevice,
+    /// Tells incarnations of one device ID apart.
+    pub(crate) generation_id: String,
+    /// When the status last changed; `None` if it never did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) status_updated: Option<Time>,
+    pub(crate) twin: Twin,
+}
+
+/// What a hub and a device agree on.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Twin {
+    pub(crate) tags: Value,
+    pub(crate) desired: Value,
+    pub(crate) reported: Value,
+}
+
+impl Twin {
+    /// The twin that an enrollment's `initialTwin` describes.
+    pub(crate) fn initial(initial_twin: Option<&Value>) -> Self {
+        let part = |pointer: &str| {
+            let part = initial_twin.and_then(|twin| twin.pointer(pointer));
+            part.filter(|part| part.is_object())
+                .cloned()
+                .unwrap_or_else(|| json!({}))
+        };
+        Self {
+            tags: part("/tags"),
+            desired: part("/properties/desired"),
+            reported: json!({}),
+        }
+    }
+}
+
+impl Registry {
+    pub(crate) fn get(&self, id: &DeviceId) -> Option<&Record<Device>> {
+        self.devices.get(id)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Record<Device>> {
+        self.devices.iter().map(|(_, record)| record)
+    }
+
+    /// The devices behind one, in the order of IDs.
+    pub(crate) fn after(
+        &self,
+        id: Option<&DeviceId>,
+    ) -> impl Iterator<Item = (&DeviceId, &Record<Device>)> {
+        self.devices.after(id)
+    }
+
+    pub(crate) fn put(
+        &mut self,
+        device: Device,
+        precondition: &Precondition,
+        etag: Etag,
+        now: Time,
+    ) -> Result<(), Conflict> {
+        let id = device.document.device_id.clone();
+        self.devices.put(id, device, precondition, etag, now)
+    }
+
+    /// Writes a device as DPS does on assignment: whatever is there keeps its status, its generation
+    /// and, unless it is to be reset, its twin.
+    pub(crate) fn assign(&mut self, mut device: Device, reset_twin: bool, etag: Etag, now: Time) {
+        let id = device.document.device_id.clone();
+        if let Some(present) = self.devices.get(&id) {
+            let present = &present.value;
+            device.document.status = present.document.status;
+            device.document.status_reason = present.document.status_reason.clone();
+            device.status_updated = present.status_updated;
+            device.generation_id.clone_from(&present.generation_id);
+            if !reset_twin {
+                device.twin = present.twin.clone();
+            }
+        }
+        self.devices.put_anyhow(id, device, etag, now);
+    }
+
+    pub(crate) fn remove(
+        &mut self,
+        id: &DeviceId,
+        precondition: &Precondition,
+    ) -> Result<(), Conflict> {
+        self.devices.remove(id, precondition)
+    }
+
+    /// Takes a device out, if it is there.
+    pub(crate) fn take(&mut self, id: &DeviceId) -> Option<Device> {
+        let device = self.devices.get(id)?.value.clone();
+        self.devices.remove(id, &Precondition::Present).ok()?;
+        Some(device)
+    }
+}
+
+impl Device {
+    /// The word for how the device proves itself; `sas` is the registry's default.
+    pub(crate) fn authentication_kind(&self) -> &str {
+        let authentication = self.document.authentication.as_ref();
+        authentication
+            .and_then(|authentication: &HubAuthentication| authentication.kind.as_deref())
+            .unwrap_or("sas")
+    }
+}
