@@ -167,7 +167,7 @@ impl Context {
                 .hint("there is no terminal to ask at; run it again with --yes"));
         }
         let answer = self.host.prompt.line(&format!("{question} [y/N] "));
-        let answer = answer.map_err(|error| no_answer(error))?;
+        let answer = answer.map_err(no_answer)?;
         match answer.trim().to_ascii_lowercase().as_str() {
             "y" | "yes" => Ok(()),
             _ => Err(CommandError::refused(format!("not confirmed: {question}"))),
