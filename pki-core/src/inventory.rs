@@ -9,7 +9,11 @@
 //! durable, and what writes certificates out takes nothing else.
 #![cfg_attr(
     not(any(feature = "sqlite", feature = "testing")),
-    expect(dead_code, reason = "what adapters share is not called where none is built")
+    expect(
+        dead_code,
+        unused_imports,
+        reason = "what adapters share is not called where none is built"
+    )
 )]
 
 /// The words under which an enum's variants are stored and printed.

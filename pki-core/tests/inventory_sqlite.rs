@@ -1,4 +1,5 @@
 //! The SQLite file: what tampering leaves behind, what a crash leaves behind, what is not opened.
+#![expect(clippy::expect_used, reason = "what fails here is the test")]
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -300,11 +301,11 @@ fn a_copy_taken_at_any_moment_is_sound() {
     let path = folder.path().join("inventory.db");
     let authority = SampleAuthority::new("Contoso Root");
     let mut inventory = SqliteInventory::open_or_create(&path).expect("created");
-    for serial in 1..=12 {
+    for serial in 1_u32..=12 {
         let mut new = leaf(&authority, &format!("d-{serial}"), serial);
         new.signed_by = None;
         let recorded = inventory.record(vec![new], now()).expect("recorded");
-        if serial % 2 == 0 {
+        if serial.is_multiple_of(2) {
             inventory
                 .mark_delivered(&[recorded[0].row()], now())
                 .expect("delivered");
@@ -333,8 +334,8 @@ fn copy_with_journal(from: &Path, to: &Path) {
 fn two_processes_write_in_turn() {
     let home = Home::new();
     let (mut one, mut other) = (home.open(), home.open());
-    for serial in 10..20 {
-        let inventory = if serial % 2 == 0 {
+    for serial in 10_u32..20 {
+        let inventory = if serial.is_multiple_of(2) {
             &mut one
         } else {
             &mut other

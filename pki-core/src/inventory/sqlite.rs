@@ -328,6 +328,8 @@ impl Inventory for SqliteInventory {
 #[cfg(all(test, feature = "testing"))]
 mod tests {
     use super::*;
+    use crate::ids::Generation;
+    use crate::inventory::Status;
     use crate::testing::{SampleAuthority, inventory_contract};
     use crate::time::{Span, Validity};
 
@@ -379,5 +381,44 @@ mod tests {
         assert_eq!(tiers, ["0 3", "6 0", "6 3", "12 0", "12 3"]);
         let report = inventory.verify_audit(&[]).expect("verified");
         assert!(report.is_intact(), "{:?}", report.findings);
+    }
+
+    /// Ten million rows must not be sorted, nor skipped over, for a page of fifty.
+    #[test]
+    fn no_page_is_sorted() {
+        let folder = tempfile::tempdir().expect("folder");
+        let inventory = small_tiers(folder.path(), 0);
+        let root = "root".parse().ok();
+        let label = || "label".parse().ok();
+        let after = PageKey {
+            row: RowKey::new(7),
+            not_after: Time::FOREVER,
+            registration_id: "line-7".to_owned(),
+        };
+        let empty = Filter::default;
+        #[rustfmt::skip]
+        let filters = [
+            (Filter { status: Some(Status::Undelivered), ..empty() }, "certificate_exception"),
+            (Filter { status: Some(Status::Delivered), ..empty() }, "PRIMARY KEY"),
+            (Filter { authority: root, generation: Generation::new(1), ..empty() }, "certificate_signed_by"),
+            (Filter { batch: label(), ..empty() }, "certificate_batch"),
+            (Filter { label: label(), ..empty() }, "certificate_label"),
+            (Filter { expiring_before: Some(Time::FOREVER), batch: label(), status: Some(Status::Revoked), ..empty() }, "certificate_not_after"),
+            (Filter { registration_id: "line*".parse().ok(), label: label(), ..empty() }, "certificate_registration_id"),
+        ];
+        for (filter, index) in filters {
+            for after in [None, Some(&after)] {
+                let (tail, values) = read::list_tail(&filter, after, 50);
+                let explain = format!("EXPLAIN QUERY PLAN {} {tail}", row::CERTIFICATES);
+                let mut query = inventory.connection.prepare(&explain).expect("prepared");
+                let steps = query
+                    .query_map(rusqlite::params_from_iter(values), |row| row.get(3))
+                    .and_then(Iterator::collect::<Result<Vec<String>, _>>)
+                    .expect("explained")
+                    .join("; ");
+                assert!(steps.contains(index), "{filter:?}: {steps}");
+                assert!(!steps.contains("TEMP B-TREE"), "{filter:?}: {steps}");
+            }
+        }
     }
 }

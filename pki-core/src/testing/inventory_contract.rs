@@ -442,15 +442,20 @@ impl Sample {
     }
 
     fn pages_show_everything_once_and_in_order(&self, inventory: &mut dyn Inventory) {
-        let chunk: Vec<NewCertificate> = (1..=23)
-            .map(|serial| {
-                self.leaf_for(
-                    &format!("Line-{}", serial * 7 % 23),
-                    serial,
-                    u64::from(serial * 5 % 11),
-                )
-            })
-            .collect();
+        self.with_root(inventory, 1, GenerationState::Current);
+        self.with_root(inventory, 2, GenerationState::Next);
+        let leaf = |serial: u32| NewCertificate {
+            signed_by: Generation::new(serial % 3).map(|generation| AuthorityGeneration {
+                name: authority("root"),
+                generation,
+            }),
+            ..self.leaf_for(
+                &format!("Line-{}", serial * 7 % 23),
+                serial,
+                u64::from(serial * 5 % 11),
+            )
+        };
+        let chunk = (1..=23).map(leaf).collect();
         inventory.record(chunk, self.now).expect("recorded");
         let everything = Filter::default();
         let expiring = Filter {
@@ -461,12 +466,17 @@ impl Sample {
             registration_id: Some("LINE-*".parse().expect("pattern")),
             ..Filter::default()
         };
+        let signed = Filter {
+            authority: Some(authority("root")),
+            ..Filter::default()
+        };
         for (filter, size) in [
-            (everything, 23),
-            (expiring.clone(), 19),
-            (named.clone(), 23),
+            (&everything, 25),
+            (&expiring, 19),
+            (&named, 23),
+            (&signed, 18),
         ] {
-            let whole = inventory.list(&filter, None, 1000).expect("read");
+            let whole = inventory.list(filter, None, 1000).expect("read");
             assert_eq!((whole.entries.len(), whole.next), (size, None));
             let whole: Vec<RowKey> = whole
                 .entries
@@ -476,7 +486,7 @@ impl Sample {
             let mut paged = Vec::new();
             let mut after: Option<PageKey> = None;
             loop {
-                let page = inventory.list(&filter, after.as_ref(), 4).expect("read");
+                let page = inventory.list(filter, after.as_ref(), 4).expect("read");
                 paged.extend(page.entries.iter().map(|entry| entry.recorded.row()));
                 after = page.next;
                 if after.is_none() {

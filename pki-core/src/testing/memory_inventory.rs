@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::ids::{AuthorityName, RegistrationId, SerialNumber, Sha1Thumbprint, Sha256Thumbprint};
+use crate::ids::{
+    AuthorityName, Generation, RegistrationId, SerialNumber, Sha1Thumbprint, Sha256Thumbprint,
+};
 use crate::inventory::audit::{
     AuditEntry, AuditEvent, AuditHead, AuditReport, Auditor, Draft, Rows, StoredCertificate,
     StoredGeneration,
@@ -246,7 +248,7 @@ impl Held {
     }
 }
 
-fn states(records: &[GenerationRecord]) -> Vec<(crate::ids::Generation, GenerationState)> {
+fn states(records: &[GenerationRecord]) -> Vec<(Generation, GenerationState)> {
     let states = records
         .iter()
         .map(|record| (record.generation, record.state));

@@ -8,14 +8,14 @@ use x509_cert::name::Name;
 use super::Failure;
 use super::row::{self, AUDIT_ENTRIES, CERTIFICATES};
 use crate::certificate::Certificate;
-use crate::ids::{AuthorityName, RegistrationId};
+use crate::ids::{AuthorityName, Generation, RegistrationId};
 use crate::inventory::audit::{
     AuditEntry, AuditHead, AuditReport, Auditor, StoredCertificate, StoredGeneration,
 };
 use crate::inventory::query::Order;
 use crate::inventory::{
     AuthorityRecord, Count, Filter, GenerationRecord, InventoryEntry, InventoryError, Page,
-    PageKey, RowKey,
+    PageKey, RowKey, Status,
 };
 use crate::name::DistinguishedName;
 use crate::profile::Role;
@@ -115,21 +115,60 @@ pub(super) fn list(
     after: Option<&PageKey>,
     limit: usize,
 ) -> Result<Page, Failure> {
+    let mut found = Vec::new();
+    for part in parts(transaction, filter)? {
+        let (tail, values) = list_tail(&part, after, limit);
+        found.extend(entries(transaction, &tail, params_from_iter(values))?);
+    }
+    if filter.order() == Order::Row {
+        found.sort_by_key(|entry| entry.recorded.row());
+    }
+    Ok(Page::cut(found, limit))
+}
+
+/// The filters whose lists make up the list of one. A list in the order of rows has no index that
+/// serves several generations of an authority at once, but one for each of them.
+fn parts(transaction: &Transaction<'_>, filter: &Filter) -> Result<Vec<Filter>, Failure> {
+    let (Some(name), None, Order::Row) = (&filter.authority, filter.generation, filter.order())
+    else {
+        return Ok(vec![filter.clone()]);
+    };
+    let mut query =
+        transaction.prepare_cached("SELECT number FROM generation WHERE authority = ?")?;
+    let mut rows = query.query([name.as_str()])?;
+    let mut parts = Vec::new();
+    while let Some(row) = rows.next()? {
+        parts.push(Filter {
+            generation: Some(row::generation_number(row.get(0)?)?),
+            ..filter.clone()
+        });
+    }
+    Ok(parts)
+}
+
+/// What follows [`CERTIFICATES`] in the query of a list; one entry more than asked for shows
+/// whether there is a next page.
+pub(super) fn list_tail(
+    filter: &Filter,
+    after: Option<&PageKey>,
+    limit: usize,
+) -> (String, Vec<Value>) {
     let mut conditions = Conditions::default();
     conditions.add_filter(filter);
     let order = filter.order();
     if let Some(after) = after {
         conditions.add_start(order, after);
     }
+    conditions
+        .values
+        .push(clamped(limit.saturating_add(1)).into());
     let by = match order {
         Order::Row => "c.id",
         Order::NotAfter => "c.not_after, c.id",
         Order::RegistrationId => "c.registration_id, c.id",
     };
-    let one_more = clamped(limit.saturating_add(1));
-    let tail = format!("{} ORDER BY {by} LIMIT {one_more}", conditions.sql);
-    let found = entries(transaction, &tail, params_from_iter(conditions.values))?;
-    Ok(Page::cut(found, limit))
+    let tail = format!("{} ORDER BY {by} LIMIT ?", conditions.sql);
+    (tail, conditions.values)
 }
 
 /// The WHERE clause of a list. A `+` before a column keeps SQLite from choosing its index where the
@@ -162,7 +201,7 @@ impl Conditions {
         if let Some(status) = filter.status {
             self.add(&format!("{plus}c.status = ?"), [text(status.as_str())]);
             // SQLite proves that the partial index serves from constants only.
-            if by_row && status != crate::inventory::Status::Delivered {
+            if by_row && status != Status::Delivered {
                 self.add("c.status <> 'delivered'", []);
             }
         }
@@ -197,7 +236,7 @@ impl Conditions {
     }
 
     fn add_signer(&mut self, filter: &Filter, plus: &str) {
-        let number = |generation: crate::ids::Generation| i64::from(generation.number()).into();
+        let number = |generation: Generation| i64::from(generation.number()).into();
         match (&filter.authority, filter.generation) {
             (Some(name), Some(generation)) => self.add(
                 &format!(
@@ -205,8 +244,8 @@ impl Conditions {
                 ),
                 [text(name.as_str()), number(generation)],
             ),
-            (Some(name), None) => self.add("g.authority = ?", [text(name.as_str())]),
-            (None, Some(generation)) => self.add("g.number = ?", [number(generation)]),
+            (Some(name), None) => self.add("+g.authority = ?", [text(name.as_str())]),
+            (None, Some(generation)) => self.add("+g.number = ?", [number(generation)]),
             (None, None) => {}
         }
     }
@@ -310,7 +349,7 @@ pub(super) fn counts(transaction: &Transaction<'_>) -> Result<Vec<Count>, Failur
         counts.push(Count {
             signed_by: row::signed_by(row, 0)?,
             role: Role::from_word(&role).ok_or_else(damage)?,
-            status: crate::inventory::Status::from_word(&status).ok_or_else(damage)?,
+            status: Status::from_word(&status).ok_or_else(damage)?,
             certificates: row::unsigned(row.get(4)?)?,
         });
     }

@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension as _, Transaction, params};
 use super::Failure;
 use super::read::{self, audit_head};
 use super::row::{self, prefixes};
-use crate::ids::{AuthorityName, RegistrationId};
+use crate::ids::{AuthorityName, Generation, RegistrationId};
 use crate::inventory::audit::{AuditHead, Draft, Rows};
 use crate::inventory::authority::{self, States};
 use crate::inventory::{
@@ -397,7 +397,7 @@ fn set_certificate(transaction: &Transaction<'_>, id: i64, row: RowKey) -> Resul
 /// What a change of a generation must know of it.
 struct StoredState {
     id: i64,
-    state: (crate::ids::Generation, GenerationState),
+    state: (Generation, GenerationState),
     certificate: Option<RowKey>,
 }
 
