@@ -21,7 +21,7 @@ use pki_core::lifecycle::DeclaredError;
 use pki_core::ports::EntropyError;
 use pki_core::time::TimeError;
 
-/// What [`crate::commands`] return.
+/// What commands return.
 pub type CommandResult = Result<Outcome, CommandError>;
 
 /// How a command ended that did not fail.

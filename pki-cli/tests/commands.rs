@@ -4,6 +4,7 @@ mod support;
 
 use std::os::unix::fs::PermissionsExt as _;
 
+use pki_core::inventory::GenerationState;
 use support::World;
 
 #[test]
@@ -291,6 +292,22 @@ fn verify_trusts_anchors_only() {
             .code,
         4
     );
+}
+
+/// A retired root stands behind the leaves that it issued; a compromised one behind nothing.
+#[test]
+fn verify_trusts_the_homes_roots_unless_compromised() {
+    for (state, code) in [
+        (GenerationState::Current, 0),
+        (GenerationState::Retired, 0),
+        (GenerationState::Compromised, 8),
+    ] {
+        let world = World::with_pki();
+        assert_eq!(world.run("init pki").code, 0);
+        world.record_root("pki", state);
+        let run = world.run("verify sensor-1-full-chain.cert.pem --home pki");
+        assert_eq!(run.code, code, "{state}: {}", run.stderr);
+    }
 }
 
 #[test]

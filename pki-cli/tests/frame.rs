@@ -3,6 +3,7 @@
 mod support;
 
 use pki_cli::host::Terminal;
+use pki_core::inventory::GenerationState;
 use support::World;
 
 #[test]
@@ -103,10 +104,7 @@ fn colour_is_for_terminals_that_want_it() {
 fn the_home_is_the_nearest_folder_upwards() {
     let mut world = World::with_pki();
     assert_eq!(world.run("init pki").code, 0);
-    world.write(
-        "pki/authorities/root/1.cert.pem",
-        world.read("root.cert.pem"),
-    );
+    world.record_root("pki", GenerationState::Current);
     world.write(
         "pki/deep/below/sensor-1.cert.pem",
         world.read("sensor-1-full-chain.cert.pem"),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use pki_core::certificate::Certificate;
 use pki_core::format::pem;
+use pki_core::inventory::{GenerationState, Inventory as _};
 use pki_core::path::{PathOptions, PathReport, Purpose, validate};
 use pki_core::time::Time;
 use serde::Serialize;
@@ -17,7 +18,7 @@ use crate::render::table::Table;
 ///
 /// The first certificate of CERT is judged; what follows it in the file may be part of the path, but
 /// is not trusted. Without --anchor the home's roots are trusted, and its other authorities may be
-/// part of the path. Exit code 4 if the path does not hold.
+/// part of the path, unless they are compromised. Exit code 4 if the path does not hold.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -107,21 +108,20 @@ fn all(context: &Context, paths: &[PathBuf]) -> Result<Vec<Certificate>, Command
     Ok(found)
 }
 
-/// The home's certificates: the roots, and the others.
+/// The home's certificates: the roots, and the others. A compromised generation is neither.
 fn of_home(context: &Context) -> Result<(Vec<Certificate>, Vec<Certificate>), CommandError> {
-    let mut found = Vec::new();
-    for authority in context.files.list(&context.home.authorities())? {
-        for file in context.files.list(&authority)? {
-            if file
-                .to_string_lossy()
-                .ends_with(crate::files::ending::CERTIFICATE)
-            {
-                found.extend(certificates(context, &file)?);
-            }
-        }
-    }
-    let (roots, others): (Vec<_>, Vec<_>) =
-        found.into_iter().partition(Certificate::is_self_issued);
+    let authorities = match context.files.exists(&context.home.inventory()) {
+        true => context.inventory()?.authorities()?,
+        false => Vec::new(),
+    };
+    let generations = authorities
+        .into_iter()
+        .flat_map(|authority| authority.generations);
+    let trusted = generations.filter(|generation| is_trusted(generation.state));
+    let certificates = trusted.filter_map(|generation| generation.certificate);
+    let (roots, others): (Vec<_>, Vec<_>) = certificates
+        .map(|recorded| recorded.certificate().clone())
+        .partition(Certificate::is_self_issued);
     if roots.is_empty() {
         let home = context.home.root().display();
         return Err(
@@ -130,6 +130,14 @@ fn of_home(context: &Context) -> Result<(Vec<Certificate>, Vec<Certificate>), Co
         );
     }
     Ok((roots, others))
+}
+
+/// A retired generation still stands behind the leaves that it issued.
+fn is_trusted(state: GenerationState) -> bool {
+    match state {
+        GenerationState::Current | GenerationState::Next | GenerationState::Retired => true,
+        GenerationState::Pending | GenerationState::Compromised | GenerationState::Voided => false,
+    }
 }
 
 #[derive(Serialize)]

@@ -10,10 +10,16 @@ use std::sync::{Arc, Mutex};
 
 use pki_cli::host::{Host, Prompt, Terminal};
 use pki_core::authority::{AuthoritySpec, IssuancePolicy, LeafSpec, SigningAuthority, create_root};
-use pki_core::ids::{Generation, SerialNumber};
+use pki_core::format::pem;
+use pki_core::ids::{AuthorityName, Generation, SerialNumber};
+use pki_core::inventory::sqlite::SqliteInventory;
+use pki_core::inventory::{
+    AuthorityGeneration, GenerationChange, GenerationState, Inventory as _, NewCertificate,
+    NewGeneration,
+};
 use pki_core::key::software::{SoftwareKeyGenerator, SoftwareSigner};
 use pki_core::key::{KeyAlgorithm, KeyGenerator as _, PrivateKey, Signer as _, to_encrypted_pem};
-use pki_core::profile::KeyPurpose;
+use pki_core::profile::{KeyPurpose, Role};
 use pki_core::testing::{FixedClock, SeededEntropy};
 use pki_core::time::{Span, Time};
 use secrecy::SecretString;
@@ -75,6 +81,45 @@ impl World {
 
     pub(crate) fn read(&self, name: &str) -> String {
         std::fs::read_to_string(self.path(name)).expect(name)
+    }
+
+    /// Records `root.cert.pem` in a home's inventory, as the first generation of `root`.
+    pub(crate) fn record_root(&self, home: &str, state: GenerationState) {
+        let path = self.path(home).join("inventory.db");
+        let mut inventory = SqliteInventory::open_or_create(&path).expect("inventory");
+        let name: AuthorityName = "root".parse().expect("name");
+        let generation = Generation::FIRST;
+        let certificate = pem::certificate(self.read("root.cert.pem").as_bytes()).expect("root");
+        let recorded = inventory.record_authority(
+            NewGeneration {
+                authority: name.clone(),
+                generation,
+                subject: certificate.subject(),
+                key_reference: "authorities/root/1.key.pem".parse().expect("reference"),
+            },
+            NewCertificate {
+                certificate,
+                role: Role::Root,
+                signed_by: Some(AuthorityGeneration {
+                    name: name.clone(),
+                    generation,
+                }),
+                registration_id: None,
+                batch: None,
+                label: None,
+            },
+            now(),
+        );
+        recorded.expect("recorded");
+        let mut settle = |to| {
+            let settled =
+                inventory.settle_generations(&name, &[GenerationChange { generation, to }], now());
+            settled.expect("settled");
+        };
+        settle(GenerationState::Current);
+        if state != GenerationState::Current {
+            settle(state);
+        }
     }
 
     /// Runs a command line; blanks separate its words.
