@@ -176,6 +176,11 @@ fn inspect_shows_nothing_private() {
         run.stdout,
         "private key, not encrypted\n  key         EC P-256\n"
     );
+    let run = world.run("inspect sensor-1.key.pem --passphrase-from stdin");
+    assert_eq!(
+        run.stdout, "private key, not encrypted\n  key         EC P-256\n",
+        "no passphrase is needed, so none is read"
+    );
     let run = world.run("inspect factory.key.pem");
     assert_eq!(
         run.stdout,

@@ -80,24 +80,30 @@ fn der_item(context: &Context, file: &Path, der: &[u8]) -> Result<Item, CommandE
     if let Ok(request) = SigningRequest::from_der(der) {
         return Ok(Item::request(request));
     }
-    key_item(context, file, der).map_err(|error| match error.hints.is_empty() {
-        true => CommandError::invalid_input(format!(
+    if let Err(KeyFileError::Input(_)) = read_private_key(der, None) {
+        return Err(CommandError::invalid_input(format!(
             "{}: it is neither PEM nor a certificate, CSR or PKCS#8 key in DER",
             file.display()
-        )),
-        false => error,
-    })
+        )));
+    }
+    key_item(context, file, der)
 }
 
+/// The passphrase is only looked for where a key is encrypted.
 fn key_item(context: &Context, file: &Path, der: &[u8]) -> Result<Item, CommandError> {
-    let passphrase = context.given_passphrase()?;
-    match read_private_key(der, passphrase) {
-        Ok(key) => Item::private_key(&key, passphrase.is_some()),
-        Err(KeyFileError::PassphraseNeeded) => Ok(Item::PrivateKey {
-            encrypted: true,
+    let encrypted = match read_private_key(der, None) {
+        Err(KeyFileError::PassphraseNeeded) => true,
+        key => return Item::private_key(&key.map_err(|error| in_key_file(file, &error))?, false),
+    };
+    match context.given_passphrase()? {
+        Some(passphrase) => {
+            let key = read_private_key(der, Some(passphrase));
+            Item::private_key(&key.map_err(|error| in_key_file(file, &error))?, encrypted)
+        }
+        None => Ok(Item::PrivateKey {
+            encrypted,
             public_key: None,
         }),
-        Err(error) => Err(in_key_file(file, &error)),
     }
 }
 
