@@ -273,7 +273,17 @@ fn bulk_item(dps: &Dps, hub: &HubHostName, item: &Value) -> Result<(), ServiceEr
 
 fn bulk_document(item: &Value) -> Result<HubDevice, ServiceError> {
     let mut members = item.as_object().cloned().unwrap_or_default();
-    for member in ["importMode", "eTag", "tags", "properties"] {
+    for member in ["tags", "properties"] {
+        if members
+            .shift_remove(member)
+            .is_some_and(|twin| !twin.is_null())
+        {
+            let problem =
+                format!("{member}: twins are not written by this emulator's bulk requests");
+            return Err(ServiceError::ArgumentInvalid(problem));
+        }
+    }
+    for member in ["importMode", "eTag"] {
         members.shift_remove(member);
     }
     let id = members.shift_remove("id").unwrap_or_default();

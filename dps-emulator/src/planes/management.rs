@@ -154,9 +154,7 @@ fn certificates(dps: &Dps, request: &Request, rest: &[&str]) -> Result<Answer, S
             _ => Err(ServiceError::MethodNotAllowed(request.method.to_string())),
         };
     };
-    let name: CertificateName = name
-        .parse()
-        .map_err(|error| ServiceError::ArgumentInvalid(format!("{error}")))?;
+    let name = certificate_name(dps, name)?;
     match (&request.method, rest) {
         (&Method::GET, [_]) => get(dps, &name, request.if_match()?),
         (&Method::PUT, [_]) => {
@@ -185,6 +183,15 @@ fn certificates(dps: &Dps, request: &Request, rest: &[&str]) -> Result<Answer, S
         }
         _ => Err(ServiceError::ResourceNotFound(request.path())),
     }
+}
+
+/// A name as it was first written, if it was.
+fn certificate_name(dps: &Dps, text: &str) -> Result<CertificateName, ServiceError> {
+    let name: CertificateName = text
+        .parse()
+        .map_err(|error| ServiceError::ArgumentInvalid(format!("{error}")))?;
+    let first = dps.store().authorities().first_spelling(&name).cloned();
+    Ok(first.unwrap_or(name))
 }
 
 fn list_certificates(dps: &Dps) -> Result<Answer, ServiceError> {

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 /// A running emulator and a client without certificate.
 pub(crate) struct World {
     pub(crate) emulator: EmulatorHandle,
-    client: Client,
+    pub(crate) client: Client,
 }
 
 /// What came back.
@@ -67,11 +67,21 @@ impl World {
         body: Value,
         if_match: Option<&str>,
     ) -> Reply {
+        let request = self.signed_request(method, path.as_ref(), &body);
+        send(with_if_match(request, if_match)).await
+    }
+
+    /// The same before it is sent.
+    pub(crate) fn signed_request(
+        &self,
+        method: Method,
+        path: &str,
+        body: &Value,
+    ) -> RequestBuilder {
         let connection_string = self.emulator.service_connection_string();
         let token = token(connection_string.expose_secret(), 3600);
-        let request = self.request(method, path.as_ref(), "2021-10-01", &body);
-        let request = request.header("Authorization", token);
-        send(with_if_match(request, if_match)).await
+        let request = self.request(method, path, "2021-10-01", body);
+        request.header("Authorization", token)
     }
 
     pub(crate) async fn management(
@@ -279,7 +289,7 @@ fn with_if_match(request: RequestBuilder, if_match: Option<&str>) -> RequestBuil
     }
 }
 
-async fn send(request: RequestBuilder) -> Reply {
+pub(crate) async fn send(request: RequestBuilder) -> Reply {
     let response = request.send().await.expect("an answer");
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let text = response.text().await.expect("a body");
@@ -341,7 +351,7 @@ pub(crate) struct Authority {
 
 /// A device's key and certificates: the leaf, then what it sends along.
 pub(crate) struct Leaf {
-    key: String,
+    pub(crate) key: String,
     pub(crate) pem: String,
     pub(crate) der: Vec<u8>,
     sent: String,

@@ -1,0 +1,119 @@
+//! The handshake: both versions, any chain, but a proven key.
+
+use std::sync::Arc;
+
+use reqwest::Method;
+use rustls::client::ResolvesClientCert;
+use rustls::crypto::aws_lc_rs::{default_provider, sign::any_supported_type};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, RootCertStore, SignatureScheme, SupportedProtocolVersion, version};
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::fixture::{Authority, Leaf, World, individual};
+
+const VERSIONS: [&SupportedProtocolVersion; 2] = [&version::TLS12, &version::TLS13];
+
+/// Shows a certificate with whatever key it was given.
+#[derive(Debug)]
+struct Shown(Arc<CertifiedKey>);
+
+impl ResolvesClientCert for Shown {
+    fn resolve(&self, hints: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        assert!(
+            hints.is_empty(),
+            "no CA names that could exclude a certificate"
+        );
+        Some(Arc::clone(&self.0))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+/// The status line that a device gets for `register` in one version of TLS, or none.
+async fn register(
+    world: &World,
+    version: &'static SupportedProtocolVersion,
+    certificate: &Leaf,
+    key: &Leaf,
+) -> Option<String> {
+    let mut roots = RootCertStore::empty();
+    let anchor = CertificateDer::from_pem_slice(world.emulator.trust_anchor_pem().as_bytes());
+    roots.add(anchor.expect("PEM")).expect("an anchor");
+    let key = PrivateKeyDer::from_pem_slice(key.key.as_bytes()).expect("PEM");
+    let chain = vec![CertificateDer::from(certificate.der.clone())];
+    let shown = CertifiedKey::new(chain, any_supported_type(&key).expect("a key"));
+    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_protocol_versions(&[version])
+        .expect("a version")
+        .with_root_certificates(roots)
+        .with_client_cert_resolver(Arc::new(Shown(Arc::new(shown))));
+    let stream = TcpStream::connect(world.emulator.address())
+        .await
+        .expect("connects");
+    let name = ServerName::try_from("global.azure-devices-provisioning.net").expect("a name");
+    let connector = TlsConnector::from(Arc::new(config));
+    let mut stream = connector.connect(name, stream).await.ok()?;
+    let path = format!(
+        "/{}/registrations/dev-1/register",
+        world.emulator.id_scope()
+    );
+    let request = format!(
+        "PUT {path}?api-version=2019-03-31 HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.ok()?;
+    answer.lines().next().map(str::to_owned)
+}
+
+#[tokio::test]
+async fn a_client_is_refused_in_the_handshake_only_if_it_cannot_prove_its_key() {
+    let world = World::start().await;
+    let root = Authority::root("Root");
+    let (leaf, stranger) = (root.leaf("dev-1", &[]), root.leaf("dev-1", &[]));
+    world
+        .service(
+            Method::PUT,
+            "/enrollments/dev-1",
+            individual("dev-1", &leaf),
+        )
+        .await;
+    for version in VERSIONS {
+        let admitted = register(&world, version, &leaf, &leaf).await;
+        assert_eq!(
+            admitted.as_deref(),
+            Some("HTTP/1.1 202 Accepted"),
+            "{version:?}"
+        );
+        let refused = register(&world, version, &stranger, &stranger).await;
+        assert_eq!(
+            refused.as_deref(),
+            Some("HTTP/1.1 401 Unauthorized"),
+            "{version:?}"
+        );
+        assert_eq!(
+            register(&world, version, &leaf, &stranger).await,
+            None,
+            "{version:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_server_answers_under_every_name_that_clients_use() {
+    let world = World::start().await;
+    let port = world.emulator.address().port();
+    for host in ["localhost", "127.0.0.1"] {
+        let url = format!("https://{host}:{port}/enrollments/x?api-version=2021-10-01");
+        let request = world.client.get(url).header("Authorization", "Bearer x");
+        let reply = crate::fixture::send(request).await;
+        assert_eq!(reply.body["errorCode"], json!(404_201), "{host}");
+    }
+}
