@@ -1,7 +1,13 @@
 //! The commands, one file per group. To add one: its file with `Args` and `run`, a variant, an arm.
 
+mod authority;
+mod explain;
 mod init;
 mod inspect;
+mod issue;
+mod plan;
+mod possession;
+mod quarantine;
 mod shell;
 mod verify;
 
@@ -12,8 +18,16 @@ use crate::error::CommandResult;
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
     Init(init::Args),
+    Authority(authority::Args),
+    Possession(possession::Args),
+    Issue(issue::IssueArgs),
+    Sign(issue::SignArgs),
     Verify(verify::Args),
     Inspect(inspect::Args),
+    Plan(plan::PlanArgs),
+    Apply(plan::ApplyArgs),
+    Explain(explain::Args),
+    Quarantine(quarantine::Args),
     Completions(shell::CompletionArgs),
     Man(shell::ManArgs),
 }
@@ -23,8 +37,16 @@ impl Command {
     pub(crate) fn run(self, context: &Context) -> CommandResult {
         match self {
             Self::Init(args) => args.run(context),
+            Self::Authority(args) => args.run(context),
+            Self::Possession(args) => args.run(context),
+            Self::Issue(args) => args.run(context),
+            Self::Sign(args) => args.run(context),
             Self::Verify(args) => args.run(context),
             Self::Inspect(args) => args.run(context),
+            Self::Plan(args) => args.run(context),
+            Self::Apply(args) => args.run(context),
+            Self::Explain(args) => args.run(context),
+            Self::Quarantine(args) => args.run(context),
             Self::Completions(args) => args.run(context),
             Self::Man(args) => args.run(context),
         }

@@ -11,12 +11,15 @@ mod commands;
 pub mod config;
 pub mod context;
 pub mod error;
+mod execute;
 pub mod files;
 pub mod home;
 pub mod host;
+mod issuance;
 mod planes;
 pub mod render;
 pub mod secret;
+mod snapshot;
 
 use std::ffi::OsString;
 

@@ -2,5 +2,6 @@
 
 pub mod certificate;
 pub mod error;
+pub(crate) mod plan;
 pub mod table;
 pub mod ui;

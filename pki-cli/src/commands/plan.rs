@@ -1,0 +1,83 @@
+//! `plan` and `apply`: what differs between `pki.toml` and DPS, and doing it.
+
+use pki_core::inventory::sqlite::SqliteInventory;
+use pki_core::lifecycle::{Impact, Plan, converge};
+
+use crate::context::Context;
+use crate::error::{CommandError, CommandResult, Outcome};
+use crate::execute;
+use crate::planes::Planes;
+use crate::render::plan::PlanAndImpact;
+use crate::snapshot::{DpsSnapshot, fleet};
+
+/// Show what differs between pki.toml and DPS, the steps and their impact
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  dps-pki plan
+  dps-pki plan --detailed-exitcode --output json")]
+pub(crate) struct PlanArgs {
+    /// Exit with 10 if there is something to do
+    #[arg(long)]
+    detailed_exitcode: bool,
+}
+
+/// Bring DPS to what pki.toml declares: upload and prove CAs, put groups
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  dps-pki apply
+  dps-pki apply --yes --passphrase-file ~/.pki-passphrase")]
+pub(crate) struct ApplyArgs {}
+
+impl PlanArgs {
+    pub(crate) fn run(&self, context: &Context) -> CommandResult {
+        let (name, declared) = context.dps()?;
+        let planes = Planes::new(context, name, declared)?;
+        let inventory = context.inventory()?;
+        let (plan, impact) = planned(context, &planes, &inventory)?;
+        context.ui.result(&PlanAndImpact {
+            plan: &plan,
+            impact: &impact,
+            done: false,
+        })?;
+        match self.detailed_exitcode && !plan.is_empty() {
+            true => Ok(Outcome::SomethingToDo),
+            false => Ok(Outcome::Done),
+        }
+    }
+}
+
+impl ApplyArgs {
+    pub(crate) fn run(&self, context: &Context) -> CommandResult {
+        let (name, declared) = context.dps()?;
+        let planes = Planes::new(context, name, declared)?;
+        let mut inventory = context.inventory()?;
+        let (plan, impact) = planned(context, &planes, &inventory)?;
+        let done = execute::confirm(context, &plan, &impact)?;
+        if done {
+            execute::run(context, &planes, &mut inventory, &plan)?;
+        }
+        context.ui.result(&PlanAndImpact {
+            plan: &plan,
+            impact: &impact,
+            done,
+        })?;
+        Ok(Outcome::Done)
+    }
+}
+
+/// The plan of convergence, and what it does to the devices of the inventory.
+fn planned(
+    context: &Context,
+    planes: &Planes<'_>,
+    inventory: &SqliteInventory,
+) -> Result<(Plan, Impact), CommandError> {
+    let snapshot = context.block_on(DpsSnapshot::gather(planes))?;
+    let state = snapshot.declared_state(inventory)?;
+    let plan = converge(planes.name(), planes.declared(), &state)?;
+    let before = snapshot.view()?;
+    let after = plan.applied_to(&before)?;
+    let impact = Impact::compare(&before, &after, &fleet(inventory, context.now())?);
+    Ok((plan, impact))
+}

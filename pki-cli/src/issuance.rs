@@ -1,0 +1,274 @@
+//! Authorities with their keys open, and the folder that certificates are delivered to.
+
+use std::path::{Path, PathBuf};
+
+use pki_core::authority::{ChainBundle, IssuancePolicy, SigningAuthority};
+use pki_core::certificate::Certificate;
+use pki_core::delivery::Outlet;
+use pki_core::format::pem;
+use pki_core::ids::{AuthorityName, Generation, RegistrationId};
+use pki_core::inventory::{AuthorityRecord, GenerationRecord, Inventory, Recorded};
+use pki_core::key::software::SoftwareSigner;
+use pki_core::key::{PrivateKey, Signer as _, read_private_key};
+
+use crate::context::Context;
+use crate::error::{CommandError, in_key_file};
+use crate::files::{Access, Existing, ending, file_name};
+
+/// The current generation of an authority, its key in memory.
+pub(crate) struct OpenAuthority {
+    name: AuthorityName,
+    generation: Generation,
+    certificate: Certificate,
+    issuers: Vec<Certificate>,
+    signer: SoftwareSigner,
+    policy: IssuancePolicy,
+}
+
+impl OpenAuthority {
+    /// Opens the current generation of an authority with the passphrase of the home.
+    pub(crate) fn open(
+        context: &Context,
+        inventory: &dyn Inventory,
+        name: &AuthorityName,
+    ) -> Result<Self, CommandError> {
+        let record = current(context, inventory, name)?;
+        let certificate = certificate_of(name, &record)?;
+        let signer = open_key(context, record.key_reference.as_str())?;
+        Ok(Self {
+            name: name.clone(),
+            generation: record.generation,
+            issuers: issuers(inventory, &certificate)?,
+            certificate,
+            signer,
+            policy: policy(context)?,
+        })
+    }
+
+    /// The authority, ready to sign.
+    pub(crate) fn signing(&self) -> Result<SigningAuthority<'_>, CommandError> {
+        let (name, certificate) = (self.name.clone(), self.certificate.clone());
+        let (generation, policy) = (self.generation, self.policy);
+        Ok(SigningAuthority::new(
+            name,
+            generation,
+            certificate,
+            &self.signer,
+            policy,
+        )?)
+    }
+
+    /// Its certificate and those above it, up to the root.
+    pub(crate) fn chain(&self) -> Vec<Certificate> {
+        [self.certificate.clone()]
+            .into_iter()
+            .chain(self.issuers.iter().cloned())
+            .collect()
+    }
+}
+
+/// What `pki.toml` says for every certificate.
+pub(crate) fn policy(context: &Context) -> Result<IssuancePolicy, CommandError> {
+    Ok(IssuancePolicy {
+        backdate: context.declaration()?.backdate,
+    })
+}
+
+/// The generation of an authority that issues.
+pub(crate) fn current(
+    context: &Context,
+    inventory: &dyn Inventory,
+    name: &AuthorityName,
+) -> Result<GenerationRecord, CommandError> {
+    let record = inventory.authority(name)?;
+    match record.as_ref().and_then(AuthorityRecord::current) {
+        Some(current) => Ok(current.clone()),
+        None => Err(no_authority(context, name)?),
+    }
+}
+
+/// The certificate of a generation that has one, as every current one does.
+pub(crate) fn certificate_of(
+    name: &AuthorityName,
+    record: &GenerationRecord,
+) -> Result<Certificate, CommandError> {
+    let recorded = record.certificate.as_ref();
+    let missing = || {
+        CommandError::failed(format!(
+            "the inventory holds no certificate of authority {name}"
+        ))
+    };
+    Ok(recorded.ok_or_else(missing)?.certificate().clone())
+}
+
+fn no_authority(context: &Context, name: &AuthorityName) -> Result<CommandError, CommandError> {
+    let declaration = context.declaration()?;
+    if declaration.authority(name).is_some() {
+        let error =
+            CommandError::not_found(format!("authority {name} is declared but was not made yet"));
+        return Ok(error.hint(format!("make it with: dps-pki authority create {name}")));
+    }
+    let known = declaration
+        .authorities
+        .iter()
+        .map(|authority| authority.name.as_str());
+    let known = known.collect::<Vec<_>>().join(", ");
+    let error = CommandError::not_found(format!("there is no authority {name}"));
+    Ok(error.hint(format!("pki.toml declares: {known}")))
+}
+
+/// The certificates above one of ours, up to the root.
+pub(crate) fn issuers(
+    inventory: &dyn Inventory,
+    certificate: &Certificate,
+) -> Result<Vec<Certificate>, CommandError> {
+    let authorities = inventory.authorities()?;
+    let generations = authorities
+        .iter()
+        .flat_map(|authority| &authority.generations);
+    let recorded = generations.filter_map(|generation| generation.certificate.as_ref());
+    let pool: Vec<Certificate> = recorded
+        .map(|recorded| recorded.certificate().clone())
+        .collect();
+    let bundle = ChainBundle::build(certificate, &pool);
+    Ok(bundle.certificates().iter().skip(1).cloned().collect())
+}
+
+/// Opens an authority's key file with the passphrase of the home.
+pub(crate) fn open_key(context: &Context, reference: &str) -> Result<SoftwareSigner, CommandError> {
+    let path = context.home.resolve(reference);
+    let content = context.files.read(&path)?;
+    let passphrase = context.passphrase()?;
+    let key =
+        read_private_key(&content, Some(passphrase)).map_err(|error| in_key_file(&path, &error))?;
+    Ok(SoftwareSigner::new(&key)?)
+}
+
+/// A folder that takes leaves: key, certificate and full chain, named as the tutorials name them.
+pub(crate) struct Folder<'a> {
+    context: &'a Context,
+    path: PathBuf,
+    issuers: Vec<Certificate>,
+    with_keys: bool,
+    existing: Existing,
+}
+
+impl<'a> Folder<'a> {
+    /// The folder for leaves below `issuers`, nearest first. `with_keys`: whether keys go there too.
+    pub(crate) fn new(
+        context: &'a Context,
+        path: &Path,
+        issuers: Vec<Certificate>,
+        with_keys: bool,
+    ) -> Self {
+        let path = path.to_owned();
+        Self {
+            context,
+            path,
+            issuers,
+            with_keys,
+            existing: Existing::Keep,
+        }
+    }
+
+    /// Lets what a run left behind that was cut short be overwritten.
+    pub(crate) fn replacing(&mut self, voided: bool) {
+        self.existing = if voided {
+            Existing::Replace
+        } else {
+            Existing::Keep
+        };
+    }
+
+    /// Makes the folder unless it is there.
+    pub(crate) fn create(&self) -> Result<(), CommandError> {
+        self.context.files.create_folder(&self.path, Access::Secret)
+    }
+
+    /// Refuses before anything is issued if files of this ID would be in the way.
+    pub(crate) fn check_free(&self, id: &RegistrationId) -> Result<(), CommandError> {
+        if self.existing == Existing::Replace {
+            return Ok(());
+        }
+        match self
+            .paths(id)
+            .into_iter()
+            .find(|path| self.context.files.exists(path))
+        {
+            None => Ok(()),
+            Some(path) => Err(
+                CommandError::refused(format!("{} exists already", path.display()))
+                    .hint("move it away, or choose another folder with --out"),
+            ),
+        }
+    }
+
+    /// What is written for an ID: key (if any), certificate, full chain.
+    pub(crate) fn paths(&self, id: &RegistrationId) -> Vec<PathBuf> {
+        let key = self.with_keys.then_some(ending::KEY);
+        let endings = key
+            .into_iter()
+            .chain([ending::CERTIFICATE, ending::FULL_CHAIN]);
+        endings
+            .map(|ending| self.path.join(file_name(id.as_str(), ending)))
+            .collect()
+    }
+
+    fn path_of(&self, recorded: &Recorded, ending: &str) -> Result<PathBuf, CommandError> {
+        let id = recorded.registration_id();
+        let nameless =
+            || CommandError::failed("a certificate without a registration ID has no file name");
+        Ok(self
+            .path
+            .join(file_name(id.ok_or_else(nameless)?.as_str(), ending)))
+    }
+
+    fn full_chain(&self, recorded: &Recorded) -> String {
+        let certificates = [recorded.certificate()].into_iter().chain(&self.issuers);
+        certificates.map(Certificate::to_pem).collect()
+    }
+
+    fn has_key_of(&self, recorded: &Recorded) -> Option<()> {
+        let path = self.path_of(recorded, ending::KEY).ok()?;
+        let key = read_private_key(&self.context.files.read(&path).ok()?, None).ok()?;
+        let signer = SoftwareSigner::new(&key).ok()?;
+        (signer.public_key() == recorded.certificate().public_key()).then_some(())
+    }
+}
+
+impl Outlet for Folder<'_> {
+    type Error = CommandError;
+
+    /// The key first and the chain last: who finds the chain finds all.
+    fn deliver(
+        &mut self,
+        recorded: &Recorded,
+        key: Option<&PrivateKey>,
+    ) -> Result<(), CommandError> {
+        let files = &self.context.files;
+        if let Some(key) = key {
+            let path = self.path_of(recorded, ending::KEY)?;
+            let pem = key.expose_pkcs8_pem();
+            files.write(&path, pem.as_bytes(), Access::Secret, self.existing)?;
+        }
+        let certificate = self.path_of(recorded, ending::CERTIFICATE)?;
+        let pem = recorded.certificate().to_pem();
+        files.write(&certificate, pem.as_bytes(), Access::Public, self.existing)?;
+        let chain = self.path_of(recorded, ending::FULL_CHAIN)?;
+        files.write(
+            &chain,
+            self.full_chain(recorded).as_bytes(),
+            Access::Public,
+            self.existing,
+        )
+    }
+
+    fn holds(&self, recorded: &Recorded) -> bool {
+        let same = || {
+            let path = self.path_of(recorded, ending::FULL_CHAIN).ok()?;
+            let chain = pem::certificates(&self.context.files.read(&path).ok()?).ok()?;
+            (chain.first() == Some(recorded.certificate())).then_some(())
+        };
+        same().is_some() && (!self.with_keys || self.has_key_of(recorded).is_some())
+    }
+}
