@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, Cursor, Write};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use pki_cli::host::{Host, Prompt, Terminal};
@@ -36,6 +37,8 @@ pub(crate) struct World {
     pub(crate) answer: &'static str,
     /// Whether standard output is a pipe that nobody reads.
     pub(crate) reader_gone: bool,
+    /// How many runs there were: the seed of the next one's randomness.
+    runs: AtomicU64,
 }
 
 /// What a run ended with.
@@ -55,6 +58,7 @@ impl World {
             terminal: Terminal::default(),
             answer: "",
             reader_gone: false,
+            runs: AtomicU64::new(0),
         }
     }
 
@@ -122,6 +126,30 @@ impl World {
         }
     }
 
+    /// Writes `ID.csr`, made by OpenSSL.
+    pub(crate) fn write_request(&self, id: &str) {
+        let made = std::process::Command::new("openssl")
+            .args([
+                "req",
+                "-new",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:P-384",
+                "-nodes",
+            ])
+            .args([
+                "-subj",
+                &format!("/CN={id}"),
+                "-keyout",
+                "/dev/null",
+                "-out",
+            ])
+            .arg(self.path(&format!("{id}.csr")))
+            .output();
+        assert!(made.expect("openssl is installed").status.success());
+    }
+
     /// Runs a command line; blanks separate its words.
     pub(crate) fn run(&self, line: &str) -> Run {
         self.run_in("", line)
@@ -132,7 +160,9 @@ impl World {
         let (stdout, stderr) = (Captured::default(), Captured::default());
         let host = Host {
             clock: Arc::new(FixedClock(now())),
-            entropy: Arc::new(SeededEntropy::new(1)),
+            entropy: Arc::new(SeededEntropy::new(
+                self.runs.fetch_add(1, Ordering::Relaxed),
+            )),
             environment: self.environment.clone(),
             directory: self.path(folder),
             stdin: Box::new(Cursor::new(self.stdin.clone())),
