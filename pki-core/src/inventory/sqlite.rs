@@ -42,8 +42,9 @@ pub struct SqliteInventory {
 }
 
 impl SqliteInventory {
-    /// The lookups of so many certificates stay in the cache however large the inventory is.
-    const LOOKUP_BATCH: i64 = 100_000;
+    /// Few enough that a chunk, whose lookups are spread all over the recent ones, rewrites few
+    /// pages; many enough that the large table is seldom merged into.
+    const LOOKUP_BATCH: i64 = 32_000;
 
     /// Opens an inventory that exists.
     ///

@@ -39,6 +39,8 @@ pub(super) fn open_file(path: &Path) -> Result<Connection, Failure> {
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.pragma_update(None, "cache_size", -32_768)?; // KiB
+    // Pages that many chunks touch are written back once for all of them.
+    connection.pragma_update(None, "wal_autocheckpoint", 16_384)?; // pages
     connection.set_prepared_statement_cache_capacity(64);
     migrate(&mut connection)?;
     Ok(connection)
