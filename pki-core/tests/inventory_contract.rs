@@ -265,7 +265,8 @@ proptest! {
             assert_eq!(world.run(&mut sqlite, operation), outcome, "{operation:?}");
         }
         world.compare(&memory, &sqlite);
-        for inventory in [&memory as &dyn Inventory, &sqlite] {
+        let both: [&dyn Inventory; 2] = [&memory, &sqlite];
+        for inventory in both {
             let report = inventory.verify_audit(&[]).expect("verified");
             assert!(report.is_intact(), "{:?}", report.findings);
         }

@@ -1,5 +1,9 @@
 //! The SQLite file: what tampering leaves behind, what a crash leaves behind, what is not opened.
 #![expect(clippy::expect_used, reason = "what fails here is the test")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test of files makes and copies files"
+)]
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
