@@ -1,13 +1,17 @@
 //! The commands, one file per group. To add one: its file with `Args` and `run`, a variant, an arm.
 
+mod audit;
 mod authority;
+mod emulator;
 mod explain;
 mod init;
 mod inspect;
+mod inventory;
 mod issue;
 mod plan;
 mod possession;
 mod quarantine;
+mod quickstart;
 mod shell;
 mod verify;
 
@@ -17,6 +21,7 @@ use crate::error::CommandResult;
 /// A command and its arguments.
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
+    Quickstart(quickstart::Args),
     Init(init::Args),
     Authority(authority::Args),
     Possession(possession::Args),
@@ -28,6 +33,9 @@ pub(crate) enum Command {
     Apply(plan::ApplyArgs),
     Explain(explain::Args),
     Quarantine(quarantine::Args),
+    Inventory(inventory::Args),
+    Audit(audit::Args),
+    Emulator(emulator::Args),
     Completions(shell::CompletionArgs),
     Man(shell::ManArgs),
 }
@@ -36,6 +44,7 @@ impl Command {
     /// Runs it.
     pub(crate) fn run(self, context: &Context) -> CommandResult {
         match self {
+            Self::Quickstart(args) => args.run(context),
             Self::Init(args) => args.run(context),
             Self::Authority(args) => args.run(context),
             Self::Possession(args) => args.run(context),
@@ -47,6 +56,9 @@ impl Command {
             Self::Apply(args) => args.run(context),
             Self::Explain(args) => args.run(context),
             Self::Quarantine(args) => args.run(context),
+            Self::Inventory(args) => args.run(context),
+            Self::Audit(args) => args.run(context),
+            Self::Emulator(args) => args.run(context),
             Self::Completions(args) => args.run(context),
             Self::Man(args) => args.run(context),
         }
