@@ -17,8 +17,8 @@ use crate::domain::possession::PossessionError;
 pub(crate) enum ServiceError {
     #[error("{0}")]
     ArgumentInvalid(String),
-    #[error("Unknown api version; supply api-version=YYYY-MM-DD, not {given:?}")]
-    ApiVersion { given: Option<String> },
+    #[error("Unknown api version {0:?}; supply api-version=YYYY-MM-DD")]
+    ApiVersion(String),
     #[error("The body cannot be read: {0}")]
     MalformedBody(String),
     #[error(transparent)]
@@ -27,10 +27,14 @@ pub(crate) enum ServiceError {
     InvalidRegistrationId(IdError),
     #[error("{0}")]
     InvalidEnrollmentGroupId(IdError),
-    #[error("At most {most} items are allowed in one request, not {given}")]
-    TooManyItems { given: usize, most: usize },
+    #[error("At most {most} enrollments are allowed in one request, not {given}")]
+    TooManyEnrollments { given: usize, most: usize },
+    #[error("At most {most} devices are allowed in one request, not {given}")]
+    TooManyDevices { given: usize, most: usize },
     #[error("{0} occurs more than once in the request")]
-    DefinedMultipleTimes(String),
+    EnrollmentDefinedMultipleTimes(String),
+    #[error("{0} occurs more than once in the request")]
+    DeviceDefinedMultipleTimes(String),
     #[error("{0}")]
     Unauthorized(&'static str),
     #[error("Invalid certificate: {0}")]
@@ -128,13 +132,16 @@ impl ServiceError {
     fn number_and_name(&self) -> (u32, &'static str) {
         match self {
             Self::ArgumentInvalid(_) => (400_004, "ArgumentInvalid"),
-            Self::ApiVersion { .. } => (400_004, "InvalidApiVersionParameter"),
+            Self::ApiVersion(_) => (400_004, "InvalidApiVersionParameter"),
             Self::MalformedBody(_) => (400_006, "IotHubFormatError"),
             Self::PossessionFailed(_) => (400_053, "BadRequest"),
             Self::InvalidRegistrationId(_) => (400_202, "InvalidRegistrationId"),
             Self::InvalidEnrollmentGroupId(_) => (400_204, "InvalidEnrollmentGroupId"),
-            Self::TooManyItems { .. } => (400_205, "TooManyEnrollments"),
-            Self::DefinedMultipleTimes(_) => (400_206, "RegistrationIdDefinedMultipleTimes"),
+            Self::DeviceDefinedMultipleTimes(_) => (400_011, "DeviceDefinedMultipleTimes"),
+            Self::TooManyEnrollments { .. } => (400_205, "TooManyEnrollments"),
+            Self::EnrollmentDefinedMultipleTimes(_) => {
+                (400_206, "RegistrationIdDefinedMultipleTimes")
+            }
             Self::ArmUnauthenticated => (401_000, "AuthenticationFailed"),
             Self::Unauthorized(_) | Self::InvalidCertificate(_) => {
                 (401_002, "IotHubUnauthorizedAccess")
@@ -153,6 +160,7 @@ impl ServiceError {
             Self::EnrollmentConflict(_) => (409_201, "EnrollmentConflict"),
             Self::EnrollmentGroupConflict(_) => (409_202, "EnrollmentGroupConflict"),
             Self::PreconditionFailed => (412_001, "PreconditionFailed"),
+            Self::TooManyDevices { .. } => (413_002, "TooManyDevices"),
             Self::TooLarge(_) => (413_001, "MessageTooLarge"),
             Self::Server(_) => (500_001, "ServerError"),
         }
@@ -165,7 +173,7 @@ impl ServiceError {
                 | Self::ResourceNotFound(_)
                 | Self::NoSuchPath
                 | Self::MethodNotAllowed(_)
-                | Self::ApiVersion { .. }
+                | Self::ApiVersion(_)
         )
     }
 

@@ -247,24 +247,19 @@ impl Dps {
         document: D,
         if_match: IfMatch,
     ) -> Result<Record<D>, ServiceError> {
-        let precondition = match if_match {
-            IfMatch::Absent => Precondition::Absent,
-            if_match => if_match.replacing(),
-        };
         let id = document.id().clone();
         let mut store = self.store();
-        match self.write_enrollment(&mut store, document, &precondition) {
-            Err(ServiceError::EnrollmentNotFound(_) | ServiceError::EnrollmentGroupNotFound(_))
-                if choices::IF_MATCH_ON_ABSENT_IS_STALE =>
-            {
-                Err(ServiceError::PreconditionFailed)
+        let is_absent = D::table(&store).get(&id).is_none();
+        let precondition = match if_match {
+            IfMatch::Absent => Precondition::Absent,
+            _ if is_absent && choices::IF_MATCH_ON_ABSENT_IS_STALE => {
+                return Err(ServiceError::PreconditionFailed);
             }
-            Err(error) => Err(error),
-            Ok(()) => {
-                let record = D::table(&store).get(&id);
-                record.cloned().ok_or_else(|| D::not_found(&id))
-            }
-        }
+            if_match => if_match.replacing(),
+        };
+        self.write_enrollment(&mut store, document, &precondition)?;
+        let record = D::table(&store).get(&id);
+        record.cloned().ok_or_else(|| D::not_found(&id))
     }
 
     /// A DELETE, with or without `If-Match`.

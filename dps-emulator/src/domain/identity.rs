@@ -104,11 +104,14 @@ impl Dps {
         }
         if authentication.kind.as_deref() == Some("sas") {
             let keys = authentication.symmetric_key.get_or_insert_default();
-            if keys.primary_key.is_none() {
-                keys.primary_key = Some(self.random().key()?);
-            }
-            if keys.secondary_key.is_none() {
-                keys.secondary_key = Some(self.random().key()?);
+            for key in [&mut keys.primary_key, &mut keys.secondary_key] {
+                // Python's SDK sends empty keys when it wants new ones.
+                if key
+                    .as_ref()
+                    .is_none_or(|key| key.expose_base64().is_empty())
+                {
+                    *key = Some(self.random().key()?);
+                }
             }
         }
         Ok(())

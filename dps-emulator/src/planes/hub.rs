@@ -212,14 +212,14 @@ fn bulk(dps: &Dps, request: &Request, hub: &HubHostName) -> Result<Answer, Servi
         ));
     };
     if items.len() > BULK_MOST {
-        return Err(ServiceError::TooManyItems {
+        return Err(ServiceError::TooManyDevices {
             given: items.len(),
             most: BULK_MOST,
         });
     }
     let mut seen = std::collections::HashSet::new();
     if let Some(twice) = items.iter().map(name_of).find(|name| !seen.insert(*name)) {
-        return Err(ServiceError::DefinedMultipleTimes(twice.to_owned()));
+        return Err(ServiceError::DeviceDefinedMultipleTimes(twice.to_owned()));
     }
     let errors: Vec<Value> = items
         .iter()

@@ -71,9 +71,9 @@ impl Request {
         let given = self.parameter("api-version");
         match given {
             Some(version) if is_known_version(version) => Ok(version),
-            _ => Err(ServiceError::ApiVersion {
-                given: given.map(str::to_owned),
-            }),
+            _ => Err(ServiceError::ApiVersion(
+                given.unwrap_or_default().to_owned(),
+            )),
         }
     }
 

@@ -203,7 +203,7 @@ fn bulk<D: Document>(dps: &Dps, request: &Request) -> Result<Answer, ServiceErro
         )));
     };
     if items.len() > BULK_MOST {
-        return Err(ServiceError::TooManyItems {
+        return Err(ServiceError::TooManyEnrollments {
             given: items.len(),
             most: BULK_MOST,
         });
@@ -212,7 +212,9 @@ fn bulk<D: Document>(dps: &Dps, request: &Request) -> Result<Answer, ServiceErro
     for item in items {
         let name = name_of::<D>(item);
         if !seen.insert(name.to_ascii_lowercase()) {
-            return Err(ServiceError::DefinedMultipleTimes(name.to_owned()));
+            return Err(ServiceError::EnrollmentDefinedMultipleTimes(
+                name.to_owned(),
+            ));
         }
     }
     let errors: Vec<Value> = items

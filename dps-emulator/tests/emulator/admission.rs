@@ -375,3 +375,21 @@ async fn a_device_looks_itself_up_once_it_is_registered() {
     );
     assert_eq!(reply.body["registrationId"], "dev:1");
 }
+
+/// What cannot be served is refused, not ignored; what names no device is no mistake.
+#[tokio::test]
+async fn the_body_of_a_registration_is_the_devices_own() {
+    let factory = Factory::start().await;
+    let leaf = factory.line.leaf("dev-1", &[&factory.line]);
+    let device = factory.world.device("dev-1", &leaf);
+    for (body, status) in [
+        (json!({}), 202),
+        (json!({"payload": null}), 202),
+        (json!({"registrationId": "DEV-1"}), 202),
+        (json!({"registrationId": "dev-2"}), 400),
+        (json!({"csr": "MIIB"}), 400),
+    ] {
+        let reply = device.send(Method::PUT, "/register", body.clone()).await;
+        assert_eq!(reply.status, status, "{body}");
+    }
+}

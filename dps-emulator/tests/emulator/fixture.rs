@@ -237,7 +237,8 @@ impl Device<'_> {
             .await
     }
 
-    async fn send(&self, method: Method, path: &str, body: Value) -> Reply {
+    /// A request for this device, below its registration.
+    pub(crate) async fn send(&self, method: Method, path: &str, body: Value) -> Reply {
         let (base, scope) = (
             self.world.emulator.base_url(),
             self.world.emulator.id_scope(),

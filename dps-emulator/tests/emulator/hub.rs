@@ -182,3 +182,24 @@ async fn a_bulk_request_reports_what_failed_and_keeps_what_did_not() {
         200
     );
 }
+
+/// Python's SDK sends empty keys when it wants new ones.
+#[tokio::test]
+async fn keys_that_are_left_out_or_empty_are_made() {
+    let world = World::start().await;
+    let hub = world.linked_hub("hub-1.azure-devices.net");
+    for (id, keys) in [
+        ("dev-1", json!({"primaryKey": "", "secondaryKey": ""})),
+        ("dev-2", Value::Null),
+    ] {
+        let authentication = json!({"type": "sas", "symmetricKey": keys});
+        let body = json!({"deviceId": id, "authentication": authentication});
+        let made = world
+            .hub(&hub, Method::PUT, format!("/devices/{id}"), body)
+            .await
+            .body;
+        let keys = &made["authentication"]["symmetricKey"];
+        assert_eq!(keys["primaryKey"].as_str().map(str::len), Some(88), "{id}");
+        assert_ne!(keys["primaryKey"], keys["secondaryKey"]);
+    }
+}

@@ -1,4 +1,5 @@
 //! The emulator over real HTTPS and mTLS, asked by a plain HTTP client.
+#![expect(clippy::expect_used, reason = "a test that cannot go on stops")]
 
 mod admission;
 mod enrollment;
