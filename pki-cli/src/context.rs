@@ -1,6 +1,6 @@
 //! What one command may touch: settings, clock, files, output, and what it opens of the home.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::future::Future;
 use std::io::Read;
 use std::path::Path;
@@ -46,7 +46,7 @@ pub struct Context {
 
 /// What is left of the host for the context's own use.
 struct Remaining {
-    environment: std::collections::BTreeMap<std::ffi::OsString, std::ffi::OsString>,
+    environment: std::collections::BTreeMap<OsString, OsString>,
     stdin: Mutex<Box<dyn Read + Send>>,
     terminal: Terminal,
     prompt: Box<dyn Prompt>,
@@ -274,6 +274,52 @@ impl Context {
         })
     }
 
+    /// Runs another command line in a home, with its own output, as a guided tour does. The
+    /// environment is not seen, nobody is asked, and `passphrase` opens the authority keys.
+    ///
+    /// # Errors
+    /// `Failed` with what the command said, if it failed.
+    pub fn run_nested(
+        &self,
+        home: &Path,
+        passphrase: &Path,
+        words: &[&str],
+    ) -> Result<String, CommandError> {
+        let (stdout, stderr) = (Captured::default(), Captured::default());
+        let directory = if home.is_dir() {
+            home.to_owned()
+        } else {
+            self.files.resolve(Path::new("."))
+        };
+        let host = Host {
+            clock: self.clock.clone(),
+            entropy: self.entropy.clone(),
+            environment: std::collections::BTreeMap::new(),
+            directory,
+            stdin: Box::new(std::io::empty()),
+            stdout: Box::new(stdout.clone()),
+            stderr: Box::new(stderr.clone()),
+            terminal: Terminal::default(),
+            prompt: Box::new(NobodyToAsk),
+            logs: false,
+        };
+        let mut arguments = vec![OsString::from("dps-pki")];
+        arguments.extend(words.iter().map(OsString::from));
+        arguments.extend([OsString::from("--home"), home.into()]);
+        arguments.extend([OsString::from("--passphrase-file"), passphrase.into()]);
+        match crate::run(arguments, host) {
+            0 => Ok(stdout.text()),
+            code => {
+                let said = stderr.text();
+                let said = said.trim_end().trim_start_matches("error: ");
+                Err(CommandError::failed(format!(
+                    "dps-pki {} ended with {code}: {said}",
+                    words.join(" ")
+                )))
+            }
+        }
+    }
+
     fn read_stdin(&self) -> Result<Zeroizing<Vec<u8>>, CommandError> {
         let mut stdin = self
             .host
@@ -340,4 +386,46 @@ fn log_to_stderr(filter: &str) {
         .with_writer(std::io::stderr)
         .finish();
     let _ = tracing::subscriber::set_global_default(subscriber);
+}
+
+/// A stream whose content is kept.
+#[derive(Clone, Default)]
+struct Captured(Arc<Mutex<Vec<u8>>>);
+
+impl Captured {
+    fn text(&self) -> String {
+        let content = self
+            .0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        String::from_utf8_lossy(&content).into_owned()
+    }
+}
+
+impl std::io::Write for Captured {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let mut content = self
+            .0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        content.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The terminal of a command that runs within another.
+struct NobodyToAsk;
+
+impl Prompt for NobodyToAsk {
+    fn line(&self, _: &str) -> std::io::Result<String> {
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
+
+    fn secret(&self, _: &str) -> std::io::Result<SecretString> {
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
 }

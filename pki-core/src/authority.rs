@@ -9,4 +9,7 @@ mod bundle;
 mod issuing;
 
 pub use bundle::{BundleError, ChainBundle};
-pub use issuing::{AdoptError, AuthoritySpec, IssuancePolicy, LeafSpec, PossessionError, SigningAuthority, create_root};
+pub use issuing::{
+    AdoptError, AuthoritySpec, IssuancePolicy, LeafSpec, PossessionError, SigningAuthority,
+    create_root,
+};

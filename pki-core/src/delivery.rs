@@ -24,11 +24,8 @@ pub trait Outlet {
     ///
     /// # Errors
     /// Whatever keeps it from taking all of it.
-    fn deliver(
-        &mut self,
-        recorded: &Recorded,
-        key: Option<&PrivateKey>,
-    ) -> Result<(), Self::Error>;
+    fn deliver(&mut self, recorded: &Recorded, key: Option<&PrivateKey>)
+    -> Result<(), Self::Error>;
 
     /// Whether all of this certificate has arrived already, in a run that was cut short after it.
     fn holds(&self, recorded: &Recorded) -> bool;
@@ -67,7 +64,9 @@ pub fn deliver<O: Outlet>(
     at: Time,
 ) -> Result<Recorded, DeliveryError<O::Error>> {
     let recorded = record(inventory, issued, at)?;
-    outlet.deliver(&recorded, key).map_err(DeliveryError::Outlet)?;
+    outlet
+        .deliver(&recorded, key)
+        .map_err(DeliveryError::Outlet)?;
     inventory.mark_delivered(&[recorded.row()], at)?;
     Ok(recorded)
 }
@@ -82,7 +81,9 @@ pub fn record(
     at: Time,
 ) -> Result<Recorded, InventoryError> {
     let recorded = inventory.record(vec![NewCertificate::from(issued)], at)?;
-    let lost = || InventoryError::Corrupt { what: "it recorded nothing and said nothing".into() };
+    let lost = || InventoryError::Corrupt {
+        what: "it recorded nothing and said nothing".into(),
+    };
     recorded.into_iter().next().ok_or_else(lost)
 }
 
@@ -97,12 +98,15 @@ pub fn resume<O: Outlet>(
     at: Time,
 ) -> Result<Resumed, InventoryError> {
     let mut left = inventory.certificates_of(id)?;
-    left.retain(|entry| entry.recorded.role() == Role::Leaf && entry.state == CertificateState::Undelivered);
+    left.retain(|entry| {
+        entry.recorded.role() == Role::Leaf && entry.state == CertificateState::Undelivered
+    });
     let (finished, voided): (Vec<Recorded>, Vec<Recorded>) = left
         .into_iter()
         .map(|entry: InventoryEntry| entry.recorded)
         .partition(|recorded| outlet.holds(recorded));
-    let rows = |certificates: &[Recorded]| certificates.iter().map(Recorded::row).collect::<Vec<_>>();
+    let rows =
+        |certificates: &[Recorded]| certificates.iter().map(Recorded::row).collect::<Vec<_>>();
     if !finished.is_empty() {
         inventory.mark_delivered(&rows(&finished), at)?;
     }
@@ -118,8 +122,15 @@ pub fn resume<O: Outlet>(
 /// # Errors
 /// [`InventoryError`].
 pub fn void_proofs(inventory: &mut dyn Inventory, at: Time) -> Result<(), InventoryError> {
-    let filter = Filter { role: Some(Role::Verification), ..Filter::default() };
+    let filter = Filter {
+        role: Some(Role::Verification),
+        ..Filter::default()
+    };
     let left = inventory.undelivered(&filter)?;
     let rows: Vec<_> = left.iter().map(|entry| entry.recorded.row()).collect();
-    if rows.is_empty() { Ok(()) } else { inventory.void(&rows, "the proof was not completed", at) }
+    if rows.is_empty() {
+        Ok(())
+    } else {
+        inventory.void(&rows, "the proof was not completed", at)
+    }
 }

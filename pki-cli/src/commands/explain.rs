@@ -95,7 +95,7 @@ struct Explanation {
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(id) = &self.registration_id {
-            writeln!(f, "device {id}:")?;
+            writeln!(f, "{id}:")?;
         }
         write!(f, "{}", self.decision)
     }

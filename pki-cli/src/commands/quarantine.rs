@@ -264,7 +264,7 @@ fn prove(
     match decision.outcome {
         Admission::Disabled(_) => Ok(decision),
         ref outcome => {
-            let message = format!("device {} is still not shut out: {outcome}", target.id);
+            let message = format!("{} is still not shut out: {outcome}", target.id);
             Err(CommandError::new(ErrorKind::Conflict, message).hint("run it again"))
         }
     }
@@ -295,7 +295,7 @@ impl fmt::Display for Report<'_> {
         match &self.proof {
             Some(proof) => write!(
                 f,
-                "\nread back from DPS: device {} is {}",
+                "\nread back from DPS: {} is {}",
                 self.registration_id, proof.outcome
             ),
             None => Ok(()),

@@ -34,7 +34,7 @@ impl fmt::Display for PlanAndImpact<'_> {
         for note in &self.plan.notes {
             writeln!(f, "note: {note}")?;
         }
-        impact(f, self.impact)
+        write_impact(f, self.impact)
     }
 }
 
@@ -52,7 +52,8 @@ fn changes(f: &mut fmt::Formatter<'_>, step: &Step) -> fmt::Result {
     Ok(())
 }
 
-fn impact(f: &mut fmt::Formatter<'_>, impact: &Impact) -> fmt::Result {
+/// Who loses and who gains admission, and how many are not concerned.
+pub(crate) fn write_impact(f: &mut fmt::Formatter<'_>, impact: &Impact) -> fmt::Result {
     movements(f, "loses admission", &impact.loses)?;
     movements(f, "gains admission", &impact.gains)?;
     write!(

@@ -10,10 +10,19 @@ use crate::ids::RegistrationId;
 /// look as if they decided, and do not.
 pub fn explain(view: &DpsView, chain: &PresentedChain) -> Decision {
     let mut decision = decide(view, chain);
-    let own = chain.common_name().and_then(|name| name.parse::<RegistrationId>().ok());
-    let naming = chain.leaf().map(|leaf| view.individuals_naming(&leaf.sha256_thumbprint));
-    let elsewhere = naming.into_iter().flatten().filter(|id| Some(*id) != own.as_ref());
-    decision.findings.extend(elsewhere.cloned().map(Finding::NamedElsewhere));
+    let own = chain
+        .common_name()
+        .and_then(|name| name.parse::<RegistrationId>().ok());
+    let naming = chain
+        .leaf()
+        .map(|leaf| view.individuals_naming(&leaf.sha256_thumbprint));
+    let elsewhere = naming
+        .into_iter()
+        .flatten()
+        .filter(|id| Some(*id) != own.as_ref());
+    decision
+        .findings
+        .extend(elsewhere.cloned().map(Finding::NamedElsewhere));
     decision
 }
 

@@ -153,10 +153,17 @@ impl DpsView {
     /// them: for explanations, not for decisions.
     pub fn individuals_naming(&self, leaf: &Sha256Thumbprint) -> Vec<&RegistrationId> {
         let names = |entry: &IndividualEntry| {
-            entry.certificates.as_ref().is_some_and(|certificates| certificates.contains(leaf))
+            entry
+                .certificates
+                .as_ref()
+                .is_some_and(|certificates| certificates.contains(leaf))
         };
-        let mut naming: Vec<_> =
-            self.individuals.iter().filter(|(_, entry)| names(entry)).map(|(id, _)| id).collect();
+        let mut naming: Vec<_> = self
+            .individuals
+            .iter()
+            .filter(|(_, entry)| names(entry))
+            .map(|(id, _)| id)
+            .collect();
         naming.sort();
         naming
     }

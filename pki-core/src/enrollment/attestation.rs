@@ -264,7 +264,11 @@ impl TryFrom<WireAttestation> for Attestation {
             "tpm" => Mechanism::Tpm(wire.tpm.unwrap_or_default()),
             _ => Mechanism::Other(wire.kind),
         };
-        Ok(Self { mechanism, other: wire.other, other_x509 })
+        Ok(Self {
+            mechanism,
+            other: wire.other,
+            other_x509,
+        })
     }
 }
 
@@ -298,7 +302,10 @@ impl From<Attestation> for WireAttestation {
         match attestation.mechanism {
             Mechanism::X509(certificates) => {
                 let x509 = WireX509::from(certificates);
-                wire.x509 = Some(WireX509 { other: attestation.other_x509, ..x509 });
+                wire.x509 = Some(WireX509 {
+                    other: attestation.other_x509,
+                    ..x509
+                });
             }
             Mechanism::SymmetricKey(keys) => wire.symmetric_key = keys,
             Mechanism::Tpm(value) => wire.tpm = Some(value),

@@ -35,13 +35,17 @@ pub struct DeclaredState {
 #[non_exhaustive]
 pub enum DeclaredError {
     /// The authority is declared but was not made yet.
-    #[error("authority {authority} does not exist yet; make it with: dps-pki authority create {authority}")]
+    #[error(
+        "authority {authority} does not exist yet; make it with: dps-pki authority create {authority}"
+    )]
     NoAuthority {
         /// Which one.
         authority: AuthorityName,
     },
     /// DPS holds another certificate under the name.
-    #[error("CA certificate {name} in DPS is not the current one of authority {authority}; replacing a certificate in use is a roll")]
+    #[error(
+        "CA certificate {name} in DPS is not the current one of authority {authority}; replacing a certificate in use is a roll"
+    )]
     OtherCa {
         /// The certificate's name in DPS.
         name: CertificateName,
@@ -49,7 +53,9 @@ pub enum DeclaredError {
         authority: AuthorityName,
     },
     /// The group holds other certificates than the declared authority's.
-    #[error("enrollment group {group} does not hold the current certificate of authority {authority}; replacing a certificate in use is a roll")]
+    #[error(
+        "enrollment group {group} does not hold the current certificate of authority {authority}; replacing a certificate in use is a roll"
+    )]
     OtherSigner {
         /// The group.
         group: EnrollmentGroupId,
@@ -57,7 +63,9 @@ pub enum DeclaredError {
         authority: AuthorityName,
     },
     /// The group is disabled in DPS and declared as enabled.
-    #[error("enrollment group {group} is disabled in DPS and declared as enabled; enabling it lets its devices in: declare status = \"disabled\", or enable it with: dps-pki dps group enable {group}")]
+    #[error(
+        "enrollment group {group} is disabled in DPS and declared as enabled; enabling it lets its devices in: declare status = \"disabled\", or enable it with: dps-pki dps group enable {group}"
+    )]
     WouldEnable {
         /// The group.
         group: EnrollmentGroupId,
@@ -108,12 +116,21 @@ fn ca_steps(
     };
     let Some(held) = state.authorities.iter().find(|held| held.name == *name) else {
         let proof = (!self_attested).then(|| prove(Expectation::AsLeftByPlan));
-        return Ok([upload(Expectation::Absent)].into_iter().chain(proof).collect());
+        return Ok([upload(Expectation::Absent)]
+            .into_iter()
+            .chain(proof)
+            .collect());
     };
     if !is_same(held, certificate) {
-        return Err(DeclaredError::OtherCa { name: name.clone(), authority: ca.authority.clone() });
+        return Err(DeclaredError::OtherCa {
+            name: name.clone(),
+            authority: ca.authority.clone(),
+        });
     }
-    let expect = held.etag.clone().map_or(Expectation::AsLeftByPlan, Expectation::Etag);
+    let expect = held
+        .etag
+        .clone()
+        .map_or(Expectation::AsLeftByPlan, Expectation::Etag);
     Ok(match (held.properties.is_verified, self_attested) {
         (true, _) => vec![],
         (false, true) => vec![upload(expect)],
@@ -126,12 +143,19 @@ fn certificate_of<'a>(
     state: &'a DeclaredState,
 ) -> Result<&'a Certificate, DeclaredError> {
     let found = state.certificates.get(authority);
-    found.ok_or_else(|| DeclaredError::NoAuthority { authority: authority.clone() })
+    found.ok_or_else(|| DeclaredError::NoAuthority {
+        authority: authority.clone(),
+    })
 }
 
 /// By the certificate itself where ARM gave it, else by its SHA-1 thumbprint.
 fn is_same(held: &CaCertificate, certificate: &Certificate) -> bool {
-    match held.properties.certificate.as_deref().and_then(certificate_in_json) {
+    match held
+        .properties
+        .certificate
+        .as_deref()
+        .and_then(certificate_in_json)
+    {
         Some(read) => read == *certificate,
         None => held.properties.thumbprint == Some(certificate.sha1_thumbprint()),
     }
@@ -143,9 +167,17 @@ fn group_step(
     state: &DeclaredState,
 ) -> Result<Option<Step>, DeclaredError> {
     let certificate = certificate_of(&declared.authority, state)?;
-    let Some(held) = state.groups.iter().find(|held| held.enrollment_group_id == *id) else {
+    let Some(held) = state
+        .groups
+        .iter()
+        .find(|held| held.enrollment_group_id == *id)
+    else {
         let group = Box::new(composed(id, declared, certificate));
-        return Ok(Some(Step::PutGroup { group, changes: vec![], expect: Expectation::Absent }));
+        return Ok(Some(Step::PutGroup {
+            group,
+            changes: vec![],
+            expect: Expectation::Absent,
+        }));
     };
     if !holds(held, declared, certificate) {
         let (group, authority) = (id.clone(), declared.authority.clone());
@@ -158,8 +190,15 @@ fn group_step(
     let mut group = held.clone();
     declare(&mut group, declared);
     let changes = differences(held, &group);
-    let expect = held.etag.clone().map_or(Expectation::Absent, Expectation::Etag);
-    let step = Step::PutGroup { group: Box::new(group), changes, expect };
+    let expect = held
+        .etag
+        .clone()
+        .map_or(Expectation::Absent, Expectation::Etag);
+    let step = Step::PutGroup {
+        group: Box::new(group),
+        changes,
+        expect,
+    };
     Ok(matches!(&step, Step::PutGroup { changes, .. } if !changes.is_empty()).then_some(step))
 }
 
@@ -197,13 +236,19 @@ fn declare(group: &mut EnrollmentGroup, declared: &GroupDeclaration) {
 /// Whether either slot of the group holds what is declared.
 fn holds(group: &EnrollmentGroup, declared: &GroupDeclaration, certificate: &Certificate) -> bool {
     match (&group.attestation.mechanism, &declared.attestation) {
-        (Mechanism::X509(X509Certificates::Signing(slots)), GroupAttestation::SigningCertificate) => {
+        (
+            Mechanism::X509(X509Certificates::Signing(slots)),
+            GroupAttestation::SigningCertificate,
+        ) => {
             let wanted = certificate.sha256_thumbprint();
-            slots.iter().any(|slot| slot.sha256_thumbprint() == Some(wanted))
+            slots
+                .iter()
+                .any(|slot| slot.sha256_thumbprint() == Some(wanted))
         }
-        (Mechanism::X509(X509Certificates::CaReferences(slots)), GroupAttestation::CaReference(name)) => {
-            slots.iter().any(|held| held == name)
-        }
+        (
+            Mechanism::X509(X509Certificates::CaReferences(slots)),
+            GroupAttestation::CaReference(name),
+        ) => slots.iter().any(|held| held == name),
         _ => false,
     }
 }
@@ -220,11 +265,17 @@ fn differences(before: &EnrollmentGroup, after: &EnrollmentGroup) -> Vec<FieldCh
     };
     let pairs = fields(before).into_iter().zip(fields(after));
     let changed = pairs.filter(|((_, from), (_, to))| from != to);
-    changed.map(|((field, from), (_, to))| change(field, from, to)).collect()
+    changed
+        .map(|((field, from), (_, to))| change(field, from, to))
+        .collect()
 }
 
 fn change(field: &str, from: Value, to: Value) -> FieldChange {
-    FieldChange { field: field.to_owned(), from, to }
+    FieldChange {
+        field: field.to_owned(),
+        from,
+        to,
+    }
 }
 
 /// What DPS holds beyond the declaration: told, never touched.

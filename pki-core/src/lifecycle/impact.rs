@@ -39,7 +39,11 @@ impl Impact {
     ) -> Self {
         let mut impact = Self::default();
         for device in devices {
-            impact.count(device, decide(before, device).outcome, decide(after, device).outcome);
+            impact.count(
+                device,
+                decide(before, device).outcome,
+                decide(after, device).outcome,
+            );
         }
         impact
     }

@@ -50,7 +50,11 @@ pub struct FieldChange {
 
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "action")]
+#[serde(
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase",
+    tag = "action"
+)]
 #[non_exhaustive]
 pub enum Step {
     /// Upload a CA certificate to DPS.
@@ -140,7 +144,11 @@ pub enum Step {
 impl Plan {
     /// A plan without steps yet.
     pub fn new(goal: impl Into<String>) -> Self {
-        Self { goal: goal.into(), steps: Vec::new(), notes: Vec::new() }
+        Self {
+            goal: goal.into(),
+            steps: Vec::new(),
+            notes: Vec::new(),
+        }
     }
 
     /// Whether nothing is left to do.
@@ -168,7 +176,13 @@ impl Step {
     /// [`ViewError`].
     pub fn apply_to(&self, view: &mut DpsView) -> Result<(), ViewError> {
         match self {
-            Self::UploadCa { name, sha1_thumbprint, sha256_thumbprint, self_attested, .. } => {
+            Self::UploadCa {
+                name,
+                sha1_thumbprint,
+                sha256_thumbprint,
+                self_attested,
+                ..
+            } => {
                 let uploaded = UploadedCa {
                     sha1_thumbprint: *sha1_thumbprint,
                     sha256_thumbprint: Some(*sha256_thumbprint),
@@ -190,7 +204,9 @@ impl Step {
     /// How many operations of the service plane it takes, for the rate budget.
     pub fn service_operations(&self) -> usize {
         match self {
-            Self::PutGroup { .. } | Self::PutIndividual { .. } | Self::DeleteRegistration { .. } => 1,
+            Self::PutGroup { .. }
+            | Self::PutIndividual { .. }
+            | Self::DeleteRegistration { .. } => 1,
             _ => 0,
         }
     }
@@ -199,22 +215,45 @@ impl Step {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::UploadCa { name, self_attested: true, .. } => {
+            Self::UploadCa {
+                name,
+                self_attested: true,
+                ..
+            } => {
                 write!(f, "upload CA certificate {name}, self-attested")
             }
             Self::UploadCa { name, .. } => write!(f, "upload CA certificate {name}"),
-            Self::ProveCa { name, authority, .. } => {
-                write!(f, "prove possession of CA certificate {name} with the key of {authority}")
+            Self::ProveCa {
+                name, authority, ..
+            } => {
+                write!(
+                    f,
+                    "prove possession of CA certificate {name} with the key of {authority}"
+                )
             }
             Self::PutGroup { group, expect, .. } => {
-                write!(f, "{} enrollment group {}", verb(expect), group.enrollment_group_id)?;
+                write!(
+                    f,
+                    "{} enrollment group {}",
+                    verb(expect),
+                    group.enrollment_group_id
+                )?;
                 status(f, group.provisioning_status)
             }
-            Self::PutIndividual { enrollment, expect, .. } => {
-                write!(f, "{} individual enrollment {}", verb(expect), enrollment.registration_id)?;
+            Self::PutIndividual {
+                enrollment, expect, ..
+            } => {
+                write!(
+                    f,
+                    "{} individual enrollment {}",
+                    verb(expect),
+                    enrollment.registration_id
+                )?;
                 status(f, enrollment.provisioning_status)
             }
-            Self::DeleteRegistration { registration_id, .. } => {
+            Self::DeleteRegistration {
+                registration_id, ..
+            } => {
                 write!(f, "delete the registration record of {registration_id}")
             }
             Self::DisableHubDevice { hub, device_id, .. } => {
@@ -223,8 +262,15 @@ impl fmt::Display for Step {
             Self::DeleteHubDevice { hub, device_id, .. } => {
                 write!(f, "delete device identity {device_id} on {hub}")
             }
-            Self::Revoke { registration_id, serial_number, .. } => {
-                write!(f, "mark leaf {serial_number} of {registration_id} revoked in the inventory")
+            Self::Revoke {
+                registration_id,
+                serial_number,
+                ..
+            } => {
+                write!(
+                    f,
+                    "mark leaf {serial_number} of {registration_id} revoked in the inventory"
+                )
             }
         }
     }

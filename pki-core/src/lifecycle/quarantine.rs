@@ -11,9 +11,7 @@ use serde_json::json;
 use super::{Expectation, FieldChange, Plan, Step};
 use crate::certificate::Certificate;
 use crate::enrollment::compose::by_leaf;
-use crate::enrollment::{
-    Attestation, IndividualEnrollment, ProvisioningStatus, RegistrationState,
-};
+use crate::enrollment::{Attestation, IndividualEnrollment, ProvisioningStatus, RegistrationState};
 use crate::hub::{HubDevice, HubDeviceStatus};
 use crate::ids::{HubHostName, RegistrationId};
 
@@ -69,10 +67,17 @@ pub struct HubIdentity {
 
 /// Plans a quarantine. Nothing that is done already is planned again.
 pub fn quarantine(request: &Quarantine, state: &QuarantineState) -> Plan {
-    let mut plan = Plan::new(format!("shut out device {}", request.registration_id));
-    plan.steps.extend(disabled_entry(request, state.individual.as_ref()));
-    plan.steps.extend(state.registration.as_ref().map(forget_registration));
-    plan.steps.extend(state.hub_identity.as_ref().and_then(|found| hub_step(request, found)));
+    let mut plan = Plan::new(format!("shut out {}", request.registration_id));
+    plan.steps
+        .extend(disabled_entry(request, state.individual.as_ref()));
+    plan.steps
+        .extend(state.registration.as_ref().map(forget_registration));
+    plan.steps.extend(
+        state
+            .hub_identity
+            .as_ref()
+            .and_then(|found| hub_step(request, found)),
+    );
     plan.steps.extend(revocation(request));
     plan.notes.extend(state.entries_under_other_ids.iter().map(|id| {
         format!(
@@ -81,7 +86,8 @@ pub fn quarantine(request: &Quarantine, state: &QuarantineState) -> Plan {
         )
     }));
     if request.hub == HubAction::Keep && state.hub_identity.is_some() {
-        plan.notes.push("the hub identity is kept: the device can still connect to its hub".into());
+        plan.notes
+            .push("the hub identity is kept: the device can still connect to its hub".into());
     }
     plan
 }
@@ -101,8 +107,15 @@ fn disabled_entry(request: &Quarantine, existing: Option<&IndividualEnrollment>)
         to: json!("disabled"),
     };
     // A record without an ETag cannot be guarded; expecting absence makes the service refuse it.
-    let expect = existing.etag.clone().map_or(Expectation::Absent, Expectation::Etag);
-    Some(Step::PutIndividual { enrollment: Box::new(entry), changes: vec![change], expect })
+    let expect = existing
+        .etag
+        .clone()
+        .map_or(Expectation::Absent, Expectation::Etag);
+    Some(Step::PutIndividual {
+        enrollment: Box::new(entry),
+        changes: vec![change],
+        expect,
+    })
 }
 
 fn new_entry(request: &Quarantine) -> Step {
@@ -120,21 +133,40 @@ fn new_entry(request: &Quarantine) -> Step {
 }
 
 fn forget_registration(record: &RegistrationState) -> Step {
-    let expect = record.etag.clone().map_or(Expectation::AsLeftByPlan, Expectation::Etag);
-    Step::DeleteRegistration { registration_id: record.registration_id.clone(), expect }
+    let expect = record
+        .etag
+        .clone()
+        .map_or(Expectation::AsLeftByPlan, Expectation::Etag);
+    Step::DeleteRegistration {
+        registration_id: record.registration_id.clone(),
+        expect,
+    }
 }
 
 fn hub_step(request: &Quarantine, found: &HubIdentity) -> Option<Step> {
     let (hub, device_id) = (found.hub.clone(), found.device.device_id.clone());
-    let expect = found.device.etag.clone().map_or(Expectation::AsLeftByPlan, Expectation::Etag);
+    let expect = found
+        .device
+        .etag
+        .clone()
+        .map_or(Expectation::AsLeftByPlan, Expectation::Etag);
     match request.hub {
         HubAction::Keep => None,
         HubAction::Disable if found.device.status == HubDeviceStatus::Disabled => None,
         HubAction::Disable => {
             let reason = status_reason(request.reason.as_deref());
-            Some(Step::DisableHubDevice { hub, device_id, reason, expect })
+            Some(Step::DisableHubDevice {
+                hub,
+                device_id,
+                reason,
+                expect,
+            })
         }
-        HubAction::Delete => Some(Step::DeleteHubDevice { hub, device_id, expect }),
+        HubAction::Delete => Some(Step::DeleteHubDevice {
+            hub,
+            device_id,
+            expect,
+        }),
     }
 }
 

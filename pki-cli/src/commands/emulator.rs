@@ -1,0 +1,221 @@
+//! `emulator`: a local DPS with hubs, until Ctrl-C.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use dps_emulator::{Emulator, EmulatorConfig, EmulatorError, EmulatorHandle, Exposure};
+use pki_core::ids::{HubHostName, IdScope};
+use secrecy::ExposeSecret as _;
+use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::context::Context;
+use crate::error::{CommandError, CommandResult, Outcome};
+use crate::files::{Access, Existing};
+
+/// Run a local DPS with linked hubs until Ctrl-C, and say how to reach it
+#[derive(clap::Args)]
+#[command(after_help = "\
+It verifies for real: chains, proofs of possession, tokens, ETags. Its keys and its server's CA are
+made anew at each start; with --state the keys and records are kept.
+
+Examples:
+  dps-pki emulator --listen localhost:8443 --ca-file emulator-ca.pem
+  dps-pki emulator --hub hub-1.azure-devices.net --hub hub-2.azure-devices.net --state dps.json")]
+pub(crate) struct Args {
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "localhost:8443")]
+    listen: ListenAddress,
+
+    /// Write the CA certificate that clients have to trust to this file
+    #[arg(long, value_name = "FILE", default_value = "emulator-ca.pem")]
+    ca_file: PathBuf,
+
+    /// Keep keys and records in this file: read at the start, written at the end
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
+
+    /// The name of the DPS instance
+    #[arg(long, default_value = LOCAL_NAME)]
+    name: String,
+
+    /// The ID scope
+    #[arg(long, default_value = "0ne00000000")]
+    id_scope: IdScope,
+
+    /// A linked hub; once for each
+    #[arg(
+        long = "hub",
+        value_name = "HOST",
+        default_value = "hub-1.azure-devices.net"
+    )]
+    hubs: Vec<HubHostName>,
+
+    /// One more host name for the server's certificate; once for each
+    #[arg(long = "server-name", value_name = "HOST")]
+    server_names: Vec<String>,
+
+    /// Let other machines reach it
+    #[arg(long)]
+    i_know_this_is_not_azure: bool,
+}
+
+/// What templates call the instance on this machine.
+pub(crate) const LOCAL_NAME: &str = "local";
+
+/// The resource group that `pki.toml` assumes outside of Azure.
+const LOCAL_GROUP: &str = "local";
+
+/// An address to listen on, where `localhost` is the loopback interface.
+#[derive(Debug, Clone, Copy)]
+struct ListenAddress(SocketAddr);
+
+impl FromStr for ListenAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let local = text
+            .strip_prefix("localhost:")
+            .and_then(|port| port.parse().ok());
+        if let Some(port) = local {
+            return Ok(Self(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)));
+        }
+        let parsed = text.parse().map(Self);
+        parsed.map_err(|_| "write it as localhost:8443 or 127.0.0.1:8443".to_owned())
+    }
+}
+
+impl Args {
+    pub(crate) fn run(&self, context: &Context) -> CommandResult {
+        let config = self.config(context);
+        context.runtime()?.block_on(async {
+            let emulator = start(config).await?;
+            let pem = emulator.trust_anchor_pem();
+            context.files.write(
+                &self.ca_file,
+                pem.as_bytes(),
+                Access::Public,
+                Existing::Replace,
+            )?;
+            context.ui.result(&Reach::of(&emulator, &self.ca_file))?;
+            context.ui.note("listening; Ctrl-C ends it");
+            until_told().await?;
+            emulator.shutdown().await.map_err(in_emulator)
+        })?;
+        Ok(Outcome::Done)
+    }
+
+    fn config(&self, context: &Context) -> EmulatorConfig {
+        let exposure = match self.i_know_this_is_not_azure {
+            true => Exposure::Network,
+            false => Exposure::Loopback,
+        };
+        EmulatorConfig {
+            listen: self.listen.0,
+            exposure,
+            dps_name: self.name.clone(),
+            id_scope: self.id_scope.clone(),
+            hubs: self.hubs.clone(),
+            server_names: self.server_names.clone(),
+            snapshot: self.state.as_ref().map(|path| context.files.resolve(path)),
+            ..local_config(context)
+        }
+    }
+}
+
+/// An emulator under the names that `pki.toml` assumes outside of Azure.
+pub(crate) fn local_config(context: &Context) -> EmulatorConfig {
+    EmulatorConfig {
+        dps_name: LOCAL_NAME.to_owned(),
+        resource_group: LOCAL_GROUP.to_owned(),
+        clock: context.clock.clone(),
+        entropy: context.entropy.clone(),
+        ..EmulatorConfig::default()
+    }
+}
+
+/// Starts an emulator.
+pub(crate) async fn start(config: EmulatorConfig) -> Result<EmulatorHandle, CommandError> {
+    Emulator::start(config).await.map_err(in_emulator)
+}
+
+/// What went wrong with an emulator, in a sentence and with a way out.
+pub(crate) fn in_emulator(error: EmulatorError) -> CommandError {
+    let message = error.to_string();
+    match error {
+        EmulatorError::Config(_) => CommandError::invalid_input(message)
+            .hint("to let other machines reach it, add --i-know-this-is-not-azure"),
+        EmulatorError::Listen { source, .. } => {
+            let error = CommandError::failed(message).because(source);
+            error.hint(
+                "another program may hold the port; choose another one with --listen localhost:0",
+            )
+        }
+        EmulatorError::Snapshot(_) => CommandError::invalid_input(message),
+        _ => CommandError::failed(message),
+    }
+}
+
+async fn until_told() -> Result<(), CommandError> {
+    let failed = |error| CommandError::failed("cannot wait for signals").because(error);
+    let mut terminated = signal(SignalKind::terminate()).map_err(failed)?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted.map_err(failed),
+        _ = terminated.recv() => Ok(()),
+    }
+}
+
+/// What a user needs to reach an emulator. The keys open nothing but this instance.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Reach {
+    endpoint: String,
+    id_scope: IdScope,
+    ca_file: PathBuf,
+    service_connection_string: String,
+    hubs: Vec<HubReach>,
+    resource_id: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct HubReach {
+    host_name: HubHostName,
+    connection_string: String,
+}
+
+impl Reach {
+    fn of(emulator: &EmulatorHandle, ca_file: &std::path::Path) -> Self {
+        let hubs = emulator.hubs().into_iter().map(|hub| HubReach {
+            host_name: hub.host_name,
+            connection_string: hub.connection_string.expose_secret().to_owned(),
+        });
+        Self {
+            endpoint: emulator.base_url(),
+            id_scope: emulator.id_scope().clone(),
+            ca_file: ca_file.to_owned(),
+            service_connection_string: emulator
+                .service_connection_string()
+                .expose_secret()
+                .to_owned(),
+            hubs: hubs.collect(),
+            resource_id: emulator.resource_id(),
+        }
+    }
+}
+
+impl fmt::Display for Reach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "A local DPS, not Azure. All planes: {}", self.endpoint)?;
+        writeln!(f, "  trust             {}", self.ca_file.display())?;
+        writeln!(f, "  ID scope          {}", self.id_scope)?;
+        writeln!(f, "  resource          {}", self.resource_id)?;
+        write!(f, "  service           {}", self.service_connection_string)?;
+        for hub in &self.hubs {
+            write!(f, "\n  {}  {}", hub.host_name, hub.connection_string)?;
+        }
+        Ok(())
+    }
+}
