@@ -17,7 +17,8 @@
 //! - a PUT of symmetric-key attestation without keys makes new ones, on update too;
 //! - derived keys of mixed-case registration IDs are accepted from either spelling;
 //! - IDs keep the casing in which they were first written;
-//! - a device that the hub's operator disabled stays disabled when it registers again;
+//! - a device that the hub's operator disabled stays disabled when it registers again, on another
+//!   hub too;
 //! - a slot with `info` alone keeps its certificate only if that very slot held it.
 
 use pki_core::path::Purpose;

@@ -230,18 +230,13 @@ impl Dps {
         authentication: &HubAuthentication,
         terms: &Terms,
     ) -> Result<(), ServiceError> {
-        let mut twin = Twin::initial(terms.initial_twin.as_ref());
-        if let Move::Migrate { from } | Move::Reset { from } = movement {
-            let moved = store.take_device(from, &assignment.device_id);
-            if let (Move::Migrate { .. }, Some(device)) = (movement, moved) {
-                twin = device.twin;
-            }
-        }
+        // Drawn first, so that nothing has changed if it fails.
+        let generation_id = self.random().generation_id()?;
         let mut other = Map::new();
         let capabilities = terms.capabilities.clone();
         let capabilities = capabilities.unwrap_or_else(|| json!({"iotEdge": false}));
         other.insert("capabilities".to_owned(), capabilities);
-        let device = Device {
+        let mut device = Device {
             document: HubDevice {
                 device_id: assignment.device_id.clone(),
                 status: HubDeviceStatus::Enabled,
@@ -250,10 +245,20 @@ impl Dps {
                 etag: None,
                 other,
             },
-            generation_id: self.random().generation_id()?,
+            generation_id,
             status_updated: None,
-            twin,
+            twin: Twin::initial(terms.initial_twin.as_ref()),
         };
+        if let Move::Migrate { from } | Move::Reset { from } = movement
+            && let Some(moved) = store.take_device(from, &assignment.device_id)
+        {
+            device.document.status = moved.document.status;
+            device.document.status_reason = moved.document.status_reason;
+            device.status_updated = moved.status_updated;
+            if matches!(movement, Move::Migrate { .. }) {
+                device.twin = moved.twin;
+            }
+        }
         let (registry, mint) = store.registry_and_mint(&assignment.hub);
         let resets = matches!(movement, Move::Migrate { .. } | Move::Reset { .. });
         registry.assign(device, resets, mint.resource(), self.now());

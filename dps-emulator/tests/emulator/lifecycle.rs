@@ -94,6 +94,32 @@ async fn a_device_whose_hub_changes_follows_its_reprovisioning_policy() {
     }
 }
 
+/// A move must not let a device in that the hub's operator shut out.
+#[tokio::test]
+async fn a_device_disabled_on_its_hub_stays_disabled_on_the_next() {
+    let world = World::with(two_hubs()).await;
+    let leaf = Authority::root("Root").leaf("dev-1", &[]);
+    let policy = policy(true, false);
+    let first = entry(&leaf, HUBS[0], &policy);
+    world.service(Method::PUT, ENTRY, first).await;
+    let device = world.device("dev-1", &leaf);
+    device.register().await;
+    let (path, hub) = ("/devices/dev-1", world.linked_hub(HUBS[0]));
+    let mut identity = world.hub(&hub, Method::GET, path, Value::Null).await.body;
+    identity["status"] = json!("disabled");
+    world
+        .hub_if_match(&hub, Method::PUT, path, identity, Some("*"))
+        .await;
+
+    let second = entry(&leaf, HUBS[1], &policy);
+    world
+        .service_if_match(Method::PUT, ENTRY, second, Some("*"))
+        .await;
+    device.register().await;
+    let (status, twin) = twin(&world, HUBS[1]).await;
+    assert_eq!((status, &twin["status"]), (200, &json!("disabled")));
+}
+
 /// A new leaf is unknown to the hub until the device registers again.
 #[tokio::test]
 async fn the_hub_learns_of_a_new_leaf_by_registration() {
