@@ -163,8 +163,7 @@ impl<'a> Tour<'a> {
         let path = self.home.resolve(PASSPHRASE);
         files.write(&path, passphrase.as_bytes(), Access::Secret, Existing::Keep)?;
         self.say(&format!(
-            "A random passphrase is in {}.",
-            self.shown(PASSPHRASE)
+            "A random passphrase is in the home, in the file {PASSPHRASE}."
         ))?;
         let anchor = self.emulator.trust_anchor_pem().as_bytes();
         files.write(
@@ -189,10 +188,13 @@ impl<'a> Tour<'a> {
     /// Shows a command and runs it as if it had been typed in the home.
     fn command(&self, words: &[&str]) -> Result<(), CommandError> {
         self.say(&format!("$ dps-pki {}", words.join(" ")))?;
-        let output =
-            self.context
-                .run_nested(self.home.root(), &self.home.resolve(PASSPHRASE), words)?;
-        self.say(output.trim_end())
+        self.say(self.run(words)?.trim_end())
+    }
+
+    fn run(&self, words: &[&str]) -> Result<String, CommandError> {
+        let passphrase = self.home.resolve(PASSPHRASE);
+        self.context
+            .run_nested(self.home.root(), &passphrase, words)
     }
 
     fn heading(&self, text: &str) -> Result<(), CommandError> {
