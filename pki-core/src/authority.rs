@@ -2,7 +2,7 @@
 //!
 //! [`SigningAuthority`] is a generation that can sign: its key fits its certificate, and it may. It
 //! issues leaves, intermediates and proofs of possession, each through the order of [`crate::issue`].
-//! [`bundle`] puts chains in order. Which generation is current, and where keys are kept, is the
+//! [`ChainBundle`] puts chains in order. Which generation is current, and where keys are kept, is the
 //! inventory's and the command line's business.
 
 mod bundle;

@@ -2,7 +2,7 @@
 //!
 //! It holds every certificate that was ever signed here, the generations of the authorities, and an
 //! append-only audit trail in which each change is bound to the one before. [`Inventory`] is the
-//! port; [`sqlite`] keeps it in one file, [`crate::testing`] in memory.
+//! port; `sqlite` keeps it in one file, `testing` in memory.
 //! Not here: private keys (an authority names where its key is, nothing more), what is *declared*
 //! (`pki.toml`), and whether a change is wise, which is the lifecycle's question.
 //! Invariant: a [`Recorded`] exists only after the transaction that holds its certificate is

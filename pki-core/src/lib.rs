@@ -7,7 +7,7 @@
 //! | --- | --- |
 //! | words | [`ids`], [`time`], [`name`] |
 //! | what is wished | [`declaration`], [`profile`] |
-//! | certificates | [`certificate`], [`csr`], [`key`], [`issue`], [`authority`], [`path`], [`format`] |
+//! | certificates | [`certificate`], [`csr`], [`key`], [`issue`], [`authority`], [`path`], [`mod@format`] |
 //! | what has happened | [`inventory`], [`delivery`] |
 //! | DPS's documents | [`enrollment`], [`management`], [`hub`] |
 //! | what DPS decides | [`admission`] |

@@ -1,7 +1,7 @@
 //! What the core asks of its surroundings: the time and randomness.
 //!
-//! Code that judges takes a [`Time`] instead; code that acts takes these. Adapters: [`system`] for a
-//! real machine, [`crate::testing`] for tests. Signing is a port too: [`crate::key::Signer`].
+//! Code that judges takes a [`Time`] instead; code that acts takes these. Adapters: `system` for a
+//! real machine, `testing` for tests, each behind its feature. Signing is a port too: [`crate::key::Signer`].
 
 #[cfg(feature = "system")]
 pub mod system;

@@ -38,14 +38,25 @@ impl Role {
         matches!(self, Self::Root | Self::Intermediate)
     }
 
-    /// The word for it in sentences.
-    pub fn word(self) -> &'static str {
+    /// The word under which it is stored and printed.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Root => "root",
             Self::Intermediate => "intermediate",
             Self::Leaf => "leaf",
-            Self::Verification => "verification certificate",
+            Self::Verification => "verification",
         }
+    }
+
+    /// The role with this word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        let all = [
+            Self::Root,
+            Self::Intermediate,
+            Self::Leaf,
+            Self::Verification,
+        ];
+        all.into_iter().find(|role| role.as_str() == word)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Admission, by the worked examples of the DPS documentation
 //! (https://learn.microsoft.com/azure/iot-dps/concepts-x509-attestation).
+#![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
 mod support;
 
@@ -211,7 +212,7 @@ fn an_intermediate_can_be_the_verified_certificate() {
         "LINE",
     ))));
     view.put_group(&entry).expect("group");
-    let chain = PresentedChain::link(&leaf, &[], &[line.certificate.clone()]);
+    let chain = PresentedChain::link(&leaf, &[], std::slice::from_ref(&line.certificate));
     assert_eq!(decide(&view, &chain).outcome, admitted("g"));
     view.put_uploaded(ca_name("line"), uploaded(&line.certificate, false));
     assert_eq!(
@@ -258,7 +259,11 @@ fn an_individual_enrollment_decides_even_if_its_certificate_does_not_match() {
 fn an_explanation_names_every_step() {
     let story = FiveDevices::new();
     let sent = [story.a.certificate.clone()];
-    let chain = PresentedChain::link(&story.leaves[0], &sent, &[story.root.certificate.clone()]);
+    let chain = PresentedChain::link(
+        &story.leaves[0],
+        &sent,
+        std::slice::from_ref(&story.root.certificate),
+    );
     assert_eq!(
         decide(&story.view, &chain).to_string(),
         "no individual enrollment is named device-1\n\

@@ -1,4 +1,5 @@
 //! Convergence: what `plan` and `apply` do, and what they leave alone.
+#![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
 mod support;
 

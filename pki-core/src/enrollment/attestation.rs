@@ -22,6 +22,10 @@ pub struct Attestation {
 }
 
 /// An attestation mechanism.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "documents are read one by one; a box would only stand in the way of matching"
+)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Mechanism {

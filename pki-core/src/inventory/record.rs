@@ -308,29 +308,6 @@ impl RevocationReason {
     }
 }
 
-impl Role {
-    /// The word under which it is stored and printed.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Root => "root",
-            Self::Intermediate => "intermediate",
-            Self::Leaf => "leaf",
-            Self::Verification => "verification",
-        }
-    }
-
-    /// The role with this word.
-    pub fn from_word(word: &str) -> Option<Self> {
-        match word {
-            "root" => Some(Self::Root),
-            "intermediate" => Some(Self::Intermediate),
-            "leaf" => Some(Self::Leaf),
-            "verification" => Some(Self::Verification),
-            _ => None,
-        }
-    }
-}
-
 /// Why a text cannot be kept in the inventory.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -326,7 +326,7 @@ impl Inventory for SqliteInventory {
     }
 }
 
-#[cfg(all(test, feature = "testing"))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::ids::Generation;

@@ -55,7 +55,7 @@ impl fmt::Display for Finding {
 
 /// The checks refused a certificate; nothing was signed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("authority {authority} must not sign this {role}: {}", sentences(.findings))]
+#[error("authority {authority} must not sign this {role} certificate: {}", sentences(.findings))]
 pub struct LintError {
     /// Who was to sign.
     pub authority: AuthorityName,
@@ -85,7 +85,7 @@ impl Composed {
             .into_iter()
             .partition(|finding| finding.severity == Severity::Error);
         if !errors.is_empty() {
-            let (authority, role) = (self.issuer.name, self.role.word());
+            let (authority, role) = (self.issuer.name, self.role.as_str());
             return Err(LintError {
                 authority,
                 role,
@@ -316,7 +316,10 @@ fn key_usage_fits_the_role(subject: &Subject<'_>) -> Option<Finding> {
     if fits {
         return None;
     }
-    let message = format!("the key usage does not fit a {}", subject.role.word());
+    let message = format!(
+        "the key usage does not fit a {} certificate",
+        subject.role.as_str()
+    );
     error("key-usage", message, "RFC 5280 §4.2.1.3")
 }
 

@@ -2,6 +2,10 @@
 //!
 //! aws-lc is the fastest signer we measured, and the fastest to make EC and Ed25519 keys; its RSA
 //! key generation is the slowest, so that goes to graviola on CPUs that have what it needs.
+#![expect(
+    clippy::disallowed_types,
+    reason = "aws-lc's ECDSA and RSA signing take a source of randomness, and it uses its own"
+)]
 
 use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;

@@ -1,5 +1,10 @@
 //! A small PKI for the tests of this crate, and OpenSSL as a judge.
 #![allow(dead_code, reason = "each test target uses a part of it")]
+#![allow(
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, and hands files to OpenSSL"
+)]
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
