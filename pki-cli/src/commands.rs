@@ -3,7 +3,10 @@
 mod audit;
 mod authority;
 mod emulator;
+mod change;
+mod dps;
 mod explain;
+mod hub;
 mod init;
 mod inspect;
 mod inventory;
@@ -36,6 +39,8 @@ pub(crate) enum Command {
     Inventory(inventory::Args),
     Audit(audit::Args),
     Emulator(emulator::Args),
+    Dps(dps::Args),
+    Hub(hub::Args),
     Completions(shell::CompletionArgs),
     Man(shell::ManArgs),
 }
@@ -59,6 +64,8 @@ impl Command {
             Self::Inventory(args) => args.run(context),
             Self::Audit(args) => args.run(context),
             Self::Emulator(args) => args.run(context),
+            Self::Dps(args) => args.run(context),
+            Self::Hub(args) => args.run(context),
             Self::Completions(args) => args.run(context),
             Self::Man(args) => args.run(context),
         }

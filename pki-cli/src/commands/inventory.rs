@@ -346,7 +346,7 @@ impl fmt::Display for EntryFacts {
         write!(
             f,
             "{} of {}, {}",
-            self.role.word(),
+            self.role.as_str(),
             self.name(),
             self.status
         )?;
@@ -378,7 +378,7 @@ impl fmt::Display for Entries {
         for entry in &self.0 {
             table.row([
                 entry.name(),
-                entry.role.word().to_owned(),
+                entry.role.as_str().to_owned(),
                 entry.status.to_owned(),
                 entry.certificate.not_after.to_string(),
                 entry.signer(),
@@ -440,7 +440,7 @@ impl fmt::Display for StatsFacts {
         for count in &self.counts {
             table.row([
                 signer(count.authority.as_ref(), count.generation),
-                count.role.word().to_owned(),
+                count.role.as_str().to_owned(),
                 count.status.to_owned(),
                 count.certificates.to_string(),
             ]);

@@ -153,10 +153,7 @@ fn certificates_of(attestation: &Attestation) -> Option<Value> {
 }
 
 fn thumbprints(slots: &Slots<CertificateSlot>) -> Value {
-    let slots = [
-        ("primary", &slots.primary),
-        ("secondary", &slots.secondary),
-    ];
+    let slots = [("primary", &slots.primary), ("secondary", &slots.secondary)];
     let held = slots.into_iter().filter_map(|(name, slot)| {
         let text = slot.as_ref()?.sha256_thumbprint()?.to_string();
         Some((name.to_owned(), Value::from(text)))
@@ -191,7 +188,8 @@ mod tests {
 
     #[test]
     fn keys_are_in_no_document() {
-        let hub = json!({"authentication": {"type": "sas", "symmetricKey": {"primaryKey": "c2VjcmV0"}}});
+        let hub =
+            json!({"authentication": {"type": "sas", "symmetricKey": {"primaryKey": "c2VjcmV0"}}});
         let enrollment = json!({"attestation": {"type": "symmetricKey", "symmetricKey": {"secondaryKey": "c2VjcmV0"}}});
         for document in [hub, enrollment] {
             assert!(!without_keys(&document).to_string().contains("c2VjcmV0"));

@@ -1,0 +1,177 @@
+//! `dps ca`: the CA certificates that a DPS instance holds.
+
+use dps_client::{ClientError, IfMatch};
+use futures::TryStreamExt as _;
+use pki_core::enrollment::{EnrollmentGroup, Mechanism, X509Certificates};
+use pki_core::ids::CertificateName;
+use pki_core::management::CaCertificate;
+use serde_json::Value;
+
+use super::{declared, impact, planes};
+use crate::commands::change::Change;
+use crate::context::Context;
+use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
+use crate::planes::Planes;
+use crate::render::document::{Listed, without_keys};
+
+/// CA certificates: what the chain of a device has to reach
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    List(ListArgs),
+    Upload(UploadArgs),
+    Prove(ProveArgs),
+    Delete(DeleteArgs),
+}
+
+/// List the CA certificates
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  dps-pki dps ca list")]
+struct ListArgs {}
+
+/// Upload a CA certificate that pki.toml declares
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  dps-pki dps ca upload root --dry-run")]
+struct UploadArgs {
+    /// Its name in DPS
+    name: CertificateName,
+}
+
+/// Prove to DPS that we hold the key of a CA certificate that was uploaded
+///
+/// DPS gives a code, the key of the CA signs a certificate over it, and DPS checks that.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  dps-pki dps ca prove root --yes --passphrase-file pki-passphrase")]
+struct ProveArgs {
+    /// Its name in DPS
+    name: CertificateName,
+}
+
+/// Delete a CA certificate: devices whose chain reaches no other verified one are refused
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  dps-pki dps ca delete root --dry-run")]
+struct DeleteArgs {
+    /// Its name in DPS
+    name: CertificateName,
+
+    /// Also where devices that a group keeps out are let in by another group
+    #[arg(long)]
+    let_devices_in: bool,
+}
+
+impl Args {
+    pub(crate) fn run(&self, context: &Context) -> CommandResult {
+        match &self.command {
+            Command::List(args) => args.run(context),
+            Command::Upload(args) => declared::upload_ca(context, &args.name),
+            Command::Prove(args) => declared::prove_ca(context, &args.name),
+            Command::Delete(args) => args.run(context),
+        }
+    }
+}
+
+impl ListArgs {
+    fn run(&self, context: &Context) -> CommandResult {
+        let certificates = planes(context)?.certificates()?;
+        let found = context.block_on(async { Ok(certificates.list().await?) })?;
+        let mut list = Listed::new(&["NAME", "VERIFIED", "EXPIRES", "SHA-1", "SUBJECT"]);
+        for certificate in &found {
+            list.push(certificate, cells(certificate));
+        }
+        context.ui.result(&list)?;
+        Ok(Outcome::Done)
+    }
+}
+
+fn cells(certificate: &CaCertificate) -> [String; 5] {
+    let properties = &certificate.properties;
+    let thumbprint = properties
+        .thumbprint
+        .map(|thumbprint| thumbprint.to_string());
+    [
+        certificate.name.to_string(),
+        if properties.is_verified { "yes" } else { "no" }.to_owned(),
+        properties.expiry.clone().unwrap_or_default(),
+        thumbprint.unwrap_or_default(),
+        properties.subject.clone().unwrap_or_default(),
+    ]
+}
+
+impl DeleteArgs {
+    fn run(&self, context: &Context) -> CommandResult {
+        let planes = planes(context)?;
+        let certificates = planes.certificates()?;
+        let found = context.block_on(async { Ok(certificates.find(&self.name).await?) })?;
+        let before = found.ok_or_else(|| {
+            let message = format!("DPS {} has no CA certificate {}", planes.name(), self.name);
+            CommandError::not_found(message)
+        })?;
+        let Some(etag) = before.etag.clone() else {
+            let message = format!("DPS sent CA certificate {} without an ETag", self.name);
+            return Err(CommandError::new(ErrorKind::Service, message));
+        };
+        let expect = IfMatch::Etag(etag);
+        let change = self.change(context, &planes)?;
+        if !self.let_devices_in {
+            change.refuse_gains("--let-devices-in")?;
+        }
+        change.carry_out(
+            context,
+            &without_keys(&before),
+            async {
+                certificates.delete(&self.name, &expect).await?;
+                Ok::<_, ClientError>(Value::Null)
+            },
+            async { Ok(without_keys(&certificates.get(&self.name).await?)) },
+        )
+    }
+
+    fn change(&self, context: &Context, planes: &Planes<'_>) -> Result<Change, CommandError> {
+        let groups = planes.groups()?;
+        let groups: Vec<EnrollmentGroup> =
+            context.block_on(async { Ok(groups.list(None).try_collect().await?) })?;
+        let referring = groups.iter().filter(|group| self.is_named_by(group));
+        let notes = referring.map(|group| {
+            format!(
+                "enrollment group {} refers to it, and admits nobody through it any more",
+                group.enrollment_group_id
+            )
+        });
+        let notes = notes.collect();
+        let impact = impact::on_fleet(context, planes, |view| {
+            view.remove_ca(&self.name);
+            Ok(())
+        })?;
+        Ok(Change {
+            action: "ca-deleted",
+            summary: format!("delete CA certificate {}", self.name),
+            subject: self.name.to_string(),
+            place: format!("DPS {}", planes.name()),
+            changes: vec![],
+            notes,
+            impact,
+        })
+    }
+
+    fn is_named_by(&self, group: &EnrollmentGroup) -> bool {
+        match &group.attestation.mechanism {
+            Mechanism::X509(X509Certificates::CaReferences(slots)) => {
+                slots.iter().any(|name| *name == self.name)
+            }
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Single steps of what `apply` does as a whole: one declared CA certificate or group.
+
+use pki_core::declaration::DpsDeclaration;
+use pki_core::ids::{CertificateName, EnrollmentGroupId};
+use pki_core::lifecycle::{Impact, Plan, Step, converge};
+
+use super::planes;
+use crate::context::Context;
+use crate::error::{CommandError, CommandResult, Outcome};
+use crate::execute;
+use crate::planes::Planes;
+use crate::render::plan::PlanAndImpact;
+use crate::snapshot::{DpsSnapshot, fleet};
+
+/// Uploads a declared CA certificate unless DPS holds it.
+pub(super) fn upload_ca(context: &Context, name: &CertificateName) -> CommandResult {
+    let planes = planes(context)?;
+    let wanted = only_ca(&planes, name)?;
+    let goal = format!("upload CA certificate {name} to DPS {}", planes.name());
+    carry_out(context, &planes, &wanted, goal, |plan| {
+        plan.steps
+            .retain(|step| matches!(step, Step::UploadCa { .. }));
+        Ok(())
+    })
+}
+
+/// Proves possession of a declared CA certificate that DPS holds, unless that is done.
+pub(super) fn prove_ca(context: &Context, name: &CertificateName) -> CommandResult {
+    let planes = planes(context)?;
+    let wanted = only_ca(&planes, name)?;
+    let goal = format!("prove CA certificate {name} to DPS {}", planes.name());
+    carry_out(context, &planes, &wanted, goal, |plan| {
+        match plan.steps.first() {
+            Some(Step::UploadCa { .. }) => {
+                let message = format!(
+                    "CA certificate {name} is not in DPS yet, or declared as self-attested"
+                );
+                Err(CommandError::not_found(message)
+                    .hint(format!("upload it with: dps-pki dps ca upload {name}")))
+            }
+            _ => Ok(()),
+        }
+    })
+}
+
+/// Creates or changes a group as it is declared.
+pub(super) fn put_group(context: &Context, id: &EnrollmentGroupId) -> CommandResult {
+    let planes = planes(context)?;
+    let Some(group) = planes.declared().groups.get(id) else {
+        return Err(
+            undeclared(&planes, "enrollment group", "group", id.as_str())
+                .hint("or put a document with --file"),
+        );
+    };
+    let wanted = DpsDeclaration {
+        ca: [].into(),
+        groups: [(id.clone(), group.clone())].into(),
+        ..planes.declared().clone()
+    };
+    let goal = format!(
+        "bring enrollment group {id} in DPS {} to what pki.toml declares",
+        planes.name()
+    );
+    carry_out(context, &planes, &wanted, goal, |_| Ok(()))
+}
+
+/// The declaration without anything but one CA certificate.
+fn only_ca(planes: &Planes<'_>, name: &CertificateName) -> Result<DpsDeclaration, CommandError> {
+    let Some(ca) = planes.declared().ca.get(name) else {
+        return Err(undeclared(planes, "CA certificate", "ca", name.as_str()));
+    };
+    Ok(DpsDeclaration {
+        ca: [(name.clone(), ca.clone())].into(),
+        groups: [].into(),
+        ..planes.declared().clone()
+    })
+}
+
+fn undeclared(planes: &Planes<'_>, what: &str, table: &str, name: &str) -> CommandError {
+    let dps = planes.name();
+    CommandError::not_found(format!("pki.toml declares no {what} {name} for DPS {dps}"))
+        .hint(format!("add a table [dps.{dps}.{table}.{name}]"))
+}
+
+fn carry_out(
+    context: &Context,
+    planes: &Planes<'_>,
+    wanted: &DpsDeclaration,
+    goal: String,
+    narrow: impl FnOnce(&mut Plan) -> Result<(), CommandError>,
+) -> CommandResult {
+    let mut inventory = context.inventory()?;
+    let snapshot = context.block_on(DpsSnapshot::gather(planes))?;
+    let state = snapshot.declared_state(&inventory)?;
+    let mut plan = Plan {
+        goal,
+        // What else DPS holds is no news here.
+        notes: Vec::new(),
+        ..converge(planes.name(), wanted, &state)?
+    };
+    narrow(&mut plan)?;
+    let before = snapshot.view()?;
+    let after = plan.applied_to(&before)?;
+    let impact = Impact::compare(&before, &after, &fleet(&inventory, context.now())?);
+    let done = execute::confirm(context, &plan, &impact)?;
+    if done {
+        execute::run(context, planes, &mut inventory, &plan)?;
+    }
+    context.ui.result(&PlanAndImpact {
+        plan: &plan,
+        impact: &impact,
+        done,
+    })?;
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,469 @@
+//! `dps device`: the individual enrollments of a DPS instance.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use dps_client::service::Individuals;
+use dps_client::{ClientError, IfMatch};
+use futures::{StreamExt as _, TryStreamExt as _};
+use pki_core::certificate::Certificate;
+use pki_core::enrollment::compose::by_leaf;
+use pki_core::enrollment::{IndividualEnrollment, Mechanism, ProvisioningStatus, X509Certificates};
+use pki_core::format::pem;
+use pki_core::ids::{Etag, RegistrationId};
+use pki_core::inventory::{CertificateState, Inventory as _};
+use serde_json::Value;
+
+use super::entry::{self, Record, Wording};
+use super::group::status_word;
+use super::{impact, planes};
+use crate::commands::change::Change;
+use crate::context::Context;
+use crate::error::{CommandError, CommandResult, Outcome};
+use crate::planes::Planes;
+use crate::render::document::{Listed, Shown, attestation, without_keys};
+
+/// Individual enrollments: single devices, let in or kept out before any group is asked
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    List(ListArgs),
+    Show(ShowArgs),
+    Put(PutArgs),
+    Disable(DisableArgs),
+    Enable(EnableArgs),
+    Delete(DeleteArgs),
+}
+
+/// List individual enrollments, in the service's order
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  dps-pki dps device list --limit 20")]
+struct ListArgs {
+    /// How many at most
+    #[arg(long, value_name = "N", default_value = "100")]
+    limit: NonZeroUsize,
+}
+
+/// Show an individual enrollment; its keys, if it has any, are left out
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  dps-pki dps device show sensor-1 --output json")]
+struct ShowArgs {
+    /// The registration ID
+    id: RegistrationId,
+}
+
+/// Create or change an individual enrollment: pinned to a leaf, or from a document
+///
+/// With --cert the device is let in with that leaf and no other, whatever the groups say. What else
+/// an existing enrollment says stays as it is: a disabled one stays disabled.
+#[derive(clap::Args)]
+#[command(
+    group = clap::ArgGroup::new("source").required(true),
+    after_help = "\
+Examples:
+  dps-pki dps device put sensor-1 --cert sensor-1.cert.pem --dry-run
+  dps-pki dps device put sensor-9 --file sensor-9.json --dry-run"
+)]
+struct PutArgs {
+    /// The registration ID; with --cert the CN of the leaf
+    id: RegistrationId,
+
+    /// The leaf, alone or before its chain; - for standard input
+    #[arg(long = "cert", value_name = "FILE", group = "source")]
+    certificate: Option<PathBuf>,
+
+    /// The document to put as it is, as "show --output json" prints it; - for standard input
+    #[arg(long, value_name = "FILE", group = "source")]
+    file: Option<PathBuf>,
+}
+
+/// Disable an individual enrollment: the device is refused when it registers
+///
+/// A device that has no individual enrollment is shut out with "dps-pki quarantine", which also sees
+/// to its registration record and its hub identity.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  dps-pki dps device disable sensor-1 --dry-run")]
+struct DisableArgs {
+    /// The registration ID
+    id: RegistrationId,
+}
+
+/// Enable an individual enrollment: the device is let in with what the enrollment names
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  dps-pki dps device enable sensor-1 --dry-run")]
+struct EnableArgs {
+    /// The registration ID
+    id: RegistrationId,
+}
+
+/// Delete an individual enrollment; from then on groups decide about the device
+///
+/// Refused for a disabled enrollment, and for one that keeps out a leaf of the device, unless
+/// --let-device-in says that this is meant.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  dps-pki dps device delete sensor-1 --dry-run")]
+struct DeleteArgs {
+    /// The registration ID
+    id: RegistrationId,
+
+    /// Also where this lets in a device or a leaf that is kept out now
+    #[arg(long)]
+    let_device_in: bool,
+}
+
+impl Args {
+    pub(crate) fn run(&self, context: &Context) -> CommandResult {
+        match &self.command {
+            Command::List(args) => args.run(context),
+            Command::Show(args) => args.run(context),
+            Command::Put(args) => args.run(context),
+            Command::Disable(args) => set_status(context, &args.id, ProvisioningStatus::Disabled),
+            Command::Enable(args) => set_status(context, &args.id, ProvisioningStatus::Enabled),
+            Command::Delete(args) => args.run(context),
+        }
+    }
+}
+
+impl Record for IndividualEnrollment {
+    const WORD: &'static str = "individual enrollment";
+    const DEVICES: &'static str = "the device";
+    const WRITTEN: &'static str = "enrollment-written";
+    const ENABLED: &'static str = "enrollment-enabled";
+    const DISABLED: &'static str = "enrollment-disabled";
+    const ENABLE: &'static str = "dps-pki dps device enable";
+
+    fn status(&self) -> ProvisioningStatus {
+        self.provisioning_status
+    }
+
+    fn set_status(&mut self, status: ProvisioningStatus) {
+        self.provisioning_status = status;
+    }
+
+    fn etag(&self) -> Option<&Etag> {
+        self.etag.as_ref()
+    }
+}
+
+impl ListArgs {
+    fn run(&self, context: &Context) -> CommandResult {
+        let individuals = planes(context)?.individuals()?;
+        let limit = self.limit.get();
+        // One more than is shown tells whether there are more.
+        let records = individuals.list(None).take(limit.saturating_add(1));
+        let found: Vec<IndividualEnrollment> =
+            context.block_on(async { Ok(records.try_collect().await?) })?;
+        if found.len() > limit {
+            context.ui.warning(format!(
+                "only the first {limit} are listed; see more with --limit"
+            ));
+        }
+        let mut list = Listed::new(&["REGISTRATION ID", "STATUS", "ATTESTATION"]);
+        for individual in found.iter().take(limit) {
+            let cells = [
+                individual.registration_id.to_string(),
+                status_word(individual.provisioning_status).to_owned(),
+                attestation(&individual.attestation),
+            ];
+            list.push(individual, cells);
+        }
+        context.ui.result(&list)?;
+        Ok(Outcome::Done)
+    }
+}
+
+impl ShowArgs {
+    fn run(&self, context: &Context) -> CommandResult {
+        let planes = planes(context)?;
+        let individual = existing(context, &planes, &planes.individuals()?, &self.id)?;
+        let lines = vec![
+            ("registration ID", individual.registration_id.to_string()),
+            (
+                "status",
+                status_word(individual.provisioning_status).to_owned(),
+            ),
+            ("attestation", attestation(&individual.attestation)),
+            ("hub device ID", individual.hub_device_id().to_string()),
+        ];
+        context.ui.result(&Shown::new(&individual, lines))?;
+        Ok(Outcome::Done)
+    }
+}
+
+impl PutArgs {
+    fn run(&self, context: &Context) -> CommandResult {
+        let leaf = self.certificate.as_deref();
+        let leaf = leaf.map(|path| self.leaf(context, path)).transpose()?;
+        let document = self.file.as_deref();
+        let document = document.map(|path| entry::document(context, path, &self.id));
+        let document: Option<IndividualEnrollment> = document.transpose()?;
+        let planes = planes(context)?;
+        let individuals = planes.individuals()?;
+        let before = context.block_on(async { Ok(individuals.find(&self.id).await?) })?;
+        let after = match (&leaf, document) {
+            (Some(leaf), _) => self.pinned(before.as_ref(), leaf),
+            (None, Some(document)) => {
+                entry::check_document(before.as_ref(), &document)?;
+                document
+            }
+            (None, None) => {
+                return Err(CommandError::failed("neither --cert nor --file was given"));
+            }
+        };
+        let notes = match &leaf {
+            Some(_) => pin_notes(&after),
+            None => [
+                entry::document_notes(before.as_ref(), &after),
+                foreign_leaves(&after),
+            ]
+            .concat(),
+        };
+        let (id, present) = (&self.id, before.as_ref());
+        let impact = impact::on_device(context, &planes, present, id, leaf.as_ref(), |view| {
+            view.put_individual(&after)
+        })?;
+        let wording = Wording {
+            action: IndividualEnrollment::WRITTEN,
+            summary: entry::summary(present, &after),
+            notes,
+            impact,
+        };
+        entry::write(context, &planes, &individuals, present, &after, wording)
+    }
+
+    /// The leaf of a file, if it is one, of this device, and not revoked.
+    fn leaf(&self, context: &Context, path: &Path) -> Result<Certificate, CommandError> {
+        let leaf = pem::certificate(&context.read(path)?);
+        let leaf = leaf.map_err(|error| CommandError::in_file(path, &error))?;
+        let path = path.display();
+        if leaf.is_ca() {
+            return Err(CommandError::refused(format!(
+                "{path} holds a CA certificate ({}), not a leaf",
+                leaf.subject()
+            )));
+        }
+        let common_name = leaf.common_name().unwrap_or_default();
+        if common_name.parse().ok().as_ref() != Some(&self.id) {
+            let message = format!(
+                "the CN of the leaf in {path} is {common_name:?}, not {}",
+                self.id
+            );
+            return Err(CommandError::refused(message)
+                .hint("DPS looks enrollments up by CN: one under another ID decides nothing"));
+        }
+        if let Some(reason) = revoked(context, &leaf)? {
+            let message =
+                format!("the leaf in {path} is marked revoked in the inventory: {reason}");
+            return Err(CommandError::refused(message)
+                .hint(format!("issue a new one with: dps-pki issue {}", self.id)));
+        }
+        if leaf.validity().not_after() < context.now() {
+            context
+                .ui
+                .warning(format!("the leaf in {path} has expired"));
+        }
+        Ok(leaf)
+    }
+
+    fn pinned(
+        &self,
+        before: Option<&IndividualEnrollment>,
+        leaf: &Certificate,
+    ) -> IndividualEnrollment {
+        match before {
+            Some(before) => IndividualEnrollment {
+                attestation: by_leaf(leaf),
+                ..before.clone()
+            },
+            None => IndividualEnrollment::new(self.id.clone(), by_leaf(leaf)),
+        }
+    }
+}
+
+/// Why the inventory says that a leaf is revoked, if it does.
+fn revoked(context: &Context, leaf: &Certificate) -> Result<Option<String>, CommandError> {
+    let entry = context
+        .inventory()?
+        .by_sha256_thumbprint(&leaf.sha256_thumbprint())?;
+    Ok(match entry.map(|entry| entry.state) {
+        Some(CertificateState::Revoked { reason, .. }) => Some(reason.to_string()),
+        _ => None,
+    })
+}
+
+fn pin_notes(after: &IndividualEnrollment) -> Vec<String> {
+    let id = &after.registration_id;
+    vec![match after.provisioning_status {
+        ProvisioningStatus::Enabled => {
+            "the device is let in with this leaf and no other, whatever the groups say".to_owned()
+        }
+        ProvisioningStatus::Disabled => format!(
+            "the enrollment stays disabled and the device out; let it in with: dps-pki dps device enable {id}"
+        ),
+    }]
+}
+
+/// Leaves in a document whose CN is not the ID: DPS takes them, and they never match a device.
+fn foreign_leaves(individual: &IndividualEnrollment) -> Vec<String> {
+    let Mechanism::X509(X509Certificates::Client(slots)) = &individual.attestation.mechanism else {
+        return Vec::new();
+    };
+    let texts = slots.iter().filter_map(|slot| slot.certificate.as_deref());
+    let leaves = texts.filter_map(pem::certificate_in_json);
+    let names = leaves.map(|leaf| leaf.common_name().unwrap_or_default());
+    let id = &individual.registration_id;
+    names
+        .filter(|name| name.parse().ok().as_ref() != Some(id))
+        .map(|name| format!("a leaf with the CN {name:?} never matches an enrollment named {id}"))
+        .collect()
+}
+
+fn set_status(context: &Context, id: &RegistrationId, status: ProvisioningStatus) -> CommandResult {
+    let planes = planes(context)?;
+    let individuals = planes.individuals()?;
+    let before = existing(context, &planes, &individuals, id)?;
+    let notes = match status {
+        ProvisioningStatus::Enabled => enable_notes(context, &before)?,
+        ProvisioningStatus::Disabled => vec![
+            "a device that is connected to its hub stays connected: see dps-pki hub device disable"
+                .to_owned(),
+        ],
+    };
+    entry::set_status(
+        context,
+        &planes,
+        &individuals,
+        &before,
+        status,
+        notes,
+        |after| {
+            impact::on_device(context, &planes, Some(&before), id, None, |view| {
+                view.put_individual(after)
+            })
+        },
+    )
+}
+
+/// With what the device will be let in; a leaf that was revoked is named.
+fn enable_notes(
+    context: &Context,
+    individual: &IndividualEnrollment,
+) -> Result<Vec<String>, CommandError> {
+    let mut notes = vec![format!(
+        "device {} is let in with: {}",
+        individual.registration_id,
+        attestation(&individual.attestation)
+    )];
+    let Mechanism::X509(X509Certificates::Client(slots)) = &individual.attestation.mechanism else {
+        return Ok(notes);
+    };
+    let inventory = context.inventory()?;
+    for thumbprint in slots.iter().filter_map(|slot| slot.sha256_thumbprint()) {
+        let entry = inventory.by_sha256_thumbprint(&thumbprint)?;
+        if let Some(CertificateState::Revoked { reason, .. }) = entry.map(|entry| entry.state) {
+            let warning = format!(
+                "leaf {thumbprint} is marked revoked ({reason}), and this lets in whoever holds its key"
+            );
+            context.ui.warning(&warning);
+            notes.push(warning);
+        }
+    }
+    Ok(notes)
+}
+
+impl DeleteArgs {
+    fn run(&self, context: &Context) -> CommandResult {
+        let planes = planes(context)?;
+        let individuals = planes.individuals()?;
+        let before = existing(context, &planes, &individuals, &self.id)?;
+        self.refuse_disabled(&before)?;
+        let change = self.change(context, &planes, &before)?;
+        if !self.let_device_in {
+            change.refuse_gains("--let-device-in")?;
+        }
+        let expect = IfMatch::Etag(entry::tag(&before)?);
+        change.carry_out(
+            context,
+            &without_keys(&before),
+            async {
+                individuals.delete(&self.id, &expect).await?;
+                Ok::<_, ClientError>(Value::Null)
+            },
+            async { Ok(without_keys(&individuals.get(&self.id).await?)) },
+        )
+    }
+
+    fn refuse_disabled(&self, individual: &IndividualEnrollment) -> Result<(), CommandError> {
+        let keeps_out = individual.provisioning_status == ProvisioningStatus::Disabled;
+        if !keeps_out || self.let_device_in {
+            return Ok(());
+        }
+        let message = format!(
+            "individual enrollment {} is disabled and keeps the device out; deleting it lets the device, and a stolen copy of its certificate, in again through its group",
+            self.id
+        );
+        Err(CommandError::refused(message)
+            .hint("if that is meant, say --let-device-in")
+            .hint("to let it in with a new leaf only: dps-pki readmit"))
+    }
+
+    fn change(
+        &self,
+        context: &Context,
+        planes: &Planes<'_>,
+        before: &IndividualEnrollment,
+    ) -> Result<Change, CommandError> {
+        let impact = impact::on_device(context, planes, Some(before), &self.id, None, |view| {
+            view.remove_individual(&self.id);
+            Ok(())
+        })?;
+        if impact.is_none() && !self.let_device_in {
+            let message = "whether this lets in a leaf that is kept out now cannot be told";
+            return Err(CommandError::refused(message)
+                .hint("to delete it all the same, say --let-device-in"));
+        }
+        let mut notes = vec![
+            "from then on groups decide about the device; its registration record and hub identity stay"
+                .to_owned(),
+        ];
+        if before.provisioning_status == ProvisioningStatus::Disabled {
+            notes.push("this lets the device in again if a group holds its chain".to_owned());
+        }
+        Ok(Change {
+            action: "enrollment-deleted",
+            summary: format!("delete individual enrollment {}", self.id),
+            subject: self.id.to_string(),
+            place: format!("DPS {}", planes.name()),
+            changes: vec![],
+            notes,
+            impact,
+        })
+    }
+}
+
+/// The individual enrollment of a device, which has to be there.
+fn existing(
+    context: &Context,
+    planes: &Planes<'_>,
+    individuals: &Individuals,
+    id: &RegistrationId,
+) -> Result<IndividualEnrollment, CommandError> {
+    entry::existing(context, planes, individuals, id).map_err(|error| {
+        error.hint("a device of a group needs none; to shut it out: dps-pki quarantine")
+    })
+}

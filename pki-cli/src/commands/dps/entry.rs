@@ -1,0 +1,222 @@
+//! What groups and individual enrollments have in common: find, change the status, put a document.
+
+use std::path::Path;
+
+use dps_client::Expect;
+use dps_client::service::{Enrollments, Entry};
+use pki_core::enrollment::{Mechanism, ProvisioningStatus};
+use pki_core::ids::Etag;
+use pki_core::lifecycle::Impact;
+use serde_json::Value;
+
+use crate::commands::change::{Change, nothing_to_do};
+use crate::context::Context;
+use crate::error::{CommandError, CommandResult, ErrorKind};
+use crate::planes::Planes;
+use crate::render::document::{differences, without_keys};
+
+/// An entry of DPS that lets devices in.
+pub(super) trait Record: Entry<Id: PartialEq> {
+    /// What it is called in sentences.
+    const WORD: &'static str;
+    /// Whom it lets in.
+    const DEVICES: &'static str;
+    /// What the audit trail says when it was written.
+    const WRITTEN: &'static str;
+    /// What the audit trail says when it was enabled.
+    const ENABLED: &'static str;
+    /// What the audit trail says when it was disabled.
+    const DISABLED: &'static str;
+    /// The command that enables it.
+    const ENABLE: &'static str;
+
+    fn status(&self) -> ProvisioningStatus;
+    fn set_status(&mut self, status: ProvisioningStatus);
+    fn etag(&self) -> Option<&Etag>;
+}
+
+/// The entry of this ID, which has to be there.
+pub(super) fn existing<E: Record>(
+    context: &Context,
+    planes: &Planes<'_>,
+    records: &Enrollments<E>,
+    id: &E::Id,
+) -> Result<E, CommandError> {
+    let found = context.block_on(async { Ok(records.find(id).await?) })?;
+    found.ok_or_else(|| {
+        let word = E::WORD;
+        CommandError::not_found(format!("DPS {} has no {word} {id}", planes.name()))
+    })
+}
+
+/// What a change of an entry expects: that it is as it was read.
+pub(super) fn tag<E: Record>(entry: &E) -> Result<Etag, CommandError> {
+    entry.etag().cloned().ok_or_else(|| {
+        let message = format!("DPS sent {} {} without an ETag", E::WORD, entry.id());
+        CommandError::new(ErrorKind::Service, message)
+            .hint("without it nothing guards against overwriting somebody else's change")
+    })
+}
+
+/// Disables or enables an entry that was read.
+pub(super) fn set_status<E: Record>(
+    context: &Context,
+    planes: &Planes<'_>,
+    records: &Enrollments<E>,
+    before: &E,
+    status: ProvisioningStatus,
+    notes: Vec<String>,
+    impact: impl FnOnce(&E) -> Result<Option<Impact>, CommandError>,
+) -> CommandResult {
+    let (word, id) = (E::WORD, before.id());
+    let enables = status == ProvisioningStatus::Enabled;
+    if before.status() == status {
+        let state = if enables { "enabled" } else { "disabled" };
+        return nothing_to_do(context, &format!("{word} {id} is {state} already"));
+    }
+    let mut after = before.clone();
+    after.set_status(status);
+    let (action, summary) = match enables {
+        true => (
+            E::ENABLED,
+            format!("enable {word} {id}, which lets {} in", E::DEVICES),
+        ),
+        false => (E::DISABLED, format!("disable {word} {id}")),
+    };
+    let impact = impact(&after)?;
+    write(
+        context,
+        planes,
+        records,
+        Some(before),
+        &after,
+        Wording {
+            action,
+            summary,
+            notes,
+            impact,
+        },
+    )
+}
+
+/// What is said of a write.
+pub(super) struct Wording {
+    pub(super) action: &'static str,
+    pub(super) summary: String,
+    pub(super) notes: Vec<String>,
+    pub(super) impact: Option<Impact>,
+}
+
+/// Writes an entry in the place of the one that was read, if there was one.
+pub(super) fn write<E: Record>(
+    context: &Context,
+    planes: &Planes<'_>,
+    records: &Enrollments<E>,
+    before: Option<&E>,
+    after: &E,
+    wording: Wording,
+) -> CommandResult {
+    let expect = match before {
+        Some(before) => Expect::Etag(tag(before)?),
+        None => Expect::Absent,
+    };
+    let shown = before.map_or(Value::Null, without_keys);
+    let change = Change {
+        action: wording.action,
+        summary: wording.summary,
+        subject: after.id().to_string(),
+        place: format!("DPS {}", planes.name()),
+        changes: differences(&shown, &without_keys(after)),
+        notes: wording.notes,
+        impact: wording.impact,
+    };
+    change.carry_out(
+        context,
+        &shown,
+        async { Ok(without_keys(&records.put(after, &expect).await?)) },
+        async { Ok(without_keys(&records.get(after.id()).await?)) },
+    )
+}
+
+/// The summary of a write: `create` or `replace`.
+pub(super) fn summary<E: Record>(before: Option<&E>, after: &E) -> String {
+    let verb = if before.is_some() {
+        "replace"
+    } else {
+        "create"
+    };
+    let status = match after.status() {
+        ProvisioningStatus::Enabled => "enabled",
+        ProvisioningStatus::Disabled => "disabled",
+    };
+    format!("{verb} {} {}, {status}", E::WORD, after.id())
+}
+
+/// Reads a document that is to be put as it is.
+pub(super) fn document<E: Record>(
+    context: &Context,
+    path: &Path,
+    id: &E::Id,
+) -> Result<E, CommandError> {
+    let content = context.read(path)?;
+    let document: E =
+        serde_json::from_slice(&content).map_err(|error| CommandError::in_file(path, &error))?;
+    if document.id() != id {
+        let message = format!(
+            "{} is the document of {} {}, not of {id}",
+            path.display(),
+            E::WORD,
+            document.id()
+        );
+        return Err(CommandError::invalid_input(message));
+    }
+    Ok(document)
+}
+
+/// Refuses a document that would let in who is kept out, and one that was made from another state of
+/// the record than the present one.
+pub(super) fn check_document<E: Record>(
+    before: Option<&E>,
+    document: &E,
+) -> Result<(), CommandError> {
+    let Some(before) = before else {
+        return Ok(());
+    };
+    let (word, id) = (E::WORD, before.id());
+    if document
+        .etag()
+        .is_some_and(|etag| Some(etag) != before.etag())
+    {
+        let message = format!("{word} {id} changed since the document was read from it");
+        return Err(CommandError::new(ErrorKind::Conflict, message)
+            .hint("show it again and take over what changed; or leave out the member etag"));
+    }
+    let (kept_out, let_in) = (ProvisioningStatus::Disabled, ProvisioningStatus::Enabled);
+    if (before.status(), document.status()) == (kept_out, let_in) {
+        let message = format!(
+            "{word} {id} is disabled, and the document enables it: that lets {} in",
+            E::DEVICES
+        );
+        return Err(CommandError::refused(message)
+            .hint("write \"provisioningStatus\": \"disabled\" into the document")
+            .hint(format!("to let them in, say: {} {id}", E::ENABLE)));
+    }
+    Ok(())
+}
+
+/// What a document does that the comparison of fields does not show.
+pub(super) fn document_notes<E: Record>(before: Option<&E>, document: &E) -> Vec<String> {
+    let mut notes = Vec::new();
+    let brings_keys = matches!(
+        document.attestation().mechanism,
+        Mechanism::SymmetricKey(Some(_))
+    );
+    if brings_keys && before.is_some() {
+        notes.push("the document brings symmetric keys, which replace those in DPS".to_owned());
+    }
+    if before.is_some() {
+        notes
+            .push("a member that the document leaves out becomes the service's default".to_owned());
+    }
+    notes
+}

@@ -1,0 +1,338 @@
+//! `dps group`: the enrollment groups of a DPS instance.
+
+use std::path::PathBuf;
+
+use dps_client::service::Groups;
+use dps_client::{ClientError, IfMatch};
+use futures::TryStreamExt as _;
+use pki_core::enrollment::{EnrollmentGroup, ProvisioningStatus};
+use pki_core::ids::{EnrollmentGroupId, Etag};
+use serde_json::Value;
+
+use super::entry::{self, Record, Wording};
+use super::{declared, impact, planes};
+use crate::commands::change::Change;
+use crate::context::Context;
+use crate::error::{CommandError, CommandResult, Outcome};
+use crate::planes::Planes;
+use crate::render::document::{Listed, Shown, attestation, without_keys};
+
+/// Enrollment groups: all devices below a certificate
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    List(ListArgs),
+    Show(ShowArgs),
+    Put(PutArgs),
+    Disable(DisableArgs),
+    Enable(EnableArgs),
+    Delete(DeleteArgs),
+}
+
+/// List the enrollment groups
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  dps-pki dps group list")]
+struct ListArgs {}
+
+/// Show an enrollment group; its keys, if it has any, are left out
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  dps-pki dps group show factory --output json")]
+struct ShowArgs {
+    /// The group
+    #[arg(value_name = "GROUP")]
+    id: EnrollmentGroupId,
+}
+
+/// Create or change an enrollment group as pki.toml declares it, or from a document
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  dps-pki dps group put factory --dry-run
+  dps-pki dps group put line-9 --file line-9.json --dry-run")]
+struct PutArgs {
+    /// The group
+    #[arg(value_name = "GROUP")]
+    id: EnrollmentGroupId,
+
+    /// The document to put as it is, as "show --output json" prints it; - for standard input
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+/// Disable an enrollment group: its devices are refused when they register
+///
+/// Devices with an individual enrollment of their own are not concerned. Those that are connected to
+/// their hub stay connected: DPS is asked only when a device registers.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  dps-pki dps group disable factory --dry-run")]
+struct DisableArgs {
+    /// The group
+    #[arg(value_name = "GROUP")]
+    id: EnrollmentGroupId,
+}
+
+/// Enable an enrollment group: its devices are let in
+///
+/// Devices with a disabled individual enrollment of their own stay out.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  dps-pki dps group enable factory --dry-run")]
+struct EnableArgs {
+    /// The group
+    #[arg(value_name = "GROUP")]
+    id: EnrollmentGroupId,
+}
+
+/// Delete an enrollment group; its devices fall through to other groups that hold their chain
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  dps-pki dps group delete factory --dry-run")]
+struct DeleteArgs {
+    /// The group
+    #[arg(value_name = "GROUP")]
+    id: EnrollmentGroupId,
+
+    /// Also where devices that the group keeps out are let in by another group
+    #[arg(long)]
+    let_devices_in: bool,
+}
+
+impl Args {
+    pub(crate) fn run(&self, context: &Context) -> CommandResult {
+        match &self.command {
+            Command::List(args) => args.run(context),
+            Command::Show(args) => args.run(context),
+            Command::Put(args) => args.run(context),
+            Command::Disable(args) => set_status(context, &args.id, ProvisioningStatus::Disabled),
+            Command::Enable(args) => set_status(context, &args.id, ProvisioningStatus::Enabled),
+            Command::Delete(args) => args.run(context),
+        }
+    }
+}
+
+impl Record for EnrollmentGroup {
+    const WORD: &'static str = "enrollment group";
+    const DEVICES: &'static str = "its devices";
+    const WRITTEN: &'static str = "group-written";
+    const ENABLED: &'static str = "group-enabled";
+    const DISABLED: &'static str = "group-disabled";
+    const ENABLE: &'static str = "dps-pki dps group enable";
+
+    fn status(&self) -> ProvisioningStatus {
+        self.provisioning_status
+    }
+
+    fn set_status(&mut self, status: ProvisioningStatus) {
+        self.provisioning_status = status;
+    }
+
+    fn etag(&self) -> Option<&Etag> {
+        self.etag.as_ref()
+    }
+}
+
+impl ListArgs {
+    fn run(&self, context: &Context) -> CommandResult {
+        let groups = all(context, &planes(context)?.groups()?)?;
+        let mut list = Listed::new(&["GROUP", "STATUS", "HUBS", "ATTESTATION"]);
+        for group in &groups {
+            let cells = [
+                group.enrollment_group_id.to_string(),
+                status_word(group.provisioning_status).to_owned(),
+                hubs(group),
+                attestation(&group.attestation),
+            ];
+            list.push(group, cells);
+        }
+        context.ui.result(&list)?;
+        Ok(Outcome::Done)
+    }
+}
+
+impl ShowArgs {
+    fn run(&self, context: &Context) -> CommandResult {
+        let planes = planes(context)?;
+        let group = entry::existing(context, &planes, &planes.groups()?, &self.id)?;
+        let lines = vec![
+            ("group", group.enrollment_group_id.to_string()),
+            ("status", status_word(group.provisioning_status).to_owned()),
+            ("attestation", attestation(&group.attestation)),
+            ("hubs", hubs(&group)),
+            (
+                "allocation",
+                group
+                    .allocation_policy
+                    .as_ref()
+                    .map(ToString::to_string)
+                    .unwrap_or_default(),
+            ),
+        ];
+        context.ui.result(&Shown::new(&group, lines))?;
+        Ok(Outcome::Done)
+    }
+}
+
+impl PutArgs {
+    fn run(&self, context: &Context) -> CommandResult {
+        let Some(file) = &self.file else {
+            return declared::put_group(context, &self.id);
+        };
+        let document: EnrollmentGroup = entry::document(context, file, &self.id)?;
+        let planes = planes(context)?;
+        let groups = planes.groups()?;
+        let before = context.block_on(async { Ok(groups.find(&self.id).await?) })?;
+        entry::check_document(before.as_ref(), &document)?;
+        let impact = impact::on_fleet(context, &planes, |view| view.put_group(&document))?;
+        let wording = Wording {
+            action: EnrollmentGroup::WRITTEN,
+            summary: entry::summary(before.as_ref(), &document),
+            notes: entry::document_notes(before.as_ref(), &document),
+            impact,
+        };
+        entry::write(
+            context,
+            &planes,
+            &groups,
+            before.as_ref(),
+            &document,
+            wording,
+        )
+    }
+}
+
+fn set_status(
+    context: &Context,
+    id: &EnrollmentGroupId,
+    status: ProvisioningStatus,
+) -> CommandResult {
+    let planes = planes(context)?;
+    let groups = planes.groups()?;
+    let before = entry::existing(context, &planes, &groups, id)?;
+    let note = match status {
+        ProvisioningStatus::Enabled => {
+            "every device below its certificates is let in, unless it has an individual enrollment of its own"
+        }
+        ProvisioningStatus::Disabled => {
+            "devices that are connected to their hub stay connected until the hub refuses them as well"
+        }
+    };
+    let notes = vec![note.to_owned()];
+    entry::set_status(context, &planes, &groups, &before, status, notes, |after| {
+        impact::on_fleet(context, &planes, |view| view.put_group(after))
+    })
+}
+
+impl DeleteArgs {
+    fn run(&self, context: &Context) -> CommandResult {
+        let planes = planes(context)?;
+        let groups = planes.groups()?;
+        let before = entry::existing(context, &planes, &groups, &self.id)?;
+        let others = self.others(all(context, &groups)?);
+        self.refuse_fall_through(&before, &others)?;
+        let change = self.change(context, &planes, &others)?;
+        if !self.let_devices_in {
+            change.refuse_gains("--let-devices-in")?;
+        }
+        let expect = IfMatch::Etag(entry::tag(&before)?);
+        change.carry_out(
+            context,
+            &without_keys(&before),
+            async {
+                groups.delete(&self.id, &expect).await?;
+                Ok::<_, ClientError>(Value::Null)
+            },
+            async { Ok(without_keys(&groups.get(&self.id).await?)) },
+        )
+    }
+
+    fn others(&self, groups: Vec<EnrollmentGroup>) -> Vec<EnrollmentGroup> {
+        let mut others = groups;
+        others.retain(|group| group.enrollment_group_id != self.id);
+        others
+    }
+
+    /// A disabled group keeps its devices out only as long as it is there. The inventory need not know
+    /// all of them, so its impact does not settle this.
+    fn refuse_fall_through(
+        &self,
+        group: &EnrollmentGroup,
+        others: &[EnrollmentGroup],
+    ) -> Result<(), CommandError> {
+        let keeps_out = group.provisioning_status == ProvisioningStatus::Disabled;
+        if !keeps_out || self.let_devices_in || others.is_empty() {
+            return Ok(());
+        }
+        let message = format!(
+            "enrollment group {} is disabled; deleting it lets in those of its devices whose chain another group holds ({})",
+            self.id,
+            names(others)
+        );
+        Err(CommandError::refused(message).hint("if that is meant, say --let-devices-in"))
+    }
+
+    fn change(
+        &self,
+        context: &Context,
+        planes: &Planes<'_>,
+        others: &[EnrollmentGroup],
+    ) -> Result<Change, CommandError> {
+        let mut notes =
+            vec!["registration records and hub identities of its devices stay".to_owned()];
+        if !others.is_empty() {
+            notes.push(format!(
+                "a device whose chain another group holds falls through to that group: {}",
+                names(others)
+            ));
+        }
+        let impact = impact::on_fleet(context, planes, |view| {
+            view.remove_group(&self.id);
+            Ok(())
+        })?;
+        Ok(Change {
+            action: "group-deleted",
+            summary: format!("delete enrollment group {}", self.id),
+            subject: self.id.to_string(),
+            place: format!("DPS {}", planes.name()),
+            changes: vec![],
+            notes,
+            impact,
+        })
+    }
+}
+
+fn all(context: &Context, groups: &Groups) -> Result<Vec<EnrollmentGroup>, CommandError> {
+    context.block_on(async { Ok(groups.list(None).try_collect().await?) })
+}
+
+fn names(groups: &[EnrollmentGroup]) -> String {
+    let names = groups
+        .iter()
+        .map(|group| group.enrollment_group_id.as_str());
+    names.collect::<Vec<_>>().join(", ")
+}
+
+fn hubs(group: &EnrollmentGroup) -> String {
+    let hubs = group.iot_hubs.iter().flatten().map(ToString::to_string);
+    hubs.collect::<Vec<_>>().join(", ")
+}
+
+/// The word for a status, as on the wire.
+pub(super) fn status_word(status: ProvisioningStatus) -> &'static str {
+    match status {
+        ProvisioningStatus::Enabled => "enabled",
+        ProvisioningStatus::Disabled => "disabled",
+    }
+}

@@ -1,0 +1,102 @@
+//! What a change of one record does to the devices of the inventory.
+
+use futures::TryStreamExt as _;
+use pki_core::admission::{DpsView, PresentedChain, ViewError};
+use pki_core::certificate::Certificate;
+use pki_core::enrollment::IndividualEnrollment;
+use pki_core::ids::RegistrationId;
+use pki_core::inventory::{Inventory, Status};
+use pki_core::lifecycle::Impact;
+use pki_core::profile::Role;
+
+use crate::context::Context;
+use crate::error::{CommandError, ErrorKind};
+use crate::planes::Planes;
+use crate::snapshot::{DpsSnapshot, chain_of, fleet};
+
+/// The impact on all devices of the inventory; `None`, and a warning, where DPS cannot be read as a
+/// whole, as by those who may not look at the management plane.
+pub(super) fn on_fleet(
+    context: &Context,
+    planes: &Planes<'_>,
+    change: impl FnOnce(&mut DpsView) -> Result<(), ViewError>,
+) -> Result<Option<Impact>, CommandError> {
+    let Some(snapshot) = told(context, context.block_on(DpsSnapshot::gather(planes)))? else {
+        return Ok(None);
+    };
+    let devices = fleet(&context.inventory()?, context.now())?;
+    compare(&snapshot, &devices, change).map(Some)
+}
+
+/// The impact on one device, leaf by leaf: those of the inventory that have not ended, revoked ones
+/// too, since DPS reads no CRL, and `leaf`. `None` as for [`on_fleet`].
+pub(super) fn on_device(
+    context: &Context,
+    planes: &Planes<'_>,
+    present: Option<&IndividualEnrollment>,
+    id: &RegistrationId,
+    leaf: Option<&Certificate>,
+    change: impl FnOnce(&mut DpsView) -> Result<(), ViewError>,
+) -> Result<Option<Impact>, CommandError> {
+    let gathered = context.block_on(async {
+        Ok(DpsSnapshot {
+            authorities: planes.certificates()?.list().await?,
+            groups: planes.groups()?.list(None).try_collect().await?,
+            individuals: present.cloned().into_iter().collect(),
+        })
+    });
+    let Some(snapshot) = told(context, gathered)? else {
+        return Ok(None);
+    };
+    let inventory = context.inventory()?;
+    let mut leaves = unexpired(context, &inventory, id)?;
+    leaves.extend(leaf.filter(|leaf| !leaves.contains(leaf)).cloned());
+    let chains = leaves.iter().map(|leaf| chain_of(&inventory, leaf));
+    let chains: Vec<PresentedChain> = chains.collect::<Result<_, _>>()?;
+    compare(&snapshot, &chains, change).map(Some)
+}
+
+fn unexpired(
+    context: &Context,
+    inventory: &dyn Inventory,
+    id: &RegistrationId,
+) -> Result<Vec<Certificate>, CommandError> {
+    let now = context.now();
+    let mut entries = inventory.certificates_of(id)?;
+    entries.retain(|entry| {
+        let recorded = &entry.recorded;
+        let got_out = matches!(entry.state.status(), Status::Delivered | Status::Revoked);
+        recorded.role() == Role::Leaf
+            && got_out
+            && recorded.certificate().validity().not_after() >= now
+    });
+    let certificates = entries.iter().map(|entry| entry.recorded.certificate());
+    Ok(certificates.cloned().collect())
+}
+
+/// Turns a failure to read into a warning: an emergency does not wait for the management plane.
+fn told(
+    context: &Context,
+    gathered: Result<DpsSnapshot, CommandError>,
+) -> Result<Option<DpsSnapshot>, CommandError> {
+    match gathered {
+        Err(error) if error.kind != ErrorKind::Interrupted => {
+            context
+                .ui
+                .warning(format!("the impact on devices cannot be told: {error}"));
+            Ok(None)
+        }
+        gathered => gathered.map(Some),
+    }
+}
+
+fn compare(
+    snapshot: &DpsSnapshot,
+    devices: &[PresentedChain],
+    change: impl FnOnce(&mut DpsView) -> Result<(), ViewError>,
+) -> Result<Impact, CommandError> {
+    let before = snapshot.view()?;
+    let mut after = before.clone();
+    change(&mut after)?;
+    Ok(Impact::compare(&before, &after, devices))
+}

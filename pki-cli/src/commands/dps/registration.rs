@@ -1,0 +1,185 @@
+//! `dps registration`: what became of devices' last attempts to register.
+
+use std::num::NonZeroUsize;
+
+use dps_client::{ClientError, IfMatch};
+use futures::{StreamExt as _, TryStreamExt as _};
+use pki_core::enrollment::RegistrationState;
+use pki_core::ids::{EnrollmentGroupId, RegistrationId};
+use serde_json::Value;
+
+use super::planes;
+use crate::commands::change::Change;
+use crate::context::Context;
+use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
+use crate::planes::Planes;
+use crate::render::document::{Listed, Shown, without_keys};
+
+/// Registration records: which hub a device was given, or why not
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    List(ListArgs),
+    Show(ShowArgs),
+    Delete(DeleteArgs),
+}
+
+/// List the registration records of a group's devices
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  dps-pki dps registration list --group factory")]
+struct ListArgs {
+    /// The enrollment group
+    #[arg(long, value_name = "GROUP")]
+    group: EnrollmentGroupId,
+
+    /// How many at most
+    #[arg(long, value_name = "N", default_value = "100")]
+    limit: NonZeroUsize,
+}
+
+/// Show the registration record of a device
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  dps-pki dps registration show sensor-1 --output json")]
+struct ShowArgs {
+    /// The registration ID
+    id: RegistrationId,
+}
+
+/// Delete the registration record of a device, so that DPS forgets which hub it was given
+///
+/// This shuts nobody out: the device stays in its hub, and may register again.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  dps-pki dps registration delete sensor-1 --dry-run")]
+struct DeleteArgs {
+    /// The registration ID
+    id: RegistrationId,
+}
+
+impl Args {
+    pub(crate) fn run(&self, context: &Context) -> CommandResult {
+        match &self.command {
+            Command::List(args) => args.run(context),
+            Command::Show(args) => args.run(context),
+            Command::Delete(args) => args.run(context),
+        }
+    }
+}
+
+impl ListArgs {
+    fn run(&self, context: &Context) -> CommandResult {
+        let registrations = planes(context)?.registrations()?;
+        let limit = self.limit.get();
+        // One more than is shown tells whether there are more.
+        let records = registrations
+            .of_group(&self.group, None)
+            .take(limit.saturating_add(1));
+        let found: Vec<RegistrationState> =
+            context.block_on(async { Ok(records.try_collect().await?) })?;
+        if found.len() > limit {
+            context.ui.warning(format!(
+                "only the first {limit} are listed; see more with --limit"
+            ));
+        }
+        let mut list = Listed::new(&["REGISTRATION ID", "STATUS", "HUB", "DEVICE ID", "UPDATED"]);
+        for record in found.iter().take(limit) {
+            list.push(record, cells(record));
+        }
+        context.ui.result(&list)?;
+        Ok(Outcome::Done)
+    }
+}
+
+fn cells(record: &RegistrationState) -> [String; 5] {
+    [
+        record.registration_id.to_string(),
+        record.status.to_string(),
+        or_nothing(record.assigned_hub.as_ref()),
+        or_nothing(record.device_id.as_ref()),
+        or_nothing(record.last_updated_date_time_utc.as_ref()),
+    ]
+}
+
+fn or_nothing(value: Option<impl ToString>) -> String {
+    value.map(|value| value.to_string()).unwrap_or_default()
+}
+
+impl ShowArgs {
+    fn run(&self, context: &Context) -> CommandResult {
+        let record = existing(context, &planes(context)?, &self.id)?;
+        let error = record.error_code.map(|code| {
+            let message = record.error_message.as_deref().unwrap_or_default();
+            format!("{code} {message}")
+        });
+        let [id, status, hub, device, updated] = cells(&record);
+        let lines = vec![
+            ("registration ID", id),
+            ("status", status),
+            ("substatus", or_nothing(record.substatus.as_ref())),
+            ("hub", hub),
+            ("hub device ID", device),
+            ("error", error.unwrap_or_default()),
+            ("created", or_nothing(record.created_date_time_utc.as_ref())),
+            ("updated", updated),
+        ];
+        context.ui.result(&Shown::new(&record, lines))?;
+        Ok(Outcome::Done)
+    }
+}
+
+impl DeleteArgs {
+    fn run(&self, context: &Context) -> CommandResult {
+        let planes = planes(context)?;
+        let registrations = planes.registrations()?;
+        let before = existing(context, &planes, &self.id)?;
+        let Some(etag) = before.etag.clone() else {
+            let message = format!("DPS sent the record of {} without an ETag", self.id);
+            return Err(CommandError::new(ErrorKind::Service, message));
+        };
+        let expect = IfMatch::Etag(etag);
+        let change = Change {
+            action: "registration-deleted",
+            summary: format!("delete the registration record of {}", self.id),
+            subject: self.id.to_string(),
+            place: format!("DPS {}", planes.name()),
+            changes: vec![],
+            notes: vec![
+                "this shuts nobody out: the device stays in its hub, and may register again"
+                    .to_owned(),
+            ],
+            impact: None,
+        };
+        change.carry_out(
+            context,
+            &without_keys(&before),
+            async {
+                registrations.delete(&self.id, &expect).await?;
+                Ok::<_, ClientError>(Value::Null)
+            },
+            async { Ok(without_keys(&registrations.get(&self.id).await?)) },
+        )
+    }
+}
+
+fn existing(
+    context: &Context,
+    planes: &Planes<'_>,
+    id: &RegistrationId,
+) -> Result<RegistrationState, CommandError> {
+    let registrations = planes.registrations()?;
+    let found = context.block_on(async { Ok(registrations.find(id).await?) })?;
+    found.ok_or_else(|| {
+        let message = format!("DPS {} has no registration record of {id}", planes.name());
+        CommandError::not_found(message)
+    })
+}

@@ -1,0 +1,314 @@
+//! `hub`: device identities in the registry of an IoT Hub. DPS makes them and never removes them.
+
+use dps_client::hub::Devices;
+use dps_client::{ClientError, Expect, IfMatch};
+use pki_core::hub::{HubDevice, HubDeviceStatus};
+use pki_core::ids::{DeviceId, Etag, HubHostName, RegistrationId};
+use serde_json::Value;
+
+use crate::commands::change::{Change, nothing_to_do};
+use crate::context::Context;
+use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
+use crate::planes::Planes;
+use crate::render::document::{Shown, differences, without_keys};
+
+/// Look at and change device identities in the hubs
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    Device(DeviceArgs),
+}
+
+/// Device identities: who may connect to a hub
+#[derive(clap::Args)]
+struct DeviceArgs {
+    #[command(subcommand)]
+    command: DeviceCommand,
+}
+
+#[derive(clap::Subcommand)]
+enum DeviceCommand {
+    Show(ShowArgs),
+    Disable(DisableArgs),
+    Enable(EnableArgs),
+    Delete(DeleteArgs),
+}
+
+/// Show a device identity; its keys, if it has any, are left out
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  dps-pki hub device show sensor-1
+  dps-pki hub device show sensor-1 --hub hub-1.azure-devices.net --output json")]
+struct ShowArgs {
+    #[command(flatten)]
+    device: DeviceName,
+}
+
+/// Disable a device identity: the hub refuses the device and cuts its connection
+///
+/// The device may still register with DPS, which makes no difference to the hub. To shut a device out
+/// everywhere, see "dps-pki quarantine".
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  dps-pki hub device disable sensor-1 --reason stolen --dry-run")]
+struct DisableArgs {
+    #[command(flatten)]
+    device: DeviceName,
+
+    /// Why, at most 128 characters; kept in the identity
+    #[arg(long, value_parser = status_reason)]
+    reason: Option<String>,
+}
+
+/// Enable a device identity: the device may connect to its hub again
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  dps-pki hub device enable sensor-1 --hub hub-1.azure-devices.net --dry-run")]
+struct EnableArgs {
+    #[command(flatten)]
+    device: DeviceName,
+}
+
+/// Delete a device identity with its twin
+///
+/// A device that DPS still lets in gets a new one as soon as it registers.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  dps-pki hub device delete sensor-1 --dry-run")]
+struct DeleteArgs {
+    #[command(flatten)]
+    device: DeviceName,
+}
+
+#[derive(clap::Args)]
+struct DeviceName {
+    /// The registration ID; with --hub the hub's device ID, where case matters
+    id: DeviceId,
+
+    /// The hub [default: the one in the device's registration record]
+    #[arg(long, value_name = "NAME")]
+    hub: Option<HubHostName>,
+}
+
+fn status_reason(text: &str) -> Result<String, String> {
+    const MOST: usize = 128;
+    match text.chars().count() {
+        0..=MOST => Ok(text.to_owned()),
+        length => Err(format!(
+            "it has {length} characters, at most {MOST} are allowed"
+        )),
+    }
+}
+
+impl Args {
+    pub(crate) fn run(&self, context: &Context) -> CommandResult {
+        let Command::Device(args) = &self.command;
+        match &args.command {
+            DeviceCommand::Show(args) => args.run(context),
+            DeviceCommand::Disable(args) => args.run(context),
+            DeviceCommand::Enable(args) => args.run(context),
+            DeviceCommand::Delete(args) => args.run(context),
+        }
+    }
+}
+
+impl ShowArgs {
+    fn run(&self, context: &Context) -> CommandResult {
+        let identity = self.device.find(context)?;
+        let device = &identity.device;
+        let authentication = device.authentication.as_ref();
+        let thumbprints = authentication.and_then(|by| by.x509_thumbprint.as_ref());
+        let lines = vec![
+            ("device ID", device.device_id.to_string()),
+            ("hub", identity.hub.to_string()),
+            ("status", status_word(device.status).to_owned()),
+            ("reason", device.status_reason.clone().unwrap_or_default()),
+            (
+                "authentication",
+                authentication
+                    .and_then(|by| by.kind.clone())
+                    .unwrap_or_default(),
+            ),
+            (
+                "thumbprint",
+                thumbprints
+                    .and_then(|both| both.primary_thumbprint.clone())
+                    .unwrap_or_default(),
+            ),
+        ];
+        context.ui.result(&Shown::new(device, lines))?;
+        Ok(Outcome::Done)
+    }
+}
+
+impl DisableArgs {
+    fn run(&self, context: &Context) -> CommandResult {
+        let identity = self.device.find(context)?;
+        let after = HubDevice {
+            status: HubDeviceStatus::Disabled,
+            status_reason: self.reason.clone(),
+            ..identity.device.clone()
+        };
+        let summary = format!("disable device identity {}", after.device_id);
+        let note =
+            "the device may still register with DPS; to shut it out there: dps-pki quarantine";
+        identity.put(context, &after, "hub-device-disabled", summary, note)
+    }
+}
+
+impl EnableArgs {
+    fn run(&self, context: &Context) -> CommandResult {
+        let identity = self.device.find(context)?;
+        let after = HubDevice {
+            status: HubDeviceStatus::Enabled,
+            status_reason: None,
+            ..identity.device.clone()
+        };
+        let summary = format!(
+            "enable device identity {}, which lets the device in",
+            after.device_id
+        );
+        let note = "whoever holds the key of the leaf that the identity names can connect";
+        identity.put(context, &after, "hub-device-enabled", summary, note)
+    }
+}
+
+impl DeleteArgs {
+    fn run(&self, context: &Context) -> CommandResult {
+        let identity = self.device.find(context)?;
+        let expect = IfMatch::Etag(identity.tag()?);
+        let id = &identity.device.device_id;
+        let change = Change {
+            action: "hub-device-deleted",
+            summary: format!("delete device identity {id} with its twin"),
+            subject: id.to_string(),
+            place: identity.hub.to_string(),
+            changes: vec![],
+            notes: vec![
+                "a device that DPS still lets in gets a new identity as soon as it registers"
+                    .to_owned(),
+            ],
+            impact: None,
+        };
+        change.carry_out(
+            context,
+            &without_keys(&identity.device),
+            async {
+                identity.devices.delete(id, &expect).await?;
+                Ok::<_, ClientError>(Value::Null)
+            },
+            async { Ok(without_keys(&identity.devices.get(id).await?)) },
+        )
+    }
+}
+
+/// A device identity that was read, and where.
+struct Identity {
+    hub: HubHostName,
+    devices: Devices,
+    device: HubDevice,
+}
+
+impl Identity {
+    fn tag(&self) -> Result<Etag, CommandError> {
+        self.device.etag.clone().ok_or_else(|| {
+            let id = &self.device.device_id;
+            let message = format!("{} sent device identity {id} without an ETag", self.hub);
+            CommandError::new(ErrorKind::Service, message)
+        })
+    }
+
+    /// Writes the identity with another status.
+    fn put(
+        &self,
+        context: &Context,
+        after: &HubDevice,
+        action: &'static str,
+        summary: String,
+        note: &str,
+    ) -> CommandResult {
+        let (id, status) = (&after.device_id, status_word(after.status));
+        if self.device.status == after.status {
+            let state = format!("device identity {id} on {} is {status} already", self.hub);
+            return nothing_to_do(context, &state);
+        }
+        let before = without_keys(&self.device);
+        let expect = Expect::Etag(self.tag()?);
+        let change = Change {
+            action,
+            summary,
+            subject: id.to_string(),
+            place: self.hub.to_string(),
+            changes: differences(&before, &without_keys(after)),
+            notes: vec![note.to_owned()],
+            impact: None,
+        };
+        change.carry_out(
+            context,
+            &before,
+            async { Ok(without_keys(&self.devices.put(after, &expect).await?)) },
+            async { Ok(without_keys(&self.devices.get(id).await?)) },
+        )
+    }
+}
+
+impl DeviceName {
+    /// Reads the identity, at the hub that was named or that DPS gave the device.
+    fn find(&self, context: &Context) -> Result<Identity, CommandError> {
+        let (name, declared) = context.dps()?;
+        let planes = Planes::new(context, name, declared)?;
+        let (hub, id) = match &self.hub {
+            Some(hub) => (hub.clone(), self.id.clone()),
+            None => self.assigned(context, &planes)?,
+        };
+        let devices = planes.hub(&hub)?;
+        let device = context.block_on(async { Ok(devices.find(&id).await?) })?;
+        let device = device
+            .ok_or_else(|| CommandError::not_found(format!("{hub} has no device identity {id}")))?;
+        Ok(Identity {
+            hub,
+            devices,
+            device,
+        })
+    }
+
+    /// The hub that DPS gave the device, and the device's name there.
+    fn assigned(
+        &self,
+        context: &Context,
+        planes: &Planes<'_>,
+    ) -> Result<(HubHostName, DeviceId), CommandError> {
+        let id: RegistrationId = self.id.as_str().parse()?;
+        let registrations = planes.registrations()?;
+        let record = context.block_on(async { Ok(registrations.find(&id).await?) })?;
+        let Some(record) = record else {
+            let message = format!("DPS {} has no registration record of {id}", planes.name());
+            return Err(CommandError::not_found(message).hint("name its hub with --hub"));
+        };
+        let Some(hub) = record.assigned_hub else {
+            let message = format!(
+                "the registration record of {id} names no hub; its status is {}",
+                record.status
+            );
+            return Err(CommandError::not_found(message).hint("name its hub with --hub"));
+        };
+        let device = record.device_id.unwrap_or_else(|| DeviceId::from(&id));
+        Ok((hub, device))
+    }
+}
+
+fn status_word(status: HubDeviceStatus) -> &'static str {
+    match status {
+        HubDeviceStatus::Enabled => "enabled",
+        HubDeviceStatus::Disabled => "disabled",
+    }
+}
