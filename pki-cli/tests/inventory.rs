@@ -1,0 +1,256 @@
+//! `inventory` and `audit`: what has happened, asked for and verified.
+
+mod support;
+
+use std::path::PathBuf;
+
+use pki_core::certificate::Certificate;
+use pki_core::inventory::sqlite::SqliteInventory;
+use pki_core::inventory::{Inventory as _, NewCertificate, RevocationReason, Status};
+use pki_core::profile::Role;
+use pki_core::testing::SampleAuthority;
+use pki_core::time::{Span, Validity};
+use serde_json::{Value, json};
+use support::{Run, World, now};
+
+/// A home whose inventory holds certificates that were recorded as told.
+struct Home {
+    world: World,
+    authority: SampleAuthority,
+}
+
+impl Home {
+    fn new() -> Self {
+        let world = World::new();
+        assert_eq!(world.run("init").code, 0);
+        Self {
+            world,
+            authority: SampleAuthority::new("Contoso Factory CA"),
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.world.path("inventory.db")
+    }
+
+    fn inventory(&self) -> SqliteInventory {
+        SqliteInventory::open_or_create(&self.path()).expect("inventory")
+    }
+
+    /// Records a leaf that begins a day ago, and delivers it.
+    fn deliver(&self, id: &str, serial: u32, days: u64) -> Certificate {
+        let begin = now() - Span::from_days(1);
+        let validity = Validity::new(begin, now() + Span::from_days(days)).expect("validity");
+        let certificate = self.authority.certificate(id, serial, validity);
+        let new = NewCertificate {
+            certificate: certificate.clone(),
+            role: Role::Leaf,
+            signed_by: None,
+            registration_id: Some(id.parse().expect(id)),
+            batch: None,
+            label: None,
+        };
+        let mut inventory = self.inventory();
+        let recorded = inventory.record(vec![new], now()).expect("recorded");
+        inventory
+            .mark_delivered(&[recorded[0].row()], now())
+            .expect("delivered");
+        certificate
+    }
+
+    fn revoke(&self, certificate: &Certificate) {
+        let mut inventory = self.inventory();
+        let entry = inventory.by_sha256_thumbprint(&certificate.sha256_thumbprint());
+        let entry = entry.expect("read").expect("there");
+        assert_eq!(entry.state.status(), Status::Delivered);
+        inventory
+            .revoke(
+                &[entry.recorded.row()],
+                RevocationReason::KeyCompromise,
+                now(),
+            )
+            .expect("revoked");
+    }
+
+    fn run(&self, line: &str) -> Run {
+        self.world.run(line)
+    }
+
+    /// The registration IDs in a list.
+    fn ids(&self, line: &str) -> Vec<String> {
+        let run = self.run(&format!("{line} --output json"));
+        assert!([0, 10].contains(&run.code), "{}", run.stderr);
+        let id = |entry: &Value| entry["registrationId"].as_str().expect("id").to_owned();
+        run.json()
+            .as_array()
+            .expect("list")
+            .iter()
+            .map(id)
+            .collect()
+    }
+}
+
+#[test]
+fn an_entry_has_the_names_that_mean_the_same_everywhere() {
+    let home = Home::new();
+    let leaf = home.deliver("Sensor-1", 17, 90);
+    let run = home.run("inventory show sensor-1 --output json");
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let entry = &run.json()[0];
+    for (name, expected) in [
+        ("registrationId", json!("Sensor-1")),
+        ("role", json!("leaf")),
+        ("status", json!("delivered")),
+        ("authority", Value::Null),
+        ("generation", Value::Null),
+        ("subject", json!("CN=Sensor-1")),
+        ("issuer", json!("CN=Contoso Factory CA")),
+        ("serialNumber", json!("11")),
+        ("notBefore", json!("2026-05-31T12:00:00Z")),
+        ("notAfter", json!("2026-08-30T12:00:00Z")),
+        ("sha1Thumbprint", json!(leaf.sha1_thumbprint())),
+        ("sha256Thumbprint", json!(leaf.sha256_thumbprint())),
+    ] {
+        assert_eq!(entry[name], expected, "{name}");
+    }
+}
+
+#[test]
+fn a_certificate_is_found_by_each_of_its_names() {
+    let home = Home::new();
+    let leaf = home.deliver("sensor-1", 0xabcd, 90);
+    home.deliver("sensor-2", 2, 90);
+    let (sha1, sha256) = (leaf.sha1_thumbprint(), leaf.sha256_thumbprint());
+    for name in [
+        "SENSOR-1",
+        "abcd",
+        "AB:CD",
+        &sha1.to_string(),
+        &sha256.to_string(),
+    ] {
+        assert_eq!(home.ids(&format!("inventory show {name}")), ["sensor-1"]);
+    }
+    home.run("inventory show sensor-3").assert_refused(
+        8,
+        &["error: the inventory holds no certificate with the registration ID, serial number or thumbprint sensor-3"],
+    );
+}
+
+#[test]
+fn a_list_meets_all_conditions_and_says_when_it_is_cut() {
+    let home = Home::new();
+    for (serial, id) in (1..).zip(["line-7:1", "line-7:2", "line-8:1"]) {
+        home.deliver(id, serial, 90);
+    }
+    home.revoke(&home.deliver("line-7:3", 9, 90));
+    assert_eq!(
+        home.ids("inventory list --id LINE-7:* --status delivered"),
+        ["line-7:1", "line-7:2"]
+    );
+    assert_eq!(home.ids("inventory list --status revoked"), ["line-7:3"]);
+    let run = home.run("inventory list --limit 2");
+    assert_eq!(run.stdout.lines().count(), 3, "{}", run.stdout);
+    assert_eq!(
+        run.stderr,
+        "warning: only the first 2 are listed; see more with --limit\n"
+    );
+    assert_eq!(home.run("inventory list --limit 4").stderr, "");
+    home.run("inventory list --authority factroy")
+        .assert_refused(
+            8,
+            &[
+                "error: there is no authority factroy",
+                "  hint: see them with: dps-pki authority list",
+            ],
+        );
+    assert_eq!(home.ids("inventory list --authority factory"), [""; 0]);
+    assert_eq!(home.run("inventory list --status gone").code, 2);
+}
+
+/// What has a successor, was revoked, or ends later, is not due for renewal.
+#[test]
+fn due_for_renewal_is_what_ends_soon_and_has_no_successor() {
+    let home = Home::new();
+    home.deliver("renewed", 1, 10);
+    home.deliver("renewed", 2, 90);
+    home.deliver("later", 3, 60);
+    home.revoke(&home.deliver("revoked", 4, 10));
+    let list = "inventory list --expiring-within 30d";
+    assert_eq!(home.ids(list), [""; 0]);
+    assert_eq!(home.run(&format!("{list} --detailed-exitcode")).code, 0);
+    home.deliver("due", 5, 10);
+    assert_eq!(home.ids(list), ["due"]);
+    assert_eq!(home.run(list).code, 0);
+    assert_eq!(home.run(&format!("{list} --detailed-exitcode")).code, 10);
+    assert_eq!(home.run("inventory list --detailed-exitcode").code, 2);
+}
+
+#[test]
+fn counts_add_up() {
+    let home = Home::new();
+    home.deliver("a", 1, 90);
+    home.revoke(&home.deliver("b", 2, 90));
+    let run = home.run("inventory stats --output json");
+    let count = |status: &str| json!({"authority": null, "generation": null, "role": "leaf", "status": status, "certificates": 1});
+    assert_eq!(
+        run.json(),
+        json!({"certificates": 2, "counts": [count("delivered"), count("revoked")]})
+    );
+    assert!(home.run("inventory stats").stdout.contains("total"));
+}
+
+#[test]
+fn the_log_ends_with_the_last_entry() {
+    let home = Home::new();
+    home.deliver("a", 1, 90);
+    home.deliver("b", 2, 90);
+    let sequences = |line: &str| {
+        let run = home.run(&format!("{line} --output json"));
+        let entries = run.json();
+        let sequence = |entry: &Value| entry["sequence"].as_u64().expect("number");
+        let entries = entries.as_array().expect("list").iter();
+        entries.map(sequence).collect::<Vec<u64>>()
+    };
+    assert_eq!(sequences("audit log"), [1, 2, 3, 4]);
+    assert_eq!(sequences("audit log --limit 2"), [3, 4]);
+    assert_eq!(sequences("audit log --after 1 --limit 2"), [2, 3]);
+    let text = home.run("audit log --limit 1").stdout;
+    assert!(
+        text.contains("certificates-delivered") && text.contains("certificates 2"),
+        "{text}"
+    );
+}
+
+#[test]
+fn verification_finds_what_was_edited_and_what_a_checkpoint_misses() {
+    let home = Home::new();
+    home.run("audit head")
+        .assert_refused(8, &["error: the audit trail is empty"]);
+    let leaf = home.deliver("a", 1, 90);
+    let head = home.run("audit head").stdout.trim().to_owned();
+    assert!(head.starts_with("2:"), "{head}");
+    let run = home.run(&format!("audit verify --checkpoint {head}"));
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(run.stdout.starts_with("the audit trail is intact"));
+
+    let run = home.run(&format!("audit verify --checkpoint 3{}", &head[1..]));
+    assert_eq!(
+        (run.code, run.stderr.as_str()),
+        (4, "error: the audit trail is not intact: 1 finding\n")
+    );
+    assert!(run.stdout.contains("does not reach the checkpoint 3:"));
+    assert_eq!(home.run("audit verify --checkpoint 1").code, 2);
+
+    home.revoke(&leaf);
+    let database = rusqlite::Connection::open(home.path()).expect("opened");
+    let edited = database.execute("UPDATE certificate SET status = 'delivered'", []);
+    assert_eq!(edited, Ok(1));
+    let run = home.run("audit verify --output json");
+    assert_eq!(run.code, 4, "{}", run.stdout);
+    assert_eq!(run.json()["intact"], json!(false));
+    let findings = run.json()["findings"].to_string();
+    assert!(
+        findings.contains("revoked by the audit trail"),
+        "{findings}"
+    );
+}
