@@ -4,6 +4,7 @@
 //! Invariant: the DER is kept as it was read; thumbprints and signatures are over those bytes.
 
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
 use const_oid::AssociatedOid;
@@ -20,14 +21,16 @@ use crate::name::DistinguishedName;
 use crate::signed::Signed;
 use crate::time::{Time, Validity};
 
-/// An X.509 certificate that was read.
+/// An X.509 certificate. Clones share one copy of it.
 #[derive(Clone)]
-pub struct Certificate {
+pub struct Certificate(Arc<Facts>);
+
+struct Facts {
     der: Vec<u8>,
-    parsed: x509_cert::Certificate,
-    signed: Signed,
     serial_number: SerialNumber,
     validity: Validity,
+    /// Decoded when first asked for: certificates that were just made in bulk never are.
+    parsed: OnceLock<x509_cert::Certificate>,
 }
 
 /// Why bytes are no certificate that can be worked with.
@@ -52,7 +55,6 @@ impl Certificate {
     /// [`CertificateError`] says which part cannot be read.
     pub fn from_der(der: &[u8]) -> Result<Self, CertificateError> {
         let parsed = x509_cert::Certificate::from_der(der).map_err(CertificateError::Der)?;
-        let signed = Signed::from_der(der).map_err(CertificateError::Der)?;
         let tbs = parsed.tbs_certificate();
         let serial = tbs.serial_number().as_bytes();
         if serial.first().is_some_and(|octet| octet & 0x80 != 0) {
@@ -63,57 +65,72 @@ impl Certificate {
         let validity = tbs.validity();
         let validity = validity_of(&validity.not_before, &validity.not_after)
             .ok_or(CertificateError::Validity)?;
-        Ok(Self {
-            der: der.to_vec(),
-            signed,
+        let (der, parsed) = (der.to_vec(), OnceLock::from(parsed));
+        Ok(Self(Arc::new(Facts {
+            der,
             serial_number,
             validity,
             parsed,
-        })
+        })))
+    }
+
+    /// A certificate of ours whose to-be-signed part was decoded and checked before it was signed, so
+    /// that it need not be decoded again.
+    pub(crate) fn just_signed(
+        der: Vec<u8>,
+        serial_number: SerialNumber,
+        validity: Validity,
+    ) -> Self {
+        Self(Arc::new(Facts {
+            der,
+            serial_number,
+            validity,
+            parsed: OnceLock::new(),
+        }))
     }
 
     /// The DER as it was read.
     pub fn der(&self) -> &[u8] {
-        &self.der
+        &self.0.der
     }
 
     /// The certificate as PEM text, lines of 64, ended by a line feed.
     pub fn to_pem(&self) -> String {
-        crate::format::pem::block("CERTIFICATE", &self.der)
+        crate::format::pem::block("CERTIFICATE", &self.0.der)
     }
 
     /// SHA-1 of the DER: an identifier, as ARM and the portal show it.
     pub fn sha1_thumbprint(&self) -> Sha1Thumbprint {
         let mut octets = [0; 20];
-        octets.copy_from_slice(digest(&SHA1_FOR_LEGACY_USE_ONLY, &self.der).as_ref());
+        octets.copy_from_slice(digest(&SHA1_FOR_LEGACY_USE_ONLY, &self.0.der).as_ref());
         Sha1Thumbprint::from_digest(octets)
     }
 
     /// SHA-256 of the DER.
     pub fn sha256_thumbprint(&self) -> Sha256Thumbprint {
         let mut octets = [0; 32];
-        octets.copy_from_slice(digest(&SHA256, &self.der).as_ref());
+        octets.copy_from_slice(digest(&SHA256, &self.0.der).as_ref());
         Sha256Thumbprint::from_digest(octets)
     }
 
     /// The serial number.
     pub fn serial_number(&self) -> &SerialNumber {
-        &self.serial_number
+        &self.0.serial_number
     }
 
     /// When it is valid.
     pub fn validity(&self) -> Validity {
-        self.validity
+        self.0.validity
     }
 
     /// Whose certificate it is.
     pub fn subject(&self) -> DistinguishedName {
-        DistinguishedName::from_name(self.parsed.tbs_certificate().subject().clone())
+        DistinguishedName::from_name(self.parsed().tbs_certificate().subject().clone())
     }
 
     /// Who signed it.
     pub fn issuer(&self) -> DistinguishedName {
-        DistinguishedName::from_name(self.parsed.tbs_certificate().issuer().clone())
+        DistinguishedName::from_name(self.parsed().tbs_certificate().issuer().clone())
     }
 
     /// The subject's common name, if there is exactly one: the registration ID of a device.
@@ -123,7 +140,7 @@ impl Certificate {
 
     /// The public key as SubjectPublicKeyInfo DER.
     pub fn public_key(&self) -> Vec<u8> {
-        self.parsed
+        self.parsed()
             .tbs_certificate()
             .subject_public_key_info()
             .to_der()
@@ -132,7 +149,7 @@ impl Certificate {
 
     /// 1, 2 or 3.
     pub fn version(&self) -> u8 {
-        match self.parsed.tbs_certificate().version() {
+        match self.parsed().tbs_certificate().version() {
             Version::V1 => 1,
             Version::V2 => 2,
             Version::V3 => 3,
@@ -140,8 +157,14 @@ impl Certificate {
     }
 
     /// The whole structure, for readers that want more than the methods here.
+    #[expect(
+        clippy::expect_used,
+        reason = "what was signed was decoded before, see just_signed"
+    )]
     pub fn parsed(&self) -> &x509_cert::Certificate {
-        &self.parsed
+        let decode =
+            || x509_cert::Certificate::from_der(self.der()).expect("a decodable certificate");
+        self.0.parsed.get_or_init(decode)
     }
 
     /// Whether basicConstraints says CA:TRUE (RFC 5280 §4.2.1.9).
@@ -179,14 +202,14 @@ impl Certificate {
 
     /// Whether subject and issuer are the same name.
     pub fn is_self_issued(&self) -> bool {
-        let tbs = self.parsed.tbs_certificate();
+        let tbs = self.parsed().tbs_certificate();
         tbs.subject() == tbs.issuer()
     }
 
     /// Whether `issuer`'s name is this certificate's issuer and its key made this signature. Nothing
     /// else is checked: no dates, no constraints.
     pub fn is_issued_by(&self, issuer: &Self) -> bool {
-        self.parsed.tbs_certificate().issuer() == issuer.parsed.tbs_certificate().subject()
+        self.parsed().tbs_certificate().issuer() == issuer.parsed().tbs_certificate().subject()
             && self.verify_signature(&issuer.public_key()).is_ok()
     }
 
@@ -195,7 +218,8 @@ impl Certificate {
     /// # Errors
     /// [`SignatureError`].
     pub fn verify_signature(&self, public_key: &[u8]) -> Result<(), SignatureError> {
-        self.signed.verify(public_key)
+        let signed = Signed::from_der(self.der()).map_err(|_| SignatureError::Mismatch)?;
+        signed.verify(public_key)
     }
 
     /// What DPS tells of this certificate in enrollments.
@@ -205,9 +229,9 @@ impl Certificate {
             sha1_thumbprint: self.sha1_thumbprint(),
             sha256_thumbprint: self.sha256_thumbprint(),
             issuer_name: self.issuer().to_string(),
-            not_before_utc: self.validity.not_before().to_string(),
-            not_after_utc: self.validity.not_after().to_string(),
-            serial_number: self.serial_number.to_string().to_ascii_uppercase(),
+            not_before_utc: self.validity().not_before().to_string(),
+            not_after_utc: self.validity().not_after().to_string(),
+            serial_number: self.serial_number().to_string().to_ascii_uppercase(),
             version: self.version(),
             other: OtherMembers::new(),
         }
@@ -215,7 +239,7 @@ impl Certificate {
 
     fn extension<'a, T: Decode<'a> + AssociatedOid>(&'a self) -> Option<T> {
         let (_, value) = self
-            .parsed
+            .parsed()
             .tbs_certificate()
             .get_extension::<T>()
             .ok()
@@ -237,7 +261,7 @@ pub(crate) fn validity_of(
 
 impl PartialEq for Certificate {
     fn eq(&self, other: &Self) -> bool {
-        self.der == other.der
+        self.der() == other.der()
     }
 }
 
@@ -249,7 +273,7 @@ impl fmt::Debug for Certificate {
             f,
             "Certificate({}, serial {})",
             self.subject(),
-            self.serial_number
+            self.serial_number()
         )
     }
 }
