@@ -1,1 +1,19 @@
-//! Harness of the end-to-end tests.
+//! The harness of the end-to-end tests: the built binary, run in a folder of its own as a user would
+//! run it, a local DPS beside it, and devices that register with curl.
+//!
+//! What a command means to the parts below is tested beside them; here only what is seen from outside
+//! counts: exit codes, output, files, and what other programs make of them.
+//! Invariant: no test waits for a time to pass. A program is ready when it has said so.
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+
+mod binary;
+mod device;
+mod emulator;
+mod home;
+mod run;
+
+pub use binary::binary;
+pub use device::{Device, HttpAnswer};
+pub use emulator::Emulator;
+pub use home::{Home, PASSPHRASE};
+pub use run::Run;

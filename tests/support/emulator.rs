@@ -1,0 +1,91 @@
+//! A local DPS: `dps-pki emulator` as a program of its own.
+
+use std::fs::File;
+use std::process::{Child, Stdio};
+
+use serde_json::Value;
+
+use crate::home::Home;
+
+/// An emulator that runs until it is dropped. Its events go to `emulator.log` in the home.
+#[derive(Debug)]
+pub struct Emulator {
+    child: Child,
+    reach: Value,
+}
+
+impl Emulator {
+    /// What templates call the DPS on this machine.
+    const TEMPLATE_ADDRESS: &str = "localhost:8443";
+
+    /// Starts one on a free port, and lets a home that was made from a template know it.
+    pub fn start(home: &Home) -> Self {
+        let emulator = Self::start_with(home, "");
+        home.redeclare(Self::TEMPLATE_ADDRESS, emulator.address());
+        emulator
+    }
+
+    /// Starts one on a free port with more flags, and returns when it listens.
+    pub fn start_with(home: &Home, flags: &str) -> Self {
+        let line = format!(
+            "emulator --listen localhost:0 --ca-file emulator-ca.pem --output json {flags}"
+        );
+        let log = File::create(home.path("emulator.log")).expect("emulator.log");
+        let mut child = home
+            .command(&line)
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .expect("dps-pki starts");
+        let stdout = child.stdout.take().expect("a pipe");
+        // Printed when it listens; the pipe stays open until it ends, so only one document is read.
+        let first = serde_json::Deserializer::from_reader(stdout)
+            .into_iter()
+            .next();
+        let reach: Option<Value> = first.map(|document| {
+            document.unwrap_or_else(|error| panic!("{error}: {}", home.read("emulator.log")))
+        });
+        let reach = reach.unwrap_or_else(|| panic!("it ended: {}", home.read("emulator.log")));
+        Self { child, reach }
+    }
+
+    /// `localhost:PORT`.
+    pub fn address(&self) -> &str {
+        let endpoint = self.text("endpoint");
+        endpoint.strip_prefix("https://").unwrap_or(endpoint)
+    }
+
+    /// What it printed when it started: addresses and connection strings.
+    pub fn reach(&self) -> &Value {
+        &self.reach
+    }
+
+    /// The ID scope of its device plane.
+    pub fn id_scope(&self) -> &str {
+        self.text("idScope")
+    }
+
+    /// The operating system's number of the program.
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it as Ctrl-C in a terminal does, so that it writes its state; it must end well.
+    pub fn interrupt(mut self, home: &Home) {
+        home.tool("kill", &format!("-INT {}", self.child.id())).ok();
+        let status = self.child.wait().expect("it can be waited for");
+        assert!(status.success(), "{status}: {}", home.read("emulator.log"));
+    }
+
+    fn text(&self, member: &str) -> &str {
+        self.reach[member].as_str().expect(member)
+    }
+}
+
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        // Both fail only if it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

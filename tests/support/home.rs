@@ -1,0 +1,152 @@
+//! A folder to work in, and programs run in it.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::binary::binary;
+use crate::emulator::Emulator;
+use crate::run::Run;
+
+/// What opens the authority keys of every home here; in the file `passphrase` of its folder.
+pub const PASSPHRASE: &str = "correct-horse-battery-staple";
+
+/// A folder of its own, which becomes a PKI home once `init` was run in it.
+///
+/// Programs run in it see no more of this machine's environment than where programs are.
+#[derive(Debug)]
+pub struct Home {
+    folder: TempDir,
+}
+
+impl Home {
+    /// A folder with nothing but a passphrase.
+    pub fn empty() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let home = Self { folder };
+        home.write("passphrase", PASSPHRASE);
+        fs::create_dir(home.path("tmp")).expect("tmp");
+        home
+    }
+
+    /// A home from a template, with its authorities made.
+    pub fn from_template(template: &str) -> Self {
+        let home = Self::empty();
+        home.dps_pki(&format!("init --template {template}")).ok();
+        home.dps_pki("authority create").ok();
+        home
+    }
+
+    /// A home with this `pki.toml`, and with its authorities made.
+    pub fn declaring(declaration: &str) -> Self {
+        let home = Self::empty();
+        home.write("pki.toml", declaration);
+        home.dps_pki("authority create").ok();
+        home
+    }
+
+    /// The quickstart home, and a local DPS that was brought to what it declares.
+    pub fn with_dps() -> (Self, Emulator) {
+        let home = Self::from_template("quickstart");
+        let emulator = Emulator::start(&home);
+        home.dps_pki("apply --yes").ok();
+        (home, emulator)
+    }
+
+    /// A path in the folder.
+    pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A file's content.
+    #[track_caller]
+    pub fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    /// Writes a file, and the folders above it.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().expect("a folder")).expect(name);
+        fs::write(path, content).expect(name);
+    }
+
+    /// Puts one text for another in `pki.toml`, where it must be.
+    #[track_caller]
+    pub fn redeclare(&self, from: &str, to: &str) {
+        let text = self.read("pki.toml");
+        assert!(text.contains(from), "{from:?} is not in pki.toml:\n{text}");
+        self.write("pki.toml", text.replace(from, to));
+    }
+
+    /// Who may do what with a file: the lower nine bits of its mode.
+    pub fn mode(&self, name: &str) -> u32 {
+        let metadata = fs::metadata(self.path(name)).expect(name);
+        metadata.permissions().mode() & 0o777
+    }
+
+    /// Every file in the folder and below, relative to it, sorted.
+    pub fn files(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut folders = vec![self.folder.path().to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).expect("a folder") {
+                let path = entry.expect("an entry").path();
+                match path.is_dir() && !path.is_symlink() {
+                    true => folders.push(path),
+                    false => {
+                        let relative = path.strip_prefix(self.folder.path()).expect("below");
+                        found.push(relative.to_str().expect("UTF-8").to_owned());
+                    }
+                }
+            }
+        }
+        found.sort();
+        found
+    }
+
+    /// Runs `dps-pki` to its end; blanks separate the words of the line.
+    #[track_caller]
+    pub fn dps_pki(&self, line: &str) -> Run {
+        let output = self.command(line).output().expect("dps-pki starts");
+        Run::new(&format!("dps-pki {line}"), output)
+    }
+
+    /// The JSON document that `dps-pki` answers with.
+    #[track_caller]
+    pub fn json(&self, line: &str) -> Value {
+        self.dps_pki(&format!("{line} --output json")).ok().json()
+    }
+
+    /// `dps-pki`, not started yet.
+    pub fn command(&self, line: &str) -> Command {
+        self.program(binary().to_str().expect("UTF-8"), line)
+    }
+
+    /// Runs another program to its end; blanks separate the words of the line.
+    #[track_caller]
+    pub fn tool(&self, program: &str, line: &str) -> Run {
+        let output = self.program(program, line).output();
+        let output = output.unwrap_or_else(|error| panic!("{program} must be installed: {error}"));
+        Run::new(&format!("{program} {line}"), output)
+    }
+
+    /// A program in this folder with an environment of its own and nothing on standard input.
+    pub(crate) fn program(&self, program: &str, line: &str) -> Command {
+        let mut command = Command::new(program);
+        command
+            .args(line.split_whitespace())
+            .current_dir(self.folder.path())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.folder.path())
+            .env("TMPDIR", self.path("tmp"))
+            .env("DPS_PKI_PASSPHRASE_FILE", "passphrase")
+            .stdin(Stdio::null());
+        command
+    }
+}
