@@ -26,12 +26,14 @@
 mod compose;
 mod issuer;
 pub mod lint;
+mod press;
 mod request;
 mod sign;
 
 pub use compose::{ComposeError, Composed, compose};
 pub use issuer::Issuer;
 pub use lint::{Finding, LintError, Severity};
+pub use press::LeafPress;
 pub use request::{Request, RequestError};
 pub use sign::{Issued, Linted, SignError};
 

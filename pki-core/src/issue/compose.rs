@@ -21,6 +21,8 @@ use crate::time::{Time, Validity};
 /// A certificate that is put together but neither checked nor signed.
 pub struct Composed {
     pub(super) role: Role,
+    pub(super) serial_number: SerialNumber,
+    pub(super) validity: Validity,
     pub(super) issuer: Issuer,
     pub(super) tbs_der: Vec<u8>,
     pub(super) tbs: TbsCertificate,
@@ -75,6 +77,8 @@ pub fn compose(
     let tbs = TbsCertificate::from_der(&tbs_der).map_err(ComposeError::Encoding)?;
     Ok(Composed {
         role: request.role,
+        serial_number: serial_number.clone(),
+        validity: request.validity,
         issuer: issuer.clone(),
         tbs_der,
         tbs,

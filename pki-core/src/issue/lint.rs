@@ -4,12 +4,14 @@
 //! encoding is wrong in the certificate. Errors refuse, warnings are told.
 
 use std::fmt;
+use std::sync::Arc;
 
 use const_oid::db::rfc5280::ID_KP_CLIENT_AUTH;
 use const_oid::db::rfc5912::{ID_EC_PUBLIC_KEY, RSA_ENCRYPTION, SECP_256_R_1, SECP_384_R_1};
 use const_oid::db::rfc8410::ID_ED_25519;
-use der::Decode as _;
+use der::{Decode as _, Encode as _};
 use serde::Serialize;
+use spki::SubjectPublicKeyInfoRef;
 use x509_cert::TbsCertificate;
 use x509_cert::ext::pkix::{
     AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectKeyIdentifier,
@@ -92,12 +94,24 @@ impl Composed {
                 findings: errors,
             });
         }
+        let registration_id = self.registration_id();
         Ok(Linted {
             role: self.role,
-            issuer: self.issuer,
+            registration_id,
+            serial_number: self.serial_number,
+            validity: self.validity,
+            issuer: Arc::new(self.issuer),
             tbs_der: self.tbs_der,
             warnings,
         })
+    }
+
+    fn registration_id(&self) -> Option<RegistrationId> {
+        if self.role != Role::Leaf {
+            return None;
+        }
+        let subject = DistinguishedName::from_name(self.tbs.subject().clone());
+        subject.common_name()?.parse().ok()
     }
 }
 
@@ -358,14 +372,21 @@ fn key_identifiers_are_there(subject: &Subject<'_>) -> Option<Finding> {
 }
 
 fn public_key_is_strong(subject: &Subject<'_>) -> Option<Finding> {
+    let spki = subject.tbs.subject_public_key_info().to_der().ok()?;
+    match SubjectPublicKeyInfoRef::from_der(&spki) {
+        Ok(spki) => public_key_problem(&spki),
+        Err(_) => error(
+            "public-key",
+            "its key cannot be read".into(),
+            "RFC 5280 §4.1.2.7",
+        ),
+    }
+}
+
+/// What is wrong with a public key: weak, or of a kind that relying parties do not take.
+pub(super) fn public_key_problem(spki: &SubjectPublicKeyInfoRef<'_>) -> Option<Finding> {
     const SOURCE: &str = "NIST SP 800-57 part 1 §5.6.1";
-    let spki = subject.tbs.subject_public_key_info();
-    let curve = spki
-        .algorithm
-        .parameters
-        .as_ref()
-        .and_then(|any| any.decode_as().ok());
-    match (spki.algorithm.oid, curve) {
+    match (spki.algorithm.oid, spki.algorithm.parameters_oid().ok()) {
         (ID_EC_PUBLIC_KEY, Some(SECP_256_R_1 | SECP_384_R_1)) | (ID_ED_25519, None) => None,
         (RSA_ENCRYPTION, _) => weak_rsa(spki.subject_public_key.raw_bytes(), SOURCE),
         _ => {

@@ -1,19 +1,25 @@
 //! Signing what was checked, once.
 
+use std::sync::Arc;
+
 use der::Encode as _;
 
 use super::Issuer;
-use crate::certificate::{Certificate, CertificateError};
-use crate::ids::{AuthorityName, Generation, RegistrationId};
+use crate::certificate::Certificate;
+use crate::ids::{AuthorityName, RegistrationId, SerialNumber};
 use crate::inventory::{AuthorityGeneration, NewCertificate};
 use crate::key::{KeyError, SignatureError, Signer};
 use crate::profile::Role;
 use crate::signed::Signed;
+use crate::time::Validity;
 
 /// A certificate that passed every check and may be signed, once.
 pub struct Linted {
     pub(super) role: Role,
-    pub(super) issuer: Issuer,
+    pub(super) registration_id: Option<RegistrationId>,
+    pub(super) serial_number: SerialNumber,
+    pub(super) validity: Validity,
+    pub(super) issuer: Arc<Issuer>,
     pub(super) tbs_der: Vec<u8>,
     pub(super) warnings: Vec<super::Finding>,
 }
@@ -23,8 +29,8 @@ pub struct Linted {
 pub struct Issued {
     certificate: Certificate,
     role: Role,
-    authority: AuthorityName,
-    generation: Generation,
+    registration_id: Option<RegistrationId>,
+    signed_by: AuthorityGeneration,
 }
 
 /// Why a checked certificate was not signed.
@@ -43,9 +49,6 @@ pub enum SignError {
     /// The signature does not verify with the issuer's public key: a failing backend.
     #[error("the new signature does not verify with the issuer's key; nothing was issued")]
     Signature(#[source] SignatureError),
-    /// The result cannot be read back.
-    #[error("the signed certificate cannot be read back")]
-    Certificate(#[source] CertificateError),
     /// The result cannot be put together.
     #[error("the signed certificate cannot be encoded")]
     Encoding(#[source] der::Error),
@@ -62,24 +65,39 @@ impl Linted {
     /// # Errors
     /// [`SignError`]; nothing was issued then.
     pub fn sign(self, signer: &dyn Signer) -> Result<Issued, SignError> {
-        if signer.public_key() != self.issuer.public_key {
+        let issuer = Arc::clone(&self.issuer);
+        let issued = self.sign_unverified(signer)?;
+        issued
+            .certificate
+            .verify_signature(&issuer.public_key)
+            .map_err(SignError::Signature)?;
+        Ok(issued)
+    }
+
+    /// Signs without verifying the signature, which takes longer than making it. For bulk issuance,
+    /// where one of each chunk is verified: a failing backend fails more than once.
+    ///
+    /// # Errors
+    /// [`SignError`]; nothing was issued then.
+    pub fn sign_unverified(self, signer: &dyn Signer) -> Result<Issued, SignError> {
+        let issuer = &self.issuer;
+        if signer.public_key() != issuer.public_key {
             return Err(SignError::KeyMismatch {
-                authority: self.issuer.name,
+                authority: issuer.name.clone(),
             });
         }
         let signature = signer.sign(&self.tbs_der)?;
-        let algorithm = self.issuer.algorithm.identifier();
+        let algorithm = issuer.algorithm.identifier();
         let der =
             Signed::assemble(&self.tbs_der, algorithm, &signature).map_err(SignError::Encoding)?;
-        let certificate = Certificate::from_der(&der).map_err(SignError::Certificate)?;
-        certificate
-            .verify_signature(&self.issuer.public_key)
-            .map_err(SignError::Signature)?;
         Ok(Issued {
-            certificate,
+            certificate: Certificate::just_signed(der, self.serial_number, self.validity),
             role: self.role,
-            authority: self.issuer.name,
-            generation: self.issuer.generation,
+            registration_id: self.registration_id,
+            signed_by: AuthorityGeneration {
+                name: issuer.name.clone(),
+                generation: issuer.generation,
+            },
         })
     }
 }
@@ -95,35 +113,24 @@ impl Issued {
         self.role
     }
 
-    /// The authority whose key signed it; a root's own name for a root.
-    pub fn authority(&self) -> &AuthorityName {
-        &self.authority
-    }
-
-    /// The generation of that authority.
-    pub fn generation(&self) -> Generation {
-        self.generation
+    /// Whose key signed it; a root's own for a root.
+    pub fn signed_by(&self) -> &AuthorityGeneration {
+        &self.signed_by
     }
 
     /// The device, if it is a leaf.
-    pub fn registration_id(&self) -> Option<RegistrationId> {
-        let name = (self.role == Role::Leaf)
-            .then(|| self.certificate.common_name())
-            .flatten();
-        name.and_then(|name| name.parse().ok())
+    pub fn registration_id(&self) -> Option<&RegistrationId> {
+        self.registration_id.as_ref()
     }
 }
 
 impl From<Issued> for NewCertificate {
     fn from(issued: Issued) -> Self {
         Self {
-            registration_id: issued.registration_id(),
             certificate: issued.certificate,
             role: issued.role,
-            signed_by: Some(AuthorityGeneration {
-                name: issued.authority,
-                generation: issued.generation,
-            }),
+            signed_by: Some(issued.signed_by),
+            registration_id: issued.registration_id,
             batch: None,
             label: None,
         }
