@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::emulator::Emulator;
 use crate::home::Home;
+use crate::http::HttpAnswer;
 
 /// A device that speaks the device API 2021-06-01 over HTTPS, with plain curl.
 #[derive(Debug, Clone, Copy)]
@@ -12,15 +13,6 @@ pub struct Device<'a> {
     emulator: &'a Emulator,
     id: &'a str,
     flags: &'a str,
-}
-
-/// What an HTTP server answered.
-#[derive(Debug)]
-pub struct HttpAnswer {
-    /// The status.
-    pub code: u16,
-    /// The body, which is always JSON here.
-    pub body: Value,
 }
 
 impl<'a> Device<'a> {
@@ -45,19 +37,22 @@ impl<'a> Device<'a> {
 
     /// `PUT …/register`: one request.
     pub fn ask_to_register(&self) -> HttpAnswer {
-        let body = json!({ "registrationId": self.id }).to_string();
-        self.curl(&format!("-X PUT --data {body}"), "/register", true)
+        self.put_register(Identity::Own)
     }
 
     /// The same without a certificate.
     pub fn ask_without_certificate(&self) -> HttpAnswer {
-        let body = json!({ "registrationId": self.id }).to_string();
-        self.curl(&format!("-X PUT --data {body}"), "/register", false)
+        self.put_register(Identity::None)
     }
 
     /// One poll of an operation.
     pub fn poll(&self, operation: &str) -> HttpAnswer {
-        self.curl("", &format!("/operations/{operation}"), true)
+        self.curl(
+            "GET",
+            None,
+            &format!("/operations/{operation}"),
+            Identity::Own,
+        )
     }
 
     /// Registers and polls until DPS has decided: `assigned`, `failed`, `disabled`, or `refused` if it
@@ -79,23 +74,39 @@ impl<'a> Device<'a> {
         panic!("still assigning after {} polls", Self::MOST_POLLS);
     }
 
-    fn curl(&self, request: &str, path: &str, with_certificate: bool) -> HttpAnswer {
+    fn put_register(&self, identity: Identity) -> HttpAnswer {
+        let body = json!({ "registrationId": self.id });
+        self.curl("PUT", Some(&body), "/register", identity)
+    }
+
+    fn curl(
+        &self,
+        method: &str,
+        body: Option<&Value>,
+        path: &str,
+        identity: Identity,
+    ) -> HttpAnswer {
         let Self { id, flags, .. } = self;
-        let identity = match with_certificate {
-            true => format!("--cert devices/{id}-full-chain.cert.pem --key devices/{id}.key.pem"),
-            false => String::new(),
+        let identity = match identity {
+            Identity::Own => {
+                format!("--cert devices/{id}-full-chain.cert.pem --key devices/{id}.key.pem")
+            }
+            Identity::None => String::new(),
         };
         let (address, scope) = (self.emulator.address(), self.emulator.id_scope());
         let url =
             format!("https://{address}/{scope}/registrations/{id}{path}?api-version=2021-06-01");
-        let line = format!(
-            "--silent --show-error --max-time 30 --cacert emulator-ca.pem {identity} {flags} {request} \
-             --header content-type:application/json --write-out %{{stderr}}%{{http_code}} {url}"
-        );
-        let run = self.home.tool("curl", &line).ok();
-        HttpAnswer {
-            code: run.stderr.trim().parse().expect("a status"),
-            body: run.json(),
-        }
+        HttpAnswer::of(
+            self.home,
+            &format!("-X {method} {identity} {flags}"),
+            body,
+            &url,
+        )
     }
+}
+
+/// What a device shows when it connects.
+enum Identity {
+    Own,
+    None,
 }

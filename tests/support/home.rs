@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -20,14 +21,19 @@ pub const PASSPHRASE: &str = "correct-horse-battery-staple";
 /// Programs run in it see no more of this machine's environment than where programs are.
 #[derive(Debug)]
 pub struct Home {
-    folder: TempDir,
+    root: PathBuf,
+    /// Kept for as long as any home is in it.
+    folder: Arc<TempDir>,
 }
 
 impl Home {
     /// A folder with nothing but a passphrase.
     pub fn empty() -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let home = Self { folder };
+        let folder = Arc::new(tempfile::tempdir().expect("a temporary folder"));
+        let home = Self {
+            root: folder.path().to_owned(),
+            folder,
+        };
         home.write("passphrase", PASSPHRASE);
         fs::create_dir(home.path("tmp")).expect("tmp");
         home
@@ -49,6 +55,13 @@ impl Home {
         home
     }
 
+    /// A home with the `pki.toml` of another one, and nothing made yet.
+    pub fn with_declaration_of(other: &Self) -> Self {
+        let home = Self::empty();
+        home.write("pki.toml", other.read("pki.toml"));
+        home
+    }
+
     /// The quickstart home, and a local DPS that was brought to what it declares.
     pub fn with_dps() -> (Self, Emulator) {
         let home = Self::from_template("quickstart");
@@ -57,9 +70,19 @@ impl Home {
         (home, emulator)
     }
 
+    /// A home in a folder below this one.
+    pub fn below(&self, name: &str) -> Self {
+        let home = Self {
+            root: self.path(name),
+            folder: Arc::clone(&self.folder),
+        };
+        fs::create_dir_all(home.path("tmp")).expect("tmp");
+        home
+    }
+
     /// A path in the folder.
     pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
-        self.folder.path().join(name)
+        self.root.join(name)
     }
 
     /// A file's content.
@@ -92,14 +115,14 @@ impl Home {
     /// Every file in the folder and below, relative to it, sorted.
     pub fn files(&self) -> Vec<String> {
         let mut found = Vec::new();
-        let mut folders = vec![self.folder.path().to_owned()];
+        let mut folders = vec![self.root.clone()];
         while let Some(folder) = folders.pop() {
             for entry in fs::read_dir(folder).expect("a folder") {
                 let path = entry.expect("an entry").path();
                 match path.is_dir() && !path.is_symlink() {
                     true => folders.push(path),
                     false => {
-                        let relative = path.strip_prefix(self.folder.path()).expect("below");
+                        let relative = path.strip_prefix(&self.root).expect("below");
                         found.push(relative.to_str().expect("UTF-8").to_owned());
                     }
                 }
@@ -140,10 +163,10 @@ impl Home {
         let mut command = Command::new(program);
         command
             .args(line.split_whitespace())
-            .current_dir(self.folder.path())
+            .current_dir(&self.root)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("HOME", self.folder.path())
+            .env("HOME", &self.root)
             .env("TMPDIR", self.path("tmp"))
             .env("DPS_PKI_PASSPHRASE_FILE", "passphrase")
             .stdin(Stdio::null());

@@ -10,10 +10,14 @@ mod binary;
 mod device;
 mod emulator;
 mod home;
+mod http;
+mod portal;
 mod run;
 
 pub use binary::binary;
-pub use device::{Device, HttpAnswer};
+pub use device::Device;
 pub use emulator::Emulator;
 pub use home::{Home, PASSPHRASE};
+pub use http::HttpAnswer;
+pub use portal::Portal;
 pub use run::Run;
