@@ -37,8 +37,8 @@ impl From<&Certificate> for ChainElement {
 impl PresentedChain {
     /// Links a leaf to its issuers, upwards, among the certificates that the device sent and those
     /// that DPS has verified: a device need not send the root, and may send only its leaf if a
-    /// verified CA signed it. Each link is a matching name and a valid signature; what does not link
-    /// is left out.
+    /// verified CA signed it. Each link is a CA with a matching name and a valid signature; what does
+    /// not link is left out.
     pub fn link(leaf: &Certificate, sent: &[Certificate], verified: &[Certificate]) -> Self {
         let mut path = vec![leaf];
         while let Some(issuer) = next_issuer(&path, sent, verified) {
@@ -83,7 +83,7 @@ fn next_issuer<'a>(
     if last.is_self_issued() {
         return None;
     }
-    let fresh = |candidate: &&Certificate| !path.contains(candidate);
+    let fresh = |candidate: &&Certificate| candidate.is_ca() && !path.contains(candidate);
     sent.iter()
         .chain(verified)
         .filter(fresh)
