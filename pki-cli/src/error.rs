@@ -147,7 +147,11 @@ impl CommandError {
 
     /// A file does not hold what was wanted of it: `sensor-1.cert.pem: it is empty`.
     pub fn in_file(path: &Path, error: &impl Error) -> Self {
-        Self::invalid_input(format!("{}: {error}", path.display()))
+        let name = match path.to_str() {
+            Some("-") => "standard input".into(),
+            _ => path.to_string_lossy(),
+        };
+        Self::invalid_input(format!("{name}: {error}"))
     }
 
     /// The same error with what caused it.

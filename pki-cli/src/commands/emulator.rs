@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use dps_emulator::{Emulator, EmulatorConfig, EmulatorError, EmulatorHandle, Exposure};
+use dps_emulator::{ConfigError, Emulator, EmulatorConfig, EmulatorError, EmulatorHandle, Exposure};
 use pki_core::ids::{HubHostName, IdScope};
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
@@ -145,8 +145,9 @@ pub(crate) async fn start(config: EmulatorConfig) -> Result<EmulatorHandle, Comm
 pub(crate) fn in_emulator(error: EmulatorError) -> CommandError {
     let message = error.to_string();
     match error {
-        EmulatorError::Config(_) => CommandError::invalid_input(message)
+        EmulatorError::Config(ConfigError::NotLoopback { .. }) => CommandError::refused(message)
             .hint("to let other machines reach it, add --i-know-this-is-not-azure"),
+        EmulatorError::Config(_) => CommandError::invalid_input(message),
         EmulatorError::Listen { source, .. } => {
             let error = CommandError::failed(message).because(source);
             error.hint(

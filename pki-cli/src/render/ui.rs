@@ -144,9 +144,11 @@ impl Ui {
             }
             OutputFormat::Text => self.message(rendered.to_string().trim_end()),
             OutputFormat::Json => {
+                // What follows the first blank line is the usage.
                 let text = rendered.to_string();
-                let sentence = text.lines().next().unwrap_or_default();
-                let sentence = sentence.strip_prefix("error: ").unwrap_or(sentence);
+                let lines = text.lines().take_while(|line| !line.is_empty());
+                let sentence = lines.map(str::trim).collect::<Vec<_>>().join(" ");
+                let sentence = sentence.strip_prefix("error: ").unwrap_or(&sentence);
                 return self.error(&CommandError::new(ErrorKind::Usage, sentence));
             }
         }
