@@ -1,1 +1,558 @@
-//! To come.
+//! What is wrong is refused with one sentence and the exit code that scripts rely on, and changes
+//! nothing: no file, no record, no half of anything (design rule 7).
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+
+use dps_pki_tests::{Emulator, Home, Run};
+use pki_cli::host::{Host, Prompt, Terminal};
+use pki_core::ports::Clock;
+use pki_core::ports::system::SystemEntropy;
+use pki_core::time::Time;
+use secrecy::SecretString;
+
+/// The exit codes of the command line's contract, with their words in JSON.
+const USAGE: (i32, &str) = (2, "usage");
+const INVALID: (i32, &str) = (3, "invalid_input");
+const REFUSED: (i32, &str) = (4, "refused");
+const SERVICE: (i32, &str) = (5, "service");
+const FAILED: (i32, &str) = (1, "failed");
+const NOT_FOUND: (i32, &str) = (8, "not_found");
+
+/// A command line, how it must end, and what its sentence must name.
+type Case<'a> = (&'a str, (i32, &'static str), &'a str);
+
+#[test]
+fn files_that_hold_something_else() {
+    let home = furnished();
+    check(
+        &home,
+        &[
+            ("verify prose.pem", INVALID, "prose.pem"),
+            ("verify devices/sensor-1.key.pem", INVALID, "private key"),
+            ("explain devices/sensor-1.key.pem", INVALID, "private key"),
+            (
+                "quarantine devices/sensor-1.key.pem --yes",
+                INVALID,
+                "private key",
+            ),
+            (
+                "sign devices/sensor-1.key.pem --authority factory",
+                INVALID,
+                "private key",
+            ),
+            (
+                "sign devices/sensor-1.cert.pem --authority factory",
+                INVALID,
+                "certificate",
+            ),
+            ("sign prose.pem --authority factory", INVALID, "prose.pem"),
+            ("sign broken.csr --authority factory", INVALID, "broken.csr"),
+            ("inspect prose.pem", INVALID, "prose.pem"),
+            ("inspect cut.pem", INVALID, "cut.pem"),
+            ("verify cut.pem", INVALID, "cut.pem"),
+            ("verify empty", INVALID, "empty"),
+            ("explain empty", INVALID, "empty"),
+            ("sign empty --authority factory", INVALID, "empty"),
+            ("inspect -", INVALID, "standard input"),
+            ("verify devices", INVALID, "devices: it is a folder"),
+            (
+                "sign devices --authority factory",
+                INVALID,
+                "devices: it is a folder",
+            ),
+            ("verify pipe", INVALID, "pipe: it is a named pipe"),
+            ("quarantine pipe --yes", INVALID, "pipe: it is a named pipe"),
+            ("verify nowhere.pem", NOT_FOUND, "nowhere.pem"),
+            (
+                "verify devices/sensor-1.cert.pem --anchor nowhere.pem",
+                NOT_FOUND,
+                "nowhere.pem",
+            ),
+            (
+                "verify devices/sensor-1.cert.pem --anchor prose.pem",
+                INVALID,
+                "prose.pem",
+            ),
+            ("verify devices/sensor-1.cert.pem --at noon", USAGE, "noon"),
+            ("init other --template prose.pem", INVALID, "prose.pem"),
+            (
+                "dps device put sensor-1 --file prose.pem --yes",
+                INVALID,
+                "prose.pem",
+            ),
+            (
+                "dps device put sensor-1 --cert devices/sensor-1.key.pem --yes",
+                INVALID,
+                "private key",
+            ),
+        ],
+    );
+}
+
+/// Readable by nobody, not even by root: the kernel itself says no.
+#[test]
+fn what_the_system_does_not_allow() {
+    let home = furnished();
+    let closed = home.path("closed");
+    std::fs::write(&closed, "x").expect("closed");
+    std::fs::set_permissions(&closed, PermissionsExt::from_mode(0o000)).expect("closed");
+    let unreadable = match std::fs::read(&closed) {
+        Err(_) => "closed",
+        // Root may read everything that can be read; this can only be written.
+        Ok(_) => "/proc/self/clear_refs",
+    };
+    let verify = format!("verify {unreadable}");
+    check(
+        &home,
+        &[
+            (&verify, FAILED, unreadable),
+            ("authority export root --home /proc", NOT_FOUND, "pki.toml"),
+        ],
+    );
+}
+
+#[test]
+fn a_leaf_that_cannot_be_delivered_is_made_anew_elsewhere() {
+    let home = furnished();
+    // Nobody can make files there, root included.
+    let issue = "issue sensor-9 --authority factory --out";
+    let run = home.dps_pki(&format!("{issue} /sys/devices"));
+    check_sentence(&run, FAILED, "/sys/devices");
+    assert_eq!(statuses(&home, "sensor-9"), ["undelivered"]);
+    home.dps_pki(&format!("{issue} devices")).ok();
+    assert_eq!(statuses(&home, "sensor-9"), ["delivered", "voided"]);
+}
+
+fn statuses(home: &Home, id: &str) -> Vec<String> {
+    let known = home.json(&format!("inventory show {id}"));
+    let status =
+        |entry: &serde_json::Value| entry["status"].as_str().unwrap_or_default().to_owned();
+    let mut statuses: Vec<String> = known.as_array().into_iter().flatten().map(status).collect();
+    statuses.sort();
+    statuses
+}
+
+#[test]
+fn names_that_are_none() {
+    let home = furnished();
+    let (long, longest) = ("x".repeat(65), "x".repeat(129));
+    let [long, longest] =
+        [long, longest].map(|id| format!("issue {id} --authority factory --out devices"));
+    check(
+        &home,
+        &[
+            ("issue sensor/9 --authority factory", INVALID, "sensor/9"),
+            ("issue sensor-9. --authority factory", INVALID, "sensor-9."),
+            (
+                "issue ../sensor-9 --authority factory",
+                INVALID,
+                "../sensor-9",
+            ),
+            (&long, INVALID, "at most 64"),
+            (&longest, INVALID, "128"),
+            (
+                "issue sensor-9 SENSOR-9 --authority factory",
+                INVALID,
+                "twice",
+            ),
+            ("issue sensor-9 --authority nobody", NOT_FOUND, "nobody"),
+            (
+                "issue sensor-9 --authority factory --profile none",
+                NOT_FOUND,
+                "none",
+            ),
+            ("issue sensor-9", USAGE, "--authority"),
+            (
+                "issue sensor-9 --authority factory --passphrase hunter2",
+                USAGE,
+                "--passphrase",
+            ),
+            ("explain nobody", NOT_FOUND, "nobody"),
+            ("explain no/body", INVALID, "no/body"),
+            ("inventory show nobody", NOT_FOUND, "nobody"),
+            ("plan --dps elsewhere", NOT_FOUND, "elsewhere"),
+            ("authority create nobody", NOT_FOUND, "nobody"),
+            ("authority export nobody", NOT_FOUND, "nobody"),
+            ("dps group show nobody", NOT_FOUND, "nobody"),
+            ("dps device show nobody", NOT_FOUND, "nobody"),
+            ("dps registration show nobody", NOT_FOUND, "nobody"),
+            ("emulator --listen here", USAGE, "here"),
+            ("plan --output yaml", USAGE, "yaml"),
+        ],
+    );
+    let spaced = home
+        .command("possession root")
+        .arg("a code")
+        .output()
+        .expect("runs");
+    let run = Run {
+        line: "possession root 'a code'".to_owned(),
+        code: spaced.status.code().unwrap_or(-1),
+        stdout: String::new(),
+        stderr: String::from_utf8_lossy(&spaced.stderr).into_owned(),
+    };
+    check_sentence(&run, INVALID, "code");
+}
+
+#[test]
+fn what_would_overwrite_or_was_not_confirmed() {
+    let home = furnished();
+    home.write("new/sensor-9.key.pem", "somebody's key");
+    check(
+        &home,
+        &[
+            ("init", REFUSED, "pki.toml exists already"),
+            (
+                "issue sensor-9 --authority factory --out new",
+                REFUSED,
+                "sensor-9.key.pem exists",
+            ),
+            (
+                "possession root 0F0F --out prose.pem",
+                REFUSED,
+                "prose.pem exists",
+            ),
+            ("quarantine sensor-1", REFUSED, "not confirmed"),
+            ("quickstart --keep new", REFUSED, "new exists"),
+            ("quarantine ca.pem --yes", REFUSED, "is a CA"),
+            ("emulator --listen 0.0.0.0:0", REFUSED, "other machines"),
+        ],
+    );
+}
+
+#[test]
+fn passphrases() {
+    let home = furnished();
+    home.write("wrong", "not it");
+    let issue = "issue sensor-9 --authority factory --out new";
+    let with = |flags: &str| format!("{issue} {flags}");
+    check(
+        &home,
+        &[
+            (&with("--passphrase-file wrong"), INVALID, "1.key.pem"),
+            (&with("--passphrase-file empty"), INVALID, "empty"),
+            (&with("--passphrase-file nowhere"), NOT_FOUND, "nowhere"),
+            (&with("--passphrase-from env:NOT_SET"), INVALID, "NOT_SET"),
+            (
+                &with("--passphrase-from hunter2"),
+                USAGE,
+                "secrets are not given",
+            ),
+            (&with("--passphrase-from prompt"), REFUSED, "no terminal"),
+            (
+                "possession root 0F0F --passphrase-file wrong",
+                INVALID,
+                "1.key.pem",
+            ),
+        ],
+    );
+}
+
+/// A certificate that a device signed: its path leads to the root, over somebody who is no CA.
+#[test]
+fn a_ca_that_is_none() {
+    let home = furnished();
+    let signing = "-CA devices/sensor-1.cert.pem -CAkey devices/sensor-1.key.pem";
+    home.tool(
+        "openssl",
+        "req -new -newkey rsa:2048 -nodes -keyout own.key -subj /CN=sensor-8 -out own.csr",
+    )
+    .ok();
+    home.tool(
+        "openssl",
+        &format!("x509 -req -in own.csr {signing} -out below.pem -days 1"),
+    )
+    .ok();
+    let verify = "verify below.pem --intermediates devices/sensor-1-full-chain.cert.pem";
+    let run = home.dps_pki(verify).ends_with(4);
+    check_sentence(&run, REFUSED, "below.pem");
+    let explained = home
+        .dps_pki("explain below.pem --chain devices/sensor-1-full-chain.cert.pem")
+        .ok();
+    assert!(!explained.stdout.contains("\nadmitted"), "{explained}");
+}
+
+#[test]
+fn a_declaration_that_is_wrong() {
+    let home = furnished();
+    let text = home.read("pki.toml");
+    let wrong: &[(&str, &str, &str)] = &[
+        (
+            "path-length = 0",
+            "path-lenght = 0",
+            "did you mean \"path-length\"?",
+        ),
+        ("key = \"ecdsa-p384\"", "key = \"dsa\"", "dsa"),
+        ("issuer = \"root\"", "issuer = \"roof\"", "roof"),
+        ("validity = \"2y\"", "validity = \"20y\"", "factory"),
+        (
+            "authority = \"factory\"",
+            "authority = \"nobody\"",
+            "nobody",
+        ),
+        ("[dps.local.ca.root]", "[dps.local.ca.root", "pki.toml"),
+        ("id-scope = \"0ne00000000\"", "id-scope = 7", "id-scope"),
+    ];
+    for (from, to, says) in wrong {
+        assert!(text.contains(from), "{from} is not in the template");
+        home.write("pki.toml", text.replacen(from, to, 1));
+        check(
+            &home,
+            &[
+                ("plan", INVALID, says),
+                ("authority list", INVALID, "pki.toml"),
+            ],
+        );
+    }
+}
+
+#[test]
+fn homes_that_are_none() {
+    let home = furnished();
+    home.write("odd/pki.toml", home.read("pki.toml"));
+    home.write(
+        "odd/inventory.db",
+        "not a database, but long enough to be looked at as if it were one".repeat(20),
+    );
+    check(
+        &home,
+        &[
+            (
+                "plan --home nowhere",
+                NOT_FOUND,
+                "nowhere/pki.toml does not exist",
+            ),
+            (
+                "authority create --home nowhere",
+                NOT_FOUND,
+                "nowhere/pki.toml does not exist",
+            ),
+            ("authority list --home odd", INVALID, "inventory.db"),
+            (
+                "issue sensor-9 --authority factory --home odd",
+                INVALID,
+                "inventory.db",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_dps_that_cannot_be_reached_or_trusted() {
+    let home = furnished();
+    home.redeclare("emulator-ca.pem", "ca.pem");
+    check(
+        &home,
+        &[
+            ("plan", SERVICE, "was not answered"),
+            ("quarantine sensor-1 --yes", SERVICE, "was not answered"),
+        ],
+    );
+    home.redeclare("\"ca.pem\"", "\"nowhere.pem\"");
+    check(&home, &[("plan", NOT_FOUND, "nowhere.pem")]);
+    home.redeclare("\"nowhere.pem\"", "\"prose.pem\"");
+    check(&home, &[("plan", INVALID, "trust anchors")]);
+    let Furnished { home, emulator } = home;
+    emulator.interrupt(&home);
+    home.redeclare("\"prose.pem\"", "\"emulator-ca.pem\"");
+    check_lines(
+        &home,
+        &[
+            ("plan", SERVICE, "was not answered"),
+            ("apply --yes", SERVICE, "was not answered"),
+            ("explain sensor-1", SERVICE, "was not answered"),
+            ("quarantine sensor-1 --yes", SERVICE, "was not answered"),
+            ("dps group list", SERVICE, "was not answered"),
+        ],
+    );
+}
+
+#[test]
+fn a_port_that_is_taken() {
+    let home = furnished();
+    let holder = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = holder.local_addr().expect("an address");
+    let line = format!("emulator --listen {address} --ca-file other-ca.pem");
+    check(&home, &[(&line, FAILED, &address.to_string())]);
+}
+
+/// The authority's certificate has ended since it was made; nothing is issued below it any more.
+#[test]
+fn an_issuer_that_has_expired() {
+    let home = Home::empty();
+    home.write("pki.toml", "[authority.root]\nsubject = \"CN=R\"\nkey = \"ecdsa-p256\"\nvalidity = \"1y\"\n\
+        [authority.sub]\nissuer = \"root\"\nsubject = \"CN=S\"\nkey = \"ecdsa-p256\"\nvalidity = \"1y\"\n\
+        [profile.device]\nkey = \"ecdsa-p256\"\nvalidity = \"1d\"\n");
+    assert_eq!(run_in_2020(&home, "authority create root"), 0);
+    check_lines(
+        &home,
+        &[
+            (
+                "issue sensor-1 --authority root --out devices",
+                REFUSED,
+                "expired",
+            ),
+            ("authority create sub", REFUSED, "expired"),
+        ],
+    );
+    assert!(!home.path("authorities/sub").exists());
+    let listed = home.json("inventory list");
+    assert_eq!(listed.as_array().map(Vec::len), Some(1), "{listed}");
+}
+
+/// A quickstart home with its DPS, one device, and files that are not what they seem.
+struct Furnished {
+    home: Home,
+    emulator: Emulator,
+}
+
+impl std::ops::Deref for Furnished {
+    type Target = Home;
+
+    fn deref(&self) -> &Home {
+        &self.home
+    }
+}
+
+fn furnished() -> Furnished {
+    let (home, emulator) = Home::with_dps();
+    home.dps_pki("issue sensor-1 --authority factory --out devices")
+        .ok();
+    home.write("prose.pem", "Dear reader, this is no certificate.\n");
+    home.write("empty", "");
+    let certificate = home.read("devices/sensor-1.cert.pem");
+    home.write("cut.pem", &certificate[..certificate.len() / 2]);
+    home.write(
+        "ca.pem",
+        home.dps_pki("authority export factory").ok().stdout,
+    );
+    home.tool("openssl", "req -new -newkey rsa:2048 -nodes -keyout tmp/key -subj /CN=sensor-7 -out whole.csr -outform DER")
+        .ok();
+    let mut request = std::fs::read(home.path("whole.csr")).expect("a request");
+    let last = request.len() - 1;
+    request[last] ^= 1;
+    home.write("broken.csr", request);
+    home.tool("mkfifo", "pipe").ok();
+    Furnished { home, emulator }
+}
+
+/// Runs every line, for people and for scripts; each must end as the case says and change nothing.
+#[track_caller]
+fn check(furnished: &Furnished, cases: &[Case<'_>]) {
+    check_lines(&furnished.home, cases);
+}
+
+#[track_caller]
+fn check_lines(home: &Home, cases: &[Case<'_>]) {
+    let before = contents(home);
+    for (line, ending, says) in cases {
+        let run = home.dps_pki(line);
+        check_sentence(&run, *ending, says);
+        let run = home.dps_pki(&format!("{line} --output json"));
+        check_object(&run, *ending);
+        let after = contents(home);
+        assert!(
+            before == after,
+            "{line} changed files: {:?} -> {:?}",
+            before.keys(),
+            after.keys()
+        );
+    }
+}
+
+/// One sentence, then causes and hints; a plan may stand before it. clap's own answer to a wrong
+/// command line goes on with the usage.
+#[track_caller]
+fn check_sentence(run: &Run, (code, _): (i32, &str), says: &str) {
+    assert_eq!(run.code, code, "{run}");
+    let lines: Vec<&str> = run.stderr.lines().collect();
+    let is_error = |line: &&&str| line.starts_with("error: ");
+    assert_eq!(lines.iter().filter(is_error).count(), 1, "{run}");
+    let said: Vec<&&str> = lines.iter().skip_while(|line| !is_error(line)).collect();
+    assert!(!said[0].ends_with('.'), "{run}");
+    assert!(
+        !run.stderr.contains("panicked") && !run.stderr.contains("hunter2"),
+        "{run}"
+    );
+    if code == USAGE.0 {
+        assert!(run.stderr.contains(says), "{says:?} is not said: {run}");
+        return;
+    }
+    assert!(said[0].contains(says), "{says:?} is not said: {run}");
+    let is_more = |line: &&&str| line.starts_with("  cause: ") || line.starts_with("  hint: ");
+    assert!(said[1..].iter().all(is_more), "{run}");
+}
+
+#[track_caller]
+fn check_object(run: &Run, (code, kind): (i32, &str)) {
+    assert_eq!(run.code, code, "{run}");
+    let error = run.error_json();
+    assert_eq!(
+        (&error["kind"], &error["exitCode"]),
+        (&kind.into(), &code.into()),
+        "{run}"
+    );
+    assert!(error["message"].is_string(), "{run}");
+}
+
+/// Every file with what it holds. What the emulator logs does not count.
+fn contents(home: &Home) -> BTreeMap<String, Vec<u8>> {
+    let read = |name: String| {
+        let path = home.path(&name);
+        let is_file = path.metadata().is_ok_and(|metadata| metadata.is_file());
+        let content = if is_file {
+            std::fs::read(&path).unwrap_or_default()
+        } else {
+            Vec::new()
+        };
+        (name, content)
+    };
+    home.files()
+        .into_iter()
+        .filter(|name| name != "emulator.log")
+        .map(read)
+        .collect()
+}
+
+/// Runs `dps-pki` in this process, at the beginning of 2020.
+fn run_in_2020(home: &Home, line: &str) -> u8 {
+    let host = Host {
+        clock: Arc::new(In2020),
+        entropy: Arc::new(SystemEntropy),
+        environment: BTreeMap::from([("DPS_PKI_PASSPHRASE_FILE".into(), "passphrase".into())]),
+        directory: home.path(""),
+        stdin: Box::new(std::io::empty()),
+        stdout: Box::new(std::io::sink()),
+        stderr: Box::new(std::io::sink()),
+        terminal: Terminal::default(),
+        prompt: Box::new(NobodyToAsk),
+        logs: false,
+    };
+    pki_cli::run(
+        std::iter::once("dps-pki").chain(line.split_whitespace()),
+        host,
+    )
+}
+
+struct In2020;
+
+impl Clock for In2020 {
+    fn now(&self) -> Time {
+        "2020-01-01T00:00:00Z".parse().expect("a time")
+    }
+}
+
+struct NobodyToAsk;
+
+impl Prompt for NobodyToAsk {
+    fn line(&self, _: &str) -> std::io::Result<String> {
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
+
+    fn secret(&self, _: &str) -> std::io::Result<SecretString> {
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
+}
