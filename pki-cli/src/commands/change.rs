@@ -73,7 +73,7 @@ impl Change {
             return self.report(context, None);
         }
         context.ui.note(&self);
-        context.confirm(&format!("{} in {}?", self.summary, self.place))?;
+        context.confirm(&format!("{}: {}?", self.place, self.summary))?;
         // Before anything is sent: what cannot be recorded is not done.
         let mut inventory = context.inventory()?;
         let event = self.event()?;
@@ -149,7 +149,7 @@ fn line(change: &FieldChange) -> String {
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} in {}", self.summary, self.place)?;
+        write!(f, "{}: {}", self.place, self.summary)?;
         for change in &self.changes {
             write!(f, "\n  {}", line(change))?;
         }
@@ -179,8 +179,8 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.done {
             // Everything else was shown before it was done.
-            true => write!(f, "done: {} in {}", self.change.summary, self.change.place),
-            false => write!(f, "would {}", self.change),
+            true => write!(f, "done in {}: {}", self.change.place, self.change.summary),
+            false => write!(f, "would do in {}", self.change),
         }
     }
 }

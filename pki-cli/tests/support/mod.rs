@@ -157,6 +157,20 @@ impl World {
 
     /// Runs a command line in a folder below.
     pub(crate) fn run_in(&self, folder: &str, line: &str) -> Run {
+        self.run_at(self.terminal, Box::new(Answer(self.answer)), folder, line)
+    }
+
+    /// Runs a command line at a terminal where this prompt answers.
+    pub(crate) fn run_asked(&self, prompt: Box<dyn Prompt>, line: &str) -> Run {
+        let terminal = Terminal {
+            stdin: true,
+            stderr: true,
+            ..self.terminal
+        };
+        self.run_at(terminal, prompt, "", line)
+    }
+
+    fn run_at(&self, terminal: Terminal, prompt: Box<dyn Prompt>, folder: &str, line: &str) -> Run {
         let (stdout, stderr) = (Captured::default(), Captured::default());
         let host = Host {
             clock: Arc::new(FixedClock(now())),
@@ -171,8 +185,8 @@ impl World {
                 false => Box::new(stdout.clone()),
             },
             stderr: Box::new(stderr.clone()),
-            terminal: self.terminal,
-            prompt: Box::new(Answer(self.answer)),
+            terminal,
+            prompt,
             logs: false,
         };
         let words = std::iter::once("dps-pki").chain(line.split_whitespace());
