@@ -60,7 +60,7 @@ impl Context {
             None => Home::nearest(&host.directory),
         };
         if host.logs {
-            log_to_stderr(&settings.log);
+            log_to_stderr(&settings, host.terminal);
         }
         Self {
             ui: ui.set(&settings, host.terminal),
@@ -379,10 +379,11 @@ fn no_answer(error: std::io::Error) -> CommandError {
 }
 
 /// Sends events to the process's standard error. A second run in one process keeps the first's filter.
-fn log_to_stderr(filter: &str) {
+fn log_to_stderr(settings: &Settings, terminal: Terminal) {
     use tracing_subscriber::EnvFilter;
     let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(filter))
+        .with_env_filter(EnvFilter::new(&settings.log))
+        .with_ansi(terminal.stderr && !settings.no_colour)
         .with_writer(std::io::stderr)
         .finish();
     let _ = tracing::subscriber::set_global_default(subscriber);
