@@ -1,1 +1,234 @@
-//! To come.
+//! The guides in `docs/guides`, run as a reader would: every `console` block, in order, in one shell,
+//! with the built binary and what else the guide names.
+//!
+//! A line that starts with `$ ` is typed; what follows must be printed, where `[..]` stands for a part
+//! of a line and `...` for any lines; a last line `? N` is the exit code, which is 0 otherwise. A block
+//! that is marked `second terminal` is a program that stays: when it has printed what the guide shows,
+//! the guide goes on. trycmd knows neither shells that remember nor programs that stay; its snapbox
+//! compares here.
+//! One thing differs from the reader's run: the port 8443, which may be taken on this machine.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use dps_pki_tests::{Home, binary};
+use snapbox::{Assert, Data, IntoData as _};
+
+#[test]
+fn getting_started() {
+    follow("getting-started.md");
+}
+
+#[test]
+fn prove_a_ca() {
+    follow("prove-a-ca.md");
+}
+
+/// Every guide is followed by a test above.
+#[test]
+fn no_guide_is_left_out() {
+    let here = include_str!("guides.rs");
+    let folder = guides();
+    for entry in fs::read_dir(folder).expect("docs/guides") {
+        let name = entry.expect("a guide").file_name();
+        let call = format!("follow({name:?})");
+        assert!(here.contains(&call), "{name:?} is not followed");
+    }
+}
+
+/// The port that guides name.
+const GUIDE_PORT: &str = "8443";
+
+fn follow(guide: &str) {
+    let text = fs::read_to_string(guides().join(guide)).expect(guide);
+    let port = free_port();
+    let text = text.replace(GUIDE_PORT, &port);
+    let home = Home::empty();
+    fs::remove_file(home.path("passphrase")).expect("the guide makes its own");
+    let mut terminal = Terminal::open(&home);
+    let mut staying = Vec::new();
+    for step in steps(&text) {
+        if step.stays {
+            let folder = terminal.run("pwd").printed;
+            staying.push(Program::start(&home, folder.trim(), &step));
+            continue;
+        }
+        let ended = terminal.run(&step.typed);
+        assert_eq!(
+            ended.code, step.code,
+            "{guide}: $ {}\n{}",
+            step.typed, ended.printed
+        );
+        compare(guide, &step, &ended.printed);
+        terminal.run(&format!(
+            "sed -i s/localhost:{GUIDE_PORT}/localhost:{port}/ pki.toml */pki.toml"
+        ));
+    }
+}
+
+fn guides() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/guides"))
+}
+
+/// A port below those that systems hand out by themselves, so that nobody takes it meanwhile.
+fn free_port() -> String {
+    let start = 20_000 + std::process::id() % 5_000;
+    let port =
+        (start..start + 5_000).find(|port| TcpListener::bind(format!("127.0.0.1:{port}")).is_ok());
+    port.expect("a free port").to_string()
+}
+
+/// A command of a guide.
+struct Step {
+    typed: String,
+    shown: String,
+    code: i32,
+    stays: bool,
+}
+
+fn steps(guide: &str) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    // `Some(stays)` inside of a console block.
+    let mut block = None;
+    for line in guide.lines() {
+        match (block, line.strip_prefix("```")) {
+            (None, Some(kind)) if kind.starts_with("console") => {
+                block = Some(kind.contains("second terminal"))
+            }
+            (_, Some(_)) => block = None,
+            (None, None) => {}
+            (Some(stays), None) => match (
+                line.strip_prefix("$ "),
+                line.strip_prefix("? "),
+                steps.last_mut(),
+            ) {
+                (Some(typed), _, _) => steps.push(Step {
+                    typed: typed.to_owned(),
+                    shown: String::new(),
+                    code: 0,
+                    stays,
+                }),
+                (None, Some(code), Some(step)) => step.code = code.parse().expect("an exit code"),
+                (None, None, Some(step)) => step.shown.extend([line, "\n"]),
+                (None, _, None) => panic!("output before any command: {line}"),
+            },
+        }
+    }
+    assert!(!steps.is_empty(), "the guide has no commands");
+    steps
+}
+
+#[track_caller]
+fn compare(guide: &str, step: &Step, printed: &str) {
+    let name = format!("{guide}: $ {}", step.typed);
+    let shown = Data::text(step.shown.as_str());
+    let result = Assert::new().try_eq(Some(&name), printed.to_owned().into_data(), shown);
+    result.unwrap_or_else(|difference| panic!("{difference}"));
+}
+
+/// A shell that remembers where it is and what was set.
+struct Terminal {
+    shell: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+/// What a command in a terminal came to.
+struct Ended {
+    printed: String,
+    code: i32,
+}
+
+impl Terminal {
+    /// Follows the output of every command, with its exit code.
+    const END: &str = "=== end of output, exit code ";
+
+    fn open(home: &Home) -> Self {
+        let mut shell = bash(home, home.path("").to_str().expect("UTF-8"))
+            .args(["--norc", "--noprofile"])
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("bash must be installed");
+        let input = shell.stdin.take().expect("a pipe");
+        let output = BufReader::new(shell.stdout.take().expect("a pipe"));
+        let mut terminal = Self {
+            shell,
+            input,
+            output,
+        };
+        terminal.run("exec 2>&1");
+        terminal
+    }
+
+    fn run(&mut self, line: &str) -> Ended {
+        let end = Self::END;
+        // On a line of its own even if the output does not end with one.
+        writeln!(self.input, "{line}\nprintf '\\n{end}%s\\n' $?").expect("the shell reads");
+        let mut printed = String::new();
+        loop {
+            let mut next = String::new();
+            let length = self.output.read_line(&mut next).expect("UTF-8");
+            assert_ne!(length, 0, "the shell ended in: {line}\n{printed}");
+            if let Some(code) = next.strip_prefix(end) {
+                printed.pop();
+                let code = code.trim().parse().expect("an exit code");
+                return Ended { printed, code };
+            }
+            printed.push_str(&next);
+        }
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.shell.kill();
+        let _ = self.shell.wait();
+    }
+}
+
+/// A program in a terminal of its own, until the guide has been read.
+struct Program(Child);
+
+impl Program {
+    /// Returns when it has printed what the guide shows.
+    fn start(home: &Home, folder: &str, step: &Step) -> Self {
+        let mut child = bash(home, folder)
+            .args(["-c", &format!("exec 2>&1; exec {}", step.typed)])
+            .spawn()
+            .expect("bash must be installed");
+        let output = BufReader::new(child.stdout.take().expect("a pipe"));
+        let program = Self(child);
+        let lines = output.lines().take(step.shown.lines().count());
+        let printed: String = lines.map(|line| line.expect("UTF-8") + "\n").collect();
+        compare("second terminal", step, &printed);
+        program
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A shell in a folder, for which `dps-pki` is the built binary.
+fn bash(home: &Home, folder: &str) -> Command {
+    let mut programs = vec![binary().parent().expect("a folder").to_owned()];
+    programs.extend(std::env::split_paths(
+        &std::env::var_os("PATH").unwrap_or_default(),
+    ));
+    let mut command = Command::new("bash");
+    command
+        .current_dir(folder)
+        .env_clear()
+        .env("PATH", std::env::join_paths(programs).expect("folders"))
+        .env("HOME", home.path(""))
+        .env("LC_ALL", "C.UTF-8")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    command
+}

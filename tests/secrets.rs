@@ -45,6 +45,11 @@ fn nothing_that_is_told_or_recorded_holds_a_secret() {
         told.push(fs::read(home.path(file)).expect(file));
     }
 
+    let loud = told
+        .iter()
+        .filter(|text| String::from_utf8_lossy(text).contains("DEBUG"));
+    assert!(loud.count() >= 10, "-vv is not loud");
+
     let secrets = secrets(&home, connection);
     assert!(secrets.len() >= 20, "too few were collected");
     for (name, secret) in &secrets {
