@@ -706,6 +706,11 @@ fn a_change_of_any_member_is_found() {
     let mut more = original.clone();
     more["note"] = "more".into();
     assert!(verified(&more).is_err(), "one member more");
+    let twice = original.to_string().replacen('{', "{\"devices\":1,", 1);
+    assert!(
+        Manifest::from_json(twice.as_bytes()).is_err(),
+        "a member twice"
+    );
 }
 
 #[test]
@@ -751,36 +756,4 @@ fn only_the_authority_signs_its_manifests() {
     assert!(matches!(for_other, Err(ManifestError::Authority { .. })));
     let unsigned = manifest(&authority).verify_signature(&authority.certificate);
     assert!(matches!(unsigned, Err(ManifestError::Unsigned)));
-}
-
-/// Run it in release: cargo test --release -p pki-core --test format -- --ignored --nocapture
-#[test]
-#[ignore = "a measurement"]
-fn rendering_costs() {
-    use std::time::Instant;
-    let made = Made::new("factory-1-000042", KeyAlgorithm::EcdsaP256);
-    let forms: [(&str, Form); 4] = [
-        ("ndjson", Form::Ndjson(KeyForm::Plain)),
-        (
-            "ndjson, keys sealed",
-            Form::Ndjson(sealed(&random_passphrase())),
-        ),
-        ("tar", Form::Tar(DeviceFiles::Pem(KeyForm::Plain))),
-        (
-            "folder",
-            Form::Folder(DeviceFiles::Pem(KeyForm::Plain), Shards::of(1)),
-        ),
-    ];
-    for (name, form) in forms {
-        let renderer = Renderer::new(form, &issuers());
-        let round = || {
-            let begun = Instant::now();
-            for _ in 0..20_000 {
-                drop(std::hint::black_box(made.rendered(&renderer)));
-            }
-            begun.elapsed().as_nanos() / 20_000
-        };
-        let best = (0..9).map(|_| round()).min().expect("rounds");
-        println!("{name}: {best} ns a device");
-    }
 }

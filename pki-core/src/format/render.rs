@@ -210,6 +210,7 @@ impl<'a> KeyBlock<'a> {
     /// Appends the block and tells which part of `out` is secret. There must be room for it already:
     /// a vector that grows leaves a copy behind.
     pub(super) fn push(&self, line_end: LineEnd, out: &mut Vec<u8>) -> Range<usize> {
+        debug_assert!(out.capacity() - out.len() >= self.length(line_end));
         let start = out.len();
         armor::push(self.label(), self.der(), line_end, out);
         match self {

@@ -130,6 +130,7 @@ impl KeySealer {
         let mut octets = Vec::with_capacity(plain.len() + Self::BLOCK);
         octets.extend_from_slice(plain);
         let context = self.key.encrypt(&mut octets).map_err(|_| ENCRYPT)?;
+        debug_assert!(octets.len() <= plain.len() + Self::BLOCK);
         let vector = <&[u8]>::try_from(&context).map_err(|_| ENCRYPT)?;
         let vector = vector.try_into().map_err(|_| ENCRYPT)?;
         let parameters =

@@ -20,8 +20,10 @@ pub(super) const ENDING: [u8; 2 * RECORD] = [0; 2 * RECORD];
 /// The records of a device's files, dated to the beginning of its certificate.
 pub(super) fn records(entries: &[Entry], device: &Device<'_>) -> Piece {
     let modified = device.issued.certificate().validity().not_before();
+    // Room for a long name, too: a vector that grows leaves a copy of the key behind.
     let room = |entry: &Entry| 3 * RECORD + padded(entry.path.len()) + padded(entry.content.len());
-    let mut archive = Vec::with_capacity(entries.iter().map(room).sum());
+    let room = entries.iter().map(room).sum();
+    let mut archive = Vec::with_capacity(room);
     let mut secret = 0..0;
     for entry in entries {
         push_header(entry, modified, &mut archive);
@@ -32,6 +34,7 @@ pub(super) fn records(entries: &[Entry], device: &Device<'_>) -> Piece {
             secret = start + within.start..start + within.end;
         }
     }
+    debug_assert!(archive.len() <= room);
     Piece::with_secret(archive, secret)
 }
 
