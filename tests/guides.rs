@@ -7,6 +7,7 @@
 //! the guide goes on. trycmd knows neither shells that remember nor programs that stay; its snapbox
 //! compares here.
 //! One thing differs from the reader's run: the port 8443, which may be taken on this machine.
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};

@@ -1,4 +1,5 @@
 //! From an empty folder to a device that is shut out, as a user types it.
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 use dps_pki_tests::{Device, Emulator, Home, Portal};
 use serde_json::json;

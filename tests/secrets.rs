@@ -1,5 +1,6 @@
 //! Private keys go one way (design rule 2): whatever is printed, logged or recorded, however loudly,
 //! holds none of them, nor the passphrase, nor what opens DPS.
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::fs;
 
