@@ -209,6 +209,22 @@ fn a_disabled_group_is_deleted_only_in_so_many_words() {
             "  hint: if that is meant, say --let-devices-in",
         ],
     );
+    // Nor does it let go of them by another certificate in its slot.
+    let document = json!({
+        "enrollmentGroupId": "factory",
+        "provisioningStatus": "disabled",
+        "attestation": {"type": "x509", "x509": {"signingCertificates": {"primary": {
+            "certificate": site.world.read("devices/sensor-2.cert.pem"),
+        }}}},
+    });
+    site.world.write("other.json", document.to_string());
+    let refused = site.run("dps group put factory --file other.json --yes");
+    assert_eq!(refused.code, 4, "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("lets in sensor-1 and 1 more: "),
+        "{}",
+        refused.stderr
+    );
     assert_eq!(site.register("sensor-1"), "disabled");
     let plan = site.done("dps group delete factory --let-devices-in --dry-run");
     for line in [

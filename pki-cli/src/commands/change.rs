@@ -41,8 +41,8 @@ pub(crate) struct Change {
 }
 
 impl Change {
-    /// Refuses what lets in a device that is kept out now.
-    pub(crate) fn refuse_gains(&self, flag: &str) -> Result<(), CommandError> {
+    /// Refuses what lets in a device that is kept out now; `hint` says how it could be meant.
+    pub(crate) fn refuse_gains(&self, hint: &str) -> Result<(), CommandError> {
         let gains = self.impact.as_ref().map(|impact| impact.gains.as_slice());
         let Some([first, rest @ ..]) = gains else {
             return Ok(());
@@ -55,7 +55,7 @@ impl Change {
             "{} lets in {}{others}: {} now, {} afterwards",
             self.summary, first.registration_id, first.before, first.after
         );
-        Err(CommandError::refused(message).hint(format!("if that is meant, say {flag}")))
+        Err(CommandError::refused(message).hint(hint))
     }
 
     /// Shows it, asks, sends it and writes it into the audit trail; a dry run only shows it.
@@ -85,7 +85,13 @@ impl Change {
                 result => Ok(result?),
             }
         })?;
-        inventory.append_audit(event, context.now())?;
+        if let Err(error) = inventory.append_audit(event, context.now()) {
+            let message = format!(
+                "{}: {}: done, but not in the audit trail",
+                self.place, self.summary
+            );
+            return Err(CommandError::failed(message).because(error));
+        }
         self.report(context, Some(document))
     }
 

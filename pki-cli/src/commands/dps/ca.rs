@@ -126,7 +126,7 @@ impl DeleteArgs {
         let expect = IfMatch::Etag(etag);
         let change = self.change(context, &planes)?;
         if !self.let_devices_in {
-            change.refuse_gains("--let-devices-in")?;
+            change.refuse_gains("if that is meant, say --let-devices-in")?;
         }
         change.carry_out(
             context,

@@ -394,7 +394,7 @@ impl DeleteArgs {
         self.refuse_disabled(&before)?;
         let change = self.change(context, &planes, &before)?;
         if !self.let_device_in {
-            change.refuse_gains("--let-device-in")?;
+            change.refuse_gains("if that is meant, say --let-device-in")?;
         }
         let expect = IfMatch::Etag(entry::tag(&before)?);
         change.carry_out(

@@ -130,6 +130,10 @@ pub(super) fn write<E: Record>(
         notes: wording.notes,
         impact: wording.impact,
     };
+    let keeps_out = |entry: &E| entry.status() == ProvisioningStatus::Disabled;
+    if before.is_some_and(keeps_out) && keeps_out(after) {
+        change.refuse_gains("a disabled entry has to keep out whom it keeps out now")?;
+    }
     change.carry_out(
         context,
         &shown,

@@ -244,7 +244,7 @@ impl DeleteArgs {
         self.refuse_fall_through(&before, &others)?;
         let change = self.change(context, &planes, &others)?;
         if !self.let_devices_in {
-            change.refuse_gains("--let-devices-in")?;
+            change.refuse_gains("if that is meant, say --let-devices-in")?;
         }
         let expect = IfMatch::Etag(entry::tag(&before)?);
         change.carry_out(
