@@ -49,6 +49,8 @@ macro_rules! words {
 
 pub mod audit;
 pub(crate) mod authority;
+pub(crate) mod batch;
+mod label;
 mod query;
 mod record;
 #[cfg(feature = "sqlite")]
@@ -59,9 +61,11 @@ pub use authority::{
     AuthorityRecord, GenerationChange, GenerationRecord, GenerationState, KeyReference,
     NewGeneration,
 };
+pub use batch::{BatchProgress, BatchRecord, BatchState, NewBatch};
+pub use label::{Label, Labels, NamedLabel};
 pub use query::{Count, Filter, IdPattern, Page, PageKey, Stats};
 pub use record::{
-    AuthorityGeneration, CertificateState, InventoryEntry, Label, NewCertificate, Recorded,
+    AuthorityGeneration, CertificateState, InventoryEntry, NewCertificate, Recorded,
     RevocationReason, RowKey, Status, TextError,
 };
 pub use store::{Inventory, InventoryError};

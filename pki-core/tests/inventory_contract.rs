@@ -6,8 +6,9 @@ use std::cell::Cell;
 use pki_core::ids::{AuthorityName, Generation};
 use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{
-    AuthorityGeneration, Filter, GenerationChange, GenerationState, Inventory, InventoryEntry,
-    InventoryError, NewCertificate, NewGeneration, RevocationReason, RowKey, Status,
+    AuthorityGeneration, BatchProgress, Filter, GenerationChange, GenerationState, Inventory,
+    InventoryEntry, InventoryError, Label, Labels, NewBatch, NewCertificate, NewGeneration,
+    RevocationReason, RowKey, Status,
 };
 use pki_core::profile::Role;
 use pki_core::testing::{MemoryInventory, SampleAuthority, inventory_contract};
@@ -34,14 +35,34 @@ fn sqlite_keeps_the_contract() {
 /// One thing that is asked of an inventory; rows and numbers may not exist.
 #[derive(Debug, Clone)]
 enum Operation {
-    Record { serials: Vec<u32>, signed: bool },
-    DeliverAndRecord { rows: Vec<usize>, serial: u32 },
+    Record {
+        serials: Vec<u32>,
+        signed: bool,
+    },
+    DeliverAndRecord {
+        rows: Vec<usize>,
+        serial: u32,
+        progress: Option<u64>,
+    },
+    RecordMany {
+        first: u32,
+        count: u32,
+    },
+    OpenBatch {
+        name: u32,
+        fingerprint: u8,
+    },
+    CompleteBatch(u32),
+    VoidUndelivered(u32),
     Deliver(Vec<usize>),
     Void(Vec<usize>),
     Revoke(Vec<usize>, RevocationReason),
     RecordAuthority(u32),
     RecordRequest(u32),
-    Adopt { number: u32, serial: u32 },
+    Adopt {
+        number: u32,
+        serial: u32,
+    },
     Settle(Vec<(u32, GenerationState)>),
 }
 
@@ -55,8 +76,14 @@ fn operation() -> impl Strategy<Value = Operation> {
     prop_oneof![
         4 => (proptest::collection::vec(serial.clone(), 0..4), any::<bool>())
             .prop_map(|(serials, signed)| Operation::Record { serials, signed }),
-        2 => (rows.clone(), serial.clone())
-            .prop_map(|(rows, serial)| Operation::DeliverAndRecord { rows, serial }),
+        2 => (rows.clone(), serial.clone(), proptest::option::of(0_u64..6)).prop_map(
+            |(rows, serial, progress)| Operation::DeliverAndRecord { rows, serial, progress }),
+        2 => (1_u32..60, 14_u32..20)
+            .prop_map(|(first, count)| Operation::RecordMany { first, count }),
+        2 => (0_u32..3, 0_u8..3)
+            .prop_map(|(name, fingerprint)| Operation::OpenBatch { name, fingerprint }),
+        1 => (0_u32..3).prop_map(Operation::CompleteBatch),
+        1 => (0_u32..3).prop_map(Operation::VoidUndelivered),
         2 => rows.clone().prop_map(Operation::Deliver),
         1 => rows.clone().prop_map(Operation::Void),
         2 => (rows, reason).prop_map(|(rows, reason)| Operation::Revoke(rows, reason)),
@@ -101,13 +128,40 @@ impl World {
             Operation::DeliverAndRecord {
                 rows: places,
                 serial,
+                progress,
             } => {
                 let delivered = rows(inventory, places);
                 let chunk = vec![self.leaf(*serial, false)];
-                inventory
-                    .deliver_and_record(&delivered, chunk, at)
-                    .map(drop)
+                let progress = progress.map(|delivered| BatchProgress {
+                    batch: batch(0),
+                    delivered,
+                    output_octets: delivered * 100,
+                });
+                let done = inventory.deliver_and_record(&delivered, progress.as_ref(), chunk, at);
+                done.map(drop)
             }
+            Operation::RecordMany { first, count } => {
+                let leaf = |serial| self.leaf(serial, false);
+                let chunk = (*first..first + count).map(leaf).collect();
+                inventory.record(chunk, at).map(drop)
+            }
+            Operation::OpenBatch { name, fingerprint } => {
+                let new = NewBatch {
+                    name: batch(*name),
+                    signed_by: generation(1),
+                    fingerprint: [*fingerprint; 32],
+                    total: 3,
+                    output: "-".to_owned(),
+                    format: "tar".to_owned(),
+                };
+                inventory.open_batch(new, at).map(drop)
+            }
+            Operation::CompleteBatch(name) => {
+                inventory.complete_batch(&batch(*name), "{}", at).map(drop)
+            }
+            Operation::VoidUndelivered(name) => inventory
+                .void_undelivered(&batch(*name), "cut", at)
+                .map(drop),
             Operation::Deliver(places) => inventory.mark_delivered(&rows(inventory, places), at),
             Operation::Void(places) => inventory.void(&rows(inventory, places), "cut", at),
             Operation::Revoke(places, reason) => {
@@ -150,14 +204,18 @@ impl World {
         let end = self.now + Span::from_days(u64::from(serial % 7));
         let validity = Validity::new(self.now, end).expect("order");
         NewCertificate {
-            certificate: self.authority.certificate(&id, serial, validity),
+            // Long as real ones are: between short ones there might be a thumbprint.
+            certificate: self
+                .authority
+                .certificate(&id, 0x4000_0000 + serial, validity),
             role: Role::Leaf,
             signed_by: signed.then(|| generation(1)),
             registration_id: Some(id.parse().expect("ID")),
-            batch: serial
-                .is_multiple_of(3)
-                .then(|| "batch".parse().expect("label")),
-            label: None,
+            batch: serial.is_multiple_of(9).then(|| batch(0)),
+            labels: match serial % 4 {
+                0 => "order=1".parse().expect("labels"),
+                _ => Labels::default(),
+            },
         }
     }
 
@@ -170,7 +228,7 @@ impl World {
             signed_by,
             registration_id: None,
             batch: None,
-            label: None,
+            labels: Labels::default(),
         }
     }
 
@@ -193,7 +251,11 @@ impl World {
             },
             Filter {
                 authority: Some(name()),
-                batch: "batch".parse().ok(),
+                batch: Some(batch(0)),
+                ..Filter::default()
+            },
+            Filter {
+                label: "order=1".parse().ok(),
                 ..Filter::default()
             },
         ];
@@ -203,7 +265,11 @@ impl World {
                 page.entries.iter().map(show).collect::<Vec<String>>()
             };
             assert_eq!(shown(one), shown(other), "{filter:?}");
+            let counted = |inventory: &dyn Inventory| inventory.count(&filter).expect("counted");
+            assert_eq!(counted(one), counted(other), "{filter:?}");
         }
+        let batches = |inventory: &dyn Inventory| inventory.batches(None, 100).expect("batches");
+        assert_eq!(batches(one), batches(other));
         let authorities = |inventory: &dyn Inventory| {
             let found = inventory.authorities().expect("authorities");
             format!("{found:?}")
@@ -227,6 +293,10 @@ fn kind(error: &InventoryError) -> String {
         .next()
         .unwrap_or_default()
         .to_owned()
+}
+
+fn batch(number: u32) -> Label {
+    format!("batch {number}").parse().expect("label")
 }
 
 fn name() -> AuthorityName {

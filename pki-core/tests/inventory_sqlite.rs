@@ -12,8 +12,9 @@ use pki_core::ids::Generation;
 use pki_core::inventory::audit::{AuditEvent, AuditFinding, AuditHead, AuditReport};
 use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{
-    AuthorityGeneration, Filter, GenerationChange, GenerationState, Inventory as _, InventoryError,
-    NewCertificate, NewGeneration, RevocationReason, RowKey, Status,
+    AuthorityGeneration, BatchProgress, Filter, GenerationChange, GenerationState, Inventory as _,
+    InventoryError, Labels, NewBatch, NewCertificate, NewGeneration, RevocationReason, RowKey,
+    Status,
 };
 use pki_core::profile::Role;
 use pki_core::testing::SampleAuthority;
@@ -22,8 +23,10 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 /// A home with an authority and a few leaves: 1 is the root, 2 and 3 were delivered, 3 was revoked,
-/// 4 was voided, 5 and 6 were delivered together, 7 is undelivered. Of the 14 audit entries, 5 to 7
-/// record certificates 2 to 4, 8 delivers 2 and 3, 9 revokes 3, 10 voids 4.
+/// 4 was voided, 5 and 6 were delivered together, 7 is undelivered, and so are 8 to 27, whose serial
+/// numbers were recorded in ascending order. Of the 18 audit entries, 5 opens the batch of the
+/// leaves, 6 to 8 record certificates 2 to 4, 9 delivers 2 and 3, 10 revokes 3, 11 voids 4, 12
+/// records 5 and 6, 13 delivers them and advances the batch; 16 and 17 open and complete another.
 struct Home {
     _folder: TempDir,
     path: PathBuf,
@@ -85,7 +88,18 @@ fn leaf(authority: &SampleAuthority, id: &str, serial: u32) -> NewCertificate {
         signed_by: Some(root()),
         registration_id: Some(id.parse().expect("ID")),
         batch: Some("batch".parse().expect("label")),
-        label: None,
+        labels: "order=4711".parse().expect("labels"),
+    }
+}
+
+fn batch(name: &str, total: u64) -> NewBatch {
+    NewBatch {
+        name: name.parse().expect("label"),
+        signed_by: root(),
+        fingerprint: [7; 32],
+        total,
+        output: "line-1.ndjson".to_owned(),
+        format: "ndjson".to_owned(),
     }
 }
 
@@ -109,6 +123,8 @@ fn fill(
     let certificate = NewCertificate {
         role: Role::Root,
         registration_id: None,
+        batch: None,
+        labels: Labels::default(),
         ..leaf(authority, "root", 1)
     };
     inventory.record_authority(generation, certificate, now())?;
@@ -117,6 +133,7 @@ fn fill(
         to: GenerationState::Current,
     };
     inventory.settle_generations(&root().name, &[current], now())?;
+    inventory.open_batch(batch("batch", 100), now())?;
     let mut single = |serial: u32| {
         let new = leaf(authority, &format!("d-{serial}"), serial);
         let recorded = inventory.record(vec![new], now())?;
@@ -129,7 +146,23 @@ fn fill(
     let chunk = (5..=6).map(|serial| leaf(authority, &format!("d-{serial}"), serial));
     let chunk = inventory.record(chunk.collect(), now())?;
     let chunk: Vec<RowKey> = chunk.iter().map(|new| new.row()).collect();
-    inventory.deliver_and_record(&chunk, vec![leaf(authority, "d-7", 7)], now())?;
+    let progress = BatchProgress {
+        batch: "batch".parse().expect("label"),
+        delivered: 4,
+        output_octets: 400,
+    };
+    let next = vec![leaf(authority, "d-7", 7)];
+    inventory.deliver_and_record(&chunk, Some(&progress), next, now())?;
+    // Long as real ones are: between short ones there might be a thumbprint.
+    let long = |number: u32| leaf(authority, &format!("d-{number}"), 0x4000_0000 + number);
+    let ascending = (8..28).map(long);
+    inventory.record(ascending.collect(), now())?;
+    let empty = NewBatch {
+        fingerprint: [8; 32],
+        ..batch("empty", 0)
+    };
+    let empty = inventory.open_batch(empty, now())?;
+    inventory.complete_batch(&empty.name, "{}", now())?;
     let event = AuditEvent {
         action: "group-pushed".parse().expect("action"),
         subject: "line-1".to_owned(),
@@ -144,7 +177,7 @@ fn an_untouched_inventory_verifies() {
     let home = Home::new();
     let report = home.open().verify_audit(&[home.head]).expect("verified");
     assert!(report.is_intact(), "{:?}", report.findings);
-    assert_eq!((report.certificates, report.head), (7, Some(home.head)));
+    assert_eq!((report.certificates, report.head), (27, Some(home.head)));
 }
 
 /// Each line is one edit, deletion, addition or reordering that a SQLite shell can make.
@@ -152,36 +185,73 @@ fn an_untouched_inventory_verifies() {
 fn verification_finds_what_a_shell_changed() {
     for sql in [
         // certificates
-        "UPDATE certificate SET status = 'delivered' WHERE id = 3",
-        "UPDATE certificate SET status = 'delivered', changed_in = 8 WHERE id = 3;
+        "UPDATE certificate SET registration_id = 'another' WHERE id = 2",
+        "UPDATE certificate SET registration_id = upper(registration_id) WHERE id = 2",
+        "UPDATE certificate SET labels = 'order=mine' WHERE id = 2",
+        "UPDATE certificate SET labels = NULL WHERE id = 2",
+        "UPDATE certificate SET labels = 'no label' WHERE id = 2",
+        "UPDATE certificate SET not_after = not_after + 1 WHERE id = 2",
+        "DELETE FROM certificate WHERE id = 2",
+        "DELETE FROM certificate WHERE id = 27; UPDATE run SET last = 26 WHERE last = 27",
+        "INSERT INTO certificate SELECT 28, registration_id, not_after, labels, der
+             FROM certificate WHERE id = 2",
+        "INSERT INTO certificate SELECT 28, registration_id, not_after, labels, der
+             FROM certificate WHERE id = 2;
+         UPDATE run SET last = 28 WHERE last = 27",
+        "INSERT INTO certificate SELECT 28, registration_id, not_after, labels, der
+             FROM certificate WHERE id = 2;
+         INSERT INTO run SELECT 28, 28, role, status, signed_by, batch, recorded_in, changed_in
+             FROM run WHERE first = 2",
+        "UPDATE certificate SET der = (SELECT der FROM certificate WHERE id = 5) WHERE id = 6",
+        "UPDATE certificate SET der = x'3000' WHERE id = 2",
+        "UPDATE certificate SET id = 99 WHERE id = 5; UPDATE certificate SET id = 5 WHERE id = 6;
+         UPDATE certificate SET id = 6 WHERE id = 99",
+        // runs
+        "UPDATE run SET status = 'delivered' WHERE first = 3",
+        "UPDATE run SET status = 'delivered', changed_in = 9 WHERE first = 3;
          UPDATE counter SET certificates = certificates + 1
              WHERE role = 'leaf' AND status = 'delivered';
          UPDATE counter SET certificates = 0 WHERE role = 'leaf' AND status = 'revoked'",
-        "UPDATE certificate SET changed_in = 9 WHERE id = 2",
-        "UPDATE certificate SET recorded_in = 6 WHERE id = 2",
-        "UPDATE certificate SET role = 'verification' WHERE id = 2",
-        "UPDATE certificate SET signed_by = NULL WHERE id = 2",
-        "UPDATE certificate SET registration_id = 'another' WHERE id = 2",
-        "UPDATE certificate SET registration_id = upper(registration_id) WHERE id = 2",
-        "UPDATE certificate SET batch = NULL WHERE id = 2",
-        "UPDATE certificate SET label = 'mine' WHERE id = 2",
-        "UPDATE certificate SET not_after = not_after + 1 WHERE id = 2",
-        "UPDATE batch SET name = 'another'",
-        "DELETE FROM certificate WHERE id = 2",
-        "DELETE FROM certificate WHERE id = 2; DELETE FROM certificate_der WHERE id = 2",
-        "DELETE FROM certificate_der WHERE id = 2",
-        "INSERT INTO certificate SELECT 8, role, status, signed_by, registration_id, batch, label,
-             not_after, recorded_in, changed_in FROM certificate WHERE id = 2;
-         INSERT INTO certificate_der SELECT 8, der FROM certificate_der WHERE id = 2",
-        "UPDATE certificate_der SET der = (SELECT der FROM certificate_der WHERE id = 5)
-             WHERE id = 6",
-        "UPDATE certificate_der SET der = x'3000' WHERE id = 2",
-        "UPDATE certificate SET id = 99 WHERE id = 5; UPDATE certificate SET id = 5 WHERE id = 6;
-         UPDATE certificate SET id = 6 WHERE id = 99;
-         UPDATE certificate_der SET id = 99 WHERE id = 5;
-         UPDATE certificate_der SET id = 5 WHERE id = 6;
-         UPDATE certificate_der SET id = 6 WHERE id = 99",
-        "DELETE FROM lookup_recent WHERE certificate = 2",
+        "UPDATE run SET changed_in = 10 WHERE first = 2",
+        "UPDATE run SET recorded_in = 7 WHERE first = 2",
+        "UPDATE run SET role = 'verification' WHERE first = 2",
+        "UPDATE run SET signed_by = NULL WHERE first = 2",
+        "UPDATE run SET batch = NULL WHERE first = 2",
+        "UPDATE run SET last = 99 WHERE last = 27",
+        "UPDATE run SET last = 6 WHERE first = 3",
+        "DELETE FROM run WHERE first = 2",
+        // what finds certificates
+        "DELETE FROM lookup_page WHERE segment = (SELECT max(id) FROM lookup_segment)",
+        "DELETE FROM lookup_page WHERE segment = (SELECT max(id) FROM lookup_segment);
+         DELETE FROM lookup_segment WHERE id = (SELECT max(id) FROM lookup_segment)",
+        "UPDATE lookup_page SET first = x'00'",
+        "UPDATE lookup_page SET entries = substr(entries, 1, 12)",
+        "UPDATE lookup_segment SET entries = entries + 1",
+        "DELETE FROM ascending_serials",
+        "UPDATE ascending_serials SET least = x'0101'",
+        "UPDATE ascending_serials SET greatest = x'05ff'",
+        "UPDATE ascending_serials SET first = first + 1",
+        "UPDATE ascending_serials SET last = last - 1",
+        "DELETE FROM certificate_label WHERE certificate = 2",
+        "UPDATE certificate_label SET label = 'order=mine' WHERE certificate = 2",
+        "INSERT INTO certificate_label VALUES ('order=mine', 2)",
+        // batches
+        "UPDATE batch SET name = 'another' WHERE id = 1",
+        "UPDATE batch SET fingerprint = zeroblob(32) WHERE id = 1",
+        "UPDATE batch SET total = total + 1",
+        "UPDATE batch SET delivered = 3 WHERE id = 1",
+        "UPDATE batch SET output_octets = 399 WHERE id = 1",
+        "UPDATE batch SET output = 'mine.ndjson'",
+        "UPDATE batch SET format = 'tar'",
+        "UPDATE batch SET started_at = started_at + 1 WHERE id = 1",
+        "UPDATE batch SET state = 'complete' WHERE id = 1",
+        "UPDATE batch SET state = 'open' WHERE id = 2",
+        "UPDATE batch SET completed_at = completed_at + 1 WHERE id = 2",
+        "UPDATE batch SET manifest = '{ }' WHERE id = 2",
+        "UPDATE batch SET manifest = NULL WHERE id = 2",
+        "DELETE FROM batch WHERE id = 2",
+        "INSERT INTO batch SELECT 3, 'mine', signed_by, x'00', total, delivered, output_octets,
+             output, format, state, started_at, completed_at, manifest FROM batch WHERE id = 2",
         // generations and counters
         "UPDATE generation SET state = 'retired'",
         "UPDATE generation SET key_reference = 'mine.key.pem'",
@@ -195,26 +265,26 @@ fn verification_finds_what_a_shell_changed() {
         "DELETE FROM counter",
         // the trail
         "UPDATE audit SET at = at + 1 WHERE sequence = 4",
-        "UPDATE audit SET action = 'certificates-voided' WHERE sequence = 8",
+        "UPDATE audit SET action = 'certificates-voided' WHERE sequence = 9",
         "UPDATE audit SET subject = 'line-2' WHERE action = 'group-pushed'",
         "UPDATE audit SET detail = '{\"etag\": \"1\"}' WHERE action = 'group-pushed'",
-        "UPDATE audit SET detail = 'no JSON' WHERE sequence = 8",
-        "UPDATE audit SET certificates = '2' WHERE sequence = 8",
-        "UPDATE audit SET certificates = '3,2' WHERE sequence = 8",
-        "UPDATE audit SET content = zeroblob(32) WHERE sequence = 5",
-        "UPDATE audit SET content = NULL WHERE sequence = 5",
+        "UPDATE audit SET detail = 'no JSON' WHERE sequence = 9",
+        "UPDATE audit SET certificates = '2' WHERE sequence = 9",
+        "UPDATE audit SET certificates = '3,2' WHERE sequence = 9",
+        "UPDATE audit SET content = zeroblob(32) WHERE sequence = 6",
+        "UPDATE audit SET content = NULL WHERE sequence = 6",
         "UPDATE audit SET hash = zeroblob(32) WHERE sequence = 4",
         "UPDATE audit SET hash = x'00' WHERE sequence = 4",
         "DELETE FROM audit WHERE sequence = 1",
-        "DELETE FROM audit WHERE sequence = 8",
-        "DELETE FROM audit WHERE sequence = 8;
-         UPDATE audit SET sequence = sequence - 1 WHERE sequence > 8",
+        "DELETE FROM audit WHERE sequence = 9",
+        "DELETE FROM audit WHERE sequence = 9;
+         UPDATE audit SET sequence = sequence - 1 WHERE sequence > 9",
         "UPDATE audit SET sequence = 99 WHERE sequence = 4;
          UPDATE audit SET sequence = 4 WHERE sequence = 5;
          UPDATE audit SET sequence = 5 WHERE sequence = 99",
         "INSERT INTO audit SELECT 99, at, action, subject, detail, certificates, content, hash
              FROM audit WHERE sequence = 12",
-        "DELETE FROM audit WHERE sequence >= 11",
+        "DELETE FROM audit WHERE sequence >= 15",
     ] {
         let home = Home::new();
         home.tamper(sql);
@@ -226,7 +296,7 @@ fn verification_finds_what_a_shell_changed() {
 #[test]
 fn a_finding_names_what_was_changed() {
     let home = Home::new();
-    home.tamper("UPDATE certificate SET status = 'delivered', changed_in = 8 WHERE id = 3");
+    home.tamper("UPDATE run SET status = 'delivered', changed_in = 9 WHERE first = 3");
     let findings = home.verify().findings;
     let texts: Vec<String> = findings.iter().map(ToString::to_string).collect();
     let expected = "certificate 3 is delivered, but revoked by the audit trail";
@@ -262,9 +332,9 @@ fn the_schema_refuses_to_change_history() {
         "DELETE FROM audit WHERE sequence = 1",
         "UPDATE audit SET subject = ''",
         "DELETE FROM certificate WHERE id = 2",
-        "UPDATE certificate SET role = 'root' WHERE id = 2",
-        "UPDATE certificate_der SET der = x'00'",
-        "DELETE FROM certificate_der",
+        "UPDATE certificate SET der = x'00' WHERE id = 2",
+        "UPDATE run SET role = 'root' WHERE first = 2",
+        "DELETE FROM batch",
         "INSERT INTO generation VALUES (2, 'root', 2, x'00', 'k', 'current', NULL)",
         "INSERT INTO generation VALUES (2, 'root', 1, x'00', 'k', 'retired', NULL)",
     ] {
@@ -278,14 +348,14 @@ fn a_crash_between_record_and_delivery_leaves_the_certificate_undelivered() {
     let home = Home::new();
     let mut inventory = home.open();
     let recorded = inventory
-        .record(vec![leaf(&home.authority, "d-8", 8)], now())
+        .record(vec![leaf(&home.authority, "d-28", 28)], now())
         .expect("recorded");
     // No destructor runs when a process is killed; the journal is left as it is.
     std::mem::forget(inventory);
 
     let mut reopened = home.open();
     let filter = Filter {
-        registration_id: "d-8".parse().ok(),
+        registration_id: "d-28".parse().ok(),
         ..Filter::default()
     };
     let left = reopened.undelivered(&filter).expect("read");
@@ -293,7 +363,7 @@ fn a_crash_between_record_and_delivery_leaves_the_certificate_undelivered() {
     assert_eq!(left[0].recorded.certificate(), recorded[0].certificate());
     let row = left[0].recorded.row();
     reopened.void(&[row], "cut short", now()).expect("voided");
-    let again = leaf(&home.authority, "d-8", 9);
+    let again = leaf(&home.authority, "d-28", 29);
     reopened.record(vec![again], now()).expect("issued anew");
     assert!(home.verify().is_intact());
 }
@@ -307,7 +377,7 @@ fn a_copy_taken_at_any_moment_is_sound() {
     let mut inventory = SqliteInventory::open_or_create(&path).expect("created");
     for serial in 1_u32..=12 {
         let mut new = leaf(&authority, &format!("d-{serial}"), serial);
-        new.signed_by = None;
+        (new.signed_by, new.batch) = (None, None);
         let recorded = inventory.record(vec![new], now()).expect("recorded");
         if serial.is_multiple_of(2) {
             inventory
@@ -338,7 +408,7 @@ fn copy_with_journal(from: &Path, to: &Path) {
 fn two_processes_write_in_turn() {
     let home = Home::new();
     let (mut one, mut other) = (home.open(), home.open());
-    for serial in 10_u32..20 {
+    for serial in 30_u32..40 {
         let inventory = if serial.is_multiple_of(2) {
             &mut one
         } else {
@@ -347,7 +417,7 @@ fn two_processes_write_in_turn() {
         let new = leaf(&home.authority, &format!("d-{serial}"), serial);
         inventory.record(vec![new], now()).expect("recorded");
     }
-    let duplicate = vec![leaf(&home.authority, "d-20", 19)];
+    let duplicate = vec![leaf(&home.authority, "d-40", 39)];
     let error = one.record(duplicate, now()).expect_err("by the other");
     assert!(matches!(error, InventoryError::DuplicateSerial { .. }));
     assert!(home.verify().is_intact());
@@ -361,7 +431,7 @@ fn a_locked_inventory_says_so() {
     let other = Connection::open(&home.path).expect("opened");
     other.execute_batch("BEGIN IMMEDIATE").expect("locked");
     let error = inventory
-        .record(vec![leaf(&home.authority, "d-8", 8)], now())
+        .record(vec![leaf(&home.authority, "d-28", 28)], now())
         .expect_err("locked");
     assert!(matches!(error, InventoryError::Locked { .. }), "{error}");
     assert!(
@@ -369,7 +439,7 @@ fn a_locked_inventory_says_so() {
             .to_string()
             .ends_with("inventory.db is locked by another process")
     );
-    assert_eq!(inventory.stats().expect("reading goes on").total(), 7);
+    assert_eq!(inventory.stats().expect("reading goes on").total(), 27);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `inventory`: which certificates there are, and what became of them.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroUsize;
 
@@ -291,7 +292,7 @@ struct EntryFacts {
     reason: Option<String>,
     recorded_at: Time,
     batch: Option<String>,
-    label: Option<String>,
+    labels: BTreeMap<String, String>,
     #[serde(flatten)]
     certificate: CertificateFacts,
 }
@@ -315,7 +316,11 @@ impl From<&InventoryEntry> for EntryFacts {
             reason,
             recorded_at: entry.recorded_at,
             batch: recorded.batch().map(ToString::to_string),
-            label: recorded.label().map(ToString::to_string),
+            labels: recorded
+                .labels()
+                .iter()
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
             certificate: CertificateFacts::from(recorded.certificate()),
         }
     }
@@ -358,9 +363,11 @@ impl fmt::Display for EntryFacts {
         }
         writeln!(f, "\n  recorded    {}", self.recorded_at)?;
         writeln!(f, "  signed by   {}", self.signer())?;
-        for (name, value) in [("batch", &self.batch), ("label", &self.label)] {
+        let labels = self.labels.iter().map(|(name, value)| format!("{name}={value}"));
+        let labels = Some(labels.collect::<Vec<_>>().join(", ")).filter(|text| !text.is_empty());
+        for (name, value) in [("batch", &self.batch), ("labels", &labels)] {
             if let Some(value) = value {
-                writeln!(f, "  {name}       {value}")?;
+                writeln!(f, "  {name:<10}  {value}")?;
             }
         }
         write!(f, "{}", self.certificate)

@@ -15,7 +15,7 @@ use pki_core::format::pem;
 use pki_core::ids::{AuthorityName, Generation, SerialNumber};
 use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{
-    AuthorityGeneration, GenerationChange, GenerationState, Inventory as _, NewCertificate,
+    AuthorityGeneration, GenerationChange, GenerationState, Inventory as _, Labels, NewCertificate,
     NewGeneration,
 };
 use pki_core::key::software::{SoftwareKeyGenerator, SoftwareSigner};
@@ -110,7 +110,7 @@ impl World {
                 }),
                 registration_id: None,
                 batch: None,
-                label: None,
+                labels: Labels::default(),
             },
             now(),
         );

@@ -1,7 +1,7 @@
 -- The inventory in SQLite, schema 1.
 --
 -- Times are seconds since 1970, states and roles the words that the commands print. Serial numbers
--- and thumbprints are not stored: they follow from the certificate, and the lookup tables find it.
+-- and thumbprints are not stored: they follow from the certificate, and the lookups find it.
 
 -- One row for each change; its encoding is described in the documentation of the audit module.
 CREATE TABLE audit (
@@ -32,62 +32,85 @@ CREATE UNIQUE INDEX generation_state ON generation (authority, state)
     WHERE state IN ('pending', 'current', 'next');
 
 CREATE TABLE batch (
-    id   INTEGER PRIMARY KEY,
-    name TEXT NOT NULL UNIQUE
+    id            INTEGER PRIMARY KEY,  -- in the order in which they were opened
+    name          TEXT NOT NULL UNIQUE,
+    signed_by     INTEGER NOT NULL REFERENCES generation (id),
+    fingerprint   BLOB NOT NULL,
+    total         INTEGER NOT NULL CHECK (total >= 0),
+    delivered     INTEGER NOT NULL CHECK (delivered BETWEEN 0 AND total),
+    output_octets INTEGER NOT NULL CHECK (output_octets >= 0),
+    output        TEXT NOT NULL,
+    format        TEXT NOT NULL,
+    state         TEXT NOT NULL CHECK (state IN ('open', 'complete')),
+    started_at    INTEGER NOT NULL,
+    completed_at  INTEGER,
+    manifest      TEXT
 ) STRICT;
 
--- What is asked for often and what changes: narrow, so that marking a chunk as delivered rewrites
--- few pages. The certificate itself is in certificate_der.
+CREATE UNIQUE INDEX batch_open ON batch (fingerprint) WHERE state = 'open';
+
+-- What is of one certificate alone. It is written once, in order, and never changed.
 CREATE TABLE certificate (
     id              INTEGER PRIMARY KEY,
-    role            TEXT NOT NULL CHECK (role IN ('root', 'intermediate', 'leaf', 'verification')),
-    status          TEXT NOT NULL CHECK (
-        status IN ('undelivered', 'delivered', 'voided', 'revoked')),
-    signed_by       INTEGER REFERENCES generation (id),     -- null: outside of this home
     registration_id TEXT COLLATE NOCASE,
-    batch           INTEGER REFERENCES batch (id),
-    label           TEXT,
     not_after       INTEGER NOT NULL,
-    recorded_in     INTEGER NOT NULL REFERENCES audit (sequence),
-    changed_in      INTEGER NOT NULL REFERENCES audit (sequence)
+    labels          TEXT,               -- name=value, one a line, ordered by name
+    der             BLOB NOT NULL
 ) STRICT;
 
 CREATE INDEX certificate_registration_id ON certificate (registration_id)
     WHERE registration_id IS NOT NULL;
 CREATE INDEX certificate_not_after ON certificate (not_after);
-CREATE INDEX certificate_signed_by ON certificate (signed_by);
-CREATE INDEX certificate_batch ON certificate (batch) WHERE batch IS NOT NULL;
-CREATE INDEX certificate_label ON certificate (label) WHERE label IS NOT NULL;
--- Nearly all certificates are delivered; the others are what one looks for.
-CREATE INDEX certificate_exception ON certificate (status) WHERE status <> 'delivered';
 
-CREATE TABLE certificate_der (
-    id  INTEGER PRIMARY KEY REFERENCES certificate (id),
-    der BLOB NOT NULL
+-- What certificates next to each other have in common: a chunk of a thousand is one row here, and
+-- its delivery changes that row instead of a thousand. A run is split where its certificates no
+-- longer agree, by revoking one of them. Every certificate is in exactly one run.
+CREATE TABLE run (
+    first       INTEGER PRIMARY KEY,
+    last        INTEGER NOT NULL CHECK (last >= first),
+    role        TEXT NOT NULL CHECK (role IN ('root', 'intermediate', 'leaf', 'verification')),
+    status      TEXT NOT NULL CHECK (status IN ('undelivered', 'delivered', 'voided', 'revoked')),
+    signed_by   INTEGER REFERENCES generation (id),     -- null: outside of this home
+    batch       INTEGER REFERENCES batch (id),
+    recorded_in INTEGER NOT NULL REFERENCES audit (sequence),
+    changed_in  INTEGER NOT NULL REFERENCES audit (sequence)
 ) STRICT;
 
--- Finds certificates by serial number, SHA-1 and SHA-256 thumbprint: the first eight octets of each
--- as one number, compared in full on a hit. New rows go into the small table and are merged into
--- the large one in order now and then: a random insert into the large one would touch a page of its
--- own. That serial numbers are unique per issuer is checked through these tables while the writer's
--- lock is held.
-CREATE TABLE lookup_recent (
-    prefix      INTEGER NOT NULL,
+CREATE INDEX run_status ON run (status);
+CREATE INDEX run_signed_by ON run (signed_by);
+CREATE INDEX run_batch ON run (batch) WHERE batch IS NOT NULL;
+
+CREATE TABLE certificate_label (
+    label       TEXT NOT NULL,          -- name=value
     certificate INTEGER NOT NULL,
-    PRIMARY KEY (prefix, certificate)
+    PRIMARY KEY (label, certificate)
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE lookup_settled (
-    prefix      INTEGER NOT NULL,
-    certificate INTEGER NOT NULL,
-    PRIMARY KEY (prefix, certificate)
-) STRICT, WITHOUT ROWID;
-
--- One row: up to which certificate the lookups are in lookup_settled.
-CREATE TABLE lookup_tier (
-    settled INTEGER NOT NULL
+-- Finds certificates by thumbprint and by random serial number. An entry is the first seven octets
+-- of the key and the certificate's number in five; what is found is compared in full. Entries are
+-- sorted into segments of many pages, and segments of similar size are merged into one, so that an
+-- entry is written a few times in order instead of once at a random place of a large tree.
+CREATE TABLE lookup_segment (
+    id      INTEGER PRIMARY KEY,
+    entries INTEGER NOT NULL
 ) STRICT;
-INSERT INTO lookup_tier VALUES (0);
+
+CREATE TABLE lookup_page (
+    segment INTEGER NOT NULL,
+    first   BLOB NOT NULL,              -- the first entry of the page
+    entries BLOB NOT NULL,
+    PRIMARY KEY (segment, first)
+) STRICT;
+
+-- Certificates next to each other whose serial numbers ascend, found by halving instead of by
+-- lookups: what bulk issuance writes. No two rows overlap. A serial number is stored with its
+-- length in front, so that it compares as a number.
+CREATE TABLE ascending_serials (
+    first    INTEGER PRIMARY KEY,
+    last     INTEGER NOT NULL CHECK (last > first),
+    least    BLOB NOT NULL UNIQUE,
+    greatest BLOB NOT NULL CHECK (greatest > least)
+) STRICT;
 
 -- How many certificates there are; signed_by is 0 for those signed outside of this home.
 CREATE TABLE counter (
@@ -103,13 +126,12 @@ CREATE TRIGGER audit_is_never_changed BEFORE UPDATE ON audit
 BEGIN SELECT raise(ABORT, 'the audit trail is append-only'); END;
 CREATE TRIGGER audit_is_never_removed BEFORE DELETE ON audit
 BEGIN SELECT raise(ABORT, 'the audit trail is append-only'); END;
+CREATE TRIGGER certificate_is_never_changed BEFORE UPDATE ON certificate
+BEGIN SELECT raise(ABORT, 'certificates are never changed'); END;
 CREATE TRIGGER certificate_is_never_removed BEFORE DELETE ON certificate
 BEGIN SELECT raise(ABORT, 'certificates are never removed'); END;
-CREATE TRIGGER certificate_is_never_changed
-BEFORE UPDATE OF id, role, signed_by, registration_id, batch, label, not_after, recorded_in
-ON certificate
-BEGIN SELECT raise(ABORT, 'only the status of a certificate changes'); END;
-CREATE TRIGGER certificate_der_is_never_changed BEFORE UPDATE ON certificate_der
-BEGIN SELECT raise(ABORT, 'certificates are never changed'); END;
-CREATE TRIGGER certificate_der_is_never_removed BEFORE DELETE ON certificate_der
-BEGIN SELECT raise(ABORT, 'certificates are never removed'); END;
+CREATE TRIGGER run_is_changed_in_status_only
+BEFORE UPDATE OF first, role, signed_by, batch, recorded_in ON run
+BEGIN SELECT raise(ABORT, 'only the status of certificates changes'); END;
+CREATE TRIGGER batch_is_never_removed BEFORE DELETE ON batch
+BEGIN SELECT raise(ABORT, 'batches are never removed'); END;

@@ -5,28 +5,36 @@
 //!
 //! ```text
 //! "dps-pki audit entry 1\n"
-//! previous hash   32 octets, zero for the first entry
 //! sequence        64 bits, from 1 without gaps
-//! time            64 bits, signed, seconds since 1970
-//! action          text
-//! subject         text
-//! detail          text, the JSON exactly as it is stored
-//! rows            text, the certificates that it is about: "1-1000,1003"
-//! content         text, 0 or 32 octets
+//! previous hash   32 octets, zero for the first entry
+//! earlier hash    32 octets, of the entry whose number is this one's with its lowest bit cleared,
+//!                 zero where that is 0
+//! body hash       32 octets, SHA-256 over:
+//!     time        64 bits, signed, seconds since 1970
+//!     action      text
+//!     subject     text
+//!     detail      text, the JSON exactly as it is stored
+//!     rows        text, the certificates that it is about: "1-1000,1003"
+//!     content     text, 0 or 32 octets
 //! ```
+//!
+//! The earlier hash makes proofs short: a certificate is led to a checkpoint in a number of steps
+//! that grows with the logarithm of the trail's length ([`AuditProof`]).
 //!
 //! `content` of `certificates-recorded` is the Merkle root ([`merkle`]) over the
 //! [`CertificateStatement`]s of its rows in their order, so that a single certificate can be proven
-//! without showing the others. Of `generation-recorded` it is the SHA-256 of the subject's DER. A
-//! change of state binds the rows it changes; which reason it had is in the detail.
+//! without showing the others. Of `generation-recorded` it is the SHA-256 of the subject's DER, of
+//! `batch-completed` that of the manifest. A change of state binds the rows it changes; which reason
+//! it had, or how far it brought a batch, is in the detail.
 //!
-//! What verification finds: any entry, certificate, generation or counter that was edited, removed,
+//! What verification finds: any entry, certificate, generation, batch or counter that was edited, removed,
 //! added or moved. What no file can tell by itself: that its end was cut off with everything that
 //! belongs to it, or that all of it was computed anew. Both need a checkpoint, an [`AuditHead`] that
 //! was kept outside of the home.
 
 mod draft;
 pub mod merkle;
+mod proof;
 mod rows;
 mod verify;
 
@@ -36,14 +44,16 @@ use std::str::FromStr;
 use aws_lc_rs::digest::{Context, SHA256, digest};
 
 pub(crate) use draft::Draft;
+pub use proof::{AuditProof, ProofError};
 pub use rows::{Rows, RowsError};
 pub use verify::{AuditFinding, AuditReport};
 pub(crate) use verify::{Auditor, StoredCertificate, StoredGeneration};
 
 use super::record::check_line;
-use super::{AuthorityGeneration, Label, TextError};
+use super::{AuthorityGeneration, Label, Labels, TextError};
 use crate::ids::{RegistrationId, Sha256Thumbprint};
 use crate::profile::Role;
+use crate::text::serde_as_text;
 use crate::time::Time;
 
 /// A SHA-256 hash of the audit trail, printed as lower-case hex.
@@ -52,7 +62,7 @@ pub struct AuditHash([u8; 32]);
 
 impl AuditHash {
     /// What stands before the first entry.
-    const NONE: Self = Self([0; 32]);
+    pub(crate) const NONE: Self = Self([0; 32]);
 
     /// Takes the octets as they are.
     pub fn from_octets(octets: [u8; 32]) -> Self {
@@ -82,6 +92,25 @@ impl fmt::Display for AuditHash {
     }
 }
 
+impl FromStr for AuditHash {
+    type Err = HashError;
+
+    fn from_str(text: &str) -> Result<Self, HashError> {
+        // It has the form of a thumbprint, which is read in either case.
+        let octets: Result<Sha256Thumbprint, _> = text.parse();
+        octets
+            .map(|hash| Self(*hash.as_octets()))
+            .map_err(|_| HashError)
+    }
+}
+
+serde_as_text!(AuditHash);
+
+/// A text is no hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a hash of the audit trail has 64 hexadecimal digits")]
+pub struct HashError;
+
 impl fmt::Debug for AuditHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "AuditHash({self})")
@@ -105,6 +134,8 @@ pub struct CheckpointError {
     text: String,
 }
 
+serde_as_text!(AuditHead);
+
 impl fmt::Display for AuditHead {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.sequence, self.hash)
@@ -117,11 +148,9 @@ impl FromStr for AuditHead {
     fn from_str(text: &str) -> Result<Self, CheckpointError> {
         let parse = || {
             let (sequence, hash) = text.split_once(':')?;
-            // The hash has the form of a thumbprint, which is read in either case.
-            let hash: Sha256Thumbprint = hash.parse().ok()?;
             Some(Self {
                 sequence: sequence.parse().ok()?,
-                hash: AuditHash(*hash.as_octets()),
+                hash: hash.parse().ok()?,
             })
         };
         parse().ok_or_else(|| CheckpointError {
@@ -147,6 +176,10 @@ pub enum Action {
     CertificateAdopted,
     /// Generations of an authority have new states.
     GenerationsSettled,
+    /// A batch has begun.
+    BatchOpened,
+    /// All of a batch was delivered.
+    BatchCompleted,
 }
 
 words!(Action {
@@ -157,6 +190,8 @@ words!(Action {
     GenerationRecorded = "generation-recorded",
     CertificateAdopted = "certificate-adopted",
     GenerationsSettled = "generations-settled",
+    BatchOpened = "batch-opened",
+    BatchCompleted = "batch-completed",
 });
 
 /// What happened outside of the inventory, in a word or two: `group-pushed`, `device-quarantined`.
@@ -261,19 +296,46 @@ impl AuditEntry {
         }
     }
 
-    /// The hash that it should have after `previous`.
-    fn hash_after(&self, previous: AuditHash) -> AuditHash {
+    /// The hash that it should have where it stands.
+    fn hash_after(&self, links: Links) -> AuditHash {
+        links.hash(self.sequence, &self.body_hash())
+    }
+
+    /// The hash of what it says, without its place in the trail.
+    fn body_hash(&self) -> AuditHash {
         let content = self.content.as_ref().map_or(&[][..], |hash| &hash.0);
         let mut context = Context::new(&SHA256);
-        context.update(b"dps-pki audit entry 1\n");
-        context.update(&previous.0);
-        context.update(&self.sequence.to_be_bytes());
         context.update(&self.at.unix_seconds().to_be_bytes());
         for text in [&self.action, &self.subject, &self.detail] {
             update_text(&mut context, text.as_bytes());
         }
         update_text(&mut context, self.rows.to_string().as_bytes());
         update_text(&mut context, content);
+        AuditHash::from_digest(context.finish())
+    }
+}
+
+/// The hashes of the two entries that an entry is bound to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Links {
+    pub(crate) previous: AuditHash,
+    pub(crate) earlier: AuditHash,
+}
+
+impl Links {
+    /// The number of the earlier entry that one is bound to besides the previous; 0 is none.
+    pub(crate) fn earlier_than(sequence: u64) -> u64 {
+        sequence & sequence.wrapping_sub(1)
+    }
+
+    /// The hash of an entry with this number and body.
+    fn hash(self, sequence: u64, body: &AuditHash) -> AuditHash {
+        let mut context = Context::new(&SHA256);
+        context.update(b"dps-pki audit entry 1\n");
+        context.update(&sequence.to_be_bytes());
+        for hash in [&self.previous, &self.earlier, body] {
+            context.update(&hash.0);
+        }
         AuditHash::from_digest(context.finish())
     }
 }
@@ -298,7 +360,7 @@ fn length(text: &[u8]) -> u32 {
 /// generation        32 bits, of the signer, zero without one
 /// registration ID   text as first written, empty without one
 /// batch             text, empty without one
-/// label             text, empty without one
+/// labels            text, lines `name=value` ordered by name, empty without one
 /// ```
 #[derive(Debug, Clone)]
 pub struct CertificateStatement<'a> {
@@ -307,37 +369,29 @@ pub struct CertificateStatement<'a> {
     pub(crate) signed_by: Option<&'a AuthorityGeneration>,
     pub(crate) registration_id: Option<&'a RegistrationId>,
     pub(crate) batch: Option<&'a Label>,
-    pub(crate) label: Option<&'a Label>,
+    pub(crate) labels: &'a Labels,
 }
 
 impl CertificateStatement<'_> {
-    /// Its encoding.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let signer = self.signed_by.map_or("", |by| by.name.as_str());
-        let generation = self.signed_by.map_or(0, |by| by.generation.number());
-        let mut bytes = b"dps-pki certificate 1\n".to_vec();
-        bytes.extend(self.thumbprint.as_octets());
-        push_text(&mut bytes, self.role.as_str());
-        push_text(&mut bytes, signer);
-        bytes.extend(generation.to_be_bytes());
-        push_text(
-            &mut bytes,
-            self.registration_id.map_or("", RegistrationId::as_str),
-        );
-        push_text(&mut bytes, self.batch.map_or("", Label::as_str));
-        push_text(&mut bytes, self.label.map_or("", Label::as_str));
-        bytes
-    }
-
     /// Its hash as a leaf of the Merkle tree.
     pub fn leaf_hash(&self) -> AuditHash {
-        merkle::leaf_hash(&self.to_bytes())
+        let signer = self.signed_by.map_or("", |by| by.name.as_str());
+        let generation = self.signed_by.map_or(0, |by| by.generation.number());
+        let mut context = merkle::leaf_context();
+        context.update(b"dps-pki certificate 1\n");
+        context.update(self.thumbprint.as_octets());
+        update_text(&mut context, self.role.as_str().as_bytes());
+        update_text(&mut context, signer.as_bytes());
+        context.update(&generation.to_be_bytes());
+        for text in [
+            self.registration_id.map_or("", RegistrationId::as_str),
+            self.batch.map_or("", Label::as_str),
+            self.labels.as_str(),
+        ] {
+            update_text(&mut context, text.as_bytes());
+        }
+        AuditHash::from_digest(context.finish())
     }
-}
-
-fn push_text(bytes: &mut Vec<u8>, text: &str) {
-    bytes.extend(length(text.as_bytes()).to_be_bytes());
-    bytes.extend(text.as_bytes());
 }
 
 #[cfg(test)]
@@ -356,10 +410,10 @@ mod tests {
             },
             "2026-01-01T00:00:00Z".parse().expect("time"),
         );
-        let entry = draft.seal(None);
+        let entry = draft.seal(None, AuditHash::NONE);
         assert_eq!(
             entry.hash.to_string(),
-            "ab7a77a8363cb56b3ee8348c48a02e75faa512d991eff7ce9810f7cc3bbcd9b7"
+            "d4643a6744e9da91369ab83030f25f328641cc0afc45678f8a479888d519723e"
         );
     }
 

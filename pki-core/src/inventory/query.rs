@@ -7,7 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::record::check_line;
-use super::{AuthorityGeneration, InventoryEntry, Label, RowKey, Status, TextError};
+use super::{AuthorityGeneration, InventoryEntry, Label, NamedLabel, RowKey, Status, TextError};
 use crate::ids::{AuthorityName, Generation, RegistrationId};
 use crate::profile::Role;
 use crate::time::Time;
@@ -32,7 +32,7 @@ pub struct Filter {
     /// Issued in this batch.
     pub batch: Option<Label>,
     /// With this label.
-    pub label: Option<Label>,
+    pub label: Option<NamedLabel>,
 }
 
 /// By what a list is ordered; it follows from the filter, so that an index can serve it.
@@ -83,7 +83,7 @@ impl Filter {
             && holds(&self.expiring_before, |before| not_after < *before)
             && holds(&self.registration_id, fits)
             && holds(&self.batch, |batch| recorded.batch() == Some(batch))
-            && holds(&self.label, |label| recorded.label() == Some(label))
+            && holds(&self.label, |label| recorded.labels().contains(label))
     }
 }
 

@@ -3,11 +3,11 @@
 //! The states follow one another as [`Status::may_become`] says; adapters ask it and nothing else.
 
 use std::fmt;
-use std::str::FromStr;
 
 use super::audit::CertificateStatement;
+use super::{Label, Labels};
 use crate::certificate::Certificate;
-use crate::ids::{AuthorityName, Generation, RegistrationId};
+use crate::ids::{AuthorityName, Generation, RegistrationId, Sha256Thumbprint};
 use crate::profile::Role;
 use crate::time::Time;
 
@@ -61,20 +61,25 @@ pub struct NewCertificate {
     pub registration_id: Option<RegistrationId>,
     /// The batch that it was issued in.
     pub batch: Option<Label>,
-    /// What people call the lot it belongs to.
-    pub label: Option<Label>,
+    /// What people noted of it.
+    pub labels: Labels,
 }
 
 impl NewCertificate {
     /// What the audit trail binds of it.
     pub fn statement(&self) -> CertificateStatement<'_> {
+        self.statement_of(self.certificate.sha256_thumbprint())
+    }
+
+    /// As [`Self::statement`], for callers that have the thumbprint.
+    pub(crate) fn statement_of(&self, thumbprint: Sha256Thumbprint) -> CertificateStatement<'_> {
         CertificateStatement {
-            thumbprint: self.certificate.sha256_thumbprint(),
+            thumbprint,
             role: self.role,
             signed_by: self.signed_by.as_ref(),
             registration_id: self.registration_id.as_ref(),
             batch: self.batch.as_ref(),
-            label: self.label.as_ref(),
+            labels: &self.labels,
         }
     }
 }
@@ -123,9 +128,9 @@ impl Recorded {
         self.content.batch.as_ref()
     }
 
-    /// What people call the lot it belongs to.
-    pub fn label(&self) -> Option<&Label> {
-        self.content.label.as_ref()
+    /// What people noted of it.
+    pub fn labels(&self) -> &Labels {
+        &self.content.labels
     }
 
     /// What the audit trail binds of it.
@@ -141,6 +146,8 @@ pub struct InventoryEntry {
     pub recorded: Recorded,
     /// When it was recorded.
     pub recorded_at: Time,
+    /// The number of the audit entry that recorded it.
+    pub recorded_in: u64,
     /// What became of it.
     pub state: CertificateState,
 }
@@ -344,6 +351,12 @@ pub enum TextError {
         /// The character.
         character: char,
     },
+    /// Several texts in one are not in their order, or one of them occurs twice.
+    #[error("{what} are not in order")]
+    Unordered {
+        /// What the texts are.
+        what: &'static str,
+    },
     /// The text has what only a secret has.
     #[error("{what} holds a secret; the inventory keeps none")]
     Secret {
@@ -378,33 +391,6 @@ pub(crate) fn check_line(what: &'static str, text: &str, most: usize) -> Result<
     }
 }
 
-/// A line of text that people or batches put on certificates: 1 to 128 characters, no control
-/// characters.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Label(String);
-
-impl Label {
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for Label {
-    type Err = TextError;
-
-    fn from_str(text: &str) -> Result<Self, TextError> {
-        check_line("label", text, 128)?;
-        Ok(Self(text.to_owned()))
-    }
-}
-
-impl fmt::Display for Label {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -430,13 +416,5 @@ mod tests {
         let compromise = revoked(RevocationReason::KeyCompromise);
         assert!(hold.may_become(&compromise));
         assert!(!hold.may_become(&hold) && !compromise.may_become(&hold));
-    }
-
-    #[test]
-    fn labels_are_one_line() {
-        assert!("order 4711, line 7".parse::<Label>().is_ok());
-        assert!("".parse::<Label>().is_err());
-        assert!("a\nb".parse::<Label>().is_err());
-        assert!("x".repeat(129).parse::<Label>().is_err());
     }
 }

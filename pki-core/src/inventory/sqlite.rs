@@ -6,9 +6,15 @@
 //! Not here: rules. Which change is allowed, and what the trail says of it, is decided beside the
 //! port and the same for every adapter.
 
+mod batch;
+mod generation;
+mod list;
+mod lookup;
 mod open;
 mod read;
 mod row;
+mod run;
+mod verify;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -18,9 +24,9 @@ use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
 use super::audit::{AuditEntry, AuditEvent, AuditHead, AuditReport, Draft};
 use super::{
-    AuthorityGeneration, AuthorityRecord, CertificateState, Filter, GenerationChange, Inventory,
-    InventoryEntry, InventoryError, NewCertificate, NewGeneration, Page, PageKey, Recorded,
-    RevocationReason, RowKey, Stats,
+    AuthorityGeneration, AuthorityRecord, BatchProgress, BatchRecord, CertificateState, Filter,
+    GenerationChange, Inventory, InventoryEntry, InventoryError, Label, NewBatch, NewCertificate,
+    NewGeneration, Page, PageKey, Recorded, RevocationReason, RowKey, Stats,
 };
 use crate::ids::{AuthorityName, RegistrationId, SerialNumber, Sha1Thumbprint, Sha256Thumbprint};
 use crate::time::Time;
@@ -37,15 +43,9 @@ use crate::time::Time;
 pub struct SqliteInventory {
     connection: Connection,
     path: PathBuf,
-    /// How many certificates' lookups may wait before they are merged.
-    lookup_batch: i64,
 }
 
 impl SqliteInventory {
-    /// Few enough that a chunk, whose lookups are spread all over the recent ones, rewrites few
-    /// pages; many enough that the large table is seldom merged into.
-    const LOOKUP_BATCH: i64 = 32_000;
-
     /// Opens an inventory that exists.
     ///
     /// # Errors
@@ -88,7 +88,6 @@ impl SqliteInventory {
         Ok(Self {
             connection,
             path: path.to_owned(),
-            lookup_batch: Self::LOOKUP_BATCH,
         })
     }
 
@@ -172,28 +171,58 @@ impl Inventory for SqliteInventory {
     fn deliver_and_record(
         &mut self,
         delivered: &[RowKey],
+        progress: Option<&BatchProgress>,
         chunk: Vec<NewCertificate>,
         at: Time,
     ) -> Result<Vec<Recorded>, InventoryError> {
-        let lookup_batch = self.lookup_batch;
         let rows = self.write(|transaction| {
-            write::change_state(
-                transaction,
-                delivered,
-                &CertificateState::Delivered { at },
-                at,
-            )?;
-            let rows = write::insert_chunk(transaction, &chunk, at)?;
-            write::settle_lookups(transaction, lookup_batch)?;
-            Ok(rows)
+            if let Some(progress) = progress {
+                batch::advance(transaction, progress)?;
+            }
+            run::deliver(transaction, delivered, progress, at)?;
+            write::insert_chunk(transaction, &chunk, at)
         })?;
         Ok(recorded(rows, chunk))
+    }
+
+    fn open_batch(&mut self, new: NewBatch, at: Time) -> Result<BatchRecord, InventoryError> {
+        self.write(|transaction| batch::open(transaction, new, at))
+    }
+
+    fn complete_batch(
+        &mut self,
+        name: &Label,
+        manifest: &str,
+        at: Time,
+    ) -> Result<BatchRecord, InventoryError> {
+        self.write(|transaction| batch::complete(transaction, name, manifest, at))
+    }
+
+    fn void_undelivered(
+        &mut self,
+        batch: &Label,
+        reason: &str,
+        at: Time,
+    ) -> Result<u64, InventoryError> {
+        self.write(|transaction| batch::void_undelivered(transaction, batch, reason, at))
+    }
+
+    fn batch(&self, name: &Label) -> Result<Option<BatchRecord>, InventoryError> {
+        self.read(|transaction| Ok(batch::find(transaction, name)?.map(|(_, record)| record)))
+    }
+
+    fn batches(
+        &self,
+        after: Option<&Label>,
+        limit: usize,
+    ) -> Result<Vec<BatchRecord>, InventoryError> {
+        self.read(|transaction| batch::list(transaction, after, limit))
     }
 
     fn void(&mut self, rows: &[RowKey], reason: &str, at: Time) -> Result<(), InventoryError> {
         let reason = reason.to_owned();
         let voided = CertificateState::Voided { at, reason };
-        self.write(|transaction| write::change_state(transaction, rows, &voided, at))
+        self.write(|transaction| run::change_state(transaction, rows, &voided, at))
     }
 
     fn revoke(
@@ -203,7 +232,7 @@ impl Inventory for SqliteInventory {
         at: Time,
     ) -> Result<(), InventoryError> {
         let revoked = CertificateState::Revoked { at, reason };
-        self.write(|transaction| write::change_state(transaction, rows, &revoked, at))
+        self.write(|transaction| run::change_state(transaction, rows, &revoked, at))
     }
 
     fn record_authority(
@@ -213,7 +242,7 @@ impl Inventory for SqliteInventory {
         at: Time,
     ) -> Result<Recorded, InventoryError> {
         let row = self.write(|transaction| {
-            write::record_authority(transaction, &generation, &certificate, at)
+            generation::record_authority(transaction, &generation, &certificate, at)
         })?;
         Ok(Recorded::new(row, certificate))
     }
@@ -223,7 +252,7 @@ impl Inventory for SqliteInventory {
         generation: NewGeneration,
         at: Time,
     ) -> Result<(), InventoryError> {
-        self.write(|transaction| write::record_request(transaction, &generation, at))
+        self.write(|transaction| generation::record_request(transaction, &generation, at))
     }
 
     fn adopt(
@@ -233,7 +262,7 @@ impl Inventory for SqliteInventory {
         at: Time,
     ) -> Result<Recorded, InventoryError> {
         let row =
-            self.write(|transaction| write::adopt(transaction, generation, &certificate, at))?;
+            self.write(|transaction| generation::adopt(transaction, generation, &certificate, at))?;
         Ok(Recorded::new(row, certificate))
     }
 
@@ -243,7 +272,9 @@ impl Inventory for SqliteInventory {
         changes: &[GenerationChange],
         at: Time,
     ) -> Result<(), InventoryError> {
-        self.write(|transaction| write::settle_generations(transaction, authority, changes, at))
+        self.write(|transaction| {
+            generation::settle_generations(transaction, authority, changes, at)
+        })
     }
 
     fn authority(&self, name: &AuthorityName) -> Result<Option<AuthorityRecord>, InventoryError> {
@@ -266,11 +297,7 @@ impl Inventory for SqliteInventory {
         &self,
         serial: &SerialNumber,
     ) -> Result<Vec<InventoryEntry>, InventoryError> {
-        self.read(|transaction| {
-            read::lookup(transaction, serial.as_be_octets(), |certificate| {
-                certificate.serial_number() == serial
-            })
-        })
+        self.read(|transaction| read::by_serial_number(transaction, serial))
     }
 
     fn by_sha1_thumbprint(
@@ -278,7 +305,7 @@ impl Inventory for SqliteInventory {
         thumbprint: &Sha1Thumbprint,
     ) -> Result<Vec<InventoryEntry>, InventoryError> {
         self.read(|transaction| {
-            read::lookup(transaction, thumbprint.as_octets(), |certificate| {
+            read::by_thumbprint(transaction, thumbprint.as_octets(), |certificate| {
                 certificate.sha1_thumbprint() == *thumbprint
             })
         })
@@ -289,9 +316,10 @@ impl Inventory for SqliteInventory {
         thumbprint: &Sha256Thumbprint,
     ) -> Result<Option<InventoryEntry>, InventoryError> {
         self.read(|transaction| {
-            let mut found = read::lookup(transaction, thumbprint.as_octets(), |certificate| {
-                certificate.sha256_thumbprint() == *thumbprint
-            })?;
+            let mut found =
+                read::by_thumbprint(transaction, thumbprint.as_octets(), |certificate| {
+                    certificate.sha256_thumbprint() == *thumbprint
+                })?;
             Ok(found.pop())
         })
     }
@@ -302,7 +330,19 @@ impl Inventory for SqliteInventory {
         after: Option<&PageKey>,
         limit: usize,
     ) -> Result<Page, InventoryError> {
-        self.read(|transaction| read::list(transaction, filter, after, limit))
+        self.read(|transaction| list::list(transaction, filter, after, limit))
+    }
+
+    fn find_ids(
+        &self,
+        ids: &[RegistrationId],
+        at: Time,
+    ) -> Result<Vec<RegistrationId>, InventoryError> {
+        self.read(|transaction| read::find_ids(transaction, ids, at))
+    }
+
+    fn count(&self, filter: &Filter) -> Result<u64, InventoryError> {
+        self.read(|transaction| list::count(transaction, filter))
     }
 
     fn stats(&self) -> Result<Stats, InventoryError> {
@@ -322,7 +362,7 @@ impl Inventory for SqliteInventory {
     }
 
     fn verify_audit(&self, checkpoints: &[AuditHead]) -> Result<AuditReport, InventoryError> {
-        self.read(|transaction| read::verify_audit(transaction, checkpoints))
+        self.read(|transaction| verify::verify_audit(transaction, checkpoints))
     }
 }
 
@@ -331,66 +371,15 @@ mod tests {
     use super::*;
     use crate::ids::Generation;
     use crate::inventory::Status;
-    use crate::testing::{SampleAuthority, inventory_contract};
-    use crate::time::{Span, Validity};
-
-    fn small_tiers(folder: &Path, number: usize) -> SqliteInventory {
-        let path = folder.join(format!("{number}.db"));
-        let inventory = SqliteInventory::open_or_create(&path).expect("created");
-        SqliteInventory {
-            lookup_batch: 2,
-            ..inventory
-        }
-    }
-
-    #[test]
-    fn the_contract_holds_while_lookups_are_merged() {
-        let folder = tempfile::tempdir().expect("folder");
-        let number = std::cell::Cell::new(0);
-        inventory_contract(|| {
-            number.set(number.get() + 1);
-            Box::new(small_tiers(folder.path(), number.get()))
-        });
-    }
-
-    #[test]
-    fn lookups_are_merged_in_batches() {
-        let folder = tempfile::tempdir().expect("folder");
-        let mut inventory = small_tiers(folder.path(), 0);
-        let authority = SampleAuthority::new("Contoso Root");
-        let now: Time = "2026-03-01T00:00:00Z".parse().expect("time");
-        let validity = Validity::new(now, now + Span::from_days(1)).expect("order");
-        let mut tiers = Vec::new();
-        for serial in 1..=5 {
-            let new = NewCertificate {
-                certificate: authority.certificate("d", serial, validity),
-                role: crate::profile::Role::Leaf,
-                signed_by: None,
-                registration_id: None,
-                batch: None,
-                label: None,
-            };
-            inventory.record(vec![new], now).expect("recorded");
-            let count = "SELECT (SELECT count(*) FROM lookup_settled) || ' ' ||
-                                (SELECT count(*) FROM lookup_recent)";
-            let tier: String = inventory
-                .connection
-                .query_row(count, [], |row| row.get(0))
-                .expect("counted");
-            tiers.push(tier);
-        }
-        assert_eq!(tiers, ["0 3", "6 0", "6 3", "12 0", "12 3"]);
-        let report = inventory.verify_audit(&[]).expect("verified");
-        assert!(report.is_intact(), "{:?}", report.findings);
-    }
 
     /// Ten million rows must not be sorted, nor skipped over, for a page of fifty.
     #[test]
     fn no_page_is_sorted() {
         let folder = tempfile::tempdir().expect("folder");
-        let inventory = small_tiers(folder.path(), 0);
+        let path = folder.path().join("inventory.db");
+        let inventory = SqliteInventory::open_or_create(&path).expect("created");
         let root = "root".parse().ok();
-        let label = || "label".parse().ok();
+        let (batch, label) = (|| "batch".parse().ok(), || "order=1".parse().ok());
         let after = PageKey {
             row: RowKey::new(7),
             not_after: Time::FOREVER,
@@ -399,19 +388,21 @@ mod tests {
         let empty = Filter::default;
         #[rustfmt::skip]
         let filters = [
-            (Filter { status: Some(Status::Undelivered), ..empty() }, "certificate_exception"),
-            (Filter { status: Some(Status::Delivered), ..empty() }, "PRIMARY KEY"),
-            (Filter { authority: root, generation: Generation::new(1), ..empty() }, "certificate_signed_by"),
-            (Filter { batch: label(), ..empty() }, "certificate_batch"),
-            (Filter { label: label(), ..empty() }, "certificate_label"),
-            (Filter { expiring_before: Some(Time::FOREVER), batch: label(), status: Some(Status::Revoked), ..empty() }, "certificate_not_after"),
+            (Filter { status: Some(Status::Undelivered), ..empty() }, "run_status"),
+            (Filter { status: Some(Status::Delivered), ..empty() }, "run_status"),
+            (Filter { authority: root, generation: Generation::new(1), ..empty() }, "run_signed_by"),
+            (Filter { batch: batch(), ..empty() }, "run_batch"),
+            (Filter { label: label(), batch: batch(), ..empty() }, "PRIMARY KEY (label=?"),
+            (Filter { expiring_before: Some(Time::FOREVER), batch: batch(), status: Some(Status::Revoked), ..empty() }, "certificate_not_after"),
             (Filter { registration_id: "line*".parse().ok(), label: label(), ..empty() }, "certificate_registration_id"),
         ];
         for (filter, index) in filters {
             for after in [None, Some(&after)] {
-                let (tail, values) = read::list_tail(&filter, after, 50);
-                let explain = format!("EXPLAIN QUERY PLAN {} {tail}", row::CERTIFICATES);
-                let mut query = inventory.connection.prepare(&explain).expect("prepared");
+                let (sql, values) = list::select(&filter, after, 50);
+                let mut query = inventory
+                    .connection
+                    .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
+                    .expect("prepared");
                 let steps = query
                     .query_map(rusqlite::params_from_iter(values), |row| row.get(3))
                     .and_then(Iterator::collect::<Result<Vec<String>, _>>)

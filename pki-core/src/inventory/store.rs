@@ -9,9 +9,9 @@ use std::path::PathBuf;
 
 use super::audit::{AuditEntry, AuditEvent, AuditHead, AuditReport};
 use super::{
-    AuthorityGeneration, AuthorityRecord, Filter, GenerationChange, GenerationState,
-    InventoryEntry, NewCertificate, NewGeneration, Page, PageKey, Recorded, RevocationReason,
-    RowKey, Stats, Status,
+    AuthorityGeneration, AuthorityRecord, BatchProgress, BatchRecord, Filter, GenerationChange,
+    GenerationState, InventoryEntry, Label, NewBatch, NewCertificate, NewGeneration, Page, PageKey,
+    Recorded, RevocationReason, RowKey, Stats, Status,
 };
 use crate::ids::{
     AuthorityName, Generation, RegistrationId, SerialNumber, Sha1Thumbprint, Sha256Thumbprint,
@@ -24,24 +24,28 @@ pub trait Inventory: Send {
     /// Records a chunk of certificates as undelivered, in the order given.
     ///
     /// # Errors
-    /// [`InventoryError::DuplicateSerial`], [`InventoryError::UnknownSigner`]; nothing of the chunk
-    /// is recorded then.
+    /// [`InventoryError::DuplicateSerial`], [`InventoryError::UnknownSigner`],
+    /// [`InventoryError::BatchNotFound`], [`InventoryError::BatchComplete`]; nothing of the chunk is
+    /// recorded then.
     fn record(
         &mut self,
         chunk: Vec<NewCertificate>,
         at: Time,
     ) -> Result<Vec<Recorded>, InventoryError> {
-        self.deliver_and_record(&[], chunk, at)
+        self.deliver_and_record(&[], None, chunk, at)
     }
 
     /// Marks one chunk as delivered and records the next, in one transaction: what a bulk writer
-    /// does, so that a chunk costs one flush to the disk.
+    /// does, so that a chunk costs one flush to the disk. `progress` says how far that brings the
+    /// batch.
     ///
     /// # Errors
-    /// As [`Self::mark_delivered`] and [`Self::record`]; nothing is changed then.
+    /// As [`Self::mark_delivered`] and [`Self::record`]; [`InventoryError::BatchProgress`]. Nothing
+    /// is changed then.
     fn deliver_and_record(
         &mut self,
         delivered: &[RowKey],
+        progress: Option<&BatchProgress>,
         chunk: Vec<NewCertificate>,
         at: Time,
     ) -> Result<Vec<Recorded>, InventoryError>;
@@ -51,7 +55,8 @@ pub trait Inventory: Send {
     /// # Errors
     /// [`InventoryError::CertificateNotFound`], [`InventoryError::CertificateState`].
     fn mark_delivered(&mut self, rows: &[RowKey], at: Time) -> Result<(), InventoryError> {
-        self.deliver_and_record(rows, Vec::new(), at).map(drop)
+        self.deliver_and_record(rows, None, Vec::new(), at)
+            .map(drop)
     }
 
     /// Voids undelivered certificates: they count as never issued.
@@ -71,6 +76,54 @@ pub trait Inventory: Send {
         reason: RevocationReason,
         at: Time,
     ) -> Result<(), InventoryError>;
+
+    /// Opens a batch. One that is open with the same fingerprint is returned as it stands, and so is
+    /// one with the same name and fingerprint, even if it is complete: the same command run again
+    /// finds its work.
+    ///
+    /// # Errors
+    /// [`InventoryError::BatchExists`] if another batch has the name;
+    /// [`InventoryError::UnknownSigner`].
+    fn open_batch(&mut self, new: NewBatch, at: Time) -> Result<BatchRecord, InventoryError>;
+
+    /// Completes a batch of which everything was delivered.
+    ///
+    /// # Errors
+    /// [`InventoryError::BatchNotFound`], [`InventoryError::BatchComplete`],
+    /// [`InventoryError::BatchUnfinished`].
+    fn complete_batch(
+        &mut self,
+        name: &Label,
+        manifest: &str,
+        at: Time,
+    ) -> Result<BatchRecord, InventoryError>;
+
+    /// Voids what was recorded in a batch and never delivered, and says how many that were.
+    ///
+    /// # Errors
+    /// [`InventoryError::BatchNotFound`].
+    fn void_undelivered(
+        &mut self,
+        batch: &Label,
+        reason: &str,
+        at: Time,
+    ) -> Result<u64, InventoryError>;
+
+    /// The batch of this name.
+    ///
+    /// # Errors
+    /// [`InventoryError`] if the inventory cannot be read.
+    fn batch(&self, name: &Label) -> Result<Option<BatchRecord>, InventoryError>;
+
+    /// The batches in the order in which they were opened, at most `limit` of those after one.
+    ///
+    /// # Errors
+    /// [`InventoryError::BatchNotFound`] if there is none of the name `after`.
+    fn batches(
+        &self,
+        after: Option<&Label>,
+        limit: usize,
+    ) -> Result<Vec<BatchRecord>, InventoryError>;
 
     /// Records a pending generation together with its certificate. A root's certificate names the
     /// generation itself as its signer.
@@ -221,6 +274,23 @@ pub trait Inventory: Send {
         Ok(leaves)
     }
 
+    /// Those of some registration IDs that have a live leaf, in the order given. Fastest if they are
+    /// sorted.
+    ///
+    /// # Errors
+    /// [`InventoryError`] if the inventory cannot be read.
+    fn find_ids(
+        &self,
+        ids: &[RegistrationId],
+        at: Time,
+    ) -> Result<Vec<RegistrationId>, InventoryError>;
+
+    /// How many certificates meet a filter.
+    ///
+    /// # Errors
+    /// [`InventoryError`] if the inventory cannot be read.
+    fn count(&self, filter: &Filter) -> Result<u64, InventoryError>;
+
     /// How many certificates there are; kept as counters, so the answer does not depend on their
     /// number.
     ///
@@ -303,6 +373,58 @@ pub enum InventoryError {
         from: GenerationState,
         /// What it was to become.
         to: GenerationState,
+    },
+    /// There is no such batch.
+    #[error("no batch {batch:?} in the inventory", batch = batch.as_str())]
+    BatchNotFound {
+        /// Its name.
+        batch: Label,
+    },
+    /// Another batch has this name.
+    #[error("there is another batch {batch:?}", batch = batch.as_str())]
+    BatchExists {
+        /// The name.
+        batch: Label,
+    },
+    /// The batch is complete and does not change any more.
+    #[error("the batch {batch:?} is complete", batch = batch.as_str())]
+    BatchComplete {
+        /// Its name.
+        batch: Label,
+    },
+    /// The batch cannot be complete yet.
+    #[error(
+        "the batch {batch:?} is not finished: {delivered} of {total} delivered",
+        batch = batch.as_str()
+    )]
+    BatchUnfinished {
+        /// Its name.
+        batch: Label,
+        /// How many devices were delivered.
+        delivered: u64,
+        /// How many it has.
+        total: u64,
+    },
+    /// Progress that goes backwards, or past the end.
+    #[error(
+        "the batch {batch:?} of {total} cannot go from {before} delivered to {delivered}",
+        batch = batch.as_str()
+    )]
+    BatchProgress {
+        /// Its name.
+        batch: Label,
+        /// How many devices were said to be delivered.
+        delivered: u64,
+        /// How many were before.
+        before: u64,
+        /// How many it has.
+        total: u64,
+    },
+    /// The trail does not have the entry that a proof was to lead to.
+    #[error("the audit trail has no entry {checkpoint} after the certificate")]
+    CheckpointUnknown {
+        /// The entry.
+        checkpoint: AuditHead,
     },
     /// Generations are numbered without gaps, and a number is never used twice.
     #[error(

@@ -7,7 +7,7 @@ use der::Encode as _;
 use super::Issuer;
 use crate::certificate::Certificate;
 use crate::ids::{AuthorityName, RegistrationId, SerialNumber};
-use crate::inventory::{AuthorityGeneration, NewCertificate};
+use crate::inventory::{AuthorityGeneration, Labels, NewCertificate};
 use crate::key::{KeyError, SignatureError, Signer};
 use crate::profile::Role;
 use crate::signed::Signed;
@@ -132,7 +132,7 @@ impl From<Issued> for NewCertificate {
             signed_by: Some(issued.signed_by),
             registration_id: issued.registration_id,
             batch: None,
-            label: None,
+            labels: Labels::default(),
         }
     }
 }

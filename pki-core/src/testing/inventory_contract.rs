@@ -10,9 +10,9 @@ use super::SampleAuthority;
 use crate::ids::{AuthorityName, Generation, RegistrationId};
 use crate::inventory::audit::{AuditEvent, AuditFinding, AuditHash, AuditHead};
 use crate::inventory::{
-    AuthorityGeneration, CertificateState, Filter, GenerationChange, GenerationState, Inventory,
-    InventoryError, NewCertificate, NewGeneration, PageKey, Recorded, RevocationReason, RowKey,
-    Status,
+    AuthorityGeneration, BatchProgress, BatchState, CertificateState, Filter, GenerationChange,
+    GenerationState, Inventory, InventoryError, Label, Labels, NamedLabel, NewBatch,
+    NewCertificate, NewGeneration, PageKey, Recorded, RevocationReason, RowKey, Status,
 };
 use crate::profile::Role;
 use crate::time::{Span, Time, Validity};
@@ -39,6 +39,14 @@ pub fn inventory_contract(make: impl Fn() -> Box<dyn Inventory>) {
         Sample::filters_hold_together,
         Sample::a_live_leaf_is_delivered_valid_and_not_revoked,
         Sample::what_was_cut_short_is_found,
+        Sample::a_batch_lives_from_open_to_complete,
+        Sample::the_same_command_finds_its_batch,
+        Sample::certificates_need_an_open_batch,
+        Sample::what_a_batch_left_behind_is_voided,
+        Sample::batches_come_in_the_order_of_opening,
+        Sample::ids_with_a_live_leaf_are_found,
+        Sample::counts_are_those_of_lists,
+        Sample::ascending_serials_are_as_unique_as_others,
         Sample::the_trail_tells_of_every_change,
         Sample::a_checkpoint_finds_another_history,
     ] {
@@ -82,7 +90,7 @@ impl Sample {
             signed_by: None,
             registration_id: Some(id.parse().expect(id)),
             batch: None,
-            label: None,
+            labels: Labels::default(),
         }
     }
 
@@ -93,7 +101,7 @@ impl Sample {
             signed_by: Some(generation("root", number)),
             registration_id: None,
             batch: None,
-            label: None,
+            labels: Labels::default(),
         }
     }
 
@@ -299,7 +307,7 @@ impl Sample {
         let first = rows(&first.expect("recorded"));
         let duplicate = vec![self.leaf("b", 1)];
         inventory
-            .deliver_and_record(&first, duplicate, self.now)
+            .deliver_and_record(&first, None, duplicate, self.now)
             .expect_err("a duplicate");
         assert_eq!(
             inventory
@@ -308,7 +316,7 @@ impl Sample {
                 .with_status(Status::Undelivered),
             1
         );
-        let next = inventory.deliver_and_record(&first, vec![self.leaf("b", 2)], self.now);
+        let next = inventory.deliver_and_record(&first, None, vec![self.leaf("b", 2)], self.now);
         assert_eq!(next.expect("recorded").len(), 1);
         let stats = inventory.stats().expect("read");
         assert_eq!(stats.with_status(Status::Delivered), 1);
@@ -505,10 +513,13 @@ impl Sample {
 
     fn filters_hold_together(&self, inventory: &mut dyn Inventory) {
         self.with_root(inventory, 1, GenerationState::Current);
+        inventory
+            .open_batch(batch("batch 7", 1), self.now)
+            .expect("opened");
         let mut labeled = self.leaf("a-1", 11);
         labeled.signed_by = Some(generation("root", 1));
         labeled.batch = Some("batch 7".parse().expect("label"));
-        labeled.label = Some("order 4711".parse().expect("label"));
+        labeled.labels = labels(&["order=4711", "color=red"]);
         let chunk = vec![labeled, self.leaf("a-2", 12), self.leaf_for("b-1", 13, 10)];
         let recorded = rows(&inventory.record(chunk, self.now).expect("recorded"));
         inventory
@@ -527,7 +538,7 @@ impl Sample {
                 .join(" ")
         };
         let empty = Filter::default;
-        let (a, batch) = ("a*".parse().ok(), "batch 7".parse().ok());
+        let (a, in_batch) = ("a*".parse().ok(), "batch 7".parse().ok());
         for (filter, expected) in [
             (
                 Filter {
@@ -590,7 +601,13 @@ impl Sample {
                 },
                 "a-1 b-1",
             ),
-            (Filter { batch, ..empty() }, "a-1"),
+            (
+                Filter {
+                    batch: in_batch,
+                    ..empty()
+                },
+                "a-1",
+            ),
             (
                 Filter {
                     batch: "batch 8".parse().ok(),
@@ -600,7 +617,7 @@ impl Sample {
             ),
             (
                 Filter {
-                    label: "order 4711".parse().ok(),
+                    label: "order=4711".parse().ok(),
                     ..empty()
                 },
                 "a-1",
@@ -639,10 +656,7 @@ impl Sample {
             entry.recorded.batch().map(ToString::to_string).as_deref(),
             Some("batch 7")
         );
-        assert_eq!(
-            entry.recorded.label().map(ToString::to_string).as_deref(),
-            Some("order 4711")
-        );
+        assert_eq!(entry.recorded.labels().as_str(), "color=red\norder=4711");
     }
 
     fn a_live_leaf_is_delivered_valid_and_not_revoked(&self, inventory: &mut dyn Inventory) {
@@ -696,6 +710,310 @@ impl Sample {
             .void(&left(inventory), "cut short", self.now)
             .expect("voided");
         assert_eq!(left(inventory), []);
+    }
+
+    /// A leaf of the batch `b1`.
+    fn of_batch(&self, id: &str, serial: u32) -> NewCertificate {
+        NewCertificate {
+            batch: Some(label("b1")),
+            ..self.leaf(id, serial)
+        }
+    }
+
+    fn a_batch_lives_from_open_to_complete(&self, inventory: &mut dyn Inventory) {
+        let unknown = inventory.open_batch(batch("b1", 1), self.now);
+        assert!(matches!(unknown, Err(InventoryError::UnknownSigner { .. })));
+        self.with_root(inventory, 1, GenerationState::Current);
+        let opened = inventory.open_batch(batch("b1", 1), self.now);
+        let opened = opened.expect("opened");
+        assert_eq!((opened.delivered, opened.state), (0, BatchState::Open));
+        assert_eq!((opened.total, opened.started_at), (3, self.now));
+        let chunk = vec![self.of_batch("a", 11), self.of_batch("b", 12)];
+        let first = rows(&inventory.record(chunk, self.now).expect("recorded"));
+        let advanced = progress(2, 200);
+        let chunk = vec![self.of_batch("c", 13)];
+        let second = inventory
+            .deliver_and_record(&first, Some(&advanced), chunk, self.day(1))
+            .expect("recorded");
+        let early = inventory.complete_batch(&label("b1"), "{}", self.day(1));
+        assert!(matches!(early, Err(InventoryError::BatchUnfinished { .. })));
+        for refused in [progress(1, 300), progress(3, 100), progress(4, 300)] {
+            let error = inventory
+                .deliver_and_record(&rows(&second), Some(&refused), vec![], self.day(1))
+                .expect_err("backwards, or past the end");
+            assert!(
+                matches!(error, InventoryError::BatchProgress { .. }),
+                "{error}"
+            );
+        }
+        inventory
+            .deliver_and_record(&rows(&second), Some(&progress(3, 300)), vec![], self.day(1))
+            .expect("delivered");
+        let complete = inventory
+            .complete_batch(&label("b1"), "{\"count\":3}", self.day(2))
+            .expect("complete");
+        assert_eq!(complete.state, BatchState::Complete);
+        assert_eq!(complete.completed_at, Some(self.day(2)));
+        assert_eq!(complete.manifest.as_deref(), Some("{\"count\":3}"));
+        assert_eq!((complete.delivered, complete.output_octets), (3, 300));
+        let found = inventory.batch(&label("b1")).expect("read");
+        assert_eq!(found.as_ref(), Some(&complete));
+        assert_eq!(inventory.batch(&label("b2")).expect("read"), None);
+        let again = inventory.complete_batch(&label("b1"), "{}", self.day(2));
+        assert!(matches!(again, Err(InventoryError::BatchComplete { .. })));
+        let entries = inventory.audit_entries(4, 10).expect("read");
+        let actions: Vec<&str> = entries.iter().map(|entry| entry.action()).collect();
+        assert_eq!(
+            actions,
+            [
+                "batch-opened",
+                "certificates-recorded",
+                "certificates-delivered",
+                "certificates-recorded",
+                "certificates-delivered",
+                "batch-completed",
+            ]
+        );
+        assert_eq!(entries[2].subject(), "b1");
+        assert_eq!(
+            entries[2].detail(),
+            json!({ "delivered": 2, "outputOctets": 200 })
+        );
+        let report = inventory.verify_audit(&[]).expect("read");
+        assert!(report.is_intact(), "{:?}", report.findings);
+    }
+
+    fn the_same_command_finds_its_batch(&self, inventory: &mut dyn Inventory) {
+        self.with_root(inventory, 1, GenerationState::Current);
+        let open = |inventory: &mut dyn Inventory, name, fingerprint| {
+            inventory.open_batch(batch(name, fingerprint), self.day(1))
+        };
+        let first = open(inventory, "b1", 1).expect("opened");
+        let head = inventory.audit_head().expect("read");
+        assert_eq!(open(inventory, "b1", 1).expect("found"), first);
+        assert_eq!(open(inventory, "b2", 1).expect("found"), first);
+        assert_eq!(
+            inventory.audit_head().expect("read"),
+            head,
+            "nothing changed"
+        );
+        let other = open(inventory, "b1", 2).expect_err("another input");
+        assert!(
+            matches!(other, InventoryError::BatchExists { .. }),
+            "{other}"
+        );
+        inventory
+            .deliver_and_record(&[], Some(&progress(3, 300)), vec![], self.day(1))
+            .expect("advanced");
+        let complete = inventory
+            .complete_batch(&label("b1"), "{}", self.day(1))
+            .expect("complete");
+        assert_eq!(open(inventory, "b1", 1).expect("found"), complete);
+        let anew = open(inventory, "b3", 1).expect("the same input, on purpose");
+        assert_eq!(anew.name, label("b3"));
+    }
+
+    fn certificates_need_an_open_batch(&self, inventory: &mut dyn Inventory) {
+        let refused = inventory.record(vec![self.of_batch("a", 11)], self.now);
+        assert!(matches!(refused, Err(InventoryError::BatchNotFound { .. })));
+        self.with_root(inventory, 1, GenerationState::Current);
+        let empty = NewBatch {
+            total: 0,
+            ..batch("b1", 1)
+        };
+        inventory.open_batch(empty, self.now).expect("opened");
+        inventory
+            .complete_batch(&label("b1"), "{}", self.now)
+            .expect("complete");
+        let refused = inventory.record(vec![self.of_batch("a", 11)], self.now);
+        assert!(matches!(refused, Err(InventoryError::BatchComplete { .. })));
+        let refused = inventory.deliver_and_record(&[], Some(&progress(0, 0)), vec![], self.now);
+        assert!(matches!(refused, Err(InventoryError::BatchComplete { .. })));
+    }
+
+    fn what_a_batch_left_behind_is_voided(&self, inventory: &mut dyn Inventory) {
+        self.with_root(inventory, 1, GenerationState::Current);
+        inventory
+            .open_batch(batch("b1", 1), self.now)
+            .expect("opened");
+        let void = |inventory: &mut dyn Inventory, name| {
+            inventory.void_undelivered(&label(name), "cut short", self.day(1))
+        };
+        assert_eq!(void(inventory, "b1").expect("nothing to void"), 0);
+        assert!(matches!(
+            void(inventory, "b2"),
+            Err(InventoryError::BatchNotFound { .. })
+        ));
+        let chunk = vec![
+            self.of_batch("a", 11),
+            self.leaf("alone", 12),
+            self.of_batch("b", 13),
+            self.of_batch("c", 14),
+        ];
+        let recorded = rows(&inventory.record(chunk, self.now).expect("recorded"));
+        inventory
+            .deliver_and_record(&recorded[2..3], Some(&progress(1, 100)), vec![], self.now)
+            .expect("delivered");
+        assert_eq!(void(inventory, "b1").expect("voided"), 2);
+        let states = recorded.iter().map(|row| {
+            let entry = inventory.certificate(*row).expect("read");
+            entry.expect("found").state.status().as_str()
+        });
+        let states: Vec<&str> = states.collect();
+        assert_eq!(states, ["voided", "undelivered", "delivered", "voided"]);
+        let batch = inventory.batch(&label("b1")).expect("read").expect("found");
+        assert_eq!(batch.delivered, 1, "what was delivered stays so");
+    }
+
+    fn batches_come_in_the_order_of_opening(&self, inventory: &mut dyn Inventory) {
+        self.with_root(inventory, 1, GenerationState::Current);
+        for (name, fingerprint) in [("z", 1), ("a", 2), ("m", 3)] {
+            let opened = inventory.open_batch(batch(name, fingerprint), self.now);
+            opened.expect("opened");
+        }
+        let names = |after: Option<&str>, limit| {
+            let after = after.map(label);
+            let found = inventory.batches(after.as_ref(), limit).expect("read");
+            let names = found.iter().map(|batch| batch.name.as_str().to_owned());
+            names.collect::<Vec<String>>()
+        };
+        assert_eq!(names(None, 10), ["z", "a", "m"]);
+        assert_eq!(names(None, 2), ["z", "a"]);
+        assert_eq!(names(Some("a"), 10), ["m"]);
+        assert!(inventory.batches(Some(&label("x")), 10).is_err());
+    }
+
+    fn ids_with_a_live_leaf_are_found(&self, inventory: &mut dyn Inventory) {
+        let chunk = vec![
+            self.leaf_for("expired", 1, 1),
+            self.leaf_for("Live", 2, 10),
+            self.leaf_for("revoked", 3, 10),
+            self.leaf_for("undelivered", 4, 10),
+        ];
+        let recorded = rows(&inventory.record(chunk, self.now).expect("recorded"));
+        inventory
+            .mark_delivered(&recorded[..3], self.now)
+            .expect("delivered");
+        inventory
+            .revoke(&recorded[2..3], RevocationReason::Superseded, self.now)
+            .expect("revoked");
+        let asked = ["expired", "LIVE", "never", "revoked", "undelivered"];
+        let ids: Vec<RegistrationId> = asked.iter().map(|id| id.parse().expect(id)).collect();
+        let found = inventory.find_ids(&ids, self.day(2)).expect("read");
+        let found: Vec<&str> = found.iter().map(RegistrationId::as_str).collect();
+        assert_eq!(found, ["LIVE"], "as it was asked for");
+        let found = inventory.find_ids(&ids, self.day(1)).expect("read");
+        assert_eq!(found.len(), 2, "valid until the end of the day");
+    }
+
+    fn counts_are_those_of_lists(&self, inventory: &mut dyn Inventory) {
+        self.with_root(inventory, 1, GenerationState::Current);
+        inventory
+            .open_batch(batch("b1", 1), self.now)
+            .expect("opened");
+        let chunk = (11_u32..=40).map(|serial| NewCertificate {
+            signed_by: serial.is_multiple_of(2).then(|| generation("root", 1)),
+            batch: serial.is_multiple_of(3).then(|| label("b1")),
+            labels: match serial % 5 {
+                0 => labels(&["order=4711"]),
+                _ => labels(&[]),
+            },
+            ..self.leaf_for(&format!("d-{serial}"), serial, u64::from(serial % 7))
+        });
+        let recorded = inventory.record(chunk.collect(), self.now);
+        let recorded = rows(&recorded.expect("recorded"));
+        inventory
+            .mark_delivered(&recorded[5..20], self.now)
+            .expect("delivered");
+        let empty = Filter::default;
+        for filter in [
+            empty(),
+            Filter {
+                status: Some(Status::Delivered),
+                ..empty()
+            },
+            Filter {
+                authority: Some(authority("root")),
+                status: Some(Status::Undelivered),
+                ..empty()
+            },
+            Filter {
+                batch: Some(label("b1")),
+                expiring_before: Some(self.day(4)),
+                ..empty()
+            },
+            Filter {
+                expiring_from: Some(self.day(3)),
+                ..empty()
+            },
+            Filter {
+                label: "order=4711".parse().ok(),
+                ..empty()
+            },
+            Filter {
+                label: "order=4711".parse().ok(),
+                batch: Some(label("b1")),
+                registration_id: "d-*".parse().ok(),
+                ..empty()
+            },
+        ] {
+            let listed = inventory.list(&filter, None, 1000).expect("read");
+            let listed = u64::try_from(listed.entries.len()).expect("few");
+            let counted = inventory.count(&filter).expect("read");
+            assert_eq!(counted, listed, "{filter:?}");
+            assert!(counted > 0, "{filter:?}");
+        }
+    }
+
+    /// What bulk issuance writes may be kept in another way; the rule is the same (RFC 5280
+    /// §4.1.2.2).
+    fn ascending_serials_are_as_unique_as_others(&self, inventory: &mut dyn Inventory) {
+        // Long as real ones are: between short ones there might be a thumbprint.
+        const LONG: u32 = 0x4000_0000;
+        let chunk = |serials: std::ops::Range<u32>| {
+            let leaf = |serial| self.leaf(&format!("d-{serial}"), LONG + serial);
+            serials.map(leaf).collect::<Vec<NewCertificate>>()
+        };
+        let record = |inventory: &mut dyn Inventory, chunk| inventory.record(chunk, self.now);
+        record(inventory, chunk(100..140)).expect("recorded");
+        record(inventory, chunk(300..340)).expect("recorded");
+        record(inventory, vec![self.leaf("alone", LONG + 220)]).expect("recorded");
+        for taken in [
+            chunk(339..379),
+            chunk(61..101),
+            chunk(200..240),
+            chunk(90..400),
+            vec![self.leaf("again", LONG + 120)],
+            vec![self.leaf("again", LONG + 339)],
+        ] {
+            let error = record(inventory, taken).expect_err("taken");
+            assert!(
+                matches!(error, InventoryError::DuplicateSerial { .. }),
+                "{error}"
+            );
+        }
+        record(inventory, chunk(140..180)).expect("between them");
+        record(inventory, chunk(221..261)).expect("after the one alone");
+        record(inventory, vec![self.leaf("free", LONG + 299)]).expect("free");
+        for serial in [100, 120, 139, 140, 179, 220, 221, 260, 299, 300, 339] {
+            let of = self.leaf("d", LONG + serial);
+            let serial = of.certificate.serial_number();
+            let found = inventory.by_serial_number(serial).expect("read");
+            assert_eq!(found.len(), 1, "{serial}");
+            assert_eq!(found[0].recorded.certificate().serial_number(), serial);
+        }
+        let elsewhere = (100..140).map(|serial| NewCertificate {
+            certificate: self
+                .root
+                .certificate("e", LONG + serial, self.validity(365)),
+            ..self.leaf("e", LONG + serial)
+        });
+        record(inventory, elsewhere.collect()).expect("another issuer");
+        let both = self.leaf("d", LONG + 110);
+        let found = inventory.by_serial_number(both.certificate.serial_number());
+        assert_eq!(found.expect("read").len(), 2);
+        let report = inventory.verify_audit(&[]).expect("read");
+        assert!(report.is_intact(), "{:?}", report.findings);
     }
 
     fn the_trail_tells_of_every_change(&self, inventory: &mut dyn Inventory) {
@@ -802,4 +1120,32 @@ fn new_generation(number: u32) -> NewGeneration {
 
 fn rows(recorded: &[Recorded]) -> Vec<RowKey> {
     recorded.iter().map(Recorded::row).collect()
+}
+
+fn batch(name: &str, fingerprint: u8) -> NewBatch {
+    NewBatch {
+        name: name.parse().expect(name),
+        signed_by: generation("root", 1),
+        fingerprint: [fingerprint; 32],
+        total: 3,
+        output: "line-1.ndjson".to_owned(),
+        format: "ndjson".to_owned(),
+    }
+}
+
+fn progress(delivered: u64, output_octets: u64) -> BatchProgress {
+    BatchProgress {
+        batch: label("b1"),
+        delivered,
+        output_octets,
+    }
+}
+
+fn label(text: &str) -> Label {
+    text.parse().expect(text)
+}
+
+fn labels(texts: &[&str]) -> Labels {
+    let label = |text: &&str| text.parse::<NamedLabel>().expect(text);
+    texts.iter().map(label).collect()
 }

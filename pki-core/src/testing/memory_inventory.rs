@@ -7,13 +7,14 @@ use crate::ids::{
     AuthorityName, Generation, RegistrationId, SerialNumber, Sha1Thumbprint, Sha256Thumbprint,
 };
 use crate::inventory::audit::{
-    AuditEntry, AuditEvent, AuditHead, AuditReport, Auditor, Draft, Rows, StoredCertificate,
-    StoredGeneration,
+    AuditEntry, AuditEvent, AuditHash, AuditHead, AuditReport, Auditor, Draft, Links, Rows,
+    StoredCertificate, StoredGeneration,
 };
 use crate::inventory::{
-    self, AuthorityGeneration, AuthorityRecord, CertificateState, Count, Filter, GenerationChange,
-    GenerationRecord, GenerationState, Inventory, InventoryEntry, InventoryError, NewCertificate,
-    NewGeneration, Page, PageKey, Recorded, RevocationReason, RowKey, Stats,
+    self, AuthorityGeneration, AuthorityRecord, BatchProgress, BatchRecord, BatchState,
+    CertificateState, Count, Filter, GenerationChange, GenerationRecord, GenerationState,
+    Inventory, InventoryEntry, InventoryError, Label, NewBatch, NewCertificate, NewGeneration,
+    Page, PageKey, Recorded, RevocationReason, RowKey, Stats,
 };
 use crate::time::Time;
 
@@ -23,12 +24,12 @@ pub struct MemoryInventory {
     certificates: Vec<Held>,
     authorities: BTreeMap<AuthorityName, Vec<GenerationRecord>>,
     audit: Vec<AuditEntry>,
+    batches: Vec<BatchRecord>,
 }
 
 #[derive(Debug, Clone)]
 struct Held {
     entry: InventoryEntry,
-    recorded_in: u64,
     changed_in: u64,
 }
 
@@ -50,7 +51,12 @@ impl MemoryInventory {
     }
 
     fn append(&mut self, draft: Draft) -> AuditHead {
-        let entry = draft.seal(self.audit.last().map(AuditEntry::head).as_ref());
+        let last = self.audit.last().map(AuditEntry::head);
+        let earlier = Links::earlier_than(last.map_or(0, |last| last.sequence) + 1);
+        let mut entries = self.audit.iter();
+        let earlier = entries.find(|entry| entry.sequence() == earlier);
+        let earlier = earlier.map_or(AuditHash::NONE, AuditEntry::hash);
+        let entry = draft.seal(last.as_ref(), earlier);
         let head = entry.head();
         self.audit.push(entry);
         head
@@ -66,12 +72,16 @@ impl MemoryInventory {
         }
         let first = self.certificates.last().map_or(1, |held| held.row() + 1);
         let rows: Vec<RowKey> = (first..).take(chunk.len()).map(RowKey::new).collect();
-        let sequence = self
-            .append(Draft::recorded(&chunk, Rows::of(&rows), at))
-            .sequence;
-        chunk
-            .iter()
-            .try_for_each(|new| self.refuse_unknown_signer(new))?;
+        let thumbprints = chunk.iter().map(|new| new.certificate.sha256_thumbprint());
+        let thumbprints: Vec<_> = thumbprints.collect();
+        let draft = Draft::recorded(&chunk, &thumbprints, Rows::of(&rows), at);
+        let sequence = self.append(draft).sequence;
+        for new in &chunk {
+            self.refuse_unknown_signer(new.signed_by.as_ref())?;
+            if let Some(batch) = &new.batch {
+                self.known(batch)?.refuse_complete()?;
+            }
+        }
         let mut recorded = Vec::new();
         for (row, new) in rows.into_iter().zip(chunk) {
             self.refuse_duplicate(&new)?;
@@ -81,17 +91,20 @@ impl MemoryInventory {
                 entry: InventoryEntry {
                     recorded: content,
                     recorded_at: at,
+                    recorded_in: sequence,
                     state: CertificateState::Undelivered,
                 },
-                recorded_in: sequence,
                 changed_in: sequence,
             });
         }
         Ok(recorded)
     }
 
-    fn refuse_unknown_signer(&self, new: &NewCertificate) -> Result<(), InventoryError> {
-        match &new.signed_by {
+    fn refuse_unknown_signer(
+        &self,
+        signed_by: Option<&AuthorityGeneration>,
+    ) -> Result<(), InventoryError> {
+        match signed_by {
             Some(by) if self.generation(by).is_none() => Err(InventoryError::UnknownSigner {
                 signed_by: by.clone(),
             }),
@@ -120,11 +133,19 @@ impl MemoryInventory {
         next: &CertificateState,
         draft: impl FnOnce(Rows) -> Draft,
     ) -> Result<(), InventoryError> {
-        let rows = Rows::of(rows);
-        if rows.is_empty() {
-            return Ok(());
+        match Rows::of(rows) {
+            rows if rows.is_empty() => Ok(()),
+            rows => self.change_rows(&rows, next, draft(rows.clone())),
         }
-        let sequence = self.append(draft(rows.clone())).sequence;
+    }
+
+    fn change_rows(
+        &mut self,
+        rows: &Rows,
+        next: &CertificateState,
+        draft: Draft,
+    ) -> Result<(), InventoryError> {
+        let sequence = self.append(draft).sequence;
         for number in rows.ranges().flat_map(|(first, last)| first..=last) {
             let row = RowKey::new(number);
             let mut held = self.certificates.iter_mut();
@@ -145,7 +166,27 @@ impl MemoryInventory {
 
     fn deliver(&mut self, rows: &[RowKey], at: Time) -> Result<(), InventoryError> {
         let delivered = CertificateState::Delivered { at };
-        self.change_state(rows, &delivered, |rows| Draft::delivered(rows, at))
+        self.change_state(rows, &delivered, |rows| Draft::delivered(rows, None, at))
+    }
+
+    fn known(&self, name: &Label) -> Result<&BatchRecord, InventoryError> {
+        let missing = || InventoryError::BatchNotFound {
+            batch: name.clone(),
+        };
+        let mut batches = self.batches.iter();
+        batches
+            .find(|batch| batch.name == *name)
+            .ok_or_else(missing)
+    }
+
+    fn known_mut(&mut self, name: &Label) -> Result<&mut BatchRecord, InventoryError> {
+        let missing = || InventoryError::BatchNotFound {
+            batch: name.clone(),
+        };
+        let mut batches = self.batches.iter_mut();
+        batches
+            .find(|batch| batch.name == *name)
+            .ok_or_else(missing)
     }
 
     fn begin(&mut self, new: &NewGeneration) -> Result<(), InventoryError> {
@@ -259,13 +300,97 @@ impl Inventory for MemoryInventory {
     fn deliver_and_record(
         &mut self,
         delivered: &[RowKey],
+        progress: Option<&BatchProgress>,
         chunk: Vec<NewCertificate>,
         at: Time,
     ) -> Result<Vec<Recorded>, InventoryError> {
         self.write(|inventory| {
-            inventory.deliver(delivered, at)?;
+            match progress {
+                None => inventory.deliver(delivered, at)?,
+                Some(progress) => {
+                    inventory.known_mut(&progress.batch)?.advance(progress)?;
+                    let rows = Rows::of(delivered);
+                    let draft = Draft::delivered(rows.clone(), Some(progress), at);
+                    inventory.change_rows(&rows, &CertificateState::Delivered { at }, draft)?;
+                }
+            }
             inventory.insert_chunk(chunk, at)
         })
+    }
+
+    fn open_batch(&mut self, new: NewBatch, at: Time) -> Result<BatchRecord, InventoryError> {
+        let find = |fits: &dyn Fn(&BatchRecord) -> bool| {
+            self.batches.iter().find(|batch| fits(batch)).cloned()
+        };
+        let open =
+            find(&|batch| batch.state == BatchState::Open && batch.fingerprint == new.fingerprint);
+        let named = find(&|batch| batch.name == new.name);
+        if let Some(batch) = inventory::batch::resumed(&new, open, named)? {
+            return Ok(batch);
+        }
+        self.refuse_unknown_signer(Some(&new.signed_by))?;
+        let batch = BatchRecord::begin(new, at);
+        self.append(Draft::batch_opened(&batch, at));
+        self.batches.push(batch.clone());
+        Ok(batch)
+    }
+
+    fn complete_batch(
+        &mut self,
+        name: &Label,
+        manifest: &str,
+        at: Time,
+    ) -> Result<BatchRecord, InventoryError> {
+        let batch = self.known_mut(name)?;
+        batch.complete(manifest, at)?;
+        let batch = batch.clone();
+        self.append(Draft::batch_completed(&batch, manifest, at));
+        Ok(batch)
+    }
+
+    fn void_undelivered(
+        &mut self,
+        batch: &Label,
+        reason: &str,
+        at: Time,
+    ) -> Result<u64, InventoryError> {
+        self.known(batch)?;
+        let filter = Filter {
+            batch: Some(batch.clone()),
+            ..Filter::default()
+        };
+        let left = self.undelivered(&filter)?;
+        let rows: Vec<RowKey> = left.iter().map(|entry| entry.recorded.row()).collect();
+        self.void(&rows, reason, at)?;
+        Ok(Rows::of(&rows).count())
+    }
+
+    fn batch(&self, name: &Label) -> Result<Option<BatchRecord>, InventoryError> {
+        Ok(self.known(name).ok().cloned())
+    }
+
+    fn batches(
+        &self,
+        after: Option<&Label>,
+        limit: usize,
+    ) -> Result<Vec<BatchRecord>, InventoryError> {
+        let start = match after {
+            None => 0,
+            Some(name) => {
+                let after = self.known(name)?;
+                let mut batches = self.batches.iter();
+                batches
+                    .position(|batch| batch == after)
+                    .map_or(0, |place| place + 1)
+            }
+        };
+        Ok(self
+            .batches
+            .iter()
+            .skip(start)
+            .take(limit)
+            .cloned()
+            .collect())
     }
 
     fn void(&mut self, rows: &[RowKey], reason: &str, at: Time) -> Result<(), InventoryError> {
@@ -437,6 +562,24 @@ impl Inventory for MemoryInventory {
         Ok(Page::cut(found, limit))
     }
 
+    fn find_ids(
+        &self,
+        ids: &[RegistrationId],
+        at: Time,
+    ) -> Result<Vec<RegistrationId>, InventoryError> {
+        let mut found = ids.to_vec();
+        found.retain(|id| {
+            let leaves = self.live_leaves(id, at);
+            leaves.is_ok_and(|leaves| !leaves.is_empty())
+        });
+        Ok(found)
+    }
+
+    fn count(&self, filter: &Filter) -> Result<u64, InventoryError> {
+        let found = self.find(|entry| filter.matches(entry)).len();
+        Ok(u64::try_from(found).unwrap_or(u64::MAX))
+    }
+
     fn stats(&self) -> Result<Stats, InventoryError> {
         Ok(Stats::from_counts(self.counts()))
     }
@@ -461,7 +604,7 @@ impl Inventory for MemoryInventory {
             auditor.certificate(&StoredCertificate {
                 recorded: held.entry.recorded.clone(),
                 status: held.entry.state.status(),
-                recorded_in: held.recorded_in,
+                recorded_in: held.entry.recorded_in,
                 changed_in: held.changed_in,
             });
         }
@@ -470,6 +613,7 @@ impl Inventory for MemoryInventory {
                 auditor.generation(&StoredGeneration { authority, record });
             }
         }
+        self.batches.iter().for_each(|batch| auditor.batch(batch));
         self.counts()
             .into_iter()
             .for_each(|count| auditor.counter(count));

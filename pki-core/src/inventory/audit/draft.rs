@@ -3,10 +3,11 @@
 
 use serde_json::{Value, json};
 
-use super::{Action, AuditEntry, AuditEvent, AuditHash, AuditHead, Rows, merkle};
-use crate::ids::{AuthorityName, Generation, RegistrationId};
+use super::{Action, AuditEntry, AuditEvent, AuditHash, AuditHead, Links, Rows, merkle};
+use crate::ids::{AuthorityName, Generation, RegistrationId, Sha256Thumbprint};
 use crate::inventory::{
-    GenerationChange, NewCertificate, NewGeneration, RevocationReason, RowKey, Status,
+    BatchProgress, BatchRecord, GenerationChange, NewCertificate, NewGeneration, RevocationReason,
+    RowKey, Status,
 };
 use crate::time::Time;
 
@@ -21,10 +22,16 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    pub(crate) fn recorded(chunk: &[NewCertificate], rows: Rows, at: Time) -> Self {
-        let leaves: Vec<AuditHash> = chunk
-            .iter()
-            .map(|new| new.statement().leaf_hash())
+    /// `thumbprints` are those of the chunk, which the caller has a use for too.
+    pub(crate) fn recorded(
+        chunk: &[NewCertificate],
+        thumbprints: &[Sha256Thumbprint],
+        rows: Rows,
+        at: Time,
+    ) -> Self {
+        let leaves = chunk.iter().zip(thumbprints);
+        let leaves: Vec<AuditHash> = leaves
+            .map(|(new, thumbprint)| new.statement_of(*thumbprint).leaf_hash())
             .collect();
         let (subject, detail) = match chunk {
             [single] => of_one(single),
@@ -38,8 +45,35 @@ impl Draft {
         }
     }
 
-    pub(crate) fn delivered(rows: Rows, at: Time) -> Self {
-        Self::about(rows, Action::CertificatesDelivered, at)
+    pub(crate) fn delivered(rows: Rows, progress: Option<&BatchProgress>, at: Time) -> Self {
+        let delivered = Self::about(rows, Action::CertificatesDelivered, at);
+        match progress {
+            None => delivered,
+            Some(progress) => Self {
+                subject: progress.batch.to_string(),
+                detail: json!({
+                    "delivered": progress.delivered,
+                    "outputOctets": progress.output_octets,
+                }),
+                ..delivered
+            },
+        }
+    }
+
+    pub(crate) fn batch_opened(batch: &BatchRecord, at: Time) -> Self {
+        Self {
+            subject: batch.name.to_string(),
+            detail: batch_facts(batch),
+            ..Self::about(Rows::default(), Action::BatchOpened, at)
+        }
+    }
+
+    pub(crate) fn batch_completed(batch: &BatchRecord, manifest: &str, at: Time) -> Self {
+        Self {
+            subject: batch.name.to_string(),
+            content: Some(AuditHash::of(manifest.as_bytes())),
+            ..Self::about(Rows::default(), Action::BatchCompleted, at)
+        }
     }
 
     pub(crate) fn voided(rows: Rows, reason: &str, at: Time) -> Self {
@@ -114,8 +148,9 @@ impl Draft {
         }
     }
 
-    /// The entry that follows the last one of the trail.
-    pub(crate) fn seal(self, last: Option<&AuditHead>) -> AuditEntry {
+    /// The entry that follows the last one of the trail; `earlier` is the hash of the entry that
+    /// [`Links::earlier_than`] names.
+    pub(crate) fn seal(self, last: Option<&AuditHead>, earlier: AuditHash) -> AuditEntry {
         let mut entry = AuditEntry {
             sequence: last.map_or(0, |last| last.sequence) + 1,
             at: self.at,
@@ -126,7 +161,8 @@ impl Draft {
             content: self.content,
             hash: AuditHash::NONE,
         };
-        entry.hash = entry.hash_after(last.map_or(AuditHash::NONE, |last| last.hash));
+        let previous = last.map_or(AuditHash::NONE, |last| last.hash);
+        entry.hash = entry.hash_after(Links { previous, earlier });
         entry
     }
 
@@ -165,6 +201,18 @@ fn of_many(chunk: &[NewCertificate]) -> (String, Value) {
     )
 }
 
+/// What the trail says of a batch when it is opened.
+pub(super) fn batch_facts(batch: &BatchRecord) -> Value {
+    json!({
+        "authority": batch.signed_by.name,
+        "generation": batch.signed_by.generation,
+        "fingerprint": AuditHash::from_octets(batch.fingerprint),
+        "total": batch.total,
+        "output": batch.output,
+        "format": batch.format,
+    })
+}
+
 impl AuditEntry {
     /// What the entry made of the certificates it is about, if it changes certificates.
     pub(crate) fn status(&self) -> Option<Status> {
@@ -175,7 +223,9 @@ impl AuditEntry {
             Action::CertificatesRevoked => Some(Status::Revoked),
             Action::GenerationRecorded
             | Action::CertificateAdopted
-            | Action::GenerationsSettled => None,
+            | Action::GenerationsSettled
+            | Action::BatchOpened
+            | Action::BatchCompleted => None,
         }
     }
 }

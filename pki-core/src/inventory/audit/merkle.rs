@@ -4,11 +4,13 @@
 //! Leaves and nodes are hashed with different prefixes, so that a node can never pass for a leaf.
 
 use aws_lc_rs::digest::{Context, SHA256};
+use serde::{Deserialize, Serialize};
 
 use super::AuditHash;
 
 /// Proof that a leaf is at a place in a tree: the hashes of its neighbors on the way to the root.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct InclusionProof {
     /// The leaf's place, from 0 on.
     pub index: u64,
@@ -20,7 +22,16 @@ pub struct InclusionProof {
 
 /// The hash of a leaf: SHA-256 over a zero octet and its content.
 pub fn leaf_hash(content: &[u8]) -> AuditHash {
-    prefixed(0, &[content])
+    let mut context = leaf_context();
+    context.update(content);
+    AuditHash::from_digest(context.finish())
+}
+
+/// Begins the hash of a leaf whose content follows in parts.
+pub(super) fn leaf_context() -> Context {
+    let mut context = Context::new(&SHA256);
+    context.update(&[0]);
+    context
 }
 
 /// The root over hashes of leaves. The tree of no leaves has the hash of nothing.
@@ -97,16 +108,10 @@ fn split(size: usize) -> usize {
 }
 
 fn node_hash(left: &AuditHash, right: &AuditHash) -> AuditHash {
-    prefixed(1, &[left.as_octets(), right.as_octets()])
-}
-
-fn prefixed(prefix: u8, parts: &[&[u8]]) -> AuditHash {
-    let mut context = Context::new(&SHA256);
-    context.update(&[prefix]);
-    for part in parts {
-        context.update(part);
-    }
-    AuditHash::from_digest(context.finish())
+    let mut message = [1; 65];
+    message[1..33].copy_from_slice(left.as_octets());
+    message[33..].copy_from_slice(right.as_octets());
+    AuditHash::of(&message)
 }
 
 #[cfg(test)]

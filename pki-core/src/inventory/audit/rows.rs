@@ -22,14 +22,19 @@ impl Rows {
     pub fn of(rows: &[RowKey]) -> Self {
         let mut numbers: Vec<i64> = rows.iter().map(|row| row.number()).collect();
         numbers.sort_unstable();
-        let mut ranges: Vec<(i64, i64)> = Vec::new();
-        for number in numbers {
-            match ranges.last_mut() {
-                Some((_, last)) if number <= *last + 1 => *last = number,
-                _ => ranges.push((number, number)),
+        Self::from_ranges(numbers.into_iter().map(|number| (number, number)))
+    }
+
+    /// The set of the rows in these ranges, which ascend and do not overlap.
+    pub(crate) fn from_ranges(ranges: impl IntoIterator<Item = (i64, i64)>) -> Self {
+        let mut joined: Vec<(i64, i64)> = Vec::new();
+        for (first, last) in ranges {
+            match joined.last_mut() {
+                Some((_, end)) if first <= *end + 1 => *end = last,
+                _ => joined.push((first, last)),
             }
         }
-        Self(ranges)
+        Self(joined)
     }
 
     /// Whether there is no row in it.

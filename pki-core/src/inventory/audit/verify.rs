@@ -8,13 +8,16 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::draft::batch_facts;
 use super::rows::RowMap;
-use super::{Action, AuditEntry, AuditHash, AuditHead, merkle};
+use super::{Action, AuditEntry, AuditHash, AuditHead, Links, merkle};
 use crate::ids::{AuthorityName, Generation};
 use crate::inventory::{
-    AuthorityGeneration, Count, GenerationRecord, GenerationState, Recorded, RowKey, Status,
+    AuthorityGeneration, BatchRecord, BatchState, Count, GenerationRecord, GenerationState,
+    Recorded, RowKey, Status,
 };
 use crate::profile::Role;
+use crate::time::Time;
 
 /// What verification of an inventory has found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,6 +133,26 @@ pub enum AuditFinding {
         /// What differs.
         what: &'static str,
     },
+    /// A batch was removed.
+    #[error("the batch {batch:?} is missing")]
+    BatchMissing {
+        /// Its name.
+        batch: String,
+    },
+    /// A batch was added without an entry, or its entry was removed.
+    #[error("no audit entry opened the batch {batch:?}")]
+    BatchUnrecorded {
+        /// Its name.
+        batch: String,
+    },
+    /// A batch is not as the trail says.
+    #[error("the {what} of the batch {batch:?} is not the one of the audit trail")]
+    BatchChanged {
+        /// Its name.
+        batch: String,
+        /// What differs.
+        what: &'static str,
+    },
     /// A counter is wrong.
     #[error("the counter of {role} certificates that are {status} is {found}, but there are {expected}", role = role.as_str())]
     Counter {
@@ -178,6 +201,8 @@ pub(crate) struct Auditor {
     changed_in: RowMap<(Status, u64)>,
     chunks: BTreeMap<u64, Chunk>,
     generations: BTreeMap<GenerationKey, ExpectedGeneration>,
+    batches: BTreeMap<String, ExpectedBatch>,
+    earlier: EarlierHashes,
     counts: BTreeMap<CountKey, (Role, u64)>,
 }
 
@@ -196,6 +221,31 @@ struct ExpectedGeneration {
     state: Option<GenerationState>,
 }
 
+struct ExpectedBatch {
+    facts: Value,
+    started_at: Time,
+    delivered: u64,
+    output_octets: u64,
+    completed: Option<(Time, Option<AuditHash>)>,
+}
+
+/// The hashes that later entries are still bound to besides that of the previous one: at most one
+/// for each bit of a number.
+#[derive(Default)]
+struct EarlierHashes(Vec<AuditHead>);
+
+impl EarlierHashes {
+    /// The hash of the earlier entry that this one is bound to, as far as it was seen.
+    fn of(&mut self, sequence: u64) -> AuditHash {
+        let earlier = Links::earlier_than(sequence);
+        while self.0.last().is_some_and(|head| head.sequence > earlier) {
+            self.0.pop();
+        }
+        let last = self.0.last().filter(|head| head.sequence == earlier);
+        last.map_or(AuditHash::NONE, |head| head.hash)
+    }
+}
+
 impl Auditor {
     pub(crate) fn new(checkpoints: &[AuditHead]) -> Self {
         Self {
@@ -211,6 +261,8 @@ impl Auditor {
             changed_in: RowMap::default(),
             chunks: BTreeMap::new(),
             generations: BTreeMap::new(),
+            batches: BTreeMap::new(),
+            earlier: EarlierHashes::default(),
             counts: BTreeMap::new(),
         }
     }
@@ -227,7 +279,9 @@ impl Auditor {
                 last: entry.sequence - 1,
             });
         }
-        if entry.hash_after(previous) != entry.hash {
+        let earlier = self.earlier.of(entry.sequence);
+        self.earlier.0.push(entry.head());
+        if entry.hash_after(Links { previous, earlier }) != entry.hash {
             self.found(AuditFinding::EntryChanged {
                 sequence: entry.sequence,
             });
@@ -300,6 +354,37 @@ impl Auditor {
         }
     }
 
+    /// A batch, in any order.
+    pub(crate) fn batch(&mut self, record: &BatchRecord) {
+        let batch = record.name.to_string();
+        let Some(expected) = self.batches.remove(&batch) else {
+            return self.found(AuditFinding::BatchUnrecorded { batch });
+        };
+        let manifest = record.manifest.as_ref();
+        let manifest = manifest.map(|manifest| AuditHash::of(manifest.as_bytes()));
+        let completed = record.completed_at.map(|at| (at, manifest));
+        let state = match expected.completed {
+            Some(_) => BatchState::Complete,
+            None => BatchState::Open,
+        };
+        for (what, same) in [
+            ("description", expected.facts == batch_facts(record)),
+            ("start", expected.started_at == record.started_at),
+            (
+                "progress",
+                (expected.delivered, expected.output_octets)
+                    == (record.delivered, record.output_octets),
+            ),
+            ("state", record.state == state),
+            ("completion", expected.completed == completed),
+        ] {
+            if !same {
+                let batch = batch.clone();
+                self.found(AuditFinding::BatchChanged { batch, what });
+            }
+        }
+    }
+
     /// A counter, in any order.
     pub(crate) fn counter(&mut self, count: Count) {
         let key = (count.signed_by.clone(), count.role.as_str(), count.status);
@@ -331,6 +416,9 @@ impl Auditor {
                 let generation = AuthorityGeneration { name, generation };
                 self.found(AuditFinding::GenerationMissing { generation });
             }
+        }
+        for batch in std::mem::take(&mut self.batches).into_keys() {
+            self.found(AuditFinding::BatchMissing { batch });
         }
         for ((signed_by, _, status), (role, expected)) in std::mem::take(&mut self.counts) {
             let count = Count {
@@ -394,12 +482,13 @@ impl Auditor {
             Some(Action::GenerationRecorded) => self.begin_generation(entry),
             Some(Action::CertificateAdopted) => self.adopt(entry),
             Some(Action::GenerationsSettled) => self.settle(entry),
-            Some(
-                Action::CertificatesDelivered
-                | Action::CertificatesVoided
-                | Action::CertificatesRevoked,
-            )
-            | None => Some(()),
+            Some(Action::CertificatesDelivered) => self.advance_batch(entry),
+            Some(Action::BatchOpened) => {
+                self.open_batch(entry);
+                Some(())
+            }
+            Some(Action::BatchCompleted) => self.complete_batch(entry),
+            Some(Action::CertificatesVoided | Action::CertificatesRevoked) | None => Some(()),
         };
         if replayed.is_none() {
             self.unreadable(format!(
@@ -464,6 +553,35 @@ impl Auditor {
             let generation = self.generations.get_mut(&generation_key(entry, change)?)?;
             generation.state = GenerationState::from_word(change.get("state")?.as_str()?);
         }
+        Some(())
+    }
+
+    fn open_batch(&mut self, entry: &AuditEntry) {
+        let expected = ExpectedBatch {
+            facts: entry.detail(),
+            started_at: entry.at,
+            delivered: 0,
+            output_octets: 0,
+            completed: None,
+        };
+        self.batches.insert(entry.subject.clone(), expected);
+    }
+
+    /// A delivery that brings a batch further names it.
+    fn advance_batch(&mut self, entry: &AuditEntry) -> Option<()> {
+        if entry.subject.is_empty() {
+            return Some(());
+        }
+        let detail = entry.detail();
+        let batch = self.batches.get_mut(&entry.subject)?;
+        batch.delivered = detail.get("delivered")?.as_u64()?;
+        batch.output_octets = detail.get("outputOctets")?.as_u64()?;
+        Some(())
+    }
+
+    fn complete_batch(&mut self, entry: &AuditEntry) -> Option<()> {
+        let batch = self.batches.get_mut(&entry.subject)?;
+        batch.completed = Some((entry.at, entry.content));
         Some(())
     }
 

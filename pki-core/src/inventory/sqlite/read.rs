@@ -1,24 +1,22 @@
 //! The queries, each on the snapshot of a transaction.
 
+use std::cmp::Ordering;
+
 use der::Decode as _;
-use rusqlite::types::Value;
-use rusqlite::{OptionalExtension as _, Params, Transaction, params, params_from_iter};
+use rusqlite::{OptionalExtension as _, Params, Transaction};
 use x509_cert::name::Name;
 
-use super::Failure;
-use super::row::{self, AUDIT_ENTRIES, CERTIFICATES};
+use super::row::{self, AUDIT_ENTRIES, COLUMNS, JOINS, RUN_OF_CERTIFICATE};
+use super::{Failure, lookup};
 use crate::certificate::Certificate;
-use crate::ids::{AuthorityName, Generation, RegistrationId};
-use crate::inventory::audit::{
-    AuditEntry, AuditHead, AuditReport, Auditor, StoredCertificate, StoredGeneration,
-};
-use crate::inventory::query::Order;
+use crate::ids::{AuthorityName, RegistrationId, SerialNumber};
+use crate::inventory::audit::{AuditEntry, AuditHash, AuditHead};
 use crate::inventory::{
-    AuthorityRecord, Count, Filter, GenerationRecord, InventoryEntry, InventoryError, Page,
-    PageKey, RowKey, Status,
+    AuthorityRecord, Count, GenerationRecord, InventoryEntry, InventoryError, RowKey, Status,
 };
 use crate::name::DistinguishedName;
 use crate::profile::Role;
+use crate::time::Time;
 
 pub(super) fn audit_head(transaction: &Transaction<'_>) -> Result<Option<AuditHead>, Failure> {
     let mut query = transaction
@@ -32,6 +30,20 @@ pub(super) fn audit_head(transaction: &Transaction<'_>) -> Result<Option<AuditHe
         sequence: row::unsigned(row.get(0)?)?,
         hash: hash.ok_or_else(|| InventoryError::corrupt("the last audit entry has no hash"))?,
     }))
+}
+
+/// The hash of an entry that there must be.
+pub(super) fn audit_hash(
+    transaction: &Transaction<'_>,
+    sequence: u64,
+) -> Result<AuditHash, Failure> {
+    let hash: Option<Vec<u8>> = transaction
+        .prepare_cached("SELECT hash FROM audit WHERE sequence = ?")?
+        .query_row([row::signed(sequence)?], |row| row.get(0))
+        .optional()?;
+    let hash = hash.as_deref().and_then(row::hash);
+    let damage = || InventoryError::corrupt(format!("audit entry {sequence} has no hash"));
+    Ok(hash.ok_or_else(damage)?)
 }
 
 pub(super) fn audit_entries(
@@ -68,14 +80,60 @@ pub(super) fn certificates_of(
     )
 }
 
-/// The certificates whose serial number or thumbprint begins as `octets` do, of those that `fits`
-/// accepts, newest first.
-pub(super) fn lookup(
+/// Those of some registration IDs that have a live leaf.
+pub(super) fn find_ids(
+    transaction: &Transaction<'_>,
+    ids: &[RegistrationId],
+    at: Time,
+) -> Result<Vec<RegistrationId>, Failure> {
+    let sql = format!(
+        "SELECT c.id, c.der FROM certificate c {RUN_OF_CERTIFICATE}
+         WHERE c.registration_id = ? AND c.not_after >= ?
+             AND r.role = 'leaf' AND r.status = 'delivered'"
+    );
+    let mut query = transaction.prepare_cached(&sql)?;
+    let mut found = Vec::new();
+    for id in ids {
+        let mut rows = query.query((id.as_str(), at.unix_seconds()))?;
+        while let Some(row) = rows.next()? {
+            let der = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
+            let certificate = row::certificate(RowKey::new(row.get(0)?), der)?;
+            if certificate.validity().contains(at) {
+                found.push(id.clone());
+                break;
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The certificates with a serial number, newest first.
+pub(super) fn by_serial_number(
+    transaction: &Transaction<'_>,
+    serial: &SerialNumber,
+) -> Result<Vec<InventoryEntry>, Failure> {
+    let mut rows = lookup::find(transaction, serial.as_be_octets())?;
+    rows.extend(row_in_ascending(transaction, serial)?);
+    fitting(transaction, rows, |certificate| {
+        certificate.serial_number() == serial
+    })
+}
+
+/// The certificates whose thumbprint begins as `octets` do, of those that `fits` accepts, newest
+/// first.
+pub(super) fn by_thumbprint(
     transaction: &Transaction<'_>,
     octets: &[u8],
     fits: impl Fn(&Certificate) -> bool,
 ) -> Result<Vec<InventoryEntry>, Failure> {
-    let mut rows = rows_with_prefix(transaction, row::prefix(octets))?;
+    fitting(transaction, lookup::find(transaction, octets)?, fits)
+}
+
+fn fitting(
+    transaction: &Transaction<'_>,
+    mut rows: Vec<RowKey>,
+    fits: impl Fn(&Certificate) -> bool,
+) -> Result<Vec<InventoryEntry>, Failure> {
     rows.sort_unstable_by(|left, right| right.cmp(left));
     let mut found = Vec::new();
     for row in rows {
@@ -85,189 +143,42 @@ pub(super) fn lookup(
     Ok(found)
 }
 
-/// The certificates that a lookup entry may stand for.
-pub(super) fn rows_with_prefix(
+/// The certificate with a serial number among those that were recorded with ascending ones.
+pub(super) fn row_in_ascending(
     transaction: &Transaction<'_>,
-    prefix: i64,
-) -> Result<Vec<RowKey>, Failure> {
-    let mut query = transaction.prepare_cached(
-        "SELECT certificate FROM lookup_recent WHERE prefix = ?1
-         UNION ALL SELECT certificate FROM lookup_settled WHERE prefix = ?1",
-    )?;
-    let rows = query.query_map([prefix], |row| row.get(0).map(RowKey::new))?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    serial: &SerialNumber,
+) -> Result<Option<RowKey>, Failure> {
+    let key = row::serial_key(serial);
+    let range: Option<(i64, i64, bool)> = transaction
+        .prepare_cached(
+            "SELECT first, last, greatest >= ?1 FROM ascending_serials WHERE least <= ?1
+             ORDER BY least DESC LIMIT 1",
+        )?
+        .query_row([&key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .optional()?;
+    let Some((mut first, mut last, true)) = range else {
+        return Ok(None);
+    };
+    while first <= last {
+        let middle = RowKey::new(first.midpoint(last));
+        let found = der(transaction, middle)?;
+        match row::serial_key(found.serial_number()).cmp(&key) {
+            Ordering::Less => first = middle.number() + 1,
+            Ordering::Equal => return Ok(Some(middle)),
+            Ordering::Greater => last = middle.number() - 1,
+        }
+    }
+    Ok(None)
 }
 
 /// The certificate alone.
 pub(super) fn der(transaction: &Transaction<'_>, key: RowKey) -> Result<Certificate, Failure> {
-    let damage = || InventoryError::corrupt(format!("certificate {key} cannot be read"));
     let der: Option<Vec<u8>> = transaction
-        .prepare_cached("SELECT der FROM certificate_der WHERE id = ?")?
+        .prepare_cached("SELECT der FROM certificate WHERE id = ?")?
         .query_row([key.number()], |row| row.get(0))
         .optional()?;
-    let der = der.ok_or_else(damage)?;
-    Ok(Certificate::from_der(&der).map_err(|_| damage())?)
-}
-
-pub(super) fn list(
-    transaction: &Transaction<'_>,
-    filter: &Filter,
-    after: Option<&PageKey>,
-    limit: usize,
-) -> Result<Page, Failure> {
-    let mut found = Vec::new();
-    for part in parts(transaction, filter)? {
-        let (tail, values) = list_tail(&part, after, limit);
-        found.extend(entries(transaction, &tail, params_from_iter(values))?);
-    }
-    if filter.order() == Order::Row {
-        found.sort_by_key(|entry| entry.recorded.row());
-    }
-    Ok(Page::cut(found, limit))
-}
-
-/// The filters whose lists make up the list of one. A list in the order of rows has no index that
-/// serves several generations of an authority at once, but one for each of them.
-fn parts(transaction: &Transaction<'_>, filter: &Filter) -> Result<Vec<Filter>, Failure> {
-    let (Some(name), None, Order::Row) = (&filter.authority, filter.generation, filter.order())
-    else {
-        return Ok(vec![filter.clone()]);
-    };
-    let mut query =
-        transaction.prepare_cached("SELECT number FROM generation WHERE authority = ?")?;
-    let mut rows = query.query([name.as_str()])?;
-    let mut parts = Vec::new();
-    while let Some(row) = rows.next()? {
-        parts.push(Filter {
-            generation: Some(row::generation_number(row.get(0)?)?),
-            ..filter.clone()
-        });
-    }
-    Ok(parts)
-}
-
-/// What follows [`CERTIFICATES`] in the query of a list; one entry more than asked for shows
-/// whether there is a next page.
-pub(super) fn list_tail(
-    filter: &Filter,
-    after: Option<&PageKey>,
-    limit: usize,
-) -> (String, Vec<Value>) {
-    let mut conditions = Conditions::default();
-    conditions.add_filter(filter);
-    let order = filter.order();
-    if let Some(after) = after {
-        conditions.add_start(order, after);
-    }
-    conditions
-        .values
-        .push(clamped(limit.saturating_add(1)).into());
-    let by = match order {
-        Order::Row => "c.id",
-        Order::NotAfter => "c.not_after, c.id",
-        Order::RegistrationId => "c.registration_id, c.id",
-    };
-    let tail = format!("{} ORDER BY {by} LIMIT ?", conditions.sql);
-    (tail, conditions.values)
-}
-
-/// The WHERE clause of a list. A `+` before a column keeps SQLite from choosing its index where the
-/// index that gives the order is the right one.
-struct Conditions {
-    sql: String,
-    values: Vec<Value>,
-}
-
-impl Default for Conditions {
-    fn default() -> Self {
-        Self {
-            sql: "WHERE true".to_owned(),
-            values: Vec::new(),
-        }
-    }
-}
-
-impl Conditions {
-    fn add(&mut self, condition: &str, values: impl IntoIterator<Item = Value>) {
-        self.sql.push_str(" AND ");
-        self.sql.push_str(condition);
-        self.values.extend(values);
-    }
-
-    fn add_filter(&mut self, filter: &Filter) {
-        let by_row = filter.order() == Order::Row;
-        let plus = if by_row { "" } else { "+" };
-        self.add_signer(filter, plus);
-        if let Some(status) = filter.status {
-            self.add(&format!("{plus}c.status = ?"), [text(status.as_str())]);
-            // SQLite proves that the partial index serves from constants only.
-            if by_row && status != Status::Delivered {
-                self.add("c.status <> 'delivered'", []);
-            }
-        }
-        if let Some(role) = filter.role {
-            self.add("c.role = ?", [text(role.as_str())]);
-        }
-        if let Some(from) = filter.expiring_from {
-            self.add("c.not_after >= ?", [from.unix_seconds().into()]);
-        }
-        if let Some(before) = filter.expiring_before {
-            self.add("c.not_after < ?", [before.unix_seconds().into()]);
-        }
-        if let Some(pattern) = &filter.registration_id {
-            self.add("lower(c.registration_id) GLOB ?", [text(pattern.as_str())]);
-            let prefix = pattern.prefix();
-            if !prefix.is_empty() {
-                // DEL comes after every character of an ID.
-                let end = format!("{prefix}\u{7f}");
-                self.add(
-                    "c.registration_id >= ? AND c.registration_id < ?",
-                    [text(prefix), text(&end)],
-                );
-            }
-        }
-        if let Some(batch) = &filter.batch {
-            let condition = format!("{plus}c.batch = (SELECT id FROM batch WHERE name = ?)");
-            self.add(&condition, [text(batch.as_str())]);
-        }
-        if let Some(label) = &filter.label {
-            self.add(&format!("{plus}c.label = ?"), [text(label.as_str())]);
-        }
-    }
-
-    fn add_signer(&mut self, filter: &Filter, plus: &str) {
-        let number = |generation: Generation| i64::from(generation.number()).into();
-        match (&filter.authority, filter.generation) {
-            (Some(name), Some(generation)) => self.add(
-                &format!(
-                    "{plus}c.signed_by = (SELECT id FROM generation WHERE authority = ? AND number = ?)"
-                ),
-                [text(name.as_str()), number(generation)],
-            ),
-            (Some(name), None) => self.add("+g.authority = ?", [text(name.as_str())]),
-            (None, Some(generation)) => self.add("+g.number = ?", [number(generation)]),
-            (None, None) => {}
-        }
-    }
-
-    fn add_start(&mut self, order: Order, after: &PageKey) {
-        let row = Value::from(after.row.number());
-        match order {
-            Order::Row => self.add("c.id > ?", [row]),
-            Order::NotAfter => self.add(
-                "(c.not_after, c.id) > (?, ?)",
-                [after.not_after.unix_seconds().into(), row],
-            ),
-            Order::RegistrationId => self.add(
-                "(c.registration_id, c.id) > (?, ?)",
-                [text(&after.registration_id), row],
-            ),
-        }
-    }
-}
-
-fn text(text: &str) -> Value {
-    Value::Text(text.to_owned())
+    let missing = || InventoryError::corrupt(format!("certificate {key} is missing"));
+    row::certificate(key, &der.ok_or_else(missing)?)
 }
 
 fn entries(
@@ -275,7 +186,8 @@ fn entries(
     tail: &str,
     values: impl Params,
 ) -> Result<Vec<InventoryEntry>, Failure> {
-    let mut query = transaction.prepare_cached(&format!("{CERTIFICATES} {tail}"))?;
+    let sql = format!("SELECT {COLUMNS} FROM certificate c {RUN_OF_CERTIFICATE} {JOINS} {tail}");
+    let mut query = transaction.prepare_cached(&sql)?;
     let mut rows = query.query(values)?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
@@ -354,118 +266,6 @@ pub(super) fn counts(transaction: &Transaction<'_>) -> Result<Vec<Count>, Failur
         });
     }
     Ok(counts)
-}
-
-pub(super) fn verify_audit(
-    transaction: &Transaction<'_>,
-    checkpoints: &[AuditHead],
-) -> Result<AuditReport, Failure> {
-    let mut auditor = Auditor::new(checkpoints);
-    verify_entries(transaction, &mut auditor)?;
-    verify_certificates(transaction, &mut auditor)?;
-    verify_sizes(transaction, &mut auditor)?;
-    match authorities(transaction, None) {
-        Ok(authorities) => {
-            for authority in &authorities {
-                for record in &authority.generations {
-                    let authority = &authority.name;
-                    auditor.generation(&StoredGeneration { authority, record });
-                }
-            }
-        }
-        Err(failure) => report_damage(failure, &mut auditor)?,
-    }
-    match counts(transaction) {
-        Ok(counts) => counts.into_iter().for_each(|count| auditor.counter(count)),
-        Err(failure) => report_damage(failure, &mut auditor)?,
-    }
-    Ok(auditor.finish())
-}
-
-fn verify_entries(transaction: &Transaction<'_>, auditor: &mut Auditor) -> Result<(), Failure> {
-    let mut query = transaction.prepare(&format!("{AUDIT_ENTRIES} ORDER BY sequence"))?;
-    let mut rows = query.query([])?;
-    while let Some(row) = rows.next()? {
-        match row::audit_entry(row) {
-            Ok(entry) => auditor.entry(&entry),
-            Err(failure) => report_damage(failure, auditor)?,
-        }
-    }
-    Ok(())
-}
-
-fn verify_certificates(
-    transaction: &Transaction<'_>,
-    auditor: &mut Auditor,
-) -> Result<(), Failure> {
-    let mut not_after = transaction.prepare("SELECT not_after FROM certificate WHERE id = ?")?;
-    let mut query = transaction.prepare(&format!("{CERTIFICATES} ORDER BY c.id"))?;
-    let mut rows = query.query([])?;
-    while let Some(row) = rows.next()? {
-        let stored = match row::stored(row) {
-            Ok(stored) => stored,
-            Err(failure) => {
-                report_damage(failure, auditor)?;
-                continue;
-            }
-        };
-        auditor.certificate(&stored);
-        let key = stored.recorded.row();
-        let expiry: i64 = not_after.query_row([key.number()], |row| row.get(0))?;
-        let validity = stored.recorded.certificate().validity();
-        if expiry != validity.not_after().unix_seconds() {
-            auditor.certificate_inconsistent(key, "end of validity");
-        }
-        if !is_findable(transaction, &stored)? {
-            auditor.certificate_inconsistent(key, "lookup entry");
-        }
-    }
-    Ok(())
-}
-
-fn is_findable(transaction: &Transaction<'_>, stored: &StoredCertificate) -> Result<bool, Failure> {
-    for prefix in row::prefixes(stored.recorded.certificate()) {
-        let rows = rows_with_prefix(transaction, prefix)?;
-        if !rows.contains(&stored.recorded.row()) {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-/// Rows that the joins do not show are counted, so that nothing hides beside them.
-fn verify_sizes(transaction: &Transaction<'_>, auditor: &mut Auditor) -> Result<(), Failure> {
-    let hidden: (i64, i64) = transaction.query_row(
-        "SELECT (SELECT count(*) FROM certificate WHERE
-                     id NOT IN (SELECT id FROM certificate_der)
-                     OR recorded_in NOT IN (SELECT sequence FROM audit)
-                     OR changed_in NOT IN (SELECT sequence FROM audit)),
-                (SELECT count(*) FROM certificate_der WHERE id NOT IN (SELECT id FROM certificate))",
-        params![],
-        |row| Ok((row.get(0)?, row.get(1)?)),
-    )?;
-    if hidden.0 > 0 {
-        auditor.unreadable(format!("{} certificates have lost a part", hidden.0));
-    }
-    if hidden.1 > 0 {
-        auditor.unreadable(format!("{} certificates have lost their row", hidden.1));
-    }
-    Ok(())
-}
-
-/// Damage is what verification looks for; anything else ends it.
-fn report_damage(failure: Failure, auditor: &mut Auditor) -> Result<(), Failure> {
-    match failure {
-        Failure::Inventory(InventoryError::Corrupt { what }) => {
-            auditor.unreadable(what);
-            Ok(())
-        }
-        Failure::Sqlite(error @ rusqlite::Error::InvalidColumnType(..)) => {
-            auditor.unreadable(error.to_string());
-            Ok(())
-        }
-        failure => Err(failure),
-    }
 }
 
 fn clamped(number: impl TryInto<i64>) -> i64 {

@@ -4,26 +4,37 @@ use rusqlite::Row;
 
 use super::Failure;
 use crate::certificate::Certificate;
-use crate::ids::Generation;
+use crate::ids::{Generation, SerialNumber};
 use crate::inventory::audit::{AuditEntry, AuditHash, Rows, StoredCertificate};
 use crate::inventory::{
-    AuthorityGeneration, CertificateState, GenerationState, InventoryEntry, InventoryError, Label,
-    NewCertificate, Recorded, RowKey, Status,
+    AuthorityGeneration, BatchRecord, BatchState, CertificateState, GenerationState,
+    InventoryEntry, InventoryError, Label, Labels, NewCertificate, Recorded, RowKey, Status,
 };
 use crate::profile::Role;
 use crate::time::Time;
 
-/// Everything about certificates that [`entry`] and [`stored`] read; conditions are added to it.
-pub(super) const CERTIFICATES: &str = "
-    SELECT c.id, c.role, c.status, g.authority, g.number, c.registration_id, b.name, c.label, d.der,
-           c.recorded_in, c.changed_in, recorded.at, changed.at,
-           CASE WHEN c.status IN ('voided', 'revoked') THEN changed.detail END
-    FROM certificate c
-    JOIN certificate_der d ON d.id = c.id
-    JOIN audit recorded ON recorded.sequence = c.recorded_in
-    JOIN audit changed ON changed.sequence = c.changed_in
-    LEFT JOIN generation g ON g.id = c.signed_by
-    LEFT JOIN batch b ON b.id = c.batch";
+/// Everything about certificates that [`entry`] and [`stored`] read.
+pub(super) const COLUMNS: &str = "
+    c.id, r.role, r.status, g.authority, g.number, c.registration_id, b.name, c.labels, c.der,
+    r.recorded_in, r.changed_in, recorded.at, changed.at,
+    CASE WHEN r.status IN ('voided', 'revoked') THEN changed.detail END";
+
+/// What the columns need of a certificate `c` and its run `r`.
+pub(super) const JOINS: &str = "
+    JOIN audit recorded ON recorded.sequence = r.recorded_in
+    JOIN audit changed ON changed.sequence = r.changed_in
+    LEFT JOIN generation g ON g.id = r.signed_by
+    LEFT JOIN batch b ON b.id = r.batch";
+
+/// Finds the run of a certificate `c`.
+pub(super) const RUN_OF_CERTIFICATE: &str = "
+    CROSS JOIN run r ON r.first = (SELECT max(first) FROM run WHERE first <= c.id) AND r.last >= c.id";
+
+/// Everything about batches that [`batch`] reads.
+pub(super) const BATCHES: &str = "
+    SELECT b.id, b.name, g.authority, g.number, b.fingerprint, b.total, b.delivered,
+           b.output_octets, b.output, b.format, b.state, b.started_at, b.completed_at, b.manifest
+    FROM batch b LEFT JOIN generation g ON g.id = b.signed_by";
 
 /// Everything about audit entries that [`audit_entry`] reads.
 pub(super) const AUDIT_ENTRIES: &str =
@@ -41,6 +52,7 @@ pub(super) fn entry(row: &Row<'_>) -> Result<InventoryEntry, Failure> {
     Ok(InventoryEntry {
         recorded: stored.recorded,
         recorded_at: time(row, 11)?,
+        recorded_in: stored.recorded_in,
         state: state.ok_or_else(|| damage(key, "reason"))?,
     })
 }
@@ -57,12 +69,12 @@ pub(super) fn stored(row: &Row<'_>) -> Result<StoredCertificate, Failure> {
     let role: String = row.get(1)?;
     let id: Option<String> = row.get(5)?;
     let content = NewCertificate {
-        certificate: Certificate::from_der(der).map_err(|_| damage(key, "DER"))?,
+        certificate: certificate(key, der)?,
         role: Role::from_word(&role).ok_or_else(|| damage(key, "role"))?,
         signed_by: signed_by(row, 3)?,
         registration_id: parsed(id, || damage(key, "registration ID"))?,
         batch: parsed::<Label>(row.get(6)?, || damage(key, "batch"))?,
-        label: parsed::<Label>(row.get(7)?, || damage(key, "label"))?,
+        labels: parsed::<Labels>(row.get(7)?, || damage(key, "labels"))?.unwrap_or_default(),
     };
     Ok(StoredCertificate {
         recorded: Recorded::new(key, content),
@@ -70,6 +82,10 @@ pub(super) fn stored(row: &Row<'_>) -> Result<StoredCertificate, Failure> {
         recorded_in: unsigned(row.get(9)?)?,
         changed_in: unsigned(row.get(10)?)?,
     })
+}
+
+pub(super) fn certificate(key: RowKey, der: &[u8]) -> Result<Certificate, Failure> {
+    Ok(Certificate::from_der(der).map_err(|_| damage(key, "DER"))?)
 }
 
 pub(super) fn status(key: RowKey, word: &str) -> Result<Status, Failure> {
@@ -121,6 +137,30 @@ pub(super) fn audit_entry(row: &Row<'_>) -> Result<AuditEntry, Failure> {
     })
 }
 
+/// A batch and its row.
+pub(super) fn batch(row: &Row<'_>) -> Result<(i64, BatchRecord), Failure> {
+    let name: String = row.get(1)?;
+    let damage =
+        |what: &str| InventoryError::corrupt(format!("the batch {name:?} has a broken {what}"));
+    let state: String = row.get(10)?;
+    let completed_at: Option<i64> = row.get(12)?;
+    let record = BatchRecord {
+        name: name.parse().map_err(|_| damage("name"))?,
+        signed_by: signed_by(row, 2)?.ok_or_else(|| damage("signer"))?,
+        fingerprint: row.get(4)?,
+        total: unsigned(row.get(5)?)?,
+        delivered: unsigned(row.get(6)?)?,
+        output_octets: unsigned(row.get(7)?)?,
+        output: row.get(8)?,
+        format: row.get(9)?,
+        state: BatchState::from_word(&state).ok_or_else(|| damage("state"))?,
+        started_at: time(row, 11)?,
+        completed_at: completed_at.map(|_| time(row, 12)).transpose()?,
+        manifest: row.get(13)?,
+    };
+    Ok((row.get(0)?, record))
+}
+
 pub(super) fn hash(octets: &[u8]) -> Option<AuditHash> {
     octets.try_into().ok().map(AuditHash::from_octets)
 }
@@ -148,20 +188,16 @@ fn damage(key: RowKey, what: &str) -> InventoryError {
     InventoryError::corrupt(format!("certificate {key} has a broken {what}"))
 }
 
-/// The first eight octets of a serial number or thumbprint as one number.
-pub(super) fn prefix(octets: &[u8]) -> i64 {
-    let mut first = [0; 8];
-    for (to, from) in first.iter_mut().zip(octets) {
-        *to = *from;
-    }
-    i64::from_be_bytes(first)
+/// A serial number with its length in front, so that its octets compare as the number does.
+pub(super) fn serial_key(serial: &SerialNumber) -> Vec<u8> {
+    let octets = serial.as_be_octets();
+    // At most 20 (RFC 5280 §4.1.2.2).
+    let length = u8::try_from(octets.len()).unwrap_or(u8::MAX);
+    [&[length], octets].concat()
 }
 
-/// The lookup entries of a certificate; the first is that of its serial number.
-pub(super) fn prefixes(certificate: &Certificate) -> [i64; 3] {
-    [
-        prefix(certificate.serial_number().as_be_octets()),
-        prefix(certificate.sha1_thumbprint().as_octets()),
-        prefix(certificate.sha256_thumbprint().as_octets()),
-    ]
+/// A count as SQLite stores it.
+pub(super) fn signed(number: u64) -> Result<i64, Failure> {
+    let damage = |_| InventoryError::corrupt(format!("the count {number}"));
+    Ok(i64::try_from(number).map_err(damage)?)
 }
