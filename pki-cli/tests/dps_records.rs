@@ -1,5 +1,7 @@
 //! `dps` and `hub`: single records, against the emulator.
 
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::io;
