@@ -2,15 +2,16 @@
 
 mod audit;
 mod authority;
-mod emulator;
 mod change;
 mod dps;
+mod emulator;
 mod explain;
 mod hub;
 mod init;
 mod inspect;
 mod inventory;
 mod issue;
+mod issue_batch;
 mod plan;
 mod possession;
 mod quarantine;

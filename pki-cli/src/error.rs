@@ -112,6 +112,17 @@ pub struct CommandError {
     pub source: Option<Box<dyn Error + Send + Sync>>,
     /// What to do.
     pub hints: Vec<String>,
+    /// What it is about, one by one: the bad lines of an input.
+    pub lines: Vec<Line>,
+}
+
+/// One of many things that an error is about.
+#[derive(Debug, Clone)]
+pub struct Line {
+    /// For people.
+    pub text: String,
+    /// For scripts.
+    pub json: serde_json::Value,
 }
 
 impl CommandError {
@@ -122,6 +133,7 @@ impl CommandError {
             message: message.into(),
             source: None,
             hints: Vec::new(),
+            lines: Vec::new(),
         }
     }
 
@@ -165,6 +177,16 @@ impl CommandError {
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
+        self
+    }
+
+    /// The same error with what it is about, one by one.
+    #[must_use]
+    pub fn lines(mut self, lines: &[impl fmt::Display + serde::Serialize]) -> Self {
+        self.lines.extend(lines.iter().map(|line| Line {
+            text: line.to_string(),
+            json: serde_json::to_value(line).unwrap_or_default(),
+        }));
         self
     }
 

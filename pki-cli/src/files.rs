@@ -75,6 +75,19 @@ impl Files {
         Ok(content)
     }
 
+    /// Refuses what is no file that can be read as a stream, whatever its size.
+    ///
+    /// # Errors
+    /// As [`Self::read`], but for the size.
+    pub fn check_streamable(&self, path: &Path) -> Result<(), CommandError> {
+        let metadata =
+            fs::metadata(self.resolve(path)).map_err(|error| cannot("read", path, error))?;
+        match metadata.is_file() {
+            true => Ok(()),
+            false => check_readable(path, &metadata),
+        }
+    }
+
     /// Reads a text input, as [`Self::read`].
     ///
     /// # Errors

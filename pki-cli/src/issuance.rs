@@ -7,9 +7,13 @@ use pki_core::certificate::Certificate;
 use pki_core::delivery::Outlet;
 use pki_core::format::pem;
 use pki_core::ids::{AuthorityName, Generation, RegistrationId};
-use pki_core::inventory::{AuthorityRecord, GenerationRecord, Inventory, Recorded};
+use pki_core::inventory::{
+    AuthorityGeneration, AuthorityRecord, GenerationRecord, Inventory, Recorded,
+};
+use pki_core::issue::Issuer;
 use pki_core::key::software::SoftwareSigner;
-use pki_core::key::{PrivateKey, Signer as _, read_private_key};
+use pki_core::key::{PrivateKey, Signer, read_private_key};
+use pki_core::time::{Span, Time, TimeError, Validity};
 
 use crate::context::Context;
 use crate::error::{CommandError, in_key_file};
@@ -56,6 +60,35 @@ impl OpenAuthority {
             &self.signer,
             policy,
         )?)
+    }
+
+    /// Which generation it is.
+    pub(crate) fn generation(&self) -> AuthorityGeneration {
+        AuthorityGeneration {
+            name: self.name.clone(),
+            generation: self.generation,
+        }
+    }
+
+    /// Its certificate.
+    pub(crate) fn certificate(&self) -> &Certificate {
+        &self.certificate
+    }
+
+    /// Its key.
+    pub(crate) fn signer(&self) -> &dyn Signer {
+        &self.signer
+    }
+
+    /// The signing side of a bulk issuance.
+    pub(crate) fn issuer(&self) -> Issuer {
+        let (name, certificate) = (self.name.clone(), self.certificate.clone());
+        Issuer::authority(name, self.generation, certificate, &self.signer)
+    }
+
+    /// When a leaf is valid that is issued now.
+    pub(crate) fn validity(&self, now: Time, span: Span) -> Result<Validity, TimeError> {
+        self.policy.validity_below(&self.certificate, now, span)
     }
 
     /// Its certificate and those above it, up to the root.

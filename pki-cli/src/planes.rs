@@ -44,7 +44,10 @@ impl<'a> Planes<'a> {
         }
         if let Some(path) = &declared.trust_anchor {
             let path = context.home.resolve(path);
-            options.trust = Trust::Only(context.files.read_text(&path)?);
+            let text = context.files.read_text(&path).map_err(|error| {
+                error.hint(format!("it holds the CA of DPS {name}'s server; dps-pki emulator writes it when it starts"))
+            })?;
+            options.trust = Trust::Only(text);
         }
         let transport = HttpTransport::new(&options)?;
         let limit = Limit::per_minute(declared.rate.unwrap_or(Limit::DEFAULT_PER_MINUTE));

@@ -4,5 +4,6 @@ pub mod certificate;
 pub(crate) mod document;
 pub mod error;
 pub(crate) mod plan;
+pub(crate) mod progress;
 pub mod table;
 pub mod ui;

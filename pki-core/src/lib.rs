@@ -8,7 +8,7 @@
 //! | words | [`ids`], [`time`], [`name`] |
 //! | what is wished | [`declaration`], [`profile`] |
 //! | certificates | [`certificate`], [`csr`], [`key`], [`issue`], [`authority`], [`path`], [`mod@format`] |
-//! | what has happened | [`inventory`], [`delivery`] |
+//! | what has happened | [`inventory`], [`delivery`], [`bulk`] |
 //! | DPS's documents | [`enrollment`], [`management`], [`hub`] |
 //! | what DPS decides | [`admission`] |
 //! | what to do about it | [`lifecycle`] |
@@ -16,6 +16,7 @@
 //!
 //! | feature | adds |
 //! | --- | --- |
+//! | `age` | whole outputs sealed to age recipients |
 //! | `sqlite` | the inventory in one SQLite file |
 //! | `system` | the machine's clock and randomness as ports |
 //! | `testing` | fixed clock, seeded entropy, in-memory inventory, contract suites |
@@ -26,6 +27,7 @@
 
 pub mod admission;
 pub mod authority;
+pub mod bulk;
 pub mod certificate;
 pub mod csr;
 pub mod declaration;

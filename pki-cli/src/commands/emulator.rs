@@ -5,7 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use dps_emulator::{ConfigError, Emulator, EmulatorConfig, EmulatorError, EmulatorHandle, Exposure};
+use dps_emulator::{
+    ConfigError, Emulator, EmulatorConfig, EmulatorError, EmulatorHandle, Exposure,
+};
 use pki_core::ids::{HubHostName, IdScope};
 use secrecy::ExposeSecret as _;
 use serde::Serialize;

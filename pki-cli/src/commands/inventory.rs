@@ -363,7 +363,10 @@ impl fmt::Display for EntryFacts {
         }
         writeln!(f, "\n  recorded    {}", self.recorded_at)?;
         writeln!(f, "  signed by   {}", self.signer())?;
-        let labels = self.labels.iter().map(|(name, value)| format!("{name}={value}"));
+        let labels = self
+            .labels
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"));
         let labels = Some(labels.collect::<Vec<_>>().join(", ")).filter(|text| !text.is_empty());
         for (name, value) in [("batch", &self.batch), ("labels", &labels)] {
             if let Some(value) = value {

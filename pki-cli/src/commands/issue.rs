@@ -16,20 +16,28 @@ use pki_core::key::software::{SoftwareKeyGenerator, SoftwareSigner};
 use pki_core::key::{KeyGenerator as _, PrivateKey, Signer as _};
 use serde::Serialize;
 
+use super::issue_batch::BatchArgs;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
 use crate::issuance::{Folder, OpenAuthority};
 use crate::render::table::Table;
 
-/// Issue key, leaf and full chain for devices
+/// Issue key, leaf and full chain for devices, a few or a whole line
 #[derive(clap::Args)]
 #[command(after_help = "\
+A batch is checked as a whole before the first key is made. Cut anywhere, the same command goes on
+where it stopped and repeats nothing.
+
 Examples:
-  dps-pki issue sensor-1 sensor-2 --authority factory --out devices")]
+  dps-pki issue sensor-1 sensor-2 --authority factory --out devices
+  dps-pki issue --prefix line-7- --count 50 --authority factory --out line-7.ndjson --plain-keys")]
 pub(crate) struct IssueArgs {
     /// Registration IDs
-    #[arg(required = true, value_name = "ID")]
+    #[arg(required_unless_present_any = ["devices", "prefix"], value_name = "ID")]
     ids: Vec<String>,
+
+    #[command(flatten)]
+    batch: BatchArgs,
 
     #[command(flatten)]
     target: Target,
@@ -52,18 +60,18 @@ pub(crate) struct SignArgs {
 }
 
 #[derive(clap::Args)]
-struct Target {
+pub(super) struct Target {
     /// Which authority signs
     #[arg(long)]
-    authority: AuthorityName,
+    pub(super) authority: AuthorityName,
 
     /// Which profile of pki.toml the leaves have
     #[arg(long, default_value = Declaration::DEFAULT_PROFILE)]
-    profile: ProfileName,
+    pub(super) profile: ProfileName,
 
-    /// The folder that they go to; made if it does not exist
-    #[arg(long, value_name = "DIR", default_value = ".")]
-    out: PathBuf,
+    /// The folder that they go to, made if it does not exist; the file or folder of a batch
+    #[arg(long, value_name = "PATH", default_value = ".")]
+    pub(super) out: PathBuf,
 }
 
 /// One leaf to issue: for a key that is to be made, or for a request.
@@ -83,6 +91,9 @@ impl Order {
 
 impl IssueArgs {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
+        if self.batch.is_given() {
+            return self.batch.run(context, &self.target);
+        }
         let ids: Result<Vec<RegistrationId>, _> = self.ids.iter().map(|id| id.parse()).collect();
         let orders = ids?.into_iter().map(Order::NewKey).collect();
         self.target.run(context, orders, true)
@@ -145,7 +156,10 @@ impl Target {
         Ok(Outcome::Done)
     }
 
-    fn profile<'a>(&self, context: &'a Context) -> Result<&'a LeafProfile, CommandError> {
+    pub(super) fn profile<'a>(
+        &self,
+        context: &'a Context,
+    ) -> Result<&'a LeafProfile, CommandError> {
         let profiles = &context.declaration()?.profiles;
         profiles.get(&self.profile).ok_or_else(|| {
             let known: Vec<&str> = profiles.keys().map(ProfileName::as_str).collect();

@@ -4,6 +4,9 @@ use serde_json::{Value, json};
 
 use crate::error::CommandError;
 
+/// How many of the lines that an error is about are told to people; scripts get all.
+const MOST_LINES: usize = 100;
+
 /// `error: WHAT`, then `  cause: …` and `  hint: …` lines; `paint` colours the first word.
 pub fn text(error: &CommandError, paint: impl Fn(&str) -> String) -> String {
     let mut lines = vec![format!("{} {}", paint("error:"), error.message)];
@@ -13,6 +16,16 @@ pub fn text(error: &CommandError, paint: impl Fn(&str) -> String) -> String {
             .iter()
             .map(|cause| format!("  cause: {cause}")),
     );
+    lines.extend(
+        error
+            .lines
+            .iter()
+            .take(MOST_LINES)
+            .map(|line| format!("  {}", line.text)),
+    );
+    if error.lines.len() > MOST_LINES {
+        lines.push(format!("  and {} more", error.lines.len() - MOST_LINES));
+    }
     lines.extend(error.hints.iter().map(|hint| format!("  hint: {hint}")));
     lines.join("\n")
 }
@@ -26,6 +39,9 @@ pub fn json(error: &CommandError) -> Value {
     }
     if !error.hints.is_empty() {
         object["hint"] = Value::from(error.hints.join("; "));
+    }
+    if !error.lines.is_empty() {
+        object["lines"] = error.lines.iter().map(|line| line.json.clone()).collect();
     }
     object["exitCode"] = Value::from(error.kind.exit_code());
     json!({ "error": object })

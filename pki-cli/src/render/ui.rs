@@ -19,6 +19,7 @@ pub struct Ui {
     format: OutputFormat,
     verbosity: Verbosity,
     colour: bool,
+    at_terminal: bool,
 }
 
 impl Ui {
@@ -30,6 +31,7 @@ impl Ui {
             stderr: Mutex::new(std::mem::replace(&mut host.stderr, Box::new(io::sink()))),
             format,
             verbosity: Verbosity::Normal,
+            at_terminal: host.terminal.stderr,
             colour: host.terminal.stderr && no_colour.is_none_or(|value| value.is_empty()),
         }
     }
@@ -101,6 +103,25 @@ impl Ui {
         if self.verbosity >= Verbosity::Verbose && !self.is_json() {
             self.message(&message.to_string());
         }
+    }
+
+    /// Whether a person looks at standard error, so that a line can be rewritten.
+    pub(crate) fn rewrites(&self) -> bool {
+        self.at_terminal && self.verbosity >= Verbosity::Normal && !self.is_json()
+    }
+
+    /// Tells how far something is: in place of the last such line where that is possible.
+    pub(crate) fn progress(&self, text: &str) {
+        if !self.rewrites() {
+            return self.note(text);
+        }
+        let mut stderr = locked(&self.stderr);
+        let _ = write!(stderr, "\r{text}\x1b[K").and_then(|()| stderr.flush());
+    }
+
+    /// Ends the line that [`Self::progress`] rewrote.
+    pub(crate) fn end_progress(&self) {
+        self.message("");
     }
 
     /// Warns, unless `--quiet`.

@@ -19,6 +19,23 @@ pub struct IssuancePolicy {
 impl IssuancePolicy {
     /// Five minutes: what RFC 5280 does not say and every public CA does in some measure.
     pub const DEFAULT_BACKDATE: Span = Span::from_seconds(300);
+
+    /// When a certificate is valid that is issued now: backdated, but not to before its issuer began,
+    /// since an imported authority may be minutes old.
+    ///
+    /// # Errors
+    /// [`TimeError::OutOfRange`] if it would end after the year 9999.
+    pub fn validity_below(
+        self,
+        issuer: &Certificate,
+        now: Time,
+        span: Span,
+    ) -> Result<Validity, TimeError> {
+        let wished = Validity::starting(now, span, self.backdate)?;
+        let began = issuer.validity().not_before();
+        let begin = wished.not_before().max(began).min(wished.not_after());
+        Ok(Validity::new(begin, wished.not_after()).unwrap_or(wished))
+    }
 }
 
 impl Default for IssuancePolicy {
@@ -222,12 +239,8 @@ impl<'a> SigningAuthority<'a> {
             .sign(self.signer)?)
     }
 
-    /// Backdated, but not to before the authority itself began: an imported one may be minutes old.
     fn validity(&self, now: Time, span: Span) -> Result<Validity, TimeError> {
-        let began = self.certificate.validity().not_before();
-        let wished = Validity::starting(now, span, self.policy.backdate)?;
-        let begin = wished.not_before().max(began).min(wished.not_after());
-        Ok(Validity::new(begin, wished.not_after()).unwrap_or(wished))
+        self.policy.validity_below(&self.certificate, now, span)
     }
 }
 

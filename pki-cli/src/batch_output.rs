@@ -1,0 +1,282 @@
+//! Where a batch goes: a file, a sealed file, or a folder.
+//!
+//! A file or folder is written under its name with `.part` behind it and renamed when it is finished,
+//! so that what has its right name is whole. A part that a run left behind is cut back to what the
+//! inventory knows as delivered, and gone on with.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Read as _, Seek as _, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use pki_core::bulk::BatchOutput;
+use pki_core::format::digest::{HashingWriter, OutputDigest, OutputHash};
+use pki_core::format::seal::{Recipient, SealedWriter};
+use pki_core::format::{Entry, Released};
+
+use crate::error::CommandError;
+
+/// What a finished output is, for the manifest.
+pub(crate) struct Written {
+    pub(crate) digest: OutputDigest,
+    pub(crate) octets: u64,
+}
+
+/// The name under which an output is written until it is finished.
+pub(crate) fn part_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".part");
+    PathBuf::from(name)
+}
+
+/// Gives an output its name that was finished by a run which was cut right after; or finds it named.
+pub(crate) fn publish_finished(path: &Path, is_folder: bool) -> io::Result<Written> {
+    let stream = |folder: &Path| {
+        if is_folder {
+            folder.join(LIST)
+        } else {
+            folder.to_owned()
+        }
+    };
+    let part = part_of(path);
+    if part.exists() {
+        fs::rename(&part, path)?;
+        sync_folder_of(path)?;
+    }
+    Ok(written(&OutputHash::of(File::open(stream(path))?)?))
+}
+
+/// A stream in one file.
+pub(crate) struct StreamFile {
+    writer: HashingWriter<BufWriter<File>>,
+    path: PathBuf,
+    ending: &'static [u8],
+}
+
+impl StreamFile {
+    /// Opens the part of an output, cut back to the octets that are delivered.
+    pub(crate) fn open(path: &Path, delivered: u64, ending: &'static [u8]) -> io::Result<Self> {
+        let (file, hash) = cut_back(&part_of(path), delivered)?;
+        let writer = HashingWriter::new(BufWriter::with_capacity(1 << 18, file), hash);
+        Ok(Self {
+            writer,
+            path: path.to_owned(),
+            ending,
+        })
+    }
+
+    /// Gives the finished output its name.
+    pub(crate) fn publish(self) -> io::Result<Written> {
+        fs::rename(part_of(&self.path), &self.path)?;
+        sync_folder_of(&self.path)?;
+        Ok(written(self.writer.hash()))
+    }
+}
+
+impl BatchOutput for StreamFile {
+    fn append(&mut self, released: Released) -> io::Result<()> {
+        match released {
+            Released::Stream(piece) => self.writer.write_all(&piece),
+            Released::Files(_) => Err(io::ErrorKind::InvalidInput.into()),
+        }
+    }
+
+    fn sync(&mut self) -> io::Result<u64> {
+        self.writer.flush()?;
+        self.writer.get_ref().get_ref().sync_data()?;
+        Ok(self.writer.hash().octets())
+    }
+
+    fn finish(&mut self) -> io::Result<u64> {
+        self.writer.write_all(self.ending)?;
+        self.sync()
+    }
+}
+
+/// Files in folders, and a list of their digests as `sha256sum` reads it.
+pub(crate) struct Folder {
+    list: HashingWriter<BufWriter<File>>,
+    path: PathBuf,
+    shard: Option<PathBuf>,
+}
+
+/// The list of a folder's files.
+const LIST: &str = "SHA256SUMS";
+
+impl Folder {
+    /// Opens the part of an output folder; its list is cut back to what is delivered.
+    pub(crate) fn open(path: &Path, delivered: u64) -> io::Result<Self> {
+        let part = part_of(path);
+        make_folder(&part)?;
+        let (file, hash) = cut_back(&part.join(LIST), delivered)?;
+        let list = HashingWriter::new(BufWriter::new(file), hash);
+        Ok(Self {
+            list,
+            path: path.to_owned(),
+            shard: None,
+        })
+    }
+
+    /// Gives the finished folder its name.
+    pub(crate) fn publish(self) -> io::Result<Written> {
+        fs::rename(part_of(&self.path), &self.path)?;
+        sync_folder_of(&self.path)?;
+        Ok(written(self.list.hash()))
+    }
+
+    fn write(&mut self, entry: &Entry) -> io::Result<()> {
+        let path = part_of(&self.path).join(&entry.path);
+        let folder = path.parent().map(Path::to_owned);
+        if folder != self.shard {
+            make_folder(folder.as_deref().unwrap_or(&path))?;
+            self.shard = folder;
+        }
+        // A file that a run left beyond what was delivered belongs to a voided certificate.
+        let mut options = OpenOptions::new();
+        let mut file = options
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(entry.access.mode())
+            .open(&path)?;
+        file.write_all(&entry.content)?;
+        let hash = OutputHash::of(&entry.content[..])?;
+        writeln!(self.list, "{}  {}", hash.digest(), entry.path)
+    }
+}
+
+impl BatchOutput for Folder {
+    fn append(&mut self, released: Released) -> io::Result<()> {
+        match released {
+            Released::Files(entries) => entries.iter().try_for_each(|entry| self.write(entry)),
+            Released::Stream(_) => Err(io::ErrorKind::InvalidInput.into()),
+        }
+    }
+
+    /// One sync of the whole file system for a chunk: a sync for each file takes fifty times as long.
+    fn sync(&mut self) -> io::Result<u64> {
+        self.list.flush()?;
+        rustix::fs::syncfs(self.list.get_ref().get_ref())?;
+        Ok(self.list.hash().octets())
+    }
+
+    fn finish(&mut self) -> io::Result<u64> {
+        self.sync()
+    }
+}
+
+/// A stream sealed to recipients. It cannot be gone on with: every run begins it anew.
+pub(crate) struct SealedFile {
+    /// `None` once it is finished.
+    writer: Option<SealedWriter<HashingWriter<BufWriter<File>>>>,
+    finished: Option<Written>,
+    path: PathBuf,
+    ending: &'static [u8],
+}
+
+impl SealedFile {
+    /// Begins the part of a sealed output.
+    pub(crate) fn open(
+        path: &Path,
+        recipients: &[Recipient],
+        ending: &'static [u8],
+    ) -> Result<Self, CommandError> {
+        let part = part_of(path);
+        let failed = |error: &dyn std::fmt::Display| {
+            CommandError::failed(format!("cannot write {}: {error}", part.display()))
+        };
+        let (file, hash) = cut_back(&part, 0).map_err(|error| failed(&error))?;
+        let hashing = HashingWriter::new(BufWriter::with_capacity(1 << 18, file), hash);
+        let writer = SealedWriter::new(hashing, recipients).map_err(|error| failed(&error))?;
+        Ok(Self {
+            writer: Some(writer),
+            finished: None,
+            path: path.to_owned(),
+            ending,
+        })
+    }
+
+    /// Gives the finished output its name.
+    pub(crate) fn publish(self) -> io::Result<Written> {
+        fs::rename(part_of(&self.path), &self.path)?;
+        sync_folder_of(&self.path)?;
+        self.finished
+            .ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+
+    fn writer(&mut self) -> io::Result<&mut SealedWriter<HashingWriter<BufWriter<File>>>> {
+        self.writer
+            .as_mut()
+            .ok_or_else(|| io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+impl BatchOutput for SealedFile {
+    fn append(&mut self, released: Released) -> io::Result<()> {
+        match released {
+            Released::Stream(piece) => self.writer()?.write_all(&piece),
+            Released::Files(_) => Err(io::ErrorKind::InvalidInput.into()),
+        }
+    }
+
+    /// Nothing of it is of use before its end, so nothing is synced before.
+    fn sync(&mut self) -> io::Result<u64> {
+        Ok(0)
+    }
+
+    fn finish(&mut self) -> io::Result<u64> {
+        let ending = self.ending;
+        self.writer()?.write_all(ending)?;
+        let writer = self.writer.take().ok_or(io::ErrorKind::BrokenPipe)?;
+        let mut hashing = writer.finish()?;
+        hashing.flush()?;
+        hashing.get_ref().get_ref().sync_data()?;
+        let octets = hashing.hash().octets();
+        self.finished = Some(written(hashing.hash()));
+        Ok(octets)
+    }
+}
+
+fn written(hash: &OutputHash) -> Written {
+    Written {
+        digest: hash.digest(),
+        octets: hash.octets(),
+    }
+}
+
+/// Opens a file of ours for its owner alone, cuts it to a length, and hashes what stays.
+fn cut_back(path: &Path, length: u64) -> io::Result<(File, OutputHash)> {
+    let mut options = OpenOptions::new();
+    let mut file = options
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)?;
+    if file.metadata()?.len() < length {
+        let problem = format!(
+            "{} is shorter than what was delivered to it",
+            path.display()
+        );
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, problem));
+    }
+    file.set_len(length)?;
+    let hash = OutputHash::of((&mut file).take(length))?;
+    file.seek(SeekFrom::Start(length))?;
+    Ok((file, hash))
+}
+
+fn make_folder(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+}
+
+fn sync_folder_of(path: &Path) -> io::Result<()> {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}

@@ -1,0 +1,648 @@
+//! `issue --devices` and `issue --prefix`: identities for a whole line.
+//!
+//! The whole input is checked first. Then chunks go through [`pki_core::bulk`]; this file chooses the
+//! input, the output and the form of the keys, tells the progress, and writes the manifest.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use pki_core::bulk::input::{BadLine, Device, check};
+use pki_core::bulk::{self, BatchOutput, BulkError, Delivery, Finished, Job, LeafPlan, Progress};
+use pki_core::declaration::{Declaration, LeafProfile};
+use pki_core::format::digest::{OutputDigest, OutputHash};
+use pki_core::format::manifest::Manifest;
+use pki_core::format::seal::{KeySealer, Passphrase, Recipient};
+use pki_core::format::{DeviceFiles, Form, KeyForm, Pfx, PfxEncryption, Renderer, Shards};
+use pki_core::ids::{ProfileName, RegistrationId, SerialNumber};
+use pki_core::inventory::sqlite::SqliteInventory;
+use pki_core::inventory::{
+    AuthorityGeneration, BatchRecord, BatchState, Filter, Inventory as _, Label, NewBatch, Status,
+};
+use pki_core::key::software::SoftwareKeyGenerator;
+use pki_core::time::TimeError;
+use serde::Serialize;
+use serde_json::json;
+
+use super::issue::Target;
+use crate::batch_input::Source;
+use crate::batch_output::{Folder, SealedFile, StreamFile, Written, part_of, publish_finished};
+use crate::context::Context;
+use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
+use crate::files::{Access, Existing};
+use crate::issuance::OpenAuthority;
+use crate::render::progress::ProgressLine;
+use crate::secret::{SecretWord, SecretWordParser};
+
+/// How a batch is written.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Batches")]
+pub(super) struct BatchArgs {
+    /// A list of devices: CSV with a header (registration_id, optional profile and validity; other
+    /// columns become labels), or one registration ID a line; - for standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["ids", "prefix"])]
+    devices: Option<PathBuf>,
+
+    /// Registration IDs from a counter: what each begins with
+    #[arg(long, value_name = "TEXT", requires = "count", conflicts_with = "ids")]
+    prefix: Option<String>,
+
+    /// How many IDs the counter makes
+    #[arg(long, value_name = "N", requires = "prefix")]
+    count: Option<u64>,
+
+    /// The counter's first number
+    #[arg(long, value_name = "K", requires = "prefix", default_value_t = 1)]
+    start: u64,
+
+    /// The form of the output
+    #[arg(long, value_enum, default_value = "ndjson")]
+    format: Format,
+
+    /// The batch's name [default: the authority and a digest of the input]
+    #[arg(long = "batch", value_name = "NAME")]
+    name: Option<Label>,
+
+    /// Write the devices' keys in the clear: the output itself is the secret
+    #[arg(long, conflicts_with_all = ["key_passphrase_from", "recipients"])]
+    plain_keys: bool,
+
+    /// Encrypt each device's key under the passphrase from file:PATH, env:NAME, fd:N, stdin or prompt
+    #[arg(long, value_name = "WHERE", value_parser = SecretWordParser, conflicts_with = "recipients")]
+    key_passphrase_from: Option<SecretWord>,
+
+    /// Seal the whole output to an age recipient (age1…); once for each
+    #[arg(long = "recipient", value_name = "AGE")]
+    recipients: Vec<Recipient>,
+
+    /// How many workers [default: one a core]
+    #[arg(long, value_name = "N")]
+    jobs: Option<usize>,
+
+    /// Have the authority sign the manifest
+    #[arg(long)]
+    sign_manifest: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// One JSON object a line and device
+    Ndjson,
+    /// An archive of all devices' files
+    Tar,
+    /// A folder with the devices' files, in folders of 1000 above 10 000
+    Dir,
+    /// A folder with one PKCS#12 file a device
+    Pfx,
+}
+
+impl Format {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Ndjson => "ndjson",
+            Self::Tar => "tar",
+            Self::Dir => "dir",
+            Self::Pfx => "pfx",
+        }
+    }
+
+    fn is_folder(self) -> bool {
+        matches!(self, Self::Dir | Self::Pfx)
+    }
+}
+
+impl BatchArgs {
+    /// Whether a batch is asked for at all.
+    pub(super) fn is_given(&self) -> bool {
+        self.devices.is_some() || self.prefix.is_some()
+    }
+
+    /// Issues the batch, or what is left of it.
+    pub(super) fn run(&self, context: &Context, target: &Target) -> CommandResult {
+        if !self.recipients.is_empty() && self.format.is_folder() {
+            return Err(CommandError::new(
+                ErrorKind::Usage,
+                "--recipient seals one stream; choose --format ndjson or tar",
+            ));
+        }
+        let source = self.source(context)?;
+        let declaration = context.declaration()?;
+        let profile = target.profile(context)?;
+        let total = checked(&source, declaration)?;
+        let form = self.form(context, total)?;
+        let mut inventory = context.inventory()?;
+        let authority = OpenAuthority::open(context, &inventory, &target.authority)?;
+        if context.settings.dry_run {
+            context.ui.note(format!(
+                "would issue {total} leaves to {}",
+                target.out.display()
+            ));
+            return Ok(Outcome::Done);
+        }
+        let batch = self.open(context, &mut inventory, &authority, target, &source, total)?;
+        if batch.state == BatchState::Complete {
+            context
+                .ui
+                .note(format!("batch {} is complete already", batch.name));
+            context.ui.result(&Summary::of(&batch, target))?;
+            return Ok(Outcome::Done);
+        }
+        let renderer = Renderer::new(form, &authority.chain());
+        let run = BatchRun {
+            args: self,
+            context,
+            target,
+            authority: &authority,
+            profile,
+            source: &source,
+        };
+        let manifest = run.issue(&mut inventory, &batch, &renderer)?;
+        let text = run.manifest_text(manifest)?;
+        let path = manifest_path(&target.out);
+        context
+            .files
+            .write(&path, text.as_bytes(), Access::Public, Existing::Replace)?;
+        let batch = inventory.complete_batch(&batch.name, &text, context.now())?;
+        context.ui.result(&Summary::of(&batch, target))?;
+        Ok(Outcome::Done)
+    }
+
+    fn source(&self, context: &Context) -> Result<Source, CommandError> {
+        match (&self.devices, &self.prefix) {
+            (Some(path), _) => Source::file(context, path),
+            (None, Some(prefix)) => Ok(Source::counter(
+                prefix,
+                self.start,
+                self.count.unwrap_or_default(),
+            )),
+            (None, None) => Err(CommandError::new(ErrorKind::Usage, "no devices are given")),
+        }
+    }
+
+    /// Opens the batch, or finds the one that a run of the same command left open.
+    fn open(
+        &self,
+        context: &Context,
+        inventory: &mut SqliteInventory,
+        authority: &OpenAuthority,
+        target: &Target,
+        source: &Source,
+        total: u64,
+    ) -> Result<BatchRecord, CommandError> {
+        let fingerprint = self.fingerprint(context, authority, target, source)?;
+        let name = match &self.name {
+            Some(name) => name.clone(),
+            None => default_name(target, &fingerprint)?,
+        };
+        let known = inventory
+            .batch(&name)?
+            .filter(|batch| batch.fingerprint == *fingerprint.as_octets());
+        if let Some(batch) = known {
+            return Ok(batch);
+        }
+        let output = context.files.resolve(&target.out);
+        if context.files.exists(&output) || context.files.exists(&manifest_path(&output)) {
+            return Err(
+                CommandError::refused(format!("{} exists already", target.out.display()))
+                    .hint("it belongs to another batch; move it away, or choose another --out"),
+            );
+        }
+        self.refuse_known(context, inventory, source)?;
+        let new = NewBatch {
+            name,
+            signed_by: authority.generation(),
+            fingerprint: *fingerprint.as_octets(),
+            total,
+            output: target.out.display().to_string(),
+            format: self.format.word().to_owned(),
+        };
+        Ok(inventory.open_batch(new, context.now())?)
+    }
+
+    /// What tells this command from any other: input, authority, profile, output and form.
+    fn fingerprint(
+        &self,
+        context: &Context,
+        authority: &OpenAuthority,
+        target: &Target,
+        source: &Source,
+    ) -> Result<OutputDigest, CommandError> {
+        let recipients: Vec<String> = self.recipients.iter().map(ToString::to_string).collect();
+        let options = json!({
+            "authority": authority.certificate().sha256_thumbprint(),
+            "profile": target.profile,
+            "out": context.files.resolve(&target.out),
+            "format": self.format.word(),
+            "plainKeys": self.plain_keys,
+            "recipients": recipients,
+            "input": source.digest()?,
+        });
+        let mut hash = OutputHash::new();
+        hash.update(options.to_string().as_bytes());
+        Ok(hash.digest())
+    }
+
+    /// Refuses devices that have a valid leaf: a batch never gives a device a second one.
+    fn refuse_known(
+        &self,
+        context: &Context,
+        inventory: &SqliteInventory,
+        source: &Source,
+    ) -> Result<(), CommandError> {
+        const CHUNK: usize = 1000;
+        let mut known = Vec::new();
+        let mut devices = source.devices()?.filter_map(Result::ok).peekable();
+        while devices.peek().is_some() {
+            let chunk: Vec<Device> = devices.by_ref().take(CHUNK).collect();
+            let mut ids: Vec<RegistrationId> =
+                chunk.iter().map(|device| device.id.clone()).collect();
+            ids.sort();
+            let found = inventory.find_ids(&ids, context.now())?;
+            known.extend(
+                chunk
+                    .into_iter()
+                    .filter(|device| found.contains(&device.id))
+                    .map(|device| BadLine {
+                        line: device.line,
+                        value: device.id.to_string(),
+                        reason: "it has a valid leaf already".to_owned(),
+                    }),
+            );
+        }
+        if known.is_empty() {
+            Ok(())
+        } else {
+            Err(rejected(source, &known))
+        }
+    }
+
+    fn form(&self, context: &Context, total: u64) -> Result<Form, CommandError> {
+        let shards = Shards::of(total);
+        if self.format == Format::Pfx {
+            let passphrase = self.key_passphrase(context)?.ok_or_else(|| {
+                CommandError::refused("PKCS#12 files need a passphrase")
+                    .hint("give it with --key-passphrase-from file:PATH or env:NAME")
+            })?;
+            let pfx = Pfx {
+                passphrase,
+                encryption: PfxEncryption::Modern,
+            };
+            return Ok(Form::Folder(DeviceFiles::Pfx(pfx), shards));
+        }
+        let keys = self.key_form(context)?;
+        Ok(match self.format {
+            Format::Ndjson => Form::Ndjson(keys),
+            Format::Tar => Form::Tar(DeviceFiles::Pem(keys)),
+            Format::Dir | Format::Pfx => Form::Folder(DeviceFiles::Pem(keys), shards),
+        })
+    }
+
+    fn key_form(&self, context: &Context) -> Result<KeyForm, CommandError> {
+        if let Some(passphrase) = self.key_passphrase(context)? {
+            let sealer = KeySealer::new(&passphrase, context.entropy.as_ref());
+            let sealer = sealer.map_err(|error| CommandError::failed(error.to_string()))?;
+            return Ok(KeyForm::Encrypted(sealer));
+        }
+        if self.plain_keys || !self.recipients.is_empty() {
+            return Ok(KeyForm::Plain);
+        }
+        Err(CommandError::refused("the devices' keys would be written in the clear").hint(
+            "choose: --recipient age1… seals the output, --key-passphrase-from WHERE encrypts each key, --plain-keys writes them as they are",
+        ))
+    }
+
+    fn key_passphrase(&self, context: &Context) -> Result<Option<Passphrase>, CommandError> {
+        let word = self.key_passphrase_from.as_ref();
+        let secret = word.map(|word| context.secret(word, "Passphrase of the devices' keys: "));
+        Ok(secret.transpose()?.map(Passphrase::read))
+    }
+}
+
+/// Goes through the whole input before anything is made.
+fn checked(source: &Source, declaration: &Declaration) -> Result<u64, CommandError> {
+    let known = |name: &ProfileName| declaration.profiles.contains_key(name);
+    drop(source.devices()?);
+    let devices = || source.devices().into_iter().flatten();
+    check(devices, known).map_err(|bad| rejected(source, &bad))
+}
+
+/// One sentence, and every bad line: the first hundred for people, all of them in JSON.
+fn rejected(source: &Source, bad: &[BadLine]) -> CommandError {
+    let message = format!(
+        "{source}: {} of its lines cannot be used; nothing was issued",
+        bad.len()
+    );
+    CommandError::invalid_input(message).lines(bad)
+}
+
+fn default_name(target: &Target, fingerprint: &OutputDigest) -> Result<Label, CommandError> {
+    let digest = fingerprint.to_string();
+    let name = format!(
+        "{}-{}",
+        target.authority,
+        digest.get(..12).unwrap_or(&digest)
+    );
+    name.parse()
+        .map_err(|error: pki_core::inventory::TextError| CommandError::failed(error.to_string()))
+}
+
+fn manifest_path(out: &Path) -> PathBuf {
+    let mut name = out.as_os_str().to_owned();
+    name.push(".manifest.json");
+    PathBuf::from(name)
+}
+
+/// One run over what is left of a batch.
+struct BatchRun<'a> {
+    args: &'a BatchArgs,
+    context: &'a Context,
+    target: &'a Target,
+    authority: &'a OpenAuthority,
+    profile: &'a LeafProfile,
+    source: &'a Source,
+}
+
+impl BatchRun<'_> {
+    /// Voids what was cut short, goes on where it stopped, and returns the manifest.
+    fn issue(
+        &self,
+        inventory: &mut SqliteInventory,
+        batch: &BatchRecord,
+        renderer: &Renderer,
+    ) -> Result<Manifest, CommandError> {
+        let now = self.context.now();
+        let reason = "its batch was cut short before it was delivered";
+        let voided = inventory.void_undelivered(&batch.name, reason, now)?;
+        if batch.delivered > 0 || voided > 0 {
+            self.context.ui.note(format!(
+                "batch {}: going on after {} of {} devices; {voided} that were cut short are void",
+                batch.name, batch.delivered, batch.total
+            ));
+        }
+        let written = self.write(inventory, batch, renderer)?;
+        self.manifest(inventory, batch, written)
+    }
+
+    fn write(
+        &self,
+        inventory: &mut SqliteInventory,
+        batch: &BatchRecord,
+        renderer: &Renderer,
+    ) -> Result<Written, CommandError> {
+        let out = self.context.files.resolve(&self.target.out);
+        let failed = |error| {
+            CommandError::failed(format!("cannot write {}", part_of(&out).display())).because(error)
+        };
+        if batch.delivered == batch.total && batch.total > 0 {
+            return publish_finished(&out, self.args.format.is_folder()).map_err(failed);
+        }
+        if self.args.format.is_folder() {
+            let mut folder = Folder::open(&out, batch.output_octets).map_err(failed)?;
+            self.run(inventory, batch, renderer, &mut folder, Delivery::Chunkwise)?;
+            return folder.publish().map_err(failed);
+        }
+        if !self.args.recipients.is_empty() {
+            let mut sealed = SealedFile::open(&out, &self.args.recipients, renderer.ending())?;
+            self.run(inventory, batch, renderer, &mut sealed, Delivery::AtEnd)?;
+            return sealed.publish().map_err(failed);
+        }
+        let mut file =
+            StreamFile::open(&out, batch.output_octets, renderer.ending()).map_err(failed)?;
+        self.run(inventory, batch, renderer, &mut file, Delivery::Chunkwise)?;
+        file.publish().map_err(failed)
+    }
+
+    fn run(
+        &self,
+        inventory: &mut SqliteInventory,
+        batch: &BatchRecord,
+        renderer: &Renderer,
+        output: &mut dyn BatchOutput,
+        delivery: Delivery,
+    ) -> Result<(), CommandError> {
+        /// Devices of a chunk: one transaction and one sync.
+        const CHUNK: usize = 1000;
+        let (profile, now) = (self.profile, self.context.now());
+        let plan = |device: &Device| self.plan(device);
+        let job = Job {
+            batch: batch.name.clone(),
+            issuer: self.authority.issuer(),
+            signer: self.authority.signer(),
+            generator: &SoftwareKeyGenerator,
+            entropy: self.context.entropy.as_ref(),
+            now,
+            plan: &plan,
+            renderer,
+            jobs: self.jobs(),
+            chunk: CHUNK.min(if is_slow(profile) { 50 } else { CHUNK }),
+            delivery,
+        };
+        let stop = self.stop_on_interrupt()?;
+        let mut line = ProgressLine::new(self.context, batch.total, batch.delivered);
+        let from = Progress {
+            delivered: batch.delivered,
+            output_octets: batch.output_octets,
+        };
+        let devices = self.source.devices()?;
+        let ended = bulk::run(
+            &job,
+            inventory,
+            devices,
+            from,
+            output,
+            &stop,
+            &mut |progress| {
+                line.show(progress.delivered);
+            },
+        );
+        line.end();
+        match ended.map_err(in_batch)? {
+            Finished::All(_) => Ok(()),
+            Finished::Stopped(progress) => Err(stopped(batch, progress, delivery)),
+        }
+    }
+
+    fn plan(&self, device: &Device) -> Result<LeafPlan, TimeError> {
+        let declaration = self.context.declaration().ok();
+        let named = device.profile.as_ref().zip(declaration);
+        let named = named.and_then(|(name, declaration)| declaration.profiles.get(name));
+        let profile = named.unwrap_or(self.profile);
+        let span = device.validity.unwrap_or(profile.validity);
+        Ok(LeafPlan {
+            key: profile.key,
+            validity: self.authority.validity(self.context.now(), span)?,
+            purposes: profile.extended_key_usage.clone(),
+        })
+    }
+
+    fn jobs(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+        self.args.jobs.unwrap_or_else(cores)
+    }
+
+    /// Ctrl-C finishes the chunk that is being committed.
+    fn stop_on_interrupt(&self) -> Result<Arc<AtomicBool>, CommandError> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&stop);
+        self.context.runtime()?.spawn(async move {
+            if tokio::signal::ctrl_c().await.is_ok() {
+                told.store(true, Ordering::Relaxed);
+            }
+        });
+        Ok(stop)
+    }
+
+    fn manifest(
+        &self,
+        inventory: &SqliteInventory,
+        batch: &BatchRecord,
+        written: Written,
+    ) -> Result<Manifest, CommandError> {
+        let AuthorityGeneration { name, generation } = self.authority.generation();
+        let output = self
+            .target
+            .out
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        Ok(Manifest {
+            manifest_version: Manifest::FORM,
+            batch: batch.name.clone(),
+            authority: name,
+            generation,
+            authority_certificate: self.authority.certificate().sha256_thumbprint(),
+            profile: self.target.profile.clone(),
+            devices: batch.total,
+            first_serial_number: first_serial(inventory, &batch.name)?,
+            last_serial_number: self.last_serial(inventory)?,
+            output,
+            output_sha256: written.digest,
+            output_octets: written.octets,
+            recipients: self
+                .args
+                .recipients
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            started_at: batch.started_at,
+            completed_at: self.context.now(),
+            tool: concat!("dps-pki ", env!("CARGO_PKG_VERSION")).to_owned(),
+            signature: None,
+        })
+    }
+
+    fn last_serial(
+        &self,
+        inventory: &SqliteInventory,
+    ) -> Result<Option<SerialNumber>, CommandError> {
+        let Some(last) = self.source.devices()?.filter_map(Result::ok).last() else {
+            return Ok(None);
+        };
+        let leaves = inventory.live_leaves(&last.id, self.context.now())?;
+        Ok(leaves
+            .first()
+            .map(|entry| entry.recorded.certificate().serial_number().clone()))
+    }
+
+    fn manifest_text(&self, manifest: Manifest) -> Result<String, CommandError> {
+        let failed = |error: pki_core::format::manifest::ManifestError| {
+            CommandError::failed(error.to_string())
+        };
+        let manifest = match self.args.sign_manifest {
+            true => manifest
+                .sign(self.authority.certificate(), self.authority.signer())
+                .map_err(failed)?,
+            false => manifest,
+        };
+        manifest.to_json().map_err(failed)
+    }
+}
+
+/// Keys that take so long that a chunk of a thousand would be minutes without a trace.
+fn is_slow(profile: &LeafProfile) -> bool {
+    use pki_core::key::KeyAlgorithm::{Rsa2048, Rsa3072, Rsa4096};
+    matches!(profile.key, Rsa2048 | Rsa3072 | Rsa4096)
+}
+
+fn first_serial(
+    inventory: &SqliteInventory,
+    batch: &Label,
+) -> Result<Option<SerialNumber>, CommandError> {
+    let filter = Filter {
+        batch: Some(batch.clone()),
+        status: Some(Status::Delivered),
+        ..Filter::default()
+    };
+    let page = inventory.list(&filter, None, 1)?;
+    Ok(page
+        .entries
+        .first()
+        .map(|entry| entry.recorded.certificate().serial_number().clone()))
+}
+
+fn in_batch(error: BulkError) -> CommandError {
+    const HINT: &str = "what was delivered stays delivered; the same command goes on";
+    match error {
+        BulkError::Inventory(error) => CommandError::from(error).hint(HINT),
+        BulkError::Output(source) => CommandError::failed("the output cannot be written")
+            .because(source)
+            .hint(HINT),
+        BulkError::Work(error) => CommandError::refused(error.to_string()).hint(HINT),
+        error => CommandError::new(ErrorKind::Bug, error.to_string()),
+    }
+}
+
+fn stopped(batch: &BatchRecord, progress: Progress, delivery: Delivery) -> CommandError {
+    let (total, name) = (batch.total, &batch.name);
+    let (message, hint) = match delivery {
+        Delivery::Chunkwise => (
+            format!(
+                "batch {name}: stopped after {} of {total} devices",
+                progress.delivered
+            ),
+            "the same command goes on from there",
+        ),
+        Delivery::AtEnd => (
+            format!("batch {name}: stopped; a sealed output is whole or nothing"),
+            "the same command begins it anew, with new keys",
+        ),
+    };
+    CommandError::new(ErrorKind::Interrupted, message).hint(hint)
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Summary {
+    batch: Label,
+    devices: u64,
+    status: String,
+    output: PathBuf,
+    manifest: PathBuf,
+}
+
+impl Summary {
+    fn of(batch: &BatchRecord, target: &Target) -> Self {
+        Self {
+            batch: batch.name.clone(),
+            devices: batch.delivered,
+            status: batch.state.to_string(),
+            output: target.out.clone(),
+            manifest: manifest_path(&target.out),
+        }
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "batch {}: {} devices in {}",
+            self.batch,
+            self.devices,
+            self.output.display()
+        )?;
+        write!(f, "manifest: {}", self.manifest.display())
+    }
+}

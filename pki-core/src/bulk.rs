@@ -1,0 +1,15 @@
+//! Bulk issuance: identities for a whole line, at the speed of the cryptography.
+//!
+//! [`input`] checks all of the input before the first key is made. [`run`] then issues in chunks:
+//! workers on all cores generate keys, press leaves, sign and render; one committer records a chunk
+//! in the inventory, hands it to the output, and has it marked as delivered in the transaction of
+//! the next chunk. Order is kept, and memory does not grow with the number of devices.
+//! Invariant: cut anywhere, every device up to the batch's progress is delivered, and everything
+//! recorded beyond it is voided by the next run, which cuts the output back to the same place.
+
+pub mod input;
+mod pipeline;
+mod run;
+
+pub use pipeline::{LeafPlan, WorkError};
+pub use run::{BatchOutput, BulkError, Delivery, Finished, Job, Progress, run};

@@ -1,0 +1,190 @@
+//! The workers: a chunk of devices in, a chunk of signed and rendered leaves out.
+
+use std::collections::HashMap;
+
+use super::input::{BadLine, Device};
+use super::run::Job;
+use crate::format::{self, RenderError, Rendered};
+use crate::ids::SerialNumber;
+use crate::inventory::{Labels, NamedLabel, NewCertificate, TextError};
+use crate::issue::{IssueError, Issued, LeafPress, SignError};
+use crate::key::software::SoftwareSigner;
+use crate::key::{KeyAlgorithm, KeyError, Signer as _};
+use crate::ports::EntropyError;
+use crate::profile::KeyPurpose;
+use crate::time::Validity;
+
+/// How the leaf of a device is to be, with everything resolved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeafPlan {
+    /// The kind of key to make.
+    pub key: KeyAlgorithm,
+    /// When the leaf is valid.
+    pub validity: Validity,
+    /// What its key is for.
+    pub purposes: Vec<KeyPurpose>,
+}
+
+/// Why a worker could not make a leaf. Its chunk is not recorded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WorkError {
+    /// The input changed since it was checked.
+    #[error("the input changed while it was read: {0}")]
+    Input(BadLine),
+    /// The leaf was refused or could not be signed.
+    #[error("{id}: {source}")]
+    Issue {
+        /// Whose leaf.
+        id: String,
+        /// Why.
+        source: IssueError,
+    },
+    /// A key could not be made.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// There was no randomness.
+    #[error(transparent)]
+    Entropy(#[from] EntropyError),
+    /// Its output could not be made.
+    #[error(transparent)]
+    Render(#[from] RenderError),
+    /// A label of the input cannot be kept.
+    #[error("{id}: {source}")]
+    Label {
+        /// Whose label.
+        id: String,
+        /// What is wrong with it.
+        source: TextError,
+    },
+}
+
+/// A chunk of devices and its place in the input.
+pub(super) struct Chunk {
+    pub(super) number: u64,
+    /// The place of its first device in the input, counted from 0.
+    pub(super) first: u64,
+    pub(super) devices: Vec<Result<Device, BadLine>>,
+}
+
+/// A chunk that is ready to be recorded.
+pub(super) struct Prepared {
+    pub(super) certificates: Vec<NewCertificate>,
+    pub(super) rendered: Vec<Rendered>,
+}
+
+/// One worker: its presses are its own, one for each plan that it met.
+pub(super) struct Worker<'a> {
+    job: &'a Job<'a>,
+    presses: HashMap<(i64, i64, Vec<KeyPurpose>), LeafPress>,
+}
+
+impl<'a> Worker<'a> {
+    pub(super) fn new(job: &'a Job<'a>) -> Self {
+        Self {
+            job,
+            presses: HashMap::new(),
+        }
+    }
+
+    /// Makes keys, leaves and their renderings. The first signature of the chunk is verified.
+    pub(super) fn prepare(&mut self, chunk: Chunk) -> Result<Prepared, WorkError> {
+        let mut prepared = Prepared {
+            certificates: Vec::with_capacity(chunk.devices.len()),
+            rendered: Vec::with_capacity(chunk.devices.len()),
+        };
+        let milliseconds = self.job.milliseconds(chunk.number);
+        for (place, device) in (0_u32..).zip(chunk.devices) {
+            let device = device.map_err(WorkError::Input)?;
+            let mut random = [0; 8];
+            self.job.entropy.fill(&mut random)?;
+            let serial = SerialNumber::ordered(milliseconds, place, random);
+            let index = chunk.first + u64::from(place);
+            let (new, rendered) = self.make(&device, index, &serial, place == 0)?;
+            prepared.certificates.push(new);
+            prepared.rendered.push(rendered);
+        }
+        Ok(prepared)
+    }
+
+    fn make(
+        &mut self,
+        device: &Device,
+        index: u64,
+        serial: &SerialNumber,
+        verify: bool,
+    ) -> Result<(NewCertificate, Rendered), WorkError> {
+        let planned = (self.job.plan)(device);
+        let plan = planned.map_err(|source| WorkError::Issue {
+            id: device.id.to_string(),
+            source: source.into(),
+        })?;
+        let key = self.job.generator.generate(plan.key)?;
+        let signer = SoftwareSigner::new(&key)?;
+        let issued = self.issue(device, &plan, signer.public_key(), serial, verify);
+        let issued = issued.map_err(|source| WorkError::Issue {
+            id: device.id.to_string(),
+            source,
+        })?;
+        let rendered = self.job.renderer.render(&format::Device {
+            id: &device.id,
+            index,
+            issued: &issued,
+            key: Some(&key),
+            labels: &device.labels,
+        })?;
+        let new = NewCertificate {
+            batch: Some(self.job.batch.clone()),
+            labels: labels(device)?,
+            ..NewCertificate::from(issued)
+        };
+        Ok((new, rendered))
+    }
+
+    fn issue(
+        &mut self,
+        device: &Device,
+        plan: &LeafPlan,
+        public_key: &[u8],
+        serial: &SerialNumber,
+        verify: bool,
+    ) -> Result<Issued, IssueError> {
+        let signer = self.job.signer;
+        let linted = self.press(plan).stamp(&device.id, public_key, serial)?;
+        let issued = if verify {
+            linted.sign(signer)
+        } else {
+            linted.sign_unverified(signer)
+        };
+        issued.map_err(|error: SignError| error.into())
+    }
+
+    fn press(&mut self, plan: &LeafPlan) -> &mut LeafPress {
+        let (begin, end) = (plan.validity.not_before(), plan.validity.not_after());
+        let key = (
+            begin.unix_seconds(),
+            end.unix_seconds(),
+            plan.purposes.clone(),
+        );
+        self.presses.entry(key).or_insert_with(|| {
+            let issuer = self.job.issuer.clone();
+            LeafPress::new(issuer, plan.validity, plan.purposes.clone(), self.job.now)
+        })
+    }
+}
+
+fn labels(device: &Device) -> Result<Labels, WorkError> {
+    let named = device
+        .labels
+        .iter()
+        .map(|(name, value)| NamedLabel::new(name, value));
+    let failed = |source| WorkError::Label {
+        id: device.id.to_string(),
+        source,
+    };
+    Ok(named
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(failed)?
+        .into_iter()
+        .collect())
+}

@@ -1,0 +1,308 @@
+//! The committer: chunk by chunk into the inventory, out, and marked.
+//!
+//! A chunk goes through three durable moments: recorded, in the output, marked as delivered; the
+//! mark rides in the transaction that records the next chunk, so that a chunk costs one commit.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use super::input::{BadLine, Device};
+use super::pipeline::{Chunk, LeafPlan, Prepared, WorkError, Worker};
+use crate::format::{Released, Renderer};
+use crate::inventory::{BatchProgress, Inventory, InventoryError, Label, Recorded, RowKey};
+use crate::issue::Issuer;
+use crate::key::{KeyGenerator, Signer};
+use crate::ports::Entropy;
+use crate::time::{Time, TimeError};
+
+/// Everything about a batch but its devices.
+pub struct Job<'a> {
+    /// The batch's name.
+    pub batch: Label,
+    /// Who signs.
+    pub issuer: Issuer,
+    /// With which key.
+    pub signer: &'a dyn Signer,
+    /// Makes the devices' keys.
+    pub generator: &'a dyn KeyGenerator,
+    /// Makes the random part of serial numbers.
+    pub entropy: &'a dyn Entropy,
+    /// The moment of issue of the whole batch.
+    pub now: Time,
+    /// What each device gets.
+    pub plan: &'a (dyn Fn(&Device) -> Result<LeafPlan, TimeError> + Sync),
+    /// Makes what the output gets of it.
+    pub renderer: &'a Renderer,
+    /// How many workers.
+    pub jobs: usize,
+    /// How many devices a chunk has.
+    pub chunk: usize,
+    /// When chunks count as delivered.
+    pub delivery: Delivery,
+}
+
+/// When a chunk counts as delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// As soon as the output has it: a run that is cut goes on behind it.
+    Chunkwise,
+    /// When the output is finished, because what was written of it before is worth nothing: a sealed
+    /// stream. A run that is cut begins anew.
+    AtEnd,
+}
+
+impl Job<'_> {
+    /// The leading part of the serial numbers of a chunk: the moment of issue, and one millisecond
+    /// more for each chunk, so that they grow.
+    pub(super) fn milliseconds(&self, chunk: u64) -> u64 {
+        let seconds = u64::try_from(self.now.unix_seconds()).unwrap_or_default();
+        seconds.saturating_mul(1000).saturating_add(chunk)
+    }
+}
+
+/// Where a batch goes.
+pub trait BatchOutput {
+    /// Takes what belongs to one device.
+    ///
+    /// # Errors
+    /// The output's.
+    fn append(&mut self, released: Released) -> io::Result<()>;
+
+    /// Makes everything that was taken durable, and tells how many octets of a stream there are in all.
+    ///
+    /// # Errors
+    /// The output's.
+    fn sync(&mut self) -> io::Result<u64>;
+
+    /// Writes what comes after the last device, makes all of it durable, and tells how many octets
+    /// there are.
+    ///
+    /// # Errors
+    /// The output's.
+    fn finish(&mut self) -> io::Result<u64>;
+}
+
+/// How far a batch is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Devices of the input that are delivered, those of earlier runs included.
+    pub delivered: u64,
+    /// Octets of the output that belong to them.
+    pub output_octets: u64,
+}
+
+/// How a run ended that did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finished {
+    /// Every device is delivered.
+    All(Progress),
+    /// It was told to stop, and did at the end of a chunk.
+    Stopped(Progress),
+}
+
+/// Why a run ended early. What was delivered stays delivered; the next run goes on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BulkError {
+    /// A worker could not make a leaf.
+    #[error(transparent)]
+    Work(#[from] WorkError),
+    /// The inventory could not record or mark a chunk.
+    #[error(transparent)]
+    Inventory(#[from] InventoryError),
+    /// The output took no more.
+    #[error("the output cannot be written: {0}")]
+    Output(io::Error),
+    /// The inventory gave back other certificates than it was given; a bug.
+    #[error("the inventory recorded something else than it was given")]
+    Mismatch,
+}
+
+/// Issues the devices from `from` on: those before it are delivered already.
+///
+/// `stop` is looked at between chunks; `observe` is told after each.
+///
+/// # Errors
+/// [`BulkError`]; the last chunk may stay recorded but undelivered, for the next run to void.
+pub fn run(
+    job: &Job<'_>,
+    inventory: &mut dyn Inventory,
+    devices: impl Iterator<Item = Result<Device, BadLine>> + Send,
+    from: Progress,
+    output: &mut dyn BatchOutput,
+    stop: &AtomicBool,
+    observe: &mut dyn FnMut(Progress),
+) -> Result<Finished, BulkError> {
+    /// Chunks that wait between two stages: enough to keep every stage busy, and no more.
+    const WAITING: usize = 4;
+    let (to_workers, from_feeder) = sync_channel::<Chunk>(WAITING);
+    // Owned by the workers alone, so that the feeder is let go when the last of them ends.
+    let from_feeder = Arc::new(Mutex::new(from_feeder));
+    let (to_committer, prepared) = sync_channel::<(u64, Result<Prepared, WorkError>)>(WAITING);
+    thread::scope(|scope| {
+        scope.spawn(move || feed(devices, from.delivered, job.chunk, stop, &to_workers));
+        for _ in 0..job.jobs.max(1) {
+            let (from_feeder, to_committer) = (Arc::clone(&from_feeder), to_committer.clone());
+            scope.spawn(move || work(job, &from_feeder, &to_committer));
+        }
+        drop((from_feeder, to_committer));
+        let mut committer = Committer {
+            job,
+            inventory,
+            output,
+            progress: from,
+            unmarked: Vec::new(),
+        };
+        let result = committer.commit_all(&prepared, observe);
+        // Whoever still waits to hand something over is let go.
+        drop(prepared);
+        committer.end(result, stop.load(Ordering::Relaxed))
+    })
+}
+
+/// Cuts the input into chunks. Ends when the input does, when told to stop, or when nobody listens.
+fn feed(
+    devices: impl Iterator<Item = Result<Device, BadLine>>,
+    skip: u64,
+    size: usize,
+    stop: &AtomicBool,
+    workers: &SyncSender<Chunk>,
+) {
+    let mut devices = devices
+        .skip(usize::try_from(skip).unwrap_or(usize::MAX))
+        .peekable();
+    let mut first = skip;
+    for number in 0.. {
+        if devices.peek().is_none() || stop.load(Ordering::Relaxed) {
+            return;
+        }
+        let taken: Vec<_> = devices.by_ref().take(size.max(1)).collect();
+        let count = u64::try_from(taken.len()).unwrap_or_default();
+        let chunk = Chunk {
+            number,
+            first,
+            devices: taken,
+        };
+        first += count;
+        if workers.send(chunk).is_err() {
+            return;
+        }
+    }
+}
+
+fn work(
+    job: &Job<'_>,
+    chunks: &Mutex<Receiver<Chunk>>,
+    committer: &SyncSender<(u64, Result<Prepared, WorkError>)>,
+) {
+    let mut worker = Worker::new(job);
+    loop {
+        let next = chunks.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(chunk) = next else {
+            return;
+        };
+        let number = chunk.number;
+        if committer.send((number, worker.prepare(chunk))).is_err() {
+            return;
+        }
+    }
+}
+
+struct Committer<'a, 'j> {
+    job: &'a Job<'j>,
+    inventory: &'a mut dyn Inventory,
+    output: &'a mut dyn BatchOutput,
+    progress: Progress,
+    /// Rows that are in the output and not marked as delivered.
+    unmarked: Vec<RowKey>,
+}
+
+impl Committer<'_, '_> {
+    /// Commits chunks in the order of the input, whatever order they come in.
+    fn commit_all(
+        &mut self,
+        prepared: &Receiver<(u64, Result<Prepared, WorkError>)>,
+        observe: &mut dyn FnMut(Progress),
+    ) -> Result<(), BulkError> {
+        let (mut early, mut next) = (BTreeMap::new(), 0);
+        while let Ok((number, chunk)) = prepared.recv() {
+            early.insert(number, chunk);
+            while let Some(chunk) = early.remove(&next) {
+                self.commit(chunk?)?;
+                observe(self.progress);
+                next += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, chunk: Prepared) -> Result<(), BulkError> {
+        let rows = match self.job.delivery {
+            Delivery::Chunkwise => std::mem::take(&mut self.unmarked),
+            Delivery::AtEnd => Vec::new(),
+        };
+        let progress = self.batch_progress();
+        let progress = (!rows.is_empty()).then_some(&progress);
+        let certificates = chunk.certificates;
+        let recorded =
+            self.inventory
+                .deliver_and_record(&rows, progress, certificates, self.job.now)?;
+        if recorded.len() != chunk.rendered.len() {
+            return Err(BulkError::Mismatch);
+        }
+        for (rendered, recorded) in chunk.rendered.into_iter().zip(&recorded) {
+            let released = rendered
+                .release(recorded)
+                .map_err(|_| BulkError::Mismatch)?;
+            self.output.append(released).map_err(BulkError::Output)?;
+        }
+        let output_octets = self.output.sync().map_err(BulkError::Output)?;
+        let count = u64::try_from(recorded.len()).unwrap_or_default();
+        self.progress = Progress {
+            delivered: self.progress.delivered + count,
+            output_octets,
+        };
+        self.unmarked.extend(recorded.iter().map(Recorded::row));
+        Ok(())
+    }
+
+    /// Finishes the output if all went well, and marks what it holds.
+    fn end(mut self, result: Result<(), BulkError>, stopped: bool) -> Result<Finished, BulkError> {
+        let complete = result.is_ok() && !stopped;
+        if complete {
+            let octets = self.output.finish().map_err(BulkError::Output)?;
+            self.progress.output_octets = octets;
+        }
+        let worth_marking = complete || self.job.delivery == Delivery::Chunkwise;
+        let marked = if worth_marking { self.mark() } else { Ok(()) };
+        // Of two failures the first is told; a chunk that stays unmarked is voided by the next run.
+        result?;
+        marked?;
+        Ok(match stopped {
+            true => Finished::Stopped(self.progress),
+            false => Finished::All(self.progress),
+        })
+    }
+
+    fn mark(&mut self) -> Result<(), BulkError> {
+        let rows = std::mem::take(&mut self.unmarked);
+        if !rows.is_empty() {
+            let progress = self.batch_progress();
+            self.inventory
+                .deliver_and_record(&rows, Some(&progress), Vec::new(), self.job.now)?;
+        }
+        Ok(())
+    }
+
+    fn batch_progress(&self) -> BatchProgress {
+        BatchProgress {
+            batch: self.job.batch.clone(),
+            delivered: self.progress.delivered,
+            output_octets: self.progress.output_octets,
+        }
+    }
+}
