@@ -178,8 +178,8 @@ impl PageKey {
         }
     }
 
-    /// The key of an entry, whatever the order.
-    pub(crate) fn of(entry: &InventoryEntry) -> Self {
+    /// The key of an entry, whatever the order: a page may go on after any entry of its list.
+    pub fn of(entry: &InventoryEntry) -> Self {
         let recorded = &entry.recorded;
         Self {
             row: recorded.row(),
