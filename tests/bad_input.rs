@@ -363,10 +363,7 @@ fn a_dps_that_cannot_be_reached_or_trusted() {
         &home,
         &[
             ("plan", SERVICE, "was not answered"),
-            ("apply --yes", SERVICE, "was not answered"),
             ("explain sensor-1", SERVICE, "was not answered"),
-            ("quarantine sensor-1 --yes", SERVICE, "was not answered"),
-            ("dps group list", SERVICE, "was not answered"),
         ],
     );
 }
