@@ -332,7 +332,7 @@ fn a_disabled_individual_enrollment_is_deleted_only_in_so_many_words() {
         &[
             "error: individual enrollment sensor-1 is disabled and keeps the device out; deleting it lets the device, and a stolen copy of its certificate, in again through its group",
             "  hint: if that is meant, say --let-device-in",
-            "  hint: to let it in with a new leaf only: dps-pki readmit",
+            "  hint: an entry that names its new leaf lets it in with that one only; keep the entry until the old leaf has expired",
         ],
     );
     let refused = site.run("dps device put sensor-1 --cert devices/sensor-1.cert.pem --yes");

@@ -143,10 +143,10 @@ pub(crate) fn create(
     if context.settings.dry_run {
         return Ok(AuthorityRow::planned(declared));
     }
-    if let Some(pending) = pending {
-        if settle_pending(context, inventory, &declared.name, pending)? {
-            return AuthorityRow::new(&declared.name, pending, "finished");
-        }
+    if let Some(pending) = pending
+        && settle_pending(context, inventory, &declared.name, pending)?
+    {
+        return AuthorityRow::new(&declared.name, pending, "finished");
     }
     let last = record.as_ref().and_then(|record| record.generations.last());
     let generation = last.map_or(Generation::FIRST, |last| last.generation.next());

@@ -419,7 +419,7 @@ impl DeleteArgs {
         );
         Err(CommandError::refused(message)
             .hint("if that is meant, say --let-device-in")
-            .hint("to let it in with a new leaf only: dps-pki readmit"))
+            .hint("an entry that names its new leaf lets it in with that one only; keep the entry until the old leaf has expired"))
     }
 
     fn change(
