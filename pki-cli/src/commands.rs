@@ -2,6 +2,7 @@
 
 mod audit;
 mod authority;
+mod batch;
 mod change;
 mod dps;
 mod emulator;
@@ -38,6 +39,7 @@ pub(crate) enum Command {
     Explain(explain::Args),
     Quarantine(quarantine::Args),
     Inventory(inventory::Args),
+    Batch(batch::Args),
     Audit(audit::Args),
     Emulator(emulator::Args),
     Dps(dps::Args),
@@ -63,6 +65,7 @@ impl Command {
             Self::Explain(args) => args.run(context),
             Self::Quarantine(args) => args.run(context),
             Self::Inventory(args) => args.run(context),
+            Self::Batch(args) => args.run(context),
             Self::Audit(args) => args.run(context),
             Self::Emulator(args) => args.run(context),
             Self::Dps(args) => args.run(context),

@@ -1,0 +1,545 @@
+//! `batch verify`: is this output the one that the manifest describes, and who says so?
+//!
+//! Every check is made and told, also when one before it has failed, and so is what could not be
+//! checked. It works without a home: then the authority's certificate has to be given.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, BufRead as _, BufReader};
+use std::path::{Component, Path, PathBuf};
+
+use pki_core::certificate::Certificate;
+use pki_core::format::digest::{OutputDigest, OutputHash};
+use pki_core::format::manifest::{Manifest, ManifestError};
+use pki_core::format::pem;
+use pki_core::ids::{AuthorityName, Generation};
+use pki_core::inventory::sqlite::SqliteInventory;
+use pki_core::inventory::{GenerationState, Inventory as _};
+use pki_core::path::{PathOptions, Purpose, validate};
+use pki_core::time::Time;
+use serde::Serialize;
+
+use crate::context::Context;
+use crate::error::{CommandError, CommandResult, Outcome};
+
+/// Check that an output is the one that its manifest describes, and who signed the manifest
+///
+/// Without a home, give the authority's certificate to have the signature checked. A manifest that
+/// is not signed is told with a warning; it shows damage, but anybody could have written it. Exit code
+/// 4 if a check fails.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  dps-pki batch verify line-7.ndjson.manifest.json
+  dps-pki batch verify line-7.ndjson.manifest.json --require-signature --output json")]
+pub(super) struct VerifyArgs {
+    /// The manifest; - for standard input
+    manifest: PathBuf,
+
+    /// The output, a file or a folder [default: what the manifest names, beside it]
+    #[arg(long, value_name = "PATH")]
+    file: Option<PathBuf>,
+
+    /// The authority's certificate, alone or with its chain; the manifest must be signed by it
+    /// [default: the one in the home]
+    #[arg(long, value_name = "FILE")]
+    authority_cert: Option<PathBuf>,
+
+    /// File of certificates to trust: the authority's path must lead to one of them
+    #[arg(long = "anchor", value_name = "FILE", num_args = 1.., requires = "authority_cert")]
+    anchors: Vec<PathBuf>,
+
+    /// The moment to judge the authority's path for [default: now]
+    #[arg(long, value_name = "TIME", requires = "anchors")]
+    at: Option<Time>,
+
+    /// Fail unless the manifest is signed and the signature could be checked
+    #[arg(long)]
+    require_signature: bool,
+}
+
+impl VerifyArgs {
+    pub(super) fn run(&self, context: &Context) -> CommandResult {
+        let content = context.read(&self.manifest)?;
+        let manifest = Manifest::from_json(&content);
+        let manifest = manifest.map_err(|error| CommandError::in_file(&self.manifest, &error))?;
+        let home = home(context)?;
+        let output = self.output(&manifest)?;
+        let mut checks = check_output(context, &manifest, &output)?;
+        checks.extend(self.check_signature(context, &manifest, home.as_ref())?);
+        checks.extend(
+            home.map(|home| check_record(&manifest, &home))
+                .transpose()?,
+        );
+        let verdict = Verdict {
+            holds: checks.iter().all(|check| check.finding != Finding::Fails),
+            batch: manifest.batch.to_string(),
+            authority: manifest.authority.clone(),
+            generation: manifest.generation,
+            devices: manifest.devices,
+            output,
+            checks,
+        };
+        verdict.warn(context);
+        context.ui.result(&verdict)?;
+        verdict.into_outcome()
+    }
+
+    fn output(&self, manifest: &Manifest) -> Result<PathBuf, CommandError> {
+        if let Some(path) = &self.file {
+            return Ok(path.clone());
+        }
+        match is_below(Path::new(&manifest.output)) {
+            true => Ok(self.manifest.with_file_name(&manifest.output)),
+            false => Err(CommandError::invalid_input(format!(
+                "{}: it names {:?} as its output, which is not beside it",
+                self.manifest.display(),
+                manifest.output
+            ))
+            .hint("say where the output is with --file PATH")),
+        }
+    }
+
+    /// Whoever names an authority or anchor is not content with a manifest that lost its signature.
+    fn wants_signature(&self) -> bool {
+        self.require_signature || self.authority_cert.is_some()
+    }
+
+    fn check_signature(
+        &self,
+        context: &Context,
+        manifest: &Manifest,
+        home: Option<&SqliteInventory>,
+    ) -> Result<Vec<Check>, CommandError> {
+        let unchecked = match self.wants_signature() {
+            true => Finding::Fails,
+            false => Finding::NotChecked,
+        };
+        let signature = |finding, detail: &str| Check::new("signature", finding, detail);
+        if manifest.signature.is_none() {
+            let detail = "the manifest is not signed; anybody could have written it";
+            return Ok(vec![signature(unchecked, detail)]);
+        }
+        let (authority, trust) = match &self.authority_cert {
+            Some(path) => self.given_authority(context, manifest, path)?,
+            None => home_authority(manifest, home)?,
+        };
+        let Some(authority) = authority else {
+            let detail =
+                "the authority's certificate is not at hand; give it with --authority-cert";
+            return Ok(vec![signature(unchecked, detail), trust]);
+        };
+        let checked = manifest.verify_signature(&authority);
+        Ok(vec![
+            told("signature", checked, || {
+                "the authority signed this manifest".to_owned()
+            }),
+            trust,
+        ])
+    }
+
+    /// The certificate that the manifest names, from a file, and whether it leads to an anchor.
+    fn given_authority(
+        &self,
+        context: &Context,
+        manifest: &Manifest,
+        path: &Path,
+    ) -> Result<(Option<Certificate>, Check), CommandError> {
+        let mut given = certificates(context, path)?;
+        let named = |certificate: &Certificate| {
+            certificate.sha256_thumbprint() == manifest.authority_certificate
+        };
+        let Some(place) = given.iter().position(named) else {
+            let detail = format!(
+                "the manifest names {} (SHA-256), which is not in {}",
+                manifest.authority_certificate,
+                path.display()
+            );
+            return Ok((None, Check::new("authority", Finding::Fails, detail)));
+        };
+        let authority = given.swap_remove(place);
+        let check = self.check_path(context, &authority, &given)?;
+        Ok((Some(authority), check))
+    }
+
+    fn check_path(
+        &self,
+        context: &Context,
+        authority: &Certificate,
+        intermediates: &[Certificate],
+    ) -> Result<Check, CommandError> {
+        if self.anchors.is_empty() {
+            let detail = "its certificate was given and is taken as it is; --anchor has it checked";
+            return Ok(Check::new("authority", Finding::NotChecked, detail));
+        }
+        let mut anchors = Vec::new();
+        for path in &self.anchors {
+            anchors.extend(certificates(context, path)?);
+        }
+        let at = self.at.unwrap_or_else(|| context.now());
+        let options = PathOptions::new(at).purpose(Purpose::Any);
+        let report = validate(authority, intermediates, &anchors, options);
+        Ok(match report.failure {
+            None => Check::new("authority", Finding::Holds, "its path leads to an anchor"),
+            Some(failure) => {
+                let detail = format!("its path does not hold at {at}: {}", failure.reason);
+                Check::new("authority", Finding::Fails, detail)
+            }
+        })
+    }
+}
+
+fn certificates(context: &Context, path: &Path) -> Result<Vec<Certificate>, CommandError> {
+    let content = context.read(path)?;
+    pem::certificates(&content).map_err(|error| CommandError::in_file(path, &error))
+}
+
+/// The inventory of the home, if there is a home; whoever receives a batch has none.
+fn home(context: &Context) -> Result<Option<SqliteInventory>, CommandError> {
+    let is_there = context.files.exists(&context.home.inventory());
+    match is_there || context.settings.home.is_some() {
+        true => Ok(Some(context.inventory()?)),
+        false => Ok(None),
+    }
+}
+
+/// The certificate that the home has for the generation in the manifest, and whether to believe it.
+fn home_authority(
+    manifest: &Manifest,
+    home: Option<&SqliteInventory>,
+) -> Result<(Option<Certificate>, Check), CommandError> {
+    let check = |finding, detail: &str| Check::new("authority", finding, detail);
+    let Some(home) = home else {
+        return Ok((
+            None,
+            check(Finding::NotChecked, "there is no home that knows it"),
+        ));
+    };
+    let record = home.authority(&manifest.authority)?;
+    let generation = record
+        .as_ref()
+        .and_then(|record| record.generation(manifest.generation));
+    let known = generation.and_then(|generation| {
+        let recorded = generation.certificate.as_ref()?;
+        Some((recorded.certificate().clone(), generation.state))
+    });
+    Ok(match known {
+        None => (
+            None,
+            check(Finding::NotChecked, "this home does not know it"),
+        ),
+        Some((certificate, GenerationState::Compromised)) => {
+            let detail = "it is compromised: others can sign in its name";
+            (Some(certificate), check(Finding::Fails, detail))
+        }
+        Some((certificate, state)) => {
+            let detail = format!("it is in this home, and {state}");
+            (Some(certificate), check(Finding::Holds, &detail))
+        }
+    })
+}
+
+/// Whether the manifest is the one that the home kept when the batch was completed.
+fn check_record(manifest: &Manifest, home: &SqliteInventory) -> Result<Check, CommandError> {
+    let check = |finding, detail: &str| Check::new("record", finding, detail);
+    let Some(batch) = home.batch(&manifest.batch)? else {
+        return Ok(check(
+            Finding::NotChecked,
+            "this home knows no batch of this name",
+        ));
+    };
+    let kept = batch
+        .manifest
+        .as_deref()
+        .map(str::as_bytes)
+        .map(Manifest::from_json);
+    Ok(match kept {
+        Some(Ok(kept)) if kept == *manifest => {
+            check(Finding::Holds, "the home has kept the same manifest")
+        }
+        Some(_) => check(
+            Finding::Fails,
+            "the home has kept another manifest of this batch",
+        ),
+        None => check(Finding::Fails, "by the home the batch is not complete"),
+    })
+}
+
+fn check_output(
+    context: &Context,
+    manifest: &Manifest,
+    output: &Path,
+) -> Result<Vec<Check>, CommandError> {
+    let place = context.files.resolve(output);
+    if !place.is_dir() {
+        let opened = open(context, output)?;
+        let checked = manifest.verify_output(opened);
+        return Ok(vec![told("output", checked, || {
+            as_stated(manifest, output)
+        })]);
+    }
+    let list = output.join(LIST);
+    let checked = manifest.verify_output(open(context, &list)?);
+    let is_right = checked.is_ok();
+    let list_check = told("output", checked, || as_stated(manifest, &list));
+    let files = match is_right {
+        true => check_files(&place, open(context, &list)?).map_err(|error| {
+            CommandError::failed(format!("cannot read {}", output.display())).because(error)
+        })?,
+        false => Check::new(
+            "files",
+            Finding::NotChecked,
+            "their list is not the right one",
+        ),
+    };
+    Ok(vec![list_check, files])
+}
+
+fn open(context: &Context, path: &Path) -> Result<File, CommandError> {
+    context
+        .files
+        .check_streamable(path)
+        .map_err(|error| error.hint("say where the output is with --file PATH"))?;
+    File::open(context.files.resolve(path)).map_err(|error| {
+        CommandError::failed(format!("cannot read {}", path.display())).because(error)
+    })
+}
+
+fn as_stated(manifest: &Manifest, path: &Path) -> String {
+    format!(
+        "{} has the {} octets and the SHA-256 that the manifest states",
+        path.display(),
+        manifest.output_octets
+    )
+}
+
+/// The list of a folder's files, in the form of `sha256sum`.
+const LIST: &str = "SHA256SUMS";
+
+/// Compares the files of a folder with their list; there must be no others.
+fn check_files(folder: &Path, list: File) -> io::Result<Check> {
+    let mut bad = Vec::new();
+    let mut listed: u64 = 0;
+    for line in BufReader::new(list).lines() {
+        listed += 1;
+        bad.extend(check_file(folder, &line?).err());
+    }
+    // All that are listed are there, so that counting finds any other without remembering names.
+    let found = count_files(folder)?.saturating_sub(1);
+    let missing = bad
+        .iter()
+        .filter(|file| file.problem == Problem::Missing)
+        .count();
+    let expected = listed.saturating_sub(u64::try_from(missing).unwrap_or(u64::MAX));
+    let finding = |problem: bool| {
+        if problem {
+            Finding::Fails
+        } else {
+            Finding::Holds
+        }
+    };
+    let detail = match (bad.len(), found.saturating_sub(expected)) {
+        (0, 0) => format!("all {listed} are as their list says"),
+        (0, others) => format!("{others} are not in the list"),
+        (count, 0) => format!("{count} of {listed} are not as their list says"),
+        (count, others) => {
+            format!("{count} of {listed} are not as their list says, {others} are not in it")
+        }
+    };
+    let fails = !bad.is_empty() || found > expected;
+    Ok(Check {
+        files: bad,
+        ..Check::new("files", finding(fails), detail)
+    })
+}
+
+/// Compares one file with its line: a digest, two blanks, a path below the folder.
+fn check_file(folder: &Path, line: &str) -> Result<(), BadFile> {
+    let bad = |path: &str, problem| BadFile {
+        path: path.to_owned(),
+        problem,
+    };
+    let (digest, path) = line.split_once("  ").unwrap_or(("", line));
+    let stated: OutputDigest = digest.parse().map_err(|_| bad(path, Problem::Line))?;
+    if !is_below(Path::new(path)) {
+        return Err(bad(path, Problem::Line));
+    }
+    let place = folder.join(path);
+    match fs::symlink_metadata(&place) {
+        Ok(metadata) if metadata.is_file() => {}
+        Ok(_) => return Err(bad(path, Problem::NotAFile)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(bad(path, Problem::Missing));
+        }
+        Err(_) => return Err(bad(path, Problem::Unreadable)),
+    }
+    let hash = File::open(&place).and_then(OutputHash::of);
+    match hash.map_err(|_| bad(path, Problem::Unreadable))?.digest() == stated {
+        true => Ok(()),
+        false => Err(bad(path, Problem::Changed)),
+    }
+}
+
+/// How many things that are no folders are in a folder and those below it.
+fn count_files(folder: &Path) -> io::Result<u64> {
+    let mut count = 0;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        count += match entry.file_type()?.is_dir() {
+            true => count_files(&entry.path())?,
+            false => 1,
+        };
+    }
+    Ok(count)
+}
+
+/// Whether a path stays below the folder that it starts at.
+fn is_below(path: &Path) -> bool {
+    let mut components = path.components().peekable();
+    components.peek().is_some() && components.all(|part| matches!(part, Component::Normal(_)))
+}
+
+/// A file of a folder that is not as it was delivered.
+#[derive(Debug, Serialize)]
+struct BadFile {
+    path: String,
+    problem: Problem,
+}
+
+impl fmt::Display for BadFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let problem = match self.problem {
+            Problem::Missing => "it is missing",
+            Problem::Changed => "it was changed",
+            Problem::NotAFile => "it is no file",
+            Problem::Unreadable => "it cannot be read",
+            Problem::Line => "its line in the list cannot be read",
+        };
+        write!(f, "{}: {problem}", self.path)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+enum Problem {
+    Missing,
+    Changed,
+    NotAFile,
+    Unreadable,
+    Line,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+enum Finding {
+    Holds,
+    Fails,
+    NotChecked,
+}
+
+/// One check, and what came of it.
+#[derive(Serialize)]
+struct Check {
+    check: &'static str,
+    finding: Finding,
+    detail: String,
+    /// Told one by one with the error.
+    #[serde(skip)]
+    files: Vec<BadFile>,
+}
+
+impl Check {
+    fn new(check: &'static str, finding: Finding, detail: impl Into<String>) -> Self {
+        Self {
+            check,
+            finding,
+            detail: detail.into(),
+            files: Vec::new(),
+        }
+    }
+}
+
+/// The check whose answer the manifest itself has given.
+fn told(
+    check: &'static str,
+    answer: Result<(), ManifestError>,
+    holds: impl Fn() -> String,
+) -> Check {
+    match answer {
+        Ok(()) => Check::new(check, Finding::Holds, holds()),
+        Err(error) => Check::new(check, Finding::Fails, error.to_string()),
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Verdict {
+    holds: bool,
+    batch: String,
+    authority: AuthorityName,
+    generation: Generation,
+    devices: u64,
+    output: PathBuf,
+    checks: Vec<Check>,
+}
+
+impl Verdict {
+    /// Whoever trusts the manifest should know that its signature was not checked.
+    fn warn(&self, context: &Context) {
+        let unchecked =
+            |check: &&Check| check.check == "signature" && check.finding == Finding::NotChecked;
+        if let Some(check) = self.checks.iter().find(unchecked) {
+            context.ui.warning(&check.detail);
+        }
+    }
+
+    fn into_outcome(self) -> CommandResult {
+        let mut failed = self
+            .checks
+            .into_iter()
+            .filter(|check| check.finding == Finding::Fails);
+        let Some(first) = failed.next() else {
+            return Ok(Outcome::Done);
+        };
+        let message = format!(
+            "batch {} does not verify: {}: {}",
+            self.batch, first.check, first.detail
+        );
+        let files: Vec<BadFile> = std::iter::once(first)
+            .chain(failed)
+            .flat_map(|check| check.files)
+            .collect();
+        Err(CommandError::refused(message).lines(&files))
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = if self.holds {
+            "verifies"
+        } else {
+            "does not verify"
+        };
+        let (devices, authority, generation) = (self.devices, &self.authority, self.generation);
+        write!(
+            f,
+            "batch {} {word}: {devices} devices by {authority} {generation}",
+            self.batch
+        )?;
+        for Check {
+            check,
+            finding,
+            detail,
+            ..
+        } in &self.checks
+        {
+            let finding = match finding {
+                Finding::Holds => "holds",
+                Finding::Fails => "FAILS",
+                Finding::NotChecked => "not checked",
+            };
+            write!(f, "\n  {check:<10}  {finding:<11}  {detail}")?;
+        }
+        Ok(())
+    }
+}
