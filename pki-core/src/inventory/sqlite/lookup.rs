@@ -14,7 +14,7 @@ use crate::inventory::{InventoryError, RowKey};
 /// How many segments of one size there may be before they are merged.
 const FAN_OUT: usize = 4;
 
-/// So many entries fit into one page of the file.
+/// Two rows of so many entries fill a page of the file.
 const PAGE_ENTRIES: usize = 330;
 
 const ENTRY_OCTETS: usize = 12;

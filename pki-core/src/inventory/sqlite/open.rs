@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::Failure;
@@ -33,14 +34,25 @@ pub(super) fn open_file(path: &Path) -> Result<Connection, Failure> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(Duration::from_secs(5))?;
+    // Plans do not depend on what is bound, so that statements are not compiled anew each time.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     refuse_others(&connection, path)?;
+    if let Ok(v) = std::env::var("PS") {
+        connection.pragma_update(None, "page_size", v.parse::<i64>().unwrap())?;
+    }
     connection.pragma_update(None, "journal_mode", "wal")?;
     connection.pragma_update(None, "synchronous", "full")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.pragma_update(None, "cache_size", -32_768)?; // KiB
     // Pages that many chunks touch are written back once for all of them.
-    connection.pragma_update(None, "wal_autocheckpoint", 16_384)?; // pages
+    connection.pragma_update(
+        None,
+        "wal_autocheckpoint",
+        std::env::var("WC")
+            .ok()
+            .map_or(16384, |v| v.parse::<i64>().unwrap()),
+    )?; // pages
     connection.set_prepared_statement_cache_capacity(64);
     migrate(&mut connection)?;
     Ok(connection)
