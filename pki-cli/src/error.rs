@@ -8,7 +8,7 @@ use std::fmt;
 use std::path::Path;
 
 use dps_client::ClientError;
-use dps_client::transport::TransportSetupError;
+use dps_client::transport::{TransportError, TransportSetupError};
 use pki_core::admission::ViewError;
 use pki_core::authority::{AdoptError, PossessionError};
 use pki_core::declaration::DeclarationError;
@@ -334,6 +334,9 @@ impl From<TransportSetupError> for CommandError {
 impl From<ClientError> for CommandError {
     /// A service's refusal keeps its tracking ID, which its support asks for.
     fn from(error: ClientError) -> Self {
+        if let ClientError::Transport { source, .. } = &error {
+            return unreachable(source);
+        }
         let kind = if error.is_conflict() || error.is_precondition_failed() {
             ErrorKind::Conflict
         } else if error.is_not_found() {
@@ -341,12 +344,29 @@ impl From<ClientError> for CommandError {
         } else {
             ErrorKind::Service
         };
-        let message = error.to_string();
-        let cause = error.source().map(ToString::to_string);
-        let refused = Self::new(kind, message);
-        match cause {
+        let refused = Self::new(kind, error.to_string());
+        match error.source().map(ToString::to_string) {
             Some(cause) => refused.because(cause),
             None => refused,
         }
+    }
+}
+
+/// No answer: where from, what the network or the handshake said in the end, and where to look.
+fn unreachable(error: &TransportError) -> CommandError {
+    let mut last: &(dyn Error + 'static) = error;
+    while let Some(next) = last.source() {
+        last = next;
+    }
+    let hint = match error {
+        TransportError::Tls { .. } => {
+            "the server's certificate must lead to trust-anchor in pki.toml, or without one to a root that this machine trusts"
+        }
+        _ => "is it running, and is its address in pki.toml right?",
+    };
+    let refused = CommandError::new(ErrorKind::Service, error.to_string()).hint(hint);
+    match last.to_string() {
+        cause if cause == error.to_string() => refused,
+        cause => refused.because(cause),
     }
 }

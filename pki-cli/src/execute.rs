@@ -37,11 +37,13 @@ pub(crate) fn confirm(
     if context.settings.dry_run || plan.is_empty() {
         return Ok(false);
     }
-    context.ui.note(PlanAndImpact {
-        plan,
-        impact,
-        done: false,
-    });
+    if !context.settings.yes {
+        context.ui.note(PlanAndImpact {
+            plan,
+            impact,
+            done: false,
+        });
+    }
     context.confirm(&format!(
         "{}: carry out {} steps?",
         plan.goal,

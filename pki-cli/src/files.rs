@@ -1,14 +1,20 @@
 //! Files in and out: the only code that writes them, and the one way to read an input.
 //!
 //! Invariant: a file appears under its name complete and durable, or not at all; a secret one is 0600
-//! from its creation on. It is written beside its place, synced, renamed, and the folder synced.
+//! from its creation on. It is written beside its place, synced, renamed, and the folder synced. What
+//! a run leaves beside it that is cut short holds no lock, and the next run removes it.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, Metadata, Permissions};
 use std::io::{self, Read, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
 use crate::error::CommandError;
@@ -17,6 +23,8 @@ use crate::error::CommandError;
 #[derive(Debug, Clone)]
 pub struct Files {
     directory: PathBuf,
+    /// Folders in which what earlier runs left was looked for.
+    swept: Arc<Mutex<BTreeSet<PathBuf>>>,
 }
 
 /// Who may read a file that is written.
@@ -43,7 +51,10 @@ impl Files {
 
     /// Files as seen from a working directory.
     pub fn seen_from(directory: PathBuf) -> Self {
-        Self { directory }
+        Self {
+            directory,
+            swept: Arc::default(),
+        }
     }
 
     /// A path as given, made absolute.
@@ -147,9 +158,18 @@ impl Files {
         if existing == Existing::Keep && self.exists(path) {
             return Err(already_there(path));
         }
+        self.sweep_once(resolved.parent());
         match write_whole(&resolved, content, access, existing) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(already_there(path)),
             result => result.map_err(|error| cannot("write", path, error)),
+        }
+    }
+
+    /// Sweeps a folder before the first file that goes there; a folder may hold millions.
+    fn sweep_once(&self, folder: Option<&Path>) {
+        let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(folder) = folder.filter(|folder| swept.insert(folder.to_path_buf())) {
+            sweep(folder);
         }
     }
 }
@@ -225,11 +245,7 @@ fn write_whole(path: &Path, content: &[u8], access: Access, existing: Existing) 
         Access::Secret => 0o600,
         Access::Public => 0o644,
     };
-    let mut beside = tempfile::Builder::new()
-        .prefix(".dps-pki-")
-        .suffix(".tmp")
-        .permissions(Permissions::from_mode(mode))
-        .tempfile_in(folder)?;
+    let mut beside = begin_beside(folder, mode)?;
     beside.write_all(content)?;
     beside.as_file().sync_all()?;
     match existing {
@@ -237,6 +253,37 @@ fn write_whole(path: &Path, content: &[u8], access: Access, existing: Existing) 
         Existing::Replace => beside.persist(path)?,
     };
     File::open(folder)?.sync_all()
+}
+
+const BESIDE_PREFIX: &str = ".dps-pki-";
+const BESIDE_SUFFIX: &str = ".tmp";
+
+/// A new file beside its place, locked for as long as somebody writes it.
+fn begin_beside(folder: &Path, mode: u32) -> io::Result<NamedTempFile> {
+    loop {
+        let beside = tempfile::Builder::new()
+            .prefix(BESIDE_PREFIX)
+            .suffix(BESIDE_SUFFIX)
+            .permissions(Permissions::from_mode(mode))
+            .tempfile_in(folder)?;
+        // Another process that sweeps may have come between; then it is gone, and a new one is made.
+        if beside.as_file().try_lock().is_ok() && beside.as_file().metadata()?.nlink() > 0 {
+            return Ok(beside);
+        }
+    }
+}
+
+/// Removes what runs left beside their files that were cut short: what nobody holds a lock on.
+fn sweep(folder: &Path) {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let is_ours = |name: &str| name.starts_with(BESIDE_PREFIX) && name.ends_with(BESIDE_SUFFIX);
+    for entry in entries.filter(|entry| entry.file_name().to_str().is_some_and(is_ours)) {
+        let left = File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok());
+        if left {
+            // Best effort: the next run tries again.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 fn already_there(path: &Path) -> CommandError {
@@ -310,6 +357,20 @@ mod tests {
             io::ErrorKind::AlreadyExists
         );
         assert_eq!(fs::read_dir(folder.path()).expect("list").count(), 1);
+    }
+
+    /// A run that was killed leaves its file beside; one that still writes holds a lock on it.
+    #[test]
+    fn what_a_cut_run_left_is_removed_and_what_another_writes_is_not() {
+        let (folder, _) = folder();
+        let left = folder.path().join(".dps-pki-abc123.tmp");
+        fs::write(&left, "half a key").expect("left");
+        let writing = begin_beside(folder.path(), 0o600).expect("writing");
+        let files = Files::seen_from(folder.path().to_owned());
+        let written = files.write(Path::new("a"), b"x", Access::Secret, Existing::Keep);
+        written.expect("written");
+        assert!(!left.exists());
+        assert!(writing.path().exists());
     }
 
     #[test]

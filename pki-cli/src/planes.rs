@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use dps_client::auth::{Account, BearerToken, ConnectionString, Credential, SasCredential, Scope};
 use dps_client::hub::Devices;
-use dps_client::management::{Certificates, InstanceId};
+use dps_client::management::{Certificates, Instance, InstanceId};
 use dps_client::service::{Groups, Individuals, Registrations};
 use dps_client::transport::{HttpOptions, HttpTransport, ProxyUse, Transport, Trust};
 use dps_client::{ApiVersion, BaseUrl, Limit, Plane};
-use pki_core::declaration::{DpsDeclaration, EntraIdentity, SecretSource, SignIn};
-use pki_core::ids::{DpsName, HubHostName};
+use pki_core::declaration::{DpsDeclaration, Endpoint, EntraIdentity, SecretSource, SignIn};
+use pki_core::hub::HubDevice;
+use pki_core::ids::{DeviceId, DpsName, HubHostName};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::context::Context;
@@ -49,7 +50,16 @@ impl<'a> Planes<'a> {
             })?;
             options.trust = Trust::Only(text);
         }
-        let transport = HttpTransport::new(&options)?;
+        let transport = HttpTransport::new(&options).map_err(|error| {
+            let error = CommandError::from(error);
+            match &declared.trust_anchor {
+                Some(path) => CommandError {
+                    message: format!("{path}: {}", error.message),
+                    ..error
+                },
+                None => error,
+            }
+        })?;
         let limit = Limit::per_minute(declared.rate.unwrap_or(Limit::DEFAULT_PER_MINUTE));
         Ok(Self {
             context,
@@ -87,6 +97,11 @@ impl<'a> Planes<'a> {
 
     /// Its CA certificates.
     pub(crate) fn certificates(&self) -> Result<Certificates, CommandError> {
+        let (plane, id) = self.management()?;
+        Ok(Certificates::new(plane, id))
+    }
+
+    fn management(&self) -> Result<(Plane, InstanceId), CommandError> {
         let Some(management) = &self.declared.management else {
             let message = format!(
                 "DPS {} has no management plane in pki.toml, and CA certificates are held there",
@@ -98,23 +113,52 @@ impl<'a> Planes<'a> {
             );
             return Err(CommandError::invalid_input(message).hint(hint));
         };
-        let host = management
-            .endpoint
-            .as_ref()
-            .map_or(BaseUrl::MANAGEMENT, |endpoint| endpoint.as_str());
-        let version = self.version(
-            self.declared.api_versions.management.as_deref(),
-            ApiVersion::MANAGEMENT,
-        )?;
-        let plane = self.plane(host, version)?;
-        let plane =
-            plane.with_credential(self.credential(management.sign_in.as_ref(), Scope::Arm)?);
-        let instance = InstanceId {
+        let endpoint = management.endpoint.as_ref();
+        let host = endpoint.map_or(BaseUrl::MANAGEMENT, Endpoint::as_str);
+        let declared = self.declared.api_versions.management.as_deref();
+        let plane = self.plane(host, self.version(declared, ApiVersion::MANAGEMENT)?)?;
+        let credential = self.credential(management.sign_in.as_ref(), Scope::Arm)?;
+        let id = InstanceId {
             subscription: management.subscription.clone(),
             resource_group: management.resource_group.clone(),
             name: management.name.clone(),
         };
-        Ok(Certificates::new(plane, instance))
+        Ok((plane.with_credential(credential), id))
+    }
+
+    /// Every hub that is known: those that the instance is linked to, if the management plane is
+    /// declared, and those that `pki.toml` names.
+    pub(crate) async fn known_hubs(&self) -> Result<Vec<HubHostName>, CommandError> {
+        let of_groups = self.declared.groups.values().flat_map(|group| &group.hubs);
+        let mut hubs: Vec<HubHostName> = self
+            .declared
+            .hubs
+            .keys()
+            .chain(of_groups)
+            .cloned()
+            .collect();
+        if self.declared.management.is_some() {
+            let (plane, id) = self.management()?;
+            let instance = Instance::new(plane, id).get().await?;
+            let linked = instance
+                .properties
+                .iot_hubs
+                .into_iter()
+                .filter_map(|hub| hub.name);
+            hubs.extend(linked.filter_map(|name| name.parse().ok()));
+        }
+        hubs.sort();
+        hubs.dedup();
+        Ok(hubs)
+    }
+
+    /// A device on a hub, if it is there.
+    pub(crate) async fn device_on(
+        &self,
+        hub: &HubHostName,
+        id: &DeviceId,
+    ) -> Result<Option<HubDevice>, CommandError> {
+        Ok(self.hub(hub)?.find(id).await?)
     }
 
     /// The identity registry of a hub: where it is declared to be, at the one address of a stand-in, or

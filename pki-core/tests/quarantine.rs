@@ -54,7 +54,7 @@ fn a_group_device_is_shut_out_in_four_steps() {
     let leaf = root.leaf("device-1", EcdsaP256);
     let state = QuarantineState {
         registration: Some(registered("device-1")),
-        hub_identity: Some(hub_identity("device-1")),
+        hub_identities: vec![hub_identity("device-1")],
         ..QuarantineState::default()
     };
     let plan = quarantine(&request("device-1", Some(&leaf)), &state);
@@ -63,13 +63,27 @@ fn a_group_device_is_shut_out_in_four_steps() {
         lines,
         [
             "create individual enrollment device-1, disabled".to_owned(),
-            "delete the registration record of device-1".to_owned(),
             "disable device identity device-1 on hub-1.azure-devices.net".to_owned(),
+            "delete the registration record of device-1".to_owned(),
             format!(
                 "mark leaf {} of device-1 revoked in the inventory",
                 leaf.serial_number()
             ),
         ]
+    );
+}
+
+#[test]
+fn a_hub_that_could_not_be_looked_at_is_told() {
+    let state = QuarantineState {
+        hubs_not_seen: vec!["hub-2.azure-devices.net (no sign-in)".into()],
+        ..QuarantineState::default()
+    };
+    let plan = quarantine(&request("device-1", None), &state);
+    assert!(
+        plan.notes[0].contains("not looked for on hub-2"),
+        "{:?}",
+        plan.notes
     );
 }
 
@@ -133,7 +147,7 @@ fn what_is_done_already_is_not_planned_again() {
     identity.device.status = pki_core::hub::HubDeviceStatus::Disabled;
     let state = QuarantineState {
         individual: Some(entry),
-        hub_identity: Some(identity),
+        hub_identities: vec![identity],
         ..QuarantineState::default()
     };
     assert!(quarantine(&request("device-1", None), &state).is_empty());

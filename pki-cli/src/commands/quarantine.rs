@@ -5,6 +5,7 @@ use std::path::Path;
 
 use pki_core::admission::{Decision, DpsView, Outcome as Admission, PresentedChain, explain};
 use pki_core::certificate::Certificate;
+use pki_core::enrollment::IndividualEnrollment;
 use pki_core::format::pem;
 use pki_core::ids::{DeviceId, RegistrationId, SerialNumber, Sha1Thumbprint, Sha256Thumbprint};
 use pki_core::inventory::sqlite::SqliteInventory;
@@ -204,48 +205,63 @@ fn of_leaf(leaf: Certificate, entry: Option<InventoryEntry>) -> Result<Target, C
     })
 }
 
-/// What DPS and the hub know of the device.
+/// What DPS and the hubs know of the device.
 async fn state(
     planes: &Planes<'_>,
     snapshot: &DpsSnapshot,
     view: &DpsView,
     target: &Target,
 ) -> Result<QuarantineState, CommandError> {
-    let individual = snapshot
-        .individuals
-        .iter()
-        .find(|entry| entry.registration_id == target.id);
-    let registration = planes.registrations()?.find(&target.id).await?;
-    let place = registration.as_ref().and_then(|record| {
-        let id = record
-            .device_id
-            .clone()
-            .unwrap_or_else(|| DeviceId::from(&target.id));
-        Some((record.assigned_hub.clone()?, id))
-    });
-    let hub_identity = match place {
-        None => None,
-        Some((hub, id)) => {
-            let device = planes.hub(&hub)?.find(&id).await?;
-            device.map(|device| HubIdentity { hub, device })
-        }
-    };
-    let naming = target
-        .leaf
-        .as_ref()
-        .map(|leaf| view.individuals_naming(&leaf.sha256_thumbprint()));
-    let elsewhere = naming
-        .into_iter()
-        .flatten()
-        .filter(|id| **id != target.id)
-        .cloned()
-        .collect();
-    Ok(QuarantineState {
+    let mut entries = snapshot.individuals.iter();
+    let individual = entries.find(|entry| entry.registration_id == target.id);
+    let thumbprint = target.leaf.as_ref().map(Certificate::sha256_thumbprint);
+    let naming = thumbprint
+        .map(|leaf| view.individuals_naming(&leaf))
+        .unwrap_or_default();
+    let elsewhere = naming.into_iter().filter(|id| **id != target.id);
+    let mut state = QuarantineState {
         individual: individual.cloned(),
-        registration,
-        hub_identity,
-        entries_under_other_ids: elsewhere,
-    })
+        registration: planes.registrations()?.find(&target.id).await?,
+        entries_under_other_ids: elsewhere.cloned().collect(),
+        ..QuarantineState::default()
+    };
+    find_identities(planes, target, &mut state).await?;
+    Ok(state)
+}
+
+/// Looks for the device on the hub that its record names; without a record, which somebody or a run
+/// that was cut may have deleted, on every hub that is known.
+async fn find_identities(
+    planes: &Planes<'_>,
+    target: &Target,
+    state: &mut QuarantineState,
+) -> Result<(), CommandError> {
+    let record = state.registration.as_ref();
+    let id = record.and_then(|record| record.device_id.clone());
+    let id = id.or_else(|| {
+        state
+            .individual
+            .as_ref()
+            .map(IndividualEnrollment::hub_device_id)
+    });
+    let id = id.unwrap_or_else(|| DeviceId::from(&target.id));
+    let named = record.and_then(|record| record.assigned_hub.clone());
+    let is_named = named.is_some();
+    let hubs = match named {
+        Some(hub) => vec![hub],
+        None => planes.known_hubs().await?,
+    };
+    for hub in hubs {
+        match planes.device_on(&hub, &id).await {
+            Ok(device) => {
+                let found = device.map(|device| HubIdentity { hub, device });
+                state.hub_identities.extend(found);
+            }
+            Err(error) if is_named => return Err(error),
+            Err(error) => state.hubs_not_seen.push(format!("{hub} ({error})")),
+        }
+    }
+    Ok(())
 }
 
 /// Reads everything back and decides again: the device must be out.

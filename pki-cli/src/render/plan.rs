@@ -25,7 +25,8 @@ impl fmt::Display for PlanAndImpact<'_> {
         if self.plan.is_empty() {
             writeln!(f, "nothing to do: {} is done already", self.plan.goal)?;
         } else {
-            writeln!(f, "plan: {}", self.plan.goal)?;
+            let word = if self.done { "done" } else { "plan" };
+            writeln!(f, "{word}: {}", self.plan.goal)?;
         }
         for (index, step) in self.plan.steps.iter().enumerate() {
             writeln!(f, "  {}. {step}", index + 1)?;

@@ -50,8 +50,10 @@ pub struct QuarantineState {
     pub individual: Option<IndividualEnrollment>,
     /// Its registration record.
     pub registration: Option<RegistrationState>,
-    /// Its identity on the hub that the record names.
-    pub hub_identity: Option<HubIdentity>,
+    /// Its identities: on the hub that the record names, or wherever it was found without one.
+    pub hub_identities: Vec<HubIdentity>,
+    /// Hubs in which nobody could look for it, each with the reason.
+    pub hubs_not_seen: Vec<String>,
     /// Individual enrollments under other IDs that name the same leaf.
     pub entries_under_other_ids: Vec<RegistrationId>,
 }
@@ -65,19 +67,20 @@ pub struct HubIdentity {
     pub device: HubDevice,
 }
 
-/// Plans a quarantine. Nothing that is done already is planned again.
+/// Plans a quarantine. Nothing that is done already is planned again. The registration record goes
+/// after the hub identity: it tells a run that goes on which hub that is.
 pub fn quarantine(request: &Quarantine, state: &QuarantineState) -> Plan {
     let mut plan = Plan::new(format!("shut out {}", request.registration_id));
     plan.steps
         .extend(disabled_entry(request, state.individual.as_ref()));
-    plan.steps
-        .extend(state.registration.as_ref().map(forget_registration));
     plan.steps.extend(
         state
-            .hub_identity
-            .as_ref()
-            .and_then(|found| hub_step(request, found)),
+            .hub_identities
+            .iter()
+            .filter_map(|found| hub_step(request, found)),
     );
+    plan.steps
+        .extend(state.registration.as_ref().map(forget_registration));
     plan.steps.extend(revocation(request));
     plan.notes.extend(state.entries_under_other_ids.iter().map(|id| {
         format!(
@@ -85,10 +88,13 @@ pub fn quarantine(request: &Quarantine, state: &QuarantineState) -> Plan {
             request.registration_id
         )
     }));
-    if request.hub == HubAction::Keep && state.hub_identity.is_some() {
-        plan.notes
-            .push("the hub identity is kept: the device can still connect to its hub".into());
+    if request.hub == HubAction::Keep && !state.hub_identities.is_empty() {
+        let note = "the hub identity is kept: the device can still connect to its hub";
+        plan.notes.push(note.into());
     }
+    plan.notes.extend(state.hubs_not_seen.iter().map(|hub| {
+        format!("the device's identity was not looked for on {hub}; disable it there if it has one")
+    }));
     plan
 }
 
