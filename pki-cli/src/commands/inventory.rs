@@ -1,25 +1,26 @@
 //! `inventory`: which certificates there are, and what became of them.
 
+mod conditions;
+mod export;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use pki_core::ids::{AuthorityName, Generation, RegistrationId};
-use pki_core::inventory::{
-    AuthorityRecord, CertificateState, Count, Filter, GenerationState, IdPattern, Inventory,
-    InventoryEntry, PageKey, Stats, Status,
-};
+use pki_core::inventory::{CertificateState, Count, Inventory, InventoryEntry, Recorded, Stats};
 use pki_core::profile::Role;
-use pki_core::time::{Span, Time};
+use pki_core::time::Time;
 use serde::Serialize;
 
+use self::conditions::Conditions;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
 use crate::render::certificate::CertificateFacts;
 use crate::render::table::Table;
 
-/// List certificates of the inventory, show one, count them
+/// List certificates of the inventory, show one, count or export them
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -31,6 +32,7 @@ enum Command {
     List(ListArgs),
     Show(ShowArgs),
     Stats(StatsArgs),
+    Export(export::ExportArgs),
 }
 
 /// List certificates that meet all conditions given
@@ -43,23 +45,11 @@ enum Command {
 Examples:
   dps-pki inventory list --authority factory --limit 20
   dps-pki inventory list --id line-7:*
+  dps-pki inventory list --label order=4711 --output json
   dps-pki inventory list --expiring-within 30d --detailed-exitcode")]
 struct ListArgs {
-    /// Signed by this authority, any generation of it
-    #[arg(long, value_name = "NAME")]
-    authority: Option<AuthorityName>,
-
-    /// In this state
-    #[arg(long, value_parser = status_word())]
-    status: Option<Status>,
-
-    /// Due for renewal: ends within this time from now, and nothing has taken its place
-    #[arg(long, value_name = "DURATION")]
-    expiring_within: Option<Span>,
-
-    /// Whose registration ID fits, where * stands for any characters and ? for one
-    #[arg(long, value_name = "GLOB")]
-    id: Option<IdPattern>,
+    #[command(flatten)]
+    conditions: Conditions,
 
     /// How many at most
     #[arg(long, value_name = "N", default_value = "100")]
@@ -89,27 +79,20 @@ Examples:
   dps-pki inventory stats")]
 struct StatsArgs {}
 
-fn status_word() -> impl TypedValueParser<Value = Status> {
-    let words = Status::ALL.iter().map(|status| status.as_str());
-    PossibleValuesParser::new(words)
-        .try_map(|word| Status::from_word(&word).ok_or("there is no such state"))
-}
-
 impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
         match &self.command {
             Command::List(args) => args.run(context),
             Command::Show(args) => args.run(context),
             Command::Stats(args) => args.run(context),
+            Command::Export(args) => args.run(context),
         }
     }
 }
 
 impl ListArgs {
     fn run(&self, context: &Context) -> CommandResult {
-        let inventory = context.inventory()?;
-        self.check_authority(context, &inventory)?;
-        let (found, more) = self.find(&inventory, context.now())?;
+        let (found, more) = self.find(context)?;
         if more {
             let limit = self.limit;
             context.ui.warning(format!(
@@ -126,146 +109,59 @@ impl ListArgs {
         })
     }
 
-    /// An authority that was made, or is at least declared; else it is a typing error.
-    fn check_authority(
-        &self,
-        context: &Context,
-        inventory: &dyn Inventory,
-    ) -> Result<(), CommandError> {
-        let Some(name) = &self.authority else {
-            return Ok(());
-        };
-        let declared = context.declaration()?.authority(name).is_some();
-        match declared || inventory.authority(name)?.is_some() {
-            true => Ok(()),
-            false => Err(
-                CommandError::not_found(format!("there is no authority {name}"))
-                    .hint("see them with: dps-pki authority list"),
-            ),
-        }
-    }
-
     /// What is listed, and whether the limit cut it.
-    fn find(
-        &self,
-        inventory: &dyn Inventory,
-        now: Time,
-    ) -> Result<(Vec<InventoryEntry>, bool), CommandError> {
-        const PAGE: usize = 500;
-        let filter = self.filter(now)?;
-        let authorities = inventory.authorities()?;
+    fn find(&self, context: &Context) -> Result<(Vec<InventoryEntry>, bool), CommandError> {
+        let limit = self.limit.get();
         let mut found = Vec::new();
-        let mut after: Option<PageKey> = None;
-        loop {
-            let page = inventory.list(&filter, after.as_ref(), PAGE)?;
-            for entry in page.entries {
-                if self.expiring_within.is_some() && has_successor(inventory, &authorities, &entry)?
-                {
-                    continue;
-                }
-                if found.len() == self.limit.get() {
-                    return Ok((found, true));
-                }
-                found.push(entry);
-            }
-            after = page.next;
-            if after.is_none() {
-                return Ok((found, false));
-            }
-        }
+        self.conditions
+            .pages(context, &context.inventory()?, |entries| {
+                found.extend(entries);
+                Ok(match found.len() > limit {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                })
+            })?;
+        let more = found.len() > limit;
+        found.truncate(limit);
+        Ok((found, more))
     }
-
-    fn filter(&self, now: Time) -> Result<Filter, CommandError> {
-        let until = self.expiring_within.map(|span| now.checked_add(span));
-        Ok(Filter {
-            authority: self.authority.clone(),
-            status: self
-                .status
-                .or_else(|| self.expiring_within.map(|_| Status::Delivered)),
-            expiring_from: self.expiring_within.map(|_| now),
-            expiring_before: until.transpose()?,
-            registration_id: self.id.clone(),
-            ..Filter::default()
-        })
-    }
-}
-
-/// Whether nobody has to renew a certificate: another one is there, or it was never to last.
-fn has_successor(
-    inventory: &dyn Inventory,
-    authorities: &[AuthorityRecord],
-    entry: &InventoryEntry,
-) -> Result<bool, CommandError> {
-    let recorded = &entry.recorded;
-    let not_after = recorded.certificate().validity().not_after();
-    Ok(match (recorded.role(), recorded.registration_id()) {
-        (Role::Leaf, Some(id)) => inventory.certificates_of(id)?.iter().any(|other| {
-            other.state.status() == Status::Delivered
-                && other.recorded.certificate().validity().not_after() > not_after
-        }),
-        (Role::Root | Role::Intermediate, _) => authorities
-            .iter()
-            .find(|authority| holds(authority, entry))
-            .is_some_and(|authority| is_rolled(authority, entry)),
-        (Role::Verification, _) => true,
-        (Role::Leaf, None) => false,
-    })
-}
-
-fn holds(authority: &AuthorityRecord, entry: &InventoryEntry) -> bool {
-    let mut certificates = authority
-        .generations
-        .iter()
-        .filter_map(|generation| generation.certificate.as_ref());
-    certificates.any(|recorded| recorded.row() == entry.recorded.row())
-}
-
-/// Whether another generation of the authority issues or is being rolled in.
-fn is_rolled(authority: &AuthorityRecord, entry: &InventoryEntry) -> bool {
-    let mut others = authority.generations.iter().filter(|generation| {
-        let certificate = generation.certificate.as_ref();
-        certificate.is_some_and(|recorded| recorded.row() > entry.recorded.row())
-    });
-    others.any(|generation| {
-        matches!(
-            generation.state,
-            GenerationState::Current | GenerationState::Next
-        )
-    })
 }
 
 impl ShowArgs {
     fn run(&self, context: &Context) -> CommandResult {
-        let found = self.find(&context.inventory()?)?;
-        if found.is_empty() {
-            let what = &self.what;
-            return Err(CommandError::not_found(format!(
-                "the inventory holds no certificate with the registration ID, serial number or thumbprint {what}"
-            )));
-        }
+        let found = named(&context.inventory()?, &self.what)?;
         let facts = found.iter().map(EntryFacts::from).collect();
         context.ui.result(&EntriesInFull(facts))?;
         Ok(Outcome::Done)
     }
+}
 
-    /// Hex can be a serial number, a thumbprint and a registration ID, so all of them are looked for.
-    fn find(&self, inventory: &dyn Inventory) -> Result<Vec<InventoryEntry>, CommandError> {
-        let mut found = Vec::new();
-        if let Ok(id) = self.what.parse() {
-            found.extend(inventory.certificates_of(&id)?);
-        }
-        if let Ok(serial) = self.what.parse() {
-            found.extend(inventory.by_serial_number(&serial)?);
-        }
-        if let Ok(thumbprint) = self.what.parse() {
-            found.extend(inventory.by_sha1_thumbprint(&thumbprint)?);
-        }
-        if let Ok(thumbprint) = self.what.parse() {
-            found.extend(inventory.by_sha256_thumbprint(&thumbprint)?);
-        }
-        found.sort_by_key(|entry| std::cmp::Reverse(entry.recorded.row()));
-        found.dedup_by_key(|entry| entry.recorded.row());
-        Ok(found)
+/// The certificates with a registration ID, serial number or thumbprint, newest first: one at least.
+/// Hex can be any of these, so all of them are looked for.
+pub(super) fn named(
+    inventory: &dyn Inventory,
+    what: &str,
+) -> Result<Vec<InventoryEntry>, CommandError> {
+    let mut found = Vec::new();
+    if let Ok(id) = what.parse() {
+        found.extend(inventory.certificates_of(&id)?);
+    }
+    if let Ok(serial) = what.parse() {
+        found.extend(inventory.by_serial_number(&serial)?);
+    }
+    if let Ok(thumbprint) = what.parse() {
+        found.extend(inventory.by_sha1_thumbprint(&thumbprint)?);
+    }
+    if let Ok(thumbprint) = what.parse() {
+        found.extend(inventory.by_sha256_thumbprint(&thumbprint)?);
+    }
+    found.sort_by_key(|entry| std::cmp::Reverse(entry.recorded.row()));
+    found.dedup_by_key(|entry| entry.recorded.row());
+    match found.is_empty() {
+        false => Ok(found),
+        true => Err(CommandError::not_found(format!(
+            "the inventory holds no certificate with the registration ID, serial number or thumbprint {what}"
+        ))),
     }
 }
 
@@ -300,12 +196,7 @@ struct EntryFacts {
 impl From<&InventoryEntry> for EntryFacts {
     fn from(entry: &InventoryEntry) -> Self {
         let recorded = &entry.recorded;
-        let (status_at, reason) = match &entry.state {
-            CertificateState::Undelivered => (None, None),
-            CertificateState::Delivered { at } => (Some(*at), None),
-            CertificateState::Voided { at, reason } => (Some(*at), Some(reason.clone())),
-            CertificateState::Revoked { at, reason } => (Some(*at), Some(reason.to_string())),
-        };
+        let (status_at, reason) = last_change(&entry.state);
         Self {
             registration_id: recorded.registration_id().cloned(),
             role: recorded.role(),
@@ -316,14 +207,27 @@ impl From<&InventoryEntry> for EntryFacts {
             reason,
             recorded_at: entry.recorded_at,
             batch: recorded.batch().map(ToString::to_string),
-            labels: recorded
-                .labels()
-                .iter()
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .collect(),
+            labels: labels(recorded),
             certificate: CertificateFacts::from(recorded.certificate()),
         }
     }
+}
+
+/// When a certificate got its state, and why it was voided or revoked.
+fn last_change(state: &CertificateState) -> (Option<Time>, Option<String>) {
+    match state {
+        CertificateState::Undelivered => (None, None),
+        CertificateState::Delivered { at } => (Some(*at), None),
+        CertificateState::Voided { at, reason } => (Some(*at), Some(reason.clone())),
+        CertificateState::Revoked { at, reason } => (Some(*at), Some(reason.to_string())),
+    }
+}
+
+fn labels(recorded: &Recorded) -> BTreeMap<String, String> {
+    let labels = recorded.labels().iter();
+    labels
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
 }
 
 impl EntryFacts {

@@ -1,0 +1,177 @@
+//! Which certificates of the inventory are meant, for `list` and `export` alike.
+
+use std::ops::ControlFlow;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use pki_core::ids::AuthorityName;
+use pki_core::inventory::{
+    AuthorityRecord, Filter, GenerationState, IdPattern, Inventory, InventoryEntry, Label,
+    NamedLabel, Status,
+};
+use pki_core::profile::Role;
+use pki_core::time::{Span, Time};
+
+use crate::commands::batch;
+use crate::context::Context;
+use crate::error::CommandError;
+
+/// Conditions, all of which must be met.
+#[derive(clap::Args)]
+pub(super) struct Conditions {
+    /// Signed by this authority, any generation of it
+    #[arg(long, value_name = "NAME")]
+    authority: Option<AuthorityName>,
+
+    /// In this state
+    #[arg(long, value_parser = status_word())]
+    status: Option<Status>,
+
+    /// Due for renewal: ends within this time from now, and nothing has taken its place
+    #[arg(long, value_name = "DURATION")]
+    expiring_within: Option<Span>,
+
+    /// Whose registration ID fits, where * stands for any characters and ? for one
+    #[arg(long, value_name = "GLOB")]
+    id: Option<IdPattern>,
+
+    /// Issued in this batch
+    #[arg(long, value_name = "NAME")]
+    batch: Option<Label>,
+
+    /// With this label
+    #[arg(long, value_name = "NAME=VALUE")]
+    label: Option<NamedLabel>,
+}
+
+fn status_word() -> impl TypedValueParser<Value = Status> {
+    let words = Status::ALL.iter().map(|status| status.as_str());
+    PossibleValuesParser::new(words)
+        .try_map(|word| Status::from_word(&word).ok_or("there is no such state"))
+}
+
+impl Conditions {
+    /// Gives the certificates page by page, until there are no more or `take` breaks off.
+    pub(super) fn pages(
+        &self,
+        context: &Context,
+        inventory: &dyn Inventory,
+        mut take: impl FnMut(Vec<InventoryEntry>) -> Result<ControlFlow<()>, CommandError>,
+    ) -> Result<(), CommandError> {
+        const PAGE: usize = 500;
+        self.check_names(context, inventory)?;
+        let filter = self.filter(context.now())?;
+        let authorities = inventory.authorities()?;
+        let mut after = None;
+        loop {
+            let page = inventory.list(&filter, after.as_ref(), PAGE)?;
+            let mut entries = page.entries;
+            if self.expiring_within.is_some() {
+                entries = without_successor(inventory, &authorities, entries)?;
+            }
+            if take(entries)?.is_break() {
+                return Ok(());
+            }
+            after = page.next;
+            if after.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// An authority that was made, or is at least declared, a batch that was begun; else it is a
+    /// typing error.
+    fn check_names(
+        &self,
+        context: &Context,
+        inventory: &dyn Inventory,
+    ) -> Result<(), CommandError> {
+        if let Some(name) = &self.authority {
+            let declared = context.declaration()?.authority(name).is_some();
+            if !declared && inventory.authority(name)?.is_none() {
+                let message = format!("there is no authority {name}");
+                return Err(
+                    CommandError::not_found(message).hint("see them with: dps-pki authority list")
+                );
+            }
+        }
+        match &self.batch {
+            Some(name) if inventory.batch(name)?.is_none() => Err(batch::not_found(name)),
+            _ => Ok(()),
+        }
+    }
+
+    fn filter(&self, now: Time) -> Result<Filter, CommandError> {
+        let until = self.expiring_within.map(|span| now.checked_add(span));
+        Ok(Filter {
+            authority: self.authority.clone(),
+            status: self
+                .status
+                .or_else(|| self.expiring_within.map(|_| Status::Delivered)),
+            expiring_from: self.expiring_within.map(|_| now),
+            expiring_before: until.transpose()?,
+            registration_id: self.id.clone(),
+            batch: self.batch.clone(),
+            label: self.label.clone(),
+            ..Filter::default()
+        })
+    }
+}
+
+/// Those that somebody has to renew.
+fn without_successor(
+    inventory: &dyn Inventory,
+    authorities: &[AuthorityRecord],
+    entries: Vec<InventoryEntry>,
+) -> Result<Vec<InventoryEntry>, CommandError> {
+    let mut due = Vec::with_capacity(entries.len());
+    for entry in entries {
+        if !has_successor(inventory, authorities, &entry)? {
+            due.push(entry);
+        }
+    }
+    Ok(due)
+}
+
+/// Whether nobody has to renew a certificate: another one is there, or it was never to last.
+fn has_successor(
+    inventory: &dyn Inventory,
+    authorities: &[AuthorityRecord],
+    entry: &InventoryEntry,
+) -> Result<bool, CommandError> {
+    let recorded = &entry.recorded;
+    let not_after = recorded.certificate().validity().not_after();
+    Ok(match (recorded.role(), recorded.registration_id()) {
+        (Role::Leaf, Some(id)) => inventory.certificates_of(id)?.iter().any(|other| {
+            other.state.status() == Status::Delivered
+                && other.recorded.certificate().validity().not_after() > not_after
+        }),
+        (Role::Root | Role::Intermediate, _) => authorities
+            .iter()
+            .find(|authority| holds(authority, entry))
+            .is_some_and(|authority| is_rolled(authority, entry)),
+        (Role::Verification, _) => true,
+        (Role::Leaf, None) => false,
+    })
+}
+
+fn holds(authority: &AuthorityRecord, entry: &InventoryEntry) -> bool {
+    let mut certificates = authority
+        .generations
+        .iter()
+        .filter_map(|generation| generation.certificate.as_ref());
+    certificates.any(|recorded| recorded.row() == entry.recorded.row())
+}
+
+/// Whether another generation of the authority issues or is being rolled in.
+fn is_rolled(authority: &AuthorityRecord, entry: &InventoryEntry) -> bool {
+    let mut others = authority.generations.iter().filter(|generation| {
+        let certificate = generation.certificate.as_ref();
+        certificate.is_some_and(|recorded| recorded.row() > entry.recorded.row())
+    });
+    others.any(|generation| {
+        matches!(
+            generation.state,
+            GenerationState::Current | GenerationState::Next
+        )
+    })
+}
