@@ -1,7 +1,10 @@
 //! `audit`: the trail of what has happened, and whether it is whole.
 
+mod proof;
+
 use std::fmt;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 
 use pki_core::inventory::Inventory as _;
 use pki_core::inventory::audit::{AuditEntry, AuditFinding, AuditHead, AuditReport};
@@ -13,7 +16,7 @@ use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
 use crate::render::table::Table;
 
-/// Read and verify the audit trail
+/// Read and verify the audit trail, prove what is in it
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -25,6 +28,7 @@ enum Command {
     Log(LogArgs),
     Verify(VerifyArgs),
     Head(HeadArgs),
+    Prove(proof::ProveArgs),
 }
 
 /// List the last entries of the trail, oldest first
@@ -48,14 +52,27 @@ struct LogArgs {
 /// Whoever can write the inventory can also compute a whole new trail, or cut its end off. Only a
 /// checkpoint that was kept elsewhere shows that: see "audit head". Exit code 4 if the trail is not
 /// intact.
+///
+/// With --proof nothing of a home is read: the file alone is checked, whether it proves that a
+/// certificate was recorded. Exit code 4 if it does not.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  dps-pki audit verify")]
+  dps-pki audit verify
+  dps-pki audit verify --proof sensor-1.proof.json --cert issued/sensor-1.cert.pem")]
 struct VerifyArgs {
-    /// An entry that was noted elsewhere and must be in the trail, as "audit head" prints it
+    /// An entry that was noted elsewhere and must be in the trail, as "audit head" prints it; with
+    /// --proof one that it must lead to
     #[arg(long = "checkpoint", value_name = "SEQUENCE:HASH")]
     checkpoints: Vec<AuditHead>,
+
+    /// A proof that "audit prove" has made; - for standard input
+    #[arg(long, value_name = "FILE")]
+    proof: Option<PathBuf>,
+
+    /// The certificate that the proof must be about
+    #[arg(long = "cert", value_name = "FILE", requires = "proof")]
+    certificate: Option<PathBuf>,
 }
 
 /// Print the last entry as a checkpoint, to be kept outside of the home
@@ -71,6 +88,7 @@ impl Args {
             Command::Log(args) => args.run(context),
             Command::Verify(args) => args.run(context),
             Command::Head(args) => args.run(context),
+            Command::Prove(args) => args.run(context),
         }
     }
 }
@@ -96,6 +114,14 @@ impl LogArgs {
 
 impl VerifyArgs {
     fn run(&self, context: &Context) -> CommandResult {
+        if let Some(path) = &self.proof {
+            return proof::verify(
+                context,
+                path,
+                self.certificate.as_deref(),
+                &self.checkpoints,
+            );
+        }
         let report = context.inventory()?.verify_audit(&self.checkpoints)?;
         let verdict = Verdict::from(&report);
         context.ui.result(&verdict)?;

@@ -2,7 +2,8 @@
 //!
 //! It leads from the certificate's statement through the Merkle tree of its chunk to the entry that
 //! recorded it, and from there to a checkpoint. An entry is bound to the one before and to an
-//! earlier one, so the way takes few steps: about a hundred at most in a trail of millions.
+//! earlier one, so the way takes few steps: at most a hundred or so through the twenty thousand
+//! entries of ten million certificates.
 //! What it proves: that whoever made the checkpoint had recorded the certificate by then. Not
 //! whether it was delivered or revoked since.
 
@@ -156,12 +157,24 @@ impl AuditProof {
     /// # Errors
     /// [`ProofError`] says what does not fit.
     pub fn verify(&self, der: &[u8], trusted: Option<&AuditHead>) -> Result<(), ProofError> {
+        let thumbprint = Sha256Thumbprint::from_digest(*AuditHash::of(der).as_octets());
+        self.verify_thumbprint(&thumbprint, trusted)
+    }
+
+    /// As [`Self::verify`], for a certificate of which only the thumbprint is known.
+    ///
+    /// # Errors
+    /// [`ProofError`] says what does not fit.
+    pub fn verify_thumbprint(
+        &self,
+        thumbprint: &Sha256Thumbprint,
+        trusted: Option<&AuditHead>,
+    ) -> Result<(), ProofError> {
         if self.format != FORMAT {
             let format = self.format.clone();
             return Err(ProofError::Format { format });
         }
-        let thumbprint = Sha256Thumbprint::from_digest(*AuditHash::of(der).as_octets());
-        if thumbprint != self.certificate.sha256_thumbprint {
+        if *thumbprint != self.certificate.sha256_thumbprint {
             let proven = self.certificate.sha256_thumbprint;
             return Err(ProofError::OtherCertificate { proven });
         }
@@ -192,6 +205,11 @@ impl AuditProof {
     /// When the certificate was recorded.
     pub fn recorded_at(&self) -> Time {
         self.entry.at
+    }
+
+    /// The device that the certificate is for, as the entry says.
+    pub fn registration_id(&self) -> Option<&str> {
+        self.certificate.registration_id.as_deref()
     }
 
     /// The certificate that it is about.
