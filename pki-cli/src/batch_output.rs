@@ -2,11 +2,11 @@
 //!
 //! A file or folder is written under its name with `.part` behind it and renamed when it is finished,
 //! so that what has its right name is whole. A part that a run left behind is cut back to what the
-//! inventory knows as delivered, and gone on with.
+//! inventory knows as delivered, and gone on with; a lock sees to it that only one run does.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufWriter, Read as _, Seek as _, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use pki_core::bulk::BatchOutput;
@@ -24,9 +24,64 @@ pub(crate) struct Written {
 
 /// The name under which an output is written until it is finished.
 pub(crate) fn part_of(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".part");
+    beside(path, ".part")
+}
+
+/// A name beside an output, which may be a folder that was given with a slash behind it.
+pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.components().collect::<PathBuf>().into_os_string();
+    name.push(ending);
     PathBuf::from(name)
+}
+
+/// Held while an output is written: two runs that write one part would tear it.
+pub(crate) struct OutputLock {
+    path: PathBuf,
+    /// The lock lasts as long as the file is open.
+    _file: File,
+}
+
+impl OutputLock {
+    /// Takes the lock of an output, or says who has it.
+    pub(crate) fn take(out: &Path) -> Result<Self, CommandError> {
+        let path = beside(out, ".lock");
+        let failed =
+            |error| CommandError::failed(format!("cannot write {}", path.display())).because(error);
+        loop {
+            let mut file = open_own(&path).map_err(failed)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Err(held(out, &mut file)),
+                Err(TryLockError::Error(error)) => return Err(failed(error)),
+            }
+            // Who held it may have removed it since it was opened; then it keeps nobody out.
+            if file.metadata().map_err(failed)?.nlink() > 0 {
+                let process = std::process::id().to_string();
+                let told = file
+                    .set_len(0)
+                    .and_then(|()| file.write_all(process.as_bytes()));
+                told.map_err(failed)?;
+                return Ok(Self { path, _file: file });
+            }
+        }
+    }
+}
+
+impl Drop for OutputLock {
+    fn drop(&mut self) {
+        // What is left of it locks nobody out.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+fn held(out: &Path, lock: &mut File) -> CommandError {
+    let mut process = String::new();
+    let holder = match lock.read_to_string(&mut process) {
+        Ok(1..) => format!("process {process}"),
+        _ => "another process".to_owned(),
+    };
+    CommandError::refused(format!("{holder} is writing {}", out.display()))
+        .hint("wait for it to end; if it was cut short, the same command goes on")
 }
 
 /// Gives an output its name that was finished by a run which was cut right after; or finds it named.
@@ -244,16 +299,9 @@ fn written(hash: &OutputHash) -> Written {
     }
 }
 
-/// Opens a file of ours for its owner alone, cuts it to a length, and hashes what stays.
+/// Opens a file, cuts it to a length, and hashes what stays.
 fn cut_back(path: &Path, length: u64) -> io::Result<(File, OutputHash)> {
-    let mut options = OpenOptions::new();
-    let mut file = options
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)?;
+    let mut file = open_own(path)?;
     if file.metadata()?.len() < length {
         let problem = format!(
             "{} is shorter than what was delivered to it",
@@ -265,6 +313,13 @@ fn cut_back(path: &Path, length: u64) -> io::Result<(File, OutputHash)> {
     let hash = OutputHash::of((&mut file).take(length))?;
     file.seek(SeekFrom::Start(length))?;
     Ok((file, hash))
+}
+
+/// Opens a file for its owner alone, and makes it if it is not there.
+fn open_own(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    options.mode(0o600).open(path)
 }
 
 fn make_folder(path: &Path) -> io::Result<()> {

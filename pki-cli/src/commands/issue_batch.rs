@@ -27,7 +27,9 @@ use serde_json::json;
 
 use super::issue::Target;
 use crate::batch_input::Source;
-use crate::batch_output::{Folder, SealedFile, StreamFile, Written, part_of, publish_finished};
+use crate::batch_output::{
+    Folder, OutputLock, SealedFile, StreamFile, Written, beside, part_of, publish_finished,
+};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::files::{Access, Existing};
@@ -130,6 +132,10 @@ impl BatchArgs {
         let declaration = context.declaration()?;
         let profile = target.profile(context)?;
         let total = checked(&source, declaration)?;
+        if total == 0 {
+            let message = format!("{source} names no device");
+            return Err(CommandError::invalid_input(message));
+        }
         let form = self.form(context, total)?;
         let mut inventory = context.inventory()?;
         let authority = OpenAuthority::open(context, &inventory, &target.authority)?;
@@ -140,15 +146,7 @@ impl BatchArgs {
             ));
             return Ok(Outcome::Done);
         }
-        let batch = self.open(context, &mut inventory, &authority, target, &source, total)?;
-        if batch.state == BatchState::Complete {
-            context
-                .ui
-                .note(format!("batch {} is complete already", batch.name));
-            context.ui.result(&Summary::of(&batch, target))?;
-            return Ok(Outcome::Done);
-        }
-        let renderer = Renderer::new(form, &authority.chain());
+        let _lock = OutputLock::take(&context.files.resolve(&target.out))?;
         let run = BatchRun {
             args: self,
             context,
@@ -157,6 +155,15 @@ impl BatchArgs {
             profile,
             source: &source,
         };
+        let batch = run.open(&mut inventory, total)?;
+        if batch.state == BatchState::Complete {
+            context
+                .ui
+                .note(format!("batch {} is complete already", batch.name));
+            context.ui.result(&Summary::of(&batch, target))?;
+            return Ok(Outcome::Done);
+        }
+        let renderer = Renderer::new(form, &authority.chain());
         let manifest = run.issue(&mut inventory, &batch, &renderer)?;
         let text = run.manifest_text(manifest)?;
         let path = manifest_path(&target.out);
@@ -177,103 +184,6 @@ impl BatchArgs {
                 self.count.unwrap_or_default(),
             )),
             (None, None) => Err(CommandError::new(ErrorKind::Usage, "no devices are given")),
-        }
-    }
-
-    /// Opens the batch, or finds the one that a run of the same command left open.
-    fn open(
-        &self,
-        context: &Context,
-        inventory: &mut SqliteInventory,
-        authority: &OpenAuthority,
-        target: &Target,
-        source: &Source,
-        total: u64,
-    ) -> Result<BatchRecord, CommandError> {
-        let fingerprint = self.fingerprint(context, authority, target, source)?;
-        let name = match &self.name {
-            Some(name) => name.clone(),
-            None => default_name(target, &fingerprint)?,
-        };
-        let known = inventory
-            .batch(&name)?
-            .filter(|batch| batch.fingerprint == *fingerprint.as_octets());
-        if let Some(batch) = known {
-            return Ok(batch);
-        }
-        let output = context.files.resolve(&target.out);
-        if context.files.exists(&output) || context.files.exists(&manifest_path(&output)) {
-            return Err(
-                CommandError::refused(format!("{} exists already", target.out.display()))
-                    .hint("it belongs to another batch; move it away, or choose another --out"),
-            );
-        }
-        self.refuse_known(context, inventory, source)?;
-        let new = NewBatch {
-            name,
-            signed_by: authority.generation(),
-            fingerprint: *fingerprint.as_octets(),
-            total,
-            output: target.out.display().to_string(),
-            format: self.format.word().to_owned(),
-        };
-        Ok(inventory.open_batch(new, context.now())?)
-    }
-
-    /// What tells this command from any other: input, authority, profile, output and form.
-    fn fingerprint(
-        &self,
-        context: &Context,
-        authority: &OpenAuthority,
-        target: &Target,
-        source: &Source,
-    ) -> Result<OutputDigest, CommandError> {
-        let recipients: Vec<String> = self.recipients.iter().map(ToString::to_string).collect();
-        let options = json!({
-            "authority": authority.certificate().sha256_thumbprint(),
-            "profile": target.profile,
-            "out": context.files.resolve(&target.out),
-            "format": self.format.word(),
-            "plainKeys": self.plain_keys,
-            "recipients": recipients,
-            "input": source.digest()?,
-        });
-        let mut hash = OutputHash::new();
-        hash.update(options.to_string().as_bytes());
-        Ok(hash.digest())
-    }
-
-    /// Refuses devices that have a valid leaf: a batch never gives a device a second one.
-    fn refuse_known(
-        &self,
-        context: &Context,
-        inventory: &SqliteInventory,
-        source: &Source,
-    ) -> Result<(), CommandError> {
-        const CHUNK: usize = 1000;
-        let mut known = Vec::new();
-        let mut devices = source.devices()?.filter_map(Result::ok).peekable();
-        while devices.peek().is_some() {
-            let chunk: Vec<Device> = devices.by_ref().take(CHUNK).collect();
-            let mut ids: Vec<RegistrationId> =
-                chunk.iter().map(|device| device.id.clone()).collect();
-            ids.sort();
-            let found = inventory.find_ids(&ids, context.now())?;
-            known.extend(
-                chunk
-                    .into_iter()
-                    .filter(|device| found.contains(&device.id))
-                    .map(|device| BadLine {
-                        line: device.line,
-                        value: device.id.to_string(),
-                        reason: "it has a valid leaf already".to_owned(),
-                    }),
-            );
-        }
-        if known.is_empty() {
-            Ok(())
-        } else {
-            Err(rejected(source, &known))
         }
     }
 
@@ -348,9 +258,7 @@ fn default_name(target: &Target, fingerprint: &OutputDigest) -> Result<Label, Co
 }
 
 fn manifest_path(out: &Path) -> PathBuf {
-    let mut name = out.as_os_str().to_owned();
-    name.push(".manifest.json");
-    PathBuf::from(name)
+    beside(out, ".manifest.json")
 }
 
 /// One run over what is left of a batch.
@@ -364,6 +272,97 @@ struct BatchRun<'a> {
 }
 
 impl BatchRun<'_> {
+    /// Opens the batch, or finds the one that a run of the same command left open.
+    fn open(
+        &self,
+        inventory: &mut SqliteInventory,
+        total: u64,
+    ) -> Result<BatchRecord, CommandError> {
+        let Self {
+            context, target, ..
+        } = self;
+        let fingerprint = self.fingerprint()?;
+        let name = match &self.args.name {
+            Some(name) => name.clone(),
+            None => default_name(target, &fingerprint)?,
+        };
+        let known = inventory
+            .batch(&name)?
+            .filter(|batch| batch.fingerprint == *fingerprint.as_octets());
+        if let Some(batch) = known {
+            return Ok(batch);
+        }
+        let output = context.files.resolve(&target.out);
+        if context.files.exists(&output) || context.files.exists(&manifest_path(&output)) {
+            return Err(
+                CommandError::refused(format!("{} exists already", target.out.display()))
+                    .hint("it belongs to another batch; move it away, or choose another --out"),
+            );
+        }
+        self.refuse_unfit(inventory)?;
+        let new = NewBatch {
+            name,
+            signed_by: self.authority.generation(),
+            fingerprint: *fingerprint.as_octets(),
+            total,
+            output: target.out.display().to_string(),
+            format: self.args.format.word().to_owned(),
+        };
+        Ok(inventory.open_batch(new, context.now())?)
+    }
+
+    /// What tells this command from any other: input, authority, profile, output and form.
+    fn fingerprint(&self) -> Result<OutputDigest, CommandError> {
+        let args = self.args;
+        let recipients: Vec<String> = args.recipients.iter().map(ToString::to_string).collect();
+        let options = json!({
+            "authority": self.authority.certificate().sha256_thumbprint(),
+            "profile": self.target.profile,
+            "out": self.context.files.resolve(&self.target.out),
+            "format": args.format.word(),
+            "plainKeys": args.plain_keys,
+            "recipients": recipients,
+            "input": self.source.digest()?,
+        });
+        let mut hash = OutputHash::new();
+        hash.update(options.to_string().as_bytes());
+        Ok(hash.digest())
+    }
+
+    /// Refuses devices that have a valid leaf, since a batch never gives a device a second one, and
+    /// those whose leaf would outlive the authority.
+    fn refuse_unfit(&self, inventory: &SqliteInventory) -> Result<(), CommandError> {
+        const CHUNK: usize = 1000;
+        let now = self.context.now();
+        // Told once, and not for every device.
+        self.authority.validity(now, self.profile.validity)?;
+        let mut unfit = Vec::new();
+        let mut devices = self.source.devices()?.filter_map(Result::ok).peekable();
+        while devices.peek().is_some() {
+            let chunk: Vec<Device> = devices.by_ref().take(CHUNK).collect();
+            let mut ids: Vec<RegistrationId> =
+                chunk.iter().map(|device| device.id.clone()).collect();
+            ids.sort();
+            let known = inventory.find_ids(&ids, now)?;
+            unfit.extend(chunk.iter().filter_map(|device| {
+                let reason = match self.plan(device) {
+                    Err(error) => error.to_string(),
+                    Ok(_) if known.contains(&device.id) => "it has a valid leaf already".to_owned(),
+                    Ok(_) => return None,
+                };
+                Some(BadLine {
+                    line: device.line,
+                    value: device.id.to_string(),
+                    reason,
+                })
+            }));
+        }
+        match unfit.is_empty() {
+            true => Ok(()),
+            false => Err(rejected(self.source, &unfit)),
+        }
+    }
+
     /// Voids what was cut short, goes on where it stopped, and returns the manifest.
     fn issue(
         &self,
@@ -394,7 +393,7 @@ impl BatchRun<'_> {
         let failed = |error| {
             CommandError::failed(format!("cannot write {}", part_of(&out).display())).because(error)
         };
-        if batch.delivered == batch.total && batch.total > 0 {
+        if batch.delivered == batch.total {
             return publish_finished(&out, self.args.format.is_folder()).map_err(failed);
         }
         if self.args.format.is_folder() {
