@@ -35,6 +35,7 @@
 mod draft;
 pub mod merkle;
 mod proof;
+mod report;
 mod rows;
 mod verify;
 
@@ -45,8 +46,8 @@ use aws_lc_rs::digest::{Context, SHA256, digest};
 
 pub(crate) use draft::Draft;
 pub use proof::{AuditProof, ProofError};
+pub use report::{AuditFinding, AuditReport};
 pub use rows::{Rows, RowsError};
-pub use verify::{AuditFinding, AuditReport};
 pub(crate) use verify::{Auditor, StoredCertificate, StoredGeneration};
 
 use super::record::check_line;
