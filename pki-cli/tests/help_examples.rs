@@ -54,6 +54,9 @@ fn every_command_or_its_group_has_an_example() {
     }
 }
 
+/// Commands whose examples are about what a batch, or a proof, has left behind.
+const NEEDS_BATCH: [&str; 2] = ["batch", "audit"];
+
 /// What a command's examples take for granted: the files of a device, a home with its authorities,
 /// devices issued in it.
 fn world(command: &str) -> World {
@@ -70,6 +73,10 @@ fn world(command: &str) -> World {
         setup.extend(["init", "authority create"]);
         if !NEEDS_NO_DEVICES.contains(&command) {
             setup.push("issue sensor-1 sensor-2 --authority factory --out issued");
+        }
+        if NEEDS_BATCH.contains(&command) {
+            setup.push("issue --prefix line-7- --count 2 --authority factory --batch line-7 --out line-7.ndjson --plain-keys --sign-manifest");
+            setup.push("audit prove sensor-1 --out sensor-1.proof.json");
         }
     }
     for line in setup {

@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use pki_core::certificate::Certificate;
@@ -41,6 +42,11 @@ impl Home {
 
     /// Records a leaf that begins a day ago, and delivers it.
     fn deliver(&self, id: &str, serial: u32, days: u64) -> Certificate {
+        self.deliver_labelled(id, serial, days, "")
+    }
+
+    /// The same with labels, a line for each.
+    fn deliver_labelled(&self, id: &str, serial: u32, days: u64, labels: &str) -> Certificate {
         let begin = now() - Span::from_days(1);
         let validity = Validity::new(begin, now() + Span::from_days(days)).expect("validity");
         let certificate = self.authority.certificate(id, serial, validity);
@@ -50,7 +56,7 @@ impl Home {
             signed_by: None,
             registration_id: Some(id.parse().expect(id)),
             batch: None,
-            labels: Labels::default(),
+            labels: labels.parse().expect(labels),
         };
         let mut inventory = self.inventory();
         let recorded = inventory.record(vec![new], now()).expect("recorded");
@@ -58,6 +64,24 @@ impl Home {
             .mark_delivered(&[recorded[0].row()], now())
             .expect("delivered");
         certificate
+    }
+
+    /// Records leaves that are never delivered, with serial numbers from one on.
+    fn record_many(&self, serials: RangeInclusive<u32>) {
+        let validity = Validity::new(now(), now() + Span::from_days(90)).expect("validity");
+        let leaf = |serial: u32| {
+            let id = format!("line-{serial}");
+            NewCertificate {
+                certificate: self.authority.certificate(&id, serial, validity),
+                role: Role::Leaf,
+                signed_by: None,
+                registration_id: Some(id.parse().expect("id")),
+                batch: None,
+                labels: Labels::default(),
+            }
+        };
+        let recorded = self.inventory().record(serials.map(leaf).collect(), now());
+        recorded.expect("recorded");
     }
 
     fn revoke(&self, certificate: &Certificate) {
@@ -169,6 +193,78 @@ fn a_list_meets_all_conditions_and_says_when_it_is_cut() {
     assert_eq!(home.run("inventory list --status gone").code, 2);
 }
 
+#[test]
+fn a_label_or_a_batch_is_a_condition() {
+    let home = Home::new();
+    home.deliver_labelled("a", 1, 90, "color=red\norder=4711");
+    home.deliver_labelled("b", 2, 90, "order=47");
+    home.deliver("c", 3, 90);
+    assert_eq!(home.ids("inventory list --label order=4711"), ["a"]);
+    assert_eq!(home.ids("inventory list --label order=47"), ["b"]);
+    assert_eq!(home.ids("inventory list --label order=4"), [""; 0]);
+    assert_eq!(home.run("inventory list --label order").code, 2);
+    for command in ["list", "export"] {
+        home.run(&format!("inventory {command} --batch line-7"))
+            .assert_refused(
+                8,
+                &[
+                    "error: there is no batch line-7",
+                    "  hint: see them with: dps-pki batch list",
+                ],
+            );
+    }
+}
+
+/// More than one page of them; what is exported is what is shown.
+#[test]
+fn an_export_has_a_line_for_each_certificate() {
+    let home = Home::new();
+    let leaf = home.deliver_labelled("sensor-1", 1, 90, "note=say \"hi\", twice\norder=4711");
+    home.record_many(2..=502);
+    let run = home.run("inventory export --certificates");
+    assert_eq!((run.code, run.stderr.as_str()), (0, ""));
+    let lines: Vec<Value> = run
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).expect(line))
+        .collect();
+    assert_eq!(lines.len(), 502);
+    let shown = home.run("inventory show sensor-1 --output json").json();
+    let exported = lines[0].as_object().expect("object");
+    for (name, value) in exported.iter().filter(|(name, _)| *name != "certificate") {
+        assert_eq!(*value, shown[0][name], "{name}");
+    }
+    assert_eq!(exported["certificate"], json!(leaf.to_pem()));
+
+    let run = home.run("inventory export --format csv");
+    let mut reader = csv::Reader::from_reader(run.stdout.as_bytes());
+    let head = reader.headers().expect("header").clone();
+    let records: Vec<csv::StringRecord> = reader.records().collect::<Result<_, _>>().expect("CSV");
+    assert_eq!(records.len(), 502);
+    for (name, cell) in head.iter().zip(&records[0]) {
+        match &exported[name] {
+            Value::Null => assert_eq!(cell, "", "{name}"),
+            Value::String(text) => assert_eq!(cell, text, "{name}"),
+            value => assert_eq!(cell, value.to_string(), "{name}"),
+        }
+    }
+    assert_eq!(head.len() + 1, exported.len());
+    let due = home.run("inventory export --format csv --id sensor-* --status delivered");
+    assert_eq!(due.stdout.lines().count(), 2, "{}", due.stdout);
+    let none = home.run("inventory export --format csv --id nobody");
+    assert_eq!(none.stdout.lines().count(), 1, "{}", none.stdout);
+    assert!(!run.stdout.contains("PRIVATE KEY"));
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_an_export_quietly() {
+    let mut home = Home::new();
+    home.deliver("a", 1, 90);
+    home.world.reader_gone = true;
+    let run = home.run("inventory export");
+    assert_eq!((run.code, run.stderr.as_str()), (0, ""));
+}
+
 /// What has a successor, was revoked, or ends later, is not due for renewal.
 #[test]
 fn due_for_renewal_is_what_ends_soon_and_has_no_successor() {
@@ -249,6 +345,30 @@ fn verification_finds_what_was_edited_and_what_a_checkpoint_misses() {
     assert_eq!(run.json()["intact"], json!(false));
     let findings = run.json()["findings"].to_string();
     assert!(findings.contains("audit entry 1 was changed"), "{findings}");
+}
+
+/// A proof is about one certificate, and none comes out of a trail that was edited.
+#[test]
+fn an_ambiguous_name_or_an_edited_trail_gives_no_proof() {
+    let home = Home::new();
+    home.deliver("a", 1, 90);
+    home.deliver("a", 2, 60);
+    let run = home.run("audit prove a");
+    assert_eq!(run.code, 2, "{}", run.stderr);
+    assert!(
+        run.stderr.contains("2 certificates fit a;"),
+        "{}",
+        run.stderr
+    );
+    assert_eq!(home.run("audit prove 01").code, 0);
+    rewrite_first_entry(&home.path());
+    let run = home.run("audit prove 01");
+    assert_eq!((run.code, run.stdout.as_str()), (4, ""), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("dps-pki audit verify"),
+        "{}",
+        run.stderr
+    );
 }
 
 /// What somebody can do who may write the file: triggers stop a mistake, not an attacker.

@@ -114,7 +114,7 @@ pub(super) fn verify(
     };
     // Of several checkpoints a proof leads to one; if it leads to none, any of them tells so.
     let kept = checkpoints.iter().find(|kept| **kept == proof.checkpoint());
-    let trusted = kept.or(checkpoints.first());
+    let trusted = kept.or_else(|| checkpoints.first());
     proof
         .verify_thumbprint(&thumbprint, trusted)
         .map_err(|error| CommandError::refused(format!("{}: {error}", path.display())))?;

@@ -1,0 +1,309 @@
+//! `batch`: what was handed out is what was issued, or it is told what differs.
+
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use serde_json::{Value, json};
+use support::{Run, World};
+
+/// A home with its authorities and one batch of three devices, `line-7`.
+struct Home(World);
+
+impl Home {
+    fn with_batch(options: &str) -> Self {
+        let mut world = World::new();
+        world.set("DPS_PKI_PASSPHRASE", "secret");
+        let home = Self(world);
+        home.done("init pki");
+        home.done("authority create --home pki");
+        home.done(&format!(
+            "issue --prefix line-7- --count 3 --authority factory --batch line-7 --plain-keys \
+             --out line-7 --home pki {options}"
+        ));
+        home
+    }
+
+    fn done(&self, line: &str) -> Run {
+        let run = self.0.run(line);
+        assert_eq!(run.code, 0, "{line}\n{}", run.stderr);
+        run
+    }
+
+    /// Verifies the batch without a home; `options` say more.
+    fn verify(&self, options: &str) -> Run {
+        let line = format!("batch verify line-7.manifest.json {options}");
+        self.0.run(&line)
+    }
+
+    /// Edits the manifest, as somebody can who has no key.
+    fn edit_manifest(&self, edit: impl Fn(&mut Value)) {
+        let text = self.0.read("line-7.manifest.json");
+        let mut manifest = serde_json::from_str(&text).expect("manifest");
+        edit(&mut manifest);
+        self.0.write("line-7.manifest.json", manifest.to_string());
+    }
+
+    /// Writes the chain of the factory, from which the receiver trusts the root.
+    fn export_authorities(&self) {
+        for name in ["root", "factory"] {
+            let run = self.done(&format!("authority export {name} --home pki"));
+            self.0.write(&format!("{name}.pem"), run.stdout);
+        }
+    }
+}
+
+/// What came of each check.
+fn findings(run: &Run) -> Vec<(String, String)> {
+    let verdict = run.json();
+    let checks = verdict["checks"].as_array().expect("checks").iter();
+    let text = |value: &Value| value.as_str().expect("text").to_owned();
+    checks
+        .map(|check| (text(&check["check"]), text(&check["finding"])))
+        .collect()
+}
+
+fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+    let owned = |(check, finding): &(&str, &str)| ((*check).to_owned(), (*finding).to_owned());
+    expected.iter().map(owned).collect()
+}
+
+#[test]
+fn batches_are_listed_and_shown() {
+    let home = Home::with_batch("--sign-manifest");
+    let list = home.done("batch list --home pki --output json").json();
+    for (name, expected) in [
+        ("batch", json!("line-7")),
+        ("authority", json!("factory")),
+        ("generation", json!(1)),
+        ("status", json!("complete")),
+        ("devices", json!(3)),
+        ("delivered", json!(3)),
+        ("format", json!("ndjson")),
+        ("startedAt", json!("2026-06-01T12:00:00Z")),
+    ] {
+        assert_eq!(list[0][name], expected, "{name}");
+    }
+    let shown = home
+        .done("batch show line-7 --home pki --output json")
+        .json();
+    let manifest: Value = serde_json::from_str(&home.0.read("line-7.manifest.json")).expect("JSON");
+    assert_eq!(shown["manifest"], manifest);
+    let text = home.done("batch show line-7 --home pki").stdout;
+    assert!(text.contains("signed by the authority"), "{text}");
+
+    home.done(
+        "issue --prefix b- --count 1 --authority factory --batch b --plain-keys --out b --home pki",
+    );
+    let run = home.done("batch list --limit 1 --home pki");
+    assert!(run.stderr.contains("only 1 are listed"), "{}", run.stderr);
+    let rest = home
+        .done("batch list --after line-7 --home pki --output json")
+        .json();
+    assert_eq!(rest.as_array().map(Vec::len), Some(1), "{rest}");
+}
+
+#[test]
+fn a_batch_that_does_not_exist_is_not_found() {
+    let home = Home::with_batch("");
+    for line in ["batch show line-8", "batch list --after line-8"] {
+        home.0.run(&format!("{line} --home pki")).assert_refused(
+            8,
+            &[
+                "error: there is no batch line-8",
+                "  hint: see them with: dps-pki batch list",
+            ],
+        );
+    }
+    assert_eq!(home.0.run("batch verify none.manifest.json").code, 8);
+    std::fs::rename(home.0.path("line-7"), home.0.path("moved")).expect("moved");
+    let run = home.verify("");
+    assert_eq!(run.code, 8, "{}", run.stderr);
+    assert_eq!(home.verify("--file moved").code, 0);
+}
+
+#[test]
+fn a_signed_batch_verifies_at_home() {
+    let home = Home::with_batch("--sign-manifest");
+    let run = home.verify("--home pki --require-signature --output json");
+    assert_eq!((run.code, run.stderr.as_str()), (0, ""));
+    assert_eq!(
+        findings(&run),
+        pairs(&[
+            ("output", "holds"),
+            ("signature", "holds"),
+            ("authority", "holds"),
+            ("record", "holds"),
+        ])
+    );
+}
+
+#[test]
+fn a_receiver_without_a_home_verifies_by_the_authority_and_its_anchor() {
+    let home = Home::with_batch("--sign-manifest");
+    home.export_authorities();
+    let run = home.verify("--authority-cert factory.pem --anchor root.pem --output json");
+    assert_eq!((run.code, run.stderr.as_str()), (0, ""));
+    assert_eq!(
+        findings(&run),
+        pairs(&[
+            ("output", "holds"),
+            ("signature", "holds"),
+            ("authority", "holds")
+        ])
+    );
+    let run = home.verify("--authority-cert factory.pem --output json");
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert_eq!(findings(&run)[2].1, "notChecked");
+    let run = home.verify("--authority-cert root.pem");
+    assert_eq!(run.code, 4, "{}", run.stdout);
+    let other = World::with_pki();
+    home.0.write("other.pem", other.read("root.cert.pem"));
+    let run = home.verify("--authority-cert factory.pem --anchor other.pem --output json");
+    assert_eq!(run.code, 4, "{}", run.stdout);
+    assert_eq!(
+        findings(&run)[1..],
+        pairs(&[("signature", "holds"), ("authority", "fails")])
+    );
+    let late = "--authority-cert factory.pem --anchor root.pem --at 2099-01-01T00:00:00Z";
+    assert_eq!(home.verify(late).code, 4);
+}
+
+#[test]
+fn what_was_not_checked_is_said_and_can_be_refused() {
+    let home = Home::with_batch("--sign-manifest");
+    let run = home.verify("");
+    let warning = "the authority's certificate is not at hand; give it with --authority-cert";
+    assert_eq!((run.code, run.stderr), (0, format!("warning: {warning}\n")));
+    assert!(run.stdout.contains("not checked"), "{}", run.stdout);
+    assert_eq!(home.verify("--require-signature").code, 4);
+    // Lost on the way, a signature is missed by whoever named the authority.
+    home.edit_manifest(|manifest| {
+        manifest
+            .as_object_mut()
+            .expect("object")
+            .remove("signature");
+    });
+    home.export_authorities();
+    let run = home.verify("");
+    let warning = "the manifest is not signed; anybody could have written it";
+    assert_eq!((run.code, run.stderr), (0, format!("warning: {warning}\n")));
+    for options in ["--require-signature", "--authority-cert factory.pem"] {
+        assert_eq!(home.verify(options).code, 4, "{options}");
+    }
+    let run = home.verify("--home pki --output json");
+    assert_eq!(run.code, 4, "{}", run.stdout);
+    assert_eq!(findings(&run).last(), pairs(&[("record", "fails")]).last());
+}
+
+#[test]
+fn an_output_that_was_changed_is_found() {
+    let home = Home::with_batch("");
+    let whole = home.0.read("line-7");
+    let last = whole.len() - 2;
+    let changed = format!("{}?{}", &whole[..last], &whole[last + 1..]);
+    for output in [&whole[..last], &changed, ""] {
+        home.0.write("line-7", output);
+        let run = home.verify("--output json");
+        assert_eq!((run.code, findings(&run)[0].1.as_str()), (4, "fails"));
+        assert_eq!(run.json()["holds"], json!(false));
+        let error = run.stderr.lines().last().unwrap_or_default();
+        let error: Value = serde_json::from_str(error).expect("JSON");
+        assert_eq!(error["error"]["kind"], json!("refused"));
+    }
+    home.0.write("line-7", &whole);
+    assert_eq!(home.verify("").code, 0);
+}
+
+#[test]
+fn a_manifest_that_was_changed_is_found() {
+    let home = Home::with_batch("--sign-manifest");
+    home.export_authorities();
+    for (member, value) in [
+        ("batch", json!("line-8")),
+        ("devices", json!(2)),
+        ("completedAt", json!("2026-06-02T12:00:00Z")),
+        ("firstSerialNumber", json!("11")),
+    ] {
+        let good = home.0.read("line-7.manifest.json");
+        home.edit_manifest(|manifest| manifest[member] = value.clone());
+        let run = home.verify("--authority-cert factory.pem --output json");
+        assert_eq!(
+            (run.code, findings(&run)[1].1.as_str()),
+            (4, "fails"),
+            "{member}"
+        );
+        home.0.write("line-7.manifest.json", good);
+    }
+    home.edit_manifest(|manifest| manifest["output"] = json!("../line-7"));
+    assert_eq!(home.verify("").code, 3);
+    home.0.write("line-7.manifest.json", "{}");
+    assert_eq!(home.verify("").code, 3);
+}
+
+#[test]
+fn a_folder_is_verified_file_by_file() {
+    let home = Home::with_batch("--format dir --sign-manifest");
+    let run = home.verify("--home pki --output json");
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert_eq!(
+        findings(&run)[..2],
+        pairs(&[("output", "holds"), ("files", "holds")])
+    );
+    let sums = home.0.read("line-7/SHA256SUMS");
+    let paths: Vec<&str> = sums
+        .lines()
+        .filter_map(|line| line.split("  ").nth(1))
+        .collect();
+    assert!(paths.len() >= 9, "{sums}");
+    let complains = |about: &str| {
+        let run = home.verify("");
+        assert_eq!(run.code, 4, "{about}: {}", run.stdout);
+        assert!(run.stderr.contains(about), "{about}: {}", run.stderr);
+    };
+    let name = format!("line-7/{}", paths[4]);
+    let content = home.0.read(&name);
+
+    home.0.write(&name, format!("{content}\n"));
+    complains(&format!("{}: it was changed", paths[4]));
+
+    std::fs::remove_file(home.0.path(&name)).expect("removed");
+    complains(&format!("{}: it is missing", paths[4]));
+
+    // One is missing and another one there: the counts agree.
+    home.0.write("line-7/other", "x");
+    complains("1 are not in it");
+    home.0.write(&name, &content);
+    complains("1 are not in the list");
+    std::fs::remove_file(home.0.path("line-7/other")).expect("removed");
+    assert_eq!(home.verify("").code, 0);
+
+    std::fs::remove_file(home.0.path(&name)).expect("removed");
+    std::fs::create_dir(home.0.path(&name)).expect("folder");
+    complains(&format!("{}: it is no file", paths[4]));
+
+    home.0
+        .write("line-7/SHA256SUMS", sums.replacen('a', "b", 1));
+    complains("the output's SHA-256 is");
+}
+
+#[test]
+fn the_signature_of_a_compromised_authority_proves_nothing() {
+    use pki_core::ids::Generation;
+    use pki_core::inventory::sqlite::SqliteInventory;
+    use pki_core::inventory::{GenerationChange, GenerationState, Inventory as _};
+
+    let home = Home::with_batch("--sign-manifest");
+    let mut inventory = SqliteInventory::open_or_create(&home.0.path("pki/inventory.db"));
+    let change = GenerationChange {
+        generation: Generation::FIRST,
+        to: GenerationState::Compromised,
+    };
+    let inventory = inventory.as_mut().expect("inventory");
+    inventory
+        .settle_generations(&"factory".parse().expect("name"), &[change], support::now())
+        .expect("settled");
+    let run = home.verify("--home pki");
+    assert_eq!(run.code, 4, "{}", run.stdout);
+    assert!(run.stderr.contains("it is compromised"), "{}", run.stderr);
+}
