@@ -1,7 +1,5 @@
 //! `audit prove` and `audit verify --proof`: a certificate proven away from its home.
 
-#![expect(clippy::expect_used, reason = "a test fails by panicking")]
-
 mod support;
 
 use serde_json::{Value, json};
