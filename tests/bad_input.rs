@@ -348,22 +348,22 @@ fn a_dps_that_cannot_be_reached_or_trusted() {
     check(
         &home,
         &[
-            ("plan", SERVICE, "was not answered"),
-            ("quarantine sensor-1 --yes", SERVICE, "was not answered"),
+            ("plan", SERVICE, "no secure connection to localhost"),
+            ("quarantine sensor-1 --yes", SERVICE, "no secure connection to localhost"),
         ],
     );
     home.redeclare("\"ca.pem\"", "\"nowhere.pem\"");
     check(&home, &[("plan", NOT_FOUND, "nowhere.pem")]);
     home.redeclare("\"nowhere.pem\"", "\"prose.pem\"");
-    check(&home, &[("plan", INVALID, "trust anchors")]);
+    check(&home, &[("plan", INVALID, "prose.pem: there is no certificate")]);
     let Furnished { home, emulator } = home;
     emulator.interrupt(&home);
     home.redeclare("\"prose.pem\"", "\"emulator-ca.pem\"");
     check_lines(
         &home,
         &[
-            ("plan", SERVICE, "was not answered"),
-            ("explain sensor-1", SERVICE, "was not answered"),
+            ("plan", SERVICE, "cannot connect to localhost"),
+            ("explain sensor-1", SERVICE, "cannot connect to localhost"),
         ],
     );
 }
