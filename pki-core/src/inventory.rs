@@ -50,6 +50,7 @@ macro_rules! words {
 pub mod audit;
 pub(crate) mod authority;
 pub(crate) mod batch;
+mod error;
 mod label;
 mod query;
 mod record;
@@ -62,10 +63,11 @@ pub use authority::{
     NewGeneration,
 };
 pub use batch::{BatchProgress, BatchRecord, BatchState, NewBatch};
+pub use error::InventoryError;
 pub use label::{Label, Labels, NamedLabel};
 pub use query::{Count, Filter, IdPattern, Page, PageKey, Stats};
 pub use record::{
     AuthorityGeneration, CertificateState, InventoryEntry, NewCertificate, Recorded,
     RevocationReason, RowKey, Status, TextError,
 };
-pub use store::{Inventory, InventoryError};
+pub use store::Inventory;

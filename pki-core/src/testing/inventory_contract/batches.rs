@@ -1,0 +1,181 @@
+//! Batches: opened, advanced, completed, cut short.
+
+use serde_json::json;
+
+use super::{Sample, batch, label, progress, rows};
+use crate::inventory::{
+    BatchState, GenerationState, Inventory, InventoryError, NewBatch, NewCertificate,
+};
+
+impl Sample {
+    /// A leaf of the batch `b1`.
+    pub(super) fn of_batch(&self, id: &str, serial: u32) -> NewCertificate {
+        NewCertificate {
+            batch: Some(label("b1")),
+            ..self.leaf(id, serial)
+        }
+    }
+
+    pub(super) fn a_batch_lives_from_open_to_complete(&self, inventory: &mut dyn Inventory) {
+        let unknown = inventory.open_batch(batch("b1", 1), self.now);
+        assert!(matches!(unknown, Err(InventoryError::UnknownSigner { .. })));
+        self.with_root(inventory, 1, GenerationState::Current);
+        let opened = inventory.open_batch(batch("b1", 1), self.now);
+        let opened = opened.expect("opened");
+        assert_eq!((opened.delivered, opened.state), (0, BatchState::Open));
+        assert_eq!((opened.total, opened.started_at), (3, self.now));
+        let chunk = vec![self.of_batch("a", 11), self.of_batch("b", 12)];
+        let first = rows(&inventory.record(chunk, self.now).expect("recorded"));
+        let advanced = progress(2, 200);
+        let chunk = vec![self.of_batch("c", 13)];
+        let second = inventory
+            .deliver_and_record(&first, Some(&advanced), chunk, self.day(1))
+            .expect("recorded");
+        let early = inventory.complete_batch(&label("b1"), "{}", self.day(1));
+        assert!(matches!(early, Err(InventoryError::BatchUnfinished { .. })));
+        for refused in [progress(1, 300), progress(3, 100), progress(4, 300)] {
+            let error = inventory
+                .deliver_and_record(&rows(&second), Some(&refused), vec![], self.day(1))
+                .expect_err("backwards, or past the end");
+            assert!(
+                matches!(error, InventoryError::BatchProgress { .. }),
+                "{error}"
+            );
+        }
+        inventory
+            .deliver_and_record(&rows(&second), Some(&progress(3, 300)), vec![], self.day(1))
+            .expect("delivered");
+        let complete = inventory
+            .complete_batch(&label("b1"), "{\"count\":3}", self.day(2))
+            .expect("complete");
+        assert_eq!(complete.state, BatchState::Complete);
+        assert_eq!(complete.completed_at, Some(self.day(2)));
+        assert_eq!(complete.manifest.as_deref(), Some("{\"count\":3}"));
+        assert_eq!((complete.delivered, complete.output_octets), (3, 300));
+        let found = inventory.batch(&label("b1")).expect("read");
+        assert_eq!(found.as_ref(), Some(&complete));
+        assert_eq!(inventory.batch(&label("b2")).expect("read"), None);
+        let again = inventory.complete_batch(&label("b1"), "{}", self.day(2));
+        assert!(matches!(again, Err(InventoryError::BatchComplete { .. })));
+        let entries = inventory.audit_entries(4, 10).expect("read");
+        let actions: Vec<&str> = entries.iter().map(|entry| entry.action()).collect();
+        assert_eq!(
+            actions,
+            [
+                "batch-opened",
+                "certificates-recorded",
+                "certificates-delivered",
+                "certificates-recorded",
+                "certificates-delivered",
+                "batch-completed",
+            ]
+        );
+        assert_eq!(entries[2].subject(), "b1");
+        assert_eq!(
+            entries[2].detail(),
+            json!({ "delivered": 2, "outputOctets": 200 })
+        );
+        let report = inventory.verify_audit(&[]).expect("read");
+        assert!(report.is_intact(), "{:?}", report.findings);
+    }
+
+    pub(super) fn the_same_command_finds_its_batch(&self, inventory: &mut dyn Inventory) {
+        self.with_root(inventory, 1, GenerationState::Current);
+        let open = |inventory: &mut dyn Inventory, name, fingerprint| {
+            inventory.open_batch(batch(name, fingerprint), self.day(1))
+        };
+        let first = open(inventory, "b1", 1).expect("opened");
+        let head = inventory.audit_head().expect("read");
+        assert_eq!(open(inventory, "b1", 1).expect("found"), first);
+        assert_eq!(open(inventory, "b2", 1).expect("found"), first);
+        assert_eq!(
+            inventory.audit_head().expect("read"),
+            head,
+            "nothing changed"
+        );
+        let other = open(inventory, "b1", 2).expect_err("another input");
+        assert!(
+            matches!(other, InventoryError::BatchExists { .. }),
+            "{other}"
+        );
+        inventory
+            .deliver_and_record(&[], Some(&progress(3, 300)), vec![], self.day(1))
+            .expect("advanced");
+        let complete = inventory
+            .complete_batch(&label("b1"), "{}", self.day(1))
+            .expect("complete");
+        assert_eq!(open(inventory, "b1", 1).expect("found"), complete);
+        let anew = open(inventory, "b3", 1).expect("the same input, on purpose");
+        assert_eq!(anew.name, label("b3"));
+    }
+
+    pub(super) fn certificates_need_an_open_batch(&self, inventory: &mut dyn Inventory) {
+        let refused = inventory.record(vec![self.of_batch("a", 11)], self.now);
+        assert!(matches!(refused, Err(InventoryError::BatchNotFound { .. })));
+        self.with_root(inventory, 1, GenerationState::Current);
+        let empty = NewBatch {
+            total: 0,
+            ..batch("b1", 1)
+        };
+        inventory.open_batch(empty, self.now).expect("opened");
+        inventory
+            .complete_batch(&label("b1"), "{}", self.now)
+            .expect("complete");
+        let refused = inventory.record(vec![self.of_batch("a", 11)], self.now);
+        assert!(matches!(refused, Err(InventoryError::BatchComplete { .. })));
+        let refused = inventory.deliver_and_record(&[], Some(&progress(0, 0)), vec![], self.now);
+        assert!(matches!(refused, Err(InventoryError::BatchComplete { .. })));
+    }
+
+    pub(super) fn what_a_batch_left_behind_is_voided(&self, inventory: &mut dyn Inventory) {
+        self.with_root(inventory, 1, GenerationState::Current);
+        inventory
+            .open_batch(batch("b1", 1), self.now)
+            .expect("opened");
+        let void = |inventory: &mut dyn Inventory, name| {
+            inventory.void_undelivered(&label(name), "cut short", self.day(1))
+        };
+        assert_eq!(void(inventory, "b1").expect("nothing to void"), 0);
+        assert!(matches!(
+            void(inventory, "b2"),
+            Err(InventoryError::BatchNotFound { .. })
+        ));
+        let chunk = vec![
+            self.of_batch("a", 11),
+            self.leaf("alone", 12),
+            self.of_batch("b", 13),
+            self.of_batch("c", 14),
+        ];
+        let recorded = rows(&inventory.record(chunk, self.now).expect("recorded"));
+        inventory
+            .deliver_and_record(&recorded[2..3], Some(&progress(1, 100)), vec![], self.now)
+            .expect("delivered");
+        assert_eq!(void(inventory, "b1").expect("voided"), 2);
+        let states = recorded.iter().map(|row| {
+            let entry = inventory.certificate(*row).expect("read");
+            entry.expect("found").state.status().as_str()
+        });
+        let states: Vec<&str> = states.collect();
+        assert_eq!(states, ["voided", "undelivered", "delivered", "voided"]);
+        let batch = inventory.batch(&label("b1")).expect("read").expect("found");
+        assert_eq!(batch.delivered, 1, "what was delivered stays so");
+    }
+
+    pub(super) fn batches_come_in_the_order_of_opening(&self, inventory: &mut dyn Inventory) {
+        self.with_root(inventory, 1, GenerationState::Current);
+        for (name, fingerprint) in [("z", 1), ("a", 2), ("m", 3)] {
+            let opened = inventory.open_batch(batch(name, fingerprint), self.now);
+            opened.expect("opened");
+        }
+        let names = |after: Option<&str>, limit| {
+            let after = after.map(label);
+            let found = inventory.batches(after.as_ref(), limit).expect("read");
+            let names = found.iter().map(|batch| batch.name.as_str().to_owned());
+            names.collect::<Vec<String>>()
+        };
+        assert_eq!(names(None, 10), ["z", "a", "m"]);
+        assert_eq!(names(None, 2), ["z", "a"]);
+        assert_eq!(names(Some("a"), 10), ["m"]);
+        assert!(inventory.batches(Some(&label("x")), 10).is_err());
+    }
+}

@@ -1,0 +1,261 @@
+//! Certificates: recorded, found, delivered, voided, revoked.
+
+use super::{Sample, generation, rows};
+use crate::ids::RegistrationId;
+use crate::inventory::{
+    CertificateState, GenerationState, Inventory, InventoryError, NewCertificate, RevocationReason,
+    RowKey, Status,
+};
+
+impl Sample {
+    pub(super) fn recorded_certificates_are_found_by_every_key(
+        &self,
+        inventory: &mut dyn Inventory,
+    ) {
+        let chunk = vec![self.leaf("Device-1", 1), self.leaf("device-2", 2)];
+        let recorded = inventory.record(chunk, self.now).expect("recorded");
+        let first = &recorded[0];
+        let id = |text: &str| text.parse::<RegistrationId>().expect(text);
+        let entry = inventory
+            .certificate(first.row())
+            .expect("read")
+            .expect("found");
+        assert_eq!(entry.state, CertificateState::Undelivered);
+        assert_eq!(entry.recorded_at, self.now);
+        assert_eq!(entry.recorded.certificate(), first.certificate());
+        let certificate = first.certificate();
+        let by_id = inventory.certificates_of(&id("DEVICE-1")).expect("read");
+        let by_serial = inventory
+            .by_serial_number(certificate.serial_number())
+            .expect("read");
+        let by_sha1 = inventory
+            .by_sha1_thumbprint(&certificate.sha1_thumbprint())
+            .expect("read");
+        let by_sha256 = inventory
+            .by_sha256_thumbprint(&certificate.sha256_thumbprint())
+            .expect("read");
+        for found in [by_id, by_serial, by_sha1, by_sha256.into_iter().collect()] {
+            let rows: Vec<RowKey> = found.iter().map(|entry| entry.recorded.row()).collect();
+            assert_eq!(rows, [first.row()]);
+            let written = found[0]
+                .recorded
+                .registration_id()
+                .map(RegistrationId::as_str);
+            assert_eq!(written, Some("Device-1"));
+        }
+        assert!(
+            inventory
+                .certificates_of(&id("device-3"))
+                .expect("read")
+                .is_empty()
+        );
+        let renewed = inventory
+            .record(vec![self.leaf("device-1", 3)], self.day(1))
+            .expect("recorded");
+        let both = inventory.certificates_of(&id("device-1")).expect("read");
+        let rows: Vec<RowKey> = both.iter().map(|entry| entry.recorded.row()).collect();
+        assert_eq!(rows, [renewed[0].row(), first.row()], "newest first");
+    }
+
+    /// RFC 5280 §4.1.2.2.
+    pub(super) fn a_serial_number_is_unique_per_issuer(&self, inventory: &mut dyn Inventory) {
+        let again = |inventory: &mut dyn Inventory, chunk| {
+            let error = inventory.record(chunk, self.now).expect_err("a duplicate");
+            assert!(
+                matches!(error, InventoryError::DuplicateSerial { .. }),
+                "{error}"
+            );
+        };
+        inventory
+            .record(vec![self.leaf("a", 7)], self.now)
+            .expect("recorded");
+        again(inventory, vec![self.leaf("b", 7)]);
+        again(inventory, vec![self.leaf("c", 8), self.leaf("d", 8)]);
+        let mut elsewhere = self.leaf("e", 7);
+        elsewhere.certificate = self.root.certificate("e", 7, self.validity(365));
+        inventory
+            .record(vec![elsewhere.clone()], self.now)
+            .expect("another issuer");
+        let serial = elsewhere.certificate.serial_number();
+        assert_eq!(inventory.by_serial_number(serial).expect("read").len(), 2);
+    }
+
+    /// What bulk issuance writes may be kept in another way; the rule is the same (RFC 5280
+    /// §4.1.2.2).
+    pub(super) fn ascending_serials_are_as_unique_as_others(&self, inventory: &mut dyn Inventory) {
+        // Long as real ones are: between short ones there might be a thumbprint.
+        const LONG: u32 = 0x4000_0000;
+        let chunk = |serials: std::ops::Range<u32>| {
+            let leaf = |serial| self.leaf(&format!("d-{serial}"), LONG + serial);
+            serials.map(leaf).collect::<Vec<NewCertificate>>()
+        };
+        let record = |inventory: &mut dyn Inventory, chunk| inventory.record(chunk, self.now);
+        record(inventory, chunk(100..140)).expect("recorded");
+        record(inventory, chunk(300..340)).expect("recorded");
+        record(inventory, vec![self.leaf("alone", LONG + 220)]).expect("recorded");
+        for taken in [
+            chunk(339..379),
+            chunk(61..101),
+            chunk(200..240),
+            chunk(90..400),
+            vec![self.leaf("again", LONG + 120)],
+            vec![self.leaf("again", LONG + 339)],
+        ] {
+            let error = record(inventory, taken).expect_err("taken");
+            assert!(
+                matches!(error, InventoryError::DuplicateSerial { .. }),
+                "{error}"
+            );
+        }
+        record(inventory, chunk(140..180)).expect("between them");
+        record(inventory, chunk(221..261)).expect("after the one alone");
+        record(inventory, vec![self.leaf("free", LONG + 299)]).expect("free");
+        for serial in [100, 120, 139, 140, 179, 220, 221, 260, 299, 300, 339] {
+            let of = self.leaf("d", LONG + serial);
+            let serial = of.certificate.serial_number();
+            let found = inventory.by_serial_number(serial).expect("read");
+            assert_eq!(found.len(), 1, "{serial}");
+            assert_eq!(found[0].recorded.certificate().serial_number(), serial);
+        }
+        let elsewhere = (100..140).map(|serial| NewCertificate {
+            certificate: self
+                .root
+                .certificate("e", LONG + serial, self.validity(365)),
+            ..self.leaf("e", LONG + serial)
+        });
+        record(inventory, elsewhere.collect()).expect("another issuer");
+        let both = self.leaf("d", LONG + 110);
+        let found = inventory.by_serial_number(both.certificate.serial_number());
+        assert_eq!(found.expect("read").len(), 2);
+        let report = inventory.verify_audit(&[]).expect("read");
+        assert!(report.is_intact(), "{:?}", report.findings);
+    }
+
+    pub(super) fn a_refused_chunk_leaves_no_trace(&self, inventory: &mut dyn Inventory) {
+        inventory
+            .record(vec![self.leaf("a", 1)], self.now)
+            .expect("recorded");
+        let head = inventory.audit_head().expect("read");
+        let chunk = vec![self.leaf("b", 2), self.leaf("c", 1)];
+        inventory.record(chunk, self.now).expect_err("a duplicate");
+        assert_eq!(inventory.audit_head().expect("read"), head);
+        assert_eq!(inventory.stats().expect("read").total(), 1);
+        assert!(
+            inventory
+                .certificates_of(&"b".parse().expect("ID"))
+                .expect("read")
+                .is_empty()
+        );
+        inventory
+            .record(vec![self.leaf("b", 2)], self.now)
+            .expect("the serial number is still free");
+    }
+
+    pub(super) fn a_signer_must_be_known(&self, inventory: &mut dyn Inventory) {
+        let mut leaf = self.leaf("a", 1);
+        leaf.signed_by = Some(generation("root", 1));
+        let error = inventory
+            .record(vec![leaf.clone()], self.now)
+            .expect_err("no such authority");
+        assert!(
+            matches!(error, InventoryError::UnknownSigner { .. }),
+            "{error}"
+        );
+        self.with_root(inventory, 1, GenerationState::Current);
+        inventory.record(vec![leaf], self.now).expect("recorded");
+    }
+
+    pub(super) fn states_follow_one_another(&self, inventory: &mut dyn Inventory) {
+        let chunk = vec![self.leaf("a", 1), self.leaf("b", 2), self.leaf("c", 3)];
+        let [a, b, c] = rows(&inventory.record(chunk, self.now).expect("recorded"))[..] else {
+            panic!("three certificates have three rows");
+        };
+        let reason = RevocationReason::KeyCompromise;
+        inventory
+            .mark_delivered(&[a], self.day(1))
+            .expect("delivered");
+        inventory
+            .void(&[b], "power cut", self.day(2))
+            .expect("voided");
+        inventory
+            .revoke(&[a], reason, self.day(3))
+            .expect("revoked");
+        let state = |inventory: &dyn Inventory, row| {
+            let entry = inventory.certificate(row).expect("read");
+            entry.expect("found").state
+        };
+        let (at, text) = (self.day(2), "power cut".to_owned());
+        assert_eq!(
+            state(inventory, b),
+            CertificateState::Voided { at, reason: text }
+        );
+        let at = self.day(3);
+        assert_eq!(
+            state(inventory, a),
+            CertificateState::Revoked { at, reason }
+        );
+        for refused in [
+            inventory.mark_delivered(&[a, c], at),
+            inventory.mark_delivered(&[b], at),
+            inventory.void(&[c, a], "again", at),
+            inventory.revoke(&[c, a], reason, at),
+        ] {
+            let error = refused.expect_err("the state forbids it");
+            assert!(
+                matches!(error, InventoryError::CertificateState { .. }),
+                "{error}"
+            );
+        }
+        assert_eq!(
+            state(inventory, c),
+            CertificateState::Undelivered,
+            "all or none"
+        );
+        let missing = RowKey::new(c.number() + 1);
+        let error = inventory
+            .revoke(&[c, missing], reason, at)
+            .expect_err("missing");
+        assert!(matches!(error, InventoryError::CertificateNotFound { row } if row == missing));
+        inventory
+            .revoke(&[b], reason, at)
+            .expect("a copy may have got out");
+    }
+
+    /// RFC 5280 §5.3.1.
+    pub(super) fn a_hold_may_become_another_reason(&self, inventory: &mut dyn Inventory) {
+        let recorded = inventory.record(vec![self.leaf("a", 1)], self.now);
+        let row = rows(&recorded.expect("recorded"));
+        let hold = RevocationReason::CertificateHold;
+        inventory.revoke(&row, hold, self.now).expect("on hold");
+        inventory
+            .revoke(&row, hold, self.now)
+            .expect_err("on hold already");
+        let reason = RevocationReason::KeyCompromise;
+        inventory.revoke(&row, reason, self.now).expect("for good");
+        inventory.revoke(&row, hold, self.now).expect_err("final");
+    }
+
+    pub(super) fn the_delivered_mark_rides_with_the_next_chunk(
+        &self,
+        inventory: &mut dyn Inventory,
+    ) {
+        let first = inventory.record(vec![self.leaf("a", 1)], self.now);
+        let first = rows(&first.expect("recorded"));
+        let duplicate = vec![self.leaf("b", 1)];
+        inventory
+            .deliver_and_record(&first, None, duplicate, self.now)
+            .expect_err("a duplicate");
+        assert_eq!(
+            inventory
+                .stats()
+                .expect("read")
+                .with_status(Status::Undelivered),
+            1
+        );
+        let next = inventory.deliver_and_record(&first, None, vec![self.leaf("b", 2)], self.now);
+        assert_eq!(next.expect("recorded").len(), 1);
+        let stats = inventory.stats().expect("read");
+        assert_eq!(stats.with_status(Status::Delivered), 1);
+        assert_eq!(stats.with_status(Status::Undelivered), 1);
+    }
+}
