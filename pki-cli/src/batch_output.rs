@@ -42,16 +42,17 @@ pub(crate) struct OutputLock {
 }
 
 impl OutputLock {
-    /// Takes the lock of an output, or says who has it.
-    pub(crate) fn take(out: &Path) -> Result<Self, CommandError> {
+    /// Takes the lock of an output, or says who has it; errors call the output as the user does.
+    pub(crate) fn take(out: &Path, called: &Path) -> Result<Self, CommandError> {
         let path = beside(out, ".lock");
-        let failed =
-            |error| CommandError::failed(format!("cannot write {}", path.display())).because(error);
+        let failed = |error| {
+            CommandError::failed(format!("cannot write {}", called.display())).because(error)
+        };
         loop {
             let mut file = open_own(&path).map_err(failed)?;
             match file.try_lock() {
                 Ok(()) => {}
-                Err(TryLockError::WouldBlock) => return Err(held(out, &mut file)),
+                Err(TryLockError::WouldBlock) => return Err(held(called, &mut file)),
                 Err(TryLockError::Error(error)) => return Err(failed(error)),
             }
             // Who held it may have removed it since it was opened; then it keeps nobody out.
@@ -74,13 +75,13 @@ impl Drop for OutputLock {
     }
 }
 
-fn held(out: &Path, lock: &mut File) -> CommandError {
+fn held(called: &Path, lock: &mut File) -> CommandError {
     let mut process = String::new();
     let holder = match lock.read_to_string(&mut process) {
         Ok(1..) => format!("process {process}"),
         _ => "another process".to_owned(),
     };
-    CommandError::refused(format!("{holder} is writing {}", out.display()))
+    CommandError::refused(format!("{holder} is writing {}", called.display()))
         .hint("wait for it to end; if it was cut short, the same command goes on")
 }
 

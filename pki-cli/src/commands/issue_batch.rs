@@ -146,7 +146,7 @@ impl BatchArgs {
             ));
             return Ok(Outcome::Done);
         }
-        let _lock = OutputLock::take(&context.files.resolve(&target.out))?;
+        let _lock = OutputLock::take(&context.files.resolve(&target.out), &target.out)?;
         let run = BatchRun {
             args: self,
             context,
