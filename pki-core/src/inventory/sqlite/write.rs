@@ -11,7 +11,6 @@ use crate::inventory::audit::{AuditHash, AuditHead, Draft, Links, Rows};
 use crate::inventory::{
     AuthorityGeneration, InventoryError, Label, NewCertificate, RowKey, Status,
 };
-use crate::profile::Role;
 use crate::time::Time;
 
 /// So many serial numbers that ascend are no accident.
@@ -102,27 +101,21 @@ fn insert_run(
         Some(name) => Some(open_batch(transaction, name)?),
         None => None,
     };
-    let role: Role = new.role;
-    let status = Status::Undelivered.as_str();
+    let (role, status) = (new.role.as_str(), Status::Undelivered);
     transaction
         .prepare_cached("INSERT INTO run VALUES (?, ?, ?, ?, ?, ?, ?, ?)")?
         .execute(params![
             first,
             last,
-            role.as_str(),
-            status,
+            role,
+            status.as_str(),
             signed_by,
             batch,
             sequence,
             sequence
         ])?;
     let mut tally = Tally::default();
-    tally.add(
-        signed_by,
-        role.as_str(),
-        Status::Undelivered,
-        last - first + 1,
-    );
+    tally.add(signed_by, role, status, last - first + 1);
     run::apply(transaction, tally)
 }
 
@@ -174,9 +167,9 @@ fn insert_certificates(
     Ok(())
 }
 
-/// Makes the certificates of a chunk findable by serial number if these ascend, are of one length
-/// (what lookups and this compare octet by octet), and no other certificate has one between the first and the last of them: then none of them was used before,
-/// and none needs a lookup of its own. Says whether that is so.
+/// Makes the certificates of a chunk findable by serial number if these ascend, all of one length,
+/// and no other certificate has one between the first and the last of them: then none of them was
+/// used before, and none needs a lookup of its own. Says whether that is so.
 fn insert_ascending(
     transaction: &Transaction<'_>,
     keys: &[RowKey],
@@ -222,18 +215,18 @@ fn refuse_duplicates(
     transaction: &Transaction<'_>,
     chunk: &[NewCertificate],
 ) -> Result<(), Failure> {
-    let mut sorted: Vec<(&[u8], &Certificate)> = chunk
-        .iter()
-        .map(|new| {
-            (
-                new.certificate.serial_number().as_be_octets(),
-                &new.certificate,
-            )
-        })
-        .collect();
+    let keyed = chunk.iter().map(|new| {
+        let serial = new.certificate.serial_number();
+        (serial.as_be_octets(), &new.certificate)
+    });
+    let mut sorted: Vec<(&[u8], &Certificate)> = keyed.collect();
     sorted.sort_unstable_by_key(|(serial, _)| *serial);
-    for pair in sorted.windows(2) {
-        refuse_same(pair[0].1, pair[1].1)?;
+    for same in sorted.chunk_by(|one, other| one.0 == other.0) {
+        for (place, (_, new)) in same.iter().enumerate() {
+            same[..place]
+                .iter()
+                .try_for_each(|(_, earlier)| refuse_same(earlier, new))?;
+        }
     }
     let serials: Vec<&[u8]> = sorted.iter().map(|(serial, _)| *serial).collect();
     let mut earlier: Vec<(usize, RowKey)> = Vec::new();

@@ -71,6 +71,10 @@ impl Sample {
             .expect("recorded");
         again(inventory, vec![self.leaf("b", 7)]);
         again(inventory, vec![self.leaf("c", 8), self.leaf("d", 8)]);
+        let mut between = self.leaf("f", 8);
+        between.certificate = self.root.certificate("f", 8, self.validity(365));
+        let chunk = vec![self.leaf("c", 8), between, self.leaf("d", 8)];
+        again(inventory, chunk);
         let mut elsewhere = self.leaf("e", 7);
         elsewhere.certificate = self.root.certificate("e", 7, self.validity(365));
         inventory
