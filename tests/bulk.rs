@@ -128,7 +128,7 @@ fn an_output_that_cannot_be_written_is_told_before_anything_is_issued() {
 #[test]
 fn a_locked_inventory_ends_the_run_and_not_the_batch() {
     let home = Home::from_template("quickstart");
-    let batch = Batch::new(&home, "line", "ndjson", 20_000);
+    let batch = Batch::new(&home, "line", "ndjson", 10_000);
     let child = batch.start_and_see();
     let other = rusqlite::Connection::open(home.path("inventory.db")).expect("an inventory");
     other.busy_timeout(Duration::from_secs(60)).expect("set");
@@ -148,7 +148,7 @@ fn a_locked_inventory_ends_the_run_and_not_the_batch() {
 #[test]
 fn a_second_run_of_the_same_batch_is_told_who_writes_it() {
     let home = Home::from_template("quickstart");
-    let batch = Batch::new(&home, "line", "ndjson", 20_000);
+    let batch = Batch::new(&home, "line", "ndjson", 10_000);
     let child = batch.start_and_see();
     let run = batch.run().ends_with(4);
     let writer = format!("process {} is writing line.ndjson", child.id());
@@ -174,7 +174,7 @@ fn two_batches_at_once_share_one_inventory() {
 #[test]
 fn ctrl_c_says_how_far_it_is() {
     let home = Home::from_template("quickstart");
-    let batch = Batch::new(&home, "line", "ndjson", 20_000);
+    let batch = Batch::new(&home, "line", "ndjson", 10_000);
     let child = batch.start_and_see();
     home.tool("kill", &format!("-INT {}", child.id())).ok();
     let ended = child.wait_with_output().expect("it has ended");
@@ -182,9 +182,9 @@ fn ctrl_c_says_how_far_it_is() {
     let told = String::from_utf8(ended.stderr).expect("UTF-8");
     let far = told.split_once("stopped after ").expect("how far").1;
     let (far, rest) = far.split_once(' ').expect("a number");
-    assert!(rest.starts_with("of 20000 devices"), "{told}");
+    assert!(rest.starts_with("of 10000 devices"), "{told}");
     let run = batch.run().ok();
-    let goes_on = format!("going on after {far} of 20000 devices; 0 that were cut short");
+    let goes_on = format!("going on after {far} of 10000 devices; 0 that were cut short");
     assert!(run.stderr.contains(&goes_on), "{run}");
     assert_eq!(batch.check(), 0, "a chunk is finished first");
 }
