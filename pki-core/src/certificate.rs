@@ -31,6 +31,21 @@ struct Facts {
     validity: Validity,
     /// Decoded when first asked for: certificates that were just made in bulk never are.
     parsed: OnceLock<x509_cert::Certificate>,
+    sha1_thumbprint: OnceLock<Sha1Thumbprint>,
+    sha256_thumbprint: OnceLock<Sha256Thumbprint>,
+}
+
+impl Facts {
+    fn new(der: Vec<u8>, serial_number: SerialNumber, validity: Validity) -> Self {
+        Self {
+            der,
+            serial_number,
+            validity,
+            parsed: OnceLock::new(),
+            sha1_thumbprint: OnceLock::new(),
+            sha256_thumbprint: OnceLock::new(),
+        }
+    }
 }
 
 /// Why bytes are no certificate that can be worked with.
@@ -65,13 +80,11 @@ impl Certificate {
         let validity = tbs.validity();
         let validity = validity_of(&validity.not_before, &validity.not_after)
             .ok_or(CertificateError::Validity)?;
-        let (der, parsed) = (der.to_vec(), OnceLock::from(parsed));
-        Ok(Self(Arc::new(Facts {
-            der,
-            serial_number,
-            validity,
-            parsed,
-        })))
+        let facts = Facts {
+            parsed: parsed.into(),
+            ..Facts::new(der.to_vec(), serial_number, validity)
+        };
+        Ok(Self(Arc::new(facts)))
     }
 
     /// A certificate of ours whose to-be-signed part was decoded and checked before it was signed, so
@@ -81,12 +94,7 @@ impl Certificate {
         serial_number: SerialNumber,
         validity: Validity,
     ) -> Self {
-        Self(Arc::new(Facts {
-            der,
-            serial_number,
-            validity,
-            parsed: OnceLock::new(),
-        }))
+        Self(Arc::new(Facts::new(der, serial_number, validity)))
     }
 
     /// The DER as it was read.
@@ -101,16 +109,20 @@ impl Certificate {
 
     /// SHA-1 of the DER: an identifier, as ARM and the portal show it.
     pub fn sha1_thumbprint(&self) -> Sha1Thumbprint {
-        let mut octets = [0; 20];
-        octets.copy_from_slice(digest(&SHA1_FOR_LEGACY_USE_ONLY, &self.0.der).as_ref());
-        Sha1Thumbprint::from_digest(octets)
+        *self.0.sha1_thumbprint.get_or_init(|| {
+            let mut octets = [0; 20];
+            octets.copy_from_slice(digest(&SHA1_FOR_LEGACY_USE_ONLY, self.der()).as_ref());
+            Sha1Thumbprint::from_digest(octets)
+        })
     }
 
     /// SHA-256 of the DER.
     pub fn sha256_thumbprint(&self) -> Sha256Thumbprint {
-        let mut octets = [0; 32];
-        octets.copy_from_slice(digest(&SHA256, &self.0.der).as_ref());
-        Sha256Thumbprint::from_digest(octets)
+        *self.0.sha256_thumbprint.get_or_init(|| {
+            let mut octets = [0; 32];
+            octets.copy_from_slice(digest(&SHA256, self.der()).as_ref());
+            Sha256Thumbprint::from_digest(octets)
+        })
     }
 
     /// The serial number.

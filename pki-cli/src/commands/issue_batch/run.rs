@@ -1,0 +1,389 @@
+//! One run over a batch: opened or found, gone on with, delivered, its manifest made.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use pki_core::bulk::input::{BadLine, Device};
+use pki_core::bulk::{self, BatchOutput, BulkError, Delivery, Finished, Job, LeafPlan, Progress};
+use pki_core::declaration::LeafProfile;
+use pki_core::format::Renderer;
+use pki_core::format::digest::{OutputDigest, OutputHash};
+use pki_core::format::manifest::Manifest;
+use pki_core::ids::{RegistrationId, SerialNumber};
+use pki_core::inventory::sqlite::SqliteInventory;
+use pki_core::inventory::{
+    AuthorityGeneration, BatchRecord, Filter, Inventory as _, Label, NewBatch, Status,
+};
+use pki_core::key::software::SoftwareKeyGenerator;
+use pki_core::time::TimeError;
+use serde_json::json;
+
+use super::super::issue::Target;
+use super::{BatchArgs, manifest_path, rejected};
+use crate::batch_input::Source;
+use crate::batch_output::{Folder, SealedFile, StreamFile, Written, part_of, publish_finished};
+use crate::context::Context;
+use crate::error::{CommandError, ErrorKind};
+use crate::issuance::OpenAuthority;
+use crate::render::progress::ProgressLine;
+
+/// One run over what is left of a batch.
+pub(super) struct BatchRun<'a> {
+    pub(super) args: &'a BatchArgs,
+    pub(super) context: &'a Context,
+    pub(super) target: &'a Target,
+    pub(super) authority: &'a OpenAuthority,
+    pub(super) profile: &'a LeafProfile,
+    pub(super) source: &'a Source,
+}
+
+impl BatchRun<'_> {
+    /// Opens the batch, or finds the one that a run of the same command left open.
+    pub(super) fn open(
+        &self,
+        inventory: &mut SqliteInventory,
+        total: u64,
+    ) -> Result<BatchRecord, CommandError> {
+        let Self {
+            context, target, ..
+        } = self;
+        let fingerprint = self.fingerprint()?;
+        let name = match &self.args.name {
+            Some(name) => name.clone(),
+            None => default_name(target, &fingerprint)?,
+        };
+        let known = inventory
+            .batch(&name)?
+            .filter(|batch| batch.fingerprint == *fingerprint.as_octets());
+        if let Some(batch) = known {
+            return Ok(batch);
+        }
+        let output = context.files.resolve(&target.out);
+        if context.files.exists(&output) || context.files.exists(&manifest_path(&output)) {
+            return Err(
+                CommandError::refused(format!("{} exists already", target.out.display()))
+                    .hint("it belongs to another batch; move it away, or choose another --out"),
+            );
+        }
+        self.refuse_unfit(inventory)?;
+        let new = NewBatch {
+            name,
+            signed_by: self.authority.generation(),
+            fingerprint: *fingerprint.as_octets(),
+            total,
+            output: target.out.display().to_string(),
+            format: self.args.format.word().to_owned(),
+        };
+        Ok(inventory.open_batch(new, context.now())?)
+    }
+
+    /// What tells this command from any other: input, authority, profile, output and form.
+    fn fingerprint(&self) -> Result<OutputDigest, CommandError> {
+        let args = self.args;
+        let recipients: Vec<String> = args.recipients.iter().map(ToString::to_string).collect();
+        let options = json!({
+            "authority": self.authority.certificate().sha256_thumbprint(),
+            "profile": self.target.profile,
+            "out": self.context.files.resolve(&self.target.out),
+            "format": args.format.word(),
+            "plainKeys": args.plain_keys,
+            "recipients": recipients,
+            "input": self.source.digest()?,
+        });
+        let mut hash = OutputHash::new();
+        hash.update(options.to_string().as_bytes());
+        Ok(hash.digest())
+    }
+
+    /// Refuses devices that have a valid leaf, since a batch never gives a device a second one, and
+    /// those whose leaf would outlive the authority.
+    fn refuse_unfit(&self, inventory: &SqliteInventory) -> Result<(), CommandError> {
+        const CHUNK: usize = 1000;
+        let now = self.context.now();
+        // Told once, and not for every device.
+        self.authority.validity(now, self.profile.validity)?;
+        let mut unfit = Vec::new();
+        let mut devices = self.source.devices()?.filter_map(Result::ok).peekable();
+        while devices.peek().is_some() {
+            let chunk: Vec<Device> = devices.by_ref().take(CHUNK).collect();
+            let mut ids: Vec<RegistrationId> =
+                chunk.iter().map(|device| device.id.clone()).collect();
+            ids.sort();
+            let known = inventory.find_ids(&ids, now)?;
+            unfit.extend(chunk.iter().filter_map(|device| {
+                let reason = match self.plan(device) {
+                    Err(error) => error.to_string(),
+                    Ok(_) if known.contains(&device.id) => "it has a valid leaf already".to_owned(),
+                    Ok(_) => return None,
+                };
+                Some(BadLine {
+                    line: device.line,
+                    value: device.id.to_string(),
+                    reason,
+                })
+            }));
+        }
+        match unfit.is_empty() {
+            true => Ok(()),
+            false => Err(rejected(self.source, &unfit)),
+        }
+    }
+
+    /// Voids what was cut short, goes on where it stopped, and returns the manifest.
+    pub(super) fn issue(
+        &self,
+        inventory: &mut SqliteInventory,
+        batch: &BatchRecord,
+        renderer: &Renderer,
+    ) -> Result<Manifest, CommandError> {
+        let now = self.context.now();
+        let reason = "its batch was cut short before it was delivered";
+        let voided = inventory.void_undelivered(&batch.name, reason, now)?;
+        if batch.delivered > 0 || voided > 0 {
+            self.context.ui.note(format!(
+                "batch {}: going on after {} of {} devices; {voided} that were cut short are void",
+                batch.name, batch.delivered, batch.total
+            ));
+        }
+        let written = self.write(inventory, batch, renderer)?;
+        self.manifest(inventory, batch, written)
+    }
+
+    fn write(
+        &self,
+        inventory: &mut SqliteInventory,
+        batch: &BatchRecord,
+        renderer: &Renderer,
+    ) -> Result<Written, CommandError> {
+        let out = self.context.files.resolve(&self.target.out);
+        let failed = |error| {
+            CommandError::failed(format!("cannot write {}", part_of(&out).display())).because(error)
+        };
+        if batch.delivered == batch.total {
+            return publish_finished(&out, self.args.format.is_folder()).map_err(failed);
+        }
+        if self.args.format.is_folder() {
+            let mut folder = Folder::open(&out, batch.output_octets).map_err(failed)?;
+            self.run(inventory, batch, renderer, &mut folder, Delivery::Chunkwise)?;
+            return folder.publish().map_err(failed);
+        }
+        if !self.args.recipients.is_empty() {
+            let mut sealed = SealedFile::open(&out, &self.args.recipients, renderer.ending())?;
+            self.run(inventory, batch, renderer, &mut sealed, Delivery::AtEnd)?;
+            return sealed.publish().map_err(failed);
+        }
+        let mut file =
+            StreamFile::open(&out, batch.output_octets, renderer.ending()).map_err(failed)?;
+        self.run(inventory, batch, renderer, &mut file, Delivery::Chunkwise)?;
+        file.publish().map_err(failed)
+    }
+
+    fn run(
+        &self,
+        inventory: &mut SqliteInventory,
+        batch: &BatchRecord,
+        renderer: &Renderer,
+        output: &mut dyn BatchOutput,
+        delivery: Delivery,
+    ) -> Result<(), CommandError> {
+        /// Devices of a chunk: one transaction and one sync.
+        const CHUNK: usize = 1000;
+        let (profile, now) = (self.profile, self.context.now());
+        let plan = |device: &Device| self.plan(device);
+        let job = Job {
+            batch: batch.name.clone(),
+            issuer: self.authority.issuer(),
+            signer: self.authority.signer(),
+            generator: &SoftwareKeyGenerator,
+            entropy: self.context.entropy.as_ref(),
+            now,
+            plan: &plan,
+            renderer,
+            jobs: self.jobs(),
+            chunk: CHUNK.min(if is_slow(profile) { 50 } else { CHUNK }),
+            delivery,
+        };
+        let stop = self.stop_on_interrupt()?;
+        let mut line = ProgressLine::new(self.context, batch.total, batch.delivered);
+        let from = Progress {
+            delivered: batch.delivered,
+            output_octets: batch.output_octets,
+        };
+        let devices = self.source.devices()?;
+        let ended = bulk::run(
+            &job,
+            inventory,
+            devices,
+            from,
+            output,
+            &stop,
+            &mut |progress| {
+                line.show(progress.delivered);
+            },
+        );
+        line.end();
+        match ended.map_err(in_batch)? {
+            Finished::All(_) => Ok(()),
+            Finished::Stopped(progress) => Err(stopped(batch, progress, delivery)),
+        }
+    }
+
+    fn plan(&self, device: &Device) -> Result<LeafPlan, TimeError> {
+        let declaration = self.context.declaration().ok();
+        let named = device.profile.as_ref().zip(declaration);
+        let named = named.and_then(|(name, declaration)| declaration.profiles.get(name));
+        let profile = named.unwrap_or(self.profile);
+        let span = device.validity.unwrap_or(profile.validity);
+        Ok(LeafPlan {
+            key: profile.key,
+            validity: self.authority.validity(self.context.now(), span)?,
+            purposes: profile.extended_key_usage.clone(),
+        })
+    }
+
+    fn jobs(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+        self.args.jobs.unwrap_or_else(cores)
+    }
+
+    /// Ctrl-C finishes the chunk that is being committed.
+    fn stop_on_interrupt(&self) -> Result<Arc<AtomicBool>, CommandError> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&stop);
+        self.context.runtime()?.spawn(async move {
+            if tokio::signal::ctrl_c().await.is_ok() {
+                told.store(true, Ordering::Relaxed);
+            }
+        });
+        Ok(stop)
+    }
+
+    fn manifest(
+        &self,
+        inventory: &SqliteInventory,
+        batch: &BatchRecord,
+        written: Written,
+    ) -> Result<Manifest, CommandError> {
+        let AuthorityGeneration { name, generation } = self.authority.generation();
+        let output = self
+            .target
+            .out
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        Ok(Manifest {
+            manifest_version: Manifest::FORM,
+            batch: batch.name.clone(),
+            authority: name,
+            generation,
+            authority_certificate: self.authority.certificate().sha256_thumbprint(),
+            profile: self.target.profile.clone(),
+            devices: batch.total,
+            first_serial_number: first_serial(inventory, &batch.name)?,
+            last_serial_number: self.last_serial(inventory)?,
+            output,
+            output_sha256: written.digest,
+            output_octets: written.octets,
+            recipients: self
+                .args
+                .recipients
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            started_at: batch.started_at,
+            completed_at: self.context.now(),
+            tool: concat!("dps-pki ", env!("CARGO_PKG_VERSION")).to_owned(),
+            signature: None,
+        })
+    }
+
+    fn last_serial(
+        &self,
+        inventory: &SqliteInventory,
+    ) -> Result<Option<SerialNumber>, CommandError> {
+        let Some(last) = self.source.devices()?.filter_map(Result::ok).last() else {
+            return Ok(None);
+        };
+        let leaves = inventory.live_leaves(&last.id, self.context.now())?;
+        Ok(leaves
+            .first()
+            .map(|entry| entry.recorded.certificate().serial_number().clone()))
+    }
+
+    pub(super) fn manifest_text(&self, manifest: Manifest) -> Result<String, CommandError> {
+        let failed = |error: pki_core::format::manifest::ManifestError| {
+            CommandError::failed(error.to_string())
+        };
+        let manifest = match self.args.sign_manifest {
+            true => manifest
+                .sign(self.authority.certificate(), self.authority.signer())
+                .map_err(failed)?,
+            false => manifest,
+        };
+        manifest.to_json().map_err(failed)
+    }
+}
+
+/// Keys that take so long that a chunk of a thousand would be minutes without a trace.
+fn is_slow(profile: &LeafProfile) -> bool {
+    use pki_core::key::KeyAlgorithm::{Rsa2048, Rsa3072, Rsa4096};
+    matches!(profile.key, Rsa2048 | Rsa3072 | Rsa4096)
+}
+
+fn first_serial(
+    inventory: &SqliteInventory,
+    batch: &Label,
+) -> Result<Option<SerialNumber>, CommandError> {
+    let filter = Filter {
+        batch: Some(batch.clone()),
+        status: Some(Status::Delivered),
+        ..Filter::default()
+    };
+    let page = inventory.list(&filter, None, 1)?;
+    Ok(page
+        .entries
+        .first()
+        .map(|entry| entry.recorded.certificate().serial_number().clone()))
+}
+
+fn in_batch(error: BulkError) -> CommandError {
+    const HINT: &str = "what was delivered stays delivered; the same command goes on";
+    match error {
+        BulkError::Inventory(error) => CommandError::from(error).hint(HINT),
+        BulkError::Output(source) => CommandError::failed("the output cannot be written")
+            .because(source)
+            .hint(HINT),
+        BulkError::Work(error) => CommandError::refused(error.to_string()).hint(HINT),
+        error => CommandError::new(ErrorKind::Bug, error.to_string()),
+    }
+}
+
+fn stopped(batch: &BatchRecord, progress: Progress, delivery: Delivery) -> CommandError {
+    let (total, name) = (batch.total, &batch.name);
+    let (message, hint) = match delivery {
+        Delivery::Chunkwise => (
+            format!(
+                "batch {name}: stopped after {} of {total} devices",
+                progress.delivered
+            ),
+            "the same command goes on from there",
+        ),
+        Delivery::AtEnd => (
+            format!("batch {name}: stopped; a sealed output is whole or nothing"),
+            "the same command begins it anew, with new keys",
+        ),
+    };
+    CommandError::new(ErrorKind::Interrupted, message).hint(hint)
+}
+
+fn default_name(target: &Target, fingerprint: &OutputDigest) -> Result<Label, CommandError> {
+    let digest = fingerprint.to_string();
+    let name = format!(
+        "{}-{}",
+        target.authority,
+        digest.get(..12).unwrap_or(&digest)
+    );
+    name.parse()
+        .map_err(|error: pki_core::inventory::TextError| CommandError::failed(error.to_string()))
+}
