@@ -1,7 +1,7 @@
 //! The guides in `docs/guides`, run as a reader would: every `console` block, in order, in one shell,
 //! with the built binary and what else the guide names.
 //!
-//! A line that starts with `$ ` is typed; what follows must be printed, where `[..]` stands for a part
+//! A line that starts with `$ ` is typed, and goes on in lines that start with `> `; what follows must be printed, where `[..]` stands for a part
 //! of a line and `...` for any lines; a last line `? N` is the exit code, which is 0 otherwise. A block
 //! that is marked `second terminal` is a program that stays: when it has printed what the guide shows,
 //! the guide goes on. trycmd knows neither shells that remember nor programs that stay; its snapbox
@@ -26,6 +26,11 @@ fn getting_started() {
 #[test]
 fn prove_a_ca() {
     follow("prove-a-ca.md");
+}
+
+#[test]
+fn factory_line() {
+    follow("factory-line.md");
 }
 
 /// Every guide is followed by a test above.
@@ -101,6 +106,11 @@ fn steps(guide: &str) -> Vec<Step> {
             }
             (_, Some(_)) => block = None,
             (None, None) => {}
+            (Some(_), None) if continues(&steps, line) => {
+                if let (Some(step), Some(more)) = (steps.last_mut(), line.strip_prefix("> ")) {
+                    step.typed.extend(["\n", more]);
+                }
+            }
             (Some(stays), None) => match (
                 line.strip_prefix("$ "),
                 line.strip_prefix("? "),
@@ -120,6 +130,12 @@ fn steps(guide: &str) -> Vec<Step> {
     }
     assert!(!steps.is_empty(), "the guide has no commands");
     steps
+}
+
+/// Whether a line belongs to the command before it, as in a shell that asks for more.
+fn continues(steps: &[Step], line: &str) -> bool {
+    let typing = steps.last().is_some_and(|step| step.shown.is_empty());
+    typing && line.starts_with("> ")
 }
 
 #[track_caller]
