@@ -349,13 +349,20 @@ fn a_dps_that_cannot_be_reached_or_trusted() {
         &home,
         &[
             ("plan", SERVICE, "no secure connection to localhost"),
-            ("quarantine sensor-1 --yes", SERVICE, "no secure connection to localhost"),
+            (
+                "quarantine sensor-1 --yes",
+                SERVICE,
+                "no secure connection to localhost",
+            ),
         ],
     );
     home.redeclare("\"ca.pem\"", "\"nowhere.pem\"");
     check(&home, &[("plan", NOT_FOUND, "nowhere.pem")]);
     home.redeclare("\"nowhere.pem\"", "\"prose.pem\"");
-    check(&home, &[("plan", INVALID, "prose.pem: there is no certificate")]);
+    check(
+        &home,
+        &[("plan", INVALID, "prose.pem: there is no certificate")],
+    );
     let Furnished { home, emulator } = home;
     emulator.interrupt(&home);
     home.redeclare("\"prose.pem\"", "\"emulator-ca.pem\"");

@@ -13,7 +13,7 @@ use std::os::unix::fs::{
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+pub use pki_core::format::file_name;
 use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
@@ -172,13 +172,6 @@ impl Files {
             sweep(folder);
         }
     }
-}
-
-/// A file name from an ID and an ending: `line-7%3A0042.key.pem`. Characters that a file system may
-/// forbid are percent-encoded.
-pub fn file_name(id: &str, ending: &str) -> String {
-    const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_');
-    format!("{}{ending}", utf8_percent_encode(id, PLAIN))
 }
 
 /// The endings of what is written for an ID, as the tutorials name them.
