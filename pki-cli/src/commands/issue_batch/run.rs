@@ -15,7 +15,7 @@ use pki_core::inventory::{
     AuthorityGeneration, BatchRecord, Filter, Inventory as _, Label, NewBatch, Status,
 };
 use pki_core::key::software::SoftwareKeyGenerator;
-use pki_core::time::TimeError;
+use pki_core::time::{Span, TimeError};
 use serde_json::json;
 
 use super::super::issue::Target;
@@ -101,7 +101,12 @@ impl BatchRun<'_> {
         const CHUNK: usize = 1000;
         let now = self.context.now();
         // Told once, and not for every device.
-        self.authority.validity(now, self.profile.validity)?;
+        if let Some(reason) = self.outlives(self.profile.validity)? {
+            return Err(CommandError::refused(format!(
+                "no leaf of profile {} can be issued: {reason}",
+                self.target.profile
+            )));
+        }
         let mut unfit = Vec::new();
         let mut devices = self.source.devices()?.filter_map(Result::ok).peekable();
         while devices.peek().is_some() {
@@ -111,10 +116,13 @@ impl BatchRun<'_> {
             ids.sort();
             let known = inventory.find_ids(&ids, now)?;
             unfit.extend(chunk.iter().filter_map(|device| {
-                let reason = match self.plan(device) {
+                let reason = match self.outlives(self.span(device)) {
                     Err(error) => error.to_string(),
-                    Ok(_) if known.contains(&device.id) => "it has a valid leaf already".to_owned(),
-                    Ok(_) => return None,
+                    Ok(Some(reason)) => reason,
+                    Ok(None) if known.contains(&device.id) => {
+                        "it has a valid leaf already".to_owned()
+                    }
+                    Ok(None) => return None,
                 };
                 Some(BadLine {
                     line: device.line,
@@ -229,16 +237,36 @@ impl BatchRun<'_> {
     }
 
     fn plan(&self, device: &Device) -> Result<LeafPlan, TimeError> {
+        let profile = self.profile(device);
+        Ok(LeafPlan {
+            key: profile.key,
+            validity: self
+                .authority
+                .validity(self.context.now(), self.span(device))?,
+            purposes: profile.extended_key_usage.clone(),
+        })
+    }
+
+    fn profile(&self, device: &Device) -> &LeafProfile {
         let declaration = self.context.declaration().ok();
         let named = device.profile.as_ref().zip(declaration);
         let named = named.and_then(|(name, declaration)| declaration.profiles.get(name));
-        let profile = named.unwrap_or(self.profile);
-        let span = device.validity.unwrap_or(profile.validity);
-        Ok(LeafPlan {
-            key: profile.key,
-            validity: self.authority.validity(self.context.now(), span)?,
-            purposes: profile.extended_key_usage.clone(),
-        })
+        named.unwrap_or(self.profile)
+    }
+
+    fn span(&self, device: &Device) -> Span {
+        let of_profile = || self.profile(device).validity;
+        device.validity.unwrap_or_else(of_profile)
+    }
+
+    /// Why a leaf of this length would be refused, if so: the authority ends before it.
+    fn outlives(&self, span: Span) -> Result<Option<String>, TimeError> {
+        let now = self.context.now();
+        let leaf = self.authority.validity(now, span)?.not_after();
+        let authority = self.authority.certificate().validity().not_after();
+        let reason =
+            || format!("it would be valid until {leaf}, its authority only until {authority}");
+        Ok((leaf > authority).then(reason))
     }
 
     fn jobs(&self) -> usize {
