@@ -36,7 +36,7 @@ fn fifty_kills_lose_nothing_and_repeat_nothing() {
     let (mut kills, mut voided) = (0, 0);
     for number in 1.. {
         let batch = batch(number);
-        while kills < KILLS && batch.cut(moments.within(usual / 4)) {
+        while kills < KILLS && batch.cut(moments.within(usual / 5)) {
             kills += 1;
         }
         batch.run().ok();
