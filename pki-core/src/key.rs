@@ -19,12 +19,18 @@ use zeroize::Zeroizing;
 pub struct PrivateKey {
     algorithm: KeyAlgorithm,
     pkcs8: Zeroizing<Vec<u8>>,
+    public_key: Vec<u8>,
 }
 
 impl PrivateKey {
     /// The kind of key.
     pub fn algorithm(&self) -> KeyAlgorithm {
         self.algorithm
+    }
+
+    /// The public key as SubjectPublicKeyInfo DER (RFC 5280 §4.1.2.7).
+    pub fn public_key(&self) -> &[u8] {
+        &self.public_key
     }
 
     /// The key as PKCS#8 DER.

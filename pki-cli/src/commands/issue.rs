@@ -12,8 +12,8 @@ use pki_core::ids::{AuthorityName, ProfileName, RegistrationId, SerialNumber};
 use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{Inventory as _, Recorded};
 use pki_core::issue::Issued;
-use pki_core::key::software::{SoftwareKeyGenerator, SoftwareSigner};
-use pki_core::key::{KeyGenerator as _, PrivateKey, Signer as _};
+use pki_core::key::software::SoftwareKeyGenerator;
+use pki_core::key::{KeyGenerator as _, PrivateKey};
 use serde::Serialize;
 
 use super::issue_batch::BatchArgs;
@@ -242,7 +242,7 @@ impl Counter<'_> {
             }
             Order::NewKey(id) => {
                 let key = SoftwareKeyGenerator.generate(self.profile.key)?;
-                let public_key = SoftwareSigner::new(&key)?.public_key().to_vec();
+                let public_key = key.public_key().to_vec();
                 let issued = authority.issue_leaf(id, public_key, &spec, &serial, now)?;
                 Ok((issued, Some(key)))
             }

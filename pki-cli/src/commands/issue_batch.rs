@@ -117,6 +117,10 @@ impl BatchArgs {
                 "--recipient seals one stream; choose --format ndjson or tar",
             ));
         }
+        if target.out == Path::new("-") {
+            let message = "a batch goes to a file or a folder; name one with --out";
+            return Err(CommandError::new(ErrorKind::Usage, message));
+        }
         let source = self.source(context)?;
         let declaration = context.declaration()?;
         let profile = target.profile(context)?;

@@ -214,9 +214,7 @@ impl<'a> SigningAuthority<'a> {
     ) -> Result<Issued, PossessionError> {
         const LIFETIME: Span = Span::from_days(1);
         let key = generator.generate(KeyAlgorithm::EcdsaP256)?;
-        let public_key = crate::key::software::SoftwareSigner::new(&key)?
-            .public_key()
-            .to_vec();
+        let public_key = key.public_key().to_vec();
         let rest = self.certificate.validity().not_after() - now;
         let validity = self
             .validity(now, LIFETIME.min(rest))

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
 use std::fmt;
 use std::hash::{Hash as _, Hasher as _};
-use std::io::Read;
+use std::io::{Chain, Read};
 
 use serde::Serialize;
 
@@ -86,7 +86,7 @@ impl Device {
 
 /// Reads a list of devices.
 pub struct DeviceList<R> {
-    records: csv::Reader<R>,
+    records: csv::Reader<Chain<R, &'static [u8]>>,
     columns: Option<Columns>,
     record: csv::StringRecord,
 }
@@ -108,32 +108,41 @@ impl<R: Read> DeviceList<R> {
     /// A list in UTF-8; a byte-order mark and CRLF are fine.
     pub fn new(reader: R) -> Self {
         let mut builder = csv::ReaderBuilder::new();
+        // Lines are counted by their ends: of a carriage return before it nothing is left by trimming.
+        builder.terminator(csv::Terminator::Any(b'\n'));
         builder
             .has_headers(false)
             .flexible(true)
             .trim(csv::Trim::All);
+        let ended: &'static [u8] = b"\n";
+        let records = builder.from_reader(reader.chain(ended));
         Self {
-            records: builder.from_reader(reader),
+            records,
             columns: None,
             record: csv::StringRecord::new(),
         }
     }
 
+    /// Reads the next record that is not blank, and tells the line that it ends in.
     fn read(&mut self) -> Option<Result<u64, BadLine>> {
-        match self.records.read_record(&mut self.record) {
-            Ok(true) => Some(Ok(self.record.position().map_or(0, csv::Position::line))),
-            Ok(false) => None,
-            Err(error) => {
-                let line = error.position().map_or(0, csv::Position::line);
-                let reason = match error.kind() {
-                    csv::ErrorKind::Utf8 { .. } => "it is not UTF-8".to_owned(),
-                    _ => error.to_string(),
-                };
-                Some(Err(BadLine {
-                    line,
-                    value: String::new(),
-                    reason,
-                }))
+        loop {
+            let read = self.records.read_record(&mut self.record);
+            let line = self.records.position().line().saturating_sub(1);
+            match read {
+                Ok(true) if self.record.iter().all(str::is_empty) && self.record.len() < 2 => {}
+                Ok(true) => return Some(Ok(line)),
+                Ok(false) => return None,
+                Err(error) => {
+                    let reason = match error.kind() {
+                        csv::ErrorKind::Utf8 { .. } => "it is not UTF-8".to_owned(),
+                        _ => error.to_string(),
+                    };
+                    return Some(Err(BadLine {
+                        line,
+                        value: String::new(),
+                        reason,
+                    }));
+                }
             }
         }
     }
@@ -365,6 +374,16 @@ mod tests {
         assert!(bad[0].to_string().contains("\"not ok\""), "{}", bad[0]);
         assert!(bad[1].reason.contains("65 characters"));
         assert!(bad[2].reason.contains("line 1 already"));
+    }
+
+    #[test]
+    fn lines_are_counted_as_editors_count_them() {
+        let line_of_bad =
+            |text: &str| check(|| read(text).into_iter(), |_| true).expect_err("bad")[0].line;
+        assert_eq!(line_of_bad("registration_id\r\nok-1\r\nb b\r\n"), 3);
+        assert_eq!(line_of_bad("registration_id\nok-1\n\n\nb b"), 5);
+        assert_eq!(line_of_bad("\r\n\r\nb b\r\n"), 3);
+        assert_eq!(line_of_bad("ok-1\nok-1"), 2);
     }
 
     #[test]

@@ -8,8 +8,7 @@ use crate::format::{self, RenderError, Rendered};
 use crate::ids::SerialNumber;
 use crate::inventory::{Labels, NamedLabel, NewCertificate, TextError};
 use crate::issue::{IssueError, Issued, LeafPress, SignError};
-use crate::key::software::SoftwareSigner;
-use crate::key::{KeyAlgorithm, KeyError, Signer as _};
+use crate::key::{KeyAlgorithm, KeyError};
 use crate::ports::EntropyError;
 use crate::profile::KeyPurpose;
 use crate::time::Validity;
@@ -120,8 +119,7 @@ impl<'a> Worker<'a> {
             source: source.into(),
         })?;
         let key = self.job.generator.generate(plan.key)?;
-        let signer = SoftwareSigner::new(&key)?;
-        let issued = self.issue(device, &plan, signer.public_key(), serial, verify);
+        let issued = self.issue(device, &plan, key.public_key(), serial, verify);
         let issued = issued.map_err(|source| WorkError::Issue {
             id: device.id.to_string(),
             source,

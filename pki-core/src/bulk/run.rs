@@ -143,8 +143,14 @@ pub fn run(
     // Owned by the workers alone, so that the feeder is let go when the last of them ends.
     let from_feeder = Arc::new(Mutex::new(from_feeder));
     let (to_committer, prepared) = sync_channel::<(u64, Result<Prepared, WorkError>)>(WAITING);
+    let all_fed = AtomicBool::new(false);
     thread::scope(|scope| {
-        scope.spawn(move || feed(devices, from.delivered, job.chunk, stop, &to_workers));
+        scope.spawn(|| {
+            let to_workers = to_workers;
+            if feed(devices, from.delivered, job.chunk, stop, &to_workers) {
+                all_fed.store(true, Ordering::Release);
+            }
+        });
         for _ in 0..job.jobs.max(1) {
             let (from_feeder, to_committer) = (Arc::clone(&from_feeder), to_committer.clone());
             scope.spawn(move || work(job, &from_feeder, &to_committer));
@@ -160,25 +166,29 @@ pub fn run(
         let result = committer.commit_all(&prepared, observe);
         // Whoever still waits to hand something over is let go.
         drop(prepared);
-        committer.end(result, stop.load(Ordering::Relaxed))
+        committer.end(result, all_fed.load(Ordering::Acquire))
     })
 }
 
-/// Cuts the input into chunks. Ends when the input does, when told to stop, or when nobody listens.
+/// Cuts the input into chunks. Ends when the input does, when told to stop, or when nobody listens;
+/// tells whether it was the first.
 fn feed(
     devices: impl Iterator<Item = Result<Device, BadLine>>,
     skip: u64,
     size: usize,
     stop: &AtomicBool,
     workers: &SyncSender<Chunk>,
-) {
+) -> bool {
     let mut devices = devices
         .skip(usize::try_from(skip).unwrap_or(usize::MAX))
         .peekable();
     let mut first = skip;
     for number in 0.. {
-        if devices.peek().is_none() || stop.load(Ordering::Relaxed) {
-            return;
+        if devices.peek().is_none() {
+            return true;
+        }
+        if stop.load(Ordering::Relaxed) {
+            return false;
         }
         let taken: Vec<_> = devices.by_ref().take(size.max(1)).collect();
         let count = u64::try_from(taken.len()).unwrap_or_default();
@@ -189,9 +199,10 @@ fn feed(
         };
         first += count;
         if workers.send(chunk).is_err() {
-            return;
+            return false;
         }
     }
+    false
 }
 
 fn work(
@@ -271,8 +282,8 @@ impl Committer<'_, '_> {
     }
 
     /// Finishes the output if all went well, and marks what it holds.
-    fn end(mut self, result: Result<(), BulkError>, stopped: bool) -> Result<Finished, BulkError> {
-        let complete = result.is_ok() && !stopped;
+    fn end(mut self, result: Result<(), BulkError>, all_fed: bool) -> Result<Finished, BulkError> {
+        let complete = result.is_ok() && all_fed;
         if complete {
             let octets = self.output.finish().map_err(BulkError::Output)?;
             self.progress.output_octets = octets;
@@ -282,9 +293,9 @@ impl Committer<'_, '_> {
         // Of two failures the first is told; a chunk that stays unmarked is voided by the next run.
         result?;
         marked?;
-        Ok(match stopped {
-            true => Finished::Stopped(self.progress),
-            false => Finished::All(self.progress),
+        Ok(match complete {
+            true => Finished::All(self.progress),
+            false => Finished::Stopped(self.progress),
         })
     }
 

@@ -31,7 +31,7 @@ impl KeyGenerator for SoftwareKeyGenerator {
         let failed = |_| KeyError::Backend {
             action: "make a key",
         };
-        let pkcs8 = match algorithm {
+        let made = match algorithm {
             KeyAlgorithm::EcdsaP256 => ecdsa(&ECDSA_P256_SHA256_ASN1_SIGNING),
             KeyAlgorithm::EcdsaP384 => ecdsa(&ECDSA_P384_SHA384_ASN1_SIGNING),
             KeyAlgorithm::Ed25519 => ed25519(),
@@ -39,9 +39,11 @@ impl KeyGenerator for SoftwareKeyGenerator {
             KeyAlgorithm::Rsa3072 => rsa_key(3072),
             KeyAlgorithm::Rsa4096 => rsa_key(4096),
         };
+        let Made { pkcs8, public_key } = made.map_err(failed)?;
         Ok(PrivateKey {
             algorithm,
-            pkcs8: pkcs8.map_err(failed)?,
+            pkcs8,
+            public_key,
         })
     }
 }
@@ -61,17 +63,35 @@ impl From<graviola::Error> for Failed {
     }
 }
 
-fn ecdsa(algorithm: &'static EcdsaSigningAlgorithm) -> Result<Zeroizing<Vec<u8>>, Failed> {
-    let document = EcdsaKeyPair::generate(algorithm)?.to_pkcs8v1()?;
-    Ok(Zeroizing::new(document.as_ref().to_vec()))
+/// A new key. Its public half is taken before the pair is encoded: decoding it again costs as much as
+/// making it.
+struct Made {
+    pkcs8: Zeroizing<Vec<u8>>,
+    public_key: Vec<u8>,
 }
 
-fn ed25519() -> Result<Zeroizing<Vec<u8>>, Failed> {
-    let document = Ed25519KeyPair::generate()?.to_pkcs8v1()?;
-    Ok(Zeroizing::new(document.as_ref().to_vec()))
+impl Made {
+    fn new(pkcs8: &[u8], public_key: &[u8]) -> Self {
+        Self {
+            pkcs8: Zeroizing::new(pkcs8.to_vec()),
+            public_key: public_key.to_vec(),
+        }
+    }
 }
 
-fn rsa_key(bits: u16) -> Result<Zeroizing<Vec<u8>>, Failed> {
+fn ecdsa(algorithm: &'static EcdsaSigningAlgorithm) -> Result<Made, Failed> {
+    let pair = EcdsaKeyPair::generate(algorithm)?;
+    let public_key: PublicKeyX509Der<'_> = pair.public_key().as_der()?;
+    Ok(Made::new(pair.to_pkcs8v1()?.as_ref(), public_key.as_ref()))
+}
+
+fn ed25519() -> Result<Made, Failed> {
+    let pair = Ed25519KeyPair::generate()?;
+    let public_key: PublicKeyX509Der<'_> = pair.public_key().as_der()?;
+    Ok(Made::new(pair.to_pkcs8v1()?.as_ref(), public_key.as_ref()))
+}
+
+fn rsa_key(bits: u16) -> Result<Made, Failed> {
     if graviola::util::is_cpu_supported() {
         return rsa_by_graviola(bits);
     }
@@ -82,19 +102,22 @@ fn rsa_key(bits: u16) -> Result<Zeroizing<Vec<u8>>, Failed> {
     };
     let pair = rsa::KeyPair::generate(size)?;
     let document: Pkcs8V1Der<'_> = pair.as_der()?;
-    Ok(Zeroizing::new(document.as_ref().to_vec()))
+    let public_key: PublicKeyX509Der<'_> = pair.public_key().as_der()?;
+    Ok(Made::new(document.as_ref(), public_key.as_ref()))
 }
 
-fn rsa_by_graviola(bits: u16) -> Result<Zeroizing<Vec<u8>>, Failed> {
+fn rsa_by_graviola(bits: u16) -> Result<Made, Failed> {
     use graviola::signing::rsa::{KeySize, SigningKey};
     let size = match bits {
         2048 => KeySize::Rsa2048,
         3072 => KeySize::Rsa3072,
         _ => KeySize::Rsa4096,
     };
-    let mut buffer = Zeroizing::new([0; 4096]);
-    let document = SigningKey::generate(size)?.to_pkcs8_der(&mut *buffer)?;
-    Ok(Zeroizing::new(document.to_vec()))
+    let key = SigningKey::generate(size)?;
+    let (mut buffer, mut public_buffer) = (Zeroizing::new([0; 4096]), [0; 1024]);
+    let public_key = key.public_key();
+    let public_key = public_key.to_spki_der(&mut public_buffer)?;
+    Ok(Made::new(key.to_pkcs8_der(&mut *buffer)?, public_key))
 }
 
 impl PrivateKey {
@@ -104,9 +127,11 @@ impl PrivateKey {
     /// [`KeyError::Unsupported`] for other kinds of keys, and for broken ones.
     pub fn from_pkcs8_der(der: &[u8]) -> Result<Self, KeyError> {
         let pair = Pair::from_pkcs8(der)?;
+        let public_key = pair.public_key().map_err(|_| KeyError::Unsupported)?;
         Ok(Self {
             algorithm: pair.algorithm(),
             pkcs8: Zeroizing::new(der.to_vec()),
+            public_key: public_key.as_ref().to_vec(),
         })
     }
 }
@@ -225,6 +250,7 @@ mod tests {
             let key = SoftwareKeyGenerator.generate(algorithm).expect("key");
             let signer = SoftwareSigner::new(&key).expect("signer");
             assert_eq!(signer.key_algorithm(), algorithm);
+            assert_eq!(signer.public_key(), key.public_key());
             let signature = signer.sign(b"message").expect("signature");
             let oid = signer.signature_algorithm().identifier().oid;
             assert_eq!(
