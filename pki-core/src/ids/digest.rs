@@ -15,11 +15,13 @@ impl SerialNumber {
     /// The octets of a random serial number of ours: 127 bits of chance, positive, never zero.
     pub const RANDOM_OCTETS: usize = 16;
 
-    /// Makes a serial number of 16 random octets: the top bit is cleared so that DER needs no
-    /// padding, the bit below it set so that the length never varies.
+    /// Makes a serial number of 127 random bits: of 16 octets the top bit is cleared, so that the number
+    /// is positive.
     pub fn from_random(mut octets: [u8; Self::RANDOM_OCTETS]) -> Self {
-        octets[0] = octets[0] & 0x7f | 0x40;
-        Self(octets.to_vec())
+        octets[0] &= 0x7f;
+        let significant = octets.iter().position(|octet| *octet != 0);
+        // Zero is no serial number, and comes up once in 10^38 times.
+        significant.map_or_else(|| Self(vec![1]), |start| Self(octets[start..].to_vec()))
     }
 
     /// Makes a serial number of 18 octets that sorts by the moment and place of its making: a first
@@ -193,7 +195,7 @@ mod tests {
     fn serial_numbers_are_positive_and_short() {
         let least = SerialNumber::from_random([0; 16]);
         let most = SerialNumber::from_random([0xff; 16]);
-        assert_eq!(least.to_string(), "40000000000000000000000000000000");
+        assert_eq!(least.as_be_octets(), [1]);
         assert!(most.to_string().starts_with("7fff"));
         assert!(SerialNumber::from_be_octets(&[0, 0]).is_err());
         assert!(SerialNumber::from_be_octets(&[1; 21]).is_err());
