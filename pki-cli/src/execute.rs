@@ -114,10 +114,27 @@ impl Executor<'_> {
                 sha1_thumbprint,
                 expect,
             } => self.prove(name, authority, sha1_thumbprint, expect).await,
+            Step::DeleteCa {
+                name,
+                sha1_thumbprint,
+                expect,
+            } => self.delete_ca(name, sha1_thumbprint, expect).await,
             Step::PutGroup { group, expect, .. } => self.put_group(group, expect).await,
+            Step::DeleteGroup { id, expect } => {
+                gone_is_done(self.planes.groups()?.delete(id, &if_match(expect)?).await)
+            }
             Step::PutIndividual {
                 enrollment, expect, ..
             } => self.put_individual(enrollment, expect).await,
+            Step::DeleteIndividual {
+                registration_id,
+                expect,
+            } => gone_is_done(
+                self.planes
+                    .individuals()?
+                    .delete(registration_id, &if_match(expect)?)
+                    .await,
+            ),
             Step::DeleteRegistration {
                 registration_id,
                 expect,
@@ -127,7 +144,18 @@ impl Executor<'_> {
                 device_id,
                 reason,
                 expect,
-            } => self.disable_on_hub(hub, device_id, reason, expect).await,
+            } => {
+                let disabled = (HubDeviceStatus::Disabled, Some(reason.clone()));
+                self.set_on_hub(hub, device_id, disabled, expect).await
+            }
+            Step::EnableHubDevice {
+                hub,
+                device_id,
+                expect,
+            } => {
+                let enabled = (HubDeviceStatus::Enabled, None);
+                self.set_on_hub(hub, device_id, enabled, expect).await
+            }
             Step::DeleteHubDevice {
                 hub,
                 device_id,
@@ -141,6 +169,10 @@ impl Executor<'_> {
             Step::Revoke {
                 sha256_thumbprint, ..
             } => self.revoke(sha256_thumbprint),
+            Step::SettleGenerations { authority, changes } => {
+                let now = self.context.now();
+                Ok(self.inventory.settle_generations(authority, changes, now)?)
+            }
             step => Err(CommandError::failed(format!("this version cannot {step}"))),
         }
     }
@@ -222,6 +254,21 @@ impl Executor<'_> {
         }
     }
 
+    /// The thumbprint is compared first: under the same name there may be another certificate by now.
+    async fn delete_ca(
+        &self,
+        name: &CertificateName,
+        thumbprint: &Sha1Thumbprint,
+        expect: &Expectation,
+    ) -> Result<(), CommandError> {
+        let certificates = self.planes.certificates()?;
+        let Some(held) = certificates.find(name).await? else {
+            return Ok(());
+        };
+        check_same(&held, thumbprint)?;
+        gone_is_done(certificates.delete(name, &if_match(expect)?).await)
+    }
+
     async fn put_group(
         &self,
         group: &EnrollmentGroup,
@@ -252,24 +299,24 @@ impl Executor<'_> {
         )
     }
 
-    async fn disable_on_hub(
+    async fn set_on_hub(
         &self,
         hub: &HubHostName,
         id: &DeviceId,
-        reason: &str,
+        (status, status_reason): (HubDeviceStatus, Option<String>),
         expect: &Expectation,
     ) -> Result<(), CommandError> {
         let devices = self.planes.hub(hub)?;
         let Some(device) = devices.find(id).await? else {
             return Ok(());
         };
-        let disabled = HubDevice {
-            status: HubDeviceStatus::Disabled,
-            status_reason: Some(reason.to_owned()),
+        let changed = HubDevice {
+            status,
+            status_reason,
             ..device
         };
         devices
-            .put(&disabled, &Expect::from(if_match(expect)?))
+            .put(&changed, &Expect::from(if_match(expect)?))
             .await?;
         Ok(())
     }
@@ -312,6 +359,11 @@ fn audited(step: &Step) -> Option<(&'static str, String)> {
     Some(match step {
         Step::UploadCa { name, .. } => ("ca-uploaded", name.to_string()),
         Step::ProveCa { name, .. } => ("ca-proven", name.to_string()),
+        Step::DeleteCa { name, .. } => ("ca-deleted", name.to_string()),
+        Step::DeleteGroup { id, .. } => ("group-deleted", id.to_string()),
+        Step::DeleteIndividual {
+            registration_id, ..
+        } => ("enrollment-deleted", registration_id.to_string()),
         Step::PutGroup { group, .. } => ("group-written", group.enrollment_group_id.to_string()),
         Step::PutIndividual { enrollment, .. } => {
             ("enrollment-written", enrollment.registration_id.to_string())
@@ -320,6 +372,7 @@ fn audited(step: &Step) -> Option<(&'static str, String)> {
             registration_id, ..
         } => ("registration-deleted", registration_id.to_string()),
         Step::DisableHubDevice { device_id, .. } => ("hub-device-disabled", device_id.to_string()),
+        Step::EnableHubDevice { device_id, .. } => ("hub-device-enabled", device_id.to_string()),
         Step::DeleteHubDevice { device_id, .. } => ("hub-device-deleted", device_id.to_string()),
         _ => return None,
     })

@@ -13,5 +13,5 @@ mod quarantine;
 
 pub use declared::{DeclaredError, DeclaredState, converge};
 pub use impact::{Impact, Movement};
-pub use plan::{Expectation, FieldChange, Plan, Step};
+pub use plan::{Expectation, FieldChange, Plan, Step, Subject};
 pub use quarantine::{HubAction, HubIdentity, Quarantine, QuarantineState, quarantine};

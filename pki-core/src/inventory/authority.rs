@@ -6,6 +6,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use super::record::check_line;
 use super::{AuthorityGeneration, CertificateState, InventoryError, Recorded, TextError};
 use crate::ids::{AuthorityName, Generation};
@@ -57,7 +59,8 @@ pub struct NewGeneration {
 }
 
 /// What part a generation plays.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum GenerationState {
     /// Recorded; its key and certificate have not reached the home's files, or its certificate is
     /// still to be signed elsewhere.
@@ -102,7 +105,8 @@ impl GenerationState {
 }
 
 /// One generation's new state; several of one authority change together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct GenerationChange {
     /// The generation.
     pub generation: Generation,

@@ -1,5 +1,6 @@
 //! The plan: ordered steps towards a goal.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -8,9 +9,10 @@ use serde_json::Value;
 use crate::admission::{DpsView, UploadedCa, ViewError};
 use crate::enrollment::{EnrollmentGroup, IndividualEnrollment, ProvisioningStatus};
 use crate::ids::{
-    AuthorityName, CertificateName, DeviceId, Etag, HubHostName, RegistrationId, SerialNumber,
-    Sha1Thumbprint, Sha256Thumbprint,
+    AuthorityName, CertificateName, DeviceId, EnrollmentGroupId, Etag, HubHostName, RegistrationId,
+    SerialNumber, Sha1Thumbprint, Sha256Thumbprint,
 };
+use crate::inventory::GenerationChange;
 
 /// Ordered steps towards a goal, computed before anything is done.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,6 +36,20 @@ pub enum Expectation {
     Etag(Etag),
     /// The record is as the step before this one left it.
     AsLeftByPlan,
+}
+
+/// What a plan concerns. Two plans that share a subject must not be carried out side by side.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Subject {
+    /// An authority of the inventory: its generations change.
+    Authority(AuthorityName),
+    /// A CA certificate in DPS.
+    Ca(CertificateName),
+    /// An enrollment group.
+    Group(EnrollmentGroupId),
+    /// A device: its enrollment, registration record, hub identity or leaf.
+    Device(RegistrationId),
 }
 
 /// One field of a record that a step changes.
@@ -85,6 +101,15 @@ pub enum Step {
         /// What to find there.
         expect: Expectation,
     },
+    /// Delete a CA certificate from DPS; groups that refer to it then admit nobody by it.
+    DeleteCa {
+        /// The certificate's name in DPS.
+        name: CertificateName,
+        /// The certificate that is to go.
+        sha1_thumbprint: Sha1Thumbprint,
+        /// What to find there.
+        expect: Expectation,
+    },
     /// Create or change an enrollment group.
     PutGroup {
         /// The whole record to write.
@@ -100,6 +125,20 @@ pub enum Step {
         enrollment: Box<IndividualEnrollment>,
         /// What differs from what is there.
         changes: Vec<FieldChange>,
+        /// What to find there.
+        expect: Expectation,
+    },
+    /// Delete an enrollment group; its devices fall through to a group above it, if there is one.
+    DeleteGroup {
+        /// Which group.
+        id: EnrollmentGroupId,
+        /// What to find there.
+        expect: Expectation,
+    },
+    /// Delete an individual enrollment; its device falls through to its group, if there is one.
+    DeleteIndividual {
+        /// Whose entry.
+        registration_id: RegistrationId,
         /// What to find there.
         expect: Expectation,
     },
@@ -121,6 +160,15 @@ pub enum Step {
         /// What to find there.
         expect: Expectation,
     },
+    /// Enable a hub's device identity that was disabled.
+    EnableHubDevice {
+        /// On which hub.
+        hub: HubHostName,
+        /// Which device.
+        device_id: DeviceId,
+        /// What to find there.
+        expect: Expectation,
+    },
     /// Delete a hub's device identity with its twin.
     DeleteHubDevice {
         /// On which hub.
@@ -139,6 +187,13 @@ pub enum Step {
         /// Its identity.
         sha256_thumbprint: Sha256Thumbprint,
     },
+    /// Change the parts that an authority's generations play in the inventory, all together.
+    SettleGenerations {
+        /// Whose generations.
+        authority: AuthorityName,
+        /// What becomes of which.
+        changes: Vec<GenerationChange>,
+    },
 }
 
 impl Plan {
@@ -154,6 +209,11 @@ impl Plan {
     /// Whether nothing is left to do.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
+    }
+
+    /// What the steps concern.
+    pub fn subjects(&self) -> BTreeSet<Subject> {
+        self.steps.iter().flat_map(Step::subjects).collect()
     }
 
     /// What DPS will hold after all steps.
@@ -191,23 +251,81 @@ impl Step {
                 view.put_uploaded(name.clone(), uploaded);
             }
             Self::ProveCa { name, .. } => view.mark_verified(name),
+            Self::DeleteCa { name, .. } => view.remove_ca(name),
             Self::PutGroup { group, .. } => view.put_group(group)?,
             Self::PutIndividual { enrollment, .. } => view.put_individual(enrollment)?,
+            Self::DeleteGroup { id, .. } => view.remove_group(id),
+            Self::DeleteIndividual {
+                registration_id, ..
+            } => view.remove_individual(registration_id),
             Self::DeleteRegistration { .. }
             | Self::DisableHubDevice { .. }
+            | Self::EnableHubDevice { .. }
             | Self::DeleteHubDevice { .. }
-            | Self::Revoke { .. } => {}
+            | Self::Revoke { .. }
+            | Self::SettleGenerations { .. } => {}
         }
         Ok(())
+    }
+
+    /// What it concerns. A hub knows a device by its device ID, which is the registration ID unless the
+    /// enrollment says otherwise; the plan's other steps on the device name it then.
+    pub fn subjects(&self) -> Vec<Subject> {
+        match self {
+            Self::UploadCa {
+                name, authority, ..
+            }
+            | Self::ProveCa {
+                name, authority, ..
+            } => vec![
+                Subject::Ca(name.clone()),
+                Subject::Authority(authority.clone()),
+            ],
+            Self::DeleteCa { name, .. } => vec![Subject::Ca(name.clone())],
+            Self::PutGroup { group, .. } => {
+                vec![Subject::Group(group.enrollment_group_id.clone())]
+            }
+            Self::DeleteGroup { id, .. } => vec![Subject::Group(id.clone())],
+            Self::PutIndividual { enrollment, .. } => {
+                vec![Subject::Device(enrollment.registration_id.clone())]
+            }
+            Self::DeleteIndividual {
+                registration_id, ..
+            }
+            | Self::DeleteRegistration {
+                registration_id, ..
+            }
+            | Self::Revoke {
+                registration_id, ..
+            } => vec![Subject::Device(registration_id.clone())],
+            Self::DisableHubDevice { device_id, .. }
+            | Self::EnableHubDevice { device_id, .. }
+            | Self::DeleteHubDevice { device_id, .. } => {
+                let id = device_id.to_string().parse().ok();
+                id.map(Subject::Device).into_iter().collect()
+            }
+            Self::SettleGenerations { authority, .. } => {
+                vec![Subject::Authority(authority.clone())]
+            }
+        }
     }
 
     /// How many operations of the service plane it takes, for the rate budget.
     pub fn service_operations(&self) -> usize {
         match self {
             Self::PutGroup { .. }
+            | Self::DeleteGroup { .. }
             | Self::PutIndividual { .. }
+            | Self::DeleteIndividual { .. }
             | Self::DeleteRegistration { .. } => 1,
-            _ => 0,
+            Self::UploadCa { .. }
+            | Self::ProveCa { .. }
+            | Self::DeleteCa { .. }
+            | Self::DisableHubDevice { .. }
+            | Self::EnableHubDevice { .. }
+            | Self::DeleteHubDevice { .. }
+            | Self::Revoke { .. }
+            | Self::SettleGenerations { .. } => 0,
         }
     }
 }
@@ -231,6 +349,7 @@ impl fmt::Display for Step {
                     "prove possession of CA certificate {name} with the key of {authority}"
                 )
             }
+            Self::DeleteCa { name, .. } => write!(f, "delete CA certificate {name}"),
             Self::PutGroup { group, expect, .. } => {
                 write!(
                     f,
@@ -251,6 +370,10 @@ impl fmt::Display for Step {
                 )?;
                 status(f, enrollment.provisioning_status)
             }
+            Self::DeleteGroup { id, .. } => write!(f, "delete enrollment group {id}"),
+            Self::DeleteIndividual {
+                registration_id, ..
+            } => write!(f, "delete individual enrollment {registration_id}"),
             Self::DeleteRegistration {
                 registration_id, ..
             } => {
@@ -258,6 +381,9 @@ impl fmt::Display for Step {
             }
             Self::DisableHubDevice { hub, device_id, .. } => {
                 write!(f, "disable device identity {device_id} on {hub}")
+            }
+            Self::EnableHubDevice { hub, device_id, .. } => {
+                write!(f, "enable device identity {device_id} on {hub}")
             }
             Self::DeleteHubDevice { hub, device_id, .. } => {
                 write!(f, "delete device identity {device_id} on {hub}")
@@ -271,6 +397,14 @@ impl fmt::Display for Step {
                     f,
                     "mark leaf {serial_number} of {registration_id} revoked in the inventory"
                 )
+            }
+            Self::SettleGenerations { authority, changes } => {
+                write!(f, "in the inventory, make {authority}")?;
+                for (index, change) in changes.iter().enumerate() {
+                    let comma = if index == 0 { "" } else { "," };
+                    write!(f, "{comma} generation {} {}", change.generation, change.to)?;
+                }
+                Ok(())
             }
         }
     }
