@@ -51,7 +51,7 @@ fn a_kept_quickstart_works_on() {
     folder.dps_pki("quickstart --keep kept").ok();
     let home = folder.below("kept");
     assert_eq!(home.mode("passphrase"), 0o600);
-    let emulator = Emulator::start_with(&home, "--state emulator-state.json");
+    let emulator = Emulator::start_with(&home, "--state emulator-state.db");
     home.redeclare(&declared_address(&home), emulator.address());
 
     home.dps_pki("plan --detailed-exitcode").ok();
@@ -67,7 +67,7 @@ fn a_kept_quickstart_works_on() {
     );
     emulator.interrupt(&home);
 
-    let emulator = Emulator::start_with(&home, "--state emulator-state.json");
+    let emulator = Emulator::start_with(&home, "--state emulator-state.db");
     home.redeclare(&declared_address(&home), emulator.address());
     let registration = home.json("dps registration show device-4");
     assert_eq!(registration["status"], "assigned", "{registration}");

@@ -155,7 +155,7 @@ fn key_files_belong_to_their_owner_alone() {
         file.ends_with(".key.pem")
             || file.ends_with("inventory.db")
             || *file == "kept/passphrase"
-            || file.ends_with("emulator-state.json")
+            || file.ends_with("emulator-state.db")
     };
     let files = home.files();
     let secret: Vec<&String> = files.iter().filter(secret).collect();

@@ -28,7 +28,8 @@ pub struct EmulatorConfig {
     pub subscription: String,
     /// The resource group it seems to be in. Default: `emulator`.
     pub resource_group: String,
-    /// The linked hubs; none is allowed, and lets registrations fail. Default: `hub-1.azure-devices.net`.
+    /// The linked hubs, besides those that the state knows; none is allowed, and lets registrations
+    /// fail. Default: `hub-1.azure-devices.net`.
     pub hubs: Vec<HubHostName>,
     /// Host names that the server certificate holds besides the usual ones.
     pub server_names: Vec<String>,
@@ -42,9 +43,9 @@ pub struct EmulatorConfig {
     pub retry_after_seconds: u32,
     /// Choices where nobody knows what Azure does.
     pub choices: Choices,
-    /// A file with what the instance holds, keys included: read at the start if it exists, written at
-    /// [`crate::EmulatorHandle::shutdown`], and never in between.
-    pub snapshot: Option<PathBuf>,
+    /// A file that keeps what the instance holds, keys included: every write is there before it is
+    /// answered. Made if there is none; one emulator uses it at a time. Default: nothing is kept.
+    pub state: Option<PathBuf>,
     /// Tells the time by which certificates and tokens are judged. Default: the machine's.
     pub clock: Arc<dyn Clock>,
     /// Makes keys and identifiers. Default: the machine's.
@@ -85,7 +86,7 @@ impl Default for EmulatorConfig {
             assigning_rounds: 1,
             retry_after_seconds: 1,
             choices: Choices::default(),
-            snapshot: None,
+            state: None,
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
         }
@@ -176,7 +177,7 @@ impl EmulatorConfig {
 }
 
 /// ARM: `^(?![0-9]+$)(?!-)[a-zA-Z0-9-]{2,49}[a-zA-Z0-9]$`.
-fn is_dps_name(name: &str) -> bool {
+pub(crate) fn is_dps_name(name: &str) -> bool {
     (3..=50).contains(&name.len())
         && name
             .bytes()

@@ -14,8 +14,9 @@ pub(crate) mod identity;
 pub(crate) mod possession;
 pub(crate) mod registration;
 pub(crate) mod reprovision;
+pub(crate) mod resource;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use pki_core::ids::{HubHostName, IdScope};
 use pki_core::ports::{Clock, Entropy};
@@ -23,20 +24,18 @@ use pki_core::time::Time;
 use secrecy::SecretString;
 
 use crate::choices::Choices;
-use crate::policy::Policy;
+use crate::error::ServiceError;
 use crate::random::Random;
-use crate::store::Store;
+use crate::store::{StateError, Store};
+use resource::Resource;
 
 /// One running instance.
 pub(crate) struct Dps {
     pub(crate) settings: Settings,
-    /// The policies of the service plane.
-    pub(crate) policies: Vec<Policy>,
-    /// The linked hubs, in the order of the configuration.
-    pub(crate) hubs: Vec<LinkedHub>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     store: Mutex<Store>,
+    resource: RwLock<Arc<Resource>>,
 }
 
 /// What does not change while an instance runs.
@@ -54,28 +53,20 @@ pub(crate) struct Settings {
     pub(crate) host_names: Vec<String>,
 }
 
-/// A linked hub.
-pub(crate) struct LinkedHub {
-    pub(crate) host_name: HubHostName,
-    pub(crate) policy: Policy,
-}
-
 impl Dps {
     pub(crate) fn new(
         settings: Settings,
-        policies: Vec<Policy>,
-        hubs: Vec<LinkedHub>,
+        resource: Resource,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
         store: Store,
     ) -> Self {
         Self {
             settings,
-            policies,
-            hubs,
             clock,
             entropy,
             store: Mutex::new(store),
+            resource: RwLock::new(Arc::new(resource)),
         }
     }
 
@@ -87,13 +78,50 @@ impl Dps {
         Random(self.entropy.as_ref())
     }
 
-    /// The store, locked. A panic elsewhere leaves it usable: writes are whole or not made.
+    /// The store, locked, to be read. A panic elsewhere leaves it usable: writes are whole or not made.
     pub(crate) fn store(&self) -> MutexGuard<'_, Store> {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Changes the store. What changed is kept before this returns, so that nothing is acknowledged
+    /// which the next process would not know; if that fails, so does the request.
+    pub(crate) fn change<T>(
+        &self,
+        work: impl FnOnce(&mut Store) -> Result<T, ServiceError>,
+    ) -> Result<T, ServiceError> {
+        let mut store = self.store();
+        let done = work(&mut store);
+        store.commit()?;
+        done
+    }
+
+    /// What the service is at this moment: its policies and linked hubs.
+    pub(crate) fn resource(&self) -> Arc<Resource> {
+        let resource = self.resource.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&resource)
+    }
+
+    /// Makes the service another one, as far as its resource says what it is.
+    pub(crate) fn put_resource(&self, resource: Resource) -> Result<Arc<Resource>, ServiceError> {
+        let resource = Arc::new(resource);
+        self.change(|store| Ok(store.put_resource(&resource)?))?;
+        let mut present = self
+            .resource
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *present = Arc::clone(&resource);
+        Ok(resource)
+    }
+
     pub(crate) fn is_linked(&self, hub: &HubHostName) -> bool {
-        self.hubs.iter().any(|linked| linked.host_name == *hub)
+        self.resource().hub(hub).is_some()
+    }
+}
+
+impl From<StateError> for ServiceError {
+    fn from(error: StateError) -> Self {
+        tracing::error!(%error, "the state was not kept");
+        Self::Server(error.to_string())
     }
 }
 

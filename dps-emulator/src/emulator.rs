@@ -2,9 +2,9 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::Arc;
 
+use pki_core::enrollment::{AllocationPolicy, OtherMembers};
 use pki_core::ids::{HubHostName, IdScope};
 use pki_core::ports::EntropyError;
 use secrecy::SecretString;
@@ -14,12 +14,13 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::{ConfigError, EmulatorConfig};
-use crate::domain::{Dps, LinkedHub, Settings, service_host_name};
+use crate::domain::resource::{LinkedHub, Resource};
+use crate::domain::{Dps, Settings, service_host_name};
 use crate::policy::{HUB_OWNER, Policy, Right, SERVICE_OWNER};
 use crate::random::Random;
 use crate::server;
-use crate::store::Store;
-use crate::store::snapshot::{self, Snapshot, SnapshotError};
+use crate::store::sqlite::SqliteKeeper;
+use crate::store::{StateError, Store};
 use crate::tls::{ServerIdentity, TlsError};
 
 /// The host name of the device plane that all of Azure shares.
@@ -32,11 +33,10 @@ const MANAGEMENT_HOST: &str = "management.azure.com";
 #[derive(Debug)]
 pub struct Emulator;
 
-/// A running emulator. Dropping it ends the service without writing a snapshot.
+/// A running emulator. Dropping it ends the service at once.
 pub struct EmulatorHandle {
     address: SocketAddr,
     trust_anchor_pem: String,
-    snapshot: Option<PathBuf>,
     dps: Arc<Dps>,
     end: oneshot::Sender<()>,
     server: JoinHandle<()>,
@@ -75,9 +75,9 @@ pub enum EmulatorError {
     /// The keys could not be made.
     #[error(transparent)]
     Entropy(#[from] EntropyError),
-    /// The snapshot could not be read or written.
+    /// The state could not be read or kept.
     #[error(transparent)]
-    Snapshot(#[from] SnapshotError),
+    State(#[from] StateError),
     /// The server ended by a panic, which is a bug.
     #[error("the server task failed")]
     Server(#[source] tokio::task::JoinError),
@@ -87,7 +87,7 @@ impl Emulator {
     /// Starts an emulator; it answers as soon as this returns.
     ///
     /// # Errors
-    /// [`EmulatorError`]: the configuration, the address, the snapshot, or the machine's randomness.
+    /// [`EmulatorError`]: the configuration, the address, the state, or the machine's randomness.
     pub async fn start(config: EmulatorConfig) -> Result<EmulatorHandle, EmulatorError> {
         config.check()?;
         let address = config.listen;
@@ -100,7 +100,6 @@ impl Emulator {
         let identity = ServerIdentity::make(&names, &addresses)?;
         let known = addresses.iter().map(IpAddr::to_string);
         let host_names = names.into_iter().chain(known).collect();
-        let path = config.snapshot.clone();
         let dps = Arc::new(instance(config, host_names)?);
 
         let (end, ended) = oneshot::channel();
@@ -110,7 +109,6 @@ impl Emulator {
         Ok(EmulatorHandle {
             address,
             trust_anchor_pem: identity.trust_anchor_pem,
-            snapshot: path,
             dps,
             end,
             server,
@@ -142,22 +140,13 @@ fn addresses(listening: IpAddr) -> Vec<IpAddr> {
 }
 
 fn instance(config: EmulatorConfig, host_names: Vec<String>) -> Result<Dps, EmulatorError> {
-    let snapshot = match &config.snapshot {
-        Some(path) => snapshot::read(path)?,
-        None => None,
+    let (mut store, kept) = match &config.state {
+        Some(path) => Store::open(Box::new(SqliteKeeper::open(path)?))?,
+        None => (Store::default(), None),
     };
-    let random = Random(config.entropy.as_ref());
-    let policies = policies(&config, snapshot.as_ref(), random)?;
-    let hubs = hubs(&config, snapshot.as_ref(), random)?;
-    let store = match (snapshot, &config.snapshot) {
-        (Some(snapshot), Some(path)) => {
-            Store::from_tables(snapshot.tables).map_err(|source| SnapshotError::Record {
-                path: path.clone(),
-                source,
-            })?
-        }
-        _ => Store::default(),
-    };
+    let resource = resource(&config, kept, &mut store)?;
+    store.put_resource(&resource)?;
+    store.commit()?;
     let settings = Settings {
         name: config.dps_name,
         id_scope: config.id_scope,
@@ -171,53 +160,48 @@ fn instance(config: EmulatorConfig, host_names: Vec<String>) -> Result<Dps, Emul
     };
     Ok(Dps::new(
         settings,
-        policies,
-        hubs,
+        resource,
         config.clock,
         config.entropy,
         store,
     ))
 }
 
-/// The configured policies, with the keys that they had in the snapshot.
-fn policies(
+/// What was kept, and the policies and hubs of the configuration that were not among it.
+fn resource(
     config: &EmulatorConfig,
-    snapshot: Option<&Snapshot>,
-    random: Random<'_>,
-) -> Result<Vec<Policy>, EntropyError> {
+    kept: Option<Resource>,
+    store: &mut Store,
+) -> Result<Resource, EntropyError> {
+    let random = Random(config.entropy.as_ref());
+    let mut resource = kept.unwrap_or_else(|| Resource {
+        policies: Vec::new(),
+        hubs: Vec::new(),
+        allocation: AllocationPolicy::Hashed,
+        tags: OtherMembers::new(),
+        etag: store.mint().resource(),
+        other: OtherMembers::new(),
+    });
     let owner = (SERVICE_OWNER.to_owned(), Right::ALL.to_vec());
-    let wanted = std::iter::once(&owner).chain(&config.policies);
-    wanted
-        .map(|(name, rights)| {
-            let mut before = snapshot.into_iter().flat_map(|snapshot| &snapshot.policies);
-            let keys = match before.find(|policy| policy.name == *name) {
-                Some(policy) => policy.keys.clone(),
-                None => random.keys()?,
-            };
-            Ok(Policy::new(name, rights, keys))
-        })
-        .collect()
-}
-
-fn hubs(
-    config: &EmulatorConfig,
-    snapshot: Option<&Snapshot>,
-    random: Random<'_>,
-) -> Result<Vec<LinkedHub>, EntropyError> {
-    let link = |host_name: &HubHostName| {
-        let mut before = snapshot
-            .into_iter()
-            .flat_map(|snapshot| &snapshot.hub_policies);
-        let policy = match before.find(|(name, _)| name == host_name) {
-            Some((_, policy)) => policy.clone(),
-            None => Policy::new(HUB_OWNER, &[], random.keys()?),
-        };
-        Ok(LinkedHub {
-            host_name: host_name.clone(),
-            policy,
-        })
-    };
-    config.hubs.iter().map(link).collect()
+    for (name, rights) in std::iter::once(&owner).chain(&config.policies) {
+        let mut known = resource.policies.iter_mut();
+        match known.find(|policy| policy.name == *name) {
+            Some(policy) => policy.rights.clone_from(rights),
+            None => {
+                let policy = Policy::new(name, rights, random.keys()?);
+                resource.policies.push(policy);
+            }
+        }
+    }
+    for host_name in &config.hubs {
+        if resource.hub(host_name).is_none() {
+            let policy = Policy::new(HUB_OWNER, &[], random.keys()?);
+            resource
+                .hubs
+                .push(LinkedHub::new(host_name.clone(), policy));
+        }
+    }
+    Ok(resource)
 }
 
 impl EmulatorHandle {
@@ -273,41 +257,32 @@ impl EmulatorHandle {
 
     /// The connection string of a policy of the service, if there is one of this name.
     pub fn connection_string(&self, policy: &str) -> Option<SecretString> {
-        let mut policies = self.dps.policies.iter();
+        let resource = self.dps.resource();
+        let mut policies = resource.policies.iter();
         let policy = policies.find(|known| known.name == policy)?;
         Some(policy.connection_string(&self.host_and_port()))
     }
 
-    /// The linked hubs, in the order of the configuration.
+    /// The linked hubs, in the order in which they were linked.
     pub fn hubs(&self) -> Vec<Hub> {
         let hub = |linked: &LinkedHub| Hub {
             host_name: linked.host_name.clone(),
             base_url: self.base_url(),
             connection_string: linked.policy.connection_string(&self.host_and_port()),
         };
-        self.dps.hubs.iter().map(hub).collect()
+        self.dps.resource().hubs.iter().map(hub).collect()
     }
 
-    /// Ends the service: no new connections, open requests are finished, then the snapshot is written.
+    /// Ends the service: no new connections, open requests are finished.
     ///
     /// # Errors
-    /// [`EmulatorError::Snapshot`] if it could not be written, [`EmulatorError::Server`] after a panic.
+    /// [`EmulatorError::Server`] after a panic.
     pub async fn shutdown(self) -> Result<(), EmulatorError> {
         // The receiver is gone only if the server has ended already, which the next line reports.
         let _ = self.end.send(());
-        self.server.await.map_err(EmulatorError::Server)?;
-        let Some(path) = &self.snapshot else {
-            return Ok(());
-        };
-        let hubs = self.dps.hubs.iter();
-        let hub_policies = hubs.map(|hub| (&hub.host_name, &hub.policy)).collect();
-        let store = self.dps.store();
-        Ok(snapshot::write(
-            path,
-            &self.dps.policies,
-            hub_policies,
-            store.tables(),
-        )?)
+        let ended = self.server.await.map_err(EmulatorError::Server);
+        self.dps.store().close();
+        ended
     }
 
     fn host_and_port(&self) -> String {

@@ -67,6 +67,11 @@ pub(crate) enum ServiceError {
     EnrollmentGroupConflict(EnrollmentGroupId),
     #[error("A device with ID '{0}' is already registered.")]
     DeviceAlreadyExists(String),
+    #[error(
+        "The scope '{0}' cannot perform delete operation because it is locked: an emulator is its one \
+         service."
+    )]
+    Locked(String),
     #[error("Invalid ETag supplied.")]
     PreconditionFailed,
     #[error("The body is longer than {0} bytes")]
@@ -159,6 +164,7 @@ impl ServiceError {
             Self::DeviceAlreadyExists(_) => (409_001, "DeviceAlreadyExists"),
             Self::EnrollmentConflict(_) => (409_201, "EnrollmentConflict"),
             Self::EnrollmentGroupConflict(_) => (409_202, "EnrollmentGroupConflict"),
+            Self::Locked(_) => (409_000, "ScopeLocked"),
             Self::PreconditionFailed => (412_001, "PreconditionFailed"),
             Self::TooManyDevices { .. } => (413_002, "TooManyDevices"),
             Self::TooLarge(_) => (413_001, "MessageTooLarge"),
@@ -174,6 +180,7 @@ impl ServiceError {
                 | Self::NoSuchPath
                 | Self::MethodNotAllowed(_)
                 | Self::ApiVersion(_)
+                | Self::Locked(_)
         )
     }
 

@@ -36,5 +36,5 @@ pub use choices::Choices;
 pub use config::{ConfigError, EmulatorConfig, Exposure};
 pub use emulator::{Emulator, EmulatorError, EmulatorHandle, Hub};
 pub use policy::Right;
-pub use store::snapshot::SnapshotError;
+pub use store::keeper::StateError;
 pub use tls::TlsError;

@@ -1,4 +1,5 @@
-//! The planes on the one port, told apart by path: `/subscriptions/…` is management, `/enrollments…`
+//! The planes on the one port, told apart by path: `/subscriptions/…` and `/providers/…` are
+//! management, `/enrollments…`
 //! and `/registrations/…` are the service, `/devices…`, `/twins…` and `/statistics…` are a hub's, and
 //! `/{idScope}/registrations/…` are the devices.
 //!
@@ -85,7 +86,9 @@ pub(crate) fn unreadable(dps: &Dps, error: &ServiceError) -> Response<Full<Bytes
 fn dispatch(dps: &Dps, request: &Request) -> (Plane, Result<Answer, ServiceError>) {
     let folded = request.folded();
     match folded.first().map(String::as_str) {
-        Some("subscriptions") => (Plane::Management, management::answer(dps, request)),
+        Some("subscriptions" | "providers") => {
+            (Plane::Management, management::answer(dps, request))
+        }
         Some("devices" | "twins" | "statistics") => (Plane::Hub, hub::answer(dps, request)),
         Some("enrollments" | "enrollmentgroups" | "registrations") => {
             (Plane::Data, service::answer(dps, request))

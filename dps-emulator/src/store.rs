@@ -1,16 +1,17 @@
 //! What one instance holds: CA certificates, enrollments, registration records, hub registries.
 //!
-//! Records live in memory, in tables that mint and check their ETags; [`snapshot`] takes them to a
-//! file and back. No rule of DPS lives here beyond that: those are [`crate::domain`]'s.
-//! Invariant: `view` always says what the tables hold, so enrollments and CA certificates change
-//! through the methods here and nowhere else.
+//! Records live in memory, in tables that mint and check their ETags; a [`Keeper`] has what outlives
+//! the process. No rule of DPS lives here beyond that: those are [`crate::domain`]'s.
+//! Invariants: `view` always says what the tables hold, so enrollments and CA certificates change
+//! through the methods here and nowhere else; what was committed is what the next process finds.
 
 mod etag;
 pub(crate) mod hub;
-pub(crate) mod snapshot;
+pub(crate) mod keeper;
+pub(crate) mod sqlite;
 mod table;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use pki_core::admission::{DpsView, ViewError};
 use pki_core::certificate::Certificate;
@@ -19,27 +20,44 @@ use pki_core::ids::{
     CertificateName, DeviceId, EnrollmentGroupId, Etag, HubHostName, RegistrationId,
 };
 use pki_core::time::Time;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 pub(crate) use etag::EtagMint;
 pub(crate) use hub::Registry;
+pub(crate) use keeper::{Keeper, StateError};
 pub(crate) use table::{Conflict, Precondition, Record, Table};
 
 use crate::domain::authority::Authority;
 use crate::domain::registration::{Operation, Registration};
+use crate::domain::resource::Resource;
+use keeper::{Change, Ended, Nowhere, Row};
+
+/// The spaces of kept rows; a hub's devices are in `hub/` and its name.
+const MINT: &str = "mint";
+const RESOURCE: &str = "resource";
+const AUTHORITY: &str = "authority";
+const INDIVIDUAL: &str = "individual";
+const GROUP: &str = "group";
+const REGISTRATION: &str = "registration";
+const HUB: &str = "hub/";
 
 /// Everything that one instance holds.
-#[derive(Default)]
 pub(crate) struct Store {
     tables: Tables,
     view: DpsView,
-    /// The last operation of each registration; its result is kept until the next one.
+    /// The last operation of each registration; its result is kept until the next one. Devices whose
+    /// operation is forgotten register again, so that these do not outlive the process.
     pub(crate) operations: HashMap<RegistrationId, Operation>,
+    /// Operations in ARM, all of which are over.
+    pub(crate) finished: HashSet<String>,
+    keeper: Box<dyn Keeper>,
+    /// The resource, if it was written since the last commit.
+    new_resource: Option<String>,
 }
 
-/// The part of the store that outlives the process in a snapshot.
-#[derive(Default, Serialize, Deserialize)]
-pub(crate) struct Tables {
+/// The part of the store that outlives the process.
+#[derive(Default)]
+struct Tables {
     mint: EtagMint,
     authorities: Table<CertificateName, Authority>,
     individuals: Table<RegistrationId, IndividualEnrollment>,
@@ -48,28 +66,67 @@ pub(crate) struct Tables {
     hubs: BTreeMap<HubHostName, Registry>,
 }
 
+impl Default for Store {
+    fn default() -> Self {
+        Self::new(Tables::default(), DpsView::new(), Box::new(Nowhere))
+    }
+}
+
 impl Store {
-    /// A store that holds what was held before.
-    pub(crate) fn from_tables(tables: Tables) -> Result<Self, ViewError> {
-        let mut view = DpsView::new();
-        for (name, record) in tables.authorities.iter() {
-            view.put_uploaded(name.clone(), record.value.uploaded());
-        }
-        for (_, record) in tables.groups.iter() {
-            view.put_group(&record.value)?;
-        }
-        for (_, record) in tables.individuals.iter() {
-            view.put_individual(&record.value)?;
-        }
-        Ok(Self {
+    fn new(tables: Tables, view: DpsView, keeper: Box<dyn Keeper>) -> Self {
+        Self {
             tables,
             view,
             operations: HashMap::new(),
-        })
+            finished: HashSet::new(),
+            keeper,
+            new_resource: None,
+        }
     }
 
-    pub(crate) fn tables(&self) -> &Tables {
-        &self.tables
+    /// A store with what a keeper has, and the resource that was kept, if any.
+    pub(crate) fn open(
+        mut keeper: Box<dyn Keeper>,
+    ) -> Result<(Self, Option<Resource>), StateError> {
+        let (mut tables, mut resource) = (Tables::default(), None);
+        for row in keeper.load()? {
+            match row.space.as_str() {
+                RESOURCE => resource = Some(read(&row)?),
+                _ => tables.restore(&row)?,
+            }
+        }
+        let view = tables.view()?;
+        Ok((Self::new(tables, view, keeper), resource))
+    }
+
+    /// Keeps what changed since the last time. What could not be kept is tried again the next time.
+    pub(crate) fn commit(&mut self) -> Result<(), StateError> {
+        let mut changes = self.tables.changes()?;
+        let resource = self.new_resource.clone();
+        changes.extend(resource.map(|value| change(RESOURCE, value)));
+        if changes.is_empty() {
+            return Ok(());
+        }
+        changes.push(change(MINT, text(&self.tables.mint)?));
+        self.keeper.keep(&changes)?;
+        self.tables.settle();
+        self.new_resource = None;
+        Ok(())
+    }
+
+    /// Lets go of what is kept, so that another process may have it.
+    pub(crate) fn close(&mut self) {
+        self.keeper = Box::new(Ended);
+    }
+
+    /// Writes what the service is itself.
+    pub(crate) fn put_resource(&mut self, resource: &Resource) -> Result<(), StateError> {
+        self.new_resource = Some(text(resource)?);
+        Ok(())
+    }
+
+    pub(crate) fn mint(&mut self) -> &mut EtagMint {
+        &mut self.tables.mint
     }
 
     /// The tables as admission sees them.
@@ -221,6 +278,83 @@ impl Store {
     ) -> Option<hub::Device> {
         self.registry(hub).take(device)
     }
+}
+
+impl Tables {
+    fn restore(&mut self, row: &Row) -> Result<(), StateError> {
+        match row.space.as_str() {
+            MINT => self.mint = read(row)?,
+            AUTHORITY => self.authorities.restore(row)?,
+            INDIVIDUAL => self.individuals.restore(row)?,
+            GROUP => self.groups.restore(row)?,
+            REGISTRATION => self.registrations.restore(row)?,
+            space => {
+                let hub = space.strip_prefix(HUB).and_then(|name| name.parse().ok());
+                let hub = hub.ok_or_else(|| StateError::key(row))?;
+                self.hubs.entry(hub).or_default().devices.restore(row)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The tables as admission sees them.
+    fn view(&self) -> Result<DpsView, ViewError> {
+        let mut view = DpsView::new();
+        for (name, record) in self.authorities.iter() {
+            view.put_uploaded(name.clone(), record.value.uploaded());
+        }
+        for (_, record) in self.groups.iter() {
+            view.put_group(&record.value)?;
+        }
+        for (_, record) in self.individuals.iter() {
+            view.put_individual(&record.value)?;
+        }
+        Ok(view)
+    }
+
+    fn changes(&self) -> Result<Vec<Change>, StateError> {
+        let mut changes = Vec::new();
+        self.authorities.changes(AUTHORITY, &mut changes)?;
+        self.individuals.changes(INDIVIDUAL, &mut changes)?;
+        self.groups.changes(GROUP, &mut changes)?;
+        self.registrations.changes(REGISTRATION, &mut changes)?;
+        for (hub, registry) in &self.hubs {
+            let space = format!("{HUB}{hub}");
+            registry.devices.changes(&space, &mut changes)?;
+        }
+        Ok(changes)
+    }
+
+    fn settle(&mut self) {
+        self.authorities.settle();
+        self.individuals.settle();
+        self.groups.settle();
+        self.registrations.settle();
+        for registry in self.hubs.values_mut() {
+            registry.devices.settle();
+        }
+    }
+}
+
+/// A row of a space that has but one.
+fn change(space: &str, value: String) -> Change {
+    Change {
+        space: space.to_owned(),
+        key: String::new(),
+        value: Some(value),
+    }
+}
+
+fn text(value: &impl Serialize) -> Result<String, StateError> {
+    serde_json::to_string(value).map_err(StateError::Write)
+}
+
+fn read<T: serde::de::DeserializeOwned>(row: &Row) -> Result<T, StateError> {
+    serde_json::from_str(&row.value).map_err(|source| StateError::Row {
+        space: row.space.clone(),
+        key: row.key.clone(),
+        source,
+    })
 }
 
 /// Why a record was not written.

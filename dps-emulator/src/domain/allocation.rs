@@ -29,44 +29,65 @@ impl AllocationError {
     }
 }
 
-/// Chooses among the hubs that an entry allows; without a policy, the service's own, which is `hashed`.
+/// Chooses among the hubs that an entry allows.
 pub(crate) fn allocate(
-    policy: Option<&AllocationPolicy>,
-    candidates: &[HubHostName],
+    policy: &AllocationPolicy,
+    candidates: &[Candidate],
     id: &RegistrationId,
 ) -> Result<HubHostName, AllocationError> {
     let chosen = match policy {
-        None | Some(AllocationPolicy::Hashed | AllocationPolicy::GeoLatency) => {
-            candidates.iter().max_by_key(|hub| weight(hub, id))
-        }
-        Some(AllocationPolicy::Static) => candidates.first(),
-        Some(AllocationPolicy::Custom) => return Err(AllocationError::Custom),
-        Some(other) => return Err(AllocationError::UnknownPolicy(other.to_string())),
+        AllocationPolicy::Hashed | AllocationPolicy::GeoLatency => candidates
+            .iter()
+            .max_by(|a, b| a.score(id).total_cmp(&b.score(id))),
+        AllocationPolicy::Static => candidates.first(),
+        AllocationPolicy::Custom => return Err(AllocationError::Custom),
+        other => return Err(AllocationError::UnknownPolicy(other.to_string())),
     };
-    chosen.cloned().ok_or(AllocationError::NoHub)
+    let chosen = chosen.map(|candidate| candidate.host_name.clone());
+    chosen.ok_or(AllocationError::NoHub)
 }
 
-/// Rendezvous hashing: when a hub comes or goes, only its own share of the devices moves.
-fn weight(hub: &HubHostName, id: &RegistrationId) -> Vec<u8> {
-    let text = format!("{}\n{}", hub.folded(), id.folded());
-    digest(&SHA256, text.as_bytes()).as_ref().to_vec()
+/// A hub that an entry allows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Candidate {
+    pub(crate) host_name: HubHostName,
+    /// Its share, compared with the other candidates'.
+    pub(crate) weight: u32,
+}
+
+impl Candidate {
+    /// Weighted rendezvous hashing: when a hub comes or goes, only its own share of the devices moves.
+    fn score(&self, id: &RegistrationId) -> f64 {
+        let text = format!("{}\n{}", self.host_name.folded(), id.folded());
+        let digest = digest(&SHA256, text.as_bytes());
+        let leading = digest.as_ref().first_chunk().copied().unwrap_or_default();
+        // Evenly within (0, 1), so that the logarithm is below zero.
+        let even = (f64::from(u32::from_be_bytes(leading)) + 0.5) / (f64::from(u32::MAX) + 1.0);
+        f64::from(self.weight) / -even.ln()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn hubs(count: usize) -> Vec<HubHostName> {
-        let name = |index| format!("hub-{index}.azure-devices.net").parse();
+    fn hubs(count: usize) -> Vec<Candidate> {
+        let name = |index| {
+            let host_name = format!("hub-{index}.azure-devices.net").parse()?;
+            Ok::<_, pki_core::ids::IdError>(Candidate {
+                host_name,
+                weight: 1,
+            })
+        };
         (0..count)
             .map(name)
             .collect::<Result<_, _>>()
             .expect("names")
     }
 
-    fn spread(hubs: &[HubHostName]) -> Vec<HubHostName> {
+    fn spread(hubs: &[Candidate]) -> Vec<HubHostName> {
         let ids = (0..400).map(|index| format!("dev-{index}").parse().expect("id"));
-        ids.map(|id| allocate(None, hubs, &id).expect("hub"))
+        ids.map(|id| allocate(&AllocationPolicy::Hashed, hubs, &id).expect("hub"))
             .collect()
     }
 
@@ -74,21 +95,36 @@ mod tests {
     fn hashed_spreads_evenly_and_moves_only_the_share_of_a_new_hub() {
         let (before, after) = (spread(&hubs(3)), spread(&hubs(4)));
         for hub in hubs(4) {
-            let share = after.iter().filter(|chosen| **chosen == hub).count();
-            assert!((60..140).contains(&share), "{hub}: {share}");
+            let share = after
+                .iter()
+                .filter(|chosen| **chosen == hub.host_name)
+                .count();
+            assert!((60..140).contains(&share), "{hub:?}: {share}");
         }
         let newest = hubs(4).pop().expect("four");
         let moved = before.iter().zip(&after).filter(|(old, new)| old != new);
-        assert!(moved.into_iter().all(|(_, new)| *new == newest));
+        assert!(moved.into_iter().all(|(_, new)| *new == newest.host_name));
+    }
+
+    #[test]
+    fn a_hub_with_three_times_the_weight_gets_three_times_the_devices() {
+        let mut hubs = hubs(2);
+        hubs[0].weight = 3;
+        let chosen = spread(&hubs);
+        let share = chosen.iter().filter(|hub| **hub == hubs[0].host_name);
+        assert!((270..330).contains(&share.count()));
     }
 
     #[test]
     fn static_takes_the_hub_of_the_entry_and_custom_fails_as_documented() {
         let id = "dev".parse().expect("id");
-        let chosen = allocate(Some(&AllocationPolicy::Static), &hubs(3), &id);
-        assert_eq!(chosen.expect("hub"), hubs(1)[0]);
-        let failed = allocate(Some(&AllocationPolicy::Custom), &hubs(3), &id);
+        let chosen = allocate(&AllocationPolicy::Static, &hubs(3), &id);
+        assert_eq!(chosen.expect("hub"), hubs(1)[0].host_name);
+        let failed = allocate(&AllocationPolicy::Custom, &hubs(3), &id);
         assert_eq!(failed.expect_err("no webhook").code(), 400_207);
-        assert_eq!(allocate(None, &[], &id), Err(AllocationError::NoHub));
+        assert_eq!(
+            allocate(&AllocationPolicy::Hashed, &[], &id),
+            Err(AllocationError::NoHub)
+        );
     }
 }

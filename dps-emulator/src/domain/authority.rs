@@ -47,25 +47,26 @@ impl Dps {
         attested: bool,
         if_match: IfMatch,
     ) -> Result<Record<Authority>, ServiceError> {
-        let mut store = self.store();
-        let present = store.authorities().get(name).map(|record| &record.value);
-        let precondition = match (&present, if_match) {
-            (None, _) => Precondition::Absent,
-            (Some(_), IfMatch::Absent) => return Err(ServiceError::PreconditionFailed),
-            (Some(_), if_match) => if_match.replacing(),
-        };
-        let authority = match present {
-            Some(present) if present.certificate == certificate => Authority {
-                is_verified: present.is_verified || attested,
-                ..present.clone()
-            },
-            _ => Authority {
-                certificate,
-                is_verified: attested,
-                code: None,
-            },
-        };
-        self.write(&mut store, name, authority, &precondition)
+        self.change(|store| {
+            let present = store.authorities().get(name).map(|record| &record.value);
+            let precondition = match (&present, if_match) {
+                (None, _) => Precondition::Absent,
+                (Some(_), IfMatch::Absent) => return Err(ServiceError::PreconditionFailed),
+                (Some(_), if_match) => if_match.replacing(),
+            };
+            let authority = match present {
+                Some(present) if present.certificate == certificate => Authority {
+                    is_verified: present.is_verified || attested,
+                    ..present.clone()
+                },
+                _ => Authority {
+                    certificate,
+                    is_verified: attested,
+                    code: None,
+                },
+            };
+            self.write(store, name, authority, &precondition)
+        })
     }
 
     /// Makes a new code to be proven; the one before is void.
@@ -74,10 +75,11 @@ impl Dps {
         name: &CertificateName,
         if_match: IfMatch,
     ) -> Result<Record<Authority>, ServiceError> {
-        let mut store = self.store();
-        let mut authority = authority(&store, name)?;
-        authority.code = Some(self.random().verification_code()?);
-        self.write(&mut store, name, authority, &if_match.replacing())
+        self.change(|store| {
+            let mut authority = authority(store, name)?;
+            authority.code = Some(self.random().verification_code()?);
+            self.write(store, name, authority, &if_match.replacing())
+        })
     }
 
     /// Takes a proof of possession; the code is used up.
@@ -87,15 +89,16 @@ impl Dps {
         proof: &Certificate,
         if_match: IfMatch,
     ) -> Result<Record<Authority>, ServiceError> {
-        let mut store = self.store();
-        let mut authority = authority(&store, name)?;
-        let precondition = if_match.replacing();
-        let checked = store.authorities().check(name, &precondition);
-        checked.map_err(|conflict| refusal(conflict, name))?;
-        let code = authority.code.take().ok_or(PossessionError::NoCode)?;
-        possession::prove(&authority.certificate, &code, proof, self.now())?;
-        authority.is_verified = true;
-        self.write(&mut store, name, authority, &precondition)
+        self.change(|store| {
+            let mut authority = authority(store, name)?;
+            let precondition = if_match.replacing();
+            let checked = store.authorities().check(name, &precondition);
+            checked.map_err(|conflict| refusal(conflict, name))?;
+            let code = authority.code.take().ok_or(PossessionError::NoCode)?;
+            possession::prove(&authority.certificate, &code, proof, self.now())?;
+            authority.is_verified = true;
+            self.write(store, name, authority, &precondition)
+        })
     }
 
     /// Deletes a certificate, also one that groups refer to.
@@ -104,8 +107,10 @@ impl Dps {
         name: &CertificateName,
         if_match: IfMatch,
     ) -> Result<(), ServiceError> {
-        let removed = self.store().remove_authority(name, &if_match.replacing());
-        removed.map_err(|conflict| refusal(conflict, name))
+        self.change(|store| {
+            let removed = store.remove_authority(name, &if_match.replacing());
+            removed.map_err(|conflict| refusal(conflict, name))
+        })
     }
 
     fn write(

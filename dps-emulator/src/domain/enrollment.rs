@@ -248,18 +248,19 @@ impl Dps {
         if_match: IfMatch,
     ) -> Result<Record<D>, ServiceError> {
         let id = document.id().clone();
-        let mut store = self.store();
-        let is_absent = D::table(&store).get(&id).is_none();
-        let precondition = match if_match {
-            IfMatch::Absent => Precondition::Absent,
-            _ if is_absent && choices::IF_MATCH_ON_ABSENT_IS_STALE => {
-                return Err(ServiceError::PreconditionFailed);
-            }
-            if_match => if_match.replacing(),
-        };
-        self.write_enrollment(&mut store, document, &precondition)?;
-        let record = D::table(&store).get(&id);
-        record.cloned().ok_or_else(|| D::not_found(&id))
+        self.change(|store| {
+            let is_absent = D::table(store).get(&id).is_none();
+            let precondition = match if_match {
+                IfMatch::Absent => Precondition::Absent,
+                _ if is_absent && choices::IF_MATCH_ON_ABSENT_IS_STALE => {
+                    return Err(ServiceError::PreconditionFailed);
+                }
+                if_match => if_match.replacing(),
+            };
+            self.write_enrollment(store, document, &precondition)?;
+            let record = D::table(store).get(&id);
+            record.cloned().ok_or_else(|| D::not_found(&id))
+        })
     }
 
     /// A DELETE, with or without `If-Match`.
@@ -268,8 +269,10 @@ impl Dps {
         id: &D::Id,
         if_match: IfMatch,
     ) -> Result<(), ServiceError> {
-        let removed = D::remove(&mut self.store(), id, &if_match.replacing());
-        removed.map_err(|conflict| refusal::<D>(conflict, id))
+        self.change(|store| {
+            let removed = D::remove(store, id, &if_match.replacing());
+            removed.map_err(|conflict| refusal::<D>(conflict, id))
+        })
     }
 
     /// One record of a bulk request.
@@ -284,7 +287,7 @@ impl Dps {
             (BulkMode::UpdateIfMatch, None) => return Err(ServiceError::PreconditionFailed),
             (BulkMode::Update | BulkMode::Delete, _) => Precondition::Present,
         };
-        self.write_enrollment(&mut self.store(), document, &precondition)
+        self.change(|store| self.write_enrollment(store, document, &precondition))
     }
 
     fn write_enrollment<D: Document>(

@@ -49,28 +49,29 @@ impl Dps {
         self.complete_authentication(&mut document)?;
         let (id, now) = (document.device_id.clone(), self.now());
         let generation_id = self.random().generation_id()?;
-        let mut store = self.store();
-        let (registry, mint) = store.registry_and_mint(hub);
-        let device = match registry.get(&id).map(|record| &record.value) {
-            Some(present) => Device {
-                status_updated: match present.document.status == document.status {
-                    true => present.status_updated,
-                    false => Some(now),
+        self.change(|store| {
+            let (registry, mint) = store.registry_and_mint(hub);
+            let device = match registry.get(&id).map(|record| &record.value) {
+                Some(present) => Device {
+                    status_updated: match present.document.status == document.status {
+                        true => present.status_updated,
+                        false => Some(now),
+                    },
+                    document,
+                    ..present.clone()
                 },
-                document,
-                ..present.clone()
-            },
-            None => Device {
-                document,
-                generation_id,
-                status_updated: None,
-                twin: Twin::initial(None),
-            },
-        };
-        let put = registry.put(device, precondition, mint.resource(), now);
-        put.map_err(|conflict| refusal(conflict, &id))?;
-        let record = registry.get(&id).cloned();
-        record.ok_or_else(|| refusal(Conflict::Missing, &id))
+                None => Device {
+                    document,
+                    generation_id,
+                    status_updated: None,
+                    twin: Twin::initial(None),
+                },
+            };
+            let put = registry.put(device, precondition, mint.resource(), now);
+            put.map_err(|conflict| refusal(conflict, &id))?;
+            let record = registry.get(&id).cloned();
+            record.ok_or_else(|| refusal(Conflict::Missing, &id))
+        })
     }
 
     pub(crate) fn delete_device(
@@ -79,9 +80,10 @@ impl Dps {
         id: &DeviceId,
         if_match: IfMatch,
     ) -> Result<(), ServiceError> {
-        let mut store = self.store();
-        let removed = store.registry(hub).remove(id, &if_match.replacing());
-        removed.map_err(|conflict| refusal(conflict, id))
+        self.change(|store| {
+            let removed = store.registry(hub).remove(id, &if_match.replacing());
+            removed.map_err(|conflict| refusal(conflict, id))
+        })
     }
 
     /// A device without thumbprints and keys gets keys, as the registry's default is `sas`.

@@ -18,9 +18,10 @@ use serde_json::{Map, Value, json};
 
 use super::Dps;
 use super::admission::{Credential, Presented, Proven, Verdict};
-use super::allocation::{AllocationError, allocate};
+use super::allocation::{AllocationError, Candidate, allocate};
 use super::enrollment::ONE_HUB;
 use super::reprovision::{self, Move};
+use super::resource::LinkedHub;
 use crate::error::ServiceError;
 use crate::store::hub::{Device, Twin};
 use crate::store::{Record, Store};
@@ -89,9 +90,9 @@ impl OperationStatus {
 /// What an entry says about the devices that it admits.
 struct Terms {
     device_id: Option<DeviceId>,
-    allocation: Option<AllocationPolicy>,
+    allocation: AllocationPolicy,
     reprovision: Option<ReprovisionPolicy>,
-    candidates: Vec<HubHostName>,
+    candidates: Vec<Candidate>,
     initial_twin: Option<Value>,
     capabilities: Option<Value>,
 }
@@ -107,12 +108,12 @@ impl Dps {
     ) -> Result<OperationStatus, ServiceError> {
         let presented = self.present(credential)?;
         let operation_id = self.random().operation_id()?;
-        let mut store = self.store();
-        let verdict = self.admit(&store, id, &presented)?;
-        let id = spelling(&store, id);
+        self.change(|store| {
+        let verdict = self.admit(store, id, &presented)?;
+        let id = spelling(store, id);
         if !verdict.is_enabled {
             self.record(
-                &mut store,
+                store,
                 &id,
                 &verdict.entry,
                 RegistrationOutcome::Disabled,
@@ -120,10 +121,10 @@ impl Dps {
             );
             return Ok(OperationStatus {
                 operation_id: String::new(),
-                state: device_view(&store, &id)?,
+                state: device_view(store, &id)?,
             });
         }
-        self.assign(&mut store, &id, &verdict, is_legacy)?;
+        self.assign(store, &id, &verdict, is_legacy)?;
         let operation = Operation {
             id: operation_id.clone(),
             rounds_left: self.settings.assigning_rounds,
@@ -134,6 +135,7 @@ impl Dps {
         Ok(OperationStatus {
             operation_id,
             state: RegistrationState::new(id, RegistrationStatus::Assigning),
+        })
         })
     }
 
@@ -188,7 +190,7 @@ impl Dps {
     ) -> Result<(), ServiceError> {
         let terms = self.terms(store, &verdict.entry)?;
         let current = self.current_assignment(store, id);
-        let chosen = match allocate(terms.allocation.as_ref(), &terms.candidates, id) {
+        let chosen = match allocate(&terms.allocation, &terms.candidates, id) {
             Ok(chosen) => chosen,
             Err(error) => {
                 let outcome = failure(&error);
@@ -311,7 +313,7 @@ impl Dps {
     fn terms_of_individual(&self, entry: &IndividualEnrollment) -> Terms {
         Terms {
             device_id: entry.device_id.clone(),
-            allocation: entry.allocation_policy.clone(),
+            allocation: self.allocation(entry.allocation_policy.as_ref()),
             reprovision: entry.reprovision_policy,
             candidates: self.candidates(entry.iot_hubs.as_deref(), entry.other.get(ONE_HUB)),
             initial_twin: entry.initial_twin.clone(),
@@ -322,7 +324,7 @@ impl Dps {
     fn terms_of_group(&self, entry: &EnrollmentGroup) -> Terms {
         Terms {
             device_id: None,
-            allocation: entry.allocation_policy.clone(),
+            allocation: self.allocation(entry.allocation_policy.as_ref()),
             reprovision: entry.reprovision_policy,
             candidates: self.candidates(entry.iot_hubs.as_deref(), entry.other.get(ONE_HUB)),
             initial_twin: entry.initial_twin.clone(),
@@ -330,19 +332,25 @@ impl Dps {
         }
     }
 
+    /// An entry's policy, or else the service's own.
+    fn allocation(&self, of_entry: Option<&AllocationPolicy>) -> AllocationPolicy {
+        let of_service = || self.resource().allocation.clone();
+        of_entry.cloned().unwrap_or_else(of_service)
+    }
+
     /// The linked hubs that an entry allows: those it lists, the one it names, or all.
-    fn candidates(&self, listed: Option<&[HubHostName]>, one: Option<&Value>) -> Vec<HubHostName> {
+    fn candidates(&self, listed: Option<&[HubHostName]>, one: Option<&Value>) -> Vec<Candidate> {
+        let resource = self.resource();
         let one = one
             .and_then(Value::as_str)
             .and_then(|name| name.parse().ok());
-        match (listed, one) {
-            (Some(listed), _) if !listed.is_empty() => {
-                let linked = listed.iter().filter(|hub| self.is_linked(hub));
-                linked.cloned().collect()
-            }
+        let named: Vec<HubHostName> = match (listed, one) {
+            (Some(listed), _) if !listed.is_empty() => listed.to_vec(),
             (_, Some(one)) => vec![one],
-            _ => self.hubs.iter().map(|hub| hub.host_name.clone()).collect(),
-        }
+            _ => return resource.candidates(),
+        };
+        let linked = named.iter().filter_map(|hub| resource.hub(hub));
+        linked.map(LinkedHub::candidate).collect()
     }
 }
 

@@ -16,7 +16,8 @@ use serde_json::{Value, json};
 use super::page::PageRequest;
 use super::service::accepts_bearer;
 use super::{Answer, Request, to_value};
-use crate::domain::{Dps, LinkedHub};
+use crate::domain::Dps;
+use crate::domain::resource::{LinkedHub, Resource};
 use crate::error::ServiceError;
 use crate::store::hub::Device;
 use crate::store::{IfMatch, Precondition, Record};
@@ -33,7 +34,7 @@ const NEVER: &str = "0001-01-01T00:00:00Z";
 const REFUSED: ServiceError = ServiceError::Unauthorized("Unauthorized");
 
 pub(super) fn answer(dps: &Dps, request: &Request) -> Result<Answer, ServiceError> {
-    let hub = &authorized_hub(dps, request)?.host_name;
+    let hub = &authorized_hub(dps, request)?;
     request.api_version()?;
     let folded = request.folded();
     let words: Vec<&str> = folded.iter().map(String::as_str).collect();
@@ -59,36 +60,36 @@ pub(super) fn answer(dps: &Dps, request: &Request) -> Result<Answer, ServiceErro
     }
 }
 
-fn authorized_hub<'a>(dps: &'a Dps, request: &Request) -> Result<&'a LinkedHub, ServiceError> {
+fn authorized_hub(dps: &Dps, request: &Request) -> Result<HubHostName, ServiceError> {
     let host = request.host().unwrap_or_default();
-    let named = dps
-        .hubs
+    let resource = dps.resource();
+    let hubs = resource.hubs.as_slice();
+    let named = hubs
         .iter()
         .find(|hub| hub.host_name.as_str().eq_ignore_ascii_case(host));
     if let Some(bearer) = request.bearer() {
-        return match (named, dps.hubs.as_slice()) {
+        return match (named, hubs) {
             _ if !accepts_bearer(dps, bearer) => Err(REFUSED),
-            (Some(hub), _) | (None, [hub]) => Ok(hub),
+            (Some(hub), _) | (None, [hub]) => Ok(hub.host_name.clone()),
             (None, _) => Err(ServiceError::ArgumentInvalid(
                 "Several hubs are linked: name one in the Host header".to_owned(),
             )),
         };
     }
-    let candidates = dps
-        .hubs
+    let mut candidates = hubs
         .iter()
         .filter(|hub| named.is_none_or(|named| named.host_name == hub.host_name));
     candidates
-        .into_iter()
-        .find(|hub| is_signed_for(dps, request, hub))
+        .find(|hub| is_signed_for(dps, &resource, request, hub))
+        .map(|hub| hub.host_name.clone())
         .ok_or(REFUSED)
 }
 
 /// Whether a token is for this hub: signed with its key, for its name or a name of this server that
 /// is no other hub's.
-fn is_signed_for(dps: &Dps, request: &Request, hub: &LinkedHub) -> bool {
+fn is_signed_for(dps: &Dps, resource: &Resource, request: &Request, hub: &LinkedHub) -> bool {
     let is_other = |name: &&String| {
-        let mut others = dps
+        let mut others = resource
             .hubs
             .iter()
             .filter(|other| other.host_name != hub.host_name);

@@ -82,8 +82,8 @@ fn authorize(dps: &Dps, request: &Request, right: Right) -> Result<(), ServiceEr
             refused
         };
     }
-    let hosts = &dps.settings.host_names;
-    match request.signing_policy(&dps.policies, hosts, dps.now()) {
+    let (hosts, resource) = (&dps.settings.host_names, dps.resource());
+    match request.signing_policy(&resource.policies, hosts, dps.now()) {
         Some(policy) if policy.allows(right) => Ok(()),
         _ => refused,
     }
@@ -278,10 +278,12 @@ fn registrations(dps: &Dps, request: &Request, rest: &[&str]) -> Result<Answer, 
         (&Method::DELETE, [_]) => {
             let id = registration_id(name)?;
             let precondition = request.if_match()?.replacing();
-            let removed = dps.store().remove_registration(&id, &precondition);
-            removed.map_err(|conflict| match conflict {
-                Conflict::Missing => ServiceError::RegistrationNotFound(id),
-                _ => ServiceError::PreconditionFailed,
+            dps.change(|store| {
+                let removed = store.remove_registration(&id, &precondition);
+                removed.map_err(|conflict| match conflict {
+                    Conflict::Missing => ServiceError::RegistrationNotFound(id.clone()),
+                    _ => ServiceError::PreconditionFailed,
+                })
             })?;
             Ok(Answer::no_content())
         }

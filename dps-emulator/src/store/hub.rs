@@ -9,10 +9,9 @@ use serde_json::{Value, json};
 use super::{Conflict, Precondition, Record, Table};
 
 /// The devices that a hub knows.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Debug, Default)]
 pub(crate) struct Registry {
-    devices: Table<DeviceId, Device>,
+    pub(super) devices: Table<DeviceId, Device>,
 }
 
 /// A device identity with its twin.

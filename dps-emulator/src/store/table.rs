@@ -1,21 +1,25 @@
 //! A table of records by key, each with an ETag and its dates.
+//!
+//! It remembers which records changed, until [`Table::changes`] takes them to where they are kept.
 
 use std::collections::{BTreeMap, btree_map};
+use std::fmt::Display;
 use std::ops::Bound;
+use std::str::FromStr;
 
 use pki_core::ids::Etag;
 use pki_core::time::Time;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::keeper::{Change, Row, StateError};
+
 /// Records by key. Keys that compare without case keep the spelling of the first write.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(transparent)]
-#[serde(bound(
-    serialize = "K: Serialize, V: Serialize",
-    deserialize = "K: Deserialize<'de> + Ord, V: Deserialize<'de>"
-))]
+#[derive(Debug, Clone)]
 pub(crate) struct Table<K, V> {
     records: BTreeMap<K, Record<V>>,
+    /// Keys of records that were written or removed, spelled as they were then.
+    changed: Vec<K>,
 }
 
 /// One record.
@@ -53,6 +57,7 @@ impl<K, V> Default for Table<K, V> {
     fn default() -> Self {
         Self {
             records: BTreeMap::new(),
+            changed: Vec::new(),
         }
     }
 }
@@ -112,16 +117,58 @@ impl<K: Ord + Clone, V> Table<K, V> {
         };
         match self.records.entry(key) {
             btree_map::Entry::Occupied(mut occupied) => {
+                self.changed.push(occupied.key().clone());
                 occupied.insert(record);
                 occupied.into_mut()
             }
-            btree_map::Entry::Vacant(vacant) => vacant.insert(record),
+            btree_map::Entry::Vacant(vacant) => {
+                self.changed.push(vacant.key().clone());
+                vacant.insert(record)
+            }
         }
     }
 
     pub(crate) fn remove(&mut self, key: &K, precondition: &Precondition) -> Result<(), Conflict> {
         self.check(key, precondition)?;
-        self.records.remove(key);
+        if let Some((spelled, _)) = self.records.remove_entry(key) {
+            self.changed.push(spelled);
+        }
+        Ok(())
+    }
+}
+
+impl<K: Ord + Clone + Display + FromStr, V: Serialize + DeserializeOwned> Table<K, V> {
+    /// What was written and removed, as rows of this space, in that order.
+    pub(crate) fn changes(&self, space: &str, into: &mut Vec<Change>) -> Result<(), StateError> {
+        for key in &self.changed {
+            let name = key.to_string();
+            let kept = self.records.get_key_value(key);
+            // A record that came back under another spelling has another row.
+            let kept = kept.filter(|(spelled, _)| spelled.to_string() == name);
+            let value = match kept {
+                Some((_, record)) => {
+                    Some(serde_json::to_string(record).map_err(StateError::Write)?)
+                }
+                None => None,
+            };
+            into.push(Change {
+                space: space.to_owned(),
+                key: name,
+                value,
+            });
+        }
+        Ok(())
+    }
+
+    /// Forgets what changed: it is kept.
+    pub(crate) fn settle(&mut self) {
+        self.changed.clear();
+    }
+
+    /// Takes a kept record back in.
+    pub(crate) fn restore(&mut self, row: &Row) -> Result<(), StateError> {
+        let key = row.key.parse().map_err(|_| StateError::key(row))?;
+        self.records.insert(key, super::read(row)?);
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! What becomes of a device over several registrations, and of an instance over several starts.
 
-use dps_emulator::{Emulator, EmulatorConfig, EmulatorError, SnapshotError};
+use dps_emulator::{Emulator, EmulatorConfig, EmulatorError, StateError};
 use reqwest::Method;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
@@ -231,10 +231,10 @@ async fn a_device_without_any_linked_hub_fails_and_leaves_a_record() {
 
 /// Everything and every key comes back, so that connection strings stay good.
 #[tokio::test]
-async fn a_snapshot_brings_an_instance_back() {
+async fn a_state_brings_an_instance_back() {
     let folder = tempfile::tempdir().expect("a folder");
     let config = EmulatorConfig {
-        snapshot: Some(folder.path().join("state.json")),
+        state: Some(folder.path().join("state.db")),
         ..EmulatorConfig::default()
     };
     let world = World::with(config.clone()).await;
@@ -254,7 +254,7 @@ async fn a_snapshot_brings_an_instance_back() {
         .service(Method::GET, "/registrations/dev-1", Value::Null)
         .await
         .body;
-    world.emulator.shutdown().await.expect("written");
+    world.emulator.shutdown().await.expect("ends");
 
     let world = World::with(config).await;
     assert!(
@@ -278,31 +278,32 @@ async fn a_snapshot_brings_an_instance_back() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_snapshot_is_its_owners_and_a_broken_one_is_refused() {
+async fn a_state_is_its_owners_and_anything_else_is_refused() {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("state.json");
+    let path = folder.path().join("state.db");
     let config = EmulatorConfig {
-        snapshot: Some(path.clone()),
+        state: Some(path.clone()),
         ..EmulatorConfig::default()
     };
     let emulator = Emulator::start(config.clone()).await.expect("starts");
-    emulator.shutdown().await.expect("written");
-    let mode = std::fs::metadata(&path)
-        .expect("written")
-        .permissions()
-        .mode();
+    let second = Emulator::start(config.clone()).await.expect_err("in use");
+    assert!(
+        matches!(second, EmulatorError::State(StateError::InUse { .. })),
+        "{second}"
+    );
+    emulator.shutdown().await.expect("ends");
+    let mode = std::fs::metadata(&path).expect("made").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 
-    std::fs::write(&path, "{}").expect("writes");
-    let error = Emulator::start(config).await.expect_err("refused");
-    assert!(
-        matches!(
-            error,
-            EmulatorError::Snapshot(SnapshotError::Content { .. })
-        ),
-        "{error}"
-    );
+    for foreign in ["{}", &"no database at all ".repeat(100)] {
+        std::fs::write(&path, foreign).expect("writes");
+        let error = Emulator::start(config.clone()).await.expect_err("refused");
+        assert!(
+            matches!(error, EmulatorError::State(StateError::Foreign { .. })),
+            "{error}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use dps_emulator::{
-    ConfigError, Emulator, EmulatorConfig, EmulatorError, EmulatorHandle, Exposure,
+    ConfigError, Emulator, EmulatorConfig, EmulatorError, EmulatorHandle, Exposure, StateError,
 };
 use pki_core::ids::{HubHostName, IdScope};
 use secrecy::ExposeSecret as _;
@@ -25,7 +25,7 @@ made anew at each start; with --state the keys and records are kept.
 
 Examples:
   dps-pki emulator --listen localhost:8443 --ca-file emulator-ca.pem
-  dps-pki emulator --hub hub-1.azure-devices.net --hub hub-2.azure-devices.net --state dps.json")]
+  dps-pki emulator --hub hub-1.azure-devices.net --hub hub-2.azure-devices.net --state dps.db")]
 pub(crate) struct Args {
     /// Where to listen; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "localhost:8443")]
@@ -35,7 +35,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", default_value = "emulator-ca.pem")]
     ca_file: PathBuf,
 
-    /// Keep keys and records in this file: read at the start, written at the end
+    /// Keep keys and records in this file, at every request; another emulator goes on from there
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
 
@@ -121,7 +121,7 @@ impl Args {
             id_scope: self.id_scope.clone(),
             hubs: self.hubs.clone(),
             server_names: self.server_names.clone(),
-            snapshot: self.state.as_ref().map(|path| context.files.resolve(path)),
+            state: self.state.as_ref().map(|path| context.files.resolve(path)),
             ..local_config(context)
         }
     }
@@ -156,9 +156,18 @@ pub(crate) fn in_emulator(error: EmulatorError) -> CommandError {
                 "another program may hold the port; choose another one with --listen localhost:0",
             )
         }
-        EmulatorError::Snapshot(_) => CommandError::invalid_input(message),
+        EmulatorError::State(error) => in_state(message, &error),
         _ => CommandError::failed(message),
     }
+}
+
+/// A failure of the state with its cause, which names the record or what the file system said.
+fn in_state(message: String, error: &StateError) -> CommandError {
+    let error = match std::error::Error::source(error) {
+        Some(source) => CommandError::invalid_input(message).because(source.to_string()),
+        None => CommandError::invalid_input(message),
+    };
+    error.hint("name a file that an emulator made with --state, or one that does not exist yet")
 }
 
 async fn until_told() -> Result<(), CommandError> {

@@ -45,7 +45,7 @@ const DEVICES: [&str; 3] = ["device-1", "device-2", "device-3"];
 const OUTCAST: &str = "device-2";
 /// Names in the home, as the template has them.
 const TRUST_ANCHOR: &str = "emulator-ca.pem";
-const STATE: &str = "emulator-state.json";
+const STATE: &str = "emulator-state.db";
 const PASSPHRASE: &str = "passphrase";
 
 impl Args {
@@ -93,7 +93,7 @@ impl<'a> Tour<'a> {
     fn begin(context: &'a Context, folder: &Path, keep: bool) -> Result<Self, CommandError> {
         let config = |port| EmulatorConfig {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
-            snapshot: keep.then(|| folder.join(STATE)),
+            state: keep.then(|| folder.join(STATE)),
             retry_after_seconds: 0,
             ..local_config(context)
         };

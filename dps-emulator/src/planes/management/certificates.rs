@@ -1,0 +1,143 @@
+//! CA certificates in ARM: uploaded, proven, deleted.
+//!
+//! The body of a PUT is flat up to 2021-10-15 and nested under `properties` from 2022-02-05 on; both
+//! are read, whatever the version. Dates are RFC 1123.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::Method;
+use pki_core::certificate::Certificate;
+use pki_core::enrollment::OtherMembers;
+use pki_core::format::pem;
+use pki_core::ids::CertificateName;
+use pki_core::management::{CaCertificate, CaCertificateProperties};
+use serde_json::{Value, json};
+
+use crate::domain::authority::Authority;
+use crate::domain::{Dps, Settings};
+use crate::error::ServiceError;
+use crate::planes::{Answer, Request, to_value};
+use crate::store::{IfMatch, Record};
+
+pub(super) fn answer(dps: &Dps, request: &Request, rest: &[&str]) -> Result<Answer, ServiceError> {
+    let settings = &dps.settings;
+    let Some(name) = request.segments().get(9) else {
+        return match request.method {
+            Method::GET => list_certificates(dps),
+            _ => Err(ServiceError::MethodNotAllowed(request.method.to_string())),
+        };
+    };
+    let name = certificate_name(dps, name)?;
+    match (&request.method, rest) {
+        (&Method::GET, [_]) => get(dps, &name, request.if_match()?),
+        (&Method::PUT, [_]) => {
+            let (certificate, attested) = upload(&request.json()?)?;
+            let if_match = request.if_match()?;
+            let record = dps.put_authority(&name, certificate, attested, if_match)?;
+            Answer::document(&document(settings, &name, &record))
+        }
+        (&Method::DELETE, [_]) => {
+            dps.delete_authority(&name, required(request)?)?;
+            Ok(Answer::no_content())
+        }
+        (&Method::POST, [_, "generateverificationcode"]) => {
+            let record = dps.generate_code(&name, required(request)?)?;
+            let mut document = document(settings, &name, &record);
+            document.properties.verification_code = record.value.code;
+            Answer::document(&document)
+        }
+        (&Method::POST, [_, "verify"]) => {
+            let proof = certificate_of(&request.json()?)?;
+            let record = dps.verify_authority(&name, &proof, required(request)?)?;
+            Answer::document(&document(settings, &name, &record))
+        }
+        (_, [_] | [_, "generateverificationcode" | "verify"]) => {
+            Err(ServiceError::MethodNotAllowed(request.method.to_string()))
+        }
+        _ => Err(ServiceError::ResourceNotFound(request.path())),
+    }
+}
+
+/// A name as it was first written, if it was.
+fn certificate_name(dps: &Dps, text: &str) -> Result<CertificateName, ServiceError> {
+    let name: CertificateName = text
+        .parse()
+        .map_err(|error| ServiceError::ArgumentInvalid(format!("{error}")))?;
+    let first = dps.store().authorities().first_spelling(&name).cloned();
+    Ok(first.unwrap_or(name))
+}
+
+fn list_certificates(dps: &Dps) -> Result<Answer, ServiceError> {
+    let store = dps.store();
+    let authorities = store.authorities().iter();
+    let documents = authorities
+        .map(|(name, record)| to_value(&document(&dps.settings, name, record)))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(Answer::ok(json!({"value": documents})))
+}
+
+fn get(dps: &Dps, name: &CertificateName, if_match: IfMatch) -> Result<Answer, ServiceError> {
+    let store = dps.store();
+    let record = store.authorities().get(name);
+    let record = record.ok_or_else(|| ServiceError::CertificateNotFound(name.to_string()))?;
+    match if_match {
+        IfMatch::Tag(etag) if etag != record.etag => Err(ServiceError::PreconditionFailed),
+        _ => Answer::document(&document(&dps.settings, name, record)),
+    }
+}
+
+/// `If-Match`, where the operation demands it.
+fn required(request: &Request) -> Result<IfMatch, ServiceError> {
+    match request.if_match()? {
+        IfMatch::Absent => Err(ServiceError::ArgumentInvalid(
+            "The header If-Match is required.".to_owned(),
+        )),
+        if_match => Ok(if_match),
+    }
+}
+
+/// The certificate of a PUT, and whether its uploader attests possession.
+fn upload(body: &Value) -> Result<(Certificate, bool), ServiceError> {
+    let properties = body.get("properties").unwrap_or(body);
+    let attested = properties.get("isVerified").and_then(Value::as_bool);
+    Ok((certificate_of(properties)?, attested.unwrap_or(false)))
+}
+
+fn certificate_of(members: &Value) -> Result<Certificate, ServiceError> {
+    let text = members.get("certificate").and_then(Value::as_str);
+    text.and_then(pem::certificate_in_json).ok_or_else(|| {
+        ServiceError::ArgumentInvalid(
+            "The member certificate holds no certificate that can be read.".to_owned(),
+        )
+    })
+}
+
+fn document(
+    settings: &Settings,
+    name: &CertificateName,
+    record: &Record<Authority>,
+) -> CaCertificate {
+    let authority = &record.value;
+    let certificate = &authority.certificate;
+    let mut other = OtherMembers::new();
+    let id = format!("{}/certificates/{name}", settings.resource_id());
+    other.insert("id".to_owned(), json!(id));
+    let kind = "Microsoft.Devices/ProvisioningServices/Certificates";
+    other.insert("type".to_owned(), json!(kind));
+    CaCertificate {
+        name: name.clone(),
+        properties: CaCertificateProperties {
+            subject: Some(certificate.subject().to_string()),
+            expiry: Some(certificate.validity().not_after().to_rfc1123()),
+            thumbprint: Some(certificate.sha1_thumbprint()),
+            is_verified: authority.is_verified,
+            certificate: Some(STANDARD.encode(certificate.der())),
+            verification_code: None,
+            created: Some(record.created.to_rfc1123()),
+            updated: Some(record.updated.to_rfc1123()),
+            other: OtherMembers::new(),
+        },
+        etag: Some(record.etag.clone()),
+        other,
+    }
+}

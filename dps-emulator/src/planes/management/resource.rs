@@ -1,0 +1,350 @@
+//! The provisioning service as an ARM resource: shown, changed, its keys listed.
+//!
+//! Linking a hub is a PUT of the whole resource with one more in `iotHubs`, adding a policy one with
+//! one more in `authorizationPolicies`. Keys come back masked; a masked key that is sent again stands
+//! for the one that is known. Changes are made at once; the operation that ARM's clients poll is over
+//! when they first ask.
+//! The one service cannot be deleted: it answers as a locked resource does.
+
+use http::{Method, StatusCode};
+use pki_core::enrollment::{AllocationPolicy, OtherMembers, SymmetricKey, SymmetricKeys};
+use pki_core::ids::HubHostName;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::domain::Dps;
+use crate::domain::resource::{LinkedHub, Resource};
+use crate::error::ServiceError;
+use crate::planes::{Answer, Request};
+use crate::policy::{HUB_OWNER, Policy, Right};
+use crate::store::IfMatch;
+
+const LOCATION: &str = "westus";
+
+/// What stands for a key that is not shown.
+const MASK: &str = "****";
+
+/// Properties that ARM sets; what a client sends in them is ignored.
+const SET_BY_ARM: [&str; 7] = [
+    "state",
+    "provisioningState",
+    "serviceOperationsHostName",
+    "deviceProvisioningHostName",
+    "portalOperationsHostName",
+    "idScope",
+    "privateEndpointConnections",
+];
+
+pub(super) fn answer(dps: &Dps, request: &Request, rest: &[&str]) -> Result<Answer, ServiceError> {
+    match (&request.method, rest) {
+        (&Method::GET, []) => Ok(Answer::ok(document(dps, &dps.resource()))),
+        (&Method::PUT, []) => changed(dps, request, replaced(dps, request)?),
+        (&Method::PATCH, []) => changed(dps, request, retagged(dps, &request.json()?)?),
+        (&Method::DELETE, []) => Err(ServiceError::Locked(dps.settings.resource_id())),
+        (&Method::GET, ["skus"]) => Ok(Answer::ok(json!({"value": [{"name": "S1"}]}))),
+        (&Method::GET, ["operationresults", id]) => {
+            let known = dps.store().finished.contains(*id);
+            match known {
+                true => Ok(Answer::ok(json!({"status": "Succeeded"}))),
+                false => Err(ServiceError::ResourceNotFound(request.path())),
+            }
+        }
+        (&Method::POST, ["listkeys"]) => {
+            let keys: Vec<Value> = dps.resource().policies.iter().map(key).collect();
+            Ok(Answer::ok(json!({"value": keys})))
+        }
+        (&Method::POST, ["keys", name, "listkeys"]) => {
+            let resource = dps.resource();
+            let mut policies = resource.policies.iter();
+            let policy = policies.find(|policy| policy.name.eq_ignore_ascii_case(name));
+            let policy = policy.ok_or_else(|| ServiceError::PolicyNotFound((*name).to_owned()))?;
+            Ok(Answer::ok(key(policy)))
+        }
+        (&Method::GET, ["privatelinkresources"]) => Ok(Answer::ok(json!({"value": []}))),
+        (&Method::GET, ["privateendpointconnections"]) => Ok(Answer::ok(json!([]))),
+        (&Method::PUT, ["privateendpointconnections", _]) => Err(ServiceError::ArgumentInvalid(
+            "This emulator has no private endpoints.".to_owned(),
+        )),
+        (
+            _,
+            []
+            | ["skus" | "listkeys" | "privatelinkresources" | "privateendpointconnections"]
+            | ["operationresults", _]
+            | ["keys", _, "listkeys"],
+        ) => Err(ServiceError::MethodNotAllowed(request.method.to_string())),
+        _ => Err(ServiceError::ResourceNotFound(request.path())),
+    }
+}
+
+/// The service as ARM shows it.
+pub(super) fn document(dps: &Dps, resource: &Resource) -> Value {
+    let settings = &dps.settings;
+    let hubs: Vec<Value> = resource.hubs.iter().map(shown_hub).collect();
+    let mut properties = resource.other.clone();
+    for (name, value) in [
+        ("state", json!("Active")),
+        ("provisioningState", json!("Succeeded")),
+        ("iotHubs", json!(hubs)),
+        (
+            "allocationPolicy",
+            json!(in_pascal_case(&resource.allocation)),
+        ),
+        (
+            "serviceOperationsHostName",
+            json!(settings.service_host_name()),
+        ),
+        (
+            "deviceProvisioningHostName",
+            json!("global.azure-devices-provisioning.net"),
+        ),
+        ("idScope", json!(settings.id_scope.as_str())),
+        ("authorizationPolicies", Value::Null),
+    ] {
+        properties.insert(name.to_owned(), value);
+    }
+    let access = properties.entry("publicNetworkAccess");
+    access.or_insert_with(|| json!("Enabled"));
+    json!({
+        "id": settings.resource_id(),
+        "name": settings.name,
+        "type": "Microsoft.Devices/provisioningServices",
+        "location": LOCATION,
+        "tags": resource.tags,
+        "etag": resource.etag.as_str(),
+        "sku": {"name": "S1", "tier": "Standard", "capacity": 1},
+        "resourcegroup": settings.resource_group,
+        "subscriptionid": settings.subscription,
+        "properties": properties,
+    })
+}
+
+fn shown_hub(hub: &LinkedHub) -> Value {
+    let (name, policy) = (&hub.host_name, &hub.policy.name);
+    json!({
+        "name": name.as_str(),
+        "connectionString":
+            format!("HostName={name};SharedAccessKeyName={policy};SharedAccessKey={MASK}"),
+        "location": LOCATION,
+        "applyAllocationPolicy": hub.applies_allocation_policy,
+        "allocationWeight": hub.weight,
+    })
+}
+
+fn key(policy: &Policy) -> Value {
+    json!({
+        "keyName": policy.name,
+        "primaryKey": policy.keys.primary_key,
+        "secondaryKey": policy.keys.secondary_key,
+        "rights": policy.rights_text(),
+    })
+}
+
+/// ARM writes `Hashed` where the data planes write `hashed`.
+fn in_pascal_case(policy: &AllocationPolicy) -> String {
+    let word = policy.to_string();
+    let (first, rest) = word.split_at_checked(1).unwrap_or_default();
+    first.to_ascii_uppercase() + rest
+}
+
+/// Makes a change and answers as for one that takes its time.
+fn changed(dps: &Dps, request: &Request, resource: Resource) -> Result<Answer, ServiceError> {
+    let resource = dps.put_resource(resource)?;
+    let id = dps.random().uuid()?.to_string();
+    let host = request.header("host").unwrap_or("localhost");
+    let version = request.api_version()?;
+    let operation = format!(
+        "https://{host}{}/operationresults/{id}?api-version={version}&asyncinfo",
+        dps.settings.resource_id()
+    );
+    dps.store().finished.insert(id);
+    Ok(Answer::new(StatusCode::OK, document(dps, &resource))
+        .with_header("azure-asyncoperation", operation)
+        .with_header("retry-after", dps.settings.retry_after_seconds))
+}
+
+/// The body of a PUT, as far as anything acts on it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Sent {
+    #[serde(default)]
+    tags: Option<OtherMembers>,
+    #[serde(default)]
+    properties: Option<SentProperties>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SentProperties {
+    #[serde(default)]
+    iot_hubs: Option<Vec<SentHub>>,
+    #[serde(default)]
+    authorization_policies: Option<Vec<SentPolicy>>,
+    #[serde(default)]
+    allocation_policy: Option<String>,
+    #[serde(flatten)]
+    other: OtherMembers,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SentHub {
+    connection_string: String,
+    #[serde(default)]
+    apply_allocation_policy: Option<bool>,
+    #[serde(default)]
+    allocation_weight: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SentPolicy {
+    key_name: String,
+    #[serde(default)]
+    primary_key: Option<SymmetricKey>,
+    #[serde(default)]
+    secondary_key: Option<SymmetricKey>,
+    rights: String,
+}
+
+/// The resource as a PUT wants it. Policies that are left out stay, since ARM does not show them.
+fn replaced(dps: &Dps, request: &Request) -> Result<Resource, ServiceError> {
+    let present = dps.resource();
+    match request.if_match()? {
+        IfMatch::Tag(etag) if etag != present.etag => return Err(ServiceError::PreconditionFailed),
+        _ => {}
+    }
+    let sent: Sent = serde_json::from_value(request.json()?)
+        .map_err(|error| ServiceError::MalformedBody(error.to_string()))?;
+    let mut properties = sent.properties.unwrap_or_default();
+    for name in SET_BY_ARM {
+        properties.other.shift_remove(name);
+    }
+    let hubs = properties.iot_hubs.unwrap_or_default();
+    let hubs = hubs.iter().map(|hub| linked(dps, &present, hub));
+    let hubs = hubs.collect::<Result<Vec<_>, _>>()?;
+    let policies = match properties.authorization_policies {
+        None => present.policies.clone(),
+        Some(policies) => policies
+            .into_iter()
+            .map(|policy| accepted(dps, &present, policy))
+            .collect::<Result<_, _>>()?,
+    };
+    Ok(Resource {
+        policies,
+        hubs,
+        allocation: properties
+            .allocation_policy
+            .map_or(Ok(AllocationPolicy::Hashed), |word| allocation(&word))?,
+        tags: sent.tags.unwrap_or_default(),
+        etag: dps.store().mint().resource(),
+        other: properties.other,
+    })
+}
+
+fn retagged(dps: &Dps, body: &Value) -> Result<Resource, ServiceError> {
+    let tags = match body.get("tags") {
+        Some(Value::Object(tags)) => tags.clone(),
+        _ => {
+            let problem = "Only tags can be patched, and they are missing.".to_owned();
+            return Err(ServiceError::ArgumentInvalid(problem));
+        }
+    };
+    Ok(Resource {
+        tags,
+        etag: dps.store().mint().resource(),
+        ..dps.resource().as_ref().clone()
+    })
+}
+
+fn allocation(word: &str) -> Result<AllocationPolicy, ServiceError> {
+    let known = [
+        AllocationPolicy::Hashed,
+        AllocationPolicy::GeoLatency,
+        AllocationPolicy::Static,
+    ];
+    let mut known = known.into_iter();
+    known
+        .find(|policy| policy.to_string().eq_ignore_ascii_case(word))
+        .ok_or_else(|| {
+            ServiceError::ArgumentInvalid(format!("The allocationPolicy {word} is not known."))
+        })
+}
+
+/// A hub as its connection string says; one that is new here is made, with the key in that string.
+fn linked(dps: &Dps, present: &Resource, sent: &SentHub) -> Result<LinkedHub, ServiceError> {
+    let refuse = |problem: String| Err(ServiceError::ArgumentInvalid(problem));
+    let member = |name: &str| connection_member(&sent.connection_string, name);
+    let (Some(host), Some(key)) = (member("HostName"), member("SharedAccessKey")) else {
+        return refuse("A connectionString in iotHubs lacks HostName or SharedAccessKey.".into());
+    };
+    let Ok(host_name) = host.parse::<HubHostName>() else {
+        return refuse(format!("{host:?} is no host name of an IoT hub."));
+    };
+    let policy = match present.hub(&host_name) {
+        Some(hub) if key == MASK => hub.policy.clone(),
+        None if key == MASK => {
+            return refuse(format!(
+                "The key of {host_name} is masked, and not known here."
+            ));
+        }
+        Some(hub)
+            if hub
+                .policy
+                .keys
+                .primary_key
+                .as_ref()
+                .is_some_and(|own| own.expose_base64() == key) =>
+        {
+            hub.policy.clone()
+        }
+        _ => Policy::new(
+            member("SharedAccessKeyName").unwrap_or(HUB_OWNER),
+            &[],
+            SymmetricKeys {
+                primary_key: Some(SymmetricKey::from_base64(key)),
+                secondary_key: Some(dps.random().key()?),
+            },
+        ),
+    };
+    Ok(LinkedHub {
+        applies_allocation_policy: sent.apply_allocation_policy.unwrap_or(true),
+        weight: sent.allocation_weight.unwrap_or(1),
+        ..LinkedHub::new(host_name, policy)
+    })
+}
+
+fn connection_member<'s>(connection_string: &'s str, name: &str) -> Option<&'s str> {
+    connection_string.split(';').find_map(|pair| {
+        let (key, value) = pair.split_once('=')?;
+        key.trim()
+            .eq_ignore_ascii_case(name)
+            .then_some(value.trim())
+    })
+}
+
+/// A policy; keys that are left out or masked are those that are known, or new ones.
+fn accepted(dps: &Dps, present: &Resource, sent: SentPolicy) -> Result<Policy, ServiceError> {
+    let mut rights = Vec::new();
+    for word in sent.rights.split(',').map(str::trim) {
+        let right = Right::ALL
+            .into_iter()
+            .find(|right| right.to_string() == word);
+        rights.push(right.ok_or_else(|| {
+            ServiceError::ArgumentInvalid(format!("The right {word:?} is not known."))
+        })?);
+    }
+    let mut known = present.policies.iter();
+    let keys = match known.find(|policy| policy.name == sent.key_name) {
+        Some(policy) => policy.keys.clone(),
+        None => dps.random().keys()?,
+    };
+    let is_given = |key: &SymmetricKey| !["", MASK].contains(&key.expose_base64());
+    Ok(Policy::new(
+        &sent.key_name,
+        &rights,
+        SymmetricKeys {
+            primary_key: sent.primary_key.filter(is_given).or(keys.primary_key),
+            secondary_key: sent.secondary_key.filter(is_given).or(keys.secondary_key),
+        },
+    ))
+}

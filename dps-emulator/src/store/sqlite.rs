@@ -1,0 +1,146 @@
+//! State in one SQLite file.
+//!
+//! Write-ahead log with `synchronous=NORMAL`: what was kept survives the death of the process at any
+//! instant (it is with the operating system), at the price of no disk flush for each request. A power
+//! cut may cost the last writes, never the file: it is an emulator's.
+//! The file holds keys, so it is readable by its owner only; one process uses it at a time.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, ErrorCode, params};
+
+use super::keeper::{Change, Keeper, Row, StateError};
+
+/// The version of the schema, in `user_version`.
+pub(crate) const VERSION: i32 = 1;
+
+/// Says in the file's header whose it is (`dpse`).
+const APPLICATION_ID: i32 = 0x6470_7365;
+
+const SCHEMA: &str = "CREATE TABLE record (
+    space TEXT NOT NULL,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (space, key)
+) STRICT, WITHOUT ROWID";
+
+/// A file with an instance's records.
+pub(crate) struct SqliteKeeper {
+    connection: Connection,
+    path: PathBuf,
+}
+
+impl SqliteKeeper {
+    /// Opens a file, or begins one.
+    pub(crate) fn open(path: &Path) -> Result<Self, StateError> {
+        create(path).map_err(|source| StateError::Open {
+            path: path.to_owned(),
+            source,
+        })?;
+        let failed = |source| failure(path, source);
+        let connection = Connection::open(path).map_err(failed)?;
+        connection
+            .execute_batch(
+                "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL;
+                 PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE; COMMIT",
+            )
+            .map_err(failed)?;
+        let keeper = Self {
+            connection,
+            path: path.to_owned(),
+        };
+        keeper.check_or_begin()?;
+        Ok(keeper)
+    }
+
+    fn check_or_begin(&self) -> Result<(), StateError> {
+        let failed = |source| failure(&self.path, source);
+        let pragma = |name: &str| {
+            self.connection
+                .pragma_query_value(None, name, |row| row.get::<_, i32>(0))
+        };
+        let tables = "SELECT count(*) FROM sqlite_schema";
+        let tables: i64 = self
+            .connection
+            .query_row(tables, [], |row| row.get(0))
+            .map_err(failed)?;
+        let path = self.path.clone();
+        match (
+            tables,
+            pragma("application_id").map_err(failed)?,
+            pragma("user_version").map_err(failed)?,
+        ) {
+            (0, _, _) => self
+                .connection
+                .execute_batch(&format!(
+                    "BEGIN; {SCHEMA}; PRAGMA application_id = {APPLICATION_ID};
+                     PRAGMA user_version = {VERSION}; COMMIT"
+                ))
+                .map_err(failed),
+            (_, APPLICATION_ID, VERSION) => Ok(()),
+            (_, APPLICATION_ID, version) => Err(StateError::Version { path, version }),
+            _ => Err(StateError::Foreign { path }),
+        }
+    }
+
+    fn write(&mut self, changes: &[Change]) -> rusqlite::Result<()> {
+        let transaction = self.connection.transaction()?;
+        {
+            let mut put = transaction.prepare_cached(
+                "INSERT INTO record (space, key, value) VALUES (?1, ?2, ?3)
+                 ON CONFLICT DO UPDATE SET value = excluded.value",
+            )?;
+            let mut forget =
+                transaction.prepare_cached("DELETE FROM record WHERE space = ?1 AND key = ?2")?;
+            for Change { space, key, value } in changes {
+                match value {
+                    Some(value) => put.execute(params![space, key, value])?,
+                    None => forget.execute(params![space, key])?,
+                };
+            }
+        }
+        transaction.commit()
+    }
+}
+
+impl Keeper for SqliteKeeper {
+    fn load(&mut self) -> Result<Vec<Row>, StateError> {
+        let read = || {
+            let query = "SELECT space, key, value FROM record ORDER BY space, key";
+            let mut statement = self.connection.prepare(query)?;
+            let rows = statement.query_map([], |row| {
+                Ok(Row {
+                    space: row.get(0)?,
+                    key: row.get(1)?,
+                    value: row.get(2)?,
+                })
+            })?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        read().map_err(|source| failure(&self.path, source))
+    }
+
+    fn keep(&mut self, changes: &[Change]) -> Result<(), StateError> {
+        let written = self.write(changes);
+        written.map_err(|source| failure(&self.path, source))
+    }
+}
+
+/// Makes the file readable by its owner only, before SQLite writes to it.
+fn create(path: &Path) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).mode(0o600);
+    options.open(path).map(drop)
+}
+
+fn failure(path: &Path, source: rusqlite::Error) -> StateError {
+    let path = path.to_owned();
+    match source.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => StateError::Foreign { path },
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StateError::InUse { path },
+        _ => StateError::Database { path, source },
+    }
+}
