@@ -1,22 +1,21 @@
 //! Gathers what planners and admission take: DPS's documents, and the fleet of the inventory.
 
-use std::collections::HashMap;
-
 use futures::TryStreamExt as _;
 use pki_core::admission::{ChainElement, DpsView, PresentedChain};
 use pki_core::certificate::Certificate;
 use pki_core::enrollment::{EnrollmentGroup, IndividualEnrollment};
 use pki_core::format::pem;
 use pki_core::ids::AuthorityName;
-use pki_core::inventory::{AuthorityRecord, Filter, Inventory, PageKey, Status};
-use pki_core::lifecycle::DeclaredState;
+use pki_core::inventory::{AuthorityRecord, Inventory};
+use pki_core::lifecycle::{DeclaredState, Impact};
 use pki_core::management::CaCertificate;
-use pki_core::profile::Role;
-use pki_core::time::Time;
 
+use crate::config::OutputFormat;
+use crate::context::Context;
 use crate::error::CommandError;
 use crate::issuance::{certificate_of, issuers};
 use crate::planes::Planes;
+use crate::render::plan::NAMED;
 
 /// What one DPS instance holds, as its planes told it.
 #[derive(Debug, Clone, Default)]
@@ -75,34 +74,25 @@ impl DpsSnapshot {
     }
 }
 
-/// The chain of every leaf that is delivered, not revoked and valid at a moment.
-pub(crate) fn fleet(
+/// What a change does to the valid leaves of the inventory; the devices are named as far as the output
+/// shows them.
+pub(crate) fn impact(
+    context: &Context,
     inventory: &dyn Inventory,
-    at: Time,
-) -> Result<Vec<PresentedChain>, CommandError> {
-    const PAGE: usize = 1000;
-    let filter = Filter {
-        role: Some(Role::Leaf),
-        status: Some(Status::Delivered),
-        expiring_from: Some(at),
-        ..Filter::default()
+    before: &DpsView,
+    after: &DpsView,
+) -> Result<Impact, CommandError> {
+    let names = match context.settings.output {
+        OutputFormat::Text => Some(NAMED),
+        OutputFormat::Json => None,
     };
-    let mut chains = Chains {
+    Ok(Impact::over_inventory(
+        before,
+        after,
         inventory,
-        above: HashMap::new(),
-    };
-    let mut fleet = Vec::new();
-    let mut after: Option<PageKey> = None;
-    loop {
-        let page = inventory.list(&filter, after.as_ref(), PAGE)?;
-        for entry in page.entries.iter().filter(|entry| entry.is_live(at)) {
-            fleet.push(chains.of(entry.recorded.certificate())?);
-        }
-        after = page.next;
-        if after.is_none() {
-            return Ok(fleet);
-        }
-    }
+        context.now(),
+        names,
+    )?)
 }
 
 /// The chain of one of our leaves, from the inventory.
@@ -110,36 +100,10 @@ pub(crate) fn chain_of(
     inventory: &dyn Inventory,
     leaf: &Certificate,
 ) -> Result<PresentedChain, CommandError> {
-    Chains {
-        inventory,
-        above: HashMap::new(),
-    }
-    .of(leaf)
-}
-
-/// Chains of our leaves; what stands above them is looked up once per issuer.
-struct Chains<'a> {
-    inventory: &'a dyn Inventory,
-    above: HashMap<Vec<u8>, Vec<ChainElement>>,
-}
-
-impl Chains<'_> {
-    fn of(&mut self, leaf: &Certificate) -> Result<PresentedChain, CommandError> {
-        let key = leaf
-            .authority_key_identifier()
-            .unwrap_or_else(|| leaf.issuer().to_der());
-        if !self.above.contains_key(&key) {
-            let issuers = issuers(self.inventory, leaf)?;
-            self.above.insert(
-                key.clone(),
-                issuers.iter().map(ChainElement::from).collect(),
-            );
-        }
-        let above = self.above.get(&key).cloned().unwrap_or_default();
-        let elements = [ChainElement::from(leaf)]
-            .into_iter()
-            .chain(above)
-            .collect();
-        Ok(PresentedChain::known(leaf.common_name(), elements))
-    }
+    let issuers = issuers(inventory, leaf)?;
+    let elements = [leaf].into_iter().chain(&issuers).map(ChainElement::from);
+    Ok(PresentedChain::known(
+        leaf.common_name(),
+        elements.collect(),
+    ))
 }

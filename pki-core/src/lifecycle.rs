@@ -7,11 +7,13 @@
 //! enrollment.
 
 mod declared;
+mod fleet;
 mod impact;
 mod plan;
 mod quarantine;
 
 pub use declared::{DeclaredError, DeclaredState, converge};
-pub use impact::{Impact, Movement};
+pub use fleet::{Class, Exception, Fleet};
+pub use impact::{Decider, Effect, FallThrough, Impact, Movement, Verdict};
 pub use plan::{Expectation, FieldChange, Plan, Step, Subject};
 pub use quarantine::{HubAction, HubIdentity, Quarantine, QuarantineState, quarantine};

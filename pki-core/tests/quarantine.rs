@@ -16,7 +16,8 @@ use pki_core::hub::HubDevice;
 use pki_core::ids::Etag;
 use pki_core::key::KeyAlgorithm::EcdsaP256;
 use pki_core::lifecycle::{
-    Expectation, HubAction, HubIdentity, Impact, Quarantine, QuarantineState, Step, quarantine,
+    Effect, Expectation, Fleet, HubAction, HubIdentity, Impact, Quarantine, QuarantineState, Step,
+    quarantine,
 };
 use proptest::prelude::{Just, Strategy, any, prop, prop_assert, prop_assert_eq, proptest};
 use support::root;
@@ -298,9 +299,9 @@ proptest! {
         let after = plan.applied_to(&before).expect("view");
         let outcome = decide(&after, &chains[target]).outcome;
         prop_assert_eq!(outcome, Outcome::Disabled(Entry::Individual(id.parse().expect("id"))));
-        let impact = Impact::compare(&before, &after, &chains);
-        prop_assert!(impact.gains.is_empty());
-        prop_assert!(impact.loses.iter().all(|movement| movement.registration_id == id));
+        let impact = Impact::compare(&before, &after, &Fleet::of_chains(&chains));
+        prop_assert_eq!(impact.count(Effect::Gains), 0);
+        prop_assert!(impact.with(Effect::Loses).flat_map(|movement| &movement.named).all(|lost| lost.as_str() == id));
         prop_assert_eq!(plan.clone(), quarantine(&request(&id, leaf), &state));
     }
 }

@@ -10,7 +10,7 @@ use std::future::Future;
 use dps_client::ClientError;
 use pki_core::inventory::audit::AuditEvent;
 use pki_core::inventory::{Inventory as _, TextError};
-use pki_core::lifecycle::{FieldChange, Impact};
+use pki_core::lifecycle::{Effect, FieldChange, Impact};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -43,17 +43,23 @@ pub(crate) struct Change {
 impl Change {
     /// Refuses what lets in a device that is kept out now; `hint` says how it could be meant.
     pub(crate) fn refuse_gains(&self, hint: &str) -> Result<(), CommandError> {
-        let gains = self.impact.as_ref().map(|impact| impact.gains.as_slice());
-        let Some([first, rest @ ..]) = gains else {
+        let Some(impact) = &self.impact else {
             return Ok(());
         };
-        let others = match rest.len() {
-            0 => String::new(),
-            count => format!(" and {count} more"),
+        let Some(first) = impact.with(Effect::Gains).next() else {
+            return Ok(());
+        };
+        let named = first.named.first().map(ToString::to_string);
+        let others = match impact.count(Effect::Gains) {
+            1 => String::new(),
+            count => format!(" and {} more", count - 1),
         };
         let message = format!(
             "{} lets in {}{others}: {} now, {} afterwards",
-            self.summary, first.registration_id, first.before, first.after
+            self.summary,
+            named.as_deref().unwrap_or("a device"),
+            first.before,
+            first.after
         );
         Err(CommandError::refused(message).hint(hint))
     }

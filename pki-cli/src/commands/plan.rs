@@ -8,7 +8,7 @@ use crate::error::{CommandError, CommandResult, Outcome};
 use crate::execute;
 use crate::planes::Planes;
 use crate::render::plan::PlanAndImpact;
-use crate::snapshot::{DpsSnapshot, fleet};
+use crate::snapshot::{DpsSnapshot, impact};
 
 /// Show what differs between pki.toml and DPS, the steps and their impact
 #[derive(clap::Args)]
@@ -78,6 +78,6 @@ fn planned(
     let plan = converge(planes.name(), planes.declared(), &state)?;
     let before = snapshot.view()?;
     let after = plan.applied_to(&before)?;
-    let impact = Impact::compare(&before, &after, &fleet(inventory, context.now())?);
+    let impact = impact(context, inventory, &before, &after)?;
     Ok((plan, impact))
 }

@@ -20,7 +20,7 @@ use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::execute;
 use crate::planes::Planes;
 use crate::render::plan::PlanAndImpact;
-use crate::snapshot::{DpsSnapshot, chain_of, fleet};
+use crate::snapshot::{DpsSnapshot, chain_of, impact};
 
 /// Shut a device out everywhere: disabled enrollment, registration record, hub identity
 #[derive(clap::Args)]
@@ -90,7 +90,7 @@ impl Args {
         let state = context.block_on(state(planes, &snapshot, &view, target))?;
         let plan = quarantine(&self.request(target), &state);
         let after = plan.applied_to(&view)?;
-        let impact = Impact::compare(&view, &after, &fleet(inventory, context.now())?);
+        let impact = impact(context, inventory, &view, &after)?;
         let done = execute::confirm(context, &plan, &impact)?;
         if done {
             execute::run(context, planes, inventory, &plan)?;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use pki_core::lifecycle::{Impact, Movement, Plan, Step};
+use pki_core::lifecycle::{Effect, Impact, Movement, Plan, Step};
 use serde::Serialize;
 
 /// A plan with what it does to devices.
@@ -18,7 +18,7 @@ pub(crate) struct PlanAndImpact<'a> {
 }
 
 /// How many devices are named; JSON has all of them.
-const NAMED: usize = 10;
+pub(crate) const NAMED: usize = 10;
 
 impl fmt::Display for PlanAndImpact<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -55,28 +55,61 @@ fn changes(f: &mut fmt::Formatter<'_>, step: &Step) -> fmt::Result {
 
 /// Who loses and who gains admission, and how many are not concerned.
 pub(crate) fn write_impact(f: &mut fmt::Formatter<'_>, impact: &Impact) -> fmt::Result {
-    movements(f, "loses admission", &impact.loses)?;
-    movements(f, "gains admission", &impact.gains)?;
+    for (effect, word) in [(Effect::Loses, "loses"), (Effect::Gains, "gains")] {
+        let mut named = 0;
+        for movement in impact.with(effect) {
+            named += movements(f, word, movement, NAMED - named)?;
+        }
+        more(f, impact.count(effect), named)?;
+    }
+    for falls in impact.falls_through() {
+        let what = if falls.is_admitted {
+            "admits"
+        } else {
+            "refuses"
+        };
+        writeln!(
+            f,
+            "  {} of enrollment group {} fall through to {}, which {what} them",
+            counted(falls.leaves),
+            falls.from,
+            falls.to
+        )?;
+    }
     write!(
         f,
         "impact on the devices of the inventory: {} lose admission, {} gain it, {} stay admitted, {} stay out",
-        impact.loses.len(),
-        impact.gains.len(),
-        impact.stays_admitted,
-        impact.stays_out
+        impact.count(Effect::Loses),
+        impact.count(Effect::Gains),
+        impact.count(Effect::StaysAdmitted),
+        impact.count(Effect::StaysOut)
     )
 }
 
-fn movements(f: &mut fmt::Formatter<'_>, what: &str, movements: &[Movement]) -> fmt::Result {
-    for movement in movements.iter().take(NAMED) {
-        writeln!(
-            f,
-            "  {} {what}: {}",
-            movement.registration_id, movement.after
-        )?;
+/// Names the first devices of a movement, and says how many that were.
+fn movements(
+    f: &mut fmt::Formatter<'_>,
+    what: &str,
+    movement: &Movement,
+    most: usize,
+) -> Result<usize, fmt::Error> {
+    let named = movement.named.iter().take(most);
+    for id in named.clone() {
+        writeln!(f, "  {id} {what} admission: {}", movement.after)?;
     }
-    if movements.len() > NAMED {
-        writeln!(f, "  and {} more", movements.len() - NAMED)?;
+    Ok(named.len())
+}
+
+fn more(f: &mut fmt::Formatter<'_>, all: u64, named: usize) -> fmt::Result {
+    match all.saturating_sub(u64::try_from(named).unwrap_or(u64::MAX)) {
+        0 => Ok(()),
+        count => writeln!(f, "  and {count} more"),
     }
-    Ok(())
+}
+
+fn counted(leaves: u64) -> String {
+    match leaves {
+        1 => "1 device".to_owned(),
+        count => format!("{count} devices"),
+    }
 }

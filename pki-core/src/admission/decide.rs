@@ -3,9 +3,9 @@
 use serde::Serialize;
 
 use super::view::{GroupEntry, IndividualEntry};
-use super::{DpsView, PresentedChain};
+use super::{ChainElement, DpsView, PresentedChain};
 use crate::enrollment::ProvisioningStatus;
-use crate::ids::{EnrollmentGroupId, RegistrationId};
+use crate::ids::{EnrollmentGroupId, RegistrationId, Sha256Thumbprint};
 
 /// What DPS decides about a device, and how it came to that.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -95,6 +95,26 @@ pub fn decide(view: &DpsView, chain: &PresentedChain) -> Decision {
     Decision { outcome, findings }
 }
 
+/// Decides about a device as [`decide`] does, from the parts that matter and without an explanation:
+/// for fleets.
+pub fn outcome_of(
+    view: &DpsView,
+    id: &RegistrationId,
+    leaf: &Sha256Thumbprint,
+    above: &[ChainElement],
+) -> Outcome {
+    match view.individual(id) {
+        Some(individual) => by_individual(individual, id, Some(leaf)),
+        None => by_groups(view, above, &mut |_| ()),
+    }
+}
+
+/// What DPS decides about every device below these certificates, nearest first, that has no
+/// individual enrollment.
+pub fn outcome_below(view: &DpsView, above: &[ChainElement]) -> Outcome {
+    by_groups(view, above, &mut |_| ())
+}
+
 fn outcome(view: &DpsView, chain: &PresentedChain, findings: &mut Vec<Finding>) -> Outcome {
     let Some(id) = chain
         .common_name()
@@ -104,47 +124,57 @@ fn outcome(view: &DpsView, chain: &PresentedChain, findings: &mut Vec<Finding>) 
     };
     if let Some(individual) = view.individual(&id) {
         findings.push(Finding::Individual(id.clone(), individual.status));
-        return by_individual(individual, id, chain);
+        let leaf = chain.leaf().map(|leaf| &leaf.sha256_thumbprint);
+        return by_individual(individual, &id, leaf);
     }
     findings.push(Finding::NoIndividual(id));
-    for element in chain.above_leaf() {
-        if let Some((group_id, group)) = view.group_holding(element) {
-            let subject = element.subject.clone();
-            findings.push(Finding::Group(group_id.clone(), subject, group.status));
-            return by_group(view, group_id, group, chain, findings);
-        }
-        findings.push(Finding::NoGroup(element.subject.clone()));
-    }
-    Outcome::Refused(Refusal::NoEntry)
+    by_groups(view, chain.above_leaf(), &mut |found| {
+        findings.push(found());
+    })
 }
 
-fn by_individual(entry: &IndividualEntry, id: RegistrationId, chain: &PresentedChain) -> Outcome {
+fn by_individual(
+    entry: &IndividualEntry,
+    id: &RegistrationId,
+    leaf: Option<&Sha256Thumbprint>,
+) -> Outcome {
     if entry.status == ProvisioningStatus::Disabled {
-        return Outcome::Disabled(Entry::Individual(id));
+        return Outcome::Disabled(Entry::Individual(id.clone()));
     }
     let Some(certificates) = &entry.certificates else {
-        return Outcome::Refused(Refusal::OtherAttestation(id));
+        return Outcome::Refused(Refusal::OtherAttestation(id.clone()));
     };
-    match chain.leaf() {
-        Some(leaf) if certificates.contains(&leaf.sha256_thumbprint) => {
-            Outcome::Admitted(Entry::Individual(id))
+    match leaf {
+        Some(leaf) if certificates.contains(leaf) => {
+            Outcome::Admitted(Entry::Individual(id.clone()))
         }
-        _ => Outcome::Refused(Refusal::OtherCertificate(id)),
+        _ => Outcome::Refused(Refusal::OtherCertificate(id.clone())),
     }
+}
+
+/// Takes what is found; calls it only where somebody wants to know.
+type Note<'a> = &'a mut dyn FnMut(&dyn Fn() -> Finding);
+
+fn by_groups(view: &DpsView, above: &[ChainElement], note: Note<'_>) -> Outcome {
+    for element in above {
+        if let Some((id, group)) = view.group_holding(element) {
+            note(&|| Finding::Group(id.clone(), element.subject.clone(), group.status));
+            return by_group(view, id, group, above, note);
+        }
+        note(&|| Finding::NoGroup(element.subject.clone()));
+    }
+    Outcome::Refused(Refusal::NoEntry)
 }
 
 fn by_group(
     view: &DpsView,
     id: &EnrollmentGroupId,
     group: &GroupEntry,
-    chain: &PresentedChain,
-    findings: &mut Vec<Finding>,
+    above: &[ChainElement],
+    note: Note<'_>,
 ) -> Outcome {
-    let verified = chain
-        .above_leaf()
-        .iter()
-        .find(|element| view.is_verified(element));
-    findings.push(match verified {
+    let verified = above.iter().find(|element| view.is_verified(element));
+    note(&|| match verified {
         Some(element) => Finding::Verified(element.subject.clone()),
         None => Finding::NothingVerified,
     });

@@ -36,7 +36,8 @@ pub struct UploadedCa {
 }
 
 impl UploadedCa {
-    pub(super) fn is(&self, element: &ChainElement) -> bool {
+    /// Whether it is this certificate.
+    pub fn is(&self, element: &ChainElement) -> bool {
         match self.sha256_thumbprint {
             Some(thumbprint) => thumbprint == element.sha256_thumbprint,
             None => self.sha1_thumbprint == element.sha1_thumbprint,
@@ -245,6 +246,21 @@ impl DpsView {
     /// The individual enrollment of this registration ID.
     pub fn individual(&self, id: &RegistrationId) -> Option<&IndividualEntry> {
         self.individuals.get(id)
+    }
+
+    /// The registration IDs of all individual enrollments, in no order.
+    pub fn individual_ids(&self) -> impl Iterator<Item = &RegistrationId> {
+        self.individuals.keys()
+    }
+
+    /// The groups, by name.
+    pub fn groups(&self) -> impl Iterator<Item = (&EnrollmentGroupId, &GroupEntry)> {
+        self.groups.iter()
+    }
+
+    /// The CA certificates that DPS holds, by name.
+    pub fn authorities(&self) -> impl Iterator<Item = (&CertificateName, &UploadedCa)> {
+        self.authorities.iter()
     }
 
     /// The group of this name.

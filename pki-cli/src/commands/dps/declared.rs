@@ -2,7 +2,7 @@
 
 use pki_core::declaration::DpsDeclaration;
 use pki_core::ids::{CertificateName, EnrollmentGroupId};
-use pki_core::lifecycle::{Impact, Plan, Step, converge};
+use pki_core::lifecycle::{Plan, Step, converge};
 
 use super::planes;
 use crate::context::Context;
@@ -10,7 +10,7 @@ use crate::error::{CommandError, CommandResult, Outcome};
 use crate::execute;
 use crate::planes::Planes;
 use crate::render::plan::PlanAndImpact;
-use crate::snapshot::{DpsSnapshot, fleet};
+use crate::snapshot::{DpsSnapshot, impact};
 
 /// Uploads a declared CA certificate unless DPS holds it.
 pub(super) fn upload_ca(context: &Context, name: &CertificateName) -> CommandResult {
@@ -101,7 +101,7 @@ fn carry_out(
     narrow(&mut plan)?;
     let before = snapshot.view()?;
     let after = plan.applied_to(&before)?;
-    let impact = Impact::compare(&before, &after, &fleet(&inventory, context.now())?);
+    let impact = impact(context, &inventory, &before, &after)?;
     let done = execute::confirm(context, &plan, &impact)?;
     if done {
         execute::run(context, planes, &mut inventory, &plan)?;

@@ -6,13 +6,13 @@ use pki_core::certificate::Certificate;
 use pki_core::enrollment::IndividualEnrollment;
 use pki_core::ids::RegistrationId;
 use pki_core::inventory::{Inventory, Status};
-use pki_core::lifecycle::Impact;
+use pki_core::lifecycle::{Fleet, Impact};
 use pki_core::profile::Role;
 
 use crate::context::Context;
 use crate::error::{CommandError, ErrorKind};
 use crate::planes::Planes;
-use crate::snapshot::{DpsSnapshot, chain_of, fleet};
+use crate::snapshot::{DpsSnapshot, chain_of};
 
 /// The impact on all devices of the inventory; `None`, and a warning, where DPS cannot be read as a
 /// whole, as by those who may not look at the management plane.
@@ -24,8 +24,9 @@ pub(super) fn on_fleet(
     let Some(snapshot) = told(context, context.block_on(DpsSnapshot::gather(planes)))? else {
         return Ok(None);
     };
-    let devices = fleet(&context.inventory()?, context.now())?;
-    compare(&snapshot, &devices, change).map(Some)
+    let (before, after) = changed(&snapshot, change)?;
+    let inventory = context.inventory()?;
+    crate::snapshot::impact(context, &inventory, &before, &after).map(Some)
 }
 
 /// The impact on one device, leaf by leaf: those of the inventory that have not ended, revoked ones
@@ -53,7 +54,12 @@ pub(super) fn on_device(
     leaves.extend(leaf.filter(|leaf| !leaves.contains(leaf)).cloned());
     let chains = leaves.iter().map(|leaf| chain_of(&inventory, leaf));
     let chains: Vec<PresentedChain> = chains.collect::<Result<_, _>>()?;
-    compare(&snapshot, &chains, change).map(Some)
+    let (before, after) = changed(&snapshot, change)?;
+    Ok(Some(Impact::compare(
+        &before,
+        &after,
+        &Fleet::of_chains(&chains),
+    )))
 }
 
 fn unexpired(
@@ -90,13 +96,13 @@ fn told(
     }
 }
 
-fn compare(
+/// What DPS decides by, before the change and after it.
+fn changed(
     snapshot: &DpsSnapshot,
-    devices: &[PresentedChain],
     change: impl FnOnce(&mut DpsView) -> Result<(), ViewError>,
-) -> Result<Impact, CommandError> {
+) -> Result<(DpsView, DpsView), CommandError> {
     let before = snapshot.view()?;
     let mut after = before.clone();
     change(&mut after)?;
-    Ok(Impact::compare(&before, &after, devices))
+    Ok((before, after))
 }
