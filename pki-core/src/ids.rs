@@ -7,6 +7,7 @@
 
 mod digest;
 mod etag;
+mod plan;
 mod text;
 
 use std::fmt;
@@ -14,6 +15,7 @@ use std::num::NonZeroU32;
 
 pub use digest::{SerialNumber, Sha1Thumbprint, Sha256Thumbprint};
 pub use etag::Etag;
+pub use plan::PlanId;
 pub use text::{
     AuthorityName, CertificateName, DeviceId, DpsName, EnrollmentGroupId, HubHostName, IdScope,
     ProfileName, RegistrationId, VerificationCode,

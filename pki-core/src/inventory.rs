@@ -51,6 +51,7 @@ pub mod audit;
 pub(crate) mod authority;
 pub(crate) mod batch;
 mod error;
+mod journal;
 mod label;
 mod query;
 mod record;
@@ -64,6 +65,7 @@ pub use authority::{
 };
 pub use batch::{BatchProgress, BatchRecord, BatchState, NewBatch};
 pub use error::InventoryError;
+pub use journal::Journal;
 pub use label::{Label, Labels, NamedLabel};
 pub use query::{Count, Filter, IdPattern, Page, PageKey, Stats};
 pub use record::{

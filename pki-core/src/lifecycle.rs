@@ -7,13 +7,21 @@
 //! enrollment.
 
 mod declared;
+mod difference;
 mod fleet;
 mod impact;
+mod journal;
 mod plan;
 mod quarantine;
 
 pub use declared::{DeclaredError, DeclaredState, converge};
+pub use difference::differences;
 pub use fleet::{Class, Exception, Fleet};
 pub use impact::{Decider, Effect, FallThrough, Impact, Movement, Verdict};
+pub(crate) use journal::refused;
+pub use journal::{
+    Found, NewPlan, PlanRecord, PlanState, PlanSummary, Settled, Standing, StepEnd, StepOutcome,
+    StepState, Turn,
+};
 pub use plan::{Expectation, FieldChange, Plan, Step, Subject};
 pub use quarantine::{HubAction, HubIdentity, Quarantine, QuarantineState, quarantine};

@@ -6,7 +6,7 @@
 #[cfg(feature = "system")]
 pub mod system;
 
-use crate::ids::SerialNumber;
+use crate::ids::{PlanId, SerialNumber};
 use crate::time::Time;
 
 /// Tells the time.
@@ -36,6 +36,18 @@ impl SerialNumber {
     /// [`EntropyError`].
     pub fn random(entropy: &dyn Entropy) -> Result<Self, EntropyError> {
         let mut octets = [0; Self::RANDOM_OCTETS];
+        entropy.fill(&mut octets)?;
+        Ok(Self::from_random(octets))
+    }
+}
+
+impl PlanId {
+    /// A new ID.
+    ///
+    /// # Errors
+    /// [`EntropyError`].
+    pub fn random(entropy: &dyn Entropy) -> Result<Self, EntropyError> {
+        let mut octets = [0; Self::OCTETS];
         entropy.fill(&mut octets)?;
         Ok(Self::from_random(octets))
     }

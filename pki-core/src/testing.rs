@@ -2,6 +2,7 @@
 //! flag or variable reaches them.
 
 mod inventory_contract;
+mod journal_contract;
 mod memory_inventory;
 mod sample;
 
@@ -13,6 +14,7 @@ use crate::ports::{Clock, Entropy, EntropyError};
 use crate::time::Time;
 
 pub use inventory_contract::inventory_contract;
+pub use journal_contract::journal_contract;
 pub use memory_inventory::MemoryInventory;
 pub use sample::SampleAuthority;
 

@@ -11,7 +11,7 @@ use pki_core::inventory::{
     RevocationReason, RowKey, Status,
 };
 use pki_core::profile::Role;
-use pki_core::testing::{MemoryInventory, SampleAuthority, inventory_contract};
+use pki_core::testing::{MemoryInventory, SampleAuthority, inventory_contract, journal_contract};
 use pki_core::time::{Span, Time, Validity};
 use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
 use proptest::test_runner::Config;
@@ -26,6 +26,18 @@ fn sqlite_keeps_the_contract() {
     let folder = tempfile::tempdir().expect("folder");
     let number = Cell::new(0);
     inventory_contract(|| {
+        number.set(number.get() + 1);
+        let path = folder.path().join(format!("{}.db", number.get()));
+        Box::new(SqliteInventory::open_or_create(&path).expect("created"))
+    });
+}
+
+#[test]
+fn both_keep_the_contract_of_the_journal() {
+    journal_contract(|| Box::new(MemoryInventory::new()));
+    let folder = tempfile::tempdir().expect("folder");
+    let number = Cell::new(0);
+    journal_contract(|| {
         number.set(number.get() + 1);
         let path = folder.path().join(format!("{}.db", number.get()));
         Box::new(SqliteInventory::open_or_create(&path).expect("created"))

@@ -10,13 +10,12 @@ use std::future::Future;
 use dps_client::ClientError;
 use pki_core::inventory::audit::AuditEvent;
 use pki_core::inventory::{Inventory as _, TextError};
-use pki_core::lifecycle::{Effect, FieldChange, Impact};
+use pki_core::lifecycle::{Effect, FieldChange, Impact, differences};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
-use crate::render::document::differences;
 use crate::render::plan::write_impact;
 
 /// A write, before anything is sent.

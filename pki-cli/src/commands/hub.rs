@@ -4,13 +4,14 @@ use dps_client::hub::Devices;
 use dps_client::{ClientError, Expect, IfMatch};
 use pki_core::hub::{HubDevice, HubDeviceStatus};
 use pki_core::ids::{DeviceId, Etag, HubHostName, RegistrationId};
+use pki_core::lifecycle::differences;
 use serde_json::Value;
 
 use crate::commands::change::{Change, nothing_to_do};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::planes::Planes;
-use crate::render::document::{Shown, differences, without_keys};
+use crate::render::document::{Shown, without_keys};
 
 /// Look at and change device identities in the hubs
 #[derive(clap::Args)]

@@ -121,6 +121,37 @@ CREATE TABLE counter (
     PRIMARY KEY (signed_by, role, status)
 ) STRICT, WITHOUT ROWID;
 
+-- The journal: plans that change DPS, and how far each was carried out.
+CREATE TABLE plan (
+    id        INTEGER PRIMARY KEY,      -- in the order in which they were opened
+    name      TEXT NOT NULL UNIQUE,
+    dps       TEXT NOT NULL,
+    goal      TEXT NOT NULL,
+    notes     TEXT NOT NULL,            -- a list in JSON
+    keys_withheld INTEGER NOT NULL,     -- whether documents brought keys, which are not stored
+    opened_at INTEGER NOT NULL,
+    status    TEXT NOT NULL CHECK (status IN ('open', 'finished', 'abandoned')),
+    state     TEXT NOT NULL             -- the status with its facts, in JSON
+) STRICT;
+
+CREATE TABLE plan_step (
+    plan   INTEGER NOT NULL REFERENCES plan (id),
+    number INTEGER NOT NULL,            -- from 0
+    step   TEXT NOT NULL,               -- in JSON, without keys
+    status TEXT NOT NULL CHECK (status IN ('planned', 'begun', 'done', 'failed')),
+    state  TEXT NOT NULL,               -- the status with its facts, in JSON
+    PRIMARY KEY (plan, number)
+) STRICT, WITHOUT ROWID;
+
+-- What open plans are about.
+CREATE TABLE plan_subject (
+    subject TEXT NOT NULL,
+    plan    INTEGER NOT NULL REFERENCES plan (id),
+    PRIMARY KEY (subject, plan)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX plan_subject_plan ON plan_subject (plan);
+
 -- Against accidents; against intent there is the audit trail.
 CREATE TRIGGER audit_is_never_changed BEFORE UPDATE ON audit
 BEGIN SELECT raise(ABORT, 'the audit trail is append-only'); END;
@@ -135,3 +166,9 @@ BEFORE UPDATE OF first, role, signed_by, batch, recorded_in ON run
 BEGIN SELECT raise(ABORT, 'only the status of certificates changes'); END;
 CREATE TRIGGER batch_is_never_removed BEFORE DELETE ON batch
 BEGIN SELECT raise(ABORT, 'batches are never removed'); END;
+CREATE TRIGGER plan_is_never_removed BEFORE DELETE ON plan
+BEGIN SELECT raise(ABORT, 'plans are never removed'); END;
+CREATE TRIGGER plan_step_is_never_removed BEFORE DELETE ON plan_step
+BEGIN SELECT raise(ABORT, 'steps are never removed'); END;
+CREATE TRIGGER plan_step_is_changed_in_state_only BEFORE UPDATE OF plan, number, step ON plan_step
+BEGIN SELECT raise(ABORT, 'only the state of steps changes'); END;

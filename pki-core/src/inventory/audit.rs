@@ -181,6 +181,12 @@ pub enum Action {
     BatchOpened,
     /// All of a batch was delivered.
     BatchCompleted,
+    /// A plan is about to be carried out.
+    PlanOpened,
+    /// All steps of a plan are done.
+    PlanFinished,
+    /// A plan was given up.
+    PlanAbandoned,
 }
 
 words!(Action {
@@ -193,6 +199,9 @@ words!(Action {
     GenerationsSettled = "generations-settled",
     BatchOpened = "batch-opened",
     BatchCompleted = "batch-completed",
+    PlanOpened = "plan-opened",
+    PlanFinished = "plan-finished",
+    PlanAbandoned = "plan-abandoned",
 });
 
 /// What happened outside of the inventory, in a word or two: `group-pushed`, `device-quarantined`.

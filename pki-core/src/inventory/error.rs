@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::audit::AuditHead;
 use super::{AuthorityGeneration, GenerationState, Label, RowKey, Status};
-use crate::ids::{AuthorityName, Generation, SerialNumber};
+use crate::ids::{AuthorityName, Generation, PlanId, SerialNumber};
 
 /// Why the inventory did not do what it was asked to. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -101,6 +101,44 @@ pub enum InventoryError {
         before: u64,
         /// How many it has.
         total: u64,
+    },
+    /// There is no such plan in the journal.
+    #[error("no plan {plan} in the journal")]
+    PlanNotFound {
+        /// Its name.
+        plan: PlanId,
+    },
+    /// Another plan about the same subject was not carried out to its end.
+    #[error("plan {plan} is not finished: {goal}")]
+    PlanInTheWay {
+        /// Its name.
+        plan: PlanId,
+        /// What it is for.
+        goal: String,
+    },
+    /// The plan is finished or abandoned, and does not change any more.
+    #[error("plan {plan} is closed")]
+    PlanClosed {
+        /// Its name.
+        plan: PlanId,
+    },
+    /// The plan cannot be finished yet.
+    #[error("plan {plan} is not finished: {left} steps are left")]
+    PlanUnfinished {
+        /// Its name.
+        plan: PlanId,
+        /// How many steps are not done.
+        left: usize,
+    },
+    /// The step's state does not allow the change.
+    #[error("step {step} of plan {plan} is {state}")]
+    StepState {
+        /// The plan.
+        plan: PlanId,
+        /// The step, counted from 1.
+        step: usize,
+        /// Where it stands.
+        state: &'static str,
     },
     /// The trail does not have the entry that a proof was to lead to.
     #[error("the audit trail has no entry {checkpoint} after the certificate")]

@@ -8,6 +8,7 @@
 
 mod batch;
 mod generation;
+mod journal;
 mod list;
 mod lookup;
 mod open;

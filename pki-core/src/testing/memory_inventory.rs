@@ -2,6 +2,7 @@
 //! adapters are compared with. It makes the very trail that they make.
 
 mod change;
+mod journal;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -18,6 +19,7 @@ use crate::inventory::{
     Inventory, InventoryEntry, InventoryError, Label, NewBatch, NewCertificate, NewGeneration,
     Page, PageKey, Recorded, RevocationReason, RowKey, Stats,
 };
+use crate::lifecycle::PlanRecord;
 use crate::time::Time;
 
 /// An inventory that forgets everything when it is dropped.
@@ -27,6 +29,7 @@ pub struct MemoryInventory {
     authorities: BTreeMap<AuthorityName, Vec<GenerationRecord>>,
     audit: Vec<AuditEntry>,
     batches: Vec<BatchRecord>,
+    plans: Vec<PlanRecord>,
 }
 
 #[derive(Debug, Clone)]

@@ -6,14 +6,14 @@ use dps_client::Expect;
 use dps_client::service::{Enrollments, Entry};
 use pki_core::enrollment::{Mechanism, ProvisioningStatus};
 use pki_core::ids::Etag;
-use pki_core::lifecycle::Impact;
+use pki_core::lifecycle::{Impact, differences};
 use serde_json::Value;
 
 use crate::commands::change::{Change, nothing_to_do};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind};
 use crate::planes::Planes;
-use crate::render::document::{differences, without_keys};
+use crate::render::document::without_keys;
 
 /// An entry of DPS that lets devices in.
 pub(super) trait Record: Entry<Id: PartialEq> {

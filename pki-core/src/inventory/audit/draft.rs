@@ -9,6 +9,7 @@ use crate::inventory::{
     BatchProgress, BatchRecord, GenerationChange, NewCertificate, NewGeneration, RevocationReason,
     RowKey, Status,
 };
+use crate::lifecycle::{PlanRecord, PlanState};
 use crate::time::Time;
 
 /// An entry without its place in the trail.
@@ -137,6 +138,38 @@ impl Draft {
         }
     }
 
+    /// `content` is the plan as it is stored.
+    pub(crate) fn plan_opened(record: &PlanRecord, content: &str, at: Time) -> Self {
+        Self {
+            subject: record.id.to_string(),
+            detail: json!({
+                "dps": record.dps,
+                "goal": record.plan.goal,
+                "steps": record.steps.len(),
+            }),
+            content: Some(AuditHash::of(content.as_bytes())),
+            ..Self::about(Rows::default(), Action::PlanOpened, at)
+        }
+    }
+
+    pub(crate) fn plan_closed(record: &PlanRecord, at: Time) -> Self {
+        let (action, detail) = match &record.state {
+            PlanState::Abandoned { reason, .. } => {
+                let done = record.summary().done;
+                (
+                    Action::PlanAbandoned,
+                    json!({ "reason": reason, "done": done }),
+                )
+            }
+            _ => (Action::PlanFinished, json!({})),
+        };
+        Self {
+            subject: record.id.to_string(),
+            detail,
+            ..Self::about(Rows::default(), action, at)
+        }
+    }
+
     pub(crate) fn event(event: AuditEvent, at: Time) -> Self {
         Self {
             at,
@@ -225,7 +258,10 @@ impl AuditEntry {
             | Action::CertificateAdopted
             | Action::GenerationsSettled
             | Action::BatchOpened
-            | Action::BatchCompleted => None,
+            | Action::BatchCompleted
+            | Action::PlanOpened
+            | Action::PlanFinished
+            | Action::PlanAbandoned => None,
         }
     }
 }

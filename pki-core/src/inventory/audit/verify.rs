@@ -333,7 +333,14 @@ impl Auditor {
                 Some(())
             }
             Some(Action::BatchCompleted) => self.complete_batch(entry),
-            Some(Action::CertificatesVoided | Action::CertificatesRevoked) | None => Some(()),
+            Some(
+                Action::CertificatesVoided
+                | Action::CertificatesRevoked
+                | Action::PlanOpened
+                | Action::PlanFinished
+                | Action::PlanAbandoned,
+            )
+            | None => Some(()),
         };
         if replayed.is_none() {
             self.unreadable(format!(

@@ -170,7 +170,8 @@ pub(super) fn unsigned(number: i64) -> Result<u64, Failure> {
     Ok(u64::try_from(number).map_err(damage)?)
 }
 
-fn time(row: &Row<'_>, column: usize) -> Result<Time, Failure> {
+/// A moment.
+pub(super) fn time(row: &Row<'_>, column: usize) -> Result<Time, Failure> {
     let seconds = row.get(column)?;
     let damage = |_| InventoryError::corrupt(format!("{seconds} is no time"));
     Ok(Time::from_unix_seconds(seconds).map_err(damage)?)

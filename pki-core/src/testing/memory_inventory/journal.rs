@@ -1,0 +1,112 @@
+//! The journal in memory.
+
+use std::collections::BTreeSet;
+
+use super::MemoryInventory;
+use crate::ids::{DpsName, PlanId};
+use crate::inventory::audit::Draft;
+use crate::inventory::{InventoryError, Journal};
+use crate::lifecycle::{Expectation, NewPlan, PlanRecord, PlanSummary, StepEnd};
+use crate::time::Time;
+
+impl MemoryInventory {
+    fn known_plan(&mut self, plan: PlanId) -> Result<&mut PlanRecord, InventoryError> {
+        let mut plans = self.plans.iter_mut();
+        plans
+            .find(|record| record.id == plan)
+            .ok_or(InventoryError::PlanNotFound { plan })
+    }
+}
+
+impl Journal for MemoryInventory {
+    fn open_plan(&mut self, new: NewPlan, at: Time) -> Result<PlanRecord, InventoryError> {
+        let record = new.recorded(at);
+        let others = self.plans_in_the_way(&record.dps, &record.plan.subject_keys())?;
+        if let Some(other) = others.first() {
+            return Err(InventoryError::PlanInTheWay {
+                plan: other.plan,
+                goal: other.goal.clone(),
+            });
+        }
+        let content = serde_json::to_string(&record.plan)
+            .map_err(|error| InventoryError::corrupt(error.to_string()))?;
+        self.append(Draft::plan_opened(&record, &content, at));
+        self.plans.push(record.clone());
+        Ok(record)
+    }
+
+    fn begin_steps(
+        &mut self,
+        plan: PlanId,
+        steps: &[(usize, Expectation)],
+        at: Time,
+    ) -> Result<(), InventoryError> {
+        self.write(|inventory| {
+            let record = inventory.known_plan(plan)?;
+            record.state.refuse_closed(plan)?;
+            let mut steps = steps.iter();
+            steps.try_for_each(|(index, expect)| record.begin(*index, expect, at))
+        })
+    }
+
+    fn end_steps(
+        &mut self,
+        plan: PlanId,
+        steps: &[(usize, StepEnd)],
+        at: Time,
+    ) -> Result<(), InventoryError> {
+        self.write(|inventory| {
+            let record = inventory.known_plan(plan)?;
+            record.state.refuse_closed(plan)?;
+            let mut events = Vec::new();
+            for (index, end) in steps {
+                record.end(*index, end, at)?;
+                if let StepEnd::Done(outcome) = end {
+                    let step = &record.plan.steps[*index];
+                    events.push(step.event((plan, &record.dps), *index, outcome)?);
+                }
+            }
+            for event in events {
+                inventory.append(Draft::event(event, at));
+            }
+            Ok(())
+        })
+    }
+
+    fn close_plan(
+        &mut self,
+        plan: PlanId,
+        abandoned: Option<&str>,
+        at: Time,
+    ) -> Result<(), InventoryError> {
+        let record = self.known_plan(plan)?;
+        record.close(abandoned, at)?;
+        let draft = Draft::plan_closed(record, at);
+        self.append(draft);
+        Ok(())
+    }
+
+    fn plan(&self, plan: PlanId) -> Result<Option<PlanRecord>, InventoryError> {
+        let mut plans = self.plans.iter();
+        Ok(plans.find(|record| record.id == plan).cloned())
+    }
+
+    fn plans(&self, limit: usize) -> Result<Vec<PlanSummary>, InventoryError> {
+        let newest_first = self.plans.iter().rev().take(limit);
+        Ok(newest_first.map(PlanRecord::summary).collect())
+    }
+
+    fn plans_in_the_way(
+        &self,
+        dps: &DpsName,
+        subjects: &BTreeSet<String>,
+    ) -> Result<Vec<PlanSummary>, InventoryError> {
+        let is_in_the_way = |record: &&PlanRecord| {
+            record.state.is_open()
+                && record.dps == *dps
+                && !record.plan.subject_keys().is_disjoint(subjects)
+        };
+        let plans = self.plans.iter().filter(is_in_the_way);
+        Ok(plans.map(PlanRecord::summary).collect())
+    }
+}
