@@ -26,7 +26,7 @@ pub use error::{DeclarationError, DeclarationProblem};
 use crate::ids::{AuthorityName, DpsName, ProfileName};
 use crate::key::KeyAlgorithm;
 use crate::name::DistinguishedName;
-use crate::profile::KeyPurpose;
+use crate::profile::{CrlUrl, KeyPurpose, LeafContent};
 use crate::time::Span;
 
 /// A checked `pki.toml`.
@@ -82,6 +82,21 @@ pub struct LeafProfile {
     pub validity: Span,
     /// What a leaf may be used for: never empty, each purpose once.
     pub extended_key_usage: Vec<KeyPurpose>,
+    /// Where the issuer's CRL can be fetched.
+    pub crl_distribution_point: Option<CrlUrl>,
+    /// How long devices may lie on a shelf before they are first switched on.
+    pub warehouse_time: Option<Span>,
+}
+
+impl LeafProfile {
+    /// What its leaves say.
+    pub fn content(&self) -> LeafContent {
+        LeafContent {
+            purposes: self.extended_key_usage.clone(),
+            crl_distribution_point: self.crl_distribution_point.clone(),
+            warehouse_time: self.warehouse_time,
+        }
+    }
 }
 
 impl Declaration {

@@ -25,17 +25,21 @@
 
 mod compose;
 mod issuer;
-pub mod lint;
+mod lint;
 mod press;
 mod request;
 mod sign;
 
+pub(crate) use compose::moment;
 pub use compose::{ComposeError, Composed, compose};
 pub use issuer::Issuer;
-pub use lint::{Finding, LintError, Severity};
+pub use lint::LintError;
 pub use press::LeafPress;
 pub use request::{Request, RequestError};
+pub(crate) use sign::same_name;
 pub use sign::{Issued, Linted, SignError};
+
+pub use crate::lint::{Finding, Severity};
 
 /// Why a certificate was not issued.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -7,7 +7,7 @@
 //! | --- | --- |
 //! | words | [`ids`], [`time`], [`name`] |
 //! | what is wished | [`declaration`], [`profile`] |
-//! | certificates | [`certificate`], [`csr`], [`key`], [`issue`], [`authority`], [`path`], [`mod@format`] |
+//! | certificates | [`certificate`], [`csr`], [`crl`], [`key`], [`issue`], [`lint`], [`authority`], [`path`], [`mod@format`] |
 //! | what has happened | [`inventory`], [`delivery`], [`bulk`] |
 //! | DPS's documents | [`enrollment`], [`management`], [`hub`] |
 //! | what DPS decides | [`admission`] |
@@ -29,6 +29,7 @@ pub mod admission;
 pub mod authority;
 pub mod bulk;
 pub mod certificate;
+pub mod crl;
 pub mod csr;
 pub mod declaration;
 pub mod delivery;
@@ -40,6 +41,7 @@ pub mod inventory;
 pub mod issue;
 pub mod key;
 pub mod lifecycle;
+pub mod lint;
 pub mod management;
 pub mod name;
 pub mod path;

@@ -1,12 +1,17 @@
 //! Path validation: does a leaf's chain lead to a trust anchor at a given time (RFC 5280 §6.1)?
 //!
-//! The verdict is OpenSSL's, in its strict mode and with nothing taken from the machine: no default
-//! trust store, no clock. Here live only the question ([`PathOptions`]) and the answer
-//! ([`PathReport`]), which names every certificate of the path and what was found wrong with it.
+//! The path and the first verdict are OpenSSL's, in its strict mode and with nothing taken from the
+//! machine: no default trust store, no clock. On top come what it leaves out: the errors of form of
+//! [`crate::lint`], CRLs that are handed in, and the last second of a validity. The answer
+//! ([`PathReport`]) names each check of each certificate; of several that failed, the most specific
+//! one is the reason.
 //! What DPS makes of a chain is another question: [`crate::admission`].
+//! Invariant: nothing here turns a no of the library into a yes, but for that last second.
 
+mod examine;
 mod report;
+mod revocation;
 mod validate;
 
-pub use report::{PathFailure, PathReport, PathStep};
+pub use report::{CheckName, CheckOutcome, PathCheck, PathFailure, PathReport, PathStep};
 pub use validate::{PathOptions, Purpose, validate};

@@ -3,20 +3,26 @@
 //! The choices are those that OpenSSL in strict mode, Go, webpki, Java, GnuTLS, NSS, pkilint and zlint
 //! accept alike. A leaf carries no basicConstraints: CA:FALSE is the default, and DER encodes none.
 
+use std::str::FromStr;
+
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use const_oid::AssociatedOid;
 use const_oid::ObjectIdentifier;
 use const_oid::db::rfc5280::{ID_KP_CLIENT_AUTH, ID_KP_SERVER_AUTH};
-use der::asn1::OctetString;
+use der::asn1::{Ia5String, OctetString};
 use der::flagset::FlagSet;
 use der::{Decode as _, Encode};
 use serde::{Deserialize, Serialize};
 use spki::SubjectPublicKeyInfoRef;
 use x509_cert::ext::Extension;
+use x509_cert::ext::pkix::crl::dp::DistributionPoint;
+use x509_cert::ext::pkix::name::{DistributionPointName, GeneralName};
 use x509_cert::ext::pkix::{
-    AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages,
-    SubjectKeyIdentifier,
+    AuthorityKeyIdentifier, BasicConstraints, CrlDistributionPoints, ExtendedKeyUsage, KeyUsage,
+    KeyUsages, SubjectKeyIdentifier,
 };
+
+use crate::time::Span;
 
 /// What a certificate is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -79,6 +85,63 @@ impl KeyPurpose {
     }
 }
 
+/// Where the CRL of a leaf's issuer can be fetched (RFC 5280 §4.2.1.13): an `http` URL, since who
+/// fetches a CRL over TLS may need a CRL for that first.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct CrlUrl(String);
+
+/// A text is no place where a CRL can be fetched.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no URL of a CRL; write it as http://crl.contoso.com/factory-1.crl")]
+pub struct CrlUrlError(String);
+
+impl CrlUrl {
+    const LONGEST: usize = 256;
+
+    /// The URL.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for CrlUrl {
+    type Err = CrlUrlError;
+
+    fn from_str(text: &str) -> Result<Self, CrlUrlError> {
+        let rest = text.strip_prefix("http://").unwrap_or_default();
+        let host = rest.split('/').next().unwrap_or_default();
+        match !host.is_empty()
+            && text.len() <= Self::LONGEST
+            && text.bytes().all(|byte| byte.is_ascii_graphic())
+        {
+            true => Ok(Self(text.to_owned())),
+            false => Err(CrlUrlError(text.to_owned())),
+        }
+    }
+}
+
+/// What a profile wants of its leaves, beside their keys and how long they are valid.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct LeafContent {
+    /// What the key is for.
+    pub purposes: Vec<KeyPurpose>,
+    /// Where the issuer's CRL can be fetched. DPS and IoT Hub fetch none.
+    pub crl_distribution_point: Option<CrlUrl>,
+    /// How long devices may lie on a shelf before they are first switched on: a leaf that would
+    /// expire there is refused.
+    pub warehouse_time: Option<Span>,
+}
+
+impl From<Vec<KeyPurpose>> for LeafContent {
+    fn from(purposes: Vec<KeyPurpose>) -> Self {
+        Self {
+            purposes,
+            crl_distribution_point: None,
+            warehouse_time: None,
+        }
+    }
+}
+
 /// The SHA-1 of a public key's bits: key identifier by method 1 of RFC 5280 §4.2.1.2.
 pub(crate) fn key_identifier(public_key: &[u8]) -> Result<Vec<u8>, der::Error> {
     let spki = SubjectPublicKeyInfoRef::from_der(public_key)?;
@@ -91,6 +154,7 @@ pub(crate) struct ExtensionFacts<'a> {
     pub(crate) role: Role,
     pub(crate) path_length: Option<u8>,
     pub(crate) purposes: &'a [KeyPurpose],
+    pub(crate) crl_distribution_point: Option<&'a CrlUrl>,
     pub(crate) subject_key: &'a [u8],
     pub(crate) issuer_key_identifier: &'a [u8],
 }
@@ -98,7 +162,7 @@ pub(crate) struct ExtensionFacts<'a> {
 impl ExtensionFacts<'_> {
     /// The extensions, in a fixed order.
     pub(crate) fn extensions(&self) -> Result<Vec<Extension>, der::Error> {
-        let mut extensions = Vec::with_capacity(5);
+        let mut extensions = Vec::with_capacity(6);
         if self.role.is_authority() {
             let constraints = BasicConstraints {
                 ca: true,
@@ -115,6 +179,9 @@ impl ExtensionFacts<'_> {
         extensions.push(extension(false, &SubjectKeyIdentifier(identifier))?);
         if self.role != Role::Root {
             extensions.push(extension(false, &self.authority_key_identifier()?)?);
+        }
+        if let Some(url) = self.crl_distribution_point {
+            extensions.push(extension(false, &distribution_point(url)?)?);
         }
         Ok(extensions)
     }
@@ -134,6 +201,15 @@ impl ExtensionFacts<'_> {
             authority_cert_serial_number: None,
         })
     }
+}
+
+fn distribution_point(url: &CrlUrl) -> Result<CrlDistributionPoints, der::Error> {
+    let url = GeneralName::UniformResourceIdentifier(Ia5String::new(url.as_str())?);
+    Ok(CrlDistributionPoints(vec![DistributionPoint {
+        distribution_point: Some(DistributionPointName::FullName(vec![url])),
+        reasons: None,
+        crl_issuer: None,
+    }]))
 }
 
 fn extension<T: AssociatedOid + Encode>(

@@ -233,7 +233,7 @@ impl Counter<'_> {
         let now = self.context.now();
         let spec = LeafSpec {
             validity: self.profile.validity,
-            purposes: self.profile.extended_key_usage.clone(),
+            content: self.profile.content(),
         };
         let authority = self.authority.signing()?;
         match order {

@@ -243,7 +243,7 @@ impl World {
             device_signer.public_key().to_vec(),
             &LeafSpec {
                 validity: Span::from_days(90),
-                purposes: vec![KeyPurpose::ClientAuth],
+                content: vec![KeyPurpose::ClientAuth].into(),
             },
             &serial(3),
             now(),

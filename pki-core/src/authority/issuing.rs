@@ -6,7 +6,7 @@ use crate::ids::{AuthorityName, Generation, RegistrationId, SerialNumber, Verifi
 use crate::issue::{IssueError, Issued, Issuer, Request, compose};
 use crate::key::{KeyAlgorithm, KeyError, KeyGenerator, Signer};
 use crate::name::DistinguishedName;
-use crate::profile::KeyPurpose;
+use crate::profile::LeafContent;
 use crate::time::{Span, Time, TimeError, Validity};
 
 /// What holds for every certificate that is issued.
@@ -62,8 +62,8 @@ pub struct AuthoritySpec {
 pub struct LeafSpec {
     /// How long it is valid.
     pub validity: Span,
-    /// What its key is for.
-    pub purposes: Vec<KeyPurpose>,
+    /// What it says for its profile.
+    pub content: LeafContent,
 }
 
 /// One generation of an authority, its key at hand.
@@ -164,7 +164,7 @@ impl<'a> SigningAuthority<'a> {
         now: Time,
     ) -> Result<Issued, IssueError> {
         let validity = self.validity(now, spec.validity)?;
-        let request = Request::leaf(id, public_key, validity, spec.purposes.clone())?;
+        let request = Request::leaf(id, public_key, validity, spec.content.clone())?;
         self.issue(&request, serial_number, now)
     }
 

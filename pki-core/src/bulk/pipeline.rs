@@ -10,7 +10,7 @@ use crate::inventory::{Labels, NamedLabel, NewCertificate, TextError};
 use crate::issue::{IssueError, Issued, LeafPress, SignError};
 use crate::key::{KeyAlgorithm, KeyError};
 use crate::ports::EntropyError;
-use crate::profile::KeyPurpose;
+use crate::profile::LeafContent;
 use crate::time::Validity;
 
 /// How the leaf of a device is to be, with everything resolved.
@@ -21,7 +21,7 @@ pub struct LeafPlan {
     /// When the leaf is valid.
     pub validity: Validity,
     /// What its key is for.
-    pub purposes: Vec<KeyPurpose>,
+    pub content: LeafContent,
 }
 
 /// Why a worker could not make a leaf. Its chunk is not recorded.
@@ -75,7 +75,7 @@ pub(super) struct Prepared {
 /// One worker: its presses are its own, one for each plan that it met.
 pub(super) struct Worker<'a> {
     job: &'a Job<'a>,
-    presses: HashMap<(i64, i64, Vec<KeyPurpose>), LeafPress>,
+    presses: HashMap<(i64, i64, LeafContent), LeafPress>,
 }
 
 impl<'a> Worker<'a> {
@@ -162,11 +162,11 @@ impl<'a> Worker<'a> {
         let key = (
             begin.unix_seconds(),
             end.unix_seconds(),
-            plan.purposes.clone(),
+            plan.content.clone(),
         );
         self.presses.entry(key).or_insert_with(|| {
             let issuer = self.job.issuer.clone();
-            LeafPress::new(issuer, plan.validity, plan.purposes.clone(), self.job.now)
+            LeafPress::new(issuer, plan.validity, plan.content.clone(), self.job.now)
         })
     }
 }

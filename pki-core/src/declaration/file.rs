@@ -16,13 +16,19 @@ use crate::ids::{
 };
 use crate::key::KeyAlgorithm;
 use crate::name::DistinguishedName;
-use crate::profile::KeyPurpose;
+use crate::profile::{CrlUrl, KeyPurpose};
 use crate::time::Span;
 
 const FILE: &[&str] = &["issuance", "authority", "profile", "dps"];
 const ISSUANCE: &[&str] = &["backdate"];
 const AUTHORITY: &[&str] = &["issuer", "subject", "key", "validity", "path-length"];
-const PROFILE: &[&str] = &["key", "validity", "extended-key-usage"];
+const PROFILE: &[&str] = &[
+    "key",
+    "validity",
+    "extended-key-usage",
+    "crl-distribution-point",
+    "warehouse-time",
+];
 const DPS: &[&str] = &[
     "service",
     "device",
@@ -92,6 +98,8 @@ pub(super) struct ProfileTable {
     pub(super) key: Field<KeyAlgorithm>,
     pub(super) validity: Field<Span>,
     pub(super) extended_key_usage: Vec<KeyPurpose>,
+    pub(super) crl_distribution_point: Option<CrlUrl>,
+    pub(super) warehouse_time: Option<Field<Span>>,
 }
 
 /// `[dps.NAME]`.
@@ -200,6 +208,10 @@ fn profile(name: Field<ProfileName>, table: Table<'_>) -> Result<ProfileTable, D
         key: table.required_text("key")?,
         validity: validity(&table)?,
         extended_key_usage: extended_key_usage(&table)?,
+        crl_distribution_point: table
+            .text("crl-distribution-point")?
+            .map(|url: Field<CrlUrl>| url.value),
+        warehouse_time: table.text("warehouse-time")?,
     })
 }
 

@@ -183,10 +183,18 @@ fn profiles(
                 longest,
             }));
         }
+        let shelf = table.warehouse_time.as_ref();
+        if let Some(shelf) = shelf.filter(|shelf| shelf.value > table.validity.value) {
+            return Err(
+                shelf.invalid("leaves would expire in the warehouse: it is longer than validity")
+            );
+        }
         let profile = LeafProfile {
             key: table.key.value,
             validity: table.validity.value,
             extended_key_usage: table.extended_key_usage.clone(),
+            crl_distribution_point: table.crl_distribution_point.clone(),
+            warehouse_time: table.warehouse_time.as_ref().map(|span| span.value),
         };
         profiles.insert(table.name.value.clone(), profile);
     }

@@ -16,7 +16,7 @@ use x509_cert::time::{Time as DerTime, Validity as DerValidity};
 use super::{Issuer, Request};
 use crate::ids::SerialNumber;
 use crate::profile::{ExtensionFacts, Role, key_identifier};
-use crate::time::{Time, Validity};
+use crate::time::{Span, Time, Validity};
 
 /// A certificate that is put together but neither checked nor signed.
 pub struct Composed {
@@ -24,6 +24,7 @@ pub struct Composed {
     pub(super) serial_number: SerialNumber,
     pub(super) validity: Validity,
     pub(super) issuer: Issuer,
+    pub(super) warehouse_time: Option<Span>,
     pub(super) tbs_der: Vec<u8>,
     pub(super) tbs: TbsCertificate,
 }
@@ -67,7 +68,8 @@ pub fn compose(
     let facts = ExtensionFacts {
         role: request.role,
         path_length: request.path_length,
-        purposes: &request.purposes,
+        purposes: &request.content.purposes,
+        crl_distribution_point: request.content.crl_distribution_point.as_ref(),
         subject_key: &request.public_key,
         issuer_key_identifier: &issuer_key_identifier,
     };
@@ -80,6 +82,7 @@ pub fn compose(
         serial_number: serial_number.clone(),
         validity: request.validity,
         issuer: issuer.clone(),
+        warehouse_time: request.content.warehouse_time,
         tbs_der,
         tbs,
     })
@@ -125,7 +128,7 @@ fn validity(validity: Validity) -> Result<DerValidity, der::Error> {
 }
 
 /// UTCTime through 2049, GeneralizedTime from 2050 on (RFC 5280 §4.1.2.5); the encoder chooses.
-fn moment(time: Time) -> Result<DerTime, der::Error> {
+pub(crate) fn moment(time: Time) -> Result<DerTime, der::Error> {
     let seconds = u64::try_from(time.unix_seconds()).unwrap_or_default();
     let moment = der::DateTime::from_unix_duration(std::time::Duration::from_secs(seconds))?;
     Ok(DerTime::from(moment))

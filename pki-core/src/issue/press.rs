@@ -13,10 +13,10 @@ use std::sync::Arc;
 use der::Decode as _;
 use spki::SubjectPublicKeyInfoRef;
 
-use super::lint::public_key_problem;
 use super::{ComposeError, IssueError, Issuer, LintError, Linted, Request, RequestError, compose};
 use crate::ids::{RegistrationId, SerialNumber};
-use crate::profile::{KeyPurpose, Role, key_identifier};
+use crate::lint::public_key_problem;
+use crate::profile::{LeafContent, Role, key_identifier};
 use crate::time::{Time, Validity};
 
 /// Stamps leaves of one authority, profile and validity.
@@ -24,7 +24,7 @@ use crate::time::{Time, Validity};
 pub struct LeafPress {
     issuer: Arc<Issuer>,
     validity: Validity,
-    purposes: Vec<KeyPurpose>,
+    content: LeafContent,
     now: Time,
     stencils: HashMap<Shape, Stencil>,
 }
@@ -49,12 +49,17 @@ struct Stencil {
 
 impl LeafPress {
     /// A press for leaves of `issuer` that are all valid for the same time.
-    pub fn new(issuer: Issuer, validity: Validity, purposes: Vec<KeyPurpose>, now: Time) -> Self {
+    pub fn new(
+        issuer: Issuer,
+        validity: Validity,
+        content: impl Into<LeafContent>,
+        now: Time,
+    ) -> Self {
         let stencils = HashMap::new();
         Self {
             issuer: Arc::new(issuer),
             validity,
-            purposes,
+            content: content.into(),
             now,
             stencils,
         }
@@ -138,8 +143,8 @@ impl LeafPress {
         public_key: &[u8],
         serial_number: &SerialNumber,
     ) -> Result<Stencil, IssueError> {
-        let purposes = self.purposes.clone();
-        let request = Request::leaf(id, public_key.to_vec(), self.validity, purposes)?;
+        let content = self.content.clone();
+        let request = Request::leaf(id, public_key.to_vec(), self.validity, content)?;
         let linted = compose(&request, &self.issuer, serial_number)?.lint(self.now)?;
         let stencil = Stencil::of(linted.tbs_der, id, public_key, serial_number);
         Ok(stencil?.ok_or_else(no_such_shape)?)

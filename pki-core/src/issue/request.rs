@@ -3,7 +3,7 @@
 use crate::ids::{RegistrationId, VerificationCode};
 use crate::key::Signer;
 use crate::name::{DistinguishedName, NameError};
-use crate::profile::{KeyPurpose, Role};
+use crate::profile::{KeyPurpose, LeafContent, Role};
 use crate::time::Validity;
 
 /// A request for one certificate: whose, for which key, for what, and for how long.
@@ -14,7 +14,7 @@ pub struct Request {
     pub(super) public_key: Vec<u8>,
     pub(super) validity: Validity,
     pub(super) path_length: Option<u8>,
-    pub(super) purposes: Vec<KeyPurpose>,
+    pub(super) content: LeafContent,
 }
 
 /// Why a request cannot be made.
@@ -51,7 +51,7 @@ impl Request {
             public_key,
             validity,
             path_length,
-            purposes: vec![],
+            content: LeafContent::from(vec![]),
         }
     }
 
@@ -70,7 +70,7 @@ impl Request {
             public_key,
             validity,
             path_length,
-            purposes: vec![],
+            content: LeafContent::from(vec![]),
         }
     }
 
@@ -82,7 +82,7 @@ impl Request {
         id: &RegistrationId,
         public_key: Vec<u8>,
         validity: Validity,
-        purposes: Vec<KeyPurpose>,
+        content: impl Into<LeafContent>,
     ) -> Result<Self, RequestError> {
         let length = id.as_str().len();
         if length > RegistrationId::LONGEST_COMMON_NAME {
@@ -98,7 +98,7 @@ impl Request {
             public_key,
             validity,
             path_length: None,
-            purposes,
+            content: content.into(),
         })
     }
 
@@ -119,7 +119,7 @@ impl Request {
             public_key,
             validity,
             path_length: None,
-            purposes,
+            content: purposes.into(),
         })
     }
 }

@@ -138,7 +138,7 @@ impl From<Issued> for NewCertificate {
 }
 
 /// Whether two names are the same bytes.
-pub(super) fn same_name(left: &x509_cert::name::Name, right: &[u8]) -> bool {
+pub(crate) fn same_name(left: &x509_cert::name::Name, right: &[u8]) -> bool {
     left.to_der().is_ok_and(|der| der == right)
 }
 

@@ -6,9 +6,11 @@ use openssl::x509::store::{X509Store, X509StoreBuilder};
 use openssl::x509::verify::{X509VerifyFlags, X509VerifyParam};
 use openssl::x509::{X509, X509PurposeId, X509StoreContext, X509StoreContextRef};
 
-use super::{PathFailure, PathReport, PathStep};
+use super::report::{CheckName, CheckOutcome, PathCheck};
+use super::{PathFailure, PathReport, PathStep, examine};
 use crate::certificate::Certificate;
-use crate::time::Time;
+use crate::crl::Crl;
+use crate::time::{Span, Time};
 
 /// What the leaf is to be used for (RFC 5280 §4.2.1.12).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,21 +24,25 @@ pub enum Purpose {
     Any,
 }
 
-/// The question: at which time and for what.
+/// The question: at which time, for what, and how strictly.
 #[derive(Debug, Clone, Copy)]
-pub struct PathOptions {
+pub struct PathOptions<'a> {
     at: Time,
     purpose: Purpose,
     strict: bool,
+    most_intermediates: Option<u8>,
+    crls: &'a [Crl],
 }
 
-impl PathOptions {
+impl<'a> PathOptions<'a> {
     /// A device's path at a moment, checked strictly.
     pub fn new(at: Time) -> Self {
         Self {
             at,
             purpose: Purpose::Client,
             strict: true,
+            most_intermediates: None,
+            crls: &[],
         }
     }
 
@@ -55,6 +61,42 @@ impl PathOptions {
             ..self
         }
     }
+
+    /// With no more than so many certificates between leaf and anchor.
+    #[must_use]
+    pub fn most_intermediates(self, most: u8) -> Self {
+        Self {
+            most_intermediates: Some(most),
+            ..self
+        }
+    }
+
+    /// Refusing what these lists revoke. A certificate of whose issuer there is none is not checked.
+    #[must_use]
+    pub fn crls(self, crls: &'a [Crl]) -> Self {
+        Self { crls, ..self }
+    }
+
+    pub(super) fn moment(&self) -> Time {
+        self.at
+    }
+
+    pub(super) fn wanted(&self) -> Purpose {
+        self.purpose
+    }
+
+    pub(super) fn is_strict(&self) -> bool {
+        self.strict
+    }
+}
+
+/// Everything that a validation is about.
+pub(super) struct Question<'a> {
+    pub(super) leaf: &'a Certificate,
+    pub(super) intermediates: &'a [Certificate],
+    pub(super) anchors: &'a [Certificate],
+    pub(super) crls: &'a [Crl],
+    pub(super) options: PathOptions<'a>,
 }
 
 /// Judges whether `leaf` has a path over `intermediates` to one of `anchors`. Every anchor is
@@ -63,90 +105,154 @@ pub fn validate(
     leaf: &Certificate,
     intermediates: &[Certificate],
     anchors: &[Certificate],
-    options: PathOptions,
+    options: PathOptions<'_>,
 ) -> PathReport {
-    match ask(leaf, intermediates, anchors, options) {
+    let question = Question {
+        leaf,
+        intermediates,
+        anchors,
+        crls: options.crls,
+        options,
+    };
+    match question.ask() {
         Ok(report) => report,
         Err(error) => PathReport {
             at: options.at,
-            path: vec![PathStep::new(leaf, anchors)],
+            path: vec![PathStep::new(leaf, anchors, vec![])],
             failure: Some(PathFailure {
                 depth: 0,
                 subject: None,
+                check: CheckName::Other,
                 reason: format!("OpenSSL cannot read a certificate of the chain: {error}"),
             }),
         },
     }
 }
 
-fn ask(
-    leaf: &Certificate,
-    intermediates: &[Certificate],
-    anchors: &[Certificate],
-    options: PathOptions,
-) -> Result<PathReport, ErrorStack> {
-    let mut untrusted = Stack::new()?;
-    for certificate in intermediates {
-        untrusted.push(X509::from_der(certificate.der())?)?;
-    }
-    let store = store(anchors, options)?;
-    let target = X509::from_der(leaf.der())?;
-    let mut context = X509StoreContext::new()?;
-    context.init(&store, &target, &untrusted, |context| {
-        let holds = context.verify_cert()?;
-        Ok(report(context, holds, leaf, anchors, options))
-    })
+/// What the library said of the path that it built.
+struct Verdict {
+    path: Vec<Certificate>,
+    /// At which depth, and why, the path does not hold.
+    refusal: Option<(usize, PathCheck)>,
 }
 
-fn store(anchors: &[Certificate], options: PathOptions) -> Result<X509Store, ErrorStack> {
-    /// 112 bits of security: RSA 2048, no SHA-1.
-    const AUTH_LEVEL: i32 = 2;
-    let mut parameters = X509VerifyParam::new()?;
-    parameters.set_flags(X509VerifyFlags::PARTIAL_CHAIN)?;
-    if options.strict {
-        parameters.set_flags(X509VerifyFlags::X509_STRICT)?;
-        parameters.set_auth_level(AUTH_LEVEL);
-    }
-    parameters.set_time(options.at.unix_seconds());
-    match options.purpose {
-        Purpose::Client => parameters.set_purpose(X509PurposeId::SSL_CLIENT)?,
-        Purpose::Server => parameters.set_purpose(X509PurposeId::SSL_SERVER)?,
-        Purpose::Any => {}
-    }
-    let mut builder = X509StoreBuilder::new()?;
-    builder.set_param(&parameters)?;
-    for anchor in anchors {
-        builder.add_cert(X509::from_der(anchor.der())?)?;
-    }
-    Ok(builder.build())
-}
-
-fn report(
-    context: &X509StoreContextRef,
-    holds: bool,
-    leaf: &Certificate,
-    anchors: &[Certificate],
-    options: PathOptions,
-) -> PathReport {
-    let mut path: Vec<PathStep> = built_path(context)
-        .iter()
-        .map(|certificate| PathStep::new(certificate, anchors))
-        .collect();
-    if path.is_empty() {
-        path.push(PathStep::new(leaf, anchors));
-    }
-    let failure = (!holds).then(|| {
-        let depth = usize::try_from(context.error_depth()).unwrap_or_default();
-        PathFailure {
-            depth,
-            subject: path.get(depth).map(|step| step.subject.clone()),
-            reason: context.error().error_string().to_owned(),
+impl Question<'_> {
+    fn ask(&self) -> Result<PathReport, ErrorStack> {
+        let verdict = self.verdict()?;
+        let checks = |depth: usize| examine::checks(&verdict.path, depth, self);
+        let mut path: Vec<PathStep> = (0..verdict.path.len())
+            .map(|depth| PathStep::new(&verdict.path[depth], self.anchors, checks(depth)))
+            .collect();
+        if let Some((depth, refusal)) = verdict.refusal {
+            let place = depth.min(path.len() - 1);
+            add_refusal(&mut path[place].checks, refusal);
+        } else {
+            for step in &mut path {
+                step.checks
+                    .push(PathCheck::new(CheckName::NameConstraints, None));
+            }
         }
-    });
-    PathReport {
-        at: options.at,
-        path,
-        failure,
+        Ok(PathReport {
+            at: self.options.at,
+            failure: PathFailure::most_specific(&path),
+            path,
+        })
+    }
+
+    fn verdict(&self) -> Result<Verdict, ErrorStack> {
+        let mut untrusted = Stack::new()?;
+        for certificate in self.intermediates {
+            untrusted.push(X509::from_der(certificate.der())?)?;
+        }
+        let store = self.store()?;
+        let target = X509::from_der(self.leaf.der())?;
+        let mut context = X509StoreContext::new()?;
+        context.init(&store, &target, &untrusted, |context| {
+            let holds = context.verify_cert()?;
+            let mut path = built_path(context);
+            if path.is_empty() {
+                path.push(self.leaf.clone());
+            }
+            let refusal = (!holds).then(|| refusal(context));
+            Ok(Verdict { path, refusal })
+        })
+    }
+
+    fn store(&self) -> Result<X509Store, ErrorStack> {
+        /// 112 bits of security: RSA 2048, no SHA-1.
+        const AUTH_LEVEL: i32 = 2;
+        let mut parameters = X509VerifyParam::new()?;
+        parameters.set_flags(X509VerifyFlags::PARTIAL_CHAIN)?;
+        if self.options.strict {
+            parameters.set_flags(X509VerifyFlags::X509_STRICT)?;
+            parameters.set_auth_level(AUTH_LEVEL);
+        }
+        if let Some(most) = self.options.most_intermediates {
+            parameters.set_depth(most.into());
+        }
+        parameters.set_time(self.moment_for_the_library().unix_seconds());
+        match self.options.purpose {
+            Purpose::Client => parameters.set_purpose(X509PurposeId::SSL_CLIENT)?,
+            Purpose::Server => parameters.set_purpose(X509PurposeId::SSL_SERVER)?,
+            Purpose::Any => {}
+        }
+        let mut builder = X509StoreBuilder::new()?;
+        builder.set_param(&parameters)?;
+        for anchor in self.anchors {
+            builder.add_cert(X509::from_der(anchor.der())?)?;
+        }
+        Ok(builder.build())
+    }
+
+    /// A certificate is valid through its last second (RFC 5280 §4.1.2.5), but OpenSSL counts that
+    /// as expired. Where a certificate is in its last second it is asked for the one before; what
+    /// begins in this very second is then refused with the rest.
+    fn moment_for_the_library(&self) -> Time {
+        let at = self.options.at;
+        let mut known = self
+            .intermediates
+            .iter()
+            .chain(self.anchors)
+            .chain([self.leaf]);
+        match known.any(|certificate| certificate.validity().not_after() == at) {
+            true => at - Span::from_seconds(1),
+            false => at,
+        }
+    }
+}
+
+/// The library's words stand beside ours unless ours say the same more exactly.
+fn add_refusal(checks: &mut Vec<PathCheck>, refusal: PathCheck) {
+    let known = checks
+        .iter()
+        .any(|check| check.check == refusal.check && check.outcome == CheckOutcome::Failed);
+    if !known {
+        checks.retain(|check| check.check != refusal.check);
+        checks.push(refusal);
+    }
+}
+
+fn refusal(context: &X509StoreContextRef) -> (usize, PathCheck) {
+    let depth = usize::try_from(context.error_depth()).unwrap_or_default();
+    let (code, words) = (context.error().as_raw(), context.error().error_string());
+    (
+        depth,
+        PathCheck::new(check_of(code), Some(words.to_owned())),
+    )
+}
+
+/// Which check a verdict of OpenSSL belongs to (`X509_V_ERR_…` in `openssl/x509_vfy.h`).
+fn check_of(code: i32) -> CheckName {
+    match code {
+        2 | 18..=21 | 27 | 29 | 33 => CheckName::Trust,
+        4 | 6 | 7 => CheckName::Signature,
+        9 | 10 | 13 | 14 => CheckName::Validity,
+        24 | 32 | 79 => CheckName::Authority,
+        22 | 25 | 38 => CheckName::PathLength,
+        26 | 28 => CheckName::Purpose,
+        47..=53 => CheckName::NameConstraints,
+        34 | 66..=68 | 76..=78 | 80..=94 => CheckName::Form,
+        _ => CheckName::Other,
     }
 }
 

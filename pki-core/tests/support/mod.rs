@@ -59,7 +59,7 @@ pub(crate) fn authority_spec(subject: &str, days: u64, path_length: Option<u8>) 
 pub(crate) fn leaf_spec(days: u64) -> LeafSpec {
     LeafSpec {
         validity: Span::from_days(days),
-        purposes: vec![KeyPurpose::ClientAuth],
+        content: vec![KeyPurpose::ClientAuth].into(),
     }
 }
 

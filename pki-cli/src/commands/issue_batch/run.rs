@@ -243,7 +243,7 @@ impl BatchRun<'_> {
             validity: self
                 .authority
                 .validity(self.context.now(), self.span(device))?,
-            purposes: profile.extended_key_usage.clone(),
+            content: profile.content(),
         })
     }
 

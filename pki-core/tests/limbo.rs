@@ -1,0 +1,181 @@
+//! x509-limbo judges path validation. `DPS_PKI_LIMBO` names its `limbo.json`; without it, these
+//! tests say so and judge nothing.
+//!
+//! Its *core* are the cases of RFC 5280, path lengths and pathological chains. Cases of the public web
+//! (`webpki`, `online`) are about host names and CA/Browser rules: they only must not take long.
+//! `fixtures/limbo-exceptions.toml` lists every other case that is answered differently, and why.
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the suite is a file, and time is measured"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use pki_core::certificate::Certificate;
+use pki_core::crl::Crl;
+use pki_core::format::pem;
+use pki_core::path::{PathOptions, Purpose, validate};
+use pki_core::time::Time;
+use serde_json::Value;
+
+const EXCEPTIONS: &str = include_str!("../../fixtures/limbo-exceptions.toml");
+
+/// What the suite expects of a case, and what it got.
+struct Answer {
+    id: String,
+    accepted: bool,
+    wanted: bool,
+    reason: String,
+    took: Duration,
+}
+
+impl Answer {
+    fn group(&self) -> &str {
+        self.id.split("::").next().unwrap_or_default()
+    }
+
+    fn is_core(&self) -> bool {
+        matches!(self.group(), "rfc5280" | "pathlen" | "pathological")
+    }
+
+    fn is_judged(&self) -> bool {
+        !matches!(self.group(), "webpki" | "online")
+    }
+
+    fn is_right(&self) -> bool {
+        self.accepted == self.wanted
+    }
+}
+
+#[test]
+fn the_core_is_answered_as_expected_but_for_known_exceptions() {
+    let Some(answers) = answers() else {
+        return;
+    };
+    let exceptions: BTreeMap<String, String> = toml::from_str(EXCEPTIONS).expect("exceptions");
+    let judged = answers.iter().filter(|answer| answer.is_judged());
+    let wrong: BTreeMap<&str, &Answer> = judged
+        .filter(|answer| !answer.is_right())
+        .map(|answer| (answer.id.as_str(), answer))
+        .collect();
+    let unknown: Vec<String> = wrong
+        .iter()
+        .filter(|(id, _)| !exceptions.contains_key(**id))
+        .map(|(id, answer)| format!("{id}: accepted {}: {}", answer.accepted, answer.reason))
+        .collect();
+    assert!(
+        unknown.is_empty(),
+        "not in limbo-exceptions.toml: {unknown:#?}"
+    );
+    let stale: BTreeSet<&String> = exceptions
+        .keys()
+        .filter(|id| !wrong.contains_key(id.as_str()))
+        .collect();
+    assert!(stale.is_empty(), "no exceptions any more: {stale:#?}");
+
+    let core: Vec<&Answer> = answers.iter().filter(|answer| answer.is_core()).collect();
+    let right = core.iter().filter(|answer| answer.is_right()).count();
+    let false_accepts = core
+        .iter()
+        .filter(|answer| answer.accepted && !answer.wanted);
+    let false_accepts = false_accepts.count();
+    println!(
+        "core: {right} of {}, {false_accepts} false accepts",
+        core.len()
+    );
+    assert!(
+        right >= 120 && false_accepts <= 1,
+        "{right} right, {false_accepts} false accepts"
+    );
+}
+
+#[test]
+fn no_case_takes_long() {
+    let answers = answers().unwrap_or_default();
+    let slow = answers.iter().max_by_key(|answer| answer.took);
+    if let Some(slow) = slow {
+        println!("slowest: {} in {:?}", slow.id, slow.took);
+        assert!(
+            slow.took < Duration::from_secs(1),
+            "{} took {:?}",
+            slow.id,
+            slow.took
+        );
+    }
+}
+
+fn answers() -> Option<Vec<Answer>> {
+    let Some(path) = std::env::var_os("DPS_PKI_LIMBO") else {
+        eprintln!("SKIPPED: DPS_PKI_LIMBO does not name a limbo.json");
+        return None;
+    };
+    let suite: Value = serde_json::from_slice(&std::fs::read(path).expect("limbo")).expect("limbo");
+    let cases = suite["testcases"].as_array().expect("cases");
+    Some(cases.iter().map(answer).collect())
+}
+
+fn answer(case: &Value) -> Answer {
+    let begun = Instant::now();
+    let judged = judge(case);
+    Answer {
+        id: case["id"].as_str().expect("id").to_owned(),
+        accepted: judged.is_ok(),
+        wanted: case["expected_result"] == "SUCCESS",
+        reason: judged.err().unwrap_or_default(),
+        took: begun.elapsed(),
+    }
+}
+
+fn judge(case: &Value) -> Result<(), String> {
+    let anchors = certificates(&case["trusted_certs"])?;
+    let intermediates = certificates(&case["untrusted_intermediates"])?;
+    let leaf = case["peer_certificate"].as_str().unwrap_or_default();
+    let leaf = pem::certificate(leaf.as_bytes()).map_err(|error| error.to_string())?;
+    let crls = texts(&case["crls"]).map(|text| {
+        let block = pem::blocks(text.as_bytes()).map_err(|error| error.to_string())?;
+        let block = block
+            .and_then(|blocks| blocks.into_iter().next())
+            .ok_or("no CRL")?;
+        Crl::from_der(&block.der).map_err(|error| error.to_string())
+    });
+    let crls = crls.collect::<Result<Vec<_>, String>>()?;
+    let at: Time = match case["validation_time"].as_str() {
+        Some(time) => time.parse().expect("time"),
+        None => "2026-06-01T00:00:00Z".parse().expect("time"),
+    };
+    let purpose = match case["validation_kind"].as_str() {
+        Some("CLIENT") => Purpose::Client,
+        _ => Purpose::Server,
+    };
+    let mut options = PathOptions::new(at).purpose(purpose).crls(&crls);
+    if let Some(most) = most_intermediates(case) {
+        options = options.most_intermediates(most);
+    }
+    let report = validate(&leaf, &intermediates, &anchors, options);
+    report.failure.map_or(Ok(()), |failure| {
+        Err(format!(
+            "{} at {}: {}",
+            failure.check, failure.depth, failure.reason
+        ))
+    })
+}
+
+fn most_intermediates(case: &Value) -> Option<u8> {
+    let most = case["max_chain_depth"].as_u64()?;
+    Some(u8::try_from(most).expect("depth"))
+}
+
+fn certificates(list: &Value) -> Result<Vec<Certificate>, String> {
+    let mut found = Vec::new();
+    for text in texts(list) {
+        found.extend(pem::certificates(text.as_bytes()).map_err(|error| error.to_string())?);
+    }
+    Ok(found)
+}
+
+fn texts(list: &Value) -> impl Iterator<Item = &str> {
+    let list = list.as_array().into_iter().flatten();
+    list.filter_map(Value::as_str)
+}

@@ -1,0 +1,144 @@
+//! NIST PKITS judges path validation: the signature, validity, name chaining, basic constraints and
+//! key usage tests (§4.1 to §4.3, §4.6, §4.7, §4.16) as *basic*, those of name constraints (§4.13)
+//! as *names*.
+//!
+//! `DPS_PKI_PKITS` names the folder `PKITS_data` of the Python package `cryptography-vectors`;
+//! without it, this test says so and judges nothing. File names say what is expected.
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+#![expect(clippy::disallowed_methods, reason = "the suite is a folder")]
+
+use std::path::{Path, PathBuf};
+
+use pki_core::certificate::Certificate;
+use pki_core::path::{PathOptions, Purpose, validate};
+use pki_core::time::Time;
+
+const BASIC: [&str; 22] = [
+    "CertificatePath",
+    "CASignature",
+    "EESignature",
+    "DSASignature",
+    "DSAParameterInheritance",
+    "CAnotBeforeDate",
+    "CAnotAfterDate",
+    "EEnotBeforeDate",
+    "EEnotAfterDate",
+    "pre2000UTC",
+    "GeneralizedTimenot",
+    "NameChaining",
+    "NameUIDs",
+    "RFC3280",
+    "RolloverfromPrintableString",
+    "UTF8String",
+    "MissingbasicConstraints",
+    "cAFalse",
+    "pathLenConstraint",
+    "SelfIssuedpathLenConstraint",
+    "basicConstraintsNotCritical",
+    "Unknown",
+];
+const KEY_USAGE: [&str; 3] = [
+    "keyUsageCriticalkeyCertSign",
+    "keyUsageNotCriticalkeyCertSign",
+    "keyUsageNotCriticalTest",
+];
+
+#[test]
+fn basic_paths_are_all_answered_as_nist_expects_and_nine_in_ten_of_names() {
+    let Some(folder) = std::env::var_os("DPS_PKI_PKITS") else {
+        eprintln!("SKIPPED: DPS_PKI_PKITS does not name a folder PKITS_data");
+        return;
+    };
+    let suite = Suite::read(&PathBuf::from(folder).join("certs"));
+    let (basic, names) = (suite.score(is_basic), suite.score(is_about_names));
+    println!("basic: {basic:?}\nnames: {names:?}");
+    assert!(basic.wrong.is_empty() && basic.right >= 50, "{basic:?}");
+    assert!(
+        names.right >= 9 * names.wrong.len() && names.right >= 30,
+        "{names:?}"
+    );
+}
+
+fn is_basic(test: &str) -> bool {
+    let begins = |words: &[&str]| words.iter().any(|word| test.starts_with(word));
+    // Extensions of CRLs have tests of their own.
+    !test.starts_with("UnknownCRL") && (begins(&BASIC) || begins(&KEY_USAGE))
+}
+
+fn is_about_names(test: &str) -> bool {
+    test.contains("nameConstraints")
+}
+
+struct Suite {
+    anchor: Certificate,
+    authorities: Vec<Certificate>,
+    /// Name, whether it is to be accepted, and the certificate if it can be read at all.
+    tests: Vec<(String, bool, Option<Certificate>)>,
+}
+
+#[derive(Debug, Default)]
+struct Score {
+    right: usize,
+    wrong: Vec<String>,
+}
+
+impl Suite {
+    fn read(folder: &Path) -> Self {
+        let mut suite = Self {
+            anchor: read(&folder.join("TrustAnchorRootCertificate.crt")).expect("anchor"),
+            authorities: Vec::new(),
+            tests: Vec::new(),
+        };
+        for entry in std::fs::read_dir(folder).expect("certs") {
+            let path = entry.expect("entry").path();
+            let name = path.file_stem().and_then(|name| name.to_str());
+            let name = name.expect("UTF-8").to_owned();
+            match name.strip_suffix("EE") {
+                Some(test) => suite.add(test, read(&path)),
+                None => suite.authorities.extend(read(&path)),
+            }
+        }
+        suite
+    }
+
+    fn add(&mut self, test: &str, certificate: Option<Certificate>) {
+        for (word, wanted) in [("Valid", true), ("Invalid", false)] {
+            if let Some(test) = test.strip_prefix(word) {
+                self.tests
+                    .push((test.to_owned(), wanted, certificate.clone()));
+            }
+        }
+    }
+
+    fn score(&self, belongs: fn(&str) -> bool) -> Score {
+        let mut score = Score::default();
+        for (test, wanted, certificate) in self.tests.iter().filter(|test| belongs(&test.0)) {
+            let problem = self.judge(certificate.as_ref());
+            match problem.is_none() == *wanted {
+                true => score.right += 1,
+                false => score
+                    .wrong
+                    .push(format!("{test} wants {wanted}: {problem:?}")),
+            }
+        }
+        score
+    }
+
+    /// Why a leaf is refused. Its issuer is found among all authorities of the suite.
+    fn judge(&self, certificate: Option<&Certificate>) -> Option<String> {
+        let Some(certificate) = certificate else {
+            return Some("cannot be read".to_owned());
+        };
+        let at: Time = "2026-06-01T00:00:00Z".parse().expect("time");
+        let options = PathOptions::new(at).purpose(Purpose::Any).lenient();
+        let anchors = std::slice::from_ref(&self.anchor);
+        let report = validate(certificate, &self.authorities, anchors, options);
+        report
+            .failure
+            .map(|failure| format!("{}: {}", failure.check, failure.reason))
+    }
+}
+
+fn read(path: &Path) -> Option<Certificate> {
+    Certificate::from_der(&std::fs::read(path).expect("file")).ok()
+}
