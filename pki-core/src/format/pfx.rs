@@ -14,9 +14,11 @@ use secrecy::ExposeSecret as _;
 
 use super::armor::ChainPem;
 use super::entry::{Access, Entry, file_name};
+use super::identity::Identity;
 use super::render::{Device, RenderError};
 use super::rendered::Piece;
 use super::seal::Passphrase;
+use crate::certificate::Certificate;
 use crate::key::PrivateKey;
 
 /// How PKCS#12 files are encrypted.
@@ -48,8 +50,9 @@ impl Pfx {
         let key = device
             .key
             .ok_or_else(|| RenderError::NoKey { id: id.clone() })?;
+        let certificate = device.issued.certificate();
         let content = self
-            .der(device, key, chain)
+            .pack(id.as_str(), key, certificate, &chain.certificates)
             .map_err(|source| RenderError::Pfx {
                 id: id.clone(),
                 source,
@@ -61,17 +64,35 @@ impl Pfx {
         })
     }
 
-    fn der(
+    /// Makes the file of one identity that has its private key. `None` if it lacks key or certificate.
+    ///
+    /// # Errors
+    /// [`ErrorStack`] if OpenSSL cannot make it.
+    pub fn of_identity(
         &self,
-        device: &Device<'_>,
+        name: &str,
+        identity: &Identity,
+    ) -> Result<Option<Vec<u8>>, ErrorStack> {
+        match (&identity.key, identity.certificates.split_first()) {
+            (Some(key), Some((certificate, issuers))) => {
+                self.pack(name, key, certificate, issuers).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn pack(
+        &self,
+        name: &str,
         key: &PrivateKey,
-        chain: &ChainPem,
+        certificate: &Certificate,
+        issuers: &[Certificate],
     ) -> Result<Vec<u8>, ErrorStack> {
-        let certificate = X509::from_der(device.issued.certificate().der())?;
+        let certificate = X509::from_der(certificate.der())?;
         let key = PKey::private_key_from_pkcs8(key.expose_pkcs8_der())?;
-        let mut issuers = Stack::new()?;
-        for issuer in &chain.certificates {
-            issuers.push(X509::from_der(issuer.der())?)?;
+        let mut above = Stack::new()?;
+        for issuer in issuers {
+            above.push(X509::from_der(issuer.der())?)?;
         }
         let (cipher, digest) = match self.encryption {
             PfxEncryption::Modern => (Nid::AES_256_CBC, MessageDigest::sha256()),
@@ -83,10 +104,10 @@ impl Pfx {
         let rounds = self.passphrase.rounds();
         let mut builder = Pkcs12::builder();
         builder
-            .name(device.id.as_str())
+            .name(name)
             .pkey(&key)
             .cert(&certificate)
-            .ca(issuers)
+            .ca(above)
             .key_algorithm(cipher)
             .cert_algorithm(cipher)
             .key_iter(rounds)
