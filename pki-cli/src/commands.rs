@@ -4,6 +4,7 @@ mod audit;
 mod authority;
 mod batch;
 mod change;
+mod convert;
 mod dps;
 mod emulator;
 mod explain;
@@ -34,6 +35,7 @@ pub(crate) enum Command {
     Sign(issue::SignArgs),
     Verify(verify::Args),
     Inspect(inspect::Args),
+    Convert(convert::Args),
     Plan(plan::PlanArgs),
     Apply(plan::ApplyArgs),
     Explain(explain::Args),
@@ -60,6 +62,7 @@ impl Command {
             Self::Sign(args) => args.run(context),
             Self::Verify(args) => args.run(context),
             Self::Inspect(args) => args.run(context),
+            Self::Convert(args) => args.run(context),
             Self::Plan(args) => args.run(context),
             Self::Apply(args) => args.run(context),
             Self::Explain(args) => args.run(context),

@@ -11,6 +11,7 @@ mod batch_output;
 pub mod bug;
 mod commands;
 pub mod config;
+mod contents;
 pub mod context;
 pub mod error;
 mod execute;

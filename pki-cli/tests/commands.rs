@@ -211,7 +211,7 @@ fn inspect_says_in_one_sentence_what_cannot_be_read() {
         ("empty", "empty: it is empty"),
         (
             "noise",
-            "noise: it is neither PEM nor a certificate, CSR or PKCS#8 key in DER",
+            "noise: it is neither PEM nor a certificate, CSR, CRL, private key, PKCS#7 or PKCS#12 file in DER",
         ),
         (
             "cut.pem",

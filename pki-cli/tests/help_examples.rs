@@ -66,6 +66,7 @@ fn world(command: &str) -> World {
         include_str!("../../templates/tutorial.toml"),
     );
     world.write(".pki-passphrase", "secret");
+    world.write("pfx-passphrase", "another");
     world.write_request("sensor-7");
     world.set("DPS_PKI_PASSPHRASE", "secret");
     let mut setup = Vec::new();

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use pki_core::authority::{AuthoritySpec, create_root};
 use pki_core::certificate::Certificate;
 use pki_core::declaration::AuthorityDeclaration;
+use pki_core::format::p7b;
 use pki_core::ids::{AuthorityName, Generation, SerialNumber};
 use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{
@@ -61,13 +62,13 @@ struct ShowArgs {
 #[command(after_help = "\
 Examples:
   dps-pki authority export root > root.pem
-  dps-pki authority export factory --chain")]
+  dps-pki authority export factory --chain --format p7b > factory.p7b")]
 struct ExportArgs {
     /// The authority
     name: AuthorityName,
 
     /// With the certificates above it, up to the root
-    #[arg(long, conflicts_with = "format")]
+    #[arg(long)]
     chain: bool,
 
     /// How it is encoded
@@ -81,6 +82,8 @@ enum Encoding {
     Pem,
     /// The bare bytes
     Der,
+    /// PKCS#7
+    P7b,
 }
 
 impl Args {
@@ -305,19 +308,30 @@ impl ExportArgs {
     fn run(&self, context: &Context) -> CommandResult {
         let inventory = context.inventory()?;
         let certificate = certificate_of(&self.name, &current(context, &inventory, &self.name)?)?;
-        if self.format == Encoding::Der {
-            context.ui.raw(certificate.der())?;
-            return Ok(Outcome::Done);
-        }
-        let mut text = certificate.to_pem();
-        if self.chain {
-            text.extend(
-                issuers(&inventory, &certificate)?
-                    .iter()
-                    .map(Certificate::to_pem),
-            );
-        }
-        context.ui.raw(text.as_bytes())?;
+        let above = match self.chain {
+            true => issuers(&inventory, &certificate)?,
+            false => Vec::new(),
+        };
+        let chain: Vec<Certificate> = [certificate].into_iter().chain(above).collect();
+        let octets = match (self.format, chain.as_slice()) {
+            (Encoding::Pem, chain) => chain
+                .iter()
+                .map(Certificate::to_pem)
+                .collect::<String>()
+                .into_bytes(),
+            (Encoding::P7b, chain) => {
+                p7b::write(chain).map_err(|error| CommandError::failed(error.to_string()))?
+            }
+            (Encoding::Der, [certificate]) => certificate.der().to_vec(),
+            (Encoding::Der, chain) => {
+                let message = format!(
+                    "the chain has {} certificates, and DER holds one",
+                    chain.len()
+                );
+                return Err(CommandError::refused(message).hint("--format p7b holds them all"));
+            }
+        };
+        context.ui.raw(&octets)?;
         Ok(Outcome::Done)
     }
 }

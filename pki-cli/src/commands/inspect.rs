@@ -5,19 +5,20 @@ use std::path::{Path, PathBuf};
 
 use pki_core::certificate::Certificate;
 use pki_core::csr::SigningRequest;
-use pki_core::format::pem::{self, Block};
+use pki_core::format::contents::{Container, LockedKey, Object};
 use pki_core::key::software::SoftwareSigner;
-use pki_core::key::{KeyFileError, PrivateKey, Signer as _, read_private_key};
+use pki_core::key::{PrivateKey, Signer as _};
 use serde::Serialize;
 
+use crate::contents::{self, Key};
 use crate::context::Context;
-use crate::error::{CommandError, CommandResult, Outcome, in_key_file};
+use crate::error::{CommandError, CommandResult, Outcome};
 use crate::render::certificate::{CertificateFacts, RequestFacts, public_key};
 
-/// Tell what a certificate, CSR or key file holds
+/// Tell what a file holds: certificates, CSRs, keys; PEM, DER, PKCS#7 or PKCS#12
 ///
-/// PEM or DER; every block of a PEM file. Of private keys only the public part is shown. An encrypted
-/// key is opened if a passphrase was given.
+/// Of private keys only the public part is shown. What is encrypted is opened if a passphrase was
+/// given.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -30,78 +31,48 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
-        let content = context.read(&self.file)?;
-        let blocks =
-            pem::blocks(&content).map_err(|error| CommandError::in_file(&self.file, &error))?;
-        let items = match blocks {
-            Some(blocks) => blocks
-                .iter()
-                .map(|block| item(context, &self.file, block))
-                .collect::<Result<_, _>>()?,
-            None => vec![der_item(context, &self.file, &content)?],
-        };
+        let contents = contents::read(context, &self.file)?;
+        let items: Result<Vec<Item>, CommandError> = contents
+            .objects
+            .into_iter()
+            .map(|object| item(context, &self.file, object))
+            .collect();
         context.ui.result(&Contents {
             file: self.file.clone(),
-            items,
+            form: match contents.container {
+                Container::Pem => "pem",
+                Container::Der => "der",
+                Container::P7b => "p7b",
+                Container::Pfx => "pfx",
+            },
+            items: items?,
         })?;
         Ok(Outcome::Done)
     }
 }
 
-fn item(context: &Context, file: &Path, block: &Block) -> Result<Item, CommandError> {
-    let wrong = |error: &dyn std::error::Error| {
-        CommandError::invalid_input(format!("{}: {error}", file.display()))
-    };
-    match block.label.as_str() {
-        "CERTIFICATE" | "X509 CERTIFICATE" | "TRUSTED CERTIFICATE" => {
-            Certificate::from_der(&block.der)
-                .map(Item::certificate)
-                .map_err(|error| wrong(&error))
-        }
-        "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST" => SigningRequest::from_der(&block.der)
-            .map(Item::request)
-            .map_err(|error| wrong(&error)),
-        "PRIVATE KEY" | "ENCRYPTED PRIVATE KEY" => key_item(context, file, &block.der),
-        "PUBLIC KEY" => Ok(Item::PublicKey {
-            public_key: public_key(&block.der),
-        }),
-        label => Ok(Item::Other {
-            label: label.to_owned(),
-            octets: block.der.len(),
-        }),
-    }
+fn item(context: &Context, file: &Path, object: Object) -> Result<Item, CommandError> {
+    Ok(match object {
+        Object::Certificate(certificate) => Item::certificate(certificate),
+        Object::Request(request) => Item::request(*request),
+        Object::PrivateKey(key) => return key_item(context, file, &key),
+        Object::PublicKey(der) => Item::PublicKey {
+            public_key: public_key(&der),
+        },
+        Object::Crl(der) => Item::Other {
+            label: "X509 CRL".to_owned(),
+            octets: der.len(),
+        },
+        Object::Other { label, octets } => Item::Other { label, octets },
+    })
 }
 
-/// DER has no label: it is what it can be read as.
-fn der_item(context: &Context, file: &Path, der: &[u8]) -> Result<Item, CommandError> {
-    if let Ok(certificate) = Certificate::from_der(der) {
-        return Ok(Item::certificate(certificate));
-    }
-    if let Ok(request) = SigningRequest::from_der(der) {
-        return Ok(Item::request(request));
-    }
-    if let Err(KeyFileError::Input(_)) = read_private_key(der, None) {
-        return Err(CommandError::invalid_input(format!(
-            "{}: it is neither PEM nor a certificate, CSR or PKCS#8 key in DER",
-            file.display()
-        )));
-    }
-    key_item(context, file, der)
-}
-
-/// The passphrase is only looked for where a key is encrypted.
-fn key_item(context: &Context, file: &Path, der: &[u8]) -> Result<Item, CommandError> {
-    let encrypted = match read_private_key(der, None) {
-        Err(KeyFileError::PassphraseNeeded) => true,
-        key => return Item::private_key(&key.map_err(|error| in_key_file(file, &error))?, false),
-    };
-    match context.given_passphrase()? {
-        Some(passphrase) => {
-            let key = read_private_key(der, Some(passphrase));
-            Item::private_key(&key.map_err(|error| in_key_file(file, &error))?, encrypted)
-        }
-        None => Ok(Item::PrivateKey {
-            encrypted,
+fn key_item(context: &Context, file: &Path, key: &LockedKey) -> Result<Item, CommandError> {
+    match contents::open(context, file, key)? {
+        Key::Plain(key) => Item::private_key(&key, false),
+        Key::Opened(key) => Item::private_key(&key, true),
+        Key::Locked => Ok(Item::PrivateKey {
+            encrypted: true,
             public_key: None,
         }),
     }
@@ -110,6 +81,8 @@ fn key_item(context: &Context, file: &Path, der: &[u8]) -> Result<Item, CommandE
 #[derive(Serialize)]
 struct Contents {
     file: PathBuf,
+    /// pem, der, p7b or pfx
+    form: &'static str,
     items: Vec<Item>,
 }
 

@@ -1,0 +1,53 @@
+//! Reads a file of any form that the core knows, and opens what is locked in it.
+//!
+//! A passphrase is only looked for where something is encrypted.
+
+use std::path::Path;
+
+use pki_core::format::contents::{Contents, ContentsError, LockedKey};
+use pki_core::key::{KeyFileError, PrivateKey};
+
+use crate::context::Context;
+use crate::error::{CommandError, in_key_file};
+
+/// Reads what a file holds; a PKCS#12 file is opened with the passphrase that was given.
+pub(crate) fn read(context: &Context, path: &Path) -> Result<Contents, CommandError> {
+    let input = context.read(path)?;
+    let sealed = match Contents::read(&input, None) {
+        Err(error @ ContentsError::Passphrase { .. }) => error,
+        contents => return contents.map_err(|error| CommandError::in_file(path, &error)),
+    };
+    let Some(passphrase) = context.given_passphrase()? else {
+        return Err(CommandError::in_file(path, &sealed)
+            .hint("give its passphrase with --passphrase-file or --passphrase-from"));
+    };
+    Contents::read(&input, Some(passphrase)).map_err(|error| CommandError::in_file(path, &error))
+}
+
+/// A private key, opened if there is a passphrase for it.
+pub(crate) enum Key {
+    /// It was not encrypted.
+    Plain(PrivateKey),
+    /// It was, and the passphrase opened it.
+    Opened(PrivateKey),
+    /// It is encrypted, and no passphrase was given.
+    Locked,
+}
+
+/// Opens a private key of a file.
+pub(crate) fn open(context: &Context, path: &Path, key: &LockedKey) -> Result<Key, CommandError> {
+    match key.open(None) {
+        Err(KeyFileError::PassphraseNeeded) => {}
+        key => {
+            return key
+                .map(Key::Plain)
+                .map_err(|error| in_key_file(path, &error));
+        }
+    }
+    let Some(passphrase) = context.given_passphrase()? else {
+        return Ok(Key::Locked);
+    };
+    let key = key.open(Some(passphrase));
+    key.map(Key::Opened)
+        .map_err(|error| in_key_file(path, &error))
+}
