@@ -62,7 +62,7 @@ struct ShowArgs {
 #[command(after_help = "\
 Examples:
   dps-pki authority export root > root.pem
-  dps-pki authority export factory --chain --format p7b > factory.p7b")]
+  dps-pki authority export factory --chain")]
 struct ExportArgs {
     /// The authority
     name: AuthorityName,
