@@ -375,7 +375,7 @@ fn an_enrollment_that_keeps_out_a_stolen_leaf_is_deleted_only_in_so_many_words()
     assert_eq!(site.register("sensor-1"), "401");
     let refused = site.run("dps device delete sensor-1 --yes");
     assert_eq!(refused.code, 4, "{}", refused.stderr);
-    let gain = "individual enrollment sensor-1 names another certificate now, admitted by enrollment group factory afterwards";
+    let gain = "its individual enrollment names another certificate now, admitted by enrollment group factory afterwards";
     assert!(refused.stderr.contains(gain), "{}", refused.stderr);
     site.done("dps device delete sensor-1 --let-device-in --yes");
     assert_eq!(site.register("sensor-1"), "assigned");

@@ -6,6 +6,7 @@
 //! Invariant: planning is deterministic, and no planner deletes or enables a disabled individual
 //! enrollment.
 
+mod below;
 mod declared;
 mod difference;
 mod fleet;
@@ -13,7 +14,9 @@ mod impact;
 mod journal;
 mod plan;
 mod quarantine;
+pub mod roll;
 
+pub use below::{BelowError, quarantine_below};
 pub use declared::{DeclaredError, DeclaredState, converge};
 pub use difference::differences;
 pub use fleet::{Class, Exception, Fleet};

@@ -5,6 +5,7 @@ mod inventory_contract;
 mod journal_contract;
 mod memory_inventory;
 mod sample;
+mod sample_dps;
 
 use std::sync::Mutex;
 
@@ -17,6 +18,7 @@ pub use inventory_contract::inventory_contract;
 pub use journal_contract::journal_contract;
 pub use memory_inventory::MemoryInventory;
 pub use sample::SampleAuthority;
+pub use sample_dps::SampleDps;
 
 /// A clock that always tells the same moment.
 #[derive(Debug, Clone, Copy)]

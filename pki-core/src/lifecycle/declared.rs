@@ -149,7 +149,7 @@ fn certificate_of<'a>(
 }
 
 /// By the certificate itself where ARM gave it, else by its SHA-1 thumbprint.
-fn is_same(held: &CaCertificate, certificate: &Certificate) -> bool {
+pub(super) fn is_same(held: &CaCertificate, certificate: &Certificate) -> bool {
     match held
         .properties
         .certificate

@@ -38,6 +38,14 @@ pub enum Expectation {
     AsLeftByPlan,
 }
 
+impl Expectation {
+    /// A record that was read with this tag. One without cannot be guarded; expecting absence makes
+    /// the service refuse the write.
+    pub(super) fn of(etag: Option<&Etag>) -> Self {
+        etag.cloned().map_or(Self::Absent, Self::Etag)
+    }
+}
+
 /// What a plan concerns. Two plans that share a subject must not be carried out side by side.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -77,7 +77,7 @@ pub fn quarantine(request: &Quarantine, state: &QuarantineState) -> Plan {
         state
             .hub_identities
             .iter()
-            .filter_map(|found| hub_step(request, found)),
+            .filter_map(|found| hub_step(request.hub, request.reason.as_deref(), found)),
     );
     plan.steps
         .extend(state.registration.as_ref().map(forget_registration));
@@ -138,7 +138,7 @@ fn new_entry(request: &Quarantine) -> Step {
     }
 }
 
-fn forget_registration(record: &RegistrationState) -> Step {
+pub(super) fn forget_registration(record: &RegistrationState) -> Step {
     let expect = record
         .etag
         .clone()
@@ -149,25 +149,26 @@ fn forget_registration(record: &RegistrationState) -> Step {
     }
 }
 
-fn hub_step(request: &Quarantine, found: &HubIdentity) -> Option<Step> {
+pub(super) fn hub_step(
+    action: HubAction,
+    reason: Option<&str>,
+    found: &HubIdentity,
+) -> Option<Step> {
     let (hub, device_id) = (found.hub.clone(), found.device.device_id.clone());
     let expect = found
         .device
         .etag
         .clone()
         .map_or(Expectation::AsLeftByPlan, Expectation::Etag);
-    match request.hub {
+    match action {
         HubAction::Keep => None,
         HubAction::Disable if found.device.status == HubDeviceStatus::Disabled => None,
-        HubAction::Disable => {
-            let reason = status_reason(request.reason.as_deref());
-            Some(Step::DisableHubDevice {
-                hub,
-                device_id,
-                reason,
-                expect,
-            })
-        }
+        HubAction::Disable => Some(Step::DisableHubDevice {
+            hub,
+            device_id,
+            reason: status_reason(reason),
+            expect,
+        }),
         HubAction::Delete => Some(Step::DeleteHubDevice {
             hub,
             device_id,

@@ -1,0 +1,473 @@
+//! An expiry roll: the new generation beside the old one, then the old one away; or back.
+//!
+//! Invariant: no step takes away what admits a device with a valid leaf, unless that was accepted by
+//! number.
+
+use super::slots::{self, Side};
+use super::{Below, Devices, HeldGeneration, Instance, InstancePlan, RollError, RollState};
+use crate::admission::{DpsView, Outcome};
+use crate::declaration::VerifiedBy;
+use crate::enrollment::EnrollmentGroup;
+use crate::ids::{AuthorityName, CertificateName, Generation, IdError};
+use crate::inventory::{GenerationChange, GenerationState};
+use crate::lifecycle::{Expectation, Plan, Step};
+use crate::time::Time;
+
+/// What is asked for when a roll starts.
+#[derive(Debug, Clone)]
+pub struct Start {
+    /// Until when the old generation is to stand beside the new one.
+    pub overlap_until: Time,
+    /// How many leaves of the old generation are valid longer than that.
+    pub leaves_beyond: u64,
+    /// How many of them may be refused from then on.
+    pub accept_stranded: u64,
+}
+
+/// What is asked for when a roll ends.
+#[derive(Debug, Clone, Default)]
+pub struct Finish {
+    /// The devices that have not moved.
+    pub left_behind: Devices,
+    /// How many of them may be refused from then on.
+    pub accept_stranded: u64,
+    /// Whether authorities below that would lose their way to a verified CA certificate are to be
+    /// verified themselves: their devices then need neither a new leaf nor a new chain.
+    pub with_intermediates: bool,
+}
+
+/// Plans the start: the new generation verified where the old one was, and in the free slot of every
+/// group that holds the old one. The new generation becomes *next* when all of that is done.
+///
+/// # Errors
+/// [`RollError`]: there is no new generation, no free slot, no way to a verified CA certificate, or the
+/// overlap is too short.
+pub fn start(request: &Start, state: &RollState) -> Result<Vec<InstancePlan>, RollError> {
+    let old = state.current()?;
+    let new = state.successor(old)?;
+    if request.leaves_beyond > request.accept_stranded {
+        return Err(RollError::Stranded {
+            authority: state.authority.clone(),
+            generation: old.number,
+            until: request.overlap_until,
+            leaves: request.leaves_beyond,
+            accepted: request.accept_stranded,
+        });
+    }
+    let goal = format!(
+        "roll {}: put generation {} beside generation {}",
+        state.authority, new.number, old.number
+    );
+    let mut plans = Vec::new();
+    for instance in &state.instances {
+        let plan = beside(state, instance, old, new, Plan::new(&goal))?;
+        plans.push(InstancePlan {
+            dps: instance.name.clone(),
+            plan,
+        });
+    }
+    if let Some(last) = plans.last_mut() {
+        let to_next = (new.state == GenerationState::Pending)
+            .then(|| settle(&state.authority, &[(new.number, GenerationState::Next)]));
+        last.plan.steps.extend(to_next);
+    }
+    Ok(plans)
+}
+
+fn beside(
+    state: &RollState,
+    instance: &Instance,
+    old: &HeldGeneration,
+    new: &HeldGeneration,
+    mut plan: Plan,
+) -> Result<Plan, RollError> {
+    let (old_side, mut new_side) = (Side::of(old, instance), Side::of(new, instance));
+    if let Some(held) = old_side.names.first() {
+        let steps = verified(state, instance, new, held, &mut new_side)?;
+        plan.steps.extend(steps);
+    }
+    for group in holders(instance, &old_side) {
+        let added = slots::add(group, &new_side).map_err(|_| RollError::SlotsTaken {
+            dps: instance.name.clone(),
+            group: group.enrollment_group_id.clone(),
+            authority: state.authority.clone(),
+            old: old.number,
+            new: new.number,
+        })?;
+        plan.steps.extend(added);
+    }
+    admits_as_before(state, instance, old, new, &plan)?;
+    if !old_side.names.is_empty() || holders(instance, &old_side).next().is_some() {
+        return Ok(plan);
+    }
+    plan.notes.push(format!(
+        "DPS {} holds nothing of {}: nothing changes there",
+        instance.name, state.authority
+    ));
+    Ok(plan)
+}
+
+/// Uploads and proves a generation under a name after the old certificate's, as far as that is not
+/// done; tells `side` the name.
+pub(super) fn verified(
+    state: &RollState,
+    instance: &Instance,
+    new: &HeldGeneration,
+    old_name: &CertificateName,
+    side: &mut Side<'_>,
+) -> Result<Vec<Step>, RollError> {
+    let name = match side.names.first() {
+        Some(name) => name.clone(),
+        None => successor_name(state, instance, new.number, old_name)?,
+    };
+    let steps = verify_as(&state.authority, instance, new, &name);
+    if side.names.is_empty() {
+        side.names.push(name);
+    }
+    Ok(steps)
+}
+
+/// The steps after which a certificate is verified under a name.
+pub(super) fn verify_as(
+    authority: &AuthorityName,
+    instance: &Instance,
+    generation: &HeldGeneration,
+    name: &CertificateName,
+) -> Vec<Step> {
+    let certificate = &generation.certificate;
+    let held = instance.authorities.iter().find(|held| held.name == *name);
+    if held.is_some_and(|held| held.properties.is_verified) {
+        return vec![];
+    }
+    let self_attested = instance.verified_by == VerifiedBy::SelfAttestation;
+    let etag = held.and_then(|held| held.etag.as_ref());
+    let upload = (held.is_none() || self_attested).then(|| Step::UploadCa {
+        name: name.clone(),
+        authority: authority.clone(),
+        certificate: certificate.to_pem(),
+        sha1_thumbprint: certificate.sha1_thumbprint(),
+        sha256_thumbprint: certificate.sha256_thumbprint(),
+        self_attested,
+        expect: Expectation::of(etag),
+    });
+    let prove = (!self_attested).then(|| Step::ProveCa {
+        name: name.clone(),
+        authority: authority.clone(),
+        sha1_thumbprint: certificate.sha1_thumbprint(),
+        expect: etag
+            .cloned()
+            .map_or(Expectation::AsLeftByPlan, Expectation::Etag),
+    });
+    upload.into_iter().chain(prove).collect()
+}
+
+/// `root` is followed by `root-2`, that by `root-3`.
+fn successor_name(
+    state: &RollState,
+    instance: &Instance,
+    generation: Generation,
+    old: &CertificateName,
+) -> Result<CertificateName, RollError> {
+    let text = old.to_string();
+    let numbered = text.rsplit_once('-').filter(|(_, number)| {
+        let number = number.parse().ok().and_then(Generation::new);
+        number.is_some_and(|number| number < generation)
+    });
+    let base = numbered.map_or(text.as_str(), |(base, _)| base);
+    free_name(instance, &state.authority, format!("{base}-{generation}"))
+}
+
+/// The devices of the new generation must be admitted where those of the old one are.
+fn admits_as_before(
+    state: &RollState,
+    instance: &Instance,
+    old: &HeldGeneration,
+    new: &HeldGeneration,
+    plan: &Plan,
+) -> Result<(), RollError> {
+    let before = instance.view()?;
+    let after = plan.applied_to(&before)?;
+    let is_admitted = |outcome: &Outcome| matches!(outcome, Outcome::Admitted(_));
+    let outcome = state.outcome(&after, &new.certificate);
+    if is_admitted(&outcome) || !is_admitted(&state.outcome(&before, &old.certificate)) {
+        return Ok(());
+    }
+    Err(RollError::NotAdmitted {
+        dps: instance.name.clone(),
+        authority: state.authority.clone(),
+        generation: new.number,
+        why: outcome.to_string(),
+    })
+}
+
+pub(super) fn holders<'a>(
+    instance: &'a Instance,
+    side: &'a Side<'_>,
+) -> impl Iterator<Item = &'a EnrollmentGroup> {
+    let groups = instance.groups.iter();
+    groups.filter(move |group| side.is_in(group))
+}
+
+pub(super) fn settle(authority: &AuthorityName, changes: &[(Generation, GenerationState)]) -> Step {
+    let change = |(generation, to): &(Generation, GenerationState)| GenerationChange {
+        generation: *generation,
+        to: *to,
+    };
+    Step::SettleGenerations {
+        authority: authority.clone(),
+        changes: changes.iter().map(change).collect(),
+    }
+}
+
+/// Plans the end: the new generation issues, moves into the primary slot, and the old one goes. Asked
+/// again after a plan was cut short, it takes away what is left.
+///
+/// # Errors
+/// [`RollError`]: no roll is under way, devices are left behind, a group does not hold the new
+/// generation, or an authority below would lose its way to a verified CA certificate.
+pub fn finish(request: &Finish, state: &RollState) -> Result<Vec<InstancePlan>, RollError> {
+    let current = state.current()?;
+    let next = state.in_state(GenerationState::Next);
+    let (stays, mut gone) = match next {
+        Some(next) => (next, vec![current]),
+        None => (current, vec![]),
+    };
+    gone.extend(state.leftovers());
+    let is_left = |instance: &Instance| {
+        let mut sides = gone.iter().map(|one| Side::of(one, instance));
+        sides.any(|side| !side.names.is_empty() || holders(instance, &side).next().is_some())
+    };
+    if next.is_none() && !state.instances.iter().any(is_left) {
+        return Err(RollError::NotUnderWay {
+            authority: state.authority.clone(),
+        });
+    }
+    if request.left_behind.count > request.accept_stranded {
+        return Err(RollError::LeftBehind {
+            authority: state.authority.clone(),
+            generation: gone.first().map_or(current.number, |one| one.number),
+            devices: request.left_behind.clone(),
+            accepted: request.accept_stranded,
+        });
+    }
+    let goal = format!(
+        "roll {}: generation {} takes the place of the old",
+        state.authority, stays.number
+    );
+    let mut plans = Vec::new();
+    for instance in &state.instances {
+        let mut plan = Plan::new(&goal);
+        if request.with_intermediates {
+            plan.steps.extend(anchored(state, instance, &gone)?);
+        }
+        plan.steps.extend(without(state, instance, &gone, stays)?);
+        keeps_those_below(state, instance, &plan)?;
+        plans.push(InstancePlan {
+            dps: instance.name.clone(),
+            plan,
+        });
+    }
+    // First of all: from then on nobody gets a leaf that is about to be refused.
+    if let (Some(next), Some(first)) = (next, plans.first_mut()) {
+        let changes = [
+            (current.number, GenerationState::Retired),
+            (next.number, GenerationState::Current),
+        ];
+        first
+            .plan
+            .steps
+            .insert(0, settle(&state.authority, &changes));
+    }
+    Ok(plans)
+}
+
+/// Takes generations out of the groups, then their certificates out of DPS.
+fn without(
+    state: &RollState,
+    instance: &Instance,
+    gone: &[&HeldGeneration],
+    stays: &HeldGeneration,
+) -> Result<Vec<Step>, RollError> {
+    let stays = Side::of(stays, instance);
+    let gone: Vec<Side<'_>> = gone.iter().map(|one| Side::of(one, instance)).collect();
+    let mut steps = Vec::new();
+    for group in &instance.groups {
+        let holds_gone = gone.iter().any(|side| side.is_in(group));
+        if holds_gone && !stays.is_in(group) {
+            return Err(RollError::NotHeldYet {
+                dps: instance.name.clone(),
+                group: group.enrollment_group_id.clone(),
+                authority: state.authority.clone(),
+                generation: stays.generation.number,
+            });
+        }
+        steps.extend(slots::withdraw(group, &gone, &stays));
+    }
+    for side in &gone {
+        steps.extend(deleted(instance, side.generation));
+    }
+    Ok(steps)
+}
+
+pub(super) fn deleted(instance: &Instance, generation: &HeldGeneration) -> Vec<Step> {
+    let uploads = instance.uploads(&generation.certificate);
+    uploads
+        .map(|held| Step::DeleteCa {
+            name: held.name.clone(),
+            sha1_thumbprint: generation.certificate.sha1_thumbprint(),
+            expect: (held.etag.clone()).map_or(Expectation::AsLeftByPlan, Expectation::Etag),
+        })
+        .collect()
+}
+
+/// Has the authorities right below verified themselves, where their devices reach a verified CA
+/// certificate only by one that goes.
+///
+/// DPS wants *some* certificate of the chain verified, not the root: an intermediate that is verified
+/// keeps admitting the leaves below it with the chains that they present already. A certificate of the
+/// same intermediate under the new root (cross-signing) would do as well, but only once every device
+/// presents it.
+pub(super) fn anchored(
+    state: &RollState,
+    instance: &Instance,
+    gone: &[&HeldGeneration],
+) -> Result<Vec<Step>, RollError> {
+    let before = instance.view()?;
+    let mut after = before.clone();
+    for generation in gone {
+        for held in instance.uploads(&generation.certificate) {
+            after.remove_ca(&held.name);
+        }
+    }
+    let mut steps = Vec::new();
+    for below in stranded(state, &before, &after) {
+        let generation = HeldGeneration {
+            number: below.generation,
+            state: GenerationState::Current,
+            certificate: below.certificate.clone(),
+        };
+        let names = Side::of(&generation, instance).names;
+        let name = match names.into_iter().next() {
+            Some(name) => name,
+            None => anchor_name(instance, below)?,
+        };
+        let authority = &below.authority;
+        steps.extend(verify_as(authority, instance, &generation, &name));
+    }
+    Ok(steps)
+}
+
+/// `factory-1` as it is, its later generations with their number.
+fn anchor_name(instance: &Instance, below: &Below) -> Result<CertificateName, RollError> {
+    let text = match below.generation {
+        Generation::FIRST => below.authority.to_string(),
+        number => format!("{}-{number}", below.authority),
+    };
+    free_name(instance, &below.authority, text)
+}
+
+fn free_name(
+    instance: &Instance,
+    authority: &AuthorityName,
+    text: String,
+) -> Result<CertificateName, RollError> {
+    let error = |name: String, problem: String| RollError::Name {
+        dps: instance.name.clone(),
+        authority: authority.clone(),
+        name,
+        problem,
+    };
+    let name: CertificateName =
+        (text.parse()).map_err(|problem: IdError| error(text.clone(), problem.to_string()))?;
+    match instance.authorities.iter().any(|held| held.name == name) {
+        true => Err(error(text, "another certificate has it".into())),
+        false => Ok(name),
+    }
+}
+
+/// Authorities below whose devices are admitted before and not after.
+fn stranded<'a>(
+    state: &'a RollState,
+    before: &DpsView,
+    after: &DpsView,
+) -> impl Iterator<Item = &'a Below> {
+    let is_admitted = |view: &DpsView, below: &Below| {
+        matches!(
+            state.outcome(view, &below.certificate),
+            Outcome::Admitted(_)
+        )
+    };
+    let found: Vec<&Below> = state
+        .below
+        .iter()
+        .filter(|below| {
+            below.leaves > 0 && is_admitted(before, below) && !is_admitted(after, below)
+        })
+        .collect();
+    found.into_iter()
+}
+
+fn keeps_those_below(state: &RollState, instance: &Instance, plan: &Plan) -> Result<(), RollError> {
+    let before = instance.view()?;
+    let after = plan.applied_to(&before)?;
+    match stranded(state, &before, &after).next() {
+        None => Ok(()),
+        Some(below) => Err(RollError::StrandsBelow {
+            dps: instance.name.clone(),
+            below: below.authority.clone(),
+            generation: below.generation,
+            leaves: below.leaves,
+            why: state.outcome(&after, &below.certificate).to_string(),
+        }),
+    }
+}
+
+/// Plans the way back: the new generation goes, the old one stays as it was.
+///
+/// # Errors
+/// [`RollError`]: no roll is under way, or devices have leaves of the new generation already.
+pub fn abort(moved: &Devices, state: &RollState) -> Result<Vec<InstancePlan>, RollError> {
+    let current = state.current()?;
+    let newer = |one: &&HeldGeneration| one.number > current.number;
+    let mut gone: Vec<&HeldGeneration> = state.leftovers().into_iter().filter(newer).collect();
+    let newcomer = state.newcomer();
+    gone.extend(newcomer);
+    let Some(last) = gone.last() else {
+        return Err(RollError::NotUnderWay {
+            authority: state.authority.clone(),
+        });
+    };
+    if moved.count > 0 {
+        return Err(RollError::Moved {
+            authority: state.authority.clone(),
+            generation: last.number,
+            devices: moved.clone(),
+        });
+    }
+    let goal = format!(
+        "abort the roll of {} to generation {}",
+        state.authority, last.number
+    );
+    let mut plans = Vec::new();
+    for instance in &state.instances {
+        let steps = without(state, instance, &gone, current)?;
+        let plan = Plan {
+            steps,
+            ..Plan::new(&goal)
+        };
+        plans.push(InstancePlan {
+            dps: instance.name.clone(),
+            plan,
+        });
+    }
+    // First of all: from then on nobody gets a leaf of it.
+    if let (Some(newcomer), Some(first)) = (newcomer, plans.first_mut()) {
+        let to = match newcomer.state {
+            GenerationState::Pending => GenerationState::Voided,
+            _ => GenerationState::Retired,
+        };
+        let change = settle(&state.authority, &[(newcomer.number, to)]);
+        first.plan.steps.insert(0, change);
+    }
+    Ok(plans)
+}

@@ -1,0 +1,226 @@
+//! Where a roll stands: what is waited for, and what stops working when.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::expiry::holders;
+use super::slots::Side;
+use super::{Devices, HeldGeneration, Instance, RollState};
+use crate::ids::{AuthorityName, CertificateName, DpsName, EnrollmentGroupId, Generation};
+use crate::inventory::GenerationState;
+use crate::time::Time;
+
+/// Where the roll of an authority stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RollStatus {
+    /// Which authority.
+    pub authority: AuthorityName,
+    /// How far it is.
+    pub phase: Phase,
+    /// What is waited for; nothing if no roll is under way.
+    pub waits: Vec<Wait>,
+    /// What stops working when, the nearest first.
+    pub deadlines: Vec<Deadline>,
+}
+
+/// How far a roll is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Phase {
+    /// None is under way.
+    Idle,
+    /// The new generation is there, and DPS does not admit by it everywhere.
+    Starting,
+    /// Both generations are admitted; devices move.
+    Overlap,
+    /// The new generation issues; the old one is still held somewhere.
+    Finishing,
+}
+
+/// One thing that a roll waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wait {
+    /// The new CA certificate is not verified there.
+    NotVerified {
+        /// The instance.
+        dps: DpsName,
+        /// The generation.
+        generation: Generation,
+    },
+    /// A group does not hold the new generation.
+    NotHeld {
+        /// The instance.
+        dps: DpsName,
+        /// The group.
+        group: EnrollmentGroupId,
+        /// The generation.
+        generation: Generation,
+    },
+    /// Devices have not moved.
+    Devices(Devices),
+    /// All devices have moved: the roll can be finished.
+    ToBeFinished,
+    /// A group still holds a generation that plays no part any more.
+    StillHeld {
+        /// The instance.
+        dps: DpsName,
+        /// The group.
+        group: EnrollmentGroupId,
+        /// The generation.
+        generation: Generation,
+    },
+    /// DPS still has the certificate of such a generation.
+    StillUploaded {
+        /// The instance.
+        dps: DpsName,
+        /// Its name there.
+        name: CertificateName,
+        /// The generation.
+        generation: Generation,
+    },
+}
+
+/// A moment at which something stops working.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deadline {
+    /// When.
+    pub at: Time,
+    /// What happens.
+    pub what: String,
+}
+
+/// Tells where the roll of an authority stands. `left_behind` are the devices that have not moved.
+pub fn status(left_behind: &Devices, state: &RollState) -> RollStatus {
+    let current = state.in_state(GenerationState::Current);
+    let newcomer = state.newcomer();
+    let missing = match (current, newcomer) {
+        (Some(old), Some(new)) => missing(state, old, new),
+        _ => vec![],
+    };
+    let remains = remains(state);
+    let (phase, waits) = match newcomer {
+        Some(new) if new.state == GenerationState::Pending || !missing.is_empty() => {
+            (Phase::Starting, missing)
+        }
+        Some(_) if left_behind.count > 0 => {
+            (Phase::Overlap, vec![Wait::Devices(left_behind.clone())])
+        }
+        Some(_) => (Phase::Overlap, vec![Wait::ToBeFinished]),
+        None if remains.is_empty() => (Phase::Idle, vec![]),
+        None => (Phase::Finishing, remains),
+    };
+    RollStatus {
+        authority: state.authority.clone(),
+        phase,
+        waits,
+        deadlines: deadlines(&state.authority, current, newcomer),
+    }
+}
+
+fn missing(state: &RollState, old: &HeldGeneration, new: &HeldGeneration) -> Vec<Wait> {
+    let in_instance = |instance: &Instance| {
+        let (old, side) = (Side::of(old, instance), Side::of(new, instance));
+        let is_verified = instance
+            .uploads(&new.certificate)
+            .any(|held| held.properties.is_verified);
+        let generation = new.number;
+        let not_verified = (!old.names.is_empty() && !is_verified).then(|| Wait::NotVerified {
+            dps: instance.name.clone(),
+            generation,
+        });
+        let without = holders(instance, &old).filter(|group| !side.is_in(group));
+        let not_held = without.map(|group| Wait::NotHeld {
+            dps: instance.name.clone(),
+            group: group.enrollment_group_id.clone(),
+            generation,
+        });
+        not_verified.into_iter().chain(not_held).collect::<Vec<_>>()
+    };
+    state.instances.iter().flat_map(in_instance).collect()
+}
+
+/// Where generations that play no part any more are still held. A compromised one may be held on
+/// purpose, by a disabled group.
+fn remains(state: &RollState) -> Vec<Wait> {
+    let mut waits = Vec::new();
+    for instance in &state.instances {
+        for left in state.leftovers() {
+            let (side, generation) = (Side::of(left, instance), left.number);
+            let enabled = holders(instance, &side).filter(|group| {
+                group.provisioning_status == crate::enrollment::ProvisioningStatus::Enabled
+            });
+            waits.extend(enabled.map(|group| Wait::StillHeld {
+                dps: instance.name.clone(),
+                group: group.enrollment_group_id.clone(),
+                generation,
+            }));
+            waits.extend(side.names.iter().map(|name| Wait::StillUploaded {
+                dps: instance.name.clone(),
+                name: name.clone(),
+                generation,
+            }));
+        }
+    }
+    waits
+}
+
+fn deadlines(
+    authority: &AuthorityName,
+    current: Option<&HeldGeneration>,
+    newcomer: Option<&HeldGeneration>,
+) -> Vec<Deadline> {
+    let ends = |one: &HeldGeneration| Deadline {
+        at: one.certificate.validity().not_after(),
+        what: format!(
+            "the certificate of {authority} generation {} ends, and with it every leaf below it",
+            one.number
+        ),
+    };
+    let mut deadlines: Vec<Deadline> = current.into_iter().chain(newcomer).map(ends).collect();
+    deadlines.sort_by_key(|deadline| deadline.at);
+    deadlines
+}
+
+impl RollStatus {
+    /// Whether there is something to do or to wait for.
+    pub fn is_waiting(&self) -> bool {
+        !self.waits.is_empty() || self.phase == Phase::Starting
+    }
+}
+
+impl fmt::Display for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotVerified { dps, generation } => {
+                write!(f, "DPS {dps} has not verified generation {generation} yet")
+            }
+            Self::NotHeld {
+                dps,
+                group,
+                generation,
+            } => write!(
+                f,
+                "enrollment group {group} in DPS {dps} does not hold generation {generation} yet"
+            ),
+            Self::Devices(devices) => write!(f, "{devices} to register with a new leaf"),
+            Self::ToBeFinished => f.write_str("no device is left on the old generation: finish it"),
+            Self::StillHeld {
+                dps,
+                group,
+                generation,
+            } => write!(
+                f,
+                "enrollment group {group} in DPS {dps} still holds generation {generation}"
+            ),
+            Self::StillUploaded {
+                dps,
+                name,
+                generation,
+            } => write!(
+                f,
+                "DPS {dps} still has CA certificate {name}, generation {generation}"
+            ),
+        }
+    }
+}
