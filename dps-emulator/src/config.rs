@@ -11,6 +11,7 @@ use secrecy::SecretString;
 
 use crate::choices::Choices;
 use crate::policy::Right;
+use crate::tls::TlsSettings;
 
 /// The configuration of an emulator. [`EmulatorConfig::default`] is an instance named `emulator` with
 /// one hub on a free port of the loopback interface.
@@ -18,6 +19,10 @@ use crate::policy::Right;
 pub struct EmulatorConfig {
     /// Where to listen; port 0 takes a free one. Default: `127.0.0.1:0`.
     pub listen: SocketAddr,
+    /// Where to listen for MQTT; port 0 takes a free one. Default: `127.0.0.1:0`.
+    pub mqtt_listen: SocketAddr,
+    /// How TLS is spoken. Default: versions 1.2 and 1.3, with an ECDSA certificate.
+    pub tls: TlsSettings,
     /// Who may reach it. Default: this machine.
     pub exposure: Exposure,
     /// The name of the DPS. Default: `emulator`.
@@ -70,6 +75,8 @@ impl Default for EmulatorConfig {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            mqtt_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            tls: TlsSettings::default(),
             exposure: Exposure::Loopback,
             dps_name: "emulator".to_owned(),
             id_scope: "0ne00000000".parse().expect("a valid ID scope"),
@@ -136,10 +143,10 @@ pub enum ConfigError {
 impl EmulatorConfig {
     /// Checks what the types do not say.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
-        if self.exposure == Exposure::Loopback && !self.listen.ip().is_loopback() {
-            return Err(ConfigError::NotLoopback {
-                address: self.listen,
-            });
+        for address in [self.listen, self.mqtt_listen] {
+            if self.exposure == Exposure::Loopback && !address.ip().is_loopback() {
+                return Err(ConfigError::NotLoopback { address });
+            }
         }
         if !is_dps_name(&self.dps_name) {
             return Err(ConfigError::DpsName {
@@ -193,16 +200,18 @@ mod tests {
 
     #[test]
     fn other_machines_are_let_in_by_consent_only() {
-        let mut config = EmulatorConfig {
-            listen: "0.0.0.0:0".parse().expect("address"),
-            ..EmulatorConfig::default()
-        };
-        assert!(matches!(
-            config.check(),
-            Err(ConfigError::NotLoopback { .. })
-        ));
-        config.exposure = Exposure::Network;
-        assert_eq!(config.check(), Ok(()));
+        let open = "0.0.0.0:0".parse().expect("address");
+        let [mut https, mut mqtt] = [EmulatorConfig::default(), EmulatorConfig::default()];
+        https.listen = open;
+        mqtt.mqtt_listen = open;
+        for mut config in [https, mqtt] {
+            assert!(matches!(
+                config.check(),
+                Err(ConfigError::NotLoopback { .. })
+            ));
+            config.exposure = Exposure::Network;
+            assert_eq!(config.check(), Ok(()));
+        }
     }
 
     #[test]

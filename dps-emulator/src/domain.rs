@@ -9,12 +9,14 @@ pub(crate) mod admission;
 pub(crate) mod allocation;
 pub(crate) mod attestation;
 pub(crate) mod authority;
+pub(crate) mod connection;
 pub(crate) mod enrollment;
 pub(crate) mod identity;
 pub(crate) mod possession;
 pub(crate) mod registration;
 pub(crate) mod reprovision;
 pub(crate) mod resource;
+pub(crate) mod twin;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -27,6 +29,7 @@ use crate::choices::Choices;
 use crate::error::ServiceError;
 use crate::random::Random;
 use crate::store::{StateError, Store};
+use connection::Connections;
 use resource::Resource;
 
 /// One running instance.
@@ -34,6 +37,8 @@ pub(crate) struct Dps {
     pub(crate) settings: Settings,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
+    /// The devices that are connected to hubs.
+    pub(crate) connections: Connections,
     store: Mutex<Store>,
     resource: RwLock<Arc<Resource>>,
 }
@@ -65,6 +70,7 @@ impl Dps {
             settings,
             clock,
             entropy,
+            connections: Connections::default(),
             store: Mutex::new(store),
             resource: RwLock::new(Arc::new(resource)),
         }

@@ -9,22 +9,25 @@ use pki_core::ids::{HubHostName, IdScope};
 use pki_core::ports::EntropyError;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::config::{ConfigError, EmulatorConfig};
 use crate::domain::resource::{LinkedHub, Resource};
 use crate::domain::{Dps, Settings, service_host_name};
 use crate::policy::{HUB_OWNER, Policy, Right, SERVICE_OWNER};
 use crate::random::Random;
-use crate::server;
+use crate::server::{Protocol, Server};
 use crate::store::sqlite::SqliteKeeper;
 use crate::store::{StateError, Store};
 use crate::tls::{ServerIdentity, TlsError};
 
 /// The host name of the device plane that all of Azure shares.
 const GLOBAL_HOST: &str = "global.azure-devices-provisioning.net";
+
+/// Every DPS and every hub, one label below; also those that are linked later.
+const ANY_HOSTS: [&str; 2] = ["*.azure-devices-provisioning.net", "*.azure-devices.net"];
 
 /// The host name of ARM.
 const MANAGEMENT_HOST: &str = "management.azure.com";
@@ -36,9 +39,10 @@ pub struct Emulator;
 /// A running emulator. Dropping it ends the service at once.
 pub struct EmulatorHandle {
     address: SocketAddr,
+    mqtt_address: SocketAddr,
     trust_anchor_pem: String,
     dps: Arc<Dps>,
-    end: oneshot::Sender<()>,
+    end: DropGuard,
     server: JoinHandle<()>,
 }
 
@@ -90,30 +94,39 @@ impl Emulator {
     /// [`EmulatorError`]: the configuration, the address, the state, or the machine's randomness.
     pub async fn start(config: EmulatorConfig) -> Result<EmulatorHandle, EmulatorError> {
         config.check()?;
-        let address = config.listen;
-        let listener = TcpListener::bind(address).await;
-        let failed = |source| EmulatorError::Listen { address, source };
-        let listener = listener.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+        let (https, address) = listen(config.listen).await?;
+        let (mqtt, mqtt_address) = listen(config.mqtt_listen).await?;
 
         let (names, addresses) = (host_names(&config), addresses(address.ip()));
-        let identity = ServerIdentity::make(&names, &addresses)?;
+        let any = ANY_HOSTS.iter().copied();
+        let certified: Vec<&str> = names.iter().map(String::as_str).chain(any).collect();
+        let identity = ServerIdentity::make(&certified, &addresses, config.tls)?;
         let known = addresses.iter().map(IpAddr::to_string);
         let host_names = names.into_iter().chain(known).collect();
         let dps = Arc::new(instance(config, host_names)?);
 
-        let (end, ended) = oneshot::channel();
+        let end = CancellationToken::new();
         let acceptor = TlsAcceptor::from(identity.config);
-        let server = tokio::spawn(server::serve(listener, acceptor, Arc::clone(&dps), ended));
-        tracing::info!(%address, id_scope = %dps.settings.id_scope, "the emulator listens");
+        let server = Server::new(acceptor, Arc::clone(&dps), end.clone());
+        let listeners = vec![(https, Protocol::Https), (mqtt, Protocol::Mqtt)];
+        let server = tokio::spawn(server.serve(listeners));
+        tracing::info!(%address, %mqtt_address, id_scope = %dps.settings.id_scope, "the emulator listens");
         Ok(EmulatorHandle {
             address,
+            mqtt_address,
             trust_anchor_pem: identity.trust_anchor_pem,
             dps,
-            end,
+            end: end.drop_guard(),
             server,
         })
     }
+}
+
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), EmulatorError> {
+    let failed = |source| EmulatorError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
 }
 
 /// Every name that the server certificate holds.
@@ -210,6 +223,12 @@ impl EmulatorHandle {
         self.address
     }
 
+    /// The address it listens on for MQTT, with the port that was taken. MQTT over WebSocket is at
+    /// [`Self::address`].
+    pub fn mqtt_address(&self) -> SocketAddr {
+        self.mqtt_address
+    }
+
     /// The base of all URLs: `https://localhost:PORT`, or with the address if that is not the default.
     pub fn base_url(&self) -> String {
         format!("https://{}", self.host_and_port())
@@ -278,8 +297,7 @@ impl EmulatorHandle {
     /// # Errors
     /// [`EmulatorError::Server`] after a panic.
     pub async fn shutdown(self) -> Result<(), EmulatorError> {
-        // The receiver is gone only if the server has ended already, which the next line reports.
-        let _ = self.end.send(());
+        self.end.disarm().cancel();
         let ended = self.server.await.map_err(EmulatorError::Server);
         self.dps.store().close();
         ended

@@ -50,6 +50,11 @@ impl<'a> SasToken<'a> {
         self.policy.as_deref()
     }
 
+    /// The first second in which the token is void.
+    pub(crate) fn expiry(&self) -> Option<Time> {
+        Time::from_unix_seconds(self.expiry.parse().ok()?).ok()
+    }
+
     /// Whether the token has not ended; its expiry is the first second in which it is void.
     pub(crate) fn is_live(&self, at: Time) -> bool {
         self.expiry

@@ -1,8 +1,11 @@
-//! The listener: TLS sessions, HTTP/1.1 with keep-alive, limits, and an orderly end.
+//! The listeners: connections counted, TLS sessions, HTTP/1.1 with keep-alive or MQTT, an orderly end.
 //!
-//! Every session's client certificates are read once and handed to each of its requests.
+//! Every session's client certificates are read once and handed to whatever is spoken in it. What a
+//! client may take is bounded: connections in all, time for the handshake, for headers and for a
+//! body, and the size of each.
 
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,18 +14,21 @@ use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use pki_core::certificate::Certificate;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::domain::Dps;
 use crate::error::ServiceError;
 use crate::planes::{self, Request};
-use crate::tls;
+use crate::{mqtt, tls, websocket};
 
 /// A bulk request of the hub with 100 devices stays far below.
 const BODY_MOST: usize = 1024 * 1024;
@@ -36,85 +42,154 @@ const CONNECTIONS_MOST: usize = 2048;
 /// After a failed accept (no file descriptors left, say): a pause instead of a busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves until `end` resolves or its sender is dropped, then lets open requests finish.
-pub(crate) async fn serve(
-    listener: TcpListener,
+/// What is spoken at a listener once TLS is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// All planes, and MQTT over WebSocket.
+    Https,
+    /// MQTT.
+    Mqtt,
+}
+
+/// What every connection needs.
+#[derive(Clone)]
+pub(crate) struct Server {
     acceptor: TlsAcceptor,
     dps: Arc<Dps>,
-    mut end: oneshot::Receiver<()>,
-) {
-    let graceful = GracefulShutdown::new();
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MOST));
-    loop {
-        let accepted = tokio::select! {
-            accepted = accept(&listener, &places) => accepted,
-            _ = &mut end => break,
-        };
-        let Some((stream, place)) = accepted else {
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            continue;
-        };
-        let (acceptor, dps, watcher) = (acceptor.clone(), Arc::clone(&dps), graceful.watcher());
-        tokio::spawn(async move {
-            session(stream, acceptor, dps, watcher).await;
-            drop(place);
-        });
-    }
-    drop(listener);
-    if timeout(FAREWELL_TIME, graceful.shutdown()).await.is_err() {
-        tracing::warn!("connections were still open at the end");
-    }
+    /// Connections that may still come.
+    places: Arc<Semaphore>,
+    tasks: TaskTracker,
+    end: CancellationToken,
 }
 
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.ok()?;
-    match listener.accept().await {
-        Ok((stream, _)) => Some((stream, place)),
-        Err(error) => {
-            tracing::warn!(%error, "a connection could not be accepted");
-            None
+impl Server {
+    /// A server that ends when `end` is cancelled.
+    pub(crate) fn new(acceptor: TlsAcceptor, dps: Arc<Dps>, end: CancellationToken) -> Self {
+        Self {
+            acceptor,
+            dps,
+            places: Arc::new(Semaphore::new(CONNECTIONS_MOST)),
+            tasks: TaskTracker::new(),
+            end,
         }
     }
-}
 
-async fn session(stream: TcpStream, acceptor: TlsAcceptor, dps: Arc<Dps>, watcher: Watcher) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY could not be set");
+    /// Serves until the end, then lets open requests finish.
+    pub(crate) async fn serve(self, listeners: Vec<(TcpListener, Protocol)>) {
+        for (listener, protocol) in listeners {
+            self.tasks.spawn(self.clone().listen(listener, protocol));
+        }
+        self.tasks.close();
+        self.end.cancelled().await;
+        if timeout(FAREWELL_TIME, self.tasks.wait()).await.is_err() {
+            tracing::warn!("connections were still open at the end");
+        }
     }
-    let stream = match timeout(HANDSHAKE_TIME, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return tracing::debug!(%error, "the TLS handshake failed"),
-        Err(_) => return tracing::debug!("the TLS handshake took too long"),
-    };
-    let presented = tls::presented(stream.get_ref().1.peer_certificates());
-    let service =
-        service_fn(move |request| respond(Arc::clone(&dps), Arc::clone(&presented), request));
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADERS_TIME)
-        .max_buf_size(HEADERS_MOST)
-        .serve_connection(TokioIo::new(stream), service);
-    if let Err(error) = watcher.watch(connection).await {
-        tracing::debug!(%error, "the connection ended");
-    }
-}
 
-async fn respond(
-    dps: Arc<Dps>,
-    presented: Arc<[Certificate]>,
-    request: http::Request<Incoming>,
-) -> Result<http::Response<Full<Bytes>>, Infallible> {
-    let (parts, body) = request.into_parts();
-    let request = read(body)
-        .await
-        .and_then(|body| Request::new(parts, body, presented));
-    Ok(match request {
-        Ok(request) => planes::answer(&dps, &request),
-        Err(error) => planes::unreadable(&dps, &error),
-    })
+    async fn listen(self, listener: TcpListener, protocol: Protocol) {
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.accept(&listener) => accepted,
+                () = self.end.cancelled() => return,
+            };
+            let Some((stream, place)) = accepted else {
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            };
+            let server = self.clone();
+            self.tasks.spawn(server.session(stream, place, protocol));
+        }
+    }
+
+    async fn accept(&self, listener: &TcpListener) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+        let place = Arc::clone(&self.places).acquire_owned().await.ok()?;
+        match listener.accept().await {
+            Ok((stream, _)) => Some((stream, place)),
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                None
+            }
+        }
+    }
+
+    async fn session(self, stream: TcpStream, place: OwnedSemaphorePermit, protocol: Protocol) {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY could not be set");
+        }
+        let stream = match timeout(HANDSHAKE_TIME, self.acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return tracing::debug!(%error, "the TLS handshake failed"),
+            Err(_) => return tracing::debug!("the TLS handshake took too long"),
+        };
+        let presented = tls::presented(stream.get_ref().1.peer_certificates());
+        match protocol {
+            Protocol::Https => self.https(stream, presented, place).await,
+            Protocol::Mqtt => mqtt::serve(stream, presented, self.dps, self.end).await,
+        }
+    }
+
+    async fn https(
+        self,
+        stream: TlsStream<TcpStream>,
+        presented: Arc<[Certificate]>,
+        place: OwnedSemaphorePermit,
+    ) {
+        let place = Arc::new(place);
+        let service = service_fn(|request| {
+            let (server, presented) = (self.clone(), Arc::clone(&presented));
+            server.respond(presented, request, Arc::clone(&place))
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADERS_TIME)
+            .max_buf_size(HEADERS_MOST)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
+        let mut connection = pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = self.end.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "the connection ended");
+        }
+    }
+
+    async fn respond(
+        self,
+        presented: Arc<[Certificate]>,
+        mut request: http::Request<Incoming>,
+        place: Arc<OwnedSemaphorePermit>,
+    ) -> Result<http::Response<Full<Bytes>>, Infallible> {
+        if let Some((response, upgrade)) = websocket::upgrade(&mut request) {
+            let tasks = self.tasks.clone();
+            tasks.spawn(self.websocket(presented, upgrade, place));
+            return Ok(response);
+        }
+        let (parts, body) = request.into_parts();
+        let request = read(body)
+            .await
+            .and_then(|body| Request::new(parts, body, presented));
+        Ok(match request {
+            Ok(request) => planes::answer(&self.dps, &request),
+            Err(error) => planes::unreadable(&self.dps, &error),
+        })
+    }
+
+    async fn websocket(
+        self,
+        presented: Arc<[Certificate]>,
+        upgrade: OnUpgrade,
+        _place: Arc<OwnedSemaphorePermit>,
+    ) {
+        match websocket::octets(upgrade).await {
+            Ok(stream) => mqtt::serve(stream, presented, self.dps, self.end).await,
+            Err(error) => tracing::debug!(%error, "the connection was not upgraded"),
+        }
+    }
 }
 
 async fn read(body: Incoming) -> Result<Bytes, ServiceError> {

@@ -17,21 +17,60 @@ use pki_core::ports::system::SystemClock;
 use pki_core::time::{Span, Time};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
+    KeyUsagePurpose, PKCS_RSA_SHA256, RsaKeySize, SanType,
 };
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, PeerMisbehaved,
-    ServerConfig, SignatureScheme,
+    CertificateError, CipherSuite, DigitallySignedStruct, DistinguishedName, Error, PeerMisbehaved,
+    ServerConfig, SignatureScheme, SupportedCipherSuite, version,
 };
 use spki::SubjectPublicKeyInfoRef;
 use time::OffsetDateTime;
 
 /// As long as Apple's TLS accepts below a root that a user installed.
 const LIFETIME_DAYS: u64 = 824;
+
+/// How the server speaks TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TlsSettings {
+    /// The key of the server's certificate and of its CA.
+    pub key: ServerKey,
+    /// The versions that are offered.
+    pub versions: TlsVersions,
+}
+
+/// The kind of key that the server has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum ServerKey {
+    /// ECDSA on P-256.
+    #[default]
+    Ecdsa,
+    /// RSA with 2048 bits, as the real service has.
+    Rsa,
+}
+
+/// The versions of TLS that are offered. Whether DPS offers 1.3 is not confirmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum TlsVersions {
+    /// 1.2 and 1.3.
+    #[default]
+    Both,
+    /// 1.2 alone, the version that DPS documents.
+    Tls12,
+}
+
+/// ([TLS support in DPS](https://learn.microsoft.com/azure/iot-dps/tls-support)).
+const DPS_SUITES: [CipherSuite; 4] = [
+    CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+    CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+    CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+    CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+];
 
 /// Why the server's identity could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -56,21 +95,25 @@ pub(crate) struct ServerIdentity {
 
 impl ServerIdentity {
     /// Makes an identity for these host names and addresses.
-    pub(crate) fn make(names: &[String], addresses: &[IpAddr]) -> Result<Self, TlsError> {
-        let ca_key = KeyPair::generate()?;
+    pub(crate) fn make(
+        names: &[&str],
+        addresses: &[IpAddr],
+        settings: TlsSettings,
+    ) -> Result<Self, TlsError> {
+        let ca_key = key_pair(settings.key)?;
         let mut ca = dated("dps-emulator throw-away CA")?;
         ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let anchor = ca.self_signed(&ca_key)?;
         let issuer = Issuer::new(ca, ca_key);
 
-        let key = KeyPair::generate()?;
+        let key = key_pair(settings.key)?;
         let mut server = dated("dps-emulator")?;
         server.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         server.use_authority_key_identifier_extension = true;
         for name in names {
-            let name = SanType::DnsName(name.as_str().try_into()?);
+            let name = SanType::DnsName((*name).try_into()?);
             server.subject_alt_names.push(name);
         }
         let addresses = addresses.iter().copied().map(SanType::IpAddress);
@@ -80,9 +123,16 @@ impl ServerIdentity {
         let chain = vec![certificate.der().clone(), anchor.der().clone()];
         let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
         Ok(Self {
-            config: Arc::new(config(chain, key)?),
+            config: Arc::new(config(chain, key, settings.versions)?),
             trust_anchor_pem: anchor.pem(),
         })
+    }
+}
+
+fn key_pair(kind: ServerKey) -> Result<KeyPair, rcgen::Error> {
+    match kind {
+        ServerKey::Ecdsa => KeyPair::generate(),
+        ServerKey::Rsa => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048),
     }
 }
 
@@ -106,13 +156,29 @@ fn moment(time: Time) -> Result<OffsetDateTime, TlsError> {
 fn config(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
+    versions: TlsVersions,
 ) -> Result<ServerConfig, Error> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
+    let provider = Arc::new(provider());
     let verifier = Arc::new(AnyClient::new(&provider));
+    let versions: &[_] = match versions {
+        TlsVersions::Both => &[&version::TLS13, &version::TLS12],
+        TlsVersions::Tls12 => &[&version::TLS12],
+    };
     ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
+        .with_protocol_versions(versions)?
         .with_client_cert_verifier(verifier)
         .with_single_cert(chain, key)
+}
+
+/// In TLS 1.2 the suites that DPS documents, as far as the library has them: ECDHE with AES-GCM. Those
+/// with CBC are missing, which no client depends on.
+fn provider() -> CryptoProvider {
+    let mut provider = aws_lc_rs::default_provider();
+    provider.cipher_suites.retain(|suite| match suite {
+        SupportedCipherSuite::Tls12(suite) => DPS_SUITES.contains(&suite.common.suite),
+        SupportedCipherSuite::Tls13(_) => true,
+    });
+    provider
 }
 
 /// The certificates that a client presented, leaf first; those that cannot be read are left out, and

@@ -89,6 +89,16 @@ impl Dps {
         }
     }
 
+    /// Whether a credential is a device's own, whatever its enrollment says about it.
+    pub(crate) fn recognize(
+        &self,
+        id: &RegistrationId,
+        credential: Credential<'_>,
+    ) -> Result<(), ServiceError> {
+        let presented = self.present(Some(credential))?;
+        self.admit(&self.store(), id, &presented).map(drop)
+    }
+
     /// Decides about a device that claims a registration ID.
     pub(crate) fn admit(
         &self,

@@ -8,6 +8,7 @@ use pki_core::ids::{DeviceId, HubHostName};
 use serde_json::Map;
 
 use super::Dps;
+use super::connection::Event;
 use crate::error::ServiceError;
 use crate::store::hub::{Device, Twin};
 use crate::store::{Conflict, IfMatch, Precondition, Record};
@@ -69,6 +70,7 @@ impl Dps {
             };
             let put = registry.put(device, precondition, mint.resource(), now);
             put.map_err(|conflict| refusal(conflict, &id))?;
+            self.connections.tell(hub, &id, Event::IdentityChanged);
             let record = registry.get(&id).cloned();
             record.ok_or_else(|| refusal(Conflict::Missing, &id))
         })
@@ -82,7 +84,9 @@ impl Dps {
     ) -> Result<(), ServiceError> {
         self.change(|store| {
             let removed = store.registry(hub).remove(id, &if_match.replacing());
-            removed.map_err(|conflict| refusal(conflict, id))
+            removed.map_err(|conflict| refusal(conflict, id))?;
+            self.connections.tell(hub, id, Event::IdentityChanged);
+            Ok(())
         })
     }
 

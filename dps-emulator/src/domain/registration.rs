@@ -19,6 +19,7 @@ use serde_json::{Map, Value, json};
 use super::Dps;
 use super::admission::{Credential, Presented, Proven, Verdict};
 use super::allocation::{AllocationError, Candidate, allocate};
+use super::connection::Event;
 use super::enrollment::ONE_HUB;
 use super::reprovision::{self, Move};
 use super::resource::LinkedHub;
@@ -254,6 +255,8 @@ impl Dps {
         if let Move::Migrate { from } | Move::Reset { from } = movement
             && let Some(moved) = store.take_device(from, &assignment.device_id)
         {
+            let moves = Event::IdentityChanged;
+            self.connections.tell(from, &assignment.device_id, moves);
             device.document.status = moved.document.status;
             device.document.status_reason = moved.document.status_reason;
             device.status_updated = moved.status_updated;

@@ -11,6 +11,7 @@
 use http::Method;
 use pki_core::hub::{HubDevice, HubDeviceStatus};
 use pki_core::ids::{DeviceId, HubHostName};
+use pki_core::time::Time;
 use serde_json::{Value, json};
 
 use super::page::PageRequest;
@@ -44,14 +45,18 @@ pub(super) fn answer(dps: &Dps, request: &Request) -> Result<Answer, ServiceErro
         (&Method::POST, ["devices"]) => bulk(dps, request, hub),
         (&Method::POST, ["devices", "query"]) => query(dps, request, hub),
         (&Method::GET, ["devices", _]) => {
-            shown(&dps.device(hub, &device_id(name)?)?).map(Answer::ok)
+            shown(dps, hub, &dps.device(hub, &device_id(name)?)?).map(Answer::ok)
         }
         (&Method::PUT, ["devices", _]) => put(dps, request, hub, &device_id(name)?),
         (&Method::DELETE, ["devices", _]) => {
             dps.delete_device(hub, &device_id(name)?, request.if_match()?)?;
             Ok(Answer::no_content())
         }
-        (&Method::GET, ["twins", _]) => Ok(Answer::ok(twin(&dps.device(hub, &device_id(name)?)?))),
+        (&Method::GET, ["twins", _]) => Ok(Answer::ok(twin(
+            dps,
+            hub,
+            &dps.device(hub, &device_id(name)?)?,
+        ))),
         (&Method::GET, ["statistics", "devices"]) => Ok(Answer::ok(statistics(dps, hub))),
         (_, ["devices" | "twins", ..] | ["statistics", "devices"]) => {
             Err(ServiceError::MethodNotAllowed(request.method.to_string()))
@@ -128,7 +133,7 @@ fn put(
         IfMatch::Absent => Precondition::Absent,
         if_match => if_match.replacing(),
     };
-    shown(&dps.put_device(hub, document, &precondition)?).map(Answer::ok)
+    shown(dps, hub, &dps.put_device(hub, document, &precondition)?).map(Answer::ok)
 }
 
 fn list(dps: &Dps, request: &Request, hub: &HubHostName) -> Result<Answer, ServiceError> {
@@ -142,7 +147,9 @@ fn list(dps: &Dps, request: &Request, hub: &HubHostName) -> Result<Answer, Servi
     };
     let mut store = dps.store();
     let devices = store.registry(hub).iter().take(top);
-    let devices = devices.map(shown).collect::<Result<Vec<_>, _>>()?;
+    let devices = devices
+        .map(|device| shown(dps, hub, device))
+        .collect::<Result<Vec<_>, _>>()?;
     Ok(Answer::ok(Value::Array(devices)))
 }
 
@@ -161,7 +168,7 @@ fn query(dps: &Dps, request: &Request, hub: &HubHostName) -> Result<Answer, Serv
     let devices = devices.filter(|(id, _)| wanted.as_ref().is_none_or(|wanted| wanted == *id));
     page.answer(
         "Twin",
-        devices.map(|(id, record)| Ok((id.to_string(), twin(record)))),
+        devices.map(|(id, record)| Ok((id.to_string(), twin(dps, hub, record)))),
     )
 }
 
@@ -294,19 +301,17 @@ fn bulk_document(item: &Value) -> Result<HubDevice, ServiceError> {
 }
 
 /// A device as the registry shows it: the stored document and what the hub adds.
-fn shown(record: &Record<Device>) -> Result<Value, ServiceError> {
+fn shown(dps: &Dps, hub: &HubHostName, record: &Record<Device>) -> Result<Value, ServiceError> {
     let device = &record.value;
     let mut document = device.document.clone();
     document.etag = Some(record.etag.clone());
-    let updated = device
-        .status_updated
-        .map_or_else(|| NEVER.to_owned(), |at| at.to_string());
+    let presence = dps.connections.report(hub, &device.document.device_id);
     for (member, value) in [
         ("generationId", json!(device.generation_id)),
-        ("connectionState", json!("Disconnected")),
-        ("connectionStateUpdatedTime", json!(NEVER)),
-        ("statusUpdatedTime", json!(updated)),
-        ("lastActivityTime", json!(NEVER)),
+        ("connectionState", json!(presence.connection_state())),
+        ("connectionStateUpdatedTime", moment(presence.changed)),
+        ("statusUpdatedTime", moment(device.status_updated)),
+        ("lastActivityTime", moment(presence.last_activity)),
         ("cloudToDeviceMessageCount", json!(0)),
     ] {
         document.other.insert(member.to_owned(), value);
@@ -314,13 +319,13 @@ fn shown(record: &Record<Device>) -> Result<Value, ServiceError> {
     to_value(&document)
 }
 
-fn twin(record: &Record<Device>) -> Value {
+fn moment(at: Option<Time>) -> Value {
+    json!(at.map_or_else(|| NEVER.to_owned(), |at| at.to_string()))
+}
+
+fn twin(dps: &Dps, hub: &HubHostName, record: &Record<Device>) -> Value {
     let device = &record.value;
-    let with_version = |part: &Value| {
-        let mut part = part.clone();
-        part["$version"] = json!(1);
-        part
-    };
+    let presence = dps.connections.report(hub, &device.document.device_id);
     let authentication = device.document.authentication.as_ref();
     let thumbprints =
         authentication.and_then(|authentication| authentication.x509_thumbprint.clone());
@@ -329,17 +334,17 @@ fn twin(record: &Record<Device>) -> Value {
         "etag": record.etag.as_str(),
         "deviceEtag": record.etag.as_str(),
         "status": device.document.status,
-        "statusUpdateTime": device.status_updated.map_or_else(|| NEVER.to_owned(), |at| at.to_string()),
-        "connectionState": "Disconnected",
-        "lastActivityTime": NEVER,
+        "statusUpdateTime": moment(device.status_updated),
+        "connectionState": presence.connection_state(),
+        "lastActivityTime": moment(presence.last_activity),
         "cloudToDeviceMessageCount": 0,
         "authenticationType": device.authentication_kind(),
         "x509Thumbprint": thumbprints.unwrap_or_default(),
         "version": 1,
         "tags": device.twin.tags,
         "properties": {
-            "desired": with_version(&device.twin.desired),
-            "reported": with_version(&device.twin.reported),
+            "desired": device.twin.shown_desired(),
+            "reported": device.twin.shown_reported(),
         },
         "capabilities": device.document.other.get("capabilities").cloned()
             .unwrap_or_else(|| json!({"iotEdge": false})),

@@ -34,6 +34,14 @@ pub(crate) struct Twin {
     pub(crate) tags: Value,
     pub(crate) desired: Value,
     pub(crate) reported: Value,
+    #[serde(default = "first_version")]
+    pub(crate) desired_version: u64,
+    #[serde(default = "first_version")]
+    pub(crate) reported_version: u64,
+}
+
+fn first_version() -> u64 {
+    1
 }
 
 impl Twin {
@@ -49,6 +57,8 @@ impl Twin {
             tags: part("/tags"),
             desired: part("/properties/desired"),
             reported: json!({}),
+            desired_version: first_version(),
+            reported_version: first_version(),
         }
     }
 }
@@ -56,6 +66,11 @@ impl Twin {
 impl Registry {
     pub(crate) fn get(&self, id: &DeviceId) -> Option<&Record<Device>> {
         self.devices.get(id)
+    }
+
+    /// A device, to change what has no ETag: its twin.
+    pub(crate) fn device_mut(&mut self, id: &DeviceId) -> Option<&mut Device> {
+        self.devices.value_mut(id)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Record<Device>> {

@@ -67,6 +67,13 @@ impl<K: Ord + Clone, V> Table<K, V> {
         self.records.get(key)
     }
 
+    /// A value, to change a part of it that its ETag does not cover.
+    pub(crate) fn value_mut(&mut self, key: &K) -> Option<&mut V> {
+        let record = self.records.get_mut(key)?;
+        self.changed.push(key.clone());
+        Some(&mut record.value)
+    }
+
     /// The key as it was first written.
     pub(crate) fn first_spelling(&self, key: &K) -> Option<&K> {
         self.records.get_key_value(key).map(|(key, _)| key)

@@ -1,0 +1,292 @@
+//! Devices at their hubs: who may connect, who is connected, and what reaches them.
+//!
+//! A device proves itself as the hub's identity registry says: by one of two thumbprints, by a
+//! certificate below a CA, or by a token. Enrollments mean nothing here, as in Azure.
+//! Invariant: a device has one link at a hub; a new one ends the one before (MQTT 3.1.1 §3.1.4).
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use pki_core::certificate::Certificate;
+use pki_core::hub::{HubAuthentication, HubDeviceStatus};
+use pki_core::ids::{DeviceId, HubHostName};
+use pki_core::path::{PathOptions, validate};
+use pki_core::time::Time;
+use tokio::sync::mpsc;
+
+use super::Dps;
+use super::admission::Credential;
+use super::resource::{LinkedHub, Resource};
+use crate::choices;
+use crate::error::ServiceError;
+use crate::sas::SasToken;
+use crate::store::hub::Device;
+
+/// How many events wait for a device that is slow to read.
+const EVENTS_MOST: usize = 16;
+
+const UNAUTHORIZED: ServiceError = ServiceError::Unauthorized("Unauthorized");
+
+/// A device of a hub.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct HubDeviceKey {
+    pub(crate) hub: HubHostName,
+    pub(crate) id: DeviceId,
+}
+
+/// A device that was let in.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    pub(crate) key: HubDeviceKey,
+    /// The incarnation of the device ID that was let in.
+    pub(crate) generation_id: String,
+    /// When its token ends, if it showed one.
+    pub(crate) expires: Option<Time>,
+}
+
+/// What happens to a connected device.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// Its identity was written or deleted: it may not be allowed to stay.
+    IdentityChanged,
+}
+
+/// The links of all hubs, and what is known of devices that had one.
+#[derive(Debug, Default)]
+pub(crate) struct Connections {
+    presences: Mutex<HashMap<HubDeviceKey, Presence>>,
+}
+
+/// What a hub knows of a device's connections.
+#[derive(Debug, Default)]
+struct Presence {
+    link: Option<mpsc::Sender<Event>>,
+    /// Links so far; the number of the last one is its own.
+    links: u64,
+    report: PresenceReport,
+}
+
+/// What the registry shows of a device's connections.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct PresenceReport {
+    pub(crate) is_connected: bool,
+    /// When it last connected or disconnected.
+    pub(crate) changed: Option<Time>,
+    pub(crate) last_activity: Option<Time>,
+    /// Messages that it sent.
+    pub(crate) messages: u64,
+}
+
+impl PresenceReport {
+    /// The word of the registry.
+    pub(crate) fn connection_state(&self) -> &'static str {
+        match self.is_connected {
+            true => "Connected",
+            false => "Disconnected",
+        }
+    }
+}
+
+impl Dps {
+    /// Decides about a device that connects to a hub by this name: the hub's own, or one of this
+    /// server, where the hub is the one whose registry lets the device in.
+    pub(crate) fn admit_to_hub(
+        &self,
+        host: &str,
+        id: &DeviceId,
+        credential: Credential<'_>,
+    ) -> Result<Admitted, ServiceError> {
+        let resource = self.resource();
+        let named = |hub: &&LinkedHub| hub.host_name.as_str().eq_ignore_ascii_case(host);
+        let hubs: Vec<&LinkedHub> = match resource.hubs.iter().find(named) {
+            Some(hub) => vec![hub],
+            None if self.is_own_name(host) => resource.hubs.iter().collect(),
+            None => Vec::new(),
+        };
+        let mut admitted = hubs
+            .into_iter()
+            .filter_map(|hub| self.admit_to(&resource, hub, id, credential));
+        admitted.next().ok_or(UNAUTHORIZED)
+    }
+
+    fn is_own_name(&self, host: &str) -> bool {
+        let mut names = self.settings.host_names.iter();
+        names.any(|name| name.eq_ignore_ascii_case(host))
+    }
+
+    fn admit_to(
+        &self,
+        resource: &Resource,
+        hub: &LinkedHub,
+        id: &DeviceId,
+        credential: Credential<'_>,
+    ) -> Option<Admitted> {
+        let (device, authorities) = {
+            let mut store = self.store();
+            let device = store.registry(&hub.host_name).get(id)?.value.clone();
+            let judged_by_path = device.authentication_kind() == "certificateAuthority";
+            let authorities = judged_by_path.then(|| store.verified());
+            (device, authorities.unwrap_or_default())
+        };
+        if device.document.status != HubDeviceStatus::Enabled {
+            return None;
+        }
+        let expires = match credential {
+            Credential::Token(token) => {
+                let token = SasToken::parse(token)?;
+                let holds = self.is_token_of(&token, resource, hub, &device);
+                holds.then(|| token.expiry()).flatten().map(Some)?
+            }
+            Credential::Chain(chain) => {
+                let (leaf, sent) = chain.split_first()?;
+                let authentication = device.document.authentication.as_ref();
+                let holds = match device.authentication_kind() {
+                    "selfSigned" => has_thumbprint(authentication, leaf),
+                    "certificateAuthority" => {
+                        let options = PathOptions::new(self.now()).purpose(choices::LEAF_PURPOSE);
+                        leaf.common_name().as_deref() == Some(id.as_str())
+                            && validate(leaf, sent, &authorities, options.lenient()).holds()
+                    }
+                    _ => false,
+                };
+                holds.then_some(None)?
+            }
+        };
+        Some(Admitted {
+            key: HubDeviceKey {
+                hub: hub.host_name.clone(),
+                id: id.clone(),
+            },
+            generation_id: device.generation_id,
+            expires,
+        })
+    }
+
+    /// Whether a token is the device's own, or the hub's for it.
+    fn is_token_of(
+        &self,
+        token: &SasToken<'_>,
+        resource: &Resource,
+        hub: &LinkedHub,
+        device: &Device,
+    ) -> bool {
+        let is_other = |name: &str| {
+            let mut hubs = resource.hubs.iter();
+            hubs.any(|other| {
+                other.host_name != hub.host_name
+                    && other.host_name.as_str().eq_ignore_ascii_case(name)
+            })
+        };
+        let names = self.settings.host_names.iter().map(String::as_str);
+        let names = names.filter(|name| !is_other(name));
+        let names = names.chain([hub.host_name.as_str()]);
+        let path = ["devices", device.document.device_id.as_str()].map(str::to_owned);
+        if !token.is_live(self.now()) || !token.covers(names, &path) {
+            return false;
+        }
+        match token.policy() {
+            Some(name) if name == hub.policy.name => token.is_signed_by_any(&hub.policy.keys),
+            _ if device.authentication_kind() == "sas" => {
+                let authentication = device.document.authentication.as_ref();
+                let keys = authentication.and_then(|known| known.symmetric_key.as_ref());
+                keys.is_some_and(|keys| token.is_signed_by_any(keys))
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether a device that was let in may stay.
+    pub(crate) fn may_stay(&self, admitted: &Admitted) -> bool {
+        let mut store = self.store();
+        let record = store.registry(&admitted.key.hub).get(&admitted.key.id);
+        record.is_some_and(|record| {
+            record.value.document.status == HubDeviceStatus::Enabled
+                && record.value.generation_id == admitted.generation_id
+        })
+    }
+}
+
+fn has_thumbprint(authentication: Option<&HubAuthentication>, leaf: &Certificate) -> bool {
+    let known = authentication.and_then(|known| known.x509_thumbprint.as_ref());
+    let known = known.map(|pair| [&pair.primary_thumbprint, &pair.secondary_thumbprint]);
+    let own = [
+        leaf.sha256_thumbprint().to_string(),
+        leaf.sha1_thumbprint().to_string(),
+    ];
+    let mut known = known.into_iter().flatten().flatten();
+    known.any(|known| own.iter().any(|own| own.eq_ignore_ascii_case(known)))
+}
+
+impl Connections {
+    /// Notes a new link and gives its number and its events, which end when the device has another
+    /// link or does not keep up. The link before it ends.
+    pub(crate) fn enter(&self, key: &HubDeviceKey, now: Time) -> (u64, mpsc::Receiver<Event>) {
+        let (events, receiver) = mpsc::channel(EVENTS_MOST);
+        let mut presences = self.presences();
+        let presence = presences.entry(key.clone()).or_default();
+        presence.link = Some(events);
+        presence.links += 1;
+        presence.report.is_connected = true;
+        presence.report.changed = Some(now);
+        presence.report.last_activity = Some(now);
+        (presence.links, receiver)
+    }
+
+    /// Notes that a link ended, unless the device has another one by now.
+    pub(crate) fn leave(&self, key: &HubDeviceKey, number: u64, now: Time) {
+        let mut presences = self.presences();
+        if let Some(presence) = presences.get_mut(key)
+            && presence.links == number
+        {
+            presence.link = None;
+            presence.report.is_connected = false;
+            presence.report.changed = Some(now);
+        }
+    }
+
+    /// Counts a message of a device.
+    pub(crate) fn count_message(&self, key: &HubDeviceKey, now: Time) {
+        if let Some(presence) = self.presences().get_mut(key) {
+            presence.report.messages += 1;
+            presence.report.last_activity = Some(now);
+        }
+    }
+
+    /// What is known of a device's connections.
+    pub(crate) fn report(&self, hub: &HubHostName, id: &DeviceId) -> PresenceReport {
+        let key = HubDeviceKey {
+            hub: hub.clone(),
+            id: id.clone(),
+        };
+        let presences = self.presences();
+        presences
+            .get(&key)
+            .map_or_else(PresenceReport::default, |presence| presence.report)
+    }
+
+    /// Tells a device of an event, if it is connected. One that does not keep up loses its link.
+    pub(crate) fn tell(&self, hub: &HubHostName, id: &DeviceId, event: Event) -> bool {
+        let key = HubDeviceKey {
+            hub: hub.clone(),
+            id: id.clone(),
+        };
+        let mut presences = self.presences();
+        let Some(presence) = presences.get_mut(&key) else {
+            return false;
+        };
+        let sent = presence
+            .link
+            .as_ref()
+            .is_some_and(|link| link.try_send(event).is_ok());
+        if !sent {
+            presence.link = None;
+        }
+        sent
+    }
+
+    fn presences(&self) -> MutexGuard<'_, HashMap<HubDeviceKey, Presence>> {
+        self.presences
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}

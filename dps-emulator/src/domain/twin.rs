@@ -1,0 +1,120 @@
+//! Twins: what a hub and a device agree on, changed by merging (RFC 7396).
+//!
+//! Desired and reported properties have a version each, which grows with every change and is shown
+//! as `$version`.
+
+use pki_core::ids::{DeviceId, HubHostName};
+use serde_json::{Map, Value, json};
+
+use super::Dps;
+use crate::error::ServiceError;
+use crate::store::hub::Twin;
+
+/// How large reported properties may be as JSON, in octets, as in IoT Hub.
+const PART_LARGEST: usize = 32 * 1024;
+
+impl Dps {
+    /// A twin as its device sees it.
+    pub(crate) fn twin_of(&self, hub: &HubHostName, id: &DeviceId) -> Result<Value, ServiceError> {
+        let record = self.device(hub, id)?;
+        let twin = &record.value.twin;
+        Ok(json!({"desired": twin.shown_desired(), "reported": twin.shown_reported()}))
+    }
+
+    /// Merges what a device reports into its twin, and gives the new version.
+    pub(crate) fn report(
+        &self,
+        hub: &HubHostName,
+        id: &DeviceId,
+        patch: &Value,
+    ) -> Result<u64, ServiceError> {
+        let Value::Object(patch) = patch else {
+            return Err(ServiceError::MalformedBody(
+                "an object is expected".to_owned(),
+            ));
+        };
+        self.change(|store| {
+            let device = store.registry(hub).device_mut(id);
+            let device = device.ok_or_else(|| ServiceError::DeviceNotFound(id.to_string()))?;
+            device.twin.report(patch)
+        })
+    }
+}
+
+impl Twin {
+    /// The desired properties with their version.
+    pub(crate) fn shown_desired(&self) -> Value {
+        with_version(&self.desired, self.desired_version)
+    }
+
+    /// The reported properties with their version.
+    pub(crate) fn shown_reported(&self) -> Value {
+        with_version(&self.reported, self.reported_version)
+    }
+
+    fn report(&mut self, patch: &Map<String, Value>) -> Result<u64, ServiceError> {
+        let mut reported = self.reported.clone();
+        merge(&mut reported, patch);
+        if reported.to_string().len() > PART_LARGEST {
+            return Err(ServiceError::TooLarge(PART_LARGEST));
+        }
+        self.reported = reported;
+        self.reported_version += 1;
+        Ok(self.reported_version)
+    }
+}
+
+fn with_version(part: &Value, version: u64) -> Value {
+    let mut part = part.clone();
+    part["$version"] = json!(version);
+    part
+}
+
+/// Merges a patch into an object: `null` removes, objects are merged, the rest replaces.
+fn merge(target: &mut Value, patch: &Map<String, Value>) {
+    if !target.is_object() {
+        *target = json!({});
+    }
+    let Value::Object(members) = target else {
+        return;
+    };
+    for (name, value) in patch {
+        match value {
+            _ if name.starts_with('$') => {}
+            Value::Null => {
+                members.shift_remove(name);
+            }
+            Value::Object(patch) => {
+                merge(members.entry(name.as_str()).or_insert(Value::Null), patch)
+            }
+            value => {
+                members.insert(name.clone(), value.clone());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_patch_merges_and_null_removes() {
+        let mut twin = Twin::initial(None);
+        twin.reported = json!({"a": {"b": 1, "c": 2}, "d": 3});
+        let patch = json!({"a": {"b": null, "e": {"f": null}}, "d": [1], "$version": 9});
+        let version = twin.report(patch.as_object().expect("an object"));
+        assert_eq!(version, Ok(2));
+        let expected = json!({"a": {"c": 2, "e": {}}, "d": [1], "$version": 2});
+        assert_eq!(twin.shown_reported(), expected);
+    }
+
+    #[test]
+    fn a_twin_does_not_grow_without_end() {
+        let mut twin = Twin::initial(None);
+        let patch = json!({"a": "x".repeat(PART_LARGEST)});
+        let refused = twin.report(patch.as_object().expect("an object"));
+        assert_eq!(refused, Err(ServiceError::TooLarge(PART_LARGEST)));
+        assert_eq!(twin.shown_reported(), json!({"$version": 1}));
+    }
+}
