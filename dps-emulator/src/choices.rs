@@ -19,6 +19,10 @@
 //! - IDs keep the casing in which they were first written;
 //! - a device that the hub's operator disabled stays disabled when it registers again, on another
 //!   hub too;
+//! - over MQTT, whatever is wrong with an identity is CONNACK 5, and a topic or filter that there is
+//!   not ends the connection;
+//! - a device of type `certificateAuthority` is judged by the CAs that are verified in DPS, since the
+//!   hubs' own lists of CAs are not modelled; thumbprints are compared and nothing else;
 //! - a slot with `info` alone keeps its certificate only if that very slot held it.
 
 use pki_core::path::Purpose;

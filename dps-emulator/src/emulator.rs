@@ -223,10 +223,15 @@ impl EmulatorHandle {
         self.address
     }
 
-    /// The address it listens on for MQTT, with the port that was taken. MQTT over WebSocket is at
-    /// [`Self::address`].
+    /// The address it listens on for MQTT, with the port that was taken.
     pub fn mqtt_address(&self) -> SocketAddr {
         self.mqtt_address
+    }
+
+    /// Where MQTT is spoken over TLS: `mqtts://localhost:PORT`, or with the address if that is not the
+    /// default. Over WebSocket it is at `/$iothub/websocket` below [`Self::base_url`].
+    pub fn mqtt_url(&self) -> String {
+        format!("mqtts://{}", host_and_port(self.mqtt_address))
     }
 
     /// The base of all URLs: `https://localhost:PORT`, or with the address if that is not the default.
@@ -304,17 +309,17 @@ impl EmulatorHandle {
     }
 
     fn host_and_port(&self) -> String {
-        let ip = self.address.ip();
-        let is_default = [
-            Ipv4Addr::LOCALHOST.into(),
-            IpAddr::from(Ipv6Addr::LOCALHOST),
-        ]
-        .contains(&ip);
-        if is_default || ip.is_unspecified() {
-            return format!("localhost:{}", self.address.port());
-        }
-        self.address.to_string()
+        host_and_port(self.address)
     }
+}
+
+fn host_and_port(address: SocketAddr) -> String {
+    let ip = address.ip();
+    let defaults: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+    if defaults.contains(&ip) || ip.is_unspecified() {
+        return format!("localhost:{}", address.port());
+    }
+    address.to_string()
 }
 
 impl std::fmt::Debug for EmulatorHandle {

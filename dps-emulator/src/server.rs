@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
@@ -193,6 +193,10 @@ impl Server {
 }
 
 async fn read(body: Incoming) -> Result<Bytes, ServiceError> {
+    let announced = body.size_hint().lower();
+    if usize::try_from(announced).map_or(true, |announced| announced > BODY_MOST) {
+        return Err(ServiceError::TooLarge(BODY_MOST));
+    }
     let reading = timeout(BODY_TIME, Limited::new(body, BODY_MOST).collect());
     match reading.await {
         Ok(Ok(body)) => Ok(body.to_bytes()),

@@ -8,9 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{SinkExt as _, StreamExt as _};
-use mqtt_proto::v3::{
-    Connack, Connect, ConnectReturnCode, Packet, Publish, Suback, Subscribe, SubscribeReturnCode,
-};
+use mqtt_proto::v3::{Connack, Connect, ConnectReturnCode, Packet, Publish, Suback, Subscribe};
 use mqtt_proto::{Error, Pid, Protocol, QoS, QosPid, TopicName};
 use pki_core::certificate::Certificate;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -158,6 +156,7 @@ impl Role {
         let refused = ConnectReturnCode::NotAuthorized;
         let name = connect.username.as_deref().ok_or(refused)?;
         let password = match connect.password.as_deref() {
+            Some([]) => None,
             Some(octets) => Some(str::from_utf8(octets).map_err(|_| refused)?.to_owned()),
             None => None,
         };
@@ -274,8 +273,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let mut granted = Vec::with_capacity(subscribe.topics.len());
         for (filter, wanted) in &subscribe.topics {
             if !self.role.may_subscribe(filter) {
-                granted.push(SubscribeReturnCode::Failure);
-                continue;
+                return Err(Ending::NotAllowed("there is no such subscription"));
             }
             let qos = (*wanted).min(QoS::Level1);
             self.subscriptions.retain(|(known, _)| **known != **filter);

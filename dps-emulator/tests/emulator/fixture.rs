@@ -1,5 +1,6 @@
 //! An emulator, a plain HTTP client for it, and a PKI to try it with.
 
+use aws_lc_rs::digest::{Algorithm, SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -413,10 +414,29 @@ impl Authority {
 }
 
 impl Leaf {
+    /// The leaf and what it sends along.
+    pub(crate) fn chain_pem(&self) -> String {
+        format!("{}{}", self.pem, self.sent)
+    }
+
+    pub(crate) fn sha256(&self) -> String {
+        thumbprint(&SHA256, &self.der)
+    }
+
+    pub(crate) fn sha1(&self) -> String {
+        thumbprint(&SHA1_FOR_LEGACY_USE_ONLY, &self.der)
+    }
+
     fn identity(&self) -> Identity {
         let bundle = format!("{}{}{}", self.key, self.pem, self.sent);
         Identity::from_pem(bundle.as_bytes()).expect("an identity")
     }
+}
+
+fn thumbprint(algorithm: &'static Algorithm, der: &[u8]) -> String {
+    let octets = digest(algorithm, der);
+    let octets = octets.as_ref().iter();
+    octets.map(|octet| format!("{octet:02X}")).collect()
 }
 
 fn named(common_name: &str) -> CertificateParams {

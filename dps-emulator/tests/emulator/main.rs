@@ -1,12 +1,17 @@
-//! The emulator over real HTTPS and mTLS, asked by a plain HTTP client.
+//! The emulator over real TLS, asked by plain HTTP and MQTT clients.
 #![expect(clippy::expect_used, reason = "a test that cannot go on stops")]
 
 mod admission;
 mod enrollment;
 mod fixture;
+mod hostile;
 mod hub;
 mod lifecycle;
+mod mqtt;
+mod mqtt_client;
+mod mqtt_hub;
 mod possession;
 mod symmetric_key;
 mod tls;
 mod token;
+mod websocket;

@@ -1,12 +1,13 @@
 //! `emulator`: a local DPS with hubs, until Ctrl-C.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use dps_emulator::{
-    ConfigError, Emulator, EmulatorConfig, EmulatorError, EmulatorHandle, Exposure, StateError,
+    ConfigError, Emulator, EmulatorConfig, EmulatorError, EmulatorHandle, Exposure, ServerKey,
+    StateError, TlsSettings, TlsVersions,
 };
 use pki_core::ids::{HubHostName, IdScope};
 use secrecy::ExposeSecret as _;
@@ -30,6 +31,18 @@ pub(crate) struct Args {
     /// Where to listen; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "localhost:8443")]
     listen: ListenAddress,
+
+    /// Where to listen for MQTT; without it port 8883, or a free one if that is taken
+    #[arg(long, value_name = "ADDR")]
+    mqtt_listen: Option<ListenAddress>,
+
+    /// The kind of key that the server's certificate has
+    #[arg(long, value_name = "KIND", default_value = "ecdsa")]
+    server_key: ServerKeyKind,
+
+    /// The versions of TLS that are offered
+    #[arg(long, value_name = "VERSIONS", default_value = "1.2-1.3")]
+    tls: TlsRange,
 
     /// Write the CA certificate that clients have to trust to this file
     #[arg(long, value_name = "FILE", default_value = "emulator-ca.pem")]
@@ -89,7 +102,38 @@ impl FromStr for ListenAddress {
     }
 }
 
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum ServerKeyKind {
+    /// P-256
+    Ecdsa,
+    /// 2048 bits, as the real service has
+    Rsa,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum TlsRange {
+    /// Both versions
+    #[value(name = "1.2-1.3")]
+    Both,
+    /// The version that DPS documents
+    #[value(name = "1.2")]
+    Tls12,
+}
+
 impl Args {
+    fn tls(&self) -> TlsSettings {
+        TlsSettings {
+            key: match self.server_key {
+                ServerKeyKind::Ecdsa => ServerKey::Ecdsa,
+                ServerKeyKind::Rsa => ServerKey::Rsa,
+            },
+            versions: match self.tls {
+                TlsRange::Both => TlsVersions::Both,
+                TlsRange::Tls12 => TlsVersions::Tls12,
+            },
+        }
+    }
+
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
         let config = self.config(context);
         context.runtime()?.block_on(async {
@@ -109,6 +153,18 @@ impl Args {
         Ok(Outcome::Done)
     }
 
+    /// Where MQTT is served: where it was asked for, else beside HTTPS on the port that devices have
+    /// built in, else anywhere.
+    fn mqtt_listen(&self) -> SocketAddr {
+        let ip = self.listen.0.ip();
+        let usual = SocketAddr::new(ip, MQTT_PORT);
+        match self.mqtt_listen {
+            Some(asked) => asked.0,
+            None if is_free(usual) => usual,
+            None => SocketAddr::new(ip, 0),
+        }
+    }
+
     fn config(&self, context: &Context) -> EmulatorConfig {
         let exposure = match self.i_know_this_is_not_azure {
             true => Exposure::Network,
@@ -116,6 +172,8 @@ impl Args {
         };
         EmulatorConfig {
             listen: self.listen.0,
+            mqtt_listen: self.mqtt_listen(),
+            tls: self.tls(),
             exposure,
             dps_name: self.name.clone(),
             id_scope: self.id_scope.clone(),
@@ -125,6 +183,14 @@ impl Args {
             ..local_config(context)
         }
     }
+}
+
+/// Where devices expect MQTT over TLS.
+const MQTT_PORT: u16 = 8883;
+
+/// Whether nobody listens there, as far as that can be known beforehand.
+fn is_free(address: SocketAddr) -> bool {
+    TcpListener::bind(address).is_ok()
 }
 
 /// An emulator under the names that `pki.toml` assumes outside of Azure.
@@ -184,6 +250,7 @@ async fn until_told() -> Result<(), CommandError> {
 #[serde(rename_all = "camelCase")]
 struct Reach {
     endpoint: String,
+    mqtt_endpoint: String,
     id_scope: IdScope,
     ca_file: PathBuf,
     service_connection_string: String,
@@ -206,6 +273,7 @@ impl Reach {
         });
         Self {
             endpoint: emulator.base_url(),
+            mqtt_endpoint: emulator.mqtt_url(),
             id_scope: emulator.id_scope().clone(),
             ca_file: ca_file.to_owned(),
             service_connection_string: emulator
@@ -221,6 +289,7 @@ impl Reach {
 impl fmt::Display for Reach {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "A local DPS, not Azure. All planes: {}", self.endpoint)?;
+        writeln!(f, "  MQTT              {}", self.mqtt_endpoint)?;
         writeln!(f, "  trust             {}", self.ca_file.display())?;
         writeln!(f, "  ID scope          {}", self.id_scope)?;
         writeln!(f, "  resource          {}", self.resource_id)?;
