@@ -1,11 +1,13 @@
-//! A local Azure Device Provisioning Service with linked IoT Hubs, over HTTPS.
+//! A local Azure Device Provisioning Service with linked IoT Hubs, over HTTPS and MQTT.
 //!
 //! It verifies for real: X.509 chains by the order of operations of DPS ([`pki_core::admission`]),
 //! proofs of possession by their signatures, tokens by their keys, writes by their ETags. All planes
-//! (management, service, devices, hub registries) are on one port, told apart by path, under a server
-//! certificate whose throw-away CA is made at each start. Microsoft's own SDKs are among its clients.
+//! (management, service, devices, hub registries) are on one port, told apart by path, and MQTT over
+//! WebSocket with them; MQTT over TLS has a port of its own. The server certificate holds the names of
+//! DPS, hubs and ARM; its throw-away CA is made at each start. Microsoft's own SDKs are among its
+//! clients.
 //!
-//! Not here: MQTT and AMQP, allocation webhooks, TPM attestation, issuing of certificates, CRLs
+//! Not here: AMQP, allocation webhooks, TPM attestation, issuing of certificates, CRLs
 //! (which neither DPS nor IoT Hub reads). What nobody has confirmed about the real service is decided
 //! in one place, [`Choices`] and its module.
 //!
