@@ -19,6 +19,7 @@ pub mod files;
 pub mod home;
 pub mod host;
 mod issuance;
+pub mod memory;
 mod planes;
 pub mod render;
 pub mod secret;
