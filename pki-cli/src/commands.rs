@@ -14,6 +14,7 @@ mod inspect;
 mod inventory;
 mod issue;
 mod issue_batch;
+mod journal;
 mod plan;
 mod possession;
 mod quarantine;
@@ -40,6 +41,7 @@ pub(crate) enum Command {
     Apply(plan::ApplyArgs),
     Explain(explain::Args),
     Quarantine(quarantine::Args),
+    Journal(journal::Args),
     Inventory(inventory::Args),
     Batch(batch::Args),
     Audit(audit::Args),
@@ -67,6 +69,7 @@ impl Command {
             Self::Apply(args) => args.run(context),
             Self::Explain(args) => args.run(context),
             Self::Quarantine(args) => args.run(context),
+            Self::Journal(args) => args.run(context),
             Self::Inventory(args) => args.run(context),
             Self::Batch(args) => args.run(context),
             Self::Audit(args) => args.run(context),

@@ -262,13 +262,17 @@ impl From<InventoryError> for CommandError {
         let kind = match &error {
             InventoryError::Missing { .. }
             | InventoryError::CertificateNotFound { .. }
+            | InventoryError::PlanNotFound { .. }
             | InventoryError::GenerationNotFound { .. } => ErrorKind::NotFound,
             InventoryError::NotAnInventory { .. } | InventoryError::SchemaTooNew { .. } => {
                 ErrorKind::InvalidInput
             }
             InventoryError::CertificateState { .. }
             | InventoryError::GenerationState { .. }
-            | InventoryError::TwoGenerations { .. } => ErrorKind::Refused,
+            | InventoryError::TwoGenerations { .. }
+            | InventoryError::PlanInTheWay { .. }
+            | InventoryError::PlanClosed { .. }
+            | InventoryError::PlanUnfinished { .. } => ErrorKind::Refused,
             _ => ErrorKind::Failed,
         };
         let refused = Self::new(kind, error.to_string());

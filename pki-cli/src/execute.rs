@@ -1,433 +1,358 @@
-//! Carries a plan out: the only loop that changes DPS.
+//! Carries plans out: the only code that changes DPS.
 //!
-//! Each step is sent with what the plan expects to find, and told in the audit trail when it is done.
-//! A step that finds something else stops the plan with a conflict; what was done stays done, and
-//! planning again goes on from there.
+//! A plan is shown, confirmed, stored in the journal, and then followed step by step ([`run`]); each
+//! step is sent with what the plan expects to find and journaled before and after. A run that is cut
+//! short leaves an open plan, which `journal resume` carries on, and so does the same command. Any other
+//! plan about the same device, group or CA is refused until that is closed.
+//! A step that finds something else than expected closes the plan with a conflict; what was done stays
+//! done, and planning again goes on from there.
 
-use dps_client::management::Verification;
-use dps_client::{ClientError, Expect, IfMatch};
-use pki_core::delivery;
-use pki_core::enrollment::{EnrollmentGroup, IndividualEnrollment};
-use pki_core::format::pem;
-use pki_core::hub::{HubDevice, HubDeviceStatus};
-use pki_core::ids::{
-    AuthorityName, CertificateName, DeviceId, Etag, HubHostName, RegistrationId, SerialNumber,
-    Sha1Thumbprint, Sha256Thumbprint,
-};
-use pki_core::inventory::audit::AuditEvent;
-use pki_core::inventory::{Inventory, InventoryError, RevocationReason, Status, TextError};
-use pki_core::key::software::SoftwareKeyGenerator;
-use pki_core::lifecycle::{Expectation, Impact, Plan, Step};
-use pki_core::management::CaCertificate;
-use serde_json::json;
+mod interrupt;
+mod run;
+mod send;
 
+use std::fmt::{self, Display};
+
+use pki_core::ids::PlanId;
+use pki_core::inventory::{InventoryError, Journal};
+use pki_core::lifecycle::{NewPlan, Plan, PlanRecord, PlanSummary, Step};
+use serde::Serialize;
+use serde_json::Value;
+
+use self::run::Executor;
+use self::send::Sender;
 use crate::context::Context;
-use crate::error::{CommandError, ErrorKind};
+use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
+use crate::files::Lock;
 use crate::issuance::OpenAuthority;
 use crate::planes::Planes;
-use crate::render::plan::PlanAndImpact;
 
-/// Shows a plan with its impact and asks; `--yes` has answered beforehand. Nothing is asked about an
-/// empty plan. With `--dry-run` the answer is no, without an error.
-pub(crate) fn confirm(
-    context: &Context,
-    plan: &Plan,
-    impact: &Impact,
-) -> Result<bool, CommandError> {
-    if context.settings.dry_run || plan.is_empty() {
-        return Ok(false);
-    }
-    if !context.settings.yes {
-        context.ui.note(PlanAndImpact {
-            plan,
-            impact,
-            done: false,
-        });
-    }
-    context.confirm(&format!(
-        "{}: carry out {} steps?",
-        plan.goal,
-        plan.steps.len()
-    ))?;
-    Ok(true)
+/// A plan that is to be carried out, and how it is spoken of.
+pub(crate) struct Proposal<'a> {
+    /// The plan.
+    pub(crate) plan: &'a Plan,
+    /// The plan with its impact, for who is asked.
+    pub(crate) shown: &'a dyn Display,
+    /// What is asked.
+    pub(crate) question: String,
+    /// What happens after a step that failed for its record alone.
+    pub(crate) failures: Failures,
+    /// The record of a plan of one step as it was read.
+    pub(crate) before: Option<&'a Value>,
 }
 
-/// Carries out every step of a plan, in order.
-pub(crate) fn run(
+/// What happens after a step that failed for its record alone: it had changed, or was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Failures {
+    /// The plan stops.
+    Stop,
+    /// What follows on the same device is left alone, and the others go on.
+    GoOn,
+}
+
+/// What became of a plan.
+#[derive(Debug, Default)]
+pub(crate) struct Execution {
+    /// Whether it was carried out at all.
+    pub(crate) done: bool,
+    /// What failed while the rest went on.
+    pub(crate) failed: Vec<StepFailure>,
+}
+
+/// A step that failed while others went on.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct StepFailure {
+    /// The device or record.
+    pub(crate) subject: String,
+    /// What was not done.
+    pub(crate) step: String,
+    /// Why.
+    pub(crate) error: String,
+}
+
+impl fmt::Display for StepFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}: {}", self.subject, self.step, self.error)
+    }
+}
+
+impl Execution {
+    /// How the command ends: with the steps that failed, if there are any.
+    pub(crate) fn check(&self) -> CommandResult {
+        if self.failed.is_empty() {
+            return Ok(Outcome::Done);
+        }
+        let message = format!("{} steps failed; the rest is done", self.failed.len());
+        Err(CommandError::new(ErrorKind::PartlyFailed, message)
+            .lines(&self.failed)
+            .hint("run it again to see what is left to do"))
+    }
+}
+
+impl<'a> Proposal<'a> {
+    /// A plan that stops at the first failure.
+    pub(crate) fn new(plan: &'a Plan, shown: &'a dyn Display) -> Self {
+        Self {
+            plan,
+            shown,
+            question: format!("{}: carry out {} steps?", plan.goal, plan.steps.len()),
+            failures: Failures::Stop,
+            before: None,
+        }
+    }
+
+    /// Asks, and carries the plan out; `--yes` has answered beforehand. Nothing is asked about an empty
+    /// plan. With `--dry-run` nothing is done, without an error.
+    pub(crate) fn carry_out(
+        &self,
+        context: &Context,
+        planes: &Planes<'_>,
+        journal: &mut dyn Journal,
+    ) -> Result<Execution, CommandError> {
+        if self.plan.is_empty() {
+            announce_same(context, planes, journal, self.plan)?;
+            return Ok(Execution::default());
+        }
+        let interrupted = interrupted(planes, journal, self.plan)?;
+        if context.settings.dry_run {
+            return Ok(Execution::default());
+        }
+        check_keys(context, journal, self.plan)?;
+        if !context.settings.yes {
+            context.ui.note(self.shown);
+        }
+        tell_estimate(context, planes, self.plan);
+        context.confirm(&self.question)?;
+        let (lock, record) = match interrupted {
+            Some(record) => (lock(context, &record.summary())?, record),
+            None => self.store(context, planes, journal)?,
+        };
+        let executor = Executor::new(context, planes, journal, record, self.failures, self.before);
+        finish(lock, executor.run())
+    }
+
+    /// Stores the plan. The steps that are carried out keep the keys that the journal does not.
+    fn store(
+        &self,
+        context: &Context,
+        planes: &Planes<'_>,
+        journal: &mut dyn Journal,
+    ) -> Result<(Lock, PlanRecord), CommandError> {
+        let id = PlanId::random(context.entropy.as_ref())?;
+        let new = NewPlan {
+            id,
+            dps: planes.name().clone(),
+            plan: self.plan.clone(),
+        };
+        let Some(lock) = context.files.lock(&context.home.plan_lock(id))? else {
+            return Err(CommandError::failed(format!("plan {id} is held already")));
+        };
+        let opened = journal.open_plan(new, context.now());
+        match opened.map_err(in_the_way) {
+            Ok(record) => {
+                let plan = self.plan.clone();
+                Ok((lock, PlanRecord { plan, ..record }))
+            }
+            Err(error) => {
+                lock.remove();
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Carries on a plan that was cut short.
+pub(crate) fn resume(
     context: &Context,
     planes: &Planes<'_>,
-    inventory: &mut dyn Inventory,
-    plan: &Plan,
-) -> Result<(), CommandError> {
-    let mut executor = Executor {
+    journal: &mut dyn Journal,
+    record: PlanRecord,
+) -> Result<Execution, CommandError> {
+    let lock = lock(context, &record.summary())?;
+    // Whoever held it may have finished it in between.
+    let record = journal.plan(record.id)?.unwrap_or(record);
+    if !record.state.is_open() {
+        lock.remove();
+        return Ok(Execution::default());
+    }
+    refuse_without_keys(&record)?;
+    check_keys(context, journal, &record.plan)?;
+    let failures = match record.plan.subjects().len() {
+        0 | 1 => Failures::Stop,
+        _ => Failures::of_plan(&record.plan),
+    };
+    let executor = Executor::new(context, planes, journal, record, failures, None);
+    finish(lock, executor.run())
+}
+
+/// Reads the record that a step is about, without keys.
+pub(crate) fn read(
+    context: &Context,
+    planes: &Planes<'_>,
+    journal: &mut dyn Journal,
+    step: &Step,
+) -> Result<Option<Value>, CommandError> {
+    let sender = Sender {
         context,
         planes,
-        inventory,
-        uploaded: None,
+        journal,
     };
-    for (index, step) in plan.steps.iter().enumerate() {
-        let result = context.block_on(executor.step(step));
-        result.map_err(|error| stopped(error, index, plan.steps.len(), step))?;
-        executor.tell(step)?;
-        context.ui.note(format!("done: {step}"));
+    let found = context.block_on(async { Ok(sender.find(step).await?) })?;
+    Ok(run::document(&found))
+}
+
+impl Failures {
+    /// Devices stand for themselves; CA certificates and groups build on each other.
+    fn of_plan(plan: &Plan) -> Self {
+        let is_of_device = |step: &Step| {
+            matches!(
+                step,
+                Step::PutIndividual { .. }
+                    | Step::DeleteIndividual { .. }
+                    | Step::DeleteRegistration { .. }
+                    | Step::DisableHubDevice { .. }
+                    | Step::EnableHubDevice { .. }
+                    | Step::DeleteHubDevice { .. }
+                    | Step::Revoke { .. }
+            )
+        };
+        match plan.steps.iter().all(is_of_device) {
+            true => Self::GoOn,
+            false => Self::Stop,
+        }
+    }
+}
+
+/// The lock file stays for as long as the plan is open.
+fn finish(
+    lock: Lock,
+    ended: Result<Vec<StepFailure>, CommandError>,
+) -> Result<Execution, CommandError> {
+    match &ended {
+        Ok(_) => lock.remove(),
+        Err(error) if error.kind == ErrorKind::Conflict => lock.remove(),
+        Err(_) => drop(lock),
+    }
+    Ok(Execution {
+        done: true,
+        failed: ended?,
+    })
+}
+
+/// Takes the lock of a plan that was cut short.
+pub(crate) fn lock(context: &Context, plan: &PlanSummary) -> Result<Lock, CommandError> {
+    let held = context.files.lock(&context.home.plan_lock(plan.plan))?;
+    held.ok_or_else(|| {
+        let message = format!(
+            "plan {} is being carried out by another process: {}",
+            plan.plan, plan.goal
+        );
+        CommandError::refused(message).hint("wait until it has ended")
+    })
+}
+
+/// The interrupted plan that this one is the rest of, which is then carried on in its place.
+///
+/// # Errors
+/// `Refused` if another plan about one of its subjects is open.
+fn interrupted(
+    planes: &Planes<'_>,
+    journal: &dyn Journal,
+    plan: &Plan,
+) -> Result<Option<PlanRecord>, CommandError> {
+    let others = journal.plans_in_the_way(planes.name(), &plan.subject_keys())?;
+    let Some(first) = others.first() else {
+        return Ok(None);
+    };
+    let record = journal.plan(first.plan)?;
+    let is_rest = |record: &PlanRecord| {
+        let left = record.plan.steps.iter().zip(&record.steps);
+        let left: Vec<&Step> = left
+            .filter(|(_, state)| !state.is_done())
+            .map(|(step, _)| step)
+            .collect();
+        let is_left = |step: &Step| left.iter().any(|other| other.has_effect_of(step));
+        record.plan.goal == plan.goal && !record.keys_withheld && plan.steps.iter().all(is_left)
+    };
+    match record {
+        Some(record) if others.len() == 1 && is_rest(&record) => Ok(Some(record)),
+        _ => Err(in_the_way(InventoryError::PlanInTheWay {
+            plan: first.plan,
+            goal: first.goal.clone(),
+        })),
+    }
+}
+
+/// Says how to get an interrupted plan out of the way.
+fn in_the_way(error: InventoryError) -> CommandError {
+    let plan = match &error {
+        InventoryError::PlanInTheWay { plan, .. } => *plan,
+        _ => return error.into(),
+    };
+    let message = format!("{error}: it was interrupted, and is about the same");
+    CommandError {
+        message,
+        ..CommandError::from(error)
+    }
+    .hint(format!("go on with it: dps-pki journal resume {plan}"))
+    .hint(format!("or give it up: dps-pki journal abandon {plan}"))
+}
+
+/// Nothing is left to do, and yet a plan for just that is open: its last step was not recorded.
+fn announce_same(
+    context: &Context,
+    planes: &Planes<'_>,
+    journal: &dyn Journal,
+    plan: &Plan,
+) -> Result<(), CommandError> {
+    const LATEST: usize = 100;
+    for other in journal.plans(LATEST)? {
+        if other.state.is_open() && other.dps == *planes.name() && other.goal == plan.goal {
+            let id = other.plan;
+            context.ui.warning(format!(
+                "plan {id} was interrupted, though nothing seems left of it; close it with: dps-pki journal resume {id}"
+            ));
+        }
     }
     Ok(())
 }
 
-/// Says how far the plan got, and what a conflict means.
-fn stopped(error: CommandError, index: usize, count: usize, step: &Step) -> CommandError {
+/// Opens the keys that a plan needs, so that none is missing half way.
+fn check_keys(
+    context: &Context,
+    journal: &mut dyn Journal,
+    plan: &Plan,
+) -> Result<(), CommandError> {
+    for step in &plan.steps {
+        if let Step::ProveCa { authority, .. } = step {
+            OpenAuthority::open(context, journal, authority)?;
+        }
+    }
+    Ok(())
+}
+
+fn refuse_without_keys(record: &PlanRecord) -> Result<(), CommandError> {
+    if !record.keys_withheld {
+        return Ok(());
+    }
+    let id = record.id;
     let message = format!(
-        "step {} of {count} failed ({step}): {}",
-        index + 1,
-        error.message
+        "plan {id} writes symmetric keys, which the journal does not keep: {}",
+        record.plan.goal
     );
-    let hint = match error.kind {
-        ErrorKind::Conflict => {
-            "it changed since the plan was made; nothing was overwritten: run it again for a new plan"
-        }
-        _ => "what was done stays done; run it again to go on",
-    };
-    CommandError { message, ..error }.hint(hint)
+    Err(CommandError::refused(message).hint(format!(
+        "give it up with dps-pki journal abandon {id}, and run its command again"
+    )))
 }
 
-struct Executor<'a> {
-    context: &'a Context,
-    planes: &'a Planes<'a>,
-    inventory: &'a mut dyn Inventory,
-    /// The tag that the last upload of this plan left.
-    uploaded: Option<Etag>,
-}
-
-impl Executor<'_> {
-    async fn step(&mut self, step: &Step) -> Result<(), CommandError> {
-        match step {
-            Step::UploadCa {
-                name,
-                certificate,
-                self_attested,
-                expect,
-                ..
-            } => self.upload(name, certificate, *self_attested, expect).await,
-            Step::ProveCa {
-                name,
-                authority,
-                sha1_thumbprint,
-                expect,
-            } => self.prove(name, authority, sha1_thumbprint, expect).await,
-            Step::DeleteCa {
-                name,
-                sha1_thumbprint,
-                expect,
-            } => self.delete_ca(name, sha1_thumbprint, expect).await,
-            Step::PutGroup { group, expect, .. } => self.put_group(group, expect).await,
-            Step::DeleteGroup { id, expect } => {
-                gone_is_done(self.planes.groups()?.delete(id, &if_match(expect)?).await)
-            }
-            Step::PutIndividual {
-                enrollment, expect, ..
-            } => self.put_individual(enrollment, expect).await,
-            Step::DeleteIndividual {
-                registration_id,
-                expect,
-            } => gone_is_done(
-                self.planes
-                    .individuals()?
-                    .delete(registration_id, &if_match(expect)?)
-                    .await,
-            ),
-            Step::DeleteRegistration {
-                registration_id,
-                expect,
-            } => self.forget(registration_id, expect).await,
-            Step::DisableHubDevice {
-                hub,
-                device_id,
-                reason,
-                expect,
-            } => {
-                let disabled = (HubDeviceStatus::Disabled, Some(reason.clone()));
-                self.set_on_hub(hub, device_id, disabled, expect).await
-            }
-            Step::EnableHubDevice {
-                hub,
-                device_id,
-                expect,
-            } => {
-                let enabled = (HubDeviceStatus::Enabled, None);
-                self.set_on_hub(hub, device_id, enabled, expect).await
-            }
-            Step::DeleteHubDevice {
-                hub,
-                device_id,
-                expect,
-            } => gone_is_done(
-                self.planes
-                    .hub(hub)?
-                    .delete(device_id, &if_match(expect)?)
-                    .await,
-            ),
-            Step::Revoke {
-                sha256_thumbprint, ..
-            } => self.revoke(sha256_thumbprint),
-            Step::SettleGenerations { authority, changes } => {
-                let now = self.context.now();
-                Ok(self.inventory.settle_generations(authority, changes, now)?)
-            }
-            step => Err(CommandError::failed(format!("this version cannot {step}"))),
-        }
+/// Says what a plan costs that takes more than a moment.
+fn tell_estimate(context: &Context, planes: &Planes<'_>, plan: &Plan) {
+    const MOMENT: usize = 20;
+    if plan.steps.len() > MOMENT {
+        let estimate = plan.estimate(planes.rate());
+        context
+            .ui
+            .note(format!("estimate: {} steps, {estimate}", plan.steps.len()));
     }
-
-    async fn upload(
-        &mut self,
-        name: &CertificateName,
-        certificate: &str,
-        self_attested: bool,
-        expect: &Expectation,
-    ) -> Result<(), CommandError> {
-        let certificates = self.planes.certificates()?;
-        // ARM ignores a missing If-Match where the name is taken, so absence is looked for first.
-        if *expect == Expectation::Absent && certificates.find(name).await?.is_some() {
-            let message = format!("CA certificate {name} was uploaded by somebody else meanwhile");
-            return Err(CommandError::new(ErrorKind::Conflict, message));
-        }
-        let verification = match self_attested {
-            true => Verification::SelfAttestation,
-            false => Verification::Possession,
-        };
-        let der = pem::certificate(certificate.as_bytes())?;
-        let expect = written(expect)?;
-        let held = certificates
-            .put(name, der.der(), verification, &expect)
-            .await?;
-        self.uploaded = held.etag;
-        Ok(())
-    }
-
-    /// The code, a certificate over it, and its verification; each changes the tag.
-    async fn prove(
-        &mut self,
-        name: &CertificateName,
-        authority: &AuthorityName,
-        thumbprint: &Sha1Thumbprint,
-        expect: &Expectation,
-    ) -> Result<(), CommandError> {
-        let certificates = self.planes.certificates()?;
-        let held = certificates.get(name).await?;
-        check_same(&held, thumbprint)?;
-        let etag = match expect {
-            Expectation::Etag(etag) => etag.clone(),
-            _ => self
-                .uploaded
-                .clone()
-                .or(held.etag)
-                .ok_or_else(|| no_tag(name))?,
-        };
-        let answer = certificates
-            .generate_verification_code(name, &IfMatch::Etag(etag))
-            .await?;
-        let code = answer
-            .properties
-            .verification_code
-            .as_ref()
-            .ok_or_else(|| no_tag(name))?;
-        let open = OpenAuthority::open(self.context, self.inventory, authority)?;
-        let now = self.context.now();
-        delivery::void_proofs(self.inventory, now)?;
-        let serial = SerialNumber::random(self.context.entropy.as_ref())?;
-        let proof = open
-            .signing()?
-            .prove_possession(code, &SoftwareKeyGenerator, &serial, now)?;
-        let recorded = delivery::record(self.inventory, proof, now)?;
-        let etag = answer.etag.clone().ok_or_else(|| no_tag(name))?;
-        let der = recorded.certificate().der();
-        let verified = certificates.verify(name, der, &IfMatch::Etag(etag)).await?;
-        self.inventory
-            .mark_delivered(&[recorded.row()], self.context.now())?;
-        match verified.properties.is_verified {
-            true => Ok(()),
-            false => Err(CommandError::new(
-                ErrorKind::Service,
-                format!(
-                    "DPS took the proof for CA certificate {name} and does not call it verified"
-                ),
-            )),
-        }
-    }
-
-    /// The thumbprint is compared first: under the same name there may be another certificate by now.
-    async fn delete_ca(
-        &self,
-        name: &CertificateName,
-        thumbprint: &Sha1Thumbprint,
-        expect: &Expectation,
-    ) -> Result<(), CommandError> {
-        let certificates = self.planes.certificates()?;
-        let Some(held) = certificates.find(name).await? else {
-            return Ok(());
-        };
-        check_same(&held, thumbprint)?;
-        gone_is_done(certificates.delete(name, &if_match(expect)?).await)
-    }
-
-    async fn put_group(
-        &self,
-        group: &EnrollmentGroup,
-        expect: &Expectation,
-    ) -> Result<(), CommandError> {
-        self.planes.groups()?.put(group, &written(expect)?).await?;
-        Ok(())
-    }
-
-    async fn put_individual(
-        &self,
-        enrollment: &IndividualEnrollment,
-        expect: &Expectation,
-    ) -> Result<(), CommandError> {
-        self.planes
-            .individuals()?
-            .put(enrollment, &written(expect)?)
-            .await?;
-        Ok(())
-    }
-
-    async fn forget(&self, id: &RegistrationId, expect: &Expectation) -> Result<(), CommandError> {
-        gone_is_done(
-            self.planes
-                .registrations()?
-                .delete(id, &if_match(expect)?)
-                .await,
-        )
-    }
-
-    async fn set_on_hub(
-        &self,
-        hub: &HubHostName,
-        id: &DeviceId,
-        (status, status_reason): (HubDeviceStatus, Option<String>),
-        expect: &Expectation,
-    ) -> Result<(), CommandError> {
-        let devices = self.planes.hub(hub)?;
-        let Some(device) = devices.find(id).await? else {
-            return Ok(());
-        };
-        let changed = HubDevice {
-            status,
-            status_reason,
-            ..device
-        };
-        devices
-            .put(&changed, &Expect::from(if_match(expect)?))
-            .await?;
-        Ok(())
-    }
-
-    fn revoke(&mut self, thumbprint: &Sha256Thumbprint) -> Result<(), CommandError> {
-        let entry = self.inventory.by_sha256_thumbprint(thumbprint)?;
-        let live = entry.filter(|entry| entry.state.status() == Status::Delivered);
-        if let Some(entry) = live {
-            let reason = RevocationReason::KeyCompromise;
-            self.inventory
-                .revoke(&[entry.recorded.row()], reason, self.context.now())?;
-        }
-        Ok(())
-    }
-
-    fn tell(&mut self, step: &Step) -> Result<(), CommandError> {
-        let Some((action, subject)) = audited(step) else {
-            return Ok(());
-        };
-        let action = action
-            .parse()
-            .map_err(|error: TextError| InventoryError::Corrupt {
-                what: error.to_string(),
-            })?;
-        let detail = json!({ "dps": self.planes.name(), "step": step.to_string() });
-        self.inventory.append_audit(
-            AuditEvent {
-                action,
-                subject,
-                detail,
-            },
-            self.context.now(),
-        )?;
-        Ok(())
-    }
-}
-
-/// What the audit trail says of a step; the inventory's own changes are in it already.
-fn audited(step: &Step) -> Option<(&'static str, String)> {
-    Some(match step {
-        Step::UploadCa { name, .. } => ("ca-uploaded", name.to_string()),
-        Step::ProveCa { name, .. } => ("ca-proven", name.to_string()),
-        Step::DeleteCa { name, .. } => ("ca-deleted", name.to_string()),
-        Step::DeleteGroup { id, .. } => ("group-deleted", id.to_string()),
-        Step::DeleteIndividual {
-            registration_id, ..
-        } => ("enrollment-deleted", registration_id.to_string()),
-        Step::PutGroup { group, .. } => ("group-written", group.enrollment_group_id.to_string()),
-        Step::PutIndividual { enrollment, .. } => {
-            ("enrollment-written", enrollment.registration_id.to_string())
-        }
-        Step::DeleteRegistration {
-            registration_id, ..
-        } => ("registration-deleted", registration_id.to_string()),
-        Step::DisableHubDevice { device_id, .. } => ("hub-device-disabled", device_id.to_string()),
-        Step::EnableHubDevice { device_id, .. } => ("hub-device-enabled", device_id.to_string()),
-        Step::DeleteHubDevice { device_id, .. } => ("hub-device-deleted", device_id.to_string()),
-        _ => return None,
-    })
-}
-
-/// What a write that may create expects.
-fn written(expect: &Expectation) -> Result<Expect, CommandError> {
-    Ok(match expect {
-        Expectation::Absent => Expect::Absent,
-        expect => Expect::from(if_match(expect)?),
-    })
-}
-
-/// What a change of an existing record expects. A record that was read without a tag cannot be guarded
-/// by one.
-fn if_match(expect: &Expectation) -> Result<IfMatch, CommandError> {
-    match expect {
-        Expectation::Etag(etag) => Ok(IfMatch::Etag(etag.clone())),
-        Expectation::AsLeftByPlan => Ok(IfMatch::Any),
-        Expectation::Absent => Err(CommandError::failed(
-            "a step changes a record that it expects not to be there",
-        )),
-    }
-}
-
-/// A record that is not there any more needs no deleting.
-fn gone_is_done(result: Result<(), ClientError>) -> Result<(), CommandError> {
-    match result {
-        Err(error) if error.is_not_found() => Ok(()),
-        result => Ok(result?),
-    }
-}
-
-fn check_same(held: &CaCertificate, expected: &Sha1Thumbprint) -> Result<(), CommandError> {
-    let certificate = held
-        .properties
-        .certificate
-        .as_deref()
-        .and_then(pem::certificate_in_json);
-    let thumbprint = certificate
-        .map(|read| read.sha1_thumbprint())
-        .or(held.properties.thumbprint);
-    match thumbprint == Some(*expected) {
-        true => Ok(()),
-        false => {
-            let message = format!(
-                "CA certificate {} was replaced by another one meanwhile",
-                held.name
-            );
-            Err(CommandError::new(ErrorKind::Conflict, message))
-        }
-    }
-}
-
-fn no_tag(name: &CertificateName) -> CommandError {
-    let message = format!("the service gave no code or no ETag for CA certificate {name}");
-    CommandError::new(ErrorKind::Service, message)
 }

@@ -5,7 +5,7 @@
 //! a run leaves beside it that is cut short holds no lock, and the next run removes it.
 
 use std::collections::BTreeSet;
-use std::fs::{self, DirBuilder, File, Metadata, Permissions};
+use std::fs::{self, DirBuilder, File, Metadata, Permissions, TryLockError};
 use std::io::{self, Read, Write as _};
 use std::os::unix::fs::{
     DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _,
@@ -54,6 +54,24 @@ impl Files {
         Self {
             directory,
             swept: Arc::default(),
+        }
+    }
+
+    /// Takes a lock, or `None` if another process holds it. Its file is empty.
+    ///
+    /// # Errors
+    /// `Failed` if the file cannot be made.
+    pub fn lock(&self, path: &Path) -> Result<Option<Lock>, CommandError> {
+        let path = self.resolve(path);
+        let mut options = fs::OpenOptions::new();
+        options.write(true).create(true).truncate(false);
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(&path);
+        let file = file.map_err(|error| cannot("write", &path, error))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Lock { _file: file, path })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(cannot("lock", &path, error)),
         }
     }
 
@@ -246,6 +264,21 @@ fn write_whole(path: &Path, content: &[u8], access: Access, existing: Existing) 
         Existing::Replace => beside.persist(path)?,
     };
     File::open(folder)?.sync_all()
+}
+
+/// A lock that its process holds until it is dropped, or the process ends, however it ends.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+    path: PathBuf,
+}
+
+impl Lock {
+    /// Gives the lock up for good, and removes its file.
+    pub fn remove(self) {
+        // Best effort: an empty file that nobody holds is taken again by whoever wants it.
+        let _ = fs::remove_file(&self.path);
+    }
 }
 
 const BESIDE_PREFIX: &str = ".dps-pki-";

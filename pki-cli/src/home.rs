@@ -3,13 +3,14 @@
 //! ```text
 //! pki.toml                                what is declared
 //! inventory.db                            what has happened
+//! plan-PLAN.lock                          held while a plan is carried out
 //! authorities/NAME/GENERATION.cert.pem    an authority's certificate
 //! authorities/NAME/GENERATION.key.pem     its encrypted key
 //! ```
 
 use std::path::{Path, PathBuf};
 
-use pki_core::ids::{AuthorityName, Generation};
+use pki_core::ids::{AuthorityName, Generation, PlanId};
 
 /// A PKI home, whether it exists or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +45,11 @@ impl Home {
     /// What has happened.
     pub fn inventory(&self) -> PathBuf {
         self.root.join("inventory.db")
+    }
+
+    /// What the process holds that carries out a plan.
+    pub fn plan_lock(&self, plan: PlanId) -> PathBuf {
+        self.root.join(format!("plan-{plan}.lock"))
     }
 
     /// The authorities' folder.

@@ -3,6 +3,7 @@
 //! Secrets come from where the declaration says they are. An instance outside of Azure for which no
 //! sign-in is declared is a stand-in such as the emulator, and is shown a token that opens nothing.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use dps_client::auth::{Account, BearerToken, ConnectionString, Credential, SasCredential, Scope};
@@ -30,6 +31,7 @@ pub(crate) struct Planes<'a> {
     declared: &'a DpsDeclaration,
     transport: Arc<dyn Transport>,
     limit: Limit,
+    rate: NonZeroU32,
 }
 
 impl<'a> Planes<'a> {
@@ -60,19 +62,25 @@ impl<'a> Planes<'a> {
                 None => error,
             }
         })?;
-        let limit = Limit::per_minute(declared.rate.unwrap_or(Limit::DEFAULT_PER_MINUTE));
+        let rate = declared.rate.unwrap_or(Limit::DEFAULT_PER_MINUTE);
         Ok(Self {
             context,
             name,
             declared,
             transport: Arc::new(transport),
-            limit,
+            limit: Limit::per_minute(rate),
+            rate,
         })
     }
 
     /// Which instance this is.
     pub(crate) fn name(&self) -> &DpsName {
         self.name
+    }
+
+    /// How many calls a minute its service plane gets at most.
+    pub(crate) fn rate(&self) -> NonZeroU32 {
+        self.rate
     }
 
     /// What is declared of it.

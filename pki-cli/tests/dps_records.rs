@@ -117,10 +117,13 @@ impl Site {
         }
     }
 
-    /// The last entry of the audit trail: its action and subject.
+    /// The last step in the audit trail, before the end of its plan: its action and subject.
     fn last_event(&self) -> [String; 2] {
-        let log = self.json("audit log --limit 1");
-        ["action", "subject"].map(|name| log[0][name].as_str().expect(name).to_owned())
+        let log = self.json("audit log --limit 2");
+        let actions = [0, 1].map(|place| log[place]["action"].as_str().expect("action"));
+        let ends = actions.iter().position(|action| *action == "plan-finished");
+        let step = 1 - ends.expect("the plan is finished");
+        ["action", "subject"].map(|name| log[step][name].as_str().expect(name).to_owned())
     }
 }
 
@@ -510,33 +513,38 @@ async fn keys_held(site: &Site, connection: &SecretString) -> Value {
 fn what_changed_since_it_was_read_is_a_conflict_that_is_told() {
     let site = Site::new();
     let meanwhile = |line: &str, other: &'static str| site.run_while_asked(line, other);
+    let mut document = site.json("dps group show factory");
+    document["initialTwin"] = json!({"tags": {"site": "b"}});
+    document.as_object_mut().expect("object").remove("etag");
+    site.world.write("other.json", document.to_string());
     let run = meanwhile(
         "dps group disable factory",
-        "dps group disable factory --yes",
+        "dps group put factory --file other.json --yes",
     );
     assert_eq!(run.code, 6, "{}", run.stderr);
     for told in [
-        r#"factory changed since it was read: provisioningStatus: "enabled" -> "disabled""#,
+        r#"factory changed since it was read: initialTwin: null -> {"tags":{"site":"b"}}"#,
         "412 Precondition Failed",
         "hint: nothing was overwritten",
     ] {
         assert!(run.stderr.contains(told), "{told}\n{}", run.stderr);
     }
+    let shown = site.json("dps group show factory");
+    assert_eq!(shown["provisioningStatus"], json!("enabled"));
+    assert_eq!(shown["initialTwin"]["tags"]["site"], json!("b"));
+    let closed = site.json("journal list --limit 1");
+    assert_eq!(closed[0]["status"], json!("abandoned"), "{closed}");
 
     let run = meanwhile(
         "dps device put sensor-1 --cert devices/sensor-1.cert.pem",
         "dps device put sensor-1 --cert devices/sensor-1.cert.pem --yes",
     );
-    assert_eq!(run.code, 6, "{}", run.stderr);
-    assert!(
-        run.stderr.contains("somebody else has made it"),
-        "{}",
-        run.stderr
-    );
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(run.stderr.contains("found done"), "{}", run.stderr);
 
     let run = meanwhile(
-        "dps device delete sensor-1",
-        "dps device delete sensor-1 --yes",
+        "dps device disable sensor-1",
+        "dps device delete sensor-1 --let-device-in --yes",
     );
     assert_eq!(run.code, 6, "{}", run.stderr);
     assert!(

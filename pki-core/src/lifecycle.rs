@@ -23,8 +23,8 @@ pub use fleet::{Class, Exception, Fleet};
 pub use impact::{Decider, Effect, FallThrough, Impact, Movement, Verdict};
 pub(crate) use journal::refused;
 pub use journal::{
-    Found, NewPlan, PlanRecord, PlanState, PlanSummary, Settled, Standing, StepEnd, StepOutcome,
-    StepState, Turn,
+    Estimate, Found, NewPlan, PlanRecord, PlanState, PlanSummary, Settled, Standing, StepEnd,
+    StepOutcome, StepState, Turn,
 };
 pub use plan::{Expectation, FieldChange, Plan, Step, Subject};
 pub use quarantine::{HubAction, HubIdentity, Quarantine, QuarantineState, quarantine};

@@ -1,11 +1,8 @@
 //! `hub`: device identities in the registry of an IoT Hub. DPS makes them and never removes them.
 
-use dps_client::hub::Devices;
-use dps_client::{ClientError, Expect, IfMatch};
 use pki_core::hub::{HubDevice, HubDeviceStatus};
 use pki_core::ids::{DeviceId, Etag, HubHostName, RegistrationId};
-use pki_core::lifecycle::differences;
-use serde_json::Value;
+use pki_core::lifecycle::{Expectation, Step, differences};
 
 use crate::commands::change::{Change, nothing_to_do};
 use crate::context::Context;
@@ -186,7 +183,7 @@ impl EnableArgs {
 impl DeleteArgs {
     fn run(&self, context: &Context) -> CommandResult {
         let identity = self.device.find(context)?;
-        let expect = IfMatch::Etag(identity.tag()?);
+        let expect = Expectation::Etag(identity.tag()?);
         let id = &identity.device.device_id;
         let change = Change {
             action: "hub-device-deleted",
@@ -200,26 +197,28 @@ impl DeleteArgs {
             ],
             impact: None,
         };
+        let step = Step::DeleteHubDevice {
+            hub: identity.hub.clone(),
+            device_id: id.clone(),
+            expect,
+        };
         change.carry_out(
             context,
+            &identity.planes,
+            step,
             &without_keys(&identity.device),
-            async {
-                identity.devices.delete(id, &expect).await?;
-                Ok::<_, ClientError>(Value::Null)
-            },
-            async { Ok(without_keys(&identity.devices.get(id).await?)) },
         )
     }
 }
 
 /// A device identity that was read, and where.
-struct Identity {
+struct Identity<'a> {
+    planes: Planes<'a>,
     hub: HubHostName,
-    devices: Devices,
     device: HubDevice,
 }
 
-impl Identity {
+impl Identity<'_> {
     fn tag(&self) -> Result<Etag, CommandError> {
         self.device.etag.clone().ok_or_else(|| {
             let id = &self.device.device_id;
@@ -243,7 +242,7 @@ impl Identity {
             return nothing_to_do(context, &state);
         }
         let before = without_keys(&self.device);
-        let expect = Expect::Etag(self.tag()?);
+        let step = self.status_step(after)?;
         let change = Change {
             action,
             summary,
@@ -253,18 +252,31 @@ impl Identity {
             notes: vec![note.to_owned()],
             impact: None,
         };
-        change.carry_out(
-            context,
-            &before,
-            async { Ok(without_keys(&self.devices.put(after, &expect).await?)) },
-            async { Ok(without_keys(&self.devices.get(id).await?)) },
-        )
+        change.carry_out(context, &self.planes, step, &before)
+    }
+
+    fn status_step(&self, after: &HubDevice) -> Result<Step, CommandError> {
+        let (hub, device_id) = (self.hub.clone(), after.device_id.clone());
+        let expect = Expectation::Etag(self.tag()?);
+        Ok(match after.status {
+            HubDeviceStatus::Enabled => Step::EnableHubDevice {
+                hub,
+                device_id,
+                expect,
+            },
+            HubDeviceStatus::Disabled => Step::DisableHubDevice {
+                hub,
+                device_id,
+                reason: after.status_reason.clone().unwrap_or_default(),
+                expect,
+            },
+        })
     }
 }
 
 impl DeviceName {
     /// Reads the identity, at the hub that was named or that DPS gave the device.
-    fn find(&self, context: &Context) -> Result<Identity, CommandError> {
+    fn find<'a>(&self, context: &'a Context) -> Result<Identity<'a>, CommandError> {
         let (name, declared) = context.dps()?;
         let planes = Planes::new(context, name, declared)?;
         let (hub, id) = match &self.hub {
@@ -276,8 +288,8 @@ impl DeviceName {
         let device = device
             .ok_or_else(|| CommandError::not_found(format!("{hub} has no device identity {id}")))?;
         Ok(Identity {
+            planes,
             hub,
-            devices,
             device,
         })
     }

@@ -4,8 +4,8 @@ use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::lifecycle::{Impact, Plan, converge};
 
 use crate::context::Context;
-use crate::error::{CommandError, CommandResult, Outcome};
-use crate::execute;
+use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
+use crate::execute::Proposal;
 use crate::planes::Planes;
 use crate::render::plan::PlanAndImpact;
 use crate::snapshot::{DpsSnapshot, impact};
@@ -54,16 +54,41 @@ impl ApplyArgs {
         let planes = Planes::new(context, name, declared)?;
         let mut inventory = context.inventory()?;
         let (plan, impact) = planned(context, &planes, &inventory)?;
-        let done = execute::confirm(context, &plan, &impact)?;
-        if done {
-            execute::run(context, &planes, &mut inventory, &plan)?;
-        }
-        context.ui.result(&PlanAndImpact {
+        let shown = PlanAndImpact {
             plan: &plan,
             impact: &impact,
-            done,
+            done: false,
+        };
+        let execution = Proposal::new(&plan, &shown).carry_out(context, &planes, &mut inventory);
+        let execution = match execution {
+            Err(error) if error.kind == ErrorKind::Conflict => {
+                propose(context, &planes, &inventory);
+                return Err(error);
+            }
+            execution => execution?,
+        };
+        context.ui.result(&PlanAndImpact {
+            done: execution.done,
+            ..shown
         })?;
         Ok(Outcome::Done)
+    }
+}
+
+/// Shows what it would do now, after somebody else's change.
+fn propose(context: &Context, planes: &Planes<'_>, inventory: &SqliteInventory) {
+    match planned(context, planes, inventory) {
+        Ok((plan, impact)) => context.ui.note(format!(
+            "what it would do now:\n{}",
+            PlanAndImpact {
+                plan: &plan,
+                impact: &impact,
+                done: false
+            }
+        )),
+        Err(error) => context
+            .ui
+            .warning(format!("what it would do now cannot be told: {error}")),
     }
 }
 

@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
-use crate::execute;
+use crate::execute::Proposal;
 use crate::planes::Planes;
 use crate::render::plan::PlanAndImpact;
 use crate::snapshot::{DpsSnapshot, chain_of, impact};
@@ -91,10 +91,14 @@ impl Args {
         let plan = quarantine(&self.request(target), &state);
         let after = plan.applied_to(&view)?;
         let impact = impact(context, inventory, &view, &after)?;
-        let done = execute::confirm(context, &plan, &impact)?;
-        if done {
-            execute::run(context, planes, inventory, &plan)?;
-        }
+        let shown = PlanAndImpact {
+            plan: &plan,
+            impact: &impact,
+            done: false,
+        };
+        let done = Proposal::new(&plan, &shown)
+            .carry_out(context, planes, inventory)?
+            .done;
         let proof = match context.settings.dry_run {
             true => None,
             false => Some(prove(context, planes, inventory, target)?),

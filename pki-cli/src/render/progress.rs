@@ -1,13 +1,14 @@
-//! The progress of a batch: a line that is rewritten where a person looks, a line every ten seconds
+//! The progress of a batch or a plan: a line that is rewritten where a person looks, a line every ten seconds
 //! otherwise, nothing with `--quiet` or for scripts.
 
 use std::time::{Duration, Instant};
 
 use crate::context::Context;
 
-/// Tells how far a batch is, its rate, and the time left.
+/// Tells how far it is, its rate, and the time left.
 pub(crate) struct ProgressLine<'a> {
     context: &'a Context,
+    what: &'static str,
     total: u64,
     before: u64,
     began: Instant,
@@ -16,11 +17,12 @@ pub(crate) struct ProgressLine<'a> {
 }
 
 impl<'a> ProgressLine<'a> {
-    /// The progress of a batch of which `before` devices were delivered by earlier runs.
-    pub(crate) fn new(context: &'a Context, total: u64, before: u64) -> Self {
+    /// The progress of `total` devices or steps, of which `before` were done by earlier runs.
+    pub(crate) fn new(context: &'a Context, what: &'static str, total: u64, before: u64) -> Self {
         let now = Instant::now();
         Self {
             context,
+            what,
             total,
             before,
             began: now,
@@ -58,8 +60,8 @@ impl<'a> ProgressLine<'a> {
             .map(|seconds| format!(", {seconds} s left"))
             .unwrap_or_default();
         format!(
-            "{delivered} of {} devices, {rate} a second{left}",
-            self.total
+            "{delivered} of {} {}, {rate} a second{left}",
+            self.total, self.what
         )
     }
 }

@@ -1,9 +1,18 @@
 //! Documents of one record compared by what they mean.
 
+use std::fmt;
+
 use serde_json::{Map, Value, json};
 
 use super::FieldChange;
 use crate::enrollment::{Attestation, CertificateSlot, Mechanism, Slots, X509Certificates};
+
+impl fmt::Display for FieldChange {
+    /// `iotHubs: null -> ["hub-1.azure-devices.net"]`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} -> {}", self.field, self.from, self.to)
+    }
+}
 
 /// What differs between two documents of a record, member by member, without what the service itself
 /// keeps there. Certificates are compared by thumbprint: a service that was given one may tell of it in

@@ -7,6 +7,7 @@
 //! Invariant: a step that is done is never sent again, and nothing in a record is a secret: keys that
 //! a document brings are taken out before it is stored.
 
+mod estimate;
 mod standing;
 mod step;
 
@@ -20,6 +21,7 @@ use crate::ids::{DpsName, Etag, PlanId};
 use crate::inventory::InventoryError;
 use crate::time::Time;
 
+pub use estimate::Estimate;
 pub use standing::{Found, Standing};
 
 /// A plan that is about to be carried out.

@@ -1,11 +1,10 @@
 //! `dps ca`: the CA certificates that a DPS instance holds.
 
-use dps_client::{ClientError, IfMatch};
 use futures::TryStreamExt as _;
 use pki_core::enrollment::{EnrollmentGroup, Mechanism, X509Certificates};
 use pki_core::ids::CertificateName;
+use pki_core::lifecycle::{Expectation, Step};
 use pki_core::management::CaCertificate;
-use serde_json::Value;
 
 use super::{declared, impact, planes};
 use crate::commands::change::Change;
@@ -123,20 +122,20 @@ impl DeleteArgs {
             let message = format!("DPS sent CA certificate {} without an ETag", self.name);
             return Err(CommandError::new(ErrorKind::Service, message));
         };
-        let expect = IfMatch::Etag(etag);
+        let Some(thumbprint) = before.properties.thumbprint else {
+            let message = format!("DPS sent CA certificate {} without a thumbprint", self.name);
+            return Err(CommandError::new(ErrorKind::Service, message));
+        };
+        let step = Step::DeleteCa {
+            name: self.name.clone(),
+            sha1_thumbprint: thumbprint,
+            expect: Expectation::Etag(etag),
+        };
         let change = self.change(context, &planes)?;
         if !self.let_devices_in {
             change.refuse_gains("if that is meant, say --let-devices-in")?;
         }
-        change.carry_out(
-            context,
-            &without_keys(&before),
-            async {
-                certificates.delete(&self.name, &expect).await?;
-                Ok::<_, ClientError>(Value::Null)
-            },
-            async { Ok(without_keys(&certificates.get(&self.name).await?)) },
-        )
+        change.carry_out(context, &planes, step, &without_keys(&before))
     }
 
     fn change(&self, context: &Context, planes: &Planes<'_>) -> Result<Change, CommandError> {

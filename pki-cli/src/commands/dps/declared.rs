@@ -7,7 +7,7 @@ use pki_core::lifecycle::{Plan, Step, converge};
 use super::planes;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
-use crate::execute;
+use crate::execute::Proposal;
 use crate::planes::Planes;
 use crate::render::plan::PlanAndImpact;
 use crate::snapshot::{DpsSnapshot, impact};
@@ -102,14 +102,15 @@ fn carry_out(
     let before = snapshot.view()?;
     let after = plan.applied_to(&before)?;
     let impact = impact(context, &inventory, &before, &after)?;
-    let done = execute::confirm(context, &plan, &impact)?;
-    if done {
-        execute::run(context, planes, &mut inventory, &plan)?;
-    }
-    context.ui.result(&PlanAndImpact {
+    let shown = PlanAndImpact {
         plan: &plan,
         impact: &impact,
-        done,
+        done: false,
+    };
+    let execution = Proposal::new(&plan, &shown).carry_out(context, planes, &mut inventory)?;
+    context.ui.result(&PlanAndImpact {
+        done: execution.done,
+        ..shown
     })?;
     Ok(Outcome::Done)
 }

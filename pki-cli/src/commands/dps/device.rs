@@ -4,7 +4,6 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use dps_client::service::Individuals;
-use dps_client::{ClientError, IfMatch};
 use futures::{StreamExt as _, TryStreamExt as _};
 use pki_core::certificate::Certificate;
 use pki_core::enrollment::compose::by_leaf;
@@ -12,7 +11,7 @@ use pki_core::enrollment::{IndividualEnrollment, Mechanism, ProvisioningStatus, 
 use pki_core::format::pem;
 use pki_core::ids::{Etag, RegistrationId};
 use pki_core::inventory::{CertificateState, Inventory as _};
-use serde_json::Value;
+use pki_core::lifecycle::{Expectation, FieldChange, Step};
 
 use super::entry::{self, Record, Wording};
 use super::group::status_word;
@@ -158,6 +157,14 @@ impl Record for IndividualEnrollment {
     fn etag(&self) -> Option<&Etag> {
         self.etag.as_ref()
     }
+
+    fn put(&self, changes: Vec<FieldChange>, expect: Expectation) -> Step {
+        Step::PutIndividual {
+            enrollment: Box::new(self.clone()),
+            changes,
+            expect,
+        }
+    }
 }
 
 impl ListArgs {
@@ -243,7 +250,7 @@ impl PutArgs {
             notes,
             impact,
         };
-        entry::write(context, &planes, &individuals, present, &after, wording)
+        entry::write(context, &planes, present, &after, wording)
     }
 
     /// The leaf of a file, if it is one, of this device, and not revoked.
@@ -344,19 +351,11 @@ fn set_status(context: &Context, id: &RegistrationId, status: ProvisioningStatus
                 .to_owned(),
         ],
     };
-    entry::set_status(
-        context,
-        &planes,
-        &individuals,
-        &before,
-        status,
-        notes,
-        |after| {
-            impact::on_device(context, &planes, Some(&before), id, None, |view| {
-                view.put_individual(after)
-            })
-        },
-    )
+    entry::set_status(context, &planes, &before, status, notes, |after| {
+        impact::on_device(context, &planes, Some(&before), id, None, |view| {
+            view.put_individual(after)
+        })
+    })
 }
 
 /// With what the device will be let in; a leaf that was revoked is named.
@@ -396,16 +395,11 @@ impl DeleteArgs {
         if !self.let_device_in {
             change.refuse_gains("if that is meant, say --let-device-in")?;
         }
-        let expect = IfMatch::Etag(entry::tag(&before)?);
-        change.carry_out(
-            context,
-            &without_keys(&before),
-            async {
-                individuals.delete(&self.id, &expect).await?;
-                Ok::<_, ClientError>(Value::Null)
-            },
-            async { Ok(without_keys(&individuals.get(&self.id).await?)) },
-        )
+        let step = Step::DeleteIndividual {
+            registration_id: self.id.clone(),
+            expect: Expectation::Etag(entry::tag(&before)?),
+        };
+        change.carry_out(context, &planes, step, &without_keys(&before))
     }
 
     fn refuse_disabled(&self, individual: &IndividualEnrollment) -> Result<(), CommandError> {

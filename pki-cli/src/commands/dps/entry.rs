@@ -2,11 +2,10 @@
 
 use std::path::Path;
 
-use dps_client::Expect;
 use dps_client::service::{Enrollments, Entry};
 use pki_core::enrollment::{Mechanism, ProvisioningStatus};
 use pki_core::ids::Etag;
-use pki_core::lifecycle::{Impact, differences};
+use pki_core::lifecycle::{Expectation, FieldChange, Impact, Step, differences};
 use serde_json::Value;
 
 use crate::commands::change::{Change, nothing_to_do};
@@ -33,6 +32,8 @@ pub(super) trait Record: Entry<Id: PartialEq> {
     fn status(&self) -> ProvisioningStatus;
     fn set_status(&mut self, status: ProvisioningStatus);
     fn etag(&self) -> Option<&Etag>;
+    /// The step that writes it.
+    fn put(&self, changes: Vec<FieldChange>, expect: Expectation) -> Step;
 }
 
 /// The entry of this ID, which has to be there.
@@ -62,7 +63,6 @@ pub(super) fn tag<E: Record>(entry: &E) -> Result<Etag, CommandError> {
 pub(super) fn set_status<E: Record>(
     context: &Context,
     planes: &Planes<'_>,
-    records: &Enrollments<E>,
     before: &E,
     status: ProvisioningStatus,
     notes: Vec<String>,
@@ -87,7 +87,6 @@ pub(super) fn set_status<E: Record>(
     write(
         context,
         planes,
-        records,
         Some(before),
         &after,
         Wording {
@@ -111,14 +110,13 @@ pub(super) struct Wording {
 pub(super) fn write<E: Record>(
     context: &Context,
     planes: &Planes<'_>,
-    records: &Enrollments<E>,
     before: Option<&E>,
     after: &E,
     wording: Wording,
 ) -> CommandResult {
     let expect = match before {
-        Some(before) => Expect::Etag(tag(before)?),
-        None => Expect::Absent,
+        Some(before) => Expectation::Etag(tag(before)?),
+        None => Expectation::Absent,
     };
     let shown = before.map_or(Value::Null, without_keys);
     let change = Change {
@@ -134,12 +132,8 @@ pub(super) fn write<E: Record>(
     if before.is_some_and(keeps_out) && keeps_out(after) {
         change.refuse_gains("a disabled entry has to keep out whom it keeps out now")?;
     }
-    change.carry_out(
-        context,
-        &shown,
-        async { Ok(without_keys(&records.put(after, &expect).await?)) },
-        async { Ok(without_keys(&records.get(after.id()).await?)) },
-    )
+    let step = after.put(change.changes.clone(), expect);
+    change.carry_out(context, planes, step, &shown)
 }
 
 /// The summary of a write: `create` or `replace`.

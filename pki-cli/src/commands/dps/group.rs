@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 
 use dps_client::service::Groups;
-use dps_client::{ClientError, IfMatch};
 use futures::TryStreamExt as _;
 use pki_core::enrollment::{EnrollmentGroup, ProvisioningStatus};
 use pki_core::ids::{EnrollmentGroupId, Etag};
-use serde_json::Value;
+use pki_core::lifecycle::{Expectation, FieldChange, Step};
 
 use super::entry::{self, Record, Wording};
 use super::{declared, impact, planes};
@@ -142,6 +141,14 @@ impl Record for EnrollmentGroup {
     fn etag(&self) -> Option<&Etag> {
         self.etag.as_ref()
     }
+
+    fn put(&self, changes: Vec<FieldChange>, expect: Expectation) -> Step {
+        Step::PutGroup {
+            group: Box::new(self.clone()),
+            changes,
+            expect,
+        }
+    }
 }
 
 impl ListArgs {
@@ -202,14 +209,7 @@ impl PutArgs {
             notes: entry::document_notes(before.as_ref(), &document),
             impact,
         };
-        entry::write(
-            context,
-            &planes,
-            &groups,
-            before.as_ref(),
-            &document,
-            wording,
-        )
+        entry::write(context, &planes, before.as_ref(), &document, wording)
     }
 }
 
@@ -230,7 +230,7 @@ fn set_status(
         }
     };
     let notes = vec![note.to_owned()];
-    entry::set_status(context, &planes, &groups, &before, status, notes, |after| {
+    entry::set_status(context, &planes, &before, status, notes, |after| {
         impact::on_fleet(context, &planes, |view| view.put_group(after))
     })
 }
@@ -246,16 +246,11 @@ impl DeleteArgs {
         if !self.let_devices_in {
             change.refuse_gains("if that is meant, say --let-devices-in")?;
         }
-        let expect = IfMatch::Etag(entry::tag(&before)?);
-        change.carry_out(
-            context,
-            &without_keys(&before),
-            async {
-                groups.delete(&self.id, &expect).await?;
-                Ok::<_, ClientError>(Value::Null)
-            },
-            async { Ok(without_keys(&groups.get(&self.id).await?)) },
-        )
+        let step = Step::DeleteGroup {
+            id: self.id.clone(),
+            expect: Expectation::Etag(entry::tag(&before)?),
+        };
+        change.carry_out(context, &planes, step, &without_keys(&before))
     }
 
     fn others(&self, groups: Vec<EnrollmentGroup>) -> Vec<EnrollmentGroup> {

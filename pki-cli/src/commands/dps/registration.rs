@@ -2,11 +2,10 @@
 
 use std::num::NonZeroUsize;
 
-use dps_client::{ClientError, IfMatch};
 use futures::{StreamExt as _, TryStreamExt as _};
 use pki_core::enrollment::RegistrationState;
 use pki_core::ids::{EnrollmentGroupId, RegistrationId};
-use serde_json::Value;
+use pki_core::lifecycle::{Expectation, Step};
 
 use super::planes;
 use crate::commands::change::Change;
@@ -140,13 +139,15 @@ impl ShowArgs {
 impl DeleteArgs {
     fn run(&self, context: &Context) -> CommandResult {
         let planes = planes(context)?;
-        let registrations = planes.registrations()?;
         let before = existing(context, &planes, &self.id)?;
         let Some(etag) = before.etag.clone() else {
             let message = format!("DPS sent the record of {} without an ETag", self.id);
             return Err(CommandError::new(ErrorKind::Service, message));
         };
-        let expect = IfMatch::Etag(etag);
+        let step = Step::DeleteRegistration {
+            registration_id: before.registration_id.clone(),
+            expect: Expectation::Etag(etag),
+        };
         let change = Change {
             action: "registration-deleted",
             summary: format!("delete the registration record of {}", self.id),
@@ -159,15 +160,7 @@ impl DeleteArgs {
             ],
             impact: None,
         };
-        change.carry_out(
-            context,
-            &without_keys(&before),
-            async {
-                registrations.delete(&self.id, &expect).await?;
-                Ok::<_, ClientError>(Value::Null)
-            },
-            async { Ok(without_keys(&registrations.get(&self.id).await?)) },
-        )
+        change.carry_out(context, &planes, step, &without_keys(&before))
     }
 }
 

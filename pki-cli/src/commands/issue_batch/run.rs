@@ -212,7 +212,7 @@ impl BatchRun<'_> {
             delivery,
         };
         let stop = self.stop_on_interrupt()?;
-        let mut line = ProgressLine::new(self.context, batch.total, batch.delivered);
+        let mut line = ProgressLine::new(self.context, "devices", batch.total, batch.delivered);
         let from = Progress {
             delivered: batch.delivered,
             output_octets: batch.output_octets,

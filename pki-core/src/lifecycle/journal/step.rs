@@ -58,6 +58,23 @@ impl Step {
         }
     }
 
+    /// Whether what it leads to is what another step leads to, whatever either expects to find.
+    pub fn has_effect_of(&self, other: &Self) -> bool {
+        let effect = |step: &Self| {
+            let mut effect = json!(step.without_keys());
+            for member in ["expect", "changes"] {
+                effect[member] = Value::Null;
+            }
+            for document in ["group", "enrollment"] {
+                if let Some(document) = effect.get_mut(document) {
+                    document["etag"] = Value::Null;
+                }
+            }
+            effect
+        };
+        effect(self) == effect(other)
+    }
+
     /// Whether it can be sent in one call with another: both create, or both change as read.
     pub(super) fn goes_with(&self, other: &Self) -> bool {
         let creates = |step: &Self| match step {
