@@ -71,7 +71,7 @@ pub(crate) struct StepFailure {
     pub(crate) error: String,
 }
 
-impl fmt::Display for StepFailure {
+impl Display for StepFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}: {}", self.subject, self.step, self.error)
     }
