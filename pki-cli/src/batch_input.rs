@@ -1,16 +1,19 @@
-//! The devices of a batch: a file, standard input, or a counter; read as often as it takes.
+//! The devices of a batch: a list, a counter, or requests; read as often as it takes.
+//!
+//! What brings requests is judged first, and goes on as a copy of what was found sound.
 
 use std::fmt;
 use std::fs::File;
-use std::io::{BufReader, Write as _};
+use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use pki_core::bulk::input::{BadLine, Counter, Device, DeviceList};
+use pki_core::bulk::requests::Spool;
 use pki_core::format::digest::OutputHash;
-use tempfile::NamedTempFile;
 
 use crate::context::Context;
 use crate::error::CommandError;
+use crate::spool::PrivateCopy;
 
 /// Where the devices come from.
 pub(crate) enum Source {
@@ -18,9 +21,12 @@ pub(crate) enum Source {
         path: PathBuf,
         name: String,
     },
-    /// Standard input, copied so that it can be read again.
-    Copied {
-        file: NamedTempFile,
+    /// Standard input.
+    Copied(PrivateCopy),
+    /// What was found sound of an input that brings requests.
+    Judged {
+        sound: PrivateCopy,
+        name: String,
     },
     Counter(Counter),
 }
@@ -31,20 +37,14 @@ pub(crate) type Devices = Box<dyn Iterator<Item = Result<Device, BadLine>> + Sen
 impl Source {
     /// A list in a file, or on standard input for `-`.
     pub(crate) fn file(context: &Context, path: &Path) -> Result<Self, CommandError> {
-        if path != Path::new("-") {
-            let name = path.display().to_string();
-            context.files.check_streamable(path)?;
-            return Ok(Self::File {
-                path: context.files.resolve(path),
-                name,
-            });
+        if path == Path::new("-") {
+            return Ok(Self::Copied(context.copy_stdin()?));
         }
-        let failed =
-            |error| CommandError::failed("cannot keep a copy of standard input").because(error);
-        let mut file = NamedTempFile::new().map_err(failed)?;
-        let content = context.read(path)?;
-        file.write_all(&content).map_err(failed)?;
-        Ok(Self::Copied { file })
+        context.files.check_streamable(path)?;
+        Ok(Self::File {
+            path: context.files.resolve(path),
+            name: path.display().to_string(),
+        })
     }
 
     /// IDs made from a counter.
@@ -60,11 +60,14 @@ impl Source {
     pub(crate) fn devices(&self) -> Result<Devices, CommandError> {
         Ok(match self {
             Self::Counter(counter) => Box::new(counter.clone().devices()),
-            _ => Box::new(DeviceList::new(BufReader::with_capacity(
-                1 << 16,
-                self.open()?,
-            ))),
+            Self::Judged { sound, .. } => Box::new(Spool::new(sound.reader())),
+            Self::File { .. } | Self::Copied(_) => Box::new(self.list()?),
         })
+    }
+
+    /// The list that the devices stand in.
+    pub(crate) fn list(&self) -> Result<DeviceList<Box<dyn Read + Send>>, CommandError> {
+        Ok(DeviceList::new(self.open()?))
     }
 
     /// What tells this input from any other.
@@ -80,13 +83,15 @@ impl Source {
         Ok(hash.digest().to_string())
     }
 
-    fn open(&self) -> Result<File, CommandError> {
-        let opened = match self {
-            Self::File { path, .. } => File::open(path),
-            Self::Copied { file } => file.reopen(),
-            Self::Counter(_) => Err(std::io::ErrorKind::Unsupported.into()),
-        };
-        opened.map_err(|error| self.unreadable(error))
+    fn open(&self) -> Result<Box<dyn Read + Send>, CommandError> {
+        match self {
+            Self::File { path, .. } => {
+                let file = File::open(path).map_err(|error| self.unreadable(error))?;
+                Ok(Box::new(BufReader::with_capacity(1 << 16, file)))
+            }
+            Self::Copied(copy) | Self::Judged { sound: copy, .. } => Ok(Box::new(copy.reader())),
+            Self::Counter(_) => Ok(Box::new(std::io::empty())),
+        }
     }
 
     fn unreadable(&self, error: std::io::Error) -> CommandError {
@@ -97,8 +102,8 @@ impl Source {
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File { name, .. } => f.write_str(name),
-            Self::Copied { .. } => f.write_str("standard input"),
+            Self::File { name, .. } | Self::Judged { name, .. } => f.write_str(name),
+            Self::Copied(_) => f.write_str("standard input"),
             Self::Counter(_) => f.write_str("the counter"),
         }
     }

@@ -20,6 +20,7 @@ mod possession;
 mod quarantine;
 mod quickstart;
 mod shell;
+mod sign;
 mod verify;
 
 use crate::context::Context;
@@ -33,7 +34,7 @@ pub(crate) enum Command {
     Authority(authority::Args),
     Possession(possession::Args),
     Issue(issue::IssueArgs),
-    Sign(issue::SignArgs),
+    Sign(sign::Args),
     Verify(verify::Args),
     Inspect(inspect::Args),
     Convert(convert::Args),

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::io::Read;
 use std::path::Path;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use pki_core::declaration::{Declaration, DpsDeclaration};
 use pki_core::ids::DpsName;
@@ -23,6 +23,7 @@ use crate::home::Home;
 use crate::host::{Host, Prompt, Terminal};
 use crate::render::ui::Ui;
 use crate::secret::SecretWord;
+use crate::spool::{PrivateCopy, cannot_copy};
 
 /// The surroundings of one command. What is expensive is opened when first asked for, once.
 pub struct Context {
@@ -152,6 +153,17 @@ impl Context {
             true => self.read_stdin(),
             false => self.files.read(path),
         }
+    }
+
+    /// Copies all of standard input, whatever its size.
+    ///
+    /// # Errors
+    /// `Failed` if it cannot be read or there is no room for the copy.
+    pub(crate) fn copy_stdin(&self) -> Result<PrivateCopy, CommandError> {
+        let mut stdin = self.stdin()?;
+        let (copy, _) =
+            PrivateCopy::make(|file| std::io::copy(&mut **stdin, file).map_err(cannot_copy))?;
+        Ok(copy)
     }
 
     /// Asks for a yes; `--yes` has given it beforehand. `question` says what is about to happen.
@@ -321,12 +333,12 @@ impl Context {
     }
 
     fn read_stdin(&self) -> Result<Zeroizing<Vec<u8>>, CommandError> {
-        let mut stdin = self
-            .host
-            .stdin
-            .lock()
-            .map_err(|_| CommandError::failed("standard input is in use"))?;
-        read_stream(&mut **stdin, "standard input")
+        read_stream(&mut **self.stdin()?, "standard input")
+    }
+
+    fn stdin(&self) -> Result<MutexGuard<'_, Box<dyn Read + Send>>, CommandError> {
+        let stdin = self.host.stdin.lock();
+        stdin.map_err(|_| CommandError::failed("standard input is in use"))
     }
 
     fn ask(&self, question: &str) -> Result<SecretString, CommandError> {

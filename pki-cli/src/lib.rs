@@ -22,8 +22,10 @@ mod issuance;
 pub mod memory;
 mod planes;
 pub mod render;
+mod request_input;
 pub mod secret;
 mod snapshot;
+mod spool;
 
 use std::ffi::OsString;
 

@@ -68,6 +68,10 @@ fn world(command: &str) -> World {
     world.write(".pki-passphrase", "secret");
     world.write("pfx-passphrase", "another");
     world.write_request("sensor-7");
+    let request = world.read("sensor-7.csr");
+    world.write("requests/sensor-7.csr", &request);
+    let line = serde_json::json!({ "registrationId": "sensor-7", "csr": request });
+    world.write("requests.ndjson", format!("{line}\n"));
     world.set("DPS_PKI_PASSPHRASE", "secret");
     let mut setup = Vec::new();
     if !NEEDS_NO_HOME.contains(&command) {

@@ -57,6 +57,7 @@ impl Home {
             registration_id: Some(id.parse().expect(id)),
             batch: None,
             labels: labels.parse().expect(labels),
+            request: None,
         };
         let mut inventory = self.inventory();
         let recorded = inventory.record(vec![new], now()).expect("recorded");
@@ -78,6 +79,7 @@ impl Home {
                 registration_id: Some(id.parse().expect("id")),
                 batch: None,
                 labels: Labels::default(),
+                request: None,
             }
         };
         let recorded = self.inventory().record(serials.map(leaf).collect(), now());

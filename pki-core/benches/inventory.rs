@@ -250,6 +250,7 @@ impl Fleet {
             registration_id: None,
             batch: None,
             labels: Labels::default(),
+            request: None,
         };
         let generation = NewGeneration {
             authority: self.signed_by.name.clone(),
@@ -295,6 +296,7 @@ impl Fleet {
             registration_id: Some(id.parse().expect("ID")),
             batch: Some(self.batch.clone()),
             labels: Labels::default(),
+            request: None,
         }
     }
 

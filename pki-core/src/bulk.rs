@@ -9,6 +9,7 @@
 
 pub mod input;
 mod pipeline;
+pub mod requests;
 mod run;
 
 pub use pipeline::{LeafPlan, WorkError};

@@ -1,19 +1,32 @@
 //! Certificate signing requests: PKCS#10 as devices make them (RFC 2986).
 //!
-//! A [`SigningRequest`] that exists proved possession of its key: reading checks the self-signature.
-//! Only the key and the CN are taken from it; what it asks for beyond is listed, never granted.
+//! A [`SigningRequest`] that exists proved possession of its key, and the key is strong enough to
+//! certify: reading checks both. Only the key is taken from it, and whose it is as a
+//! [`RequestPolicy`] says; what it asks for beyond is listed, never granted.
 
+mod policy;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use const_oid::ObjectIdentifier;
 use const_oid::db::DB;
+use const_oid::db::rfc5280::ID_CE_SUBJECT_ALT_NAME;
 use const_oid::db::rfc5912::ID_EXTENSION_REQ;
 use der::{Decode as _, Encode as _};
+use spki::{SubjectPublicKeyInfoOwned, SubjectPublicKeyInfoRef};
 use x509_cert::ext::Extensions;
-use x509_cert::request::CertReqInfo;
+use x509_cert::ext::pkix::SubjectAltName;
+use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::name::Name;
+use x509_cert::request::{CertReqInfo, Version};
+
+pub use policy::{IdFrom, PolicyError, RequestPolicy, Stated};
 
 use crate::format::pem::{self, InputError};
-use crate::ids::{IdError, RegistrationId};
-use crate::key::SignatureError;
-use crate::name::DistinguishedName;
+use crate::ids::RegistrationId;
+use crate::key::{KeyError, SignatureError, Signer};
+use crate::lint::public_key_problem;
+use crate::name::{DistinguishedName, NameError};
 use crate::signed::Signed;
 
 /// A signing request whose self-signature holds.
@@ -21,9 +34,34 @@ use crate::signed::Signed;
 pub struct SigningRequest {
     der: Vec<u8>,
     subject: DistinguishedName,
-    registration_id: RegistrationId,
     public_key: Vec<u8>,
-    requested_extensions: Vec<ObjectIdentifier>,
+    requested: Vec<Requested>,
+}
+
+/// An extension that is asked for.
+#[derive(Debug, Clone)]
+struct Requested {
+    oid: ObjectIdentifier,
+    value: Vec<u8>,
+}
+
+/// A device's own key, and the request that proved who holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProvenKey {
+    pub(crate) public_key: Vec<u8>,
+    pub(crate) request: Vec<u8>,
+}
+
+impl ProvenKey {
+    /// The public key as SubjectPublicKeyInfo DER.
+    pub fn public_key(&self) -> &[u8] {
+        &self.public_key
+    }
+
+    /// The request as it was read (PKCS#10 DER).
+    pub fn request(&self) -> &[u8] {
+        &self.request
+    }
 }
 
 /// Why an input is no signing request that can be signed.
@@ -33,50 +71,95 @@ pub enum CsrError {
     /// The input holds something else.
     #[error(transparent)]
     Input(#[from] InputError),
+    /// There are several where one is wanted.
+    #[error("it holds {count} requests where one is wanted")]
+    Several {
+        /// How many.
+        count: usize,
+    },
     /// The structure is broken.
     #[error("it is not a certificate signing request (PKCS#10)")]
     Structure(#[source] der::Error),
+    /// The key is of a kind or size that is not certified.
+    #[error("{problem}")]
+    Key {
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The requester does not hold the key, or the algorithm is weak (RFC 2986 §4.2).
     #[error("its self-signature is not accepted: {0}")]
     SelfSignature(SignatureError),
-    /// There is no single CN to be the registration ID.
-    #[error("its subject {subject:?} has no single CN, which is to be the registration ID")]
-    NoCommonName {
-        /// The subject.
-        subject: String,
-    },
-    /// The CN is no registration ID.
-    #[error("its CN cannot be a registration ID: {0}")]
-    RegistrationId(IdError),
+    /// It cannot be made.
+    #[error("the request cannot be made")]
+    Name(#[from] NameError),
+    /// The signer failed.
+    #[error(transparent)]
+    Signer(#[from] KeyError),
+}
+
+const WANTED: &str = "a certificate signing request";
+
+/// The requests of an input as DER, unread: each of a PEM file, or the one of a DER file.
+///
+/// # Errors
+/// [`InputError`]: what the input is instead.
+pub fn requests(input: &[u8]) -> Result<Vec<Vec<u8>>, InputError> {
+    let Some(blocks) = pem::blocks(input)? else {
+        return match Signed::from_der(input) {
+            Ok(_) => Ok(vec![input.to_vec()]),
+            Err(_) => Err(InputError::NeitherPemNorDer { wanted: WANTED }),
+        };
+    };
+    pem::refuse_private_keys(&blocks, WANTED)?;
+    const LABELS: [&str; 2] = ["CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST"];
+    let found = blocks
+        .iter()
+        .filter(|block| LABELS.contains(&block.label.as_str()));
+    let requests: Vec<Vec<u8>> = found.map(|block| block.der.to_vec()).collect();
+    match requests.is_empty() {
+        true => Err(pem::wrong_kind(&blocks, WANTED)),
+        false => Ok(requests),
+    }
+}
+
+/// The one request in a field of a list or a member of a JSON object: PEM, or base64 of DER.
+///
+/// # Errors
+/// [`CsrError::Input`], [`CsrError::Several`].
+pub fn request_in_text(text: &str) -> Result<Vec<u8>, CsrError> {
+    if text.contains("-----BEGIN ") {
+        return only(requests(text.as_bytes())?);
+    }
+    let base64: String = text.split_whitespace().collect();
+    let nothing_else = |_| InputError::NeitherPemNorBase64 { wanted: WANTED };
+    Ok(STANDARD.decode(base64).map_err(nothing_else)?)
+}
+
+/// The one request of a PEM or DER input, as DER, unread.
+///
+/// # Errors
+/// [`CsrError::Input`], [`CsrError::Several`].
+pub fn only_request(input: &[u8]) -> Result<Vec<u8>, CsrError> {
+    only(requests(input)?)
+}
+
+fn only(mut requests: Vec<Vec<u8>>) -> Result<Vec<u8>, CsrError> {
+    match (requests.pop(), requests.len()) {
+        (Some(request), 0) => Ok(request),
+        (_, others) => Err(CsrError::Several { count: others + 1 }),
+    }
 }
 
 impl SigningRequest {
-    /// Reads PEM or DER and checks the self-signature.
+    /// Reads the one request of a PEM or DER input, and checks key and self-signature.
     ///
     /// # Errors
     /// [`CsrError`].
     pub fn read(input: &[u8]) -> Result<Self, CsrError> {
-        const WANTED: &str = "a certificate signing request";
-        let Some(blocks) = pem::blocks(input)? else {
-            return match Signed::from_der(input) {
-                Ok(_) => Self::from_der(input),
-                Err(_) => Err(InputError::NeitherPemNorDer { wanted: WANTED }.into()),
-            };
-        };
-        pem::refuse_private_keys(&blocks, WANTED)?;
-        let request = blocks.iter().find(|block| {
-            matches!(
-                block.label.as_str(),
-                "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST"
-            )
-        });
-        match request {
-            Some(block) => Self::from_der(&block.der),
-            None => Err(pem::wrong_kind(&blocks, WANTED).into()),
-        }
+        Self::from_der(&only_request(input)?)
     }
 
-    /// Reads DER and checks the self-signature.
+    /// Reads DER, and checks key and self-signature.
     ///
     /// # Errors
     /// [`CsrError`].
@@ -84,24 +167,41 @@ impl SigningRequest {
         let signed = Signed::from_der(der).map_err(CsrError::Structure)?;
         let info = CertReqInfo::from_der(signed.content()).map_err(CsrError::Structure)?;
         let public_key = info.public_key.to_der().map_err(CsrError::Structure)?;
+        // Before the signature: those of weak keys are refused without a word about the key.
+        let spki = SubjectPublicKeyInfoRef::from_der(&public_key).map_err(CsrError::Structure)?;
+        if let Some(finding) = public_key_problem(&spki) {
+            let problem = finding.message;
+            return Err(CsrError::Key { problem });
+        }
         signed
             .verify(&public_key)
             .map_err(CsrError::SelfSignature)?;
-        let subject = DistinguishedName::from_name(info.subject.clone());
-        let name = subject
-            .common_name()
-            .ok_or_else(|| CsrError::NoCommonName {
-                subject: subject.to_string(),
-            })?;
-        let registration_id = name.parse().map_err(CsrError::RegistrationId)?;
-        let requested_extensions = requested_extensions(&info);
         Ok(Self {
             der: der.to_vec(),
-            subject,
-            registration_id,
+            requested: requested(&info),
+            subject: DistinguishedName::from_name(info.subject),
             public_key,
-            requested_extensions,
         })
+    }
+
+    /// Makes a request for the signer's key; its CN is the registration ID, and it asks for nothing else.
+    ///
+    /// # Errors
+    /// [`CsrError::Name`], [`CsrError::Signer`]; [`CsrError::Structure`] if the parts do not fit.
+    pub fn make(id: &RegistrationId, signer: &dyn Signer) -> Result<Self, CsrError> {
+        let subject = DistinguishedName::common(id.as_str())?;
+        let read = SubjectPublicKeyInfoOwned::from_der(signer.public_key());
+        let info = CertReqInfo {
+            version: Version::V1,
+            subject: Name::from_der(&subject.to_der()).map_err(CsrError::Structure)?,
+            public_key: read.map_err(CsrError::Structure)?,
+            attributes: der::asn1::SetOfVec::new(),
+        };
+        let content = info.to_der().map_err(CsrError::Structure)?;
+        let signature = signer.sign(&content)?;
+        let algorithm = signer.signature_algorithm().identifier();
+        let der = Signed::assemble(&content, algorithm, &signature);
+        Self::from_der(&der.map_err(CsrError::Structure)?)
     }
 
     /// The request as it was read.
@@ -109,14 +209,14 @@ impl SigningRequest {
         &self.der
     }
 
+    /// The request as PEM.
+    pub fn to_pem(&self) -> String {
+        pem::block("CERTIFICATE REQUEST", &self.der)
+    }
+
     /// Whom it names.
     pub fn subject(&self) -> &DistinguishedName {
         &self.subject
-    }
-
-    /// Its CN, as the registration ID that it is to become.
-    pub fn registration_id(&self) -> &RegistrationId {
-        &self.registration_id
     }
 
     /// The public key as SubjectPublicKeyInfo DER.
@@ -124,17 +224,40 @@ impl SigningRequest {
         &self.public_key
     }
 
+    /// The key, with the request as its proof.
+    pub fn into_proven_key(self) -> ProvenKey {
+        ProvenKey {
+            public_key: self.public_key,
+            request: self.der,
+        }
+    }
+
     /// Names of the extensions that it asks for; none of them is granted.
     pub fn requested_extensions(&self) -> Vec<String> {
-        let name = |oid: &ObjectIdentifier| {
-            DB.by_oid(oid)
-                .map_or_else(|| oid.to_string(), ToOwned::to_owned)
+        let name = |requested: &Requested| {
+            DB.by_oid(&requested.oid)
+                .map_or_else(|| requested.oid.to_string(), ToOwned::to_owned)
         };
-        self.requested_extensions.iter().map(name).collect()
+        self.requested.iter().map(name).collect()
+    }
+
+    /// The DNS names that it asks for.
+    pub fn dns_names(&self) -> Vec<String> {
+        let asked = self.requested.iter();
+        let asked = asked.filter(|requested| requested.oid == ID_CE_SUBJECT_ALT_NAME);
+        let names = asked.filter_map(|requested| SubjectAltName::from_der(&requested.value).ok());
+        let dns_name = |name: GeneralName| match name {
+            GeneralName::DnsName(name) => Some(name.to_string()),
+            _ => None,
+        };
+        names
+            .flat_map(|names| names.0)
+            .filter_map(dns_name)
+            .collect()
     }
 }
 
-fn requested_extensions(info: &CertReqInfo) -> Vec<ObjectIdentifier> {
+fn requested(info: &CertReqInfo) -> Vec<Requested> {
     let asked = info
         .attributes
         .iter()
@@ -143,6 +266,9 @@ fn requested_extensions(info: &CertReqInfo) -> Vec<ObjectIdentifier> {
     let extensions = values.filter_map(|value| value.decode_as::<Extensions>().ok());
     extensions
         .flatten()
-        .map(|extension| extension.extn_id)
+        .map(|extension| Requested {
+            oid: extension.extn_id,
+            value: extension.extn_value.into_bytes().into_vec(),
+        })
         .collect()
 }

@@ -78,6 +78,8 @@ pub struct AuthorityDeclaration {
 pub struct LeafProfile {
     /// The kind of key that a device gets.
     pub key: KeyAlgorithm,
+    /// The kinds of keys that devices may bring with a signing request; `None` for all strong ones.
+    pub csr_keys: Option<Vec<KeyAlgorithm>>,
     /// How long a leaf is valid.
     pub validity: Span,
     /// What a leaf may be used for: never empty, each purpose once.

@@ -10,7 +10,6 @@ use crate::ids::RegistrationId;
 use crate::inventory::{
     CertificateState, Filter, Inventory, InventoryEntry, InventoryError, NewCertificate, Recorded,
 };
-use crate::issue::Issued;
 use crate::key::PrivateKey;
 use crate::profile::Role;
 use crate::time::Time;
@@ -58,12 +57,12 @@ pub struct Resumed {
 /// [`DeliveryError`]; a certificate that was recorded by then stays undelivered for [`resume`].
 pub fn deliver<O: Outlet>(
     inventory: &mut dyn Inventory,
-    issued: Issued,
+    new: impl Into<NewCertificate>,
     key: Option<&PrivateKey>,
     outlet: &mut O,
     at: Time,
 ) -> Result<Recorded, DeliveryError<O::Error>> {
-    let recorded = record(inventory, issued, at)?;
+    let recorded = record(inventory, new, at)?;
     outlet
         .deliver(&recorded, key)
         .map_err(DeliveryError::Outlet)?;
@@ -77,10 +76,10 @@ pub fn deliver<O: Outlet>(
 /// [`InventoryError`]; nothing is recorded then.
 pub fn record(
     inventory: &mut dyn Inventory,
-    issued: Issued,
+    new: impl Into<NewCertificate>,
     at: Time,
 ) -> Result<Recorded, InventoryError> {
-    let recorded = inventory.record(vec![NewCertificate::from(issued)], at)?;
+    let recorded = inventory.record(vec![new.into()], at)?;
     let lost = || InventoryError::Corrupt {
         what: "it recorded nothing and said nothing".into(),
     };

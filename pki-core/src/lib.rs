@@ -26,6 +26,7 @@
 //! [`issue`] has an example of the first three, [`delivery`] does the last.
 
 pub mod admission;
+pub mod alternative_name;
 pub mod authority;
 pub mod bulk;
 pub mod certificate;

@@ -19,9 +19,10 @@ use x509_cert::ext::pkix::crl::dp::DistributionPoint;
 use x509_cert::ext::pkix::name::{DistributionPointName, GeneralName};
 use x509_cert::ext::pkix::{
     AuthorityKeyIdentifier, BasicConstraints, CrlDistributionPoints, ExtendedKeyUsage, KeyUsage,
-    KeyUsages, SubjectKeyIdentifier,
+    KeyUsages, SubjectAltName, SubjectKeyIdentifier,
 };
 
+use crate::alternative_name::AlternativeName;
 use crate::time::Span;
 
 /// What a certificate is for.
@@ -155,6 +156,7 @@ pub(crate) struct ExtensionFacts<'a> {
     pub(crate) path_length: Option<u8>,
     pub(crate) purposes: &'a [KeyPurpose],
     pub(crate) crl_distribution_point: Option<&'a CrlUrl>,
+    pub(crate) alternative_names: &'a [AlternativeName],
     pub(crate) subject_key: &'a [u8],
     pub(crate) issuer_key_identifier: &'a [u8],
 }
@@ -174,6 +176,11 @@ impl ExtensionFacts<'_> {
         if !self.role.is_authority() {
             let purposes = self.purposes.iter().map(|purpose| purpose.oid()).collect();
             extensions.push(extension(false, &ExtendedKeyUsage(purposes))?);
+        }
+        if !self.alternative_names.is_empty() {
+            let names = self.alternative_names.iter();
+            let names: Result<Vec<_>, _> = names.map(AlternativeName::to_general_name).collect();
+            extensions.push(extension(false, &SubjectAltName(names?))?);
         }
         let identifier = OctetString::new(key_identifier(self.subject_key)?)?;
         extensions.push(extension(false, &SubjectKeyIdentifier(identifier))?);

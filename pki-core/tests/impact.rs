@@ -87,6 +87,7 @@ impl Site {
             registration_id: None,
             batch: None,
             labels: Labels::default(),
+            request: None,
         };
         self.inventory
             .record_authority(generation, new, now())
@@ -113,6 +114,7 @@ impl Site {
             registration_id: Some(id.parse().expect("id")),
             batch: None,
             labels: Labels::default(),
+            request: None,
         };
         let recorded = self.inventory.record(vec![new], now()).expect("recorded");
         let row = recorded[0].row();

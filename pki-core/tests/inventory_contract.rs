@@ -228,6 +228,7 @@ impl World {
                 0 => "order=1".parse().expect("labels"),
                 _ => Labels::default(),
             },
+            request: None,
         }
     }
 
@@ -241,6 +242,7 @@ impl World {
             registration_id: None,
             batch: None,
             labels: Labels::default(),
+            request: None,
         }
     }
 

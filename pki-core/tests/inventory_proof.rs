@@ -37,6 +37,7 @@ impl World {
             registration_id: Some(id.parse().expect("ID")),
             batch: Some("batch".parse().expect("label")),
             labels: "color=red\norder=4711".parse().expect("labels"),
+            request: None,
         }
     }
 

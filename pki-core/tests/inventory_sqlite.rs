@@ -89,6 +89,7 @@ fn leaf(authority: &SampleAuthority, id: &str, serial: u32) -> NewCertificate {
         registration_id: Some(id.parse().expect("ID")),
         batch: Some("batch".parse().expect("label")),
         labels: "order=4711".parse().expect("labels"),
+        request: None,
     }
 }
 

@@ -9,7 +9,7 @@ mod support;
 
 use pki_core::authority::{AdoptError, ChainBundle, IssuancePolicy, SigningAuthority};
 use pki_core::certificate::Certificate;
-use pki_core::csr::{CsrError, SigningRequest};
+use pki_core::csr::{CsrError, RequestPolicy, SigningRequest, Stated};
 use pki_core::ids::Generation;
 use pki_core::issue::IssueError;
 use pki_core::key::software::{SoftwareKeyGenerator, SoftwareSigner};
@@ -279,11 +279,17 @@ fn openssl_requests_are_signed_and_ours_are_checked() {
         ];
         let csr = openssl(&arguments, b"").stdout;
         let request = SigningRequest::read(&csr).expect("request");
-        assert_eq!(request.registration_id().as_str(), "Device:7");
+        let id = RequestPolicy::default().admit(&request, Stated::default());
+        let id = id.expect("admitted");
+        assert_eq!(id.as_str(), "Device:7");
         assert_eq!(request.requested_extensions(), ["id-ce-basicConstraints"]);
-        let issued = root
-            .signing()
-            .sign_request(&request, &leaf_spec(30), &serial(), now());
+        let issued = root.signing().sign_request(
+            &id,
+            &request.clone().into_proven_key(),
+            &leaf_spec(30),
+            &serial(),
+            now(),
+        );
         let leaf = issued.expect("leaf").certificate().clone();
         assert!(!leaf.is_ca(), "what a request asks for is not granted");
         assert_eq!(leaf.public_key(), request.public_key());

@@ -1,16 +1,17 @@
-//! `issue` and `sign`: leaves for devices, with keys made here or by the devices.
+//! `issue`: keys and leaves for devices; and the counter at which `sign` and `renew` serve one after
+//! the other too.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use pki_core::authority::LeafSpec;
 use pki_core::certificate::Certificate;
-use pki_core::csr::{CsrError, SigningRequest};
+use pki_core::csr::ProvenKey;
 use pki_core::declaration::{Declaration, LeafProfile};
 use pki_core::delivery::{self, DeliveryError};
 use pki_core::ids::{AuthorityName, ProfileName, RegistrationId, SerialNumber};
 use pki_core::inventory::sqlite::SqliteInventory;
-use pki_core::inventory::{Inventory as _, Recorded};
+use pki_core::inventory::{Inventory as _, NewCertificate, Recorded};
 use pki_core::issue::Issued;
 use pki_core::key::software::SoftwareKeyGenerator;
 use pki_core::key::{KeyGenerator as _, PrivateKey};
@@ -43,22 +44,6 @@ pub(crate) struct IssueArgs {
     target: Target,
 }
 
-/// Sign the requests (CSRs) of devices that made their own keys
-#[derive(clap::Args)]
-#[command(after_help = "\
-Only the key and the CN are taken from a request; what it asks for beyond is told and dropped.
-
-Examples:
-  dps-pki sign sensor-7.csr --authority factory --out devices")]
-pub(crate) struct SignArgs {
-    /// Files with one request each, PEM or DER; - for standard input
-    #[arg(required = true, value_name = "CSR")]
-    requests: Vec<PathBuf>,
-
-    #[command(flatten)]
-    target: Target,
-}
-
 #[derive(clap::Args)]
 pub(super) struct Target {
     /// Which authority signs
@@ -75,16 +60,21 @@ pub(super) struct Target {
 }
 
 /// One leaf to issue: for a key that is to be made, or for a request.
-enum Order {
-    NewKey(RegistrationId),
-    Request(Box<SigningRequest>),
+pub(super) struct Order {
+    pub(super) id: RegistrationId,
+    /// The device's own key; `None` for one that is to be made.
+    pub(super) key: Option<ProvenKey>,
+    /// The extensions that its request asks for and does not get.
+    pub(super) dropped: Vec<String>,
 }
 
 impl Order {
-    fn registration_id(&self) -> &RegistrationId {
-        match self {
-            Self::NewKey(id) => id,
-            Self::Request(request) => request.registration_id(),
+    /// An order of a key and a leaf.
+    pub(super) fn new(id: RegistrationId) -> Self {
+        Self {
+            id,
+            key: None,
+            dropped: Vec::new(),
         }
     }
 }
@@ -95,48 +85,25 @@ impl IssueArgs {
             return self.batch.run(context, &self.target);
         }
         let ids: Result<Vec<RegistrationId>, _> = self.ids.iter().map(|id| id.parse()).collect();
-        let orders = ids?.into_iter().map(Order::NewKey).collect();
+        let orders = ids?.into_iter().map(Order::new).collect();
         self.target.run(context, orders, true)
     }
 }
 
-impl SignArgs {
-    pub(crate) fn run(&self, context: &Context) -> CommandResult {
-        let orders: Result<Vec<Order>, CommandError> = self
-            .requests
-            .iter()
-            .map(|path| read_request(context, path))
-            .collect();
-        self.target.run(context, orders?, false)
-    }
-}
-
-fn read_request(context: &Context, path: &Path) -> Result<Order, CommandError> {
-    let read = SigningRequest::read(&context.read(path)?);
-    let request = read.map_err(|error: CsrError| CommandError::in_file(path, &error))?;
-    let asked = request.requested_extensions();
-    if !asked.is_empty() {
-        let asked = asked.join(", ");
-        let path = path.display();
-        context.ui.note(format!(
-            "{path}: asks for {asked}; the profile decides instead"
-        ));
-    }
-    Ok(Order::Request(Box::new(request)))
-}
-
 impl Target {
-    fn run(&self, context: &Context, orders: Vec<Order>, with_keys: bool) -> CommandResult {
+    pub(super) fn run(
+        &self,
+        context: &Context,
+        orders: Vec<Order>,
+        with_keys: bool,
+    ) -> CommandResult {
         check_orders(&orders)?;
         let profile = self.profile(context)?;
         let mut inventory = context.inventory()?;
         let authority = OpenAuthority::open(context, &inventory, &self.authority)?;
         let folder = Folder::new(context, &self.out, authority.chain(), with_keys);
         if context.settings.dry_run {
-            let ids = orders
-                .iter()
-                .map(|order| order.registration_id().clone())
-                .collect();
+            let ids = orders.iter().map(|order| order.id.clone()).collect();
             context.ui.result(&Wish { would_issue: ids })?;
             return Ok(Outcome::Done);
         }
@@ -150,7 +117,10 @@ impl Target {
         };
         let mut leaves = Vec::new();
         for order in &orders {
-            leaves.push(counter.serve(order)?);
+            leaves.push(Leaf {
+                dropped_extensions: order.dropped.clone(),
+                ..counter.serve(order)?
+            });
         }
         context.ui.result(&Leaves(leaves))?;
         Ok(Outcome::Done)
@@ -172,17 +142,14 @@ impl Target {
 /// Everything that can be wrong is found before the first key is made.
 fn check_orders(orders: &[Order]) -> Result<(), CommandError> {
     for (index, order) in orders.iter().enumerate() {
-        let id = order.registration_id();
+        let id = &order.id;
         let length = id.as_str().len();
         if length > RegistrationId::LONGEST_COMMON_NAME {
             return Err(CommandError::invalid_input(format!(
                 "registration ID {id} has {length} characters; in a certificate it is the CN, which holds at most 64"
             )));
         }
-        if orders[..index]
-            .iter()
-            .any(|earlier| earlier.registration_id() == id)
-        {
+        if orders[..index].iter().any(|earlier| earlier.id == *id) {
             return Err(CommandError::invalid_input(format!(
                 "registration ID {id} is given twice"
             )));
@@ -202,7 +169,7 @@ struct Counter<'a> {
 
 impl Counter<'_> {
     fn serve(&mut self, order: &Order) -> Result<Leaf, CommandError> {
-        let (id, now) = (order.registration_id(), self.context.now());
+        let (id, now) = (&order.id, self.context.now());
         if let Some(live) = self.inventory.live_leaves(id, now)?.first() {
             self.context.ui.warning(format!(
                 "{id} has a valid leaf already, serial number {}, until {}; nothing was issued",
@@ -218,8 +185,11 @@ impl Counter<'_> {
         self.folder.replacing(!resumed.voided.is_empty());
         self.folder.check_free(id)?;
         let (issued, key) = self.issue(order)?;
-        let delivered =
-            delivery::deliver(self.inventory, issued, key.as_ref(), &mut self.folder, now);
+        let new = NewCertificate {
+            request: order.key.as_ref().map(|key| key.request().to_vec()),
+            ..issued.into()
+        };
+        let delivered = delivery::deliver(self.inventory, new, key.as_ref(), &mut self.folder, now);
         let recorded = delivered.map_err(|error| match error {
             DeliveryError::Outlet(error) => error,
             DeliveryError::Inventory(error) => error.into(),
@@ -236,11 +206,10 @@ impl Counter<'_> {
             content: self.profile.content(),
         };
         let authority = self.authority.signing()?;
-        match order {
-            Order::Request(request) => {
-                Ok((authority.sign_request(request, &spec, &serial, now)?, None))
-            }
-            Order::NewKey(id) => {
+        let id = &order.id;
+        match &order.key {
+            Some(key) => Ok((authority.sign_request(id, key, &spec, &serial, now)?, None)),
+            None => {
                 let key = SoftwareKeyGenerator.generate(self.profile.key)?;
                 let public_key = key.public_key().to_vec();
                 let issued = authority.issue_leaf(id, public_key, &spec, &serial, now)?;
@@ -268,6 +237,9 @@ struct Leaf {
     not_before: String,
     not_after: String,
     files: Vec<PathBuf>,
+    /// What its request asked for and did not get.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    dropped_extensions: Vec<String>,
 }
 
 impl Leaf {
@@ -284,6 +256,7 @@ impl Leaf {
             not_before: certificate.validity().not_before().to_string(),
             not_after: certificate.validity().not_after().to_string(),
             files,
+            dropped_extensions: Vec::new(),
         }
     }
 }

@@ -1,14 +1,17 @@
-//! `issue --devices` and `issue --prefix`: identities for a whole line.
+//! Batches, of `issue --devices`, `issue --prefix` and `sign`: identities for a whole line.
 //!
 //! The whole input is checked first. Then chunks go through [`pki_core::bulk`]; this file chooses the
 //! input, the output and the form of the keys; [`run`] does the rest.
 
 mod run;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use pki_core::bulk::input::{BadLine, check};
+use pki_core::bulk::input::{BadLine, Checked, check};
+use pki_core::bulk::requests::Judgement;
+use pki_core::csr::IdFrom;
 use pki_core::declaration::Declaration;
 use pki_core::format::seal::{KeySealer, Passphrase, Recipient};
 use pki_core::format::{DeviceFiles, Form, KeyForm, Pfx, PfxEncryption, Renderer, Shards};
@@ -24,14 +27,16 @@ use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::files::{Access, Existing};
 use crate::issuance::OpenAuthority;
+use crate::request_input::{Item, Judge};
 use crate::secret::{SecretWord, SecretWordParser};
 
-/// How a batch is written.
+/// A batch of devices, and what becomes of their keys.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Batches")]
 pub(super) struct BatchArgs {
-    /// A list of devices: CSV with a header (registration_id, optional profile and validity; other
-    /// columns become labels), or one registration ID a line; - for standard input
+    /// A list of devices: CSV with a header (registration_id; optional profile, validity, san, and
+    /// csr for devices that made their own keys: a file beside the list, or PEM; other columns become
+    /// labels), or one registration ID a line; - for standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["ids", "prefix"])]
     devices: Option<PathBuf>,
 
@@ -47,14 +52,17 @@ pub(super) struct BatchArgs {
     #[arg(long, value_name = "K", requires = "prefix", default_value_t = 1)]
     start: u64,
 
-    /// The form of the output
-    #[arg(long, value_enum, default_value = "ndjson")]
-    format: Format,
+    #[command(flatten)]
+    options: BatchOptions,
 
-    /// The batch's name [default: the authority and a digest of the input]
-    #[arg(long = "batch", value_name = "NAME")]
-    name: Option<Label>,
+    #[command(flatten)]
+    keys: KeyArgs,
+}
 
+/// What becomes of keys that are made here.
+#[derive(clap::Args, Default)]
+#[command(next_help_heading = "Batches")]
+pub(super) struct KeyArgs {
     /// Write the devices' keys in the clear: the output itself is the secret
     #[arg(long, conflicts_with_all = ["key_passphrase_from", "recipients"])]
     plain_keys: bool,
@@ -62,6 +70,19 @@ pub(super) struct BatchArgs {
     /// Encrypt each device's key under the passphrase from file:PATH, env:NAME, fd:N, stdin or prompt
     #[arg(long, value_name = "WHERE", value_parser = SecretWordParser, conflicts_with = "recipients")]
     key_passphrase_from: Option<SecretWord>,
+}
+
+/// How a batch is written.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Batches")]
+pub(super) struct BatchOptions {
+    /// The form of the output [default: ndjson; dir for requests in files]
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+
+    /// The batch's name [default: the authority and a digest of the input]
+    #[arg(long = "batch", value_name = "NAME")]
+    name: Option<Label>,
 
     /// Seal the whole output to an age recipient (age1…); once for each
     #[arg(long = "recipient", value_name = "AGE")]
@@ -77,7 +98,7 @@ pub(super) struct BatchArgs {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
+pub(super) enum Format {
     /// One JSON object a line and device
     Ndjson,
     /// An archive of all devices' files
@@ -111,61 +132,27 @@ impl BatchArgs {
 
     /// Issues the batch, or what is left of it.
     pub(super) fn run(&self, context: &Context, target: &Target) -> CommandResult {
-        if !self.recipients.is_empty() && self.format.is_folder() {
-            return Err(CommandError::new(
-                ErrorKind::Usage,
-                "--recipient seals one stream; choose --format ndjson or tar",
-            ));
-        }
-        if target.out == Path::new("-") {
-            let message = "a batch goes to a file or a folder; name one with --out";
-            return Err(CommandError::new(ErrorKind::Usage, message));
-        }
-        let source = self.source(context)?;
-        let declaration = context.declaration()?;
-        let profile = target.profile(context)?;
-        let total = checked(&source, declaration)?;
-        if total == 0 {
-            let message = format!("{source} names no device");
-            return Err(CommandError::invalid_input(message));
-        }
-        let form = self.form(context, total)?;
-        let mut inventory = context.inventory()?;
-        let authority = OpenAuthority::open(context, &inventory, &target.authority)?;
-        if context.settings.dry_run {
-            context.ui.note(format!(
-                "would issue {total} leaves to {}",
-                target.out.display()
-            ));
-            return Ok(Outcome::Done);
-        }
-        let _lock = OutputLock::take(&context.files.resolve(&target.out), &target.out)?;
-        let run = BatchRun {
-            args: self,
+        let format = self.options.format.unwrap_or(Format::Ndjson);
+        let batch = Batch {
             context,
             target,
-            authority: &authority,
-            profile,
-            source: &source,
+            options: &self.options,
+            keys: &self.keys,
+            format,
         };
-        let batch = run.open(&mut inventory, total)?;
-        if batch.state == BatchState::Complete {
-            context
-                .ui
-                .note(format!("batch {} is complete already", batch.name));
-            context.ui.result(&Summary::of(&batch, target))?;
-            return Ok(Outcome::Done);
+        batch.check_usage()?;
+        let source = self.source(context)?;
+        if !self.brings_requests(&source)? {
+            return batch.run(&source, Judgement::default());
         }
-        let renderer = Renderer::new(form, &authority.chain());
-        let manifest = run.issue(&mut inventory, &batch, &renderer)?;
-        let text = run.manifest_text(manifest)?;
-        let path = manifest_path(&target.out);
-        context
-            .files
-            .write(&path, text.as_bytes(), Access::Public, Existing::Replace)?;
-        let batch = inventory.complete_batch(&batch.name, &text, context.now())?;
-        context.ui.result(&Summary::of(&batch, target))?;
-        Ok(Outcome::Done)
+        let declaration = context.declaration()?;
+        let judge = Judge::new(context, declaration, &target.profile, IdFrom::CommonName);
+        let beside = self.devices.as_deref().and_then(Path::parent);
+        let folder = beside.unwrap_or(Path::new("")).to_owned();
+        let listed = source.devices()?;
+        let items = listed.map(|device| Item::Listed(device, folder.clone()));
+        let (source, judgement) = judge.judge(items, &source.to_string(), self.options.jobs())?;
+        batch.run(&source, judgement)
     }
 
     fn source(&self, context: &Context) -> Result<Source, CommandError> {
@@ -180,20 +167,114 @@ impl BatchArgs {
         }
     }
 
-    fn form(&self, context: &Context, total: u64) -> Result<Form, CommandError> {
-        let shards = Shards::of(total);
-        if self.format == Format::Pfx {
-            let passphrase = self.key_passphrase(context)?.ok_or_else(|| {
-                CommandError::refused("PKCS#12 files need a passphrase")
-                    .hint("give it with --key-passphrase-from file:PATH or env:NAME")
-            })?;
-            let pfx = Pfx {
-                passphrase,
-                encryption: PfxEncryption::Modern,
-            };
-            return Ok(Form::Folder(DeviceFiles::Pfx(pfx), shards));
+    fn brings_requests(&self, source: &Source) -> Result<bool, CommandError> {
+        Ok(self.devices.is_some() && source.list()?.brings_requests())
+    }
+}
+
+impl BatchOptions {
+    /// Whether any of them was given: then a batch is meant.
+    pub(super) fn are_given(&self) -> bool {
+        self.format.is_some()
+            || self.name.is_some()
+            || !self.recipients.is_empty()
+            || self.jobs.is_some()
+            || self.sign_manifest
+    }
+
+    /// The form of the output, or the one that fits the input.
+    pub(super) fn format_or(&self, fitting: Format) -> Format {
+        self.format.unwrap_or(fitting)
+    }
+
+    /// How many workers there are to be.
+    pub(super) fn jobs(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+        self.jobs.unwrap_or_else(cores)
+    }
+}
+
+/// A batch that is to be issued: everything but its devices.
+pub(super) struct Batch<'a> {
+    pub(super) context: &'a Context,
+    pub(super) target: &'a Target,
+    pub(super) options: &'a BatchOptions,
+    pub(super) keys: &'a KeyArgs,
+    pub(super) format: Format,
+}
+
+impl Batch<'_> {
+    /// Refuses what cannot be meant, before anything is read.
+    pub(super) fn check_usage(&self) -> Result<(), CommandError> {
+        let usage = |message| Err(CommandError::new(ErrorKind::Usage, message));
+        if !self.options.recipients.is_empty() && self.format.is_folder() {
+            return usage("--recipient seals one stream; choose --format ndjson or tar");
         }
-        let keys = self.key_form(context)?;
+        if self.target.out == Path::new("-") || self.target.out == Path::new(".") {
+            return usage("a batch goes to a file or a folder; name one with --out");
+        }
+        Ok(())
+    }
+
+    /// Issues the batch, or what is left of it.
+    pub(super) fn run(&self, source: &Source, judgement: Judgement) -> CommandResult {
+        let (context, target) = (self.context, self.target);
+        let declaration = context.declaration()?;
+        let profile = target.profile(context)?;
+        let checked = checked(source, declaration, judgement.bad)?;
+        let total = checked.devices;
+        if total == 0 {
+            let message = format!("{source} names no device");
+            return Err(CommandError::invalid_input(message));
+        }
+        let form = self.form(checked)?;
+        let mut inventory = context.inventory()?;
+        let authority = OpenAuthority::open(context, &inventory, &target.authority)?;
+        note_dropped(context, &judgement.asked);
+        if context.settings.dry_run {
+            context.ui.note(format!(
+                "would issue {total} leaves to {}",
+                target.out.display()
+            ));
+            return Ok(Outcome::Done);
+        }
+        let _lock = OutputLock::take(&context.files.resolve(&target.out), &target.out)?;
+        let run = BatchRun {
+            batch: self,
+            authority: &authority,
+            profile,
+            source,
+        };
+        let batch = run.open(&mut inventory, total)?;
+        let dropped = judgement.asked;
+        if batch.state == BatchState::Complete {
+            context
+                .ui
+                .note(format!("batch {} is complete already", batch.name));
+            context.ui.result(&Summary::of(&batch, target, dropped))?;
+            return Ok(Outcome::Done);
+        }
+        let renderer = Renderer::new(form, &authority.chain());
+        let manifest = run.issue(&mut inventory, &batch, &renderer)?;
+        let text = run.manifest_text(manifest)?;
+        let path = manifest_path(&target.out);
+        context
+            .files
+            .write(&path, text.as_bytes(), Access::Public, Existing::Replace)?;
+        let batch = inventory.complete_batch(&batch.name, &text, context.now())?;
+        context.ui.result(&Summary::of(&batch, target, dropped))?;
+        Ok(Outcome::Done)
+    }
+
+    fn form(&self, checked: Checked) -> Result<Form, CommandError> {
+        let shards = Shards::of(checked.devices);
+        if self.format == Format::Pfx {
+            return Ok(Form::Folder(DeviceFiles::Pfx(self.pfx(checked)?), shards));
+        }
+        let keys = match checked.new_keys {
+            0 => KeyForm::Plain,
+            _ => self.key_form()?,
+        };
         Ok(match self.format {
             Format::Ndjson => Form::Ndjson(keys),
             Format::Tar => Form::Tar(DeviceFiles::Pem(keys)),
@@ -201,13 +282,32 @@ impl BatchArgs {
         })
     }
 
-    fn key_form(&self, context: &Context) -> Result<KeyForm, CommandError> {
-        if let Some(passphrase) = self.key_passphrase(context)? {
-            let sealer = KeySealer::new(&passphrase, context.entropy.as_ref());
+    fn pfx(&self, checked: Checked) -> Result<Pfx, CommandError> {
+        let own = checked.devices - checked.new_keys;
+        if own > 0 {
+            let message = format!(
+                "a PKCS#12 file holds the device's key, and {own} devices keep theirs to themselves"
+            );
+            return Err(CommandError::refused(message).hint("choose --format dir"));
+        }
+        let passphrase = self.key_passphrase()?.ok_or_else(|| {
+            CommandError::refused("PKCS#12 files need a passphrase")
+                .hint("give it with --key-passphrase-from file:PATH or env:NAME")
+        })?;
+        let encryption = PfxEncryption::Modern;
+        Ok(Pfx {
+            passphrase,
+            encryption,
+        })
+    }
+
+    fn key_form(&self) -> Result<KeyForm, CommandError> {
+        if let Some(passphrase) = self.key_passphrase()? {
+            let sealer = KeySealer::new(&passphrase, self.context.entropy.as_ref());
             let sealer = sealer.map_err(|error| CommandError::failed(error.to_string()))?;
             return Ok(KeyForm::Encrypted(sealer));
         }
-        if self.plain_keys || !self.recipients.is_empty() {
+        if self.keys.plain_keys || !self.options.recipients.is_empty() {
             return Ok(KeyForm::Plain);
         }
         Err(CommandError::refused("the devices' keys would be written in the clear").hint(
@@ -215,19 +315,39 @@ impl BatchArgs {
         ))
     }
 
-    fn key_passphrase(&self, context: &Context) -> Result<Option<Passphrase>, CommandError> {
-        let word = self.key_passphrase_from.as_ref();
-        let secret = word.map(|word| context.secret(word, "Passphrase of the devices' keys: "));
+    fn key_passphrase(&self) -> Result<Option<Passphrase>, CommandError> {
+        let question = "Passphrase of the devices' keys: ";
+        let word = self.keys.key_passphrase_from.as_ref();
+        let secret = word.map(|word| self.context.secret(word, question));
         Ok(secret.transpose()?.map(Passphrase::read))
     }
 }
 
-/// Goes through the whole input before anything is made.
-fn checked(source: &Source, declaration: &Declaration) -> Result<u64, CommandError> {
+/// Says what requests ask for and do not get.
+fn note_dropped(context: &Context, asked: &BTreeMap<String, u64>) {
+    for (extension, requests) in asked {
+        context.ui.note(format!(
+            "{requests} requests ask for {extension}; the profile decides instead"
+        ));
+    }
+}
+
+/// Goes through the whole input before anything is made; some of it was found `bad` by then.
+fn checked(
+    source: &Source,
+    declaration: &Declaration,
+    mut bad: Vec<BadLine>,
+) -> Result<Checked, CommandError> {
     let known = |name: &ProfileName| declaration.profiles.contains_key(name);
     drop(source.devices()?);
     let devices = || source.devices().into_iter().flatten();
-    check(devices, known).map_err(|bad| rejected(source, &bad))
+    let checked = check(devices, known);
+    if let (Ok(checked), true) = (&checked, bad.is_empty()) {
+        return Ok(*checked);
+    }
+    bad.extend(checked.err().unwrap_or_default());
+    bad.sort_by(|one, other| one.place.cmp(&other.place));
+    Err(rejected(source, &bad))
 }
 
 /// One sentence, and every bad line: the first hundred for people, all of them in JSON.
@@ -251,16 +371,20 @@ struct Summary {
     status: String,
     output: PathBuf,
     manifest: PathBuf,
+    /// The extensions that requests asked for and did not get, and how many asked.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    dropped_extensions: BTreeMap<String, u64>,
 }
 
 impl Summary {
-    fn of(batch: &BatchRecord, target: &Target) -> Self {
+    fn of(batch: &BatchRecord, target: &Target, dropped: BTreeMap<String, u64>) -> Self {
         Self {
             batch: batch.name.clone(),
             devices: batch.delivered,
             status: batch.state.to_string(),
             output: target.out.clone(),
             manifest: manifest_path(&target.out),
+            dropped_extensions: dropped,
         }
     }
 }

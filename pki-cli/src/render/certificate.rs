@@ -70,8 +70,8 @@ pub struct ExtensionFacts {
 pub struct RequestFacts {
     /// Whom it names.
     pub subject: String,
-    /// What its CN makes it at DPS.
-    pub registration_id: RegistrationId,
+    /// What its CN makes it at DPS, if it can be one.
+    pub registration_id: Option<RegistrationId>,
     /// The kind of its key.
     pub public_key: String,
     /// The extensions that it asks for; none is granted.
@@ -107,7 +107,10 @@ impl From<&SigningRequest> for RequestFacts {
     fn from(request: &SigningRequest) -> Self {
         Self {
             subject: request.subject().to_string(),
-            registration_id: request.registration_id().clone(),
+            registration_id: request
+                .subject()
+                .common_name()
+                .and_then(|name| name.parse().ok()),
             public_key: public_key(request.public_key()),
             requested_extensions: request.requested_extensions(),
         }
@@ -285,7 +288,9 @@ impl fmt::Display for ExtensionFacts {
 impl fmt::Display for RequestFacts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "  subject          {}", self.subject)?;
-        writeln!(f, "  registration ID  {}", self.registration_id)?;
+        if let Some(id) = &self.registration_id {
+            writeln!(f, "  registration ID  {id}")?;
+        }
         write!(f, "  key              {}", self.public_key)?;
         if !self.requested_extensions.is_empty() {
             write!(

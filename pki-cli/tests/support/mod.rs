@@ -111,6 +111,7 @@ impl World {
                 registration_id: None,
                 batch: None,
                 labels: Labels::default(),
+                request: None,
             },
             now(),
         );

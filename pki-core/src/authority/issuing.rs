@@ -1,7 +1,7 @@
 //! A generation of an authority that can sign.
 
 use crate::certificate::Certificate;
-use crate::csr::SigningRequest;
+use crate::csr::ProvenKey;
 use crate::ids::{AuthorityName, Generation, RegistrationId, SerialNumber, VerificationCode};
 use crate::issue::{IssueError, Issued, Issuer, Request, compose};
 use crate::key::{KeyAlgorithm, KeyError, KeyGenerator, Signer};
@@ -168,19 +168,21 @@ impl<'a> SigningAuthority<'a> {
         self.issue(&request, serial_number, now)
     }
 
-    /// Issues a leaf for a CSR that a device made; only its key and CN are taken from it.
+    /// Issues a leaf for a CSR that a device made; only its key is taken from it, and whose it is as
+    /// a [`crate::csr::RequestPolicy`] said.
     ///
     /// # Errors
     /// [`IssueError`].
     pub fn sign_request(
         &self,
-        csr: &SigningRequest,
+        id: &RegistrationId,
+        key: &ProvenKey,
         spec: &LeafSpec,
         serial_number: &SerialNumber,
         now: Time,
     ) -> Result<Issued, IssueError> {
-        let public_key = csr.public_key().to_vec();
-        self.issue_leaf(csr.registration_id(), public_key, spec, serial_number, now)
+        let public_key = key.public_key().to_vec();
+        self.issue_leaf(id, public_key, spec, serial_number, now)
     }
 
     /// Issues the certificate of an authority below this one.

@@ -1,41 +1,79 @@
 //! The input of a batch: a list of devices, or a counter; checked as a whole before anything is made.
 //!
-//! A list is CSV with a header (`registration_id`, optional `profile` and `validity`; other columns
-//! become labels), or one registration ID a line. It is read twice, so that memory does not grow with
-//! its length but for 16 octets a device, which find duplicates.
+//! A list is CSV with a header (`registration_id`, optional `profile`, `validity`, `san` and `csr`;
+//! other columns become labels), or one registration ID a line. It is read twice, so that memory does
+//! not grow with its length but for 32 octets a device, which find duplicates.
+//! What stands in the column `csr` is read and checked elsewhere: [`super::requests`].
 
-use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::hash::{Hash as _, Hasher as _};
 use std::io::{Chain, Read};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use crate::alternative_name::AlternativeName;
+use crate::csr::ProvenKey;
 use crate::ids::{ProfileName, RegistrationId};
 use crate::time::Span;
+
+/// Where in the input something stands.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Place {
+    /// In a line, counted from 1; for a counter, its place.
+    Line(u64),
+    /// In a file of its own, and maybe there in one of several blocks.
+    File(String),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Line(line) => write!(f, "line {line}"),
+            Self::File(name) => f.write_str(name),
+        }
+    }
+}
+
+/// Whose key a leaf is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeviceKey {
+    /// One that is made here.
+    New,
+    /// The device's own; its request is in a file, or stands in the list as PEM, and nobody has checked it.
+    Unchecked(String),
+    /// The device's own, and it has proved that it holds it.
+    Proven(ProvenKey),
+}
 
 /// One device of the input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Device {
-    /// The line it stands in, counted from 1; its place for a counter.
-    pub line: u64,
+    /// Where it stands.
+    pub place: Place,
     /// Its registration ID.
     pub id: RegistrationId,
     /// Its profile, where the input names one.
     pub profile: Option<ProfileName>,
     /// How long its leaf is valid, where the input says so.
     pub validity: Option<Span>,
+    /// The names under which others reach it.
+    pub alternative_names: Vec<AlternativeName>,
+    /// Whose key its leaf is for.
+    pub key: DeviceKey,
     /// The input's further columns, by their heads; empty values are left out.
     pub labels: Vec<(String, String)>,
 }
 
-/// A line that cannot be used.
+/// A line, or a file, that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BadLine {
-    /// The line, counted from 1.
-    pub line: u64,
+    /// Which.
+    #[serde(flatten)]
+    pub place: Place,
     /// What stands there.
     pub value: String,
     /// What is wrong with it.
@@ -44,7 +82,15 @@ pub struct BadLine {
 
 impl fmt::Display for BadLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}: {:?}: {}", self.line, self.value, self.reason)
+        let Self {
+            place,
+            value,
+            reason,
+        } = self;
+        match place {
+            Place::Line(_) => write!(f, "{place}: {value:?}: {reason}"),
+            Place::File(_) => write!(f, "{place}: {reason}"),
+        }
     }
 }
 
@@ -67,18 +113,22 @@ impl Counter {
         let prefix = self.prefix;
         (0..self.count).map(move |index| {
             let text = format!("{prefix}{:0width$}", self.start.saturating_add(index));
-            parse_id(index + 1, &text).map(|id| Device::new(index + 1, id))
+            let place = Place::Line(index + 1);
+            parse_id(&place, &text).map(|id| Device::new(place, id))
         })
     }
 }
 
 impl Device {
-    fn new(line: u64, id: RegistrationId) -> Self {
+    /// A device of which nothing is said but its ID.
+    pub fn new(place: Place, id: RegistrationId) -> Self {
         Self {
-            line,
+            place,
             id,
             profile: None,
             validity: None,
+            alternative_names: Vec::new(),
+            key: DeviceKey::New,
             labels: Vec::new(),
         }
     }
@@ -88,6 +138,8 @@ impl Device {
 pub struct DeviceList<R> {
     records: csv::Reader<Chain<R, &'static [u8]>>,
     columns: Option<Columns>,
+    /// The header is wrong: what follows it means nothing.
+    ended: bool,
     record: csv::StringRecord,
 }
 
@@ -103,6 +155,10 @@ enum Columns {
 const ID: &str = "registration_id";
 const PROFILE: &str = "profile";
 const VALIDITY: &str = "validity";
+const ALTERNATIVE_NAMES: &str = "san";
+const REQUEST: &str = "csr";
+/// The columns that mean something; all others are labels.
+const KNOWN: [&str; 5] = [ID, PROFILE, VALIDITY, ALTERNATIVE_NAMES, REQUEST];
 
 impl<R: Read> DeviceList<R> {
     /// A list in UTF-8; a byte-order mark and CRLF are fine.
@@ -119,18 +175,28 @@ impl<R: Read> DeviceList<R> {
         Self {
             records,
             columns: None,
+            ended: false,
             record: csv::StringRecord::new(),
         }
     }
 
+    /// Whether it has a column of signing requests. The list is used up.
+    pub fn brings_requests(mut self) -> bool {
+        let _first = self.next();
+        match &self.columns {
+            Some(Columns::Named(heads)) => heads.iter().any(|head| head == REQUEST),
+            Some(Columns::IdsOnly) | None => false,
+        }
+    }
+
     /// Reads the next record that is not blank, and tells the line that it ends in.
-    fn read(&mut self) -> Option<Result<u64, BadLine>> {
+    fn read(&mut self) -> Option<Result<Place, BadLine>> {
         loop {
             let read = self.records.read_record(&mut self.record);
-            let line = self.records.position().line().saturating_sub(1);
+            let place = Place::Line(self.records.position().line().saturating_sub(1));
             match read {
                 Ok(true) if self.record.iter().all(str::is_empty) && self.record.len() < 2 => {}
-                Ok(true) => return Some(Ok(line)),
+                Ok(true) => return Some(Ok(place)),
                 Ok(false) => return None,
                 Err(error) => {
                     let reason = match error.kind() {
@@ -138,7 +204,7 @@ impl<R: Read> DeviceList<R> {
                         _ => error.to_string(),
                     };
                     return Some(Err(BadLine {
-                        line,
+                        place,
                         value: String::new(),
                         reason,
                     }));
@@ -147,66 +213,71 @@ impl<R: Read> DeviceList<R> {
         }
     }
 
-    fn header(&self, line: u64) -> Result<Option<Columns>, BadLine> {
-        let heads: Vec<String> = self
-            .record
-            .iter()
-            .map(|head| without_mark(head).to_owned())
-            .collect();
-        if heads.iter().any(|head| head == ID) {
-            return Ok(Some(Columns::Named(heads)));
+    fn header(&self, place: &Place) -> Result<Option<Columns>, BadLine> {
+        let heads = self.record.iter().map(without_mark);
+        let heads: Vec<String> = heads.map(ToOwned::to_owned).collect();
+        let wrong = |reason| Err(bad(place, &heads.join(","), reason));
+        if !heads.iter().any(|head| head == ID) {
+            return match heads.len() {
+                1 => Ok(None),
+                _ => wrong(needs_header()),
+            };
         }
-        if heads.len() == 1 {
-            return Ok(None);
+        let twice = |(index, head): (usize, &String)| heads[..index].contains(head);
+        if let Some(index) = heads.iter().enumerate().position(twice) {
+            return wrong(format!("the column {:?} is there twice", heads[index]));
         }
-        let reason = format!("several columns need a header with {ID}");
-        Err(BadLine {
-            line,
-            value: heads.join(","),
-            reason,
-        })
+        Ok(Some(Columns::Named(heads)))
     }
 
-    fn device(&self, line: u64, columns: &Columns) -> Result<Device, BadLine> {
+    fn device(&self, place: &Place, columns: &Columns) -> Result<Device, BadLine> {
         let Columns::Named(heads) = columns else {
             let text = self.record.get(0).map(without_mark).unwrap_or_default();
             if self.record.len() > 1 {
-                let reason = format!("several columns need a header with {ID}");
-                return Err(BadLine {
-                    line,
-                    value: text.to_owned(),
-                    reason,
-                });
+                return Err(bad(place, text, needs_header()));
             }
-            return parse_id(line, text).map(|id| Device::new(line, id));
+            return parse_id(place, text).map(|id| Device::new(place.clone(), id));
         };
-        if self.record.len() != heads.len() {
-            let reason = format!(
-                "it has {} fields, the header {}",
-                self.record.len(),
-                heads.len()
-            );
-            return Err(BadLine {
-                line,
-                value: self.record.iter().collect::<Vec<_>>().join(","),
-                reason,
-            });
+        let (fields, wanted) = (self.record.len(), heads.len());
+        if fields != wanted {
+            let text = self.record.iter().collect::<Vec<_>>().join(",");
+            let reason = format!("it has {fields} fields, the header {wanted}");
+            return Err(bad(place, &text, reason));
         }
         let field = |name: &str| {
-            let place = heads.iter().position(|head| head == name)?;
-            self.record.get(place).filter(|value| !value.is_empty())
+            let column = heads.iter().position(|head| head == name)?;
+            self.record.get(column).filter(|value| !value.is_empty())
         };
-        let mut device = Device::new(line, parse_id(line, field(ID).unwrap_or_default())?);
-        device.profile = field(PROFILE).map(|text| parse(line, text)).transpose()?;
-        device.validity = field(VALIDITY).map(|text| parse(line, text)).transpose()?;
+        let id = parse_id(place, field(ID).unwrap_or_default())?;
+        let names = field(ALTERNATIVE_NAMES).unwrap_or_default();
         let others = heads.iter().zip(self.record.iter());
-        let others = others.filter(|(head, value)| {
-            ![ID, PROFILE, VALIDITY].contains(&head.as_str()) && !value.is_empty()
-        });
-        device.labels = others
-            .map(|(head, value)| (head.clone(), value.to_owned()))
-            .collect();
-        Ok(device)
+        let labels = others
+            .filter(|(head, value)| !KNOWN.contains(&head.as_str()) && !value.is_empty())
+            .map(|(head, value)| (head.clone(), value.to_owned()));
+        Ok(Device {
+            profile: field(PROFILE).map(|text| parse(place, text)).transpose()?,
+            validity: field(VALIDITY).map(|text| parse(place, text)).transpose()?,
+            alternative_names: AlternativeName::list(names)
+                .map_err(|error| bad(place, names, error.to_string()))?,
+            key: match field(REQUEST) {
+                Some(text) => DeviceKey::Unchecked(text.to_owned()),
+                None => DeviceKey::New,
+            },
+            labels: labels.collect(),
+            ..Device::new(place.clone(), id)
+        })
+    }
+}
+
+fn needs_header() -> String {
+    format!("several columns need a header with {ID}")
+}
+
+fn bad(place: &Place, value: &str, reason: String) -> BadLine {
+    BadLine {
+        place: place.clone(),
+        value: value.to_owned(),
+        reason,
     }
 }
 
@@ -214,25 +285,28 @@ impl<R: Read> Iterator for DeviceList<R> {
     type Item = Result<Device, BadLine>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let line = match self.read()? {
-            Ok(line) => line,
+        if self.ended {
+            return None;
+        }
+        let place = match self.read()? {
+            Ok(place) => place,
             Err(bad) => return Some(Err(bad)),
         };
         if self.columns.is_none() {
-            match self.header(line) {
+            match self.header(&place) {
                 Ok(Some(columns)) => {
                     self.columns = Some(columns);
                     return self.next();
                 }
                 Ok(None) => self.columns = Some(Columns::IdsOnly),
                 Err(bad) => {
-                    self.columns = Some(Columns::IdsOnly);
+                    self.ended = true;
                     return Some(Err(bad));
                 }
             }
         }
         let columns = self.columns.clone()?;
-        Some(self.device(line, &columns))
+        Some(self.device(&place, &columns))
     }
 }
 
@@ -240,31 +314,32 @@ fn without_mark(text: &str) -> &str {
     text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
-fn parse_id(line: u64, text: &str) -> Result<RegistrationId, BadLine> {
-    let id: RegistrationId = parse(line, text)?;
+fn parse_id(place: &Place, text: &str) -> Result<RegistrationId, BadLine> {
+    let id: RegistrationId = parse(place, text)?;
     let length = id.as_str().len();
     if length > RegistrationId::LONGEST_COMMON_NAME {
         let reason = format!("it has {length} characters; a CN holds at most 64");
-        return Err(BadLine {
-            line,
-            value: text.to_owned(),
-            reason,
-        });
+        return Err(bad(place, text, reason));
     }
     Ok(id)
 }
 
-fn parse<T: std::str::FromStr<Err: fmt::Display>>(line: u64, text: &str) -> Result<T, BadLine> {
-    let bad = |error: T::Err| BadLine {
-        line,
-        value: text.to_owned(),
-        reason: error.to_string(),
-    };
-    text.parse().map_err(bad)
+fn parse<T: std::str::FromStr<Err: fmt::Display>>(place: &Place, text: &str) -> Result<T, BadLine> {
+    text.parse()
+        .map_err(|error: T::Err| bad(place, text, error.to_string()))
 }
 
-/// Goes through the whole input and returns how many devices there are. `devices` begins at the start
-/// whenever it is called; a second time only to name duplicates.
+/// What an input holds that was found sound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Checked {
+    /// How many devices there are.
+    pub devices: u64,
+    /// How many of them get a key that is made here.
+    pub new_keys: u64,
+}
+
+/// Goes through the whole input and says what it holds. `devices` begins at the start whenever it is
+/// called; a second time only to name duplicates.
 ///
 /// # Errors
 /// Every bad line: unreadable, out of the rules, with an unknown profile, or a registration ID that
@@ -272,58 +347,65 @@ fn parse<T: std::str::FromStr<Err: fmt::Display>>(line: u64, text: &str) -> Resu
 pub fn check<I>(
     devices: impl Fn() -> I,
     profile_is_known: impl Fn(&ProfileName) -> bool,
-) -> Result<u64, Vec<BadLine>>
+) -> Result<Checked, Vec<BadLine>>
 where
     I: Iterator<Item = Result<Device, BadLine>>,
 {
-    let mut bad = Vec::new();
+    let mut wrong = Vec::new();
     let mut seen: Vec<(u128, u64)> = Vec::new();
-    for device in devices() {
+    let mut new_keys = 0;
+    for (index, device) in (0..).zip(devices()) {
         match device {
-            Err(line) => bad.push(line),
+            Err(line) => wrong.push((index, line)),
             Ok(device) => {
-                let unknown = device
-                    .profile
-                    .as_ref()
-                    .filter(|profile| !profile_is_known(profile));
-                if let Some(profile) = unknown {
+                let unknown = device.profile.as_ref();
+                if let Some(profile) = unknown.filter(|profile| !profile_is_known(profile)) {
                     let reason = "pki.toml declares no such profile".to_owned();
-                    bad.push(BadLine {
-                        line: device.line,
-                        value: profile.to_string(),
-                        reason,
-                    });
+                    wrong.push((index, bad(&device.place, profile.as_str(), reason)));
                 }
-                seen.push((digest(&device.id), device.line));
+                new_keys += u64::from(device.key == DeviceKey::New);
+                seen.push((digest(&device.id), index));
             }
         }
     }
     let count = u64::try_from(seen.len()).unwrap_or(u64::MAX);
     seen.sort_unstable();
     let twice = seen.windows(2).filter(|pair| pair[0].0 == pair[1].0);
-    let first_lines: BTreeMap<u64, u64> = twice.map(|pair| (pair[1].1, pair[0].1)).collect();
-    bad.extend(duplicates(devices, &first_lines));
-    bad.sort_by_key(|line| line.line);
-    if bad.is_empty() { Ok(count) } else { Err(bad) }
+    let firsts: BTreeMap<u64, u64> = twice.map(|pair| (pair[1].1, pair[0].1)).collect();
+    wrong.extend(duplicates(devices, &firsts));
+    wrong.sort_by_key(|(index, _)| *index);
+    if wrong.is_empty() {
+        return Ok(Checked {
+            devices: count,
+            new_keys,
+        });
+    }
+    Err(wrong.into_iter().map(|(_, line)| line).collect())
 }
 
-fn duplicates<I>(devices: impl Fn() -> I, first_lines: &BTreeMap<u64, u64>) -> Vec<BadLine>
+/// Names the devices that stood there before, each with its index. `firsts` leads from the index of
+/// one to the index of the same ID before it.
+fn duplicates<I>(devices: impl Fn() -> I, firsts: &BTreeMap<u64, u64>) -> Vec<(u64, BadLine)>
 where
     I: Iterator<Item = Result<Device, BadLine>>,
 {
-    if first_lines.is_empty() {
-        return Vec::new();
+    let (mut found, mut places) = (Vec::new(), HashMap::new());
+    if firsts.is_empty() {
+        return found;
     }
-    let bad = |device: Device| {
-        let first = first_lines.get(&device.line)?;
-        let reason = format!("the same registration ID stands in line {first} already");
-        Some(BadLine {
-            line: device.line,
-            value: device.id.to_string(),
-            reason,
-        })
-    };
-    devices().filter_map(|device| bad(device.ok()?)).collect()
+    let wanted: HashSet<u64> = firsts.values().copied().collect();
+    for (index, device) in (0..).zip(devices()) {
+        let Ok(device) = device else { continue };
+        let first = firsts.get(&index).and_then(|first| places.get(first));
+        if let Some(first) = first {
+            let reason = format!("the same registration ID stands in {first} already");
+            found.push((index, bad(&device.place, device.id.as_str(), reason)));
+        }
+        if wanted.contains(&index) {
+            places.insert(index, device.place);
+        }
+    }
+    found
 }
 
 /// 128 bits of an ID without its case: two of a batch of ten million collide once in 10^24 batches.
@@ -358,7 +440,7 @@ mod tests {
         assert_eq!(ids("\u{feff}registration_id\na-1\n"), ["a-1"]);
         let devices = read("site,registration_id,validity\nB, a-1 ,30d\n,a-2,\n");
         let first = devices[0].as_ref().expect("good");
-        assert_eq!(first.line, 2);
+        assert_eq!(first.place, Place::Line(2));
         assert_eq!(first.validity, Some(Span::from_days(30)));
         assert_eq!(first.labels, [("site".to_owned(), "B".to_owned())]);
         assert!(devices[1].as_ref().expect("good").labels.is_empty());
@@ -369,8 +451,9 @@ mod tests {
         let long = "x".repeat(65);
         let text = format!("ok-1\nnot ok\n{long}\nOK-1\nok.\n");
         let bad = check(|| read(&text).into_iter(), |_| true).expect_err("bad");
-        let lines: Vec<u64> = bad.iter().map(|line| line.line).collect();
-        assert_eq!(lines, [2, 3, 4, 5]);
+        let places: Vec<&Place> = bad.iter().map(|line| &line.place).collect();
+        let lines = [2, 3, 4, 5].map(Place::Line);
+        assert_eq!(places, lines.iter().collect::<Vec<_>>());
         assert!(bad[0].to_string().contains("\"not ok\""), "{}", bad[0]);
         assert!(bad[1].reason.contains("65 characters"));
         assert!(bad[2].reason.contains("line 1 already"));
@@ -378,8 +461,13 @@ mod tests {
 
     #[test]
     fn lines_are_counted_as_editors_count_them() {
-        let line_of_bad =
-            |text: &str| check(|| read(text).into_iter(), |_| true).expect_err("bad")[0].line;
+        let line_of_bad = |text: &str| {
+            let bad = check(|| read(text).into_iter(), |_| true).expect_err("bad");
+            match bad[0].place {
+                Place::Line(line) => line,
+                Place::File(_) => panic!("it has lines"),
+            }
+        };
         assert_eq!(line_of_bad("registration_id\r\nok-1\r\nb b\r\n"), 3);
         assert_eq!(line_of_bad("registration_id\nok-1\n\n\nb b"), 5);
         assert_eq!(line_of_bad("\r\n\r\nb b\r\n"), 3);
@@ -401,6 +489,41 @@ mod tests {
         assert!(reasons("registration_id,validity\na-1,soon\n").contains("not a duration"));
         assert!(reasons("registration_id,site\na-1\n").contains("1 fields, the header 2"));
         assert!(reasons("registration_id,site\n,x\n").contains("is empty"));
+    }
+
+    /// What follows a wrong header means nothing, so it is not judged.
+    #[test]
+    fn a_wrong_header_is_told_once() {
+        let reasons = |text: &str| {
+            let bad = check(|| read(text).into_iter(), |_| true).expect_err("bad");
+            bad.into_iter().map(|line| line.reason).collect::<Vec<_>>()
+        };
+        let wrong = reasons("id,site\na-1,Ulm\nb b,Ulm\n");
+        assert_eq!(
+            wrong,
+            ["several columns need a header with registration_id"]
+        );
+        for column in ["registration_id", "site"] {
+            let twice = reasons(&format!("registration_id,site,{column}\na-1,Ulm,x\n"));
+            assert_eq!(twice, [format!("the column {column:?} is there twice")]);
+        }
+    }
+
+    #[test]
+    fn a_request_may_stand_in_the_list_or_in_a_file() {
+        let text = "registration_id,csr,san\na-1,a-1.csr,gw.example ip:192.0.2.7\n\
+                    a-2,\"-----BEGIN\nx\",\na-3,,\n";
+        let devices: Vec<Device> = read(text).into_iter().map(|d| d.expect("good")).collect();
+        let request = |text: &str| DeviceKey::Unchecked(text.to_owned());
+        assert_eq!(devices[0].key, request("a-1.csr"));
+        assert_eq!(devices[0].alternative_names.len(), 2);
+        assert_eq!(devices[1].key, request("-----BEGIN\nx"));
+        assert_eq!(devices[2].key, DeviceKey::New);
+        assert!(devices[0].labels.is_empty());
+        let checked = check(|| read(text).into_iter(), |_| true).expect("good");
+        assert_eq!((checked.devices, checked.new_keys), (3, 1));
+        let bad = read("registration_id,san\na-1,a_b\n").pop().expect("one");
+        assert!(bad.expect_err("bad").reason.contains("no alternative name"));
     }
 
     #[test]

@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
-use super::input::{BadLine, Device};
+use super::input::{BadLine, Device, DeviceKey};
 use super::run::Job;
 use crate::format::{self, RenderError, Rendered};
 use crate::ids::SerialNumber;
 use crate::inventory::{Labels, NamedLabel, NewCertificate, TextError};
-use crate::issue::{IssueError, Issued, LeafPress, SignError};
+use crate::issue::{IssueError, Issued, LeafPress, Request, SignError, compose};
 use crate::key::{KeyAlgorithm, KeyError};
 use crate::ports::EntropyError;
 use crate::profile::LeafContent;
@@ -42,6 +42,9 @@ pub enum WorkError {
     /// A key could not be made.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// The request of a device was not checked beforehand; a bug.
+    #[error("{0}: its signing request was not checked")]
+    Unchecked(String),
     /// There was no randomness.
     #[error(transparent)]
     Entropy(#[from] EntropyError),
@@ -118,8 +121,16 @@ impl<'a> Worker<'a> {
             id: device.id.to_string(),
             source: source.into(),
         })?;
-        let key = self.job.generator.generate(plan.key)?;
-        let issued = self.issue(device, &plan, key.public_key(), serial, verify);
+        let key = match device.key {
+            DeviceKey::New => Some(self.job.generator.generate(plan.key)?),
+            DeviceKey::Unchecked(_) | DeviceKey::Proven(_) => None,
+        };
+        let (public_key, request) = match (&device.key, &key) {
+            (DeviceKey::Proven(proven), _) => (proven.public_key(), Some(proven.request())),
+            (_, Some(key)) => (key.public_key(), None),
+            (_, None) => return Err(WorkError::Unchecked(device.id.to_string())),
+        };
+        let issued = self.issue(device, &plan, public_key, serial, verify);
         let issued = issued.map_err(|source| WorkError::Issue {
             id: device.id.to_string(),
             source,
@@ -128,12 +139,13 @@ impl<'a> Worker<'a> {
             id: &device.id,
             index,
             issued: &issued,
-            key: Some(&key),
+            key: key.as_ref(),
             labels: &device.labels,
         })?;
         let new = NewCertificate {
             batch: Some(self.job.batch.clone()),
             labels: labels(device)?,
+            request: request.map(<[u8]>::to_vec),
             ..NewCertificate::from(issued)
         };
         Ok((new, rendered))
@@ -148,7 +160,15 @@ impl<'a> Worker<'a> {
         verify: bool,
     ) -> Result<Issued, IssueError> {
         let signer = self.job.signer;
-        let linted = self.press(plan).stamp(&device.id, public_key, serial)?;
+        let linted = match device.alternative_names.as_slice() {
+            [] => self.press(plan).stamp(&device.id, public_key, serial)?,
+            names => {
+                let (validity, content) = (plan.validity, plan.content.clone());
+                let request = Request::leaf(&device.id, public_key.to_vec(), validity, content)?
+                    .with_alternative_names(names.to_vec());
+                compose(&request, &self.job.issuer, serial)?.lint(self.job.now)?
+            }
+        };
         let issued = if verify {
             linted.sign(signer)
         } else {

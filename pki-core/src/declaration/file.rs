@@ -24,6 +24,7 @@ const ISSUANCE: &[&str] = &["backdate"];
 const AUTHORITY: &[&str] = &["issuer", "subject", "key", "validity", "path-length"];
 const PROFILE: &[&str] = &[
     "key",
+    "csr-keys",
     "validity",
     "extended-key-usage",
     "crl-distribution-point",
@@ -96,6 +97,7 @@ pub(super) struct AuthorityTable {
 pub(super) struct ProfileTable {
     pub(super) name: Field<ProfileName>,
     pub(super) key: Field<KeyAlgorithm>,
+    pub(super) csr_keys: Option<Vec<KeyAlgorithm>>,
     pub(super) validity: Field<Span>,
     pub(super) extended_key_usage: Vec<KeyPurpose>,
     pub(super) crl_distribution_point: Option<CrlUrl>,
@@ -206,6 +208,7 @@ fn profile(name: Field<ProfileName>, table: Table<'_>) -> Result<ProfileTable, D
     Ok(ProfileTable {
         name,
         key: table.required_text("key")?,
+        csr_keys: csr_keys(&table)?,
         validity: validity(&table)?,
         extended_key_usage: extended_key_usage(&table)?,
         crl_distribution_point: table
@@ -213,6 +216,19 @@ fn profile(name: Field<ProfileName>, table: Table<'_>) -> Result<ProfileTable, D
             .map(|url: Field<CrlUrl>| url.value),
         warehouse_time: table.text("warehouse-time")?,
     })
+}
+
+fn csr_keys(table: &Table<'_>) -> Result<Option<Vec<KeyAlgorithm>>, DeclarationError> {
+    let words = KeyAlgorithm::ALL.map(|algorithm| (algorithm.name(), algorithm));
+    let Some(keys) = table.words("csr-keys", &words)? else {
+        return Ok(None);
+    };
+    match keys.is_empty() {
+        true => Err(table
+            .itself()
+            .invalid("csr-keys is empty; leave it out to take every strong key")),
+        false => Ok(Some(keys.iter().map(|key| key.value).collect())),
+    }
 }
 
 fn validity(table: &Table<'_>) -> Result<Field<Span>, DeclarationError> {

@@ -191,6 +191,7 @@ fn profiles(
         }
         let profile = LeafProfile {
             key: table.key.value,
+            csr_keys: table.csr_keys.clone(),
             validity: table.validity.value,
             extended_key_usage: table.extended_key_usage.clone(),
             crl_distribution_point: table.crl_distribution_point.clone(),

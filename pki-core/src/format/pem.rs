@@ -26,6 +26,12 @@ pub enum InputError {
         /// What was wanted.
         wanted: &'static str,
     },
+    /// It is neither PEM nor base64.
+    #[error("it is neither PEM nor base64 of {wanted} in DER")]
+    NeitherPemNorBase64 {
+        /// What was wanted.
+        wanted: &'static str,
+    },
     /// It holds a private key where something public was wanted.
     #[error(
         "it holds a private key ({label}) where {wanted} is wanted; nothing was sent or stored"

@@ -63,6 +63,9 @@ pub struct NewCertificate {
     pub batch: Option<Label>,
     /// What people noted of it.
     pub labels: Labels,
+    /// The signing request that it answers (PKCS#10 DER), if the device made its own key: kept for
+    /// renewals, and not bound by the audit trail, since it proves itself.
+    pub request: Option<Vec<u8>>,
 }
 
 impl NewCertificate {

@@ -290,6 +290,10 @@ impl Inventory for SqliteInventory {
         self.read(|transaction| read::certificate(transaction, row))
     }
 
+    fn request(&self, row: RowKey) -> Result<Option<Vec<u8>>, InventoryError> {
+        self.read(|transaction| read::request(transaction, row))
+    }
+
     fn certificates_of(&self, id: &RegistrationId) -> Result<Vec<InventoryEntry>, InventoryError> {
         self.read(|transaction| read::certificates_of(transaction, id))
     }

@@ -187,6 +187,12 @@ pub trait Inventory: Send {
     /// [`InventoryError`] if the inventory cannot be read.
     fn certificate(&self, row: RowKey) -> Result<Option<InventoryEntry>, InventoryError>;
 
+    /// The signing request that a certificate answered (PKCS#10 DER), if its device made its own key.
+    ///
+    /// # Errors
+    /// [`InventoryError`] if the inventory cannot be read.
+    fn request(&self, row: RowKey) -> Result<Option<Vec<u8>>, InventoryError>;
+
     /// All certificates of a device, newest first.
     ///
     /// # Errors

@@ -70,6 +70,7 @@ pub fn compose(
         path_length: request.path_length,
         purposes: &request.content.purposes,
         crl_distribution_point: request.content.crl_distribution_point.as_ref(),
+        alternative_names: &request.alternative_names,
         subject_key: &request.public_key,
         issuer_key_identifier: &issuer_key_identifier,
     };

@@ -1,5 +1,6 @@
 //! What is asked for.
 
+use crate::alternative_name::AlternativeName;
 use crate::ids::{RegistrationId, VerificationCode};
 use crate::key::Signer;
 use crate::name::{DistinguishedName, NameError};
@@ -15,6 +16,7 @@ pub struct Request {
     pub(super) validity: Validity,
     pub(super) path_length: Option<u8>,
     pub(super) content: LeafContent,
+    pub(super) alternative_names: Vec<AlternativeName>,
 }
 
 /// Why a request cannot be made.
@@ -52,6 +54,7 @@ impl Request {
             validity,
             path_length,
             content: LeafContent::from(vec![]),
+            alternative_names: vec![],
         }
     }
 
@@ -71,6 +74,7 @@ impl Request {
             validity,
             path_length,
             content: LeafContent::from(vec![]),
+            alternative_names: vec![],
         }
     }
 
@@ -99,7 +103,15 @@ impl Request {
             validity,
             path_length: None,
             content: content.into(),
+            alternative_names: vec![],
         })
+    }
+
+    /// The same request for a device that others reach under these names.
+    #[must_use]
+    pub fn with_alternative_names(mut self, names: Vec<AlternativeName>) -> Self {
+        self.alternative_names = names;
+        self
     }
 
     /// A proof of possession: the code that DPS gave is the subject's CN.
@@ -120,6 +132,7 @@ impl Request {
             validity,
             path_length: None,
             content: purposes.into(),
+            alternative_names: vec![],
         })
     }
 }

@@ -133,6 +133,7 @@ impl From<Issued> for NewCertificate {
             registration_id: issued.registration_id,
             batch: None,
             labels: Labels::default(),
+            request: None,
         }
     }
 }

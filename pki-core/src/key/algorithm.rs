@@ -4,10 +4,14 @@ use std::fmt;
 use std::str::FromStr;
 
 use const_oid::ObjectIdentifier;
-use const_oid::db::rfc5912::{ECDSA_WITH_SHA_256, ECDSA_WITH_SHA_384, SHA_256_WITH_RSA_ENCRYPTION};
+use const_oid::db::rfc5912::{
+    ECDSA_WITH_SHA_256, ECDSA_WITH_SHA_384, ID_EC_PUBLIC_KEY, RSA_ENCRYPTION, SECP_256_R_1,
+    SECP_384_R_1, SHA_256_WITH_RSA_ENCRYPTION,
+};
 use const_oid::db::rfc8410::ID_ED_25519;
-use der::asn1::{Any, Null};
-use spki::AlgorithmIdentifierOwned;
+use der::Decode as _;
+use der::asn1::{Any, Null, UintRef};
+use spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoRef};
 
 use crate::text::serde_as_text;
 
@@ -51,6 +55,26 @@ impl KeyAlgorithm {
         }
     }
 
+    /// The kind of a public key in SubjectPublicKeyInfo DER, if it is one of ours.
+    pub fn of_public_key(der: &[u8]) -> Option<Self> {
+        let spki = SubjectPublicKeyInfoRef::from_der(der).ok()?;
+        match (spki.algorithm.oid, spki.algorithm.parameters_oid().ok()) {
+            (ID_EC_PUBLIC_KEY, Some(SECP_256_R_1)) => Some(Self::EcdsaP256),
+            (ID_EC_PUBLIC_KEY, Some(SECP_384_R_1)) => Some(Self::EcdsaP384),
+            (ID_ED_25519, None) => Some(Self::Ed25519),
+            (RSA_ENCRYPTION, _) => {
+                let key = RsaPublicKey::from_der(spki.subject_public_key.raw_bytes()).ok()?;
+                match key.modulus.as_bytes().len() {
+                    256 => Some(Self::Rsa2048),
+                    384 => Some(Self::Rsa3072),
+                    512 => Some(Self::Rsa4096),
+                    _ => None,
+                }
+            }
+            _ => None,
+        }
+    }
+
     /// How a key of this kind signs.
     pub fn signature_algorithm(self) -> SignatureAlgorithm {
         match self {
@@ -60,6 +84,13 @@ impl KeyAlgorithm {
             Self::Rsa2048 | Self::Rsa3072 | Self::Rsa4096 => SignatureAlgorithm::RsaSha256,
         }
     }
+}
+
+/// RFC 8017 appendix A.1.1.
+#[derive(der::Sequence)]
+struct RsaPublicKey<'a> {
+    modulus: UintRef<'a>,
+    exponent: UintRef<'a>,
 }
 
 /// A name that is no key algorithm of ours.

@@ -28,6 +28,7 @@ pub fn inventory_contract(make: impl Fn() -> Box<dyn Inventory>) {
     let sample = Sample::new();
     for rule in [
         Sample::recorded_certificates_are_found_by_every_key,
+        Sample::a_request_is_kept_with_its_certificate,
         Sample::a_serial_number_is_unique_per_issuer,
         Sample::a_refused_chunk_leaves_no_trace,
         Sample::a_signer_must_be_known,
@@ -94,6 +95,7 @@ impl Sample {
             registration_id: Some(id.parse().expect(id)),
             batch: None,
             labels: Labels::default(),
+            request: None,
         }
     }
 
@@ -105,6 +107,7 @@ impl Sample {
             registration_id: None,
             batch: None,
             labels: Labels::default(),
+            request: None,
         }
     }
 

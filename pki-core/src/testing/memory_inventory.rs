@@ -26,6 +26,7 @@ use crate::time::Time;
 #[derive(Debug, Clone, Default)]
 pub struct MemoryInventory {
     certificates: Vec<Held>,
+    requests: BTreeMap<RowKey, Vec<u8>>,
     authorities: BTreeMap<AuthorityName, Vec<GenerationRecord>>,
     audit: Vec<AuditEntry>,
     batches: Vec<BatchRecord>,
@@ -345,6 +346,10 @@ impl Inventory for MemoryInventory {
 
     fn certificate(&self, row: RowKey) -> Result<Option<InventoryEntry>, InventoryError> {
         Ok(self.find(|entry| entry.recorded.row() == row).pop())
+    }
+
+    fn request(&self, row: RowKey) -> Result<Option<Vec<u8>>, InventoryError> {
+        Ok(self.requests.get(&row).cloned())
     }
 
     fn certificates_of(&self, id: &RegistrationId) -> Result<Vec<InventoryEntry>, InventoryError> {

@@ -1,5 +1,6 @@
 //! One run over a batch: opened or found, gone on with, delivered, its manifest made.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -19,19 +20,16 @@ use pki_core::time::{Span, TimeError};
 use serde_json::json;
 
 use super::super::issue::Target;
-use super::{BatchArgs, manifest_path, rejected};
+use super::{Batch, manifest_path, rejected};
 use crate::batch_input::Source;
 use crate::batch_output::{Folder, SealedFile, StreamFile, Written, part_of, publish_finished};
-use crate::context::Context;
 use crate::error::{CommandError, ErrorKind};
 use crate::issuance::OpenAuthority;
 use crate::render::progress::ProgressLine;
 
 /// One run over what is left of a batch.
 pub(super) struct BatchRun<'a> {
-    pub(super) args: &'a BatchArgs,
-    pub(super) context: &'a Context,
-    pub(super) target: &'a Target,
+    pub(super) batch: &'a Batch<'a>,
     pub(super) authority: &'a OpenAuthority,
     pub(super) profile: &'a LeafProfile,
     pub(super) source: &'a Source,
@@ -44,11 +42,11 @@ impl BatchRun<'_> {
         inventory: &mut SqliteInventory,
         total: u64,
     ) -> Result<BatchRecord, CommandError> {
-        let Self {
+        let Batch {
             context, target, ..
-        } = self;
+        } = self.batch;
         let fingerprint = self.fingerprint()?;
-        let name = match &self.args.name {
+        let name = match &self.batch.options.name {
             Some(name) => name.clone(),
             None => default_name(target, &fingerprint)?,
         };
@@ -72,21 +70,29 @@ impl BatchRun<'_> {
             fingerprint: *fingerprint.as_octets(),
             total,
             output: target.out.display().to_string(),
-            format: self.args.format.word().to_owned(),
+            format: self.batch.format.word().to_owned(),
         };
         Ok(inventory.open_batch(new, context.now())?)
     }
 
     /// What tells this command from any other: input, authority, profile, output and form.
     fn fingerprint(&self) -> Result<OutputDigest, CommandError> {
-        let args = self.args;
-        let recipients: Vec<String> = args.recipients.iter().map(ToString::to_string).collect();
+        let Batch {
+            context,
+            target,
+            options,
+            keys,
+            format,
+        } = self.batch;
+        let recipients: Vec<String> = options.recipients.iter().map(ToString::to_string).collect();
+        // A slash behind a folder's name makes no other folder of it.
+        let out: PathBuf = context.files.resolve(&target.out).components().collect();
         let options = json!({
             "authority": self.authority.certificate().sha256_thumbprint(),
-            "profile": self.target.profile,
-            "out": self.context.files.resolve(&self.target.out),
-            "format": args.format.word(),
-            "plainKeys": args.plain_keys,
+            "profile": target.profile,
+            "out": out,
+            "format": format.word(),
+            "plainKeys": keys.plain_keys,
             "recipients": recipients,
             "input": self.source.digest()?,
         });
@@ -99,12 +105,12 @@ impl BatchRun<'_> {
     /// those whose leaf would outlive the authority.
     fn refuse_unfit(&self, inventory: &SqliteInventory) -> Result<(), CommandError> {
         const CHUNK: usize = 1000;
-        let now = self.context.now();
+        let now = self.batch.context.now();
         // Told once, and not for every device.
         if let Some(reason) = self.outlives(self.profile.validity)? {
             return Err(CommandError::refused(format!(
                 "no leaf of profile {} can be issued: {reason}",
-                self.target.profile
+                self.batch.target.profile
             )));
         }
         let mut unfit = Vec::new();
@@ -125,7 +131,7 @@ impl BatchRun<'_> {
                     Ok(None) => return None,
                 };
                 Some(BadLine {
-                    line: device.line,
+                    place: device.place.clone(),
                     value: device.id.to_string(),
                     reason,
                 })
@@ -144,11 +150,11 @@ impl BatchRun<'_> {
         batch: &BatchRecord,
         renderer: &Renderer,
     ) -> Result<Manifest, CommandError> {
-        let now = self.context.now();
+        let now = self.batch.context.now();
         let reason = "its batch was cut short before it was delivered";
         let voided = inventory.void_undelivered(&batch.name, reason, now)?;
         if batch.delivered > 0 || voided > 0 {
-            self.context.ui.note(format!(
+            self.batch.context.ui.note(format!(
                 "batch {}: going on after {} of {} devices; {voided} that were cut short are void",
                 batch.name, batch.delivered, batch.total
             ));
@@ -163,20 +169,21 @@ impl BatchRun<'_> {
         batch: &BatchRecord,
         renderer: &Renderer,
     ) -> Result<Written, CommandError> {
-        let out = self.context.files.resolve(&self.target.out);
+        let out = self.batch.context.files.resolve(&self.batch.target.out);
         let failed = |error| {
             CommandError::failed(format!("cannot write {}", part_of(&out).display())).because(error)
         };
         if batch.delivered == batch.total {
-            return publish_finished(&out, self.args.format.is_folder()).map_err(failed);
+            return publish_finished(&out, self.batch.format.is_folder()).map_err(failed);
         }
-        if self.args.format.is_folder() {
+        if self.batch.format.is_folder() {
             let mut folder = Folder::open(&out, batch.output_octets).map_err(failed)?;
             self.run(inventory, batch, renderer, &mut folder, Delivery::Chunkwise)?;
             return folder.publish().map_err(failed);
         }
-        if !self.args.recipients.is_empty() {
-            let mut sealed = SealedFile::open(&out, &self.args.recipients, renderer.ending())?;
+        if !self.batch.options.recipients.is_empty() {
+            let mut sealed =
+                SealedFile::open(&out, &self.batch.options.recipients, renderer.ending())?;
             self.run(inventory, batch, renderer, &mut sealed, Delivery::AtEnd)?;
             return sealed.publish().map_err(failed);
         }
@@ -196,23 +203,24 @@ impl BatchRun<'_> {
     ) -> Result<(), CommandError> {
         /// Devices of a chunk: one transaction and one sync.
         const CHUNK: usize = 1000;
-        let (profile, now) = (self.profile, self.context.now());
+        let (profile, now) = (self.profile, self.batch.context.now());
         let plan = |device: &Device| self.plan(device);
         let job = Job {
             batch: batch.name.clone(),
             issuer: self.authority.issuer(),
             signer: self.authority.signer(),
             generator: &SoftwareKeyGenerator,
-            entropy: self.context.entropy.as_ref(),
+            entropy: self.batch.context.entropy.as_ref(),
             now,
             plan: &plan,
             renderer,
-            jobs: self.jobs(),
+            jobs: self.batch.options.jobs(),
             chunk: CHUNK.min(if is_slow(profile) { 50 } else { CHUNK }),
             delivery,
         };
         let stop = self.stop_on_interrupt()?;
-        let mut line = ProgressLine::new(self.context, "devices", batch.total, batch.delivered);
+        let mut line =
+            ProgressLine::new(self.batch.context, "devices", batch.total, batch.delivered);
         let from = Progress {
             delivered: batch.delivered,
             output_octets: batch.output_octets,
@@ -242,13 +250,13 @@ impl BatchRun<'_> {
             key: profile.key,
             validity: self
                 .authority
-                .validity(self.context.now(), self.span(device))?,
+                .validity(self.batch.context.now(), self.span(device))?,
             content: profile.content(),
         })
     }
 
     fn profile(&self, device: &Device) -> &LeafProfile {
-        let declaration = self.context.declaration().ok();
+        let declaration = self.batch.context.declaration().ok();
         let named = device.profile.as_ref().zip(declaration);
         let named = named.and_then(|(name, declaration)| declaration.profiles.get(name));
         named.unwrap_or(self.profile)
@@ -261,7 +269,7 @@ impl BatchRun<'_> {
 
     /// Why a leaf of this length would be refused, if so: the authority ends before it.
     fn outlives(&self, span: Span) -> Result<Option<String>, TimeError> {
-        let now = self.context.now();
+        let now = self.batch.context.now();
         let leaf = self.authority.validity(now, span)?.not_after();
         let authority = self.authority.certificate().validity().not_after();
         let reason =
@@ -269,16 +277,11 @@ impl BatchRun<'_> {
         Ok((leaf > authority).then(reason))
     }
 
-    fn jobs(&self) -> usize {
-        let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-        self.args.jobs.unwrap_or_else(cores)
-    }
-
     /// Ctrl-C finishes the chunk that is being committed.
     fn stop_on_interrupt(&self) -> Result<Arc<AtomicBool>, CommandError> {
         let stop = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&stop);
-        self.context.runtime()?.spawn(async move {
+        self.batch.context.runtime()?.spawn(async move {
             if tokio::signal::ctrl_c().await.is_ok() {
                 told.store(true, Ordering::Relaxed);
             }
@@ -294,6 +297,7 @@ impl BatchRun<'_> {
     ) -> Result<Manifest, CommandError> {
         let AuthorityGeneration { name, generation } = self.authority.generation();
         let output = self
+            .batch
             .target
             .out
             .file_name()
@@ -306,7 +310,7 @@ impl BatchRun<'_> {
             authority: name,
             generation,
             authority_certificate: self.authority.certificate().sha256_thumbprint(),
-            profile: self.target.profile.clone(),
+            profile: self.batch.target.profile.clone(),
             devices: batch.total,
             first_serial_number: first_serial(inventory, &batch.name)?,
             last_serial_number: self.last_serial(inventory)?,
@@ -314,13 +318,14 @@ impl BatchRun<'_> {
             output_sha256: written.digest,
             output_octets: written.octets,
             recipients: self
-                .args
+                .batch
+                .options
                 .recipients
                 .iter()
                 .map(ToString::to_string)
                 .collect(),
             started_at: batch.started_at,
-            completed_at: self.context.now(),
+            completed_at: self.batch.context.now(),
             tool: concat!("dps-pki ", env!("CARGO_PKG_VERSION")).to_owned(),
             signature: None,
         })
@@ -333,7 +338,7 @@ impl BatchRun<'_> {
         let Some(last) = self.source.devices()?.filter_map(Result::ok).last() else {
             return Ok(None);
         };
-        let leaves = inventory.live_leaves(&last.id, self.context.now())?;
+        let leaves = inventory.live_leaves(&last.id, self.batch.context.now())?;
         Ok(leaves
             .first()
             .map(|entry| entry.recorded.certificate().serial_number().clone()))
@@ -343,7 +348,7 @@ impl BatchRun<'_> {
         let failed = |error: pki_core::format::manifest::ManifestError| {
             CommandError::failed(error.to_string())
         };
-        let manifest = match self.args.sign_manifest {
+        let manifest = match self.batch.options.sign_manifest {
             true => manifest
                 .sign(self.authority.certificate(), self.authority.signer())
                 .map_err(failed)?,

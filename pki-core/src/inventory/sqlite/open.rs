@@ -15,7 +15,10 @@ use crate::inventory::InventoryError;
 const APPLICATION_ID: i64 = 0x4450_5350;
 
 /// Each brings the schema from the number before it to its own, counted from 1.
-const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/sqlite/0001.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../../migrations/sqlite/0001.sql"),
+    include_str!("../../../migrations/sqlite/0002.sql"),
+];
 
 /// Makes an empty file that only its owner may read, unless there is one. SQLite gives its journals
 /// the mode of the database.

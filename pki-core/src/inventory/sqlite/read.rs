@@ -69,6 +69,16 @@ pub(super) fn certificate(
     Ok(found.into_iter().next())
 }
 
+pub(super) fn request(
+    transaction: &Transaction<'_>,
+    key: RowKey,
+) -> Result<Option<Vec<u8>>, Failure> {
+    let found = transaction
+        .prepare_cached("SELECT der FROM request WHERE certificate = ?")?
+        .query_row([key.number()], |row| row.get(0));
+    Ok(found.optional()?)
+}
+
 pub(super) fn certificates_of(
     transaction: &Transaction<'_>,
     id: &RegistrationId,

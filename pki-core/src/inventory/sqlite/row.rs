@@ -75,6 +75,7 @@ pub(super) fn stored(row: &Row<'_>) -> Result<StoredCertificate, Failure> {
         registration_id: parsed(id, || damage(key, "registration ID"))?,
         batch: parsed::<Label>(row.get(6)?, || damage(key, "batch"))?,
         labels: parsed::<Labels>(row.get(7)?, || damage(key, "labels"))?.unwrap_or_default(),
+        request: None,
     };
     Ok(StoredCertificate {
         recorded: Recorded::new(key, content),

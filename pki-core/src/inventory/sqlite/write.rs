@@ -151,6 +151,7 @@ fn insert_certificates(
     let mut certificate =
         transaction.prepare_cached("INSERT INTO certificate VALUES (?, ?, ?, ?, ?)")?;
     let mut label = transaction.prepare_cached("INSERT INTO certificate_label VALUES (?, ?)")?;
+    let mut request = transaction.prepare_cached("INSERT INTO request VALUES (?, ?)")?;
     for (key, new) in keys.iter().zip(chunk) {
         let labels = Some(new.labels.as_str()).filter(|labels| !labels.is_empty());
         certificate.execute(params![
@@ -162,6 +163,9 @@ fn insert_certificates(
         ])?;
         for line in new.labels.lines() {
             label.execute(params![line, key.number()])?;
+        }
+        if let Some(der) = &new.request {
+            request.execute(params![key.number(), der])?;
         }
     }
     Ok(())

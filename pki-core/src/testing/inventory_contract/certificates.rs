@@ -58,6 +58,19 @@ impl Sample {
     }
 
     /// RFC 5280 §4.1.2.2.
+    pub(super) fn a_request_is_kept_with_its_certificate(&self, inventory: &mut dyn Inventory) {
+        let answered = NewCertificate {
+            request: Some(b"as the device sent it".to_vec()),
+            ..self.leaf("device-1", 1)
+        };
+        let chunk = vec![answered, self.leaf("device-2", 2)];
+        let recorded = inventory.record(chunk, self.now).expect("recorded");
+        let kept = inventory.request(recorded[0].row()).expect("read");
+        assert_eq!(kept.as_deref(), Some(&b"as the device sent it"[..]));
+        let none = inventory.request(recorded[1].row()).expect("read");
+        assert_eq!(none, None);
+    }
+
     pub(super) fn a_serial_number_is_unique_per_issuer(&self, inventory: &mut dyn Inventory) {
         let again = |inventory: &mut dyn Inventory, chunk| {
             let error = inventory.record(chunk, self.now).expect_err("a duplicate");

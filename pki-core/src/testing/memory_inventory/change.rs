@@ -42,8 +42,10 @@ impl MemoryInventory {
             }
         }
         let mut recorded = Vec::new();
-        for (row, new) in rows.into_iter().zip(chunk) {
+        for (row, mut new) in rows.into_iter().zip(chunk) {
             self.refuse_duplicate(&new)?;
+            let request = new.request.take();
+            self.requests.extend(request.map(|der| (row, der)));
             let content = Recorded::new(row, new);
             recorded.push(content.clone());
             self.certificates.push(Held {

@@ -1,0 +1,56 @@
+//! Private copies of inputs: files without a name that only this process can open.
+//!
+//! An input that can be read once, or that may change while it is worked on, is copied before it is
+//! judged. Nothing is left of a copy when the process ends, however it ends.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
+
+use crate::error::CommandError;
+
+/// A copy that can be read as often as it takes, from several places at once.
+#[derive(Clone)]
+pub(crate) struct PrivateCopy {
+    file: Arc<File>,
+}
+
+impl PrivateCopy {
+    /// Makes a copy of what `fill` writes.
+    pub(crate) fn make<T>(
+        fill: impl FnOnce(&mut File) -> Result<T, CommandError>,
+    ) -> Result<(Self, T), CommandError> {
+        let mut file = tempfile::tempfile().map_err(cannot_copy)?;
+        let value = fill(&mut file)?;
+        let file = Arc::new(file);
+        Ok((Self { file }, value))
+    }
+
+    /// Reads it from its beginning.
+    pub(crate) fn reader(&self) -> BufReader<CopyReader> {
+        let file = Arc::clone(&self.file);
+        BufReader::with_capacity(1 << 16, CopyReader { file, offset: 0 })
+    }
+}
+
+/// The folder for temporary files takes no more.
+pub(crate) fn cannot_copy(error: io::Error) -> CommandError {
+    CommandError::failed("cannot keep a copy of the input")
+        .because(error)
+        .hint("copies go to the folder for temporary files; TMPDIR names another one")
+}
+
+/// One reader of a copy; it has a place of its own.
+pub(crate) struct CopyReader {
+    file: Arc<File>,
+    offset: u64,
+}
+
+impl Read for CopyReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read_at(buffer, self.offset)?;
+        self.offset += u64::try_from(count).unwrap_or_default();
+        Ok(count)
+    }
+}

@@ -1,0 +1,260 @@
+//! Requests of devices that made their own keys: judged on all cores, all of them before the first
+//! is signed.
+//!
+//! What was found sound goes into a spool, one JSON object a device, so that the run that follows
+//! neither verifies a signature a second time nor depends on files that may change in between.
+//! Invariant: a [`ProvenKey`] of a spool was proven by whoever wrote the spool; it must be a file that
+//! nobody else can write.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::io::{self, BufRead, Write};
+use std::thread;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+
+use super::input::{BadLine, Device, DeviceKey, Place};
+use crate::alternative_name::AlternativeName;
+use crate::csr::{ProvenKey, RequestPolicy, SigningRequest, Stated};
+use crate::ids::{ProfileName, RegistrationId};
+use crate::time::Span;
+
+/// One device of the input, judged.
+pub struct Judged {
+    /// The device, its key proven or to be made; or what is wrong with it.
+    pub device: Result<Device, BadLine>,
+    /// Names of the extensions that its request asks for; none is granted.
+    pub asked: Vec<String>,
+}
+
+/// What a whole input came to.
+#[derive(Debug, Default)]
+pub struct Judgement {
+    /// Everything that cannot be used, in the order of the input.
+    pub bad: Vec<BadLine>,
+    /// The extensions that are asked for and not granted, and by how many requests.
+    pub asked: BTreeMap<String, u64>,
+}
+
+impl Judged {
+    /// A device that needs no judging.
+    pub fn sound(device: Device) -> Self {
+        let (device, asked) = (Ok(device), Vec::new());
+        Self { device, asked }
+    }
+
+    /// Something that cannot be used.
+    pub fn bad(place: Place, value: impl Into<String>, reason: impl ToString) -> Self {
+        let (value, reason) = (value.into(), reason.to_string());
+        let device = Err(BadLine {
+            place,
+            value,
+            reason,
+        });
+        Self {
+            device,
+            asked: Vec::new(),
+        }
+    }
+
+    /// Reads a request and judges it; `rest` makes the device of the ID that it is for.
+    pub fn request(
+        place: &Place,
+        der: &[u8],
+        stated: Stated<'_>,
+        policy: &RequestPolicy,
+        rest: impl FnOnce(RegistrationId) -> Device,
+    ) -> Self {
+        let value = || stated.id.map(ToString::to_string).unwrap_or_default();
+        let request = match SigningRequest::from_der(der) {
+            Ok(request) => request,
+            Err(error) => return Self::bad(place.clone(), value(), error),
+        };
+        match policy.admit(&request, stated) {
+            Err(error) => Self::bad(place.clone(), value(), error),
+            Ok(id) => Self {
+                asked: request.requested_extensions(),
+                device: Ok(Device {
+                    key: DeviceKey::Proven(request.into_proven_key()),
+                    ..rest(id)
+                }),
+            },
+        }
+    }
+}
+
+/// Judges all of an input on `jobs` threads and writes what is sound to the spool, in order.
+///
+/// # Errors
+/// The spool's.
+pub fn judge_all<T: Send>(
+    mut items: impl Iterator<Item = T>,
+    judge: impl Fn(T) -> Vec<Judged> + Sync,
+    jobs: usize,
+    spool: &mut impl Write,
+) -> io::Result<Judgement> {
+    /// Items that one thread judges before all threads meet: long enough for that to cost nothing.
+    const PIECE: usize = 1024;
+    let mut whole = Judgement::default();
+    loop {
+        let pieces: Vec<Vec<T>> = (0..jobs.max(1))
+            .map(|_| items.by_ref().take(PIECE).collect())
+            .filter(|piece: &Vec<T>| !piece.is_empty())
+            .collect();
+        if pieces.is_empty() {
+            return Ok(whole);
+        }
+        let judge = &judge;
+        let judged: Vec<_> = thread::scope(|scope| {
+            let piece = |piece: Vec<T>| scope.spawn(move || judge_piece(piece, judge));
+            let started: Vec<_> = pieces.into_iter().map(piece).collect();
+            started
+                .into_iter()
+                .map(thread::ScopedJoinHandle::join)
+                .collect()
+        });
+        for piece in judged {
+            let piece = piece.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let (lines, judgement) = piece?;
+            spool.write_all(&lines)?;
+            whole.bad.extend(judgement.bad);
+            for (name, count) in judgement.asked {
+                *whole.asked.entry(name).or_default() += count;
+            }
+        }
+    }
+}
+
+/// The lines for the spool, and what does not go there.
+fn judge_piece<T>(
+    piece: Vec<T>,
+    judge: &impl Fn(T) -> Vec<Judged>,
+) -> io::Result<(Vec<u8>, Judgement)> {
+    let (mut lines, mut judgement) = (Vec::new(), Judgement::default());
+    for judged in piece.into_iter().flat_map(judge) {
+        match judged.device {
+            Ok(device) => Kept::from(&device).write(&mut lines)?,
+            Err(bad) => judgement.bad.push(bad),
+        }
+        for name in judged.asked {
+            *judgement.asked.entry(name).or_default() += 1;
+        }
+    }
+    Ok((lines, judgement))
+}
+
+/// A device as it stands in a spool.
+#[derive(Serialize, Deserialize)]
+struct Kept<'a> {
+    place: Place,
+    id: RegistrationId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    profile: Option<ProfileName>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    validity: Option<Span>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    labels: Vec<(String, String)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    alternative_names: Vec<AlternativeName>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    key: Option<KeptKey<'a>>,
+}
+
+/// Both in base64.
+#[derive(Serialize, Deserialize)]
+struct KeptKey<'a> {
+    #[serde(borrow)]
+    public_key: Cow<'a, str>,
+    #[serde(borrow)]
+    request: Cow<'a, str>,
+}
+
+impl From<&Device> for Kept<'_> {
+    fn from(device: &Device) -> Self {
+        let key = match &device.key {
+            DeviceKey::Proven(key) => Some(KeptKey {
+                public_key: STANDARD.encode(&key.public_key).into(),
+                request: STANDARD.encode(&key.request).into(),
+            }),
+            DeviceKey::New | DeviceKey::Unchecked(_) => None,
+        };
+        Self {
+            place: device.place.clone(),
+            id: device.id.clone(),
+            profile: device.profile.clone(),
+            validity: device.validity,
+            labels: device.labels.clone(),
+            alternative_names: device.alternative_names.clone(),
+            key,
+        }
+    }
+}
+
+impl Kept<'_> {
+    fn write(&self, lines: &mut Vec<u8>) -> io::Result<()> {
+        serde_json::to_writer(&mut *lines, self)?;
+        lines.push(b'\n');
+        Ok(())
+    }
+
+    fn device(self) -> Option<Device> {
+        let decode = |text: &str| STANDARD.decode(text).ok();
+        let key = match self.key {
+            None => DeviceKey::New,
+            Some(key) => DeviceKey::Proven(ProvenKey {
+                public_key: decode(&key.public_key)?,
+                request: decode(&key.request)?,
+            }),
+        };
+        Some(Device {
+            profile: self.profile,
+            validity: self.validity,
+            labels: self.labels,
+            alternative_names: self.alternative_names,
+            key,
+            ..Device::new(self.place, self.id)
+        })
+    }
+}
+
+/// Reads a spool from its beginning.
+pub struct Spool<R> {
+    reader: R,
+    line: String,
+}
+
+impl<R: BufRead> Spool<R> {
+    /// A spool that [`judge_all`] wrote.
+    pub fn new(reader: R) -> Self {
+        let line = String::new();
+        Self { reader, line }
+    }
+
+    fn device(&self) -> Result<Device, BadLine> {
+        let kept = serde_json::from_str::<Kept<'_>>(&self.line).ok();
+        kept.and_then(Kept::device).ok_or_else(damaged)
+    }
+}
+
+impl<R: BufRead> Iterator for Spool<R> {
+    type Item = Result<Device, BadLine>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.line.clear();
+        match self.reader.read_line(&mut self.line) {
+            Ok(0) => None,
+            Ok(_) => Some(self.device()),
+            Err(_) => Some(Err(damaged())),
+        }
+    }
+}
+
+fn damaged() -> BadLine {
+    BadLine {
+        place: Place::File("the copy of what was checked".into()),
+        value: String::new(),
+        reason: "it cannot be read any more".into(),
+    }
+}
