@@ -6,7 +6,9 @@
 
 mod algorithm;
 mod encrypted;
+pub(crate) mod foreign;
 pub mod software;
+mod stretching;
 mod verify;
 
 pub use algorithm::{KeyAlgorithm, SignatureAlgorithm, UnknownKeyAlgorithm};

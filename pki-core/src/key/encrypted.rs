@@ -1,13 +1,15 @@
 //! Authority keys at rest: encrypted PKCS#8 (RFC 5958 §3) under PBES2 (RFC 8018 §6.2).
 //!
-//! Written with PBKDF2-HMAC-SHA-256 and AES-256-CBC, which every OpenSSL since 1.0 opens.
+//! Written with PBKDF2-HMAC-SHA-256 and AES-256-CBC, which every OpenSSL since 1.0 opens. Read in
+//! whatever form other tools keep keys; [`super::foreign`] has those that are not ours.
+//! Invariant: how much work a file may ask for is bounded before it is done.
 
 use pkcs8::pkcs5::pbes2::Parameters;
 use pkcs8::{EncryptedPrivateKeyInfoRef, PrivateKeyInfoRef};
 use secrecy::{ExposeSecret as _, SecretString};
 use zeroize::Zeroizing;
 
-use super::{KeyError, PrivateKey};
+use super::{KeyError, PrivateKey, foreign, stretching};
 use crate::format::pem::{self, InputError};
 use crate::ports::{Entropy, EntropyError};
 
@@ -32,7 +34,15 @@ pub enum KeyFileError {
         "the key is encrypted in a way that is not supported; rewrite it with: openssl pkcs8 -topk8 -v2 aes-256-cbc"
     )]
     Encryption,
-    /// The key is of an older form.
+    /// Opening it would take more time or memory than a key file may.
+    #[error(
+        "the key's encryption asks for too much work ({cost}); rewrite it with: openssl pkcs8 -topk8 -v2 aes-256-cbc"
+    )]
+    TooCostly {
+        /// What it asks for.
+        cost: String,
+    },
+    /// The key is of a form that nothing here reads.
     #[error("the key is in the form {label}; rewrite it with: openssl pkcs8 -topk8")]
     Form {
         /// The PEM label.
@@ -76,7 +86,8 @@ pub fn to_encrypted_pem(
     Ok(pem::block("ENCRYPTED PRIVATE KEY", document.as_bytes()))
 }
 
-/// Reads a private key: PKCS#8 in PEM or DER, encrypted or not.
+/// Reads a private key, encrypted or not, in PEM or DER: PKCS#8, PKCS#1, SEC1, or PEM that is
+/// encrypted itself as OpenSSL did it before PKCS#8.
 ///
 /// # Errors
 /// [`KeyFileError`]: not a key, no or a wrong passphrase, or a kind that we do not handle.
@@ -97,38 +108,46 @@ pub fn read_private_key(
     match block.label.as_str() {
         "PRIVATE KEY" => Ok(PrivateKey::from_pkcs8_der(&block.der)?),
         "ENCRYPTED PRIVATE KEY" => decrypted(&block.der, passphrase),
-        label => Err(KeyFileError::Form {
-            label: label.to_owned(),
-        }),
+        label => foreign::from_pem(input, label, passphrase),
     }
 }
 
 fn from_der(der: &[u8], passphrase: Option<&SecretString>) -> Result<PrivateKey, KeyFileError> {
-    if EncryptedPrivateKeyInfoRef::try_from(der).is_ok() {
+    if stretching::is_encrypted(der) {
         return decrypted(der, passphrase);
     }
-    if PrivateKeyInfoRef::try_from(der).is_err() {
-        return Err(InputError::NeitherPemNorDer {
+    if PrivateKeyInfoRef::try_from(der).is_ok() {
+        return Ok(PrivateKey::from_pkcs8_der(der)?);
+    }
+    foreign::from_der(der).unwrap_or_else(|| {
+        Err(InputError::NeitherPemNorDer {
             wanted: "a private key",
         }
-        .into());
-    }
-    Ok(PrivateKey::from_pkcs8_der(der)?)
+        .into())
+    })
 }
 
 fn decrypted(der: &[u8], passphrase: Option<&SecretString>) -> Result<PrivateKey, KeyFileError> {
-    let info = EncryptedPrivateKeyInfoRef::try_from(der).map_err(|_| KeyFileError::Encryption)?;
+    stretching::check(der)?;
     let passphrase = passphrase.ok_or(KeyFileError::PassphraseNeeded)?;
+    let Ok(info) = EncryptedPrivateKeyInfoRef::try_from(der) else {
+        return foreign::from_encrypted_pkcs8(der, passphrase);
+    };
     let plain = info
         .encryption_algorithm
         .decrypt(passphrase.expose_secret(), info.encrypted_data.as_bytes());
     match plain {
-        Ok(plain) => {
-            let plain = Zeroizing::new(plain);
-            PrivateKey::from_pkcs8_der(&plain).map_err(|_| KeyFileError::WrongPassphrase)
-        }
+        Ok(plain) => from_decrypted(&Zeroizing::new(plain)),
         Err(pkcs8::pkcs5::Error::DecryptFailed) => Err(KeyFileError::WrongPassphrase),
-        Err(_) => Err(KeyFileError::Encryption),
+        Err(_) => foreign::from_encrypted_pkcs8(der, passphrase),
+    }
+}
+
+/// A wrong passphrase leaves padding that looks right once in 256 times, but no structure.
+fn from_decrypted(plain: &[u8]) -> Result<PrivateKey, KeyFileError> {
+    match PrivateKeyInfoRef::try_from(plain) {
+        Ok(_) => Ok(PrivateKey::from_pkcs8_der(plain)?),
+        Err(_) => Err(KeyFileError::WrongPassphrase),
     }
 }
 

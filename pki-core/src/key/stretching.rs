@@ -1,0 +1,141 @@
+//! What opening an encrypted key costs, asked before it is paid (RFC 8018 §5.2, §6; RFC 7914 §7).
+//!
+//! A file may name any number of rounds and, with scrypt, any amount of memory; one that was made to
+//! keep a machine busy is refused.
+
+use const_oid::ObjectIdentifier;
+use der::asn1::{AnyRef, OctetStringRef};
+use der::{Decode as _, Reader as _, Sequence};
+use spki::AlgorithmIdentifierRef;
+
+use super::encrypted::KeyFileError;
+
+/// Rounds of a hash: eight times what is written here, some two seconds on a slow core.
+const MOST_ROUNDS: u64 = 5_000_000;
+/// Octets of memory for scrypt: what its authors advise for files (N = 2^17, r = 8).
+const MOST_MEMORY: u64 = 128 * 1024 * 1024;
+/// id-PBES2 (RFC 8018 appendix A.4).
+const PBES2: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.5.13");
+
+/// id-scrypt (RFC 7914 §7).
+const SCRYPT: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.11591.4.11");
+
+/// EncryptedPrivateKeyInfo (RFC 5958 §3), whatever the algorithm.
+#[derive(Sequence)]
+struct Encrypted<'a> {
+    algorithm: AlgorithmIdentifierRef<'a>,
+    data: &'a OctetStringRef,
+}
+
+/// PBES2-params (RFC 8018 appendix A.4).
+#[derive(Sequence)]
+struct Pbes2<'a> {
+    derivation: AlgorithmIdentifierRef<'a>,
+    cipher: AlgorithmIdentifierRef<'a>,
+}
+
+/// Whether DER has the outer form of an encrypted PKCS#8 key.
+pub(super) fn is_encrypted(der: &[u8]) -> bool {
+    Encrypted::from_der(der).is_ok()
+}
+
+/// Refuses a key that is encrypted at an unreasonable cost, or in a structure that cannot be read.
+pub(super) fn check(der: &[u8]) -> Result<(), KeyFileError> {
+    let unreadable = |_| KeyFileError::Encryption;
+    let encrypted = Encrypted::from_der(der).map_err(unreadable)?;
+    let algorithm = match encrypted.algorithm.oid {
+        PBES2 => {
+            let parameters = encrypted
+                .algorithm
+                .parameters
+                .ok_or(KeyFileError::Encryption)?;
+            let scheme: Pbes2<'_> = parameters.decode_as().map_err(unreadable)?;
+            scheme.derivation
+        }
+        _ => encrypted.algorithm,
+    };
+    let (first, rest) = numbers(&algorithm).map_err(unreadable)?;
+    match algorithm.oid {
+        SCRYPT => check_scrypt(first, &rest),
+        // PBKDF2, and every scheme older than PBES2: the salt, then the rounds.
+        _ if first > MOST_ROUNDS => Err(KeyFileError::TooCostly {
+            cost: format!("{first} rounds"),
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn check_scrypt(cost: u64, rest: &[u64]) -> Result<(), KeyFileError> {
+    let [block, parallel, ..] = rest else {
+        return Err(KeyFileError::Encryption);
+    };
+    let memory = cost.saturating_mul(*block).saturating_mul(128);
+    if memory.saturating_mul(*parallel) <= MOST_MEMORY {
+        return Ok(());
+    }
+    Err(KeyFileError::TooCostly {
+        cost: format!("scrypt with N={cost}, r={block}, p={parallel}"),
+    })
+}
+
+/// The integers after the salt of a derivation's parameters.
+fn numbers(algorithm: &AlgorithmIdentifierRef<'_>) -> der::Result<(u64, Vec<u64>)> {
+    let parameters = algorithm.parameters.ok_or(der::ErrorKind::Failed)?;
+    parameters.sequence(|reader| {
+        let _salt: AnyRef<'_> = reader.decode()?;
+        let first = reader.decode()?;
+        let mut rest = Vec::new();
+        while !reader.is_finished() {
+            let value: AnyRef<'_> = reader.decode()?;
+            rest.extend(value.decode_as::<u64>());
+        }
+        Ok((first, rest))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use der::Encode as _;
+    use pkcs8::EncryptedPrivateKeyInfoRef;
+    use pkcs8::pkcs5::EncryptionScheme;
+    use pkcs8::pkcs5::pbes2::Parameters;
+
+    use super::*;
+
+    fn encrypted(rounds: u32) -> Vec<u8> {
+        let parameters = Parameters::generate_pbkdf2_sha256_aes256cbc(rounds, &[1; 16], [0; 16]);
+        let info = EncryptedPrivateKeyInfoRef {
+            encryption_algorithm: EncryptionScheme::Pbes2(parameters.expect("parameters")),
+            encrypted_data: OctetStringRef::new(&[0; 48]).expect("octets"),
+        };
+        info.to_der().expect("encoded")
+    }
+
+    #[test]
+    fn a_file_that_asks_for_too_many_rounds_is_refused() {
+        assert_eq!(check(&encrypted(600_000)), Ok(()));
+        assert_eq!(check(&encrypted(5_000_000)), Ok(()));
+        let refused = check(&encrypted(5_000_001)).expect_err("too many");
+        assert!(
+            refused.to_string().contains("(5000001 rounds)"),
+            "{refused}"
+        );
+    }
+
+    #[test]
+    fn scrypt_is_bounded_by_memory_and_time() {
+        assert_eq!(check_scrypt(1 << 14, &[8, 1]), Ok(()));
+        assert_eq!(check_scrypt(1 << 17, &[8, 1]), Ok(()));
+        assert!(check_scrypt(1 << 18, &[8, 1]).is_err());
+        assert!(check_scrypt(1 << 14, &[8, 64]).is_err());
+        assert!(check_scrypt(u64::MAX, &[u64::MAX, 2]).is_err());
+        assert_eq!(check_scrypt(1, &[]), Err(KeyFileError::Encryption));
+    }
+
+    #[test]
+    fn what_is_no_encrypted_key_is_told_apart() {
+        assert!(is_encrypted(&encrypted(1)));
+        assert!(!is_encrypted(&[0x30, 0]));
+        assert_eq!(check(&[0x30, 0]), Err(KeyFileError::Encryption));
+    }
+}
