@@ -19,6 +19,7 @@ mod variable {
     pub(super) const LOG: &str = "DPS_PKI_LOG";
     pub(super) const PASSPHRASE: &str = "DPS_PKI_PASSPHRASE";
     pub(super) const PASSPHRASE_FILE: &str = "DPS_PKI_PASSPHRASE_FILE";
+    pub(super) const PKCS11_MODULE: &str = "DPS_PKI_PKCS11_MODULE";
     /// <https://no-color.org>
     pub(super) const NO_COLOR: &str = "NO_COLOR";
 }
@@ -133,6 +134,8 @@ pub struct Settings {
     pub verbosity: Verbosity,
     /// Where the passphrase of authority keys is; asked for if `None`.
     pub passphrase: Option<SecretWord>,
+    /// The library that speaks to PKCS#11 tokens, where a URI names none.
+    pub pkcs11_module: Option<PathBuf>,
     /// The chosen DPS instance.
     pub dps: Option<DpsName>,
     /// Whether colour is unwanted.
@@ -180,6 +183,7 @@ impl Settings {
                 .or_else(|| {
                     set(variable::PASSPHRASE_FILE).map(|path| SecretWord::File(path.into()))
                 }),
+            pkcs11_module: set(variable::PKCS11_MODULE).map(PathBuf::from),
             dps: flags.dps,
             no_colour: set(variable::NO_COLOR).is_some(),
             log: log_filter(set(variable::LOG), verbosity)?,

@@ -16,6 +16,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::runtime::Runtime;
 use zeroize::Zeroizing;
 
+use crate::authority_key::Tokens;
 use crate::config::Settings;
 use crate::error::{CommandError, ErrorKind, in_declaration};
 use crate::files::{Files, read_stream};
@@ -39,6 +40,7 @@ pub struct Context {
     pub clock: Arc<dyn Clock>,
     /// Gives randomness.
     pub entropy: Arc<dyn Entropy>,
+    pub(crate) tokens: Tokens,
     host: Remaining,
     declaration: OnceLock<Declaration>,
     passphrase: OnceLock<SecretString>,
@@ -69,6 +71,7 @@ impl Context {
             home,
             clock: host.clock,
             entropy: host.entropy,
+            tokens: Tokens::default(),
             settings,
             host: Remaining {
                 environment: host.environment,
@@ -184,6 +187,11 @@ impl Context {
             "y" | "yes" => Ok(()),
             _ => Err(CommandError::refused(format!("not confirmed: {question}"))),
         }
+    }
+
+    /// Whether there is somebody at a terminal to be asked.
+    pub(crate) fn can_ask(&self) -> bool {
+        self.host.terminal.can_ask()
     }
 
     /// The passphrase that opens this home's authority keys.

@@ -16,6 +16,7 @@ use pki_core::format::pem::InputError;
 use pki_core::ids::IdError;
 use pki_core::inventory::InventoryError;
 use pki_core::issue::IssueError;
+use pki_core::key::pkcs11::TokenError;
 use pki_core::key::{KeyError, KeyFileError};
 use pki_core::lifecycle::DeclaredError;
 use pki_core::ports::EntropyError;
@@ -242,6 +243,35 @@ impl From<InputError> for CommandError {
 impl From<KeyError> for CommandError {
     fn from(error: KeyError) -> Self {
         Self::failed(error.to_string())
+    }
+}
+
+impl From<TokenError> for CommandError {
+    fn from(error: TokenError) -> Self {
+        let kind = match &error {
+            TokenError::Module { .. }
+            | TokenError::NoToken { .. }
+            | TokenError::NoKey { .. }
+            | TokenError::NoPublicKey { .. } => ErrorKind::NotFound,
+            TokenError::PinNeeded { .. }
+            | TokenError::WrongPin { .. }
+            | TokenError::PinLocked { .. }
+            | TokenError::PinNotSet { .. }
+            | TokenError::KeyExists { .. } => ErrorKind::Refused,
+            TokenError::SeveralTokens { .. }
+            | TokenError::SeveralKeys { .. }
+            | TokenError::Unnamed
+            | TokenError::KeyKind { .. }
+            | TokenError::CannotMake { .. } => ErrorKind::InvalidInput,
+            _ => ErrorKind::Failed,
+        };
+        let refused = Self::new(kind, error.to_string());
+        match error {
+            TokenError::PinNeeded { .. } => {
+                refused.hint("add ?pin-source=file:PATH or ?pin-source=env:NAME to the URI")
+            }
+            _ => refused,
+        }
     }
 }
 

@@ -8,29 +8,31 @@ use pki_core::delivery::Outlet;
 use pki_core::format::pem;
 use pki_core::ids::{AuthorityName, Generation, RegistrationId};
 use pki_core::inventory::{
-    AuthorityGeneration, AuthorityRecord, GenerationRecord, Inventory, Recorded,
+    AuthorityGeneration, AuthorityRecord, Filter, GenerationRecord, Inventory, Recorded, Status,
 };
 use pki_core::issue::Issuer;
 use pki_core::key::software::SoftwareSigner;
 use pki_core::key::{PrivateKey, Signer, read_private_key};
+use pki_core::profile::Role;
 use pki_core::time::{Span, Time, TimeError, Validity};
 
+use crate::authority_key;
 use crate::context::Context;
-use crate::error::{CommandError, in_key_file};
+use crate::error::CommandError;
 use crate::files::{Access, Existing, ending, file_name};
 
-/// The current generation of an authority, its key in memory.
+/// The current generation of an authority, its key at hand.
 pub(crate) struct OpenAuthority {
     name: AuthorityName,
     generation: Generation,
     certificate: Certificate,
     issuers: Vec<Certificate>,
-    signer: SoftwareSigner,
+    signer: Box<dyn Signer>,
     policy: IssuancePolicy,
 }
 
 impl OpenAuthority {
-    /// Opens the current generation of an authority with the passphrase of the home.
+    /// Opens the current generation of an authority with the passphrase of the home, or its token.
     pub(crate) fn open(
         context: &Context,
         inventory: &dyn Inventory,
@@ -38,7 +40,7 @@ impl OpenAuthority {
     ) -> Result<Self, CommandError> {
         let record = current(context, inventory, name)?;
         let certificate = certificate_of(name, &record)?;
-        let signer = open_key(context, record.key_reference.as_str())?;
+        let signer = authority_key::open(context, &record.key_reference)?;
         Ok(Self {
             name: name.clone(),
             generation: record.generation,
@@ -57,7 +59,7 @@ impl OpenAuthority {
             name,
             generation,
             certificate,
-            &self.signer,
+            self.signer.as_ref(),
             policy,
         )?)
     }
@@ -77,13 +79,13 @@ impl OpenAuthority {
 
     /// Its key.
     pub(crate) fn signer(&self) -> &dyn Signer {
-        &self.signer
+        self.signer.as_ref()
     }
 
     /// The signing side of a bulk issuance.
     pub(crate) fn issuer(&self) -> Issuer {
         let (name, certificate) = (self.name.clone(), self.certificate.clone());
-        Issuer::authority(name, self.generation, certificate, &self.signer)
+        Issuer::authority(name, self.generation, certificate, self.signer.as_ref())
     }
 
     /// When a leaf is valid that is issued now.
@@ -134,7 +136,10 @@ pub(crate) fn certificate_of(
     Ok(recorded.ok_or_else(missing)?.certificate().clone())
 }
 
-fn no_authority(context: &Context, name: &AuthorityName) -> Result<CommandError, CommandError> {
+pub(crate) fn no_authority(
+    context: &Context,
+    name: &AuthorityName,
+) -> Result<CommandError, CommandError> {
     let declaration = context.declaration()?;
     if declaration.authority(name).is_some() {
         let error =
@@ -155,26 +160,47 @@ pub(crate) fn issuers(
     inventory: &dyn Inventory,
     certificate: &Certificate,
 ) -> Result<Vec<Certificate>, CommandError> {
+    let bundle = ChainBundle::build(certificate, &authority_certificates(inventory)?);
+    Ok(bundle.certificates().iter().skip(1).cloned().collect())
+}
+
+/// The certificates of our authorities, and of those outside that signed one of them.
+pub(crate) fn authority_certificates(
+    inventory: &dyn Inventory,
+) -> Result<Vec<Certificate>, CommandError> {
     let authorities = inventory.authorities()?;
     let generations = authorities
         .iter()
         .flat_map(|authority| &authority.generations);
     let recorded = generations.filter_map(|generation| generation.certificate.as_ref());
-    let pool: Vec<Certificate> = recorded
+    let mut found: Vec<Certificate> = recorded
         .map(|recorded| recorded.certificate().clone())
         .collect();
-    let bundle = ChainBundle::build(certificate, &pool);
-    Ok(bundle.certificates().iter().skip(1).cloned().collect())
+    // Only an authority that was signed elsewhere has issuers that are none of ours.
+    let all_ours = |certificate: &Certificate| {
+        certificate.is_self_issued() || found.iter().any(|issuer| certificate.is_issued_by(issuer))
+    };
+    if !found.iter().all(all_ours) {
+        for role in [Role::Root, Role::Intermediate] {
+            found.extend(of_role(inventory, role)?);
+        }
+    }
+    Ok(found)
 }
 
-/// Opens an authority's key file with the passphrase of the home.
-pub(crate) fn open_key(context: &Context, reference: &str) -> Result<SoftwareSigner, CommandError> {
-    let path = context.home.resolve(reference);
-    let content = context.files.read(&path)?;
-    let passphrase = context.passphrase()?;
-    let key =
-        read_private_key(&content, Some(passphrase)).map_err(|error| in_key_file(&path, &error))?;
-    Ok(SoftwareSigner::new(&key)?)
+fn of_role(inventory: &dyn Inventory, role: Role) -> Result<Vec<Certificate>, CommandError> {
+    /// More authorities than any home has.
+    const MOST: usize = 10_000;
+    let filter = Filter {
+        role: Some(role),
+        status: Some(Status::Delivered),
+        ..Filter::default()
+    };
+    let page = inventory.list(&filter, None, MOST)?;
+    let entries = page.entries.iter();
+    Ok(entries
+        .map(|entry| entry.recorded.certificate().clone())
+        .collect())
 }
 
 /// A folder that takes leaves: key, certificate and full chain, named as the tutorials name them.

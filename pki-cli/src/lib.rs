@@ -6,6 +6,7 @@
 //! What commands, flags, outputs and exit codes mean to scripts is fixed; see the CLI reference.
 //! Invariant: standard output carries the result and nothing else, and only [`render`] writes to it.
 
+pub(crate) mod authority_key;
 mod batch_input;
 mod batch_output;
 pub mod bug;

@@ -2,14 +2,19 @@
 //!
 //! [`SigningAuthority`] is a generation that can sign: its key fits its certificate, and it may. It
 //! issues leaves, intermediates and proofs of possession, each through the order of [`crate::issue`].
-//! [`ChainBundle`] puts chains in order. Which generation is current, and where keys are kept, is the
+//! [`ChainBundle`] puts chains in order. A certificate that others signed is asked for with
+//! [`request_certificate`] and judged as a [`Candidate`] before it may issue here. Which generation is current, and where keys are kept, is the
 //! inventory's and the command line's business.
 
+mod adopt;
 mod bundle;
 mod issuing;
+mod request;
 
+pub use adopt::{AdoptionFault, Candidate};
 pub use bundle::{BundleError, ChainBundle};
 pub use issuing::{
     AdoptError, AuthoritySpec, IssuancePolicy, LeafSpec, PossessionError, SigningAuthority,
     create_root,
 };
+pub use request::{AuthorityRequestError, request_certificate};

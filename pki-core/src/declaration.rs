@@ -24,7 +24,7 @@ pub use dps::{Endpoint, EndpointError, SecretSource, SecretSourceError};
 pub use error::{DeclarationError, DeclarationProblem};
 
 use crate::ids::{AuthorityName, DpsName, ProfileName};
-use crate::key::KeyAlgorithm;
+use crate::key::{KeyAlgorithm, Pkcs11Uri};
 use crate::name::DistinguishedName;
 use crate::profile::{CrlUrl, KeyPurpose, LeafContent};
 use crate::time::Span;
@@ -65,12 +65,39 @@ pub struct AuthorityDeclaration {
     pub issuer: Option<AuthorityName>,
     /// The subject of each of its certificates.
     pub subject: DistinguishedName,
-    /// The kind of key that each generation gets.
-    pub key: KeyAlgorithm,
+    /// What key each generation gets, and where that is kept.
+    pub key: AuthorityKey,
     /// How long each generation is valid.
     pub validity: Span,
     /// How many authorities may stand between it and a leaf; unlimited if `None`.
     pub path_length: Option<u8>,
+}
+
+/// What key the generations of an authority get.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AuthorityKey {
+    /// One that is made here and kept encrypted in the home: `key = "ecdsa-p384"`.
+    Home(KeyAlgorithm),
+    /// One that is made in a token, an object for each generation: `key = "ecdsa-p384"` and
+    /// `key-store = "pkcs11:…"`. The object's label is the URI's, or else the authority's name.
+    MadeInToken {
+        /// The kind of key.
+        algorithm: KeyAlgorithm,
+        /// The token.
+        store: Pkcs11Uri,
+    },
+    /// One that a token holds already, of whatever kind it is: `key = "pkcs11:…"`.
+    InToken(Pkcs11Uri),
+}
+
+impl AuthorityKey {
+    /// The kind of key, where the declaration says it.
+    pub fn algorithm(&self) -> Option<KeyAlgorithm> {
+        match self {
+            Self::Home(algorithm) | Self::MadeInToken { algorithm, .. } => Some(*algorithm),
+            Self::InToken(_) => None,
+        }
+    }
 }
 
 /// What the leaves of a profile look like.

@@ -1,18 +1,23 @@
 //! Keys and signatures: what we generate, sign with and accept.
 //!
 //! Signing and generation stand behind [`Signer`] and [`KeyGenerator`], so that a backend can change
-//! (an HSM, a faster library) without anything else noticing. [`software`] is the in-memory backend.
+//! (an HSM, a faster library) without anything else noticing. [`software`] is the in-memory backend,
+//! `pkcs11` the one for tokens.
 //! Invariant: private key bytes live in [`PrivateKey`] only, which wipes itself and never prints.
 
 mod algorithm;
 mod encrypted;
 pub(crate) mod foreign;
+#[cfg(feature = "pkcs11")]
+pub mod pkcs11;
 pub mod software;
 mod stretching;
+mod uri;
 mod verify;
 
 pub use algorithm::{KeyAlgorithm, SignatureAlgorithm, UnknownKeyAlgorithm};
 pub use encrypted::{KeyFileError, read_private_key, to_encrypted_pem};
+pub use uri::{Pkcs11Uri, Pkcs11UriError};
 pub use verify::{SignatureError, verify};
 
 use zeroize::Zeroizing;
@@ -56,6 +61,14 @@ pub enum KeyError {
         /// What it was asked to do.
         action: &'static str,
     },
+    /// The token that holds the key failed.
+    #[error("the token that holds the key could not {action}: {reason}")]
+    Token {
+        /// What it was asked to do.
+        action: &'static str,
+        /// The name of its answer, as the PKCS#11 pages spell it.
+        reason: String,
+    },
     /// The bytes are no key of a kind that we handle.
     #[error(
         "the private key is not an ECDSA P-256 or P-384, Ed25519, or RSA key of 2048 to 4096 bits"
@@ -74,7 +87,7 @@ pub trait Signer: Send + Sync {
     /// Signs a message; the digest is part of [`Self::signature_algorithm`].
     ///
     /// # Errors
-    /// [`KeyError::Backend`] if the backend fails.
+    /// [`KeyError::Backend`] if the backend fails, [`KeyError::Token`] if it is a token.
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError>;
 
     /// How it signs.

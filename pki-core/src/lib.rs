@@ -17,6 +17,7 @@
 //! | feature | adds |
 //! | --- | --- |
 //! | `age` | whole outputs sealed to age recipients |
+//! | `pkcs11` | keys in tokens and hardware modules |
 //! | `sqlite` | the inventory in one SQLite file |
 //! | `system` | the machine's clock and randomness as ports |
 //! | `testing` | fixed clock, seeded entropy, in-memory inventory, contract suites |

@@ -6,6 +6,7 @@ mod journal_contract;
 mod memory_inventory;
 mod sample;
 mod sample_dps;
+mod signer_contract;
 
 use std::sync::Mutex;
 
@@ -19,6 +20,7 @@ pub use journal_contract::journal_contract;
 pub use memory_inventory::MemoryInventory;
 pub use sample::SampleAuthority;
 pub use sample_dps::SampleDps;
+pub use signer_contract::signer_contract;
 
 /// A clock that always tells the same moment.
 #[derive(Debug, Clone, Copy)]

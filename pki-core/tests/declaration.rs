@@ -6,8 +6,8 @@
 )]
 
 use pki_core::declaration::{
-    Declaration, DeclarationError, DpsDeclaration, EntraIdentity, GroupAttestation, SecretSource,
-    SignIn, VerifiedBy,
+    AuthorityKey, Declaration, DeclarationError, DpsDeclaration, EntraIdentity, GroupAttestation,
+    SecretSource, SignIn, VerifiedBy,
 };
 use pki_core::enrollment::{AllocationPolicy, ProvisioningStatus};
 use pki_core::ids::{AuthorityName, DpsName};
@@ -104,8 +104,8 @@ fn the_example_of_the_contract_is_accepted_word_for_word() {
         panic!("two authorities");
     };
     assert_eq!(
-        (root.key, root.issuer.as_ref()),
-        (KeyAlgorithm::EcdsaP384, None)
+        (&root.key, root.issuer.as_ref()),
+        (&AuthorityKey::Home(KeyAlgorithm::EcdsaP384), None)
     );
     assert_eq!(factory.issuer, Some(name("root")));
     assert_eq!(
@@ -177,7 +177,7 @@ fn unknown_keys_name_the_nearest_known_one() {
         (
             "validity = \"1y\"",
             "zzz = 1",
-            "line 6: [authority.line] zzz: there is no such key; known are issuer, subject, key, validity, path-length",
+            "line 6: [authority.line] zzz: there is no such key; known are issuer, subject, key, key-store, validity, path-length",
         ),
         (
             "[authority.line]",
@@ -229,6 +229,52 @@ fn bad_values_name_their_line_table_and_key() {
         ),
     ] {
         assert_eq!(refused_with(from, to), sentence);
+    }
+}
+
+/// RFC 7512 for the place, our own names for the kind.
+#[test]
+fn a_key_is_in_the_home_or_in_a_token() {
+    let key = |text: &str| {
+        let text = AUTHORITIES.replace("key = \"ecdsa-p384\"", text);
+        parsed(&text).authorities[0].key.clone()
+    };
+    let uri = name("pkcs11:token=t;object=o");
+    assert_eq!(
+        key("key = \"pkcs11:token=t;object=o\""),
+        AuthorityKey::InToken(uri)
+    );
+    let made = AuthorityKey::MadeInToken {
+        algorithm: KeyAlgorithm::Rsa3072,
+        store: name("pkcs11:token=t"),
+    };
+    assert_eq!(
+        key("key = \"rsa-3072\"\nkey-store = \"pkcs11:token=t\""),
+        made
+    );
+    for (text, sentence) in [
+        (
+            "key = \"pkcs11:token=t\"",
+            "line 16: [authority.root] key: the URI names no object; add object=LABEL, or give the kind of key here and the token as key-store",
+        ),
+        (
+            "key = \"pkcs11:object=o?pin-value=1\"",
+            "line 16: [authority.root] key: a PIN never stands in a URI; write pin-source=file:PATH or pin-source=env:NAME",
+        ),
+        (
+            "key = \"pkcs11:object=o\"\nkey-store = \"pkcs11:token=t\"",
+            "line 17: [authority.root] key-store: key is an object of a token already; with key-store it must be the kind of key to make",
+        ),
+        (
+            "key = \"ed25519\"\nkey-store = \"pkcs11:token=t\"",
+            "line 16: [authority.root] key: a key of this kind is not made in a token; declare ECDSA or RSA",
+        ),
+        (
+            "key = \"rsa-2048\"\nkey-store = \"pkcs11:id=%01\"",
+            "line 17: [authority.root] key-store: an object that is made here is named by object=LABEL, not by id",
+        ),
+    ] {
+        assert_eq!(refused_with("key = \"ecdsa-p384\"", text), sentence);
     }
 }
 

@@ -7,6 +7,7 @@ use std::num::NonZeroU32;
 
 use serde_json::{Map, Value, json};
 
+use super::AuthorityKey;
 use super::dps::{ApiVersions, Endpoint, EntraIdentity, SecretSource, SignIn, VerifiedBy};
 use super::error::DeclarationError;
 use super::reader::{Field, Table, document};
@@ -14,14 +15,14 @@ use crate::enrollment::{AllocationPolicy, ProvisioningStatus, ReprovisionPolicy}
 use crate::ids::{
     AuthorityName, CertificateName, DpsName, EnrollmentGroupId, HubHostName, IdScope, ProfileName,
 };
-use crate::key::KeyAlgorithm;
+use crate::key::{KeyAlgorithm, Pkcs11Uri};
 use crate::name::DistinguishedName;
 use crate::profile::{CrlUrl, KeyPurpose};
 use crate::time::Span;
 
 const FILE: &[&str] = &["issuance", "authority", "profile", "dps"];
 const ISSUANCE: &[&str] = &["backdate"];
-const AUTHORITY: &[&str] = &["issuer", "subject", "key", "validity", "path-length"];
+const AUTHORITY: &[&str] = &["issuer", "subject", "key", "key-store", "validity", "path-length"];
 const PROFILE: &[&str] = &[
     "key",
     "csr-keys",
@@ -88,7 +89,7 @@ pub(super) struct AuthorityTable {
     pub(super) name: Field<AuthorityName>,
     pub(super) issuer: Option<Field<AuthorityName>>,
     pub(super) subject: Field<DistinguishedName>,
-    pub(super) key: Field<KeyAlgorithm>,
+    pub(super) key: AuthorityKey,
     pub(super) validity: Field<Span>,
     pub(super) path_length: Option<Field<u8>>,
 }
@@ -198,10 +199,52 @@ fn authority(
         name,
         issuer: table.text("issuer")?,
         subject: table.required_text("subject")?,
-        key: table.required_text("key")?,
+        key: authority_key(&table)?,
         validity: validity(&table)?,
         path_length: table.number("path-length", "a number from 0 to 255")?,
     })
+}
+
+fn authority_key(table: &Table<'_>) -> Result<AuthorityKey, DeclarationError> {
+    let key: Field<String> = table.required_text("key")?;
+    let store: Option<Field<Pkcs11Uri>> = table.text("key-store")?;
+    let in_token = key.value.starts_with(Pkcs11Uri::SCHEME);
+    match store {
+        None if in_token => {
+            let uri: Field<Pkcs11Uri> = key.reparsed()?;
+            match uri.value {
+                Pkcs11Uri {
+                    object: None,
+                    id: None,
+                    ..
+                } => Err(key.invalid(
+                    "the URI names no object; add object=LABEL, or give the kind of key here and the token as key-store",
+                )),
+                uri => Ok(AuthorityKey::InToken(uri)),
+            }
+        }
+        None => Ok(AuthorityKey::Home(key.reparsed()?.value)),
+        Some(store) if in_token => Err(store.invalid(
+            "key is an object of a token already; with key-store it must be the kind of key to make",
+        )),
+        Some(store) if store.value.id.is_some() => Err(store.invalid(
+            "an object that is made here is named by object=LABEL, not by id",
+        )),
+        Some(store) => Ok(AuthorityKey::MadeInToken {
+            algorithm: made_in_token(&key)?,
+            store: store.value,
+        }),
+    }
+}
+
+/// Tokens make elliptic curve and RSA keys.
+fn made_in_token(key: &Field<String>) -> Result<KeyAlgorithm, DeclarationError> {
+    match key.reparsed()?.value {
+        KeyAlgorithm::Ed25519 => {
+            Err(key.invalid("a key of this kind is not made in a token; declare ECDSA or RSA"))
+        }
+        algorithm => Ok(algorithm),
+    }
 }
 
 fn profile(name: Field<ProfileName>, table: Table<'_>) -> Result<ProfileTable, DeclarationError> {

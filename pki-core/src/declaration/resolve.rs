@@ -143,11 +143,12 @@ impl<'a> Authorities<'a> {
         table: &'a AuthorityTable,
         field: &Field<AuthorityName>,
     ) -> Result<(), DeclarationError> {
-        let refused = |table: &&AuthorityTable| table.key.value == KeyAlgorithm::Ed25519;
+        let refused =
+            |table: &&AuthorityTable| table.key.algorithm() == Some(KeyAlgorithm::Ed25519);
         match self.ancestry(table).find(refused) {
             Some(refused) => Err(field.error(DeclarationProblem::KeyForDps {
                 name: refused.name.value.clone(),
-                key: refused.key.value,
+                key: KeyAlgorithm::Ed25519,
             })),
             None => Ok(()),
         }
@@ -161,7 +162,7 @@ impl<'a> Authorities<'a> {
             name: table.name.value.clone(),
             issuer: table.issuer.as_ref().map(|issuer| issuer.value.clone()),
             subject: table.subject.value.clone(),
-            key: table.key.value,
+            key: table.key.clone(),
             validity: table.validity.value,
             path_length: table.path_length.as_ref().map(|limit| limit.value),
         };

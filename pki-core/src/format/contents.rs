@@ -14,7 +14,7 @@ use super::p7b::{self, P7bError};
 use super::pem::{self, Block, InputError};
 use crate::certificate::{Certificate, CertificateError};
 use crate::csr::{CsrError, SigningRequest};
-use crate::key::{KeyError, KeyFileError, PrivateKey, read_private_key};
+use crate::key::{KeyError, KeyFileError, PrivateKey, foreign, read_private_key};
 
 /// The form that a file is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,10 +137,14 @@ impl Contents {
     /// The leaf, then the issuers as they are in the file, then the key.
     fn of_pfx(file: &Pkcs12, passphrase: Option<&SecretString>) -> Result<Self, ContentsError> {
         let text = passphrase.map_or("", |secret| secret.expose_secret());
-        let given = passphrase.is_some();
-        let opened = file
-            .parse2(text)
-            .map_err(|_| ContentsError::Passphrase { given })?;
+        let refused = ContentsError::Passphrase {
+            given: passphrase.is_some(),
+        };
+        // OpenSSL takes a C string.
+        if text.contains('\0') {
+            return Err(refused);
+        }
+        let opened = foreign::with_legacy_ciphers(|| file.parse2(text)).map_err(|_| refused)?;
         let issuers = opened.ca.iter().flatten();
         let mut objects = Vec::new();
         for certificate in opened.cert.iter().map(AsRef::as_ref).chain(issuers) {

@@ -61,7 +61,7 @@ pub(super) fn from_encrypted_pkcs8(
 }
 
 /// Takes over a key that OpenSSL has read.
-pub(crate) fn taken(key: &PKey<Private>) -> Result<PrivateKey, KeyFileError> {
+fn taken(key: &PKey<Private>) -> Result<PrivateKey, KeyFileError> {
     let der = key
         .private_key_to_pkcs8()
         .map_err(|_| KeyError::Unsupported)?;

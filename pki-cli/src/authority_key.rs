@@ -1,0 +1,221 @@
+//! Keys of authorities, wherever they are: in an encrypted file of the home, or in a token.
+//!
+//! The inventory names the place of each generation's key; this module goes there. Tokens stay logged
+//! in until the command ends, so that a PIN is asked for once.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use pki_core::declaration::{AuthorityDeclaration, AuthorityKey};
+use pki_core::ids::{AuthorityName, Generation};
+use pki_core::inventory::KeyReference;
+use pki_core::key::pkcs11::{FoundToken, Module, Token, TokenError, TokenSigner};
+use pki_core::key::software::{SoftwareKeyGenerator, SoftwareSigner};
+use pki_core::key::{
+    KeyAlgorithm, KeyGenerator as _, Pkcs11Uri, PrivateKey, Signer, read_private_key,
+    to_encrypted_pem,
+};
+use secrecy::SecretString;
+
+use crate::context::Context;
+use crate::error::{CommandError, in_key_file};
+use crate::files::{Access, Existing};
+use crate::secret::SecretWord;
+
+/// The tokens that this command has logged in to, by module and by what the URI says of the token.
+#[derive(Default)]
+pub(crate) struct Tokens(Mutex<BTreeMap<(PathBuf, String), Token>>);
+
+/// The key of a generation that is about to be recorded.
+pub(crate) struct NewKey {
+    /// Signs with it.
+    pub(crate) signer: Box<dyn Signer>,
+    /// Where it is, or will be once it was stored.
+    pub(crate) reference: KeyReference,
+    /// What is to be written into the home, unless the key is in a token.
+    sealed: Option<String>,
+}
+
+impl NewKey {
+    /// Makes the key that a declaration wants for a generation, or finds it in its token. An object
+    /// that a run made for this generation before it was cut short is taken up again.
+    pub(crate) fn make(
+        context: &Context,
+        declared: &AuthorityDeclaration,
+        generation: Generation,
+    ) -> Result<Self, CommandError> {
+        match &declared.key {
+            AuthorityKey::Home(algorithm) => {
+                let key = SoftwareKeyGenerator.generate(*algorithm)?;
+                Self::sealed(context, &declared.name, generation, &key)
+            }
+            AuthorityKey::MadeInToken { algorithm, store } => {
+                let base = store.object.as_deref().unwrap_or(declared.name.as_str());
+                let uri = store.with_object(format!("{base}.{generation}"));
+                let signer = find_or_make(&token(context, &uri)?, &uri, *algorithm)?;
+                Self::in_token(&uri, signer)
+            }
+            AuthorityKey::InToken(uri) => Self::found(context, uri),
+        }
+    }
+
+    /// Encrypts a key under the home's passphrase, to be stored there.
+    pub(crate) fn sealed(
+        context: &Context,
+        name: &AuthorityName,
+        generation: Generation,
+        key: &PrivateKey,
+    ) -> Result<Self, CommandError> {
+        let sealed = to_encrypted_pem(key, context.new_passphrase()?, context.entropy.as_ref());
+        let sealed = sealed.map_err(|error| CommandError::failed(error.to_string()))?;
+        Ok(Self {
+            signer: Box::new(SoftwareSigner::new(key)?),
+            reference: reference(&format!("authorities/{name}/{generation}.key.pem"))?,
+            sealed: Some(sealed),
+        })
+    }
+
+    /// Takes up a key that a token holds.
+    pub(crate) fn found(context: &Context, uri: &Pkcs11Uri) -> Result<Self, CommandError> {
+        let signer = token(context, uri)?.signer(uri)?;
+        Self::in_token(uri, signer)
+    }
+
+    fn in_token(uri: &Pkcs11Uri, signer: TokenSigner) -> Result<Self, CommandError> {
+        Ok(Self {
+            signer: Box::new(signer),
+            reference: reference(&uri.to_string())?,
+            sealed: None,
+        })
+    }
+
+    /// Writes the key into the home, if that is where it belongs.
+    pub(crate) fn store(&self, context: &Context) -> Result<(), CommandError> {
+        let Some(sealed) = &self.sealed else {
+            return Ok(());
+        };
+        let path = context.home.resolve(self.reference.as_str());
+        if let Some(folder) = path.parent() {
+            context.files.create_folder(folder, Access::Secret)?;
+        }
+        context
+            .files
+            .write(&path, sealed.as_bytes(), Access::Secret, Existing::Replace)
+    }
+}
+
+/// Whether the key that a reference names is gone. A token that is not at hand may still hold its.
+pub(crate) fn is_lost(context: &Context, reference: &KeyReference) -> bool {
+    let in_token = reference.as_str().starts_with(Pkcs11Uri::SCHEME);
+    let path = context.home.resolve(reference.as_str());
+    !in_token && !context.files.exists(&path)
+}
+
+/// Takes up a key in a token, to sign with.
+pub(crate) fn open_in_token(
+    context: &Context,
+    uri: &Pkcs11Uri,
+) -> Result<Box<dyn Signer>, CommandError> {
+    Ok(Box::new(token(context, uri)?.signer(uri)?))
+}
+
+/// Opens the key of a generation.
+pub(crate) fn open(
+    context: &Context,
+    reference: &KeyReference,
+) -> Result<Box<dyn Signer>, CommandError> {
+    if reference.as_str().starts_with(Pkcs11Uri::SCHEME) {
+        let uri: Pkcs11Uri = reference
+            .as_str()
+            .parse()
+            .map_err(|error| CommandError::failed(format!("{reference}: {error}")))?;
+        return open_in_token(context, &uri);
+    }
+    let path = context.home.resolve(reference.as_str());
+    let content = context.files.read(&path)?;
+    let key = read_private_key(&content, Some(context.passphrase()?))
+        .map_err(|error| in_key_file(&path, &error))?;
+    Ok(Box::new(SoftwareSigner::new(&key)?))
+}
+
+fn find_or_make(
+    token: &Token,
+    uri: &Pkcs11Uri,
+    algorithm: KeyAlgorithm,
+) -> Result<TokenSigner, CommandError> {
+    let signer = match token.signer(uri) {
+        Err(TokenError::NoKey { .. }) => token.generate(uri, algorithm)?,
+        found => found?,
+    };
+    match signer.key_algorithm() {
+        found if found == algorithm => Ok(signer),
+        found => Err(CommandError::refused(format!(
+            "{uri} is a key of the kind {found}, but pki.toml declares {algorithm}"
+        ))
+        .hint("remove the object, or change key or key-store in pki.toml")),
+    }
+}
+
+/// The token of a URI, logged in.
+fn token(context: &Context, uri: &Pkcs11Uri) -> Result<Token, CommandError> {
+    /// More than a bulk issuance has workers on any machine; a token may have fewer.
+    const SESSIONS: usize = 64;
+    let path = module_path(context, uri)?;
+    let place = (path.clone(), uri.token_part());
+    let mut tokens = context
+        .tokens
+        .0
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    if let Some(token) = tokens.get(&place) {
+        return Ok(token.clone());
+    }
+    let found = Module::load(&path)?.find(uri)?;
+    let pin = pin(context, uri, &found)?;
+    let token = found.log_in(pin, SESSIONS)?;
+    tokens.insert(place, token.clone());
+    Ok(token)
+}
+
+fn module_path(context: &Context, uri: &Pkcs11Uri) -> Result<PathBuf, CommandError> {
+    let in_uri = uri.module_path.as_ref();
+    let named = in_uri.map(|path| context.home.resolve(path));
+    let in_environment = || context.settings.pkcs11_module.as_deref();
+    let path = named.or_else(|| Some(context.files.resolve(in_environment()?)));
+    let unnamed = || {
+        CommandError::invalid_input(format!(
+            "nothing says which PKCS#11 module speaks to the token {}",
+            uri.token_part()
+        ))
+        .hint("set DPS_PKI_PKCS11_MODULE, or add ?module-path=/usr/lib/…/module.so to the URI")
+    };
+    path.ok_or_else(unnamed)
+}
+
+fn pin(
+    context: &Context,
+    uri: &Pkcs11Uri,
+    token: &FoundToken,
+) -> Result<Option<SecretString>, CommandError> {
+    if !token.needs_pin() {
+        return Ok(None);
+    }
+    let question = format!("PIN of the token {}: ", token.label());
+    match uri.pin_source.as_ref().map(SecretWord::from) {
+        Some(SecretWord::File(path)) => {
+            let word = SecretWord::File(context.home.resolve(path));
+            context.secret(&word, &question).map(Some)
+        }
+        Some(word) => context.secret(&word, &question).map(Some),
+        None if context.can_ask() => context.secret(&SecretWord::Prompt, &question).map(Some),
+        None => Err(CommandError::from(TokenError::PinNeeded {
+            token: token.label().to_owned(),
+        })),
+    }
+}
+
+fn reference(text: &str) -> Result<KeyReference, CommandError> {
+    text.parse()
+        .map_err(|error: pki_core::inventory::TextError| CommandError::failed(error.to_string()))
+}

@@ -1,0 +1,121 @@
+//! `authority create`: what `pki.toml` declares and does not exist yet.
+
+use pki_core::authority::{AuthoritySpec, create_root};
+use pki_core::declaration::AuthorityDeclaration;
+use pki_core::ids::{AuthorityName, Generation, SerialNumber};
+use pki_core::inventory::sqlite::SqliteInventory;
+use pki_core::inventory::{AuthorityRecord, Inventory as _, NewCertificate};
+use pki_core::issue::Issued;
+use pki_core::key::Signer;
+
+use super::{Authorities, AuthorityRow, takeover};
+use crate::authority_key::NewKey;
+use crate::context::Context;
+use crate::error::{CommandError, CommandResult, Outcome};
+use crate::issuance::{OpenAuthority, policy};
+
+/// Make the authorities that pki.toml declares and that do not exist yet
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  dps-pki authority create --passphrase-file ~/.pki-passphrase
+  dps-pki authority create root")]
+pub(super) struct Args {
+    /// Only these; their issuers must exist
+    names: Vec<AuthorityName>,
+}
+
+impl Args {
+    pub(super) fn run(&self, context: &Context) -> CommandResult {
+        let declared = self.declared(context)?;
+        let mut inventory = context.inventory()?;
+        let mut made = Vec::new();
+        for authority in declared {
+            made.push(create(context, &mut inventory, authority)?);
+        }
+        context.ui.result(&Authorities(made))?;
+        Ok(Outcome::Done)
+    }
+
+    fn declared<'a>(
+        &self,
+        context: &'a Context,
+    ) -> Result<Vec<&'a AuthorityDeclaration>, CommandError> {
+        for name in &self.names {
+            takeover::declared(context, name)?;
+        }
+        let wanted =
+            |one: &&AuthorityDeclaration| self.names.is_empty() || self.names.contains(&one.name);
+        Ok(context
+            .declaration()?
+            .authorities
+            .iter()
+            .filter(wanted)
+            .collect())
+    }
+}
+
+/// Makes an authority unless it exists; finishes or voids what a run left that was cut short.
+pub(crate) fn create(
+    context: &Context,
+    inventory: &mut SqliteInventory,
+    declared: &AuthorityDeclaration,
+) -> Result<AuthorityRow, CommandError> {
+    let name = &declared.name;
+    let record = inventory.authority(name)?;
+    let record = record.as_ref();
+    if let Some(current) = record.and_then(AuthorityRecord::current) {
+        return Ok(AuthorityRow::new(name, current, "exists"));
+    }
+    let pending = record.and_then(AuthorityRecord::pending);
+    if let Some(pending) = pending.filter(|pending| pending.certificate.is_none()) {
+        return Ok(AuthorityRow::new(name, pending, "requested"));
+    }
+    if context.settings.dry_run {
+        return Ok(AuthorityRow::planned(declared));
+    }
+    if let Some(pending) = pending
+        && takeover::finish(context, inventory, name, pending)?
+    {
+        return Ok(AuthorityRow::new(name, pending, "finished"));
+    }
+    let generation = takeover::next_generation(record);
+    let key = NewKey::make(context, declared, generation)?;
+    let issued = issue(
+        context,
+        inventory,
+        declared,
+        generation,
+        key.signer.as_ref(),
+    )?;
+    let certificate = NewCertificate::from(issued);
+    takeover::begin(context, inventory, name, generation, &key, certificate)?;
+    takeover::row(inventory, name, generation, "created")
+}
+
+fn issue(
+    context: &Context,
+    inventory: &SqliteInventory,
+    declared: &AuthorityDeclaration,
+    generation: Generation,
+    signer: &dyn Signer,
+) -> Result<Issued, CommandError> {
+    let serial = SerialNumber::random(context.entropy.as_ref())?;
+    let spec = AuthoritySpec {
+        subject: declared.subject.clone(),
+        validity: declared.validity,
+        path_length: declared.path_length,
+    };
+    let now = context.now();
+    let Some(issuer) = &declared.issuer else {
+        let (name, policy) = (declared.name.clone(), policy(context)?);
+        return Ok(create_root(
+            name, generation, &spec, signer, policy, &serial, now,
+        )?);
+    };
+    let issuer = OpenAuthority::open(context, inventory, issuer)?;
+    let public_key = signer.public_key().to_vec();
+    Ok(issuer
+        .signing()?
+        .issue_intermediate(&spec, public_key, &serial, now)?)
+}

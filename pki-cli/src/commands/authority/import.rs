@@ -1,0 +1,309 @@
+//! `authority import`: an authority that exists already, with its key.
+
+use std::path::{Path, PathBuf};
+
+use pki_core::certificate::Certificate;
+use pki_core::declaration::AuthorityDeclaration;
+use pki_core::format::contents::{Container, Contents, ContentsError};
+use pki_core::ids::{AuthorityName, Generation};
+use pki_core::inventory::{AuthorityGeneration, AuthorityRecord, GenerationState, Inventory as _};
+use pki_core::key::software::SoftwareSigner;
+use pki_core::key::{KeyFileError, Pkcs11Uri, PrivateKey, Signer, read_private_key};
+use secrecy::SecretString;
+
+use super::adopt::holder_of;
+use super::{Authorities, AuthorityRow, takeover};
+use crate::authority_key::{self, NewKey};
+use crate::context::Context;
+use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
+use crate::secret::{SecretWord, SecretWordParser};
+
+/// Take over an authority that exists, with its key and certificate
+///
+/// Reads what OpenSSL, certGen.sh, step, easy-rsa and XCA keep: keys in PKCS#8, PKCS#1 or SEC1,
+/// encrypted or not, in PEM or DER; PKCS#12 files; or a key that stays in its token. That the two belong
+/// together, that the certificate may issue and that it leads to a root is checked first. The key is
+/// encrypted anew under the passphrase of this home; the old files are left alone.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  dps-pki authority import root --cert certs/ca.cert.pem --key private/ca.key.pem
+  dps-pki authority import factory --pfx factory.pfx --key-passphrase file:factory.pass
+  dps-pki authority import factory --cert factory.pem --chain root.pem --pkcs11 'pkcs11:token=ca;object=factory'")]
+pub(super) struct Args {
+    /// The authority, as pki.toml declares it
+    name: AuthorityName,
+
+    /// The certificate, in PEM or DER; those above it may follow in the same file
+    #[arg(long, value_name = "FILE", required_unless_present = "pfx")]
+    cert: Option<PathBuf>,
+
+    /// Its key
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["pkcs11", "pfx"])]
+    key: Option<PathBuf>,
+
+    /// Its key, where it is in a token
+    #[arg(long, value_name = "URI", conflicts_with_all = ["key", "pfx"])]
+    pkcs11: Option<Pkcs11Uri>,
+
+    /// Key, certificate and those above it in one PKCS#12 file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["cert", "key"])]
+    pfx: Option<PathBuf>,
+
+    /// The certificates above it, up to the root, in any order
+    #[arg(long, value_name = "FILE")]
+    chain: Option<PathBuf>,
+
+    /// What opens the file of --key or --pfx: file:PATH, env:NAME, fd:N, stdin or prompt; asked for on
+    /// a terminal otherwise
+    #[arg(long, value_name = "WHERE", value_parser = SecretWordParser)]
+    key_passphrase: Option<SecretWord>,
+}
+
+/// What was found to be taken over.
+struct Offer<'a> {
+    file: &'a Path,
+    certificate: Certificate,
+    others: Vec<Certificate>,
+    key: OfferedKey,
+}
+
+enum OfferedKey {
+    Read(PrivateKey),
+    InToken(Pkcs11Uri),
+}
+
+impl Args {
+    pub(super) fn run(&self, context: &Context) -> CommandResult {
+        let offer = self.offer(context)?;
+        let declaration = context.declaration()?.authority(&self.name);
+        let declared = declaration.ok_or_else(|| undeclared(&self.name, &offer.certificate))?;
+        let row = self.take_over(context, declared, offer)?;
+        context.ui.result(&Authorities(vec![row]))?;
+        Ok(Outcome::Done)
+    }
+
+    fn take_over(
+        &self,
+        context: &Context,
+        declared: &AuthorityDeclaration,
+        offer: Offer<'_>,
+    ) -> Result<AuthorityRow, CommandError> {
+        let mut inventory = context.inventory()?;
+        let name = &self.name;
+        let record = inventory.authority(name)?;
+        let record = record.as_ref();
+        let known = record.and_then(|record| holder_of(record, &offer.certificate));
+        match known {
+            Some(known) if known.state == GenerationState::Voided => return Err(lost(name)),
+            Some(known) if known.state != GenerationState::Pending => {
+                return Ok(AuthorityRow::new(name, known, "exists"));
+            }
+            Some(cut) if takeover::finish(context, &mut inventory, name, cut)? => {
+                return takeover::row(&inventory, name, cut.generation, "finished");
+            }
+            Some(_) => return Err(lost(name)),
+            None => self.refuse_another(record)?,
+        }
+        let generation = takeover::next_generation(record);
+        let signer = offer.key.signer(context)?;
+        let issuers = takeover::judge(
+            context,
+            &inventory,
+            declared,
+            offer.file,
+            (&offer.certificate, offer.others),
+            signer.as_ref(),
+        )?;
+        if context.settings.dry_run {
+            context.ui.note("every check holds; nothing was changed");
+            return Ok(AuthorityRow::planned(declared));
+        }
+        let key = offer.key.into_home(context, name, generation)?;
+        takeover::record_outside(context, &mut inventory, &issuers)?;
+        let itself = AuthorityGeneration {
+            name: name.clone(),
+            generation,
+        };
+        let new = takeover::to_record(&inventory, &itself, &offer.certificate, &issuers)?;
+        takeover::begin(context, &mut inventory, name, generation, &key, new)?;
+        takeover::row(&inventory, name, generation, "imported")
+    }
+
+    /// What is taken over is the first generation that issues; later ones are rolled in.
+    fn refuse_another(&self, record: Option<&AuthorityRecord>) -> Result<(), CommandError> {
+        let name = &self.name;
+        let (current, pending) = (
+            record.and_then(AuthorityRecord::current),
+            record.and_then(AuthorityRecord::pending),
+        );
+        match (current, pending) {
+            (None, None) => Ok(()),
+            (Some(current), _) => Err(CommandError::refused(format!(
+                "authority {name} exists: its generation {} has another certificate and issues",
+                current.generation
+            ))
+            .hint(format!("to replace it: dps-pki roll start {name}"))),
+            (None, Some(pending)) => Err(CommandError::refused(format!(
+                "authority {name} has begun: its generation {} waits for its certificate or was cut short",
+                pending.generation
+            ))
+            .hint(format!("go on with: dps-pki authority adopt {name}, or authority create {name}"))),
+        }
+    }
+
+    fn offer(&self, context: &Context) -> Result<Offer<'_>, CommandError> {
+        if let Some(file) = &self.pfx {
+            return self.offer_of_pfx(context, file);
+        }
+        let unnamed = || {
+            CommandError::new(
+                ErrorKind::Usage,
+                "neither --cert nor --pfx is given",
+            )
+        };
+        let file = self.cert.as_deref().ok_or_else(unnamed)?;
+        let (certificate, others) =
+            takeover::read_certificates(context, file, self.chain.as_deref())?;
+        let key = match (&self.pkcs11, &self.key) {
+            (Some(uri), _) => OfferedKey::InToken(uri.clone()),
+            (None, Some(key)) => OfferedKey::Read(self.read_key(context, key)?),
+            (None, None) => return Err(unnamed()),
+        };
+        Ok(Offer {
+            file,
+            certificate,
+            others,
+            key,
+        })
+    }
+
+    fn offer_of_pfx<'a>(
+        &self,
+        context: &Context,
+        file: &'a Path,
+    ) -> Result<Offer<'a>, CommandError> {
+        let content = context.read(file)?;
+        let passphrase = self.passphrase(context, file)?;
+        let read = Contents::read(&content, Some(&passphrase)).map_err(|error| in_pfx(file, &error))?;
+        let lacks = |what: &str| {
+            CommandError::invalid_input(format!("{}: it holds no {what}", file.display()))
+        };
+        if read.container != Container::Pfx {
+            let message = format!("{}: it is not a PKCS#12 file", file.display());
+            return Err(CommandError::invalid_input(message));
+        }
+        let key = read.private_key().ok_or_else(|| lacks("private key"))?;
+        let key = key.open(None).map_err(|error| in_key(file, &error))?;
+        let mut others = read.certificates();
+        let own = others
+            .iter()
+            .position(|certificate| certificate.public_key() == key.public_key());
+        let certificate = others.remove(own.ok_or_else(|| lacks("certificate of its key"))?);
+        if let Some(chain) = &self.chain {
+            let (first, rest) = takeover::read_certificates(context, chain, None)?;
+            others.push(first);
+            others.extend(rest);
+        }
+        Ok(Offer {
+            file,
+            certificate,
+            others,
+            key: OfferedKey::Read(key),
+        })
+    }
+
+    /// Asks for a passphrase only once the file has turned out to need one.
+    fn read_key(&self, context: &Context, file: &Path) -> Result<PrivateKey, CommandError> {
+        let content = context.read(file)?;
+        let read = match read_private_key(&content, None) {
+            Err(KeyFileError::PassphraseNeeded) => {
+                read_private_key(&content, Some(&self.passphrase(context, file)?))
+            }
+            read => read,
+        };
+        read.map_err(|error| in_key(file, &error))
+    }
+
+    fn passphrase(&self, context: &Context, file: &Path) -> Result<SecretString, CommandError> {
+        let question = format!("Passphrase of {}: ", file.display());
+        match &self.key_passphrase {
+            Some(word) => context.secret(word, &question),
+            None if context.can_ask() => context.secret(&SecretWord::Prompt, &question),
+            None => Err(CommandError::refused(format!(
+                "{}: it is encrypted and needs a passphrase",
+                file.display()
+            ))
+            .hint("give it with --key-passphrase, as file:PATH or env:NAME")),
+        }
+    }
+}
+
+impl OfferedKey {
+    fn signer(&self, context: &Context) -> Result<Box<dyn Signer>, CommandError> {
+        match self {
+            Self::Read(key) => Ok(Box::new(SoftwareSigner::new(key)?)),
+            Self::InToken(uri) => authority_key::open_in_token(context, uri),
+        }
+    }
+
+    fn into_home(
+        self,
+        context: &Context,
+        name: &AuthorityName,
+        generation: Generation,
+    ) -> Result<NewKey, CommandError> {
+        match self {
+            Self::Read(key) => NewKey::sealed(context, name, generation, &key),
+            Self::InToken(uri) => NewKey::found(context, &uri),
+        }
+    }
+}
+
+/// Says what to declare, ready to be copied.
+fn undeclared(name: &AuthorityName, certificate: &Certificate) -> CommandError {
+    let (not_before, not_after) = (
+        certificate.validity().not_before(),
+        certificate.validity().not_after(),
+    );
+    let days = (not_after - not_before).seconds() / (24 * 60 * 60);
+    CommandError::not_found(format!("pki.toml declares no authority {name}"))
+        .hint("declare it first, with these lines and the kind of key that later generations get:")
+        .hint(format!("[authority.{name}]"))
+        .hint(format!("subject = {:?}", certificate.subject().to_string()))
+        .hint("key = \"ecdsa-p256\"")
+        .hint(format!("validity = \"{days}d\""))
+}
+
+/// The inventory does not record a certificate twice.
+fn lost(name: &AuthorityName) -> CommandError {
+    CommandError::refused(format!(
+        "authority {name}: this certificate was imported before and lost its key; the inventory holds it as void"
+    ))
+    .hint("restore authorities/ from a backup, or roll in a new generation")
+}
+
+fn in_key(file: &Path, error: &KeyFileError) -> CommandError {
+    let refused = CommandError::in_file(file, error);
+    match error {
+        KeyFileError::WrongPassphrase => CommandError {
+            kind: ErrorKind::Refused,
+            ..refused
+        },
+        _ => refused,
+    }
+}
+
+fn in_pfx(file: &Path, error: &ContentsError) -> CommandError {
+    let refused = CommandError::in_file(file, error);
+    match error {
+        ContentsError::Passphrase { .. } => CommandError {
+            kind: ErrorKind::Refused,
+            ..refused
+        },
+        ContentsError::Unknown => {
+            CommandError::invalid_input(format!("{}: it is not a PKCS#12 file", file.display()))
+        }
+        _ => refused,
+    }
+}

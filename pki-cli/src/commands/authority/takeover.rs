@@ -1,0 +1,301 @@
+//! From a key and a certificate to a generation that issues, wherever the two came from: the key is
+//! stored, the certificate recorded, then written, then in use. A run that is cut short in between is
+//! finished by the next.
+
+use std::fmt;
+use std::path::Path;
+
+use pki_core::authority::{AdoptionFault, Candidate};
+use pki_core::certificate::Certificate;
+use pki_core::declaration::{AuthorityDeclaration, Declaration};
+use pki_core::format::pem;
+use pki_core::ids::{AuthorityName, Generation};
+use pki_core::inventory::sqlite::SqliteInventory;
+use pki_core::inventory::{
+    AuthorityGeneration, AuthorityRecord, GenerationChange, GenerationRecord, GenerationState,
+    Inventory, NewCertificate, NewGeneration, Status,
+};
+use pki_core::key::Signer;
+use pki_core::profile::Role;
+use serde::Serialize;
+
+use super::AuthorityRow;
+use crate::authority_key::{self, NewKey};
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::files::{Access, Existing};
+use crate::issuance::{authority_certificates, certificate_of};
+
+/// What `pki.toml` says of an authority.
+pub(super) fn declared<'a>(
+    context: &'a Context,
+    name: &AuthorityName,
+) -> Result<&'a AuthorityDeclaration, CommandError> {
+    let declaration = context.declaration()?;
+    if let Some(declared) = declaration.authority(name) {
+        return Ok(declared);
+    }
+    let names = declaration.authorities.iter();
+    let known: Vec<&str> = names.map(|authority| authority.name.as_str()).collect();
+    let message = format!("pki.toml declares no authority {name}");
+    Err(CommandError::not_found(message).hint(format!("declared are: {}", known.join(", "))))
+}
+
+/// The number that the next generation of an authority gets.
+pub(super) fn next_generation(record: Option<&AuthorityRecord>) -> Generation {
+    let last = record.and_then(|record| record.generations.last());
+    last.map_or(Generation::FIRST, |last| last.generation.next())
+}
+
+/// The certificates of a file, the first one first, and those of another, if there is one.
+pub(super) fn read_certificates(
+    context: &Context,
+    file: &Path,
+    chain: Option<&Path>,
+) -> Result<(Certificate, Vec<Certificate>), CommandError> {
+    let read = |path: &Path| {
+        pem::certificates(&context.read(path)?).map_err(|error| CommandError::in_file(path, &error))
+    };
+    let mut found = read(file)?.into_iter();
+    let first = found.next();
+    let first = first.ok_or_else(|| CommandError::in_file(file, &pem::InputError::Empty))?;
+    let mut others: Vec<Certificate> = found.collect();
+    if let Some(chain) = chain {
+        others.extend(read(chain)?);
+    }
+    Ok((first, others))
+}
+
+/// Makes every check on a certificate that is to become a generation, and gives those above it.
+pub(super) fn judge(
+    context: &Context,
+    inventory: &dyn Inventory,
+    declared: &AuthorityDeclaration,
+    file: &Path,
+    (certificate, mut pool): (&Certificate, Vec<Certificate>),
+    signer: &dyn Signer,
+) -> Result<Vec<Certificate>, CommandError> {
+    pool.extend(authority_certificates(inventory)?);
+    let candidate = Candidate {
+        certificate,
+        public_key: signer.public_key(),
+        subject: &declared.subject,
+        depth_below: depth_below(context.declaration()?, &declared.name),
+        pool: &pool,
+    };
+    candidate
+        .check(context.now())
+        .map_err(|faults| refused(file, &faults))
+}
+
+/// How many authorities are declared below one, one under the other.
+fn depth_below(declaration: &Declaration, name: &AuthorityName) -> usize {
+    let below = declaration.issued_by(name);
+    below
+        .map(|authority| 1 + depth_below(declaration, &authority.name))
+        .max()
+        .unwrap_or(0)
+}
+
+/// A check that failed, for people and scripts.
+#[derive(Serialize)]
+struct Fault {
+    check: &'static str,
+    message: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+fn refused(file: &Path, faults: &[AdoptionFault]) -> CommandError {
+    let hint = "give the certificates above it, up to the root, with --chain";
+    let lacks_issuer = faults
+        .iter()
+        .any(|fault| matches!(fault, AdoptionFault::IssuerMissing { .. }));
+    let error = match faults {
+        [fault] => CommandError::refused(format!("{}: {fault}", file.display())),
+        _ => {
+            let lines: Vec<Fault> = faults
+                .iter()
+                .map(|fault| Fault {
+                    check: fault.check(),
+                    message: fault.to_string(),
+                })
+                .collect();
+            let message = format!("{}: {} checks failed", file.display(), faults.len());
+            CommandError::refused(message).lines(&lines)
+        }
+    };
+    match lacks_issuer {
+        true => error.hint(hint),
+        false => error,
+    }
+}
+
+/// What is recorded of an authority's certificate: who signed it, if that was one of ours.
+pub(super) fn to_record(
+    inventory: &dyn Inventory,
+    itself: &AuthorityGeneration,
+    certificate: &Certificate,
+    issuers: &[Certificate],
+) -> Result<NewCertificate, CommandError> {
+    let signed_by = match issuers.first() {
+        None => Some(itself.clone()),
+        Some(issuer) => generation_of(inventory, issuer)?,
+    };
+    Ok(NewCertificate {
+        certificate: certificate.clone(),
+        role: role_of(certificate),
+        signed_by,
+        registration_id: None,
+        batch: None,
+        labels: pki_core::inventory::Labels::default(),
+    })
+}
+
+/// The generation of ours whose certificate this is.
+pub(crate) fn generation_of(
+    inventory: &dyn Inventory,
+    certificate: &Certificate,
+) -> Result<Option<AuthorityGeneration>, CommandError> {
+    for authority in inventory.authorities()? {
+        for generation in &authority.generations {
+            let recorded = generation.certificate.as_ref();
+            if recorded.is_some_and(|recorded| recorded.certificate() == certificate) {
+                return Ok(Some(AuthorityGeneration {
+                    name: authority.name.clone(),
+                    generation: generation.generation,
+                }));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Records the authorities above that are none of ours, so that full chains can be written.
+pub(super) fn record_outside(
+    context: &Context,
+    inventory: &mut SqliteInventory,
+    issuers: &[Certificate],
+) -> Result<(), CommandError> {
+    for issuer in issuers {
+        let row = match inventory.by_sha256_thumbprint(&issuer.sha256_thumbprint())? {
+            Some(entry) if entry.state.status() != Status::Undelivered => continue,
+            Some(entry) => entry.recorded.row(),
+            None => {
+                let new = NewCertificate {
+                    certificate: issuer.clone(),
+                    role: role_of(issuer),
+                    signed_by: None,
+                    registration_id: None,
+                    batch: None,
+                    labels: pki_core::inventory::Labels::default(),
+                };
+                let recorded = inventory.record(vec![new], context.now())?;
+                match recorded.first() {
+                    Some(recorded) => recorded.row(),
+                    None => continue,
+                }
+            }
+        };
+        inventory.mark_delivered(&[row], context.now())?;
+    }
+    Ok(())
+}
+
+fn role_of(certificate: &Certificate) -> Role {
+    match certificate.is_self_issued() {
+        true => Role::Root,
+        false => Role::Intermediate,
+    }
+}
+
+/// Stores the key of a new generation, records it with its certificate, and brings it into use. A key
+/// that was stored and not recorded is overwritten by the next run.
+pub(super) fn begin(
+    context: &Context,
+    inventory: &mut SqliteInventory,
+    name: &AuthorityName,
+    generation: Generation,
+    key: &NewKey,
+    certificate: NewCertificate,
+) -> Result<(), CommandError> {
+    let new = NewGeneration {
+        authority: name.clone(),
+        generation,
+        subject: certificate.certificate.subject(),
+        key_reference: key.reference.clone(),
+    };
+    key.store(context)?;
+    let recorded = inventory.record_authority(new, certificate, context.now())?;
+    bring_into_use(context, inventory, name, generation, recorded.certificate())
+}
+
+/// Finishes a pending generation that has a certificate and whose key is where it should be; one
+/// whose key was lost is voided. Tells whether it is in use now.
+pub(super) fn finish(
+    context: &Context,
+    inventory: &mut SqliteInventory,
+    name: &AuthorityName,
+    pending: &GenerationRecord,
+) -> Result<bool, CommandError> {
+    let certificate = certificate_of(name, pending)?;
+    if !authority_key::is_lost(context, &pending.key_reference)
+        && authority_key::open(context, &pending.key_reference)?.public_key()
+            == certificate.public_key()
+    {
+        bring_into_use(context, inventory, name, pending.generation, &certificate)?;
+        return Ok(true);
+    }
+    let change = GenerationChange {
+        generation: pending.generation,
+        to: GenerationState::Voided,
+    };
+    inventory.settle_generations(name, &[change], context.now())?;
+    context.ui.note(format!(
+        "authority {name}: generation {} has lost its key before it was in use, and is void",
+        pending.generation
+    ));
+    Ok(false)
+}
+
+/// Writes the certificate into the home; the generation issues from now on, or is next where another
+/// one issues.
+pub(super) fn bring_into_use(
+    context: &Context,
+    inventory: &mut SqliteInventory,
+    name: &AuthorityName,
+    generation: Generation,
+    certificate: &Certificate,
+) -> Result<(), CommandError> {
+    let (home, files) = (&context.home, &context.files);
+    files.create_folder(&home.authority(name), Access::Secret)?;
+    let (path, pem) = (home.certificate(name, generation), certificate.to_pem());
+    files.write(&path, pem.as_bytes(), Access::Public, Existing::Replace)?;
+    let record = inventory.authority(name)?;
+    let to = match record.as_ref().and_then(AuthorityRecord::current) {
+        Some(_) => GenerationState::Next,
+        None => GenerationState::Current,
+    };
+    let change = GenerationChange { generation, to };
+    Ok(inventory.settle_generations(name, &[change], context.now())?)
+}
+
+/// A generation as the inventory holds it now.
+pub(super) fn row(
+    inventory: &dyn Inventory,
+    name: &AuthorityName,
+    generation: Generation,
+    status: &str,
+) -> Result<AuthorityRow, CommandError> {
+    let record = inventory.authority(name)?;
+    let found = record
+        .as_ref()
+        .and_then(|record| record.generation(generation));
+    let missing =
+        || CommandError::failed(format!("authority {name} has no generation {generation}"));
+    Ok(AuthorityRow::new(name, found.ok_or_else(missing)?, status))
+}
