@@ -19,7 +19,8 @@ pub struct Run {
 }
 
 impl Run {
-    pub(crate) fn new(line: &str, output: Output) -> Self {
+    /// What a program left that was started with this line.
+    pub fn new(line: &str, output: Output) -> Self {
         let text = |bytes| String::from_utf8(bytes).expect("the output is UTF-8");
         Self {
             line: line.to_owned(),

@@ -22,7 +22,14 @@ use crate::time::Span;
 
 const FILE: &[&str] = &["issuance", "authority", "profile", "dps"];
 const ISSUANCE: &[&str] = &["backdate"];
-const AUTHORITY: &[&str] = &["issuer", "subject", "key", "key-store", "validity", "path-length"];
+const AUTHORITY: &[&str] = &[
+    "issuer",
+    "subject",
+    "key",
+    "key-store",
+    "validity",
+    "path-length",
+];
 const PROFILE: &[&str] = &[
     "key",
     "csr-keys",

@@ -1,0 +1,218 @@
+//! Authorities whose keys are in a token: made there, found there, and what is wrong is said.
+
+#[path = "../pki-core/tests/support/softhsm.rs"]
+mod softhsm;
+
+use dps_pki_tests::{Home, Run};
+use softhsm::{PIN, SETTINGS, SoftHsm};
+
+const DECLARATION: &str = r#"
+[authority.root]
+subject = "CN=Token Root"
+key = "rsa-2048"
+key-store = "pkcs11:token=factory?pin-source=file:pin"
+validity = "20y"
+
+[authority.factory]
+issuer = "root"
+subject = "CN=Token Factory"
+key = "ecdsa-p256"
+key-store = "pkcs11:token=factory;object=line?pin-source=file:pin"
+validity = "5y"
+
+[profile.device]
+key = "ecdsa-p256"
+validity = "30d"
+"#;
+
+/// A home and the tokens that its commands see.
+struct Plant {
+    home: Home,
+    softhsm: SoftHsm,
+}
+
+impl Plant {
+    fn new(declaration: &str) -> Option<Self> {
+        let softhsm = SoftHsm::start()?;
+        softhsm.token("factory");
+        let home = Home::empty();
+        home.write("pki.toml", declaration);
+        home.write("pin", PIN);
+        Some(Self { home, softhsm })
+    }
+
+    fn run(&self, line: &str) -> Run {
+        let output = self
+            .home
+            .command(line)
+            .env(SETTINGS, self.softhsm.settings())
+            .env("DPS_PKI_PKCS11_MODULE", self.softhsm.module())
+            .output();
+        Run::new(line, output.expect("dps-pki starts"))
+    }
+
+    #[track_caller]
+    fn refused(&self, line: &str, code: i32, sentence: &str) {
+        let run = self.run(line);
+        assert_eq!(run.code, code, "{run}");
+        assert!(
+            run.stderr.contains(sentence),
+            "{sentence:?} is not in: {run}"
+        );
+        assert!(!run.stderr.contains(PIN), "{run}");
+    }
+}
+
+#[test]
+fn keys_are_made_in_the_token_and_sign_there() {
+    let Some(plant) = Plant::new(DECLARATION) else {
+        return;
+    };
+    plant.run("authority create").ok();
+    let home = &plant.home;
+    assert!(!home.files().iter().any(|file| file.ends_with(".key.pem")));
+    let shown = plant
+        .run("authority show factory --output json")
+        .ok()
+        .json();
+    assert_eq!(
+        shown[0]["key"],
+        "pkcs11:token=factory;object=line.1?pin-source=file:pin"
+    );
+    assert!(
+        home.read("authorities/root/1.cert.pem")
+            .contains("BEGIN CERTIFICATE")
+    );
+    plant
+        .run("issue sensor-1 --authority factory --out devices")
+        .ok();
+    let root = "authorities/root/1.cert.pem";
+    let chain = "devices/sensor-1-full-chain.cert.pem";
+    home.tool(
+        "openssl",
+        &format!("verify -x509_strict -CAfile {root} -untrusted {chain} devices/sensor-1.cert.pem"),
+    )
+    .ok();
+    // Many threads sign a batch, each in a session of its own.
+    plant.run("issue --prefix unit- --count 300 --authority factory --out batch.ndjson --format ndjson --jobs 4").ok();
+    assert_eq!(home.read("batch.ndjson").lines().count(), 300);
+    plant
+        .run("possession root 0123456789abcdef --out proof.pem")
+        .ok();
+    home.tool("openssl", &format!("verify -CAfile {root} proof.pem"))
+        .ok();
+    assert!(plant.run("authority create").ok().stdout.contains("exists"));
+}
+
+/// RFC 7512: an object that somebody made with other tools.
+#[test]
+fn a_key_that_the_token_holds_is_taken_up() {
+    let declaration = "[authority.root]\nsubject = \"CN=Found\"\nkey = \"pkcs11:token=factory;object=found?pin-source=env:TOKEN_PIN\"\nvalidity = \"1y\"\n[profile.device]\nkey = \"ecdsa-p256\"\nvalidity = \"9d\"\n";
+    let Some(plant) = Plant::new(declaration) else {
+        return;
+    };
+    let home = &plant.home;
+    home.tool(
+        "openssl",
+        "genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-384 -out found.key",
+    )
+    .ok();
+    let stored = std::process::Command::new("softhsm2-util")
+        .args([
+            "--import",
+            "found.key",
+            "--token",
+            "factory",
+            "--label",
+            "found",
+            "--id",
+            "A1",
+            "--pin",
+            PIN,
+        ])
+        .current_dir(home.path(""))
+        .env(SETTINGS, plant.softhsm.settings())
+        .output();
+    assert!(stored.expect("softhsm2-util").status.success());
+    plant.refused(
+        "authority create",
+        3,
+        "the environment variable TOKEN_PIN is not set",
+    );
+    home.redeclare("env:TOKEN_PIN", "file:pin");
+    plant.run("authority create").ok();
+    let text = home
+        .tool(
+            "openssl",
+            "x509 -in authorities/root/1.cert.pem -noout -text",
+        )
+        .ok();
+    assert!(
+        text.stdout.contains("secp384r1") && text.stdout.contains("ecdsa-with-SHA384"),
+        "{text}"
+    );
+
+    // The same key under the certificate that OpenSSL made for it.
+    let other = Plant {
+        home: Home::with_declaration_of(home),
+        softhsm: plant.softhsm,
+    };
+    other.home.write("pin", PIN);
+    home.tool("openssl", "req -x509 -new -key found.key -subj /CN=Found -days 9 -addext keyUsage=critical,keyCertSign,cRLSign -out found.pem").ok();
+    other.home.write("found.pem", home.read("found.pem"));
+    let import = "authority import root --cert found.pem --pkcs11";
+    other.refused(
+        &format!("{import} pkcs11:token=factory;object=lost?pin-source=file:pin"),
+        8,
+        "the token factory holds no private key object=lost; present are found",
+    );
+    let row = other
+        .run(&format!(
+            "{import} pkcs11:token=factory;id=%A1?pin-source=file:pin --output json"
+        ))
+        .ok()
+        .json();
+    assert_eq!(row[0]["status"], "imported");
+    other.run("issue a --authority root --out devices").ok();
+    other
+        .home
+        .tool("openssl", "verify -CAfile found.pem devices/a.cert.pem")
+        .ok();
+}
+
+#[test]
+fn what_is_wrong_with_a_token_is_said_in_a_sentence() {
+    let Some(plant) = Plant::new(DECLARATION) else {
+        return;
+    };
+    let home = &plant.home;
+    home.write("pin", "000000");
+    plant.refused("authority create", 4, "the token factory refuses the PIN");
+    home.redeclare(
+        "?pin-source=file:pin\"\nvalidity = \"20y\"",
+        "\"\nvalidity = \"20y\"",
+    );
+    plant.refused("authority create root", 4, "the token factory wants a PIN");
+    home.redeclare("pkcs11:token=factory\"", "pkcs11:token=elsewhere\"");
+    plant.refused(
+        "authority create root",
+        8,
+        "there is no token pkcs11:token=elsewhere; present are factory",
+    );
+    let none = home.dps_pki("authority create root");
+    assert_eq!(none.code, 3, "{none}");
+    assert!(
+        none.stderr.contains("nothing says which PKCS#11 module")
+            && none.stderr.contains("DPS_PKI_PKCS11_MODULE"),
+        "{none}"
+    );
+    home.redeclare(
+        "pkcs11:token=elsewhere\"",
+        "pkcs11:token=factory?module-path=missing.so\"",
+    );
+    plant.refused("authority create root", 8, "missing.so cannot be used");
+    assert_eq!(
+        home.files(),
+        ["inventory.db", "passphrase", "pin", "pki.toml"]
+    );
+}
