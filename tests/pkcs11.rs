@@ -94,7 +94,7 @@ fn keys_are_made_in_the_token_and_sign_there() {
     )
     .ok();
     // Many threads sign a batch, each in a session of its own.
-    plant.run("issue --prefix unit- --count 300 --authority factory --out batch.ndjson --format ndjson --jobs 4").ok();
+    plant.run("issue --prefix unit- --count 300 --authority factory --out batch.ndjson --format ndjson --plain-keys --jobs 4").ok();
     assert_eq!(home.read("batch.ndjson").lines().count(), 300);
     plant
         .run("possession root 0123456789abcdef --out proof.pem")

@@ -190,7 +190,7 @@ fn an_intermediate_brings_the_certificates_above_it_along() {
     refused(
         run,
         4,
-        "the certificate of its issuer CN=Old Root,O=Contoso is missing",
+        "the certificate of its issuer CN=Old Root, O=Contoso is missing",
     );
     home.dps_pki(&format!("{alone} --chain old/root.pem")).ok();
     home.dps_pki("issue sensor-1 --authority factory --out devices")
@@ -248,7 +248,7 @@ fn each_check_that_fails_is_named() {
     refused(
         import("old/root.pem", "old/root.key"),
         4,
-        r#"the subject is "CN=Old Root,O=Contoso", but "CN=Old root,O=Contoso" is wanted"#,
+        r#"the subject is "CN=Old Root, O=Contoso", but "CN=Old root, O=Contoso" is wanted"#,
     );
     // Several at once are counted, and listed.
     let run = import("old/root.pem", "old/factory.key");
@@ -353,7 +353,9 @@ fn bad_files_get_one_sentence() {
     let hint = home.dps_pki("authority import nobody --cert old/root.pem --key old/root.key");
     assert!(
         hint.stderr.contains("[authority.nobody]")
-            && hint.stderr.contains(r#"subject = "CN=Old Root,O=Contoso""#),
+            && hint
+                .stderr
+                .contains(r#"subject = "CN=Old Root, O=Contoso""#),
         "{hint}"
     );
     home.dps_pki(&format!("{root} --cert old/root.pem --key old/root.key"))
