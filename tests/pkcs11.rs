@@ -158,7 +158,7 @@ fn a_key_that_the_token_holds_is_taken_up() {
         softhsm: plant.softhsm,
     };
     other.home.write("pin", PIN);
-    home.tool("openssl", "req -x509 -new -key found.key -subj /CN=Found -days 9 -addext keyUsage=critical,keyCertSign,cRLSign -out found.pem").ok();
+    home.tool("openssl", "req -x509 -new -key found.key -subj /CN=Found -days 99 -addext keyUsage=critical,keyCertSign,cRLSign -out found.pem").ok();
     other.home.write("found.pem", home.read("found.pem"));
     let import = "authority import root --cert found.pem --pkcs11";
     other.refused(

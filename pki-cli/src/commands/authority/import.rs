@@ -156,12 +156,7 @@ impl Args {
         if let Some(file) = &self.pfx {
             return self.offer_of_pfx(context, file);
         }
-        let unnamed = || {
-            CommandError::new(
-                ErrorKind::Usage,
-                "neither --cert nor --pfx is given",
-            )
-        };
+        let unnamed = || CommandError::new(ErrorKind::Usage, "neither --cert nor --pfx is given");
         let file = self.cert.as_deref().ok_or_else(unnamed)?;
         let (certificate, others) =
             takeover::read_certificates(context, file, self.chain.as_deref())?;
@@ -185,7 +180,8 @@ impl Args {
     ) -> Result<Offer<'a>, CommandError> {
         let content = context.read(file)?;
         let passphrase = self.passphrase(context, file)?;
-        let read = Contents::read(&content, Some(&passphrase)).map_err(|error| in_pfx(file, &error))?;
+        let read =
+            Contents::read(&content, Some(&passphrase)).map_err(|error| in_pfx(file, &error))?;
         let lacks = |what: &str| {
             CommandError::invalid_input(format!("{}: it holds no {what}", file.display()))
         };
