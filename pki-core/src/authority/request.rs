@@ -68,6 +68,7 @@ fn wished(path_length: Option<u8>, public_key: &[u8]) -> Result<Extensions, der:
         role: Role::Intermediate,
         path_length,
         purposes: &[],
+        alternative_names: &[],
         crl_distribution_point: None,
         subject_key: public_key,
         issuer_key_identifier: &[],

@@ -153,6 +153,7 @@ pub(super) fn to_record(
         registration_id: None,
         batch: None,
         labels: pki_core::inventory::Labels::default(),
+        request: None,
     })
 }
 
@@ -193,6 +194,7 @@ pub(super) fn record_outside(
                     registration_id: None,
                     batch: None,
                     labels: pki_core::inventory::Labels::default(),
+                    request: None,
                 };
                 let recorded = inventory.record(vec![new], context.now())?;
                 match recorded.first() {
