@@ -4,17 +4,12 @@
 //! here and nowhere else, so that one edit follows when the answer becomes known. Where several
 //! answers are legal, the one that careless clients get wrong is preferred.
 //!
-//! Choices that are the shape of code rather than a value:
-//! - a PUT with `If-Match` on an absent enrollment is 412 ([`IF_MATCH_ON_ABSENT_IS_STALE`]);
+//! What can be chosen otherwise is a member of [`Choices`]. The rest is the shape of code:
 //! - bulk items run in order and one by one; what failed is reported, what succeeded stays;
-//! - a DELETE in the data plane needs no `If-Match`, in the management plane it does (else 400);
+//! - a DELETE in the management plane needs `If-Match` (else 400);
 //! - a PUT of an existing CA certificate without `If-Match` is 412;
-//! - of several certificates in one upload the first counts; one certificate may have two names;
+//! - of several certificates in one upload the first counts;
 //! - a verification code lives until it is used, replaced, or the certificate changes;
-//! - deleting a CA certificate that a group refers to succeeds, and the reference dangles;
-//! - a CA reference to an unknown name is refused at PUT (400), an unverified one is not;
-//! - the secondary thumbprint of a hub identity is a copy of the primary;
-//! - a PUT of symmetric-key attestation without keys makes new ones, on update too;
 //! - derived keys of mixed-case registration IDs are accepted from either spelling;
 //! - IDs keep the casing in which they were first written;
 //! - a device that the hub's operator disabled stays disabled when it registers again, on another
@@ -26,27 +21,93 @@
 //! - a slot with `info` alone keeps its certificate only if that very slot held it.
 
 use pki_core::path::Purpose;
+use serde::{Deserialize, Serialize};
 
 use crate::policy::Right;
 
 /// The choices that a user of the emulator may make differently.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Choices {
     /// Whether GET and query show the certificates of enrollments beside their `info`. Default: no.
     pub show_certificates: bool,
     /// Whether the leaf of an individual enrollment must be within its dates. Default: no, the
     /// certificate is compared and nothing else.
     pub check_individual_dates: bool,
+    /// Whether a proof of possession must be within its dates. Default: yes.
+    pub check_proof_dates: bool,
+    /// Whether one CA certificate may be uploaded under two names. Default: yes.
+    pub allow_duplicate_certificates: bool,
+    /// Whether a CA certificate that a group refers to can be deleted, so that the reference dangles.
+    /// Default: yes, the documented answer to a breach does so.
+    pub delete_referred_certificates: bool,
+    /// Whether a group may refer to a CA certificate that was never uploaded. Default: no, 400.
+    pub allow_unknown_references: bool,
+    /// Whether a PUT of symmetric-key attestation without keys keeps those that are there. Default:
+    /// no, it makes new ones, which exposes clients that do not send them.
+    pub keep_keys_on_update: bool,
+    /// Whether `If-Match` on an absent enrollment is answered 412. Default: yes; else 404.
+    pub if_match_on_absent_is_stale: bool,
+    /// Whether a DELETE in the data plane needs `If-Match`. Default: no.
+    pub delete_needs_if_match: bool,
+    /// Whether the secondary thumbprint of a hub identity is a copy of the primary. Default: yes; else
+    /// it is left out.
+    pub copy_thumbprint: bool,
+    /// Items on a page when the client names no number. Default: 100.
+    pub page_default: usize,
+    /// The most items on a page, whatever the client asks for. Default: 1000.
+    pub page_most: usize,
+    /// Whether a page may hold fewer items than were asked for though there are more. Default: no.
+    pub short_pages: bool,
+    /// How many polls are answered `assigning` at least. Default: what the configuration says.
+    pub assigning_rounds: u32,
+    /// How often a webhook that answers 429 or more is called again. Default: 10.
+    pub webhook_retries: u32,
+    /// How many seconds are between two such calls. Default: 10.
+    pub webhook_wait_seconds: u32,
+    /// Whether answers leave out the members that the documents do not promise. Default: no.
+    pub bare_answers: bool,
 }
 
-/// Items on a page when the client names no number.
-pub(crate) const PAGE_DEFAULT: usize = 100;
+impl Default for Choices {
+    fn default() -> Self {
+        Self {
+            show_certificates: false,
+            check_individual_dates: false,
+            check_proof_dates: true,
+            allow_duplicate_certificates: true,
+            delete_referred_certificates: true,
+            allow_unknown_references: false,
+            keep_keys_on_update: false,
+            if_match_on_absent_is_stale: true,
+            delete_needs_if_match: false,
+            copy_thumbprint: true,
+            page_default: 100,
+            page_most: 1000,
+            short_pages: false,
+            assigning_rounds: 0,
+            webhook_retries: 10,
+            webhook_wait_seconds: 10,
+            bare_answers: false,
+        }
+    }
+}
 
-/// The most items on a page, whatever the client asks for.
-pub(crate) const PAGE_MOST: usize = 1000;
-
-/// Whether `If-Match` on an absent enrollment is answered 412 (else 404).
-pub(crate) const IF_MATCH_ON_ABSENT_IS_STALE: bool = true;
+impl Choices {
+    /// Of what is legal, that which careless clients get wrong: short pages, several rounds of
+    /// `assigning`, dates that are checked, answers with nothing that is not promised.
+    pub fn strict() -> Self {
+        Self {
+            check_individual_dates: true,
+            page_default: 10,
+            page_most: 100,
+            short_pages: true,
+            assigning_rounds: 3,
+            bare_answers: true,
+            ..Self::default()
+        }
+    }
+}
 
 /// What a leaf below a group must be good for. The documentation asks for clientAuth; a leaf that
 /// forbids it is refused here, so that it is found before it meets the real service.
@@ -55,8 +116,5 @@ pub(crate) const LEAF_PURPOSE: Purpose = Purpose::Client;
 /// The right that reading the keys of an enrollment takes.
 pub(crate) const KEYS_RIGHT: Right = Right::EnrollmentWrite;
 
-/// The error code of a registration that found no linked hub.
-pub(crate) const NO_HUB_CODE: u32 = 400_208;
-
-/// The error code of a registration whose entry wants a webhook, which the emulator does not call.
-pub(crate) const CUSTOM_ALLOCATION_CODE: u32 = 400_207;
+/// The error code of what would exceed a quota.
+pub(crate) const QUOTA_CODE: u32 = 403_002;

@@ -9,8 +9,9 @@ use pki_core::ports::system::{SystemClock, SystemEntropy};
 use pki_core::ports::{Clock, Entropy};
 use secrecy::SecretString;
 
-use crate::choices::Choices;
+use crate::behavior::{Behavior, BehaviorError};
 use crate::policy::Right;
+use crate::seed::Seed;
 use crate::tls::TlsSettings;
 
 /// The configuration of an emulator. [`EmulatorConfig::default`] is an instance named `emulator` with
@@ -46,11 +47,15 @@ pub struct EmulatorConfig {
     pub assigning_rounds: u32,
     /// What devices are told to wait between polls, in seconds. Azure says 3. Default: 1.
     pub retry_after_seconds: u32,
-    /// Choices where nobody knows what Azure does.
-    pub choices: Choices,
+    /// Faults, limits and choices; all off by default.
+    pub behavior: Behavior,
     /// A file that keeps what the instance holds, keys included: every write is there before it is
     /// answered. Made if there is none; one emulator uses it at a time. Default: nothing is kept.
     pub state: Option<PathBuf>,
+    /// What the instance holds at the start, where its state does not say otherwise.
+    pub seed: Seed,
+    /// A file to which requests are logged, in the shape of the service's own logs.
+    pub request_log: Option<PathBuf>,
     /// Tells the time by which certificates and tokens are judged. Default: the machine's.
     pub clock: Arc<dyn Clock>,
     /// Makes keys and identifiers. Default: the machine's.
@@ -92,8 +97,10 @@ impl Default for EmulatorConfig {
             bearer_token: None,
             assigning_rounds: 1,
             retry_after_seconds: 1,
-            choices: Choices::default(),
+            behavior: Behavior::default(),
             state: None,
+            seed: Seed::default(),
+            request_log: None,
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
         }
@@ -130,6 +137,9 @@ pub enum ConfigError {
         /// The policy.
         name: String,
     },
+    /// The behavior makes no sense.
+    #[error(transparent)]
+    Behavior(#[from] BehaviorError),
     /// A segment of the resource's path is empty or not a single segment.
     #[error("{what} {text:?} must not be empty or contain /")]
     Segment {
@@ -168,6 +178,7 @@ impl EmulatorConfig {
             let name = pair[0].clone();
             return Err(ConfigError::HubTwice { name });
         }
+        self.behavior.check()?;
         self.check_policies()
     }
 

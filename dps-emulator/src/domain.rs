@@ -17,16 +17,20 @@ pub(crate) mod registration;
 pub(crate) mod reprovision;
 pub(crate) mod resource;
 pub(crate) mod twin;
+pub(crate) mod webhook;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use pki_core::ids::{HubHostName, IdScope};
 use pki_core::ports::{Clock, Entropy};
-use pki_core::time::Time;
+use pki_core::time::{Span, Time};
 use secrecy::SecretString;
 
+use crate::behavior::{Behavior, Quotas};
 use crate::choices::Choices;
 use crate::error::ServiceError;
+use crate::faults::Faults;
+use crate::log::RequestLog;
 use crate::random::Random;
 use crate::store::{StateError, Store};
 use connection::Connections;
@@ -41,6 +45,8 @@ pub(crate) struct Dps {
     pub(crate) connections: Connections,
     store: Mutex<Store>,
     resource: RwLock<Arc<Resource>>,
+    pub(crate) faults: Faults,
+    pub(crate) log: RequestLog,
 }
 
 /// What does not change while an instance runs.
@@ -53,15 +59,17 @@ pub(crate) struct Settings {
     pub(crate) bearer_token: Option<SecretString>,
     pub(crate) assigning_rounds: u32,
     pub(crate) retry_after_seconds: u32,
-    pub(crate) choices: Choices,
     /// Every name under which this instance answers, without ports.
     pub(crate) host_names: Vec<String>,
+    /// Opens the control endpoint.
+    pub(crate) control_token: SecretString,
 }
 
 impl Dps {
     pub(crate) fn new(
         settings: Settings,
         resource: Resource,
+        behavior: Behavior,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
         store: Store,
@@ -73,11 +81,36 @@ impl Dps {
             connections: Connections::default(),
             store: Mutex::new(store),
             resource: RwLock::new(Arc::new(resource)),
+            faults: Faults::new(behavior),
+            log: RequestLog::default(),
         }
     }
 
+    /// The instance's time: that of its clock, moved by what the behavior says.
     pub(crate) fn now(&self) -> Time {
-        self.clock.now()
+        let offset = self.faults.behavior().clock_offset_seconds;
+        let span = Span::from_seconds(offset.unsigned_abs());
+        match offset < 0 {
+            true => self.clock.now() - span,
+            false => self.clock.now() + span,
+        }
+    }
+
+    pub(crate) fn choices(&self) -> Choices {
+        self.faults.behavior().choices
+    }
+
+    /// Refuses one more of what there may be no more of.
+    pub(crate) fn check_quota(
+        &self,
+        what: &'static str,
+        present: usize,
+        most: impl FnOnce(&Quotas) -> usize,
+    ) -> Result<(), ServiceError> {
+        match self.faults.behavior().quotas.as_ref().map(most) {
+            Some(most) if present >= most => Err(ServiceError::QuotaExceeded { what, most }),
+            _ => Ok(()),
+        }
     }
 
     pub(crate) fn random(&self) -> Random<'_> {

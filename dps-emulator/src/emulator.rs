@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use pki_core::enrollment::{AllocationPolicy, OtherMembers};
@@ -13,11 +14,14 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::behavior::{Behavior, BehaviorError};
 use crate::config::{ConfigError, EmulatorConfig};
 use crate::domain::resource::{LinkedHub, Resource};
 use crate::domain::{Dps, Settings, service_host_name};
+use crate::log::RequestLog;
 use crate::policy::{HUB_OWNER, Policy, Right, SERVICE_OWNER};
 use crate::random::Random;
+use crate::seed::{Seed, SeedError};
 use crate::server::{Protocol, Server};
 use crate::store::sqlite::SqliteKeeper;
 use crate::store::{StateError, Store};
@@ -79,6 +83,17 @@ pub enum EmulatorError {
     /// The keys could not be made.
     #[error(transparent)]
     Entropy(#[from] EntropyError),
+    /// The seed holds what cannot be put in.
+    #[error(transparent)]
+    Seed(#[from] SeedError),
+    /// The request log cannot be written.
+    #[error("{} cannot be written", path.display())]
+    Log {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The state could not be read or kept.
     #[error(transparent)]
     State(#[from] StateError),
@@ -160,6 +175,7 @@ fn instance(config: EmulatorConfig, host_names: Vec<String>) -> Result<Dps, Emul
     let resource = resource(&config, kept, &mut store)?;
     store.put_resource(&resource)?;
     store.commit()?;
+    let control_token = Random(config.entropy.as_ref()).control_token()?.into();
     let settings = Settings {
         name: config.dps_name,
         id_scope: config.id_scope,
@@ -168,16 +184,23 @@ fn instance(config: EmulatorConfig, host_names: Vec<String>) -> Result<Dps, Emul
         bearer_token: config.bearer_token,
         assigning_rounds: config.assigning_rounds,
         retry_after_seconds: config.retry_after_seconds,
-        choices: config.choices,
         host_names,
+        control_token,
     };
-    Ok(Dps::new(
+    let mut dps = Dps::new(
         settings,
         resource,
+        config.behavior,
         config.clock,
         config.entropy,
         store,
-    ))
+    );
+    config.seed.sow(&dps)?;
+    if let Some(path) = config.request_log {
+        dps.log =
+            RequestLog::append_to(&path).map_err(|source| EmulatorError::Log { path, source })?;
+    }
+    Ok(dps)
 }
 
 /// What was kept, and the policies and hubs of the configuration that were not among it.
@@ -285,6 +308,37 @@ impl EmulatorHandle {
         let mut policies = resource.policies.iter();
         let policy = policies.find(|known| known.name == policy)?;
         Some(policy.connection_string(&self.host_and_port()))
+    }
+
+    /// Where the control endpoint is: what the instance holds, how it behaves, what it counted. For
+    /// programs on this machine, with [`Self::control_token`] as bearer token.
+    pub fn control_url(&self) -> String {
+        format!("{}/$emulator", self.base_url())
+    }
+
+    /// Opens the control endpoint; another one after each start.
+    pub fn control_token(&self) -> &SecretString {
+        &self.dps.settings.control_token
+    }
+
+    /// How the instance behaves.
+    pub fn behavior(&self) -> Behavior {
+        self.dps.faults.behavior().as_ref().clone()
+    }
+
+    /// Makes the instance behave otherwise from now on.
+    ///
+    /// # Errors
+    /// [`BehaviorError`] if it makes no sense; nothing has changed then.
+    pub fn set_behavior(&self, behavior: Behavior) -> Result<(), BehaviorError> {
+        behavior.check()?;
+        self.dps.faults.set(behavior);
+        Ok(())
+    }
+
+    /// What the instance holds, keys included, as a document that makes the same one elsewhere.
+    pub fn dump(&self) -> Seed {
+        Seed::of(&self.dps)
     }
 
     /// The linked hubs, in the order in which they were linked.

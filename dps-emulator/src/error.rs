@@ -10,6 +10,7 @@ use pki_core::ids::{EnrollmentGroupId, IdError, RegistrationId};
 use pki_core::ports::EntropyError;
 use serde_json::{Value, json};
 
+use crate::choices;
 use crate::domain::possession::PossessionError;
 
 /// A refusal of the service.
@@ -74,6 +75,12 @@ pub(crate) enum ServiceError {
     Locked(String),
     #[error("Invalid ETag supplied.")]
     PreconditionFailed,
+    #[error("At most {most} {what} are allowed in this service.")]
+    QuotaExceeded { what: &'static str, most: usize },
+    #[error("Too many requests; try again in {retry_after_seconds} seconds.")]
+    Throttled { retry_after_seconds: u64 },
+    #[error("The service is unavailable.")]
+    Unavailable,
     #[error("The body is longer than {0} bytes")]
     TooLarge(usize),
     #[error("The service failed: {0}")]
@@ -122,6 +129,16 @@ impl ServiceError {
             .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
+    /// How many seconds a client is asked to wait, if it is.
+    pub(crate) fn retry_after_seconds(&self) -> Option<u64> {
+        match self {
+            Self::Throttled {
+                retry_after_seconds,
+            } => Some(*retry_after_seconds),
+            _ => None,
+        }
+    }
+
     /// The body in the shape of a plane.
     pub(crate) fn body(&self, plane: Plane, occasion: &Occasion) -> Value {
         match plane {
@@ -168,6 +185,9 @@ impl ServiceError {
             Self::PreconditionFailed => (412_001, "PreconditionFailed"),
             Self::TooManyDevices { .. } => (413_002, "TooManyDevices"),
             Self::TooLarge(_) => (413_001, "MessageTooLarge"),
+            Self::QuotaExceeded { .. } => (choices::QUOTA_CODE, "IotHubQuotaExceeded"),
+            Self::Throttled { .. } => (429_001, "ThrottlingException"),
+            Self::Unavailable => (503_001, "ServiceUnavailable"),
             Self::Server(_) => (500_001, "ServerError"),
         }
     }

@@ -21,24 +21,30 @@
 //! # }
 //! ```
 
+mod behavior;
 mod choices;
 mod config;
 mod domain;
 mod emulator;
 mod error;
+mod faults;
+mod log;
 mod mqtt;
 mod planes;
 mod policy;
 mod random;
 mod sas;
+mod seed;
 mod server;
 mod store;
 mod tls;
 mod websocket;
 
+pub use behavior::{Behavior, BehaviorError, Quotas, Throttle};
 pub use choices::Choices;
 pub use config::{ConfigError, EmulatorConfig, Exposure};
 pub use emulator::{Emulator, EmulatorError, EmulatorHandle, Hub};
 pub use policy::Right;
+pub use seed::{Seed, SeedError, Sown};
 pub use store::keeper::StateError;
 pub use tls::{ServerKey, TlsError, TlsSettings, TlsVersions};

@@ -3,16 +3,22 @@
 //! and `/registrations/…` are the service, `/devices…`, `/twins…` and `/statistics…` are a hub's, and
 //! `/{idScope}/registrations/…` are the devices.
 //!
+//! `/$emulator…` is no plane of Azure's: it is the door for whoever runs the instance.
+//!
 //! A plane turns a request into a call of [`crate::domain`] and its result into an answer; it decides
 //! nothing. Paths are matched as whole segments, decoded and without regard to case, since Microsoft's
 //! clients differ in case and in a last slash; that is why there is no router library here.
 
+mod control;
 mod device;
 mod hub;
 mod management;
 mod page;
 mod request;
 mod service;
+
+use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -25,6 +31,8 @@ pub(crate) use request::Request;
 
 use crate::domain::Dps;
 use crate::error::{Occasion, Plane, ServiceError};
+use crate::faults::Fate;
+use crate::store::IfMatch;
 
 /// What a plane answers.
 #[derive(Debug)]
@@ -66,11 +74,40 @@ impl Answer {
     }
 }
 
-/// Answers a request, whatever plane it is for.
-pub(crate) fn answer(dps: &Dps, request: &Request) -> Response<Full<Bytes>> {
-    let (plane, result) = dispatch(dps, request);
+/// Marks a response that is never sent: the connection is to be cut instead.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cut;
+
+/// Answers a request, whatever plane it is for. A response with [`Cut`] among its extensions is not
+/// to be sent.
+pub(crate) fn answer(dps: &Arc<Dps>, request: &Request) -> Response<Full<Bytes>> {
+    if control::is_meant(request) {
+        let result = control::answer(dps, request);
+        let request_id = dps.random().uuid().unwrap_or_default().to_string();
+        let refused = |error| refusal(dps, Plane::Data, &request_id, &error);
+        return to_response(result.unwrap_or_else(refused));
+    }
+    let fate = dps.faults.draw();
+    if fate == Fate::Cut {
+        return cut();
+    }
+    let began = Instant::now();
+    let (plane, result) = match fate {
+        Fate::Unavailable => (plane_of(request), Err(ServiceError::Unavailable)),
+        _ => dispatch(dps, request),
+    };
     let request_id = dps.random().uuid().unwrap_or_default().to_string();
+    dps.log.note(
+        dps,
+        request,
+        &request_id,
+        result.as_ref().err(),
+        began.elapsed(),
+    );
     let answer = result.unwrap_or_else(|error| refusal(dps, plane, &request_id, &error));
+    if fate == Fate::CutAfterwards {
+        return cut();
+    }
     tracing::debug!(
         method = %request.method, path = %request.path(), status = answer.status.as_u16(), "answered"
     );
@@ -83,20 +120,44 @@ pub(crate) fn unreadable(dps: &Dps, error: &ServiceError) -> Response<Full<Bytes
     to_response(refusal(dps, Plane::Data, &request_id, error))
 }
 
-fn dispatch(dps: &Dps, request: &Request) -> (Plane, Result<Answer, ServiceError>) {
+fn cut() -> Response<Full<Bytes>> {
+    let mut response = Response::default();
+    response.extensions_mut().insert(Cut);
+    response
+}
+
+fn dispatch(dps: &Arc<Dps>, request: &Request) -> (Plane, Result<Answer, ServiceError>) {
+    let plane = plane_of(request);
+    if let Ok(IfMatch::Tag(_)) = request.if_match()
+        && request.method != http::Method::GET
+        && dps.faults.is_stale()
+    {
+        return (plane, Err(ServiceError::PreconditionFailed));
+    }
+    let folded = request.folded();
+    let result = match (plane, folded.first().map(String::as_str)) {
+        (Plane::Management, _) => management::answer(dps, request),
+        (Plane::Hub, _) => hub::answer(dps, request),
+        (Plane::Data, Some("enrollments" | "enrollmentgroups" | "registrations")) => {
+            service::answer(dps, request)
+        }
+        (Plane::Data, Some(_)) if folded.get(1).is_some_and(|word| word == "registrations") => {
+            device::answer(dps, request)
+        }
+        _ => Err(ServiceError::NoSuchPath),
+    };
+    (plane, result)
+}
+
+fn plane_of(request: &Request) -> Plane {
     let folded = request.folded();
     match folded.first().map(String::as_str) {
-        Some("subscriptions" | "providers") => {
-            (Plane::Management, management::answer(dps, request))
-        }
-        Some("devices" | "twins" | "statistics") => (Plane::Hub, hub::answer(dps, request)),
-        Some("enrollments" | "enrollmentgroups" | "registrations") => {
-            (Plane::Data, service::answer(dps, request))
-        }
-        Some(_) if folded.get(1).is_some_and(|word| word == "registrations") => {
-            (Plane::Data, device::answer(dps, request))
-        }
-        _ => (Plane::Data, Err(ServiceError::NoSuchPath)),
+        Some("subscriptions" | "providers") => Plane::Management,
+        Some(
+            "devices" | "twins" | "statistics" | "configurations" | "jobs" | "digitaltwins"
+            | "messages",
+        ) => Plane::Hub,
+        _ => Plane::Data,
     }
 }
 
@@ -108,7 +169,10 @@ fn refusal(dps: &Dps, plane: Plane, request_id: &str, error: &ServiceError) -> A
         tracking_id: request_id.to_owned(),
         timestamp: dps.now().to_string(),
     };
-    let answer = Answer::new(error.status(), error.body(plane, &occasion));
+    let mut answer = Answer::new(error.status(), error.body(plane, &occasion));
+    if let Some(seconds) = error.retry_after_seconds() {
+        answer = answer.with_header("retry-after", seconds);
+    }
     match plane {
         Plane::Hub => answer.with_header("iothub-errorcode", error.name()),
         Plane::Data => answer.with_header("x-ms-error-code", error.code()),

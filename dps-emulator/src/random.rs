@@ -38,6 +38,12 @@ impl Random<'_> {
         ))
     }
 
+    /// A token that opens the control endpoint: 32 octets in hex.
+    pub(crate) fn control_token(self) -> Result<String, EntropyError> {
+        let octets = self.octets::<32>()?;
+        Ok(octets.iter().map(|octet| format!("{octet:02x}")).collect())
+    }
+
     /// A verification code: 48 upper-case hex digits.
     pub(crate) fn verification_code(self) -> Result<VerificationCode, EntropyError> {
         let octets = self.octets::<24>()?;

@@ -4,7 +4,7 @@
 //! client may take is bounded: connections in all, time for the handshake, for headers and for a
 //! body, and the size of each.
 
-use std::convert::Infallible;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -116,6 +116,7 @@ impl Server {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY could not be set");
         }
+        let peer = stream.peer_addr().ok().map(|address| address.ip());
         let stream = match timeout(HANDSHAKE_TIME, self.acceptor.accept(stream)).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return tracing::debug!(%error, "the TLS handshake failed"),
@@ -123,7 +124,7 @@ impl Server {
         };
         let presented = tls::presented(stream.get_ref().1.peer_certificates());
         match protocol {
-            Protocol::Https => self.https(stream, presented, place).await,
+            Protocol::Https => self.https(stream, presented, peer, place).await,
             Protocol::Mqtt => mqtt::serve(stream, presented, self.dps, self.end).await,
         }
     }
@@ -132,12 +133,13 @@ impl Server {
         self,
         stream: TlsStream<TcpStream>,
         presented: Arc<[Certificate]>,
+        peer: Option<IpAddr>,
         place: OwnedSemaphorePermit,
     ) {
         let place = Arc::new(place);
         let service = service_fn(|request| {
             let (server, presented) = (self.clone(), Arc::clone(&presented));
-            server.respond(presented, request, Arc::clone(&place))
+            server.respond(presented, peer, request, Arc::clone(&place))
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -161,9 +163,10 @@ impl Server {
     async fn respond(
         self,
         presented: Arc<[Certificate]>,
+        peer: Option<IpAddr>,
         mut request: http::Request<Incoming>,
         place: Arc<OwnedSemaphorePermit>,
-    ) -> Result<http::Response<Full<Bytes>>, Infallible> {
+    ) -> Result<http::Response<Full<Bytes>>, CutOff> {
         if let Some((response, upgrade)) = websocket::upgrade(&mut request) {
             let tasks = self.tasks.clone();
             tasks.spawn(self.websocket(presented, upgrade, place));
@@ -173,10 +176,14 @@ impl Server {
         let request = read(body)
             .await
             .and_then(|body| Request::new(parts, body, presented));
-        Ok(match request {
-            Ok(request) => planes::answer(&self.dps, &request),
+        let response = match request {
+            Ok(request) => planes::answer(&self.dps, &request.from_peer(peer)),
             Err(error) => planes::unreadable(&self.dps, &error),
-        })
+        };
+        match response.extensions().get::<planes::Cut>() {
+            Some(planes::Cut) => Err(CutOff),
+            None => Ok(response),
+        }
     }
 
     async fn websocket(
@@ -191,6 +198,11 @@ impl Server {
         }
     }
 }
+
+/// The behavior wants this connection cut.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection is cut, as the behavior has it")]
+struct CutOff;
 
 async fn read(body: Incoming) -> Result<Bytes, ServiceError> {
     let announced = body.size_hint().lower();

@@ -144,7 +144,7 @@ impl Dps {
             entry,
             is_enabled,
             proven: Proven::Leaf(thumbprint),
-            authentication: self_signed(leaf),
+            authentication: self_signed(leaf, self.choices().copy_thumbprint),
         })
     }
 
@@ -157,7 +157,7 @@ impl Dps {
         let now = self.now();
         let failure = match entry {
             Entry::Group(_) => path_failure.map(str::to_owned),
-            Entry::Individual(_) => (self.settings.choices.check_individual_dates
+            Entry::Individual(_) => (self.choices().check_individual_dates
                 && !leaf.validity().contains(now))
             .then(|| format!("it is not valid at {now}")),
         };
@@ -247,15 +247,16 @@ fn keys_by_group(
     })
 }
 
-/// The identity that DPS makes for X.509: the SHA-256 of the leaf that was presented, in both slots.
-fn self_signed(leaf: &Certificate) -> HubAuthentication {
+/// The identity that DPS makes for X.509: the SHA-256 of the leaf that was presented, in both slots or
+/// in the first.
+fn self_signed(leaf: &Certificate, is_copied: bool) -> HubAuthentication {
     let thumbprint = leaf.sha256_thumbprint().to_string();
     HubAuthentication {
         kind: Some("selfSigned".to_owned()),
         symmetric_key: None,
         x509_thumbprint: Some(Thumbprints {
             primary_thumbprint: Some(thumbprint.clone()),
-            secondary_thumbprint: Some(thumbprint),
+            secondary_thumbprint: is_copied.then_some(thumbprint),
         }),
         other: serde_json::Map::new(),
     }

@@ -1,21 +1,33 @@
 //! Which hub a device goes to
 //! ([allocation policies](https://learn.microsoft.com/azure/iot-dps/concepts-service#allocation-policy)).
 //!
-//! There is no latency to measure on one machine, so `geoLatency` is `hashed`; webhooks are not called.
+//! There is no latency to measure on one machine, so `geoLatency` is `hashed`; a custom policy is
+//! [`super::webhook`]'s.
 
 use aws_lc_rs::digest::{SHA256, digest};
+use http::StatusCode;
 use pki_core::enrollment::AllocationPolicy;
 use pki_core::ids::{HubHostName, RegistrationId};
-
-use crate::choices;
 
 /// Why no hub was found: it ends up in the registration record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum AllocationError {
     #[error("No linked IoT hub is available for this enrollment.")]
     NoHub,
-    #[error("Custom allocation failed: this emulator calls no webhooks.")]
-    Custom,
+    #[error("Custom allocation failed with status code: {}", .0.as_u16())]
+    Status(StatusCode),
+    #[error("Custom allocation failed: the webhook could not be reached: {0}")]
+    Unreached(String),
+    #[error("Custom allocation failed: the webhook's answer cannot be read: {0}")]
+    Unreadable(String),
+    #[error("Custom allocation failed: {0}")]
+    Undefined(String),
+    #[error("Custom allocation failed: the webhook named no IoT hub.")]
+    HubNotSpecified,
+    #[error("Custom allocation failed: IoT hub {0} is not linked to this service.")]
+    HubNotLinked(HubHostName),
+    #[error("Custom allocation failed: the webhook refused access.")]
+    WebhookUnauthorized,
     #[error("Allocation policy {0} is not known.")]
     UnknownPolicy(String),
 }
@@ -23,8 +35,13 @@ pub(crate) enum AllocationError {
 impl AllocationError {
     pub(crate) fn code(&self) -> u32 {
         match self {
-            Self::NoHub => choices::NO_HUB_CODE,
-            Self::Custom | Self::UnknownPolicy(_) => choices::CUSTOM_ALLOCATION_CODE,
+            Self::NoHub | Self::HubNotSpecified | Self::HubNotLinked(_) => 400_208,
+            Self::WebhookUnauthorized => 400_209,
+            Self::Status(_)
+            | Self::Unreached(_)
+            | Self::Unreadable(_)
+            | Self::Undefined(_)
+            | Self::UnknownPolicy(_) => 400_207,
         }
     }
 }
@@ -40,7 +57,6 @@ pub(crate) fn allocate(
             .iter()
             .max_by(|a, b| a.score(id).total_cmp(&b.score(id))),
         AllocationPolicy::Static => candidates.first(),
-        AllocationPolicy::Custom => return Err(AllocationError::Custom),
         other => return Err(AllocationError::UnknownPolicy(other.to_string())),
     };
     let chosen = chosen.map(|candidate| candidate.host_name.clone());
@@ -116,12 +132,10 @@ mod tests {
     }
 
     #[test]
-    fn static_takes_the_hub_of_the_entry_and_custom_fails_as_documented() {
+    fn static_takes_the_hub_of_the_entry() {
         let id = "dev".parse().expect("id");
         let chosen = allocate(&AllocationPolicy::Static, &hubs(3), &id);
         assert_eq!(chosen.expect("hub"), hubs(1)[0].host_name);
-        let failed = allocate(&AllocationPolicy::Custom, &hubs(3), &id);
-        assert_eq!(failed.expect_err("no webhook").code(), 400_207);
         assert_eq!(
             allocate(&AllocationPolicy::Hashed, &[], &id),
             Err(AllocationError::NoHub)

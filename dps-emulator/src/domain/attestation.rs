@@ -40,14 +40,57 @@ impl Dps {
                     Some(Mechanism::X509(present)) => Some(present),
                     _ => None,
                 };
-                Mechanism::X509(accept_certificates(store, certificates, present)?)
+                Mechanism::X509(self.accept_certificates(store, certificates, present)?)
             }
             Mechanism::SymmetricKey(keys) => {
-                Mechanism::SymmetricKey(Some(self.accept_keys(keys.unwrap_or_default())?))
+                let mut keys = keys.unwrap_or_default();
+                if let Some(Mechanism::SymmetricKey(Some(present))) =
+                    present.map(|attestation| &attestation.mechanism)
+                    && self.choices().keep_keys_on_update
+                {
+                    let kept = present.clone();
+                    keys.primary_key = keys.primary_key.or(kept.primary_key);
+                    keys.secondary_key = keys.secondary_key.or(kept.secondary_key);
+                }
+                Mechanism::SymmetricKey(Some(self.accept_keys(keys)?))
             }
             other => other,
         };
         Ok(Attestation { mechanism, ..sent })
+    }
+
+    fn accept_certificates(
+        &self,
+        store: &Store,
+        sent: X509Certificates,
+        present: Option<&X509Certificates>,
+    ) -> Result<X509Certificates, ServiceError> {
+        match sent {
+            X509Certificates::Client(slots) => {
+                let present = match present {
+                    Some(X509Certificates::Client(present)) => Some(present),
+                    _ => None,
+                };
+                Ok(X509Certificates::Client(accept_slots(slots, present)?))
+            }
+            X509Certificates::Signing(slots) => {
+                let present = match present {
+                    Some(X509Certificates::Signing(present)) => Some(present),
+                    _ => None,
+                };
+                Ok(X509Certificates::Signing(accept_slots(slots, present)?))
+            }
+            X509Certificates::CaReferences(names) => {
+                occupied(&names)?;
+                if !self.choices().allow_unknown_references {
+                    names.iter().try_for_each(|name| known(store, name))?;
+                }
+                Ok(X509Certificates::CaReferences(names))
+            }
+            _ => Err(ServiceError::ArgumentInvalid(
+                "This kind of X.509 attestation is not known.".to_owned(),
+            )),
+        }
     }
 
     fn accept_keys(&self, sent: SymmetricKeys) -> Result<SymmetricKeys, ServiceError> {
@@ -67,7 +110,7 @@ impl Dps {
         match &mut shown.mechanism {
             Mechanism::SymmetricKey(shown) if keys == Keys::Hidden => *shown = None,
             Mechanism::X509(X509Certificates::Client(slots) | X509Certificates::Signing(slots))
-                if !self.settings.choices.show_certificates =>
+                if !self.choices().show_certificates =>
             {
                 let slots = slots.primary.iter_mut().chain(&mut slots.secondary);
                 slots.for_each(|slot| slot.certificate = None);
@@ -84,37 +127,6 @@ fn checked(key: SymmetricKey) -> Result<SymmetricKey, ServiceError> {
         Ok(octets) if (16..=64).contains(&octets.len()) => Ok(key),
         _ => Err(ServiceError::ArgumentInvalid(
             "A symmetric key must be base64 of 16 to 64 bytes.".to_owned(),
-        )),
-    }
-}
-
-fn accept_certificates(
-    store: &Store,
-    sent: X509Certificates,
-    present: Option<&X509Certificates>,
-) -> Result<X509Certificates, ServiceError> {
-    match sent {
-        X509Certificates::Client(slots) => {
-            let present = match present {
-                Some(X509Certificates::Client(present)) => Some(present),
-                _ => None,
-            };
-            Ok(X509Certificates::Client(accept_slots(slots, present)?))
-        }
-        X509Certificates::Signing(slots) => {
-            let present = match present {
-                Some(X509Certificates::Signing(present)) => Some(present),
-                _ => None,
-            };
-            Ok(X509Certificates::Signing(accept_slots(slots, present)?))
-        }
-        X509Certificates::CaReferences(names) => {
-            occupied(&names)?;
-            names.iter().try_for_each(|name| known(store, name))?;
-            Ok(X509Certificates::CaReferences(names))
-        }
-        _ => Err(ServiceError::ArgumentInvalid(
-            "This kind of X.509 attestation is not known.".to_owned(),
         )),
     }
 }

@@ -6,6 +6,7 @@
 
 use pki_core::admission::UploadedCa;
 use pki_core::certificate::Certificate;
+use pki_core::enrollment::{Mechanism, X509Certificates};
 use pki_core::format::pem;
 use pki_core::ids::{CertificateName, VerificationCode};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -49,6 +50,9 @@ impl Dps {
     ) -> Result<Record<Authority>, ServiceError> {
         self.change(|store| {
             let present = store.authorities().get(name).map(|record| &record.value);
+            if present.is_none() {
+                self.check_new(store, &certificate)?;
+            }
             let precondition = match (&present, if_match) {
                 (None, _) => Precondition::Absent,
                 (Some(_), IfMatch::Absent) => return Err(ServiceError::PreconditionFailed),
@@ -95,7 +99,8 @@ impl Dps {
             let checked = store.authorities().check(name, &precondition);
             checked.map_err(|conflict| refusal(conflict, name))?;
             let code = authority.code.take().ok_or(PossessionError::NoCode)?;
-            possession::prove(&authority.certificate, &code, proof, self.now())?;
+            let judged_at = self.choices().check_proof_dates.then(|| self.now());
+            possession::prove(&authority.certificate, &code, proof, judged_at)?;
             authority.is_verified = true;
             self.write(store, name, authority, &precondition)
         })
@@ -108,9 +113,26 @@ impl Dps {
         if_match: IfMatch,
     ) -> Result<(), ServiceError> {
         self.change(|store| {
+            if !self.choices().delete_referred_certificates && is_referred_to(store, name) {
+                return Err(ServiceError::ArgumentInvalid(format!(
+                    "Certificate {name} is referred to by an enrollment group."
+                )));
+            }
             let removed = store.remove_authority(name, &if_match.replacing());
             removed.map_err(|conflict| refusal(conflict, name))
         })
+    }
+
+    fn check_new(&self, store: &Store, certificate: &Certificate) -> Result<(), ServiceError> {
+        let present = store.authorities().iter();
+        let mut present = present.map(|(_, record)| &record.value.certificate);
+        if !self.choices().allow_duplicate_certificates && present.any(|one| one == certificate) {
+            return Err(ServiceError::ArgumentInvalid(
+                "This certificate is there under another name.".to_owned(),
+            ));
+        }
+        let count = store.authorities().len();
+        self.check_quota("CA certificates", count, |quotas| quotas.certificates)
     }
 
     fn write(
@@ -126,6 +148,18 @@ impl Dps {
         let record = store.authorities().get(name).cloned();
         record.ok_or_else(|| refusal(Conflict::Missing, name))
     }
+}
+
+fn is_referred_to(store: &Store, name: &CertificateName) -> bool {
+    store
+        .groups()
+        .iter()
+        .any(|(_, record)| match &record.value.attestation.mechanism {
+            Mechanism::X509(X509Certificates::CaReferences(names)) => {
+                names.iter().any(|referred| referred == name)
+            }
+            _ => false,
+        })
 }
 
 fn authority(store: &Store, name: &CertificateName) -> Result<Authority, ServiceError> {

@@ -4,7 +4,7 @@
 //! certificate below a CA, or by a token. Enrollments mean nothing here, as in Azure.
 //! Invariant: a device has one link at a hub; a new one ends the one before (MQTT 3.1.1 §3.1.4).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pki_core::certificate::Certificate;
@@ -12,6 +12,7 @@ use pki_core::hub::{HubAuthentication, HubDeviceStatus};
 use pki_core::ids::{DeviceId, HubHostName};
 use pki_core::path::{PathOptions, validate};
 use pki_core::time::Time;
+use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::Dps;
@@ -67,7 +68,8 @@ struct Presence {
 }
 
 /// What the registry shows of a device's connections.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct PresenceReport {
     pub(crate) is_connected: bool,
     /// When it last connected or disconnected.
@@ -282,6 +284,16 @@ impl Connections {
             presence.link = None;
         }
         sent
+    }
+
+    /// What is known of every device that ever connected, by hub and device.
+    pub(crate) fn reports(&self) -> BTreeMap<String, BTreeMap<String, PresenceReport>> {
+        let mut reports: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
+        for (key, presence) in self.presences().iter() {
+            let hub = reports.entry(key.hub.to_string()).or_default();
+            hub.insert(key.id.to_string(), presence.report);
+        }
+        reports
     }
 
     fn presences(&self) -> MutexGuard<'_, HashMap<HubDeviceKey, Presence>> {

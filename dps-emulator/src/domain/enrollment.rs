@@ -7,7 +7,8 @@
 use std::fmt::Display;
 
 use pki_core::enrollment::{
-    Attestation, EnrollmentGroup, IndividualEnrollment, Mechanism, OtherMembers, X509Certificates,
+    AllocationPolicy, Attestation, EnrollmentGroup, IndividualEnrollment, Mechanism, OtherMembers,
+    X509Certificates,
 };
 use pki_core::ids::{EnrollmentGroupId, Etag, HubHostName, RegistrationId};
 use pki_core::time::Time;
@@ -15,7 +16,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Dps;
-use crate::choices;
+use super::webhook::Webhook;
 use crate::error::ServiceError;
 use crate::store::{Conflict, IfMatch, Precondition, PutError, Record, Store, Table};
 
@@ -53,7 +54,11 @@ pub(crate) trait Document: Clone + Serialize + DeserializeOwned {
     fn set_attestation(&mut self, attestation: Attestation);
     fn etag_mut(&mut self) -> &mut Option<Etag>;
     fn hubs(&self) -> Option<&[HubHostName]>;
+    fn allocation(&self) -> Option<&AllocationPolicy>;
     fn other_mut(&mut self) -> &mut OtherMembers;
+
+    /// Refuses one more record like this if there may be no more.
+    fn check_quota(&self, dps: &Dps, store: &Store) -> Result<(), ServiceError>;
 
     /// Whether this kind of record may attest so.
     fn permits(mechanism: &Mechanism) -> bool;
@@ -89,6 +94,10 @@ macro_rules! shared_members {
 
         fn hubs(&self) -> Option<&[HubHostName]> {
             self.iot_hubs.as_deref()
+        }
+
+        fn allocation(&self) -> Option<&AllocationPolicy> {
+            self.allocation_policy.as_ref()
         }
 
         fn other_mut(&mut self) -> &mut OtherMembers {
@@ -128,6 +137,13 @@ impl Document for IndividualEnrollment {
 
     fn device(&self) -> Option<&RegistrationId> {
         Some(&self.registration_id)
+    }
+
+    fn check_quota(&self, dps: &Dps, store: &Store) -> Result<(), ServiceError> {
+        let present = store.individuals().len();
+        dps.check_quota("individual enrollments", present, |quotas| {
+            quotas.enrollments
+        })
     }
 
     fn permits(mechanism: &Mechanism) -> bool {
@@ -194,6 +210,20 @@ impl Document for EnrollmentGroup {
         None
     }
 
+    fn check_quota(&self, dps: &Dps, store: &Store) -> Result<(), ServiceError> {
+        let kind = self.attestation.kind();
+        let groups = store.groups().iter();
+        let alike = groups.filter(|(_, record)| record.value.attestation.kind() == kind);
+        dps.check_quota(
+            "enrollment groups of this kind",
+            alike.count(),
+            |quotas| match self.attestation.mechanism {
+                Mechanism::SymmetricKey(_) => quotas.symmetric_key_groups,
+                _ => quotas.x509_groups,
+            },
+        )
+    }
+
     fn permits(mechanism: &Mechanism) -> bool {
         matches!(
             mechanism,
@@ -252,7 +282,7 @@ impl Dps {
             let is_absent = D::table(store).get(&id).is_none();
             let precondition = match if_match {
                 IfMatch::Absent => Precondition::Absent,
-                _ if is_absent && choices::IF_MATCH_ON_ABSENT_IS_STALE => {
+                _ if is_absent && self.choices().if_match_on_absent_is_stale => {
                     return Err(ServiceError::PreconditionFailed);
                 }
                 if_match => if_match.replacing(),
@@ -269,6 +299,11 @@ impl Dps {
         id: &D::Id,
         if_match: IfMatch,
     ) -> Result<(), ServiceError> {
+        if self.choices().delete_needs_if_match && if_match == IfMatch::Absent {
+            return Err(ServiceError::ArgumentInvalid(
+                "The header If-Match is required.".to_owned(),
+            ));
+        }
         self.change(|store| {
             let removed = D::remove(store, id, &if_match.replacing());
             removed.map_err(|conflict| refusal::<D>(conflict, id))
@@ -299,6 +334,9 @@ impl Dps {
         let id = document.id().clone();
         let checked = D::table(store).check(&id, precondition);
         checked.map_err(|conflict| refusal::<D>(conflict, &id))?;
+        if D::table(store).get(&id).is_none() {
+            document.check_quota(self, store)?;
+        }
         let document = self.accept(store, document)?;
         match document.write(store, precondition, self.now()) {
             Ok(()) => Ok(()),
@@ -317,6 +355,10 @@ impl Dps {
             )));
         }
         self.check_hubs(&mut document)?;
+        if document.allocation() == Some(&AllocationPolicy::Custom) {
+            let definition = document.other_mut().get("customAllocationDefinition");
+            Webhook::from_definition(definition).map_err(ServiceError::ArgumentInvalid)?;
+        }
         let table = D::table(store);
         let present = table.get(document.id()).map(|record| &record.value);
         let sent = document.attestation().clone();

@@ -3,8 +3,12 @@
 //! Admission is decided anew at every registration. What follows from it (the hub, the identity
 //! there, the record) is written at once, under the lock that admission was decided under; the device
 //! learns of it by polling, after as many `assigning` rounds as the configuration says. So a device
-//! that never polls is assigned all the same, as in Azure.
+//! that never polls is assigned all the same, as in Azure. Only a webhook is waited for without the
+//! lock; if the device registers again meanwhile, its choice counts no more.
 //! Invariant: a refusal at the door leaves no record; a disabled or failed attempt does.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use pki_core::admission::Entry;
 use pki_core::enrollment::{
@@ -13,6 +17,7 @@ use pki_core::enrollment::{
 };
 use pki_core::hub::{HubAuthentication, HubDevice, HubDeviceStatus};
 use pki_core::ids::{DeviceId, HubHostName, RegistrationId};
+use pki_core::time::{Span, Time};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -23,7 +28,9 @@ use super::connection::Event;
 use super::enrollment::ONE_HUB;
 use super::reprovision::{self, Move};
 use super::resource::LinkedHub;
+use super::webhook::{Allocated, Patience, Webhook};
 use crate::error::ServiceError;
+use crate::faults::Turn;
 use crate::store::hub::{Device, Twin};
 use crate::store::{Record, Store};
 
@@ -38,6 +45,9 @@ pub(crate) struct Registration {
     /// Where the device belongs; survives attempts that did not get that far.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) assignment: Option<Assignment>,
+    /// What a webhook handed to the device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) payload: Option<Value>,
 }
 
 /// [`Entry`], as a snapshot keeps it.
@@ -70,7 +80,30 @@ pub(crate) enum RegistrationOutcome {
 pub(crate) struct Operation {
     pub(crate) id: String,
     rounds_left: u32,
+    /// Not over before this moment.
+    not_before: Time,
+    /// Whether a webhook has still to decide.
+    is_undecided: bool,
     proven: Proven,
+}
+
+impl Operation {
+    /// Counts a poll, and says whether the operation goes on.
+    fn poll(&mut self, now: Time) -> bool {
+        let has_rounds = self.rounds_left > 0;
+        self.rounds_left = self.rounds_left.saturating_sub(1);
+        has_rounds || self.is_undecided || now < self.not_before
+    }
+}
+
+/// A device that asks for a hub.
+pub(crate) struct Registering<'a> {
+    pub(crate) id: &'a RegistrationId,
+    pub(crate) credential: Option<Credential<'a>>,
+    /// Whether the device speaks an API from before reprovisioning policies.
+    pub(crate) is_legacy: bool,
+    /// What it tells a webhook.
+    pub(crate) payload: Option<Value>,
 }
 
 /// The answer to a device: an operation under way or over.
@@ -88,6 +121,31 @@ impl OperationStatus {
     }
 }
 
+/// A device that is to have a hub: everything that is known before the hub is chosen.
+struct Decision {
+    id: RegistrationId,
+    operation_id: String,
+    verdict: Verdict,
+    is_legacy: bool,
+}
+
+/// What is recorded of an attempt.
+struct Attempt {
+    outcome: RegistrationOutcome,
+    assignment: Option<Assignment>,
+    payload: Option<Value>,
+}
+
+impl Attempt {
+    fn new(outcome: RegistrationOutcome) -> Self {
+        Self {
+            outcome,
+            assignment: None,
+            payload: None,
+        }
+    }
+}
+
 /// What an entry says about the devices that it admits.
 struct Terms {
     device_id: Option<DeviceId>,
@@ -100,43 +158,117 @@ struct Terms {
 
 impl Dps {
     /// Registers a device: refused at the door, disabled at once, or an operation to poll.
-    /// `is_legacy` is whether the device speaks an API from before reprovisioning policies.
     pub(crate) fn register(
-        &self,
-        id: &RegistrationId,
-        credential: Option<Credential<'_>>,
-        is_legacy: bool,
+        self: &Arc<Self>,
+        registering: Registering<'_>,
     ) -> Result<OperationStatus, ServiceError> {
-        let presented = self.present(credential)?;
+        self.faults.take(Turn::Registration)?;
+        let presented = self.present(registering.credential)?;
         let operation_id = self.random().operation_id()?;
         self.change(|store| {
-        let verdict = self.admit(store, id, &presented)?;
-        let id = spelling(store, id);
-        if !verdict.is_enabled {
-            self.record(
-                store,
-                &id,
-                &verdict.entry,
-                RegistrationOutcome::Disabled,
-                None,
-            );
-            return Ok(OperationStatus {
-                operation_id: String::new(),
-                state: device_view(store, &id)?,
-            });
-        }
-        self.assign(store, &id, &verdict, is_legacy)?;
-        let operation = Operation {
-            id: operation_id.clone(),
-            rounds_left: self.settings.assigning_rounds,
-            proven: verdict.proven,
-        };
-        tracing::info!(registration_id = %id, %operation_id, entry = %verdict.entry, "registering");
-        store.operations.insert(id.clone(), operation);
-        Ok(OperationStatus {
-            operation_id,
-            state: RegistrationState::new(id, RegistrationStatus::Assigning),
+            let verdict = self.admit(store, registering.id, &presented)?;
+            let id = spelling(store, registering.id);
+            if store.registrations().get(&id).is_none() {
+                let present = store.registrations().len();
+                self.check_quota("registrations", present, |quotas| quotas.registrations)?;
+            }
+            if !verdict.is_enabled {
+                let outcome = RegistrationOutcome::Disabled;
+                self.record(store, &id, &verdict.entry, Attempt::new(outcome));
+                return Ok(OperationStatus {
+                    operation_id: String::new(),
+                    state: device_view(store, &id)?,
+                });
+            }
+            let terms = self.terms(store, &verdict.entry)?;
+            let wait = Span::from_seconds(self.faults.behavior().assignment_seconds.into());
+            let mut operation = Operation {
+                id: operation_id.clone(),
+                rounds_left: self.settings.assigning_rounds.max(self.choices().assigning_rounds),
+                not_before: self.now() + wait,
+                is_undecided: false,
+                proven: verdict.proven.clone(),
+            };
+            tracing::info!(registration_id = %id, %operation_id, entry = %verdict.entry, "registering");
+            let decision = Decision {
+                id: id.clone(),
+                operation_id,
+                verdict,
+                is_legacy: registering.is_legacy,
+            };
+            let operation_id = decision.operation_id.clone();
+            if terms.allocation == AllocationPolicy::Custom {
+                operation.is_undecided = true;
+                self.ask_webhook(store, decision, registering.payload)?;
+            } else {
+                let allocated = allocate(&terms.allocation, &terms.candidates, &id);
+                let allocated = allocated.map(|hub| Allocated {
+                    hub,
+                    initial_twin: None,
+                    payload: None,
+                });
+                self.assign(store, &decision, allocated)?;
+            }
+            store.operations.insert(id.clone(), operation);
+            Ok(OperationStatus {
+                operation_id,
+                state: RegistrationState::new(id, RegistrationStatus::Assigning),
+            })
         })
+    }
+
+    /// Lets a webhook choose, and assigns the device to what it chose.
+    fn ask_webhook(
+        self: &Arc<Self>,
+        store: &Store,
+        decision: Decision,
+        payload: Option<Value>,
+    ) -> Result<(), ServiceError> {
+        let (member, entry, mechanism) = entry_document(store, &decision.verdict.entry)?;
+        let webhook = Webhook::from_definition(entry.get("customAllocationDefinition"));
+        let mut context = json!({"registrationId": decision.id.as_str()});
+        context[mechanism] = json!({});
+        if let Some(payload) = payload {
+            context["payload"] = payload;
+        }
+        let hubs = self.terms(store, &decision.verdict.entry)?.candidates;
+        let hubs: Vec<&str> = hubs.iter().map(|hub| hub.host_name.as_str()).collect();
+        let mut request = json!({"deviceRuntimeContext": context, "linkedHubs": hubs});
+        request[member] = entry;
+        let choices = self.choices();
+        let patience = Patience {
+            retries: choices.webhook_retries,
+            wait: Duration::from_secs(choices.webhook_wait_seconds.into()),
+        };
+        let dps = Arc::clone(self);
+        tokio::spawn(async move {
+            let allocated = match webhook {
+                Ok(webhook) => webhook.call(&request, patience).await,
+                Err(problem) => Err(AllocationError::Undefined(problem)),
+            };
+            if let Err(error) = dps.decided(&decision, allocated) {
+                tracing::error!(registration_id = %decision.id, %error, "a webhook's choice was lost");
+            }
+        });
+        Ok(())
+    }
+
+    fn decided(
+        &self,
+        decision: &Decision,
+        allocated: Result<Allocated, AllocationError>,
+    ) -> Result<(), ServiceError> {
+        self.change(|store| {
+            let is_current = |operation: &&mut Operation| operation.id == decision.operation_id;
+            let Some(operation) = store.operations.get_mut(&decision.id).filter(is_current) else {
+                return Ok(());
+            };
+            operation.is_undecided = false;
+            let allocated = allocated.and_then(|allocated| match self.is_linked(&allocated.hub) {
+                true => Ok(allocated),
+                false => Err(AllocationError::HubNotLinked(allocated.hub)),
+            });
+            self.assign(store, decision, allocated)
         })
     }
 
@@ -148,6 +280,7 @@ impl Dps {
         credential: Option<Credential<'_>>,
     ) -> Result<OperationStatus, ServiceError> {
         let presented = self.present(credential)?;
+        let now = self.now();
         let mut store = self.store();
         let proven = match &presented {
             Presented::Chain { leaf, .. } => Proven::Leaf(leaf.sha256_thumbprint()),
@@ -157,8 +290,7 @@ impl Dps {
         let operation = operation
             .filter(|operation| operation.id == operation_id && operation.proven == proven)
             .ok_or(ServiceError::OperationNotFound)?;
-        let state = if operation.rounds_left > 0 {
-            operation.rounds_left -= 1;
+        let state = if operation.poll(now) {
             RegistrationState::new(id.clone(), RegistrationStatus::Assigning)
         } else {
             device_view(&store, id)?
@@ -175,6 +307,7 @@ impl Dps {
         id: &RegistrationId,
         credential: Option<Credential<'_>>,
     ) -> Result<RegistrationState, ServiceError> {
+        self.faults.take(Turn::Registration)?;
         let presented = self.present(credential)?;
         let store = self.store();
         self.admit(&store, id, &presented)?;
@@ -185,23 +318,27 @@ impl Dps {
     fn assign(
         &self,
         store: &mut Store,
-        id: &RegistrationId,
-        verdict: &Verdict,
-        is_legacy: bool,
+        decision: &Decision,
+        allocated: Result<Allocated, AllocationError>,
     ) -> Result<(), ServiceError> {
-        let terms = self.terms(store, &verdict.entry)?;
+        let Decision { id, verdict, .. } = decision;
+        let mut terms = self.terms(store, &verdict.entry)?;
         let current = self.current_assignment(store, id);
-        let chosen = match allocate(&terms.allocation, &terms.candidates, id) {
-            Ok(chosen) => chosen,
+        let allocated = match allocated {
+            Ok(allocated) => allocated,
             Err(error) => {
-                let outcome = failure(&error);
-                self.record(store, id, &verdict.entry, outcome, current);
+                let attempt = Attempt {
+                    assignment: current,
+                    ..Attempt::new(failure(&error))
+                };
+                self.record(store, id, &verdict.entry, attempt);
                 return Ok(());
             }
         };
-        let policy = reprovision::effective(terms.reprovision, is_legacy);
+        terms.initial_twin = allocated.initial_twin.or(terms.initial_twin);
+        let policy = reprovision::effective(terms.reprovision, decision.is_legacy);
         let current_hub = current.as_ref().map(|assignment| &assignment.hub);
-        let movement = reprovision::decide(policy, current_hub, &chosen);
+        let movement = reprovision::decide(policy, current_hub, &allocated.hub);
         let device_id = match (&current, &terms.device_id) {
             // A changed device ID takes effect once the registration record is deleted.
             (Some(assignment), _) => assignment.device_id.clone(),
@@ -210,18 +347,17 @@ impl Dps {
         };
         let hub = match (&movement, current) {
             (Move::Stay, Some(assignment)) => assignment.hub,
-            _ => chosen,
+            _ => allocated.hub,
         };
         let assignment = Assignment { hub, device_id };
-        self.write_identity(
-            store,
-            &assignment,
-            &movement,
-            &verdict.authentication,
-            &terms,
-        )?;
-        let outcome = RegistrationOutcome::Assigned(movement.substatus());
-        self.record(store, id, &verdict.entry, outcome, Some(assignment));
+        let authentication = &verdict.authentication;
+        self.write_identity(store, &assignment, &movement, authentication, &terms)?;
+        let attempt = Attempt {
+            outcome: RegistrationOutcome::Assigned(movement.substatus()),
+            assignment: Some(assignment),
+            payload: allocated.payload,
+        };
+        self.record(store, id, &verdict.entry, attempt);
         Ok(())
     }
 
@@ -276,14 +412,7 @@ impl Dps {
         assignment.filter(|assignment| self.is_linked(&assignment.hub))
     }
 
-    fn record(
-        &self,
-        store: &mut Store,
-        id: &RegistrationId,
-        entry: &Entry,
-        outcome: RegistrationOutcome,
-        assignment: Option<Assignment>,
-    ) {
+    fn record(&self, store: &mut Store, id: &RegistrationId, entry: &Entry, attempt: Attempt) {
         let before = store.registrations().get(id);
         let before = before.and_then(|record| record.value.assignment.clone());
         let registration = Registration {
@@ -291,8 +420,9 @@ impl Dps {
                 Entry::Individual(id) => DecidingEntry::Individual(id.clone()),
                 Entry::Group(id) => DecidingEntry::Group(id.clone()),
             },
-            outcome,
-            assignment: assignment.or(before),
+            outcome: attempt.outcome,
+            assignment: attempt.assignment.or(before),
+            payload: attempt.payload,
         };
         store.put_registration(id, registration, self.now());
     }
@@ -386,6 +516,7 @@ pub(crate) fn service_view(
     state.created_date_time_utc = Some(record.created.to_string());
     state.last_updated_date_time_utc = Some(record.updated.to_string());
     state.etag = Some(record.etag.clone());
+    state.payload.clone_from(&registration.payload);
     match &registration.outcome {
         RegistrationOutcome::Assigned(substatus) => {
             state.substatus = Some(substatus.clone());
@@ -416,6 +547,48 @@ fn device_view(store: &Store, id: &RegistrationId) -> Result<RegistrationState, 
         state.other.insert(member.to_owned(), value);
     }
     Ok(state)
+}
+
+/// The deciding entry as a webhook sees it: the member that holds it, the document without keys, and
+/// the member for the device's attestation.
+fn entry_document(
+    store: &Store,
+    entry: &Entry,
+) -> Result<(&'static str, Value, &'static str), ServiceError> {
+    let (member, document, mechanism) = match entry {
+        Entry::Individual(id) => {
+            let record = store.individuals().get(id);
+            let record = record.ok_or_else(|| ServiceError::EnrollmentNotFound(id.clone()))?;
+            let mechanism = &record.value.attestation.mechanism;
+            (
+                "individualEnrollment",
+                serde_json::to_value(&record.value),
+                mechanism,
+            )
+        }
+        Entry::Group(id) => {
+            let record = store.groups().get(id);
+            let record = record.ok_or_else(|| ServiceError::EnrollmentGroupNotFound(id.clone()))?;
+            let mechanism = &record.value.attestation.mechanism;
+            (
+                "enrollmentGroup",
+                serde_json::to_value(&record.value),
+                mechanism,
+            )
+        }
+    };
+    let mut document = document.map_err(|error| ServiceError::Server(error.to_string()))?;
+    if let Some(attestation) = document
+        .get_mut("attestation")
+        .and_then(Value::as_object_mut)
+    {
+        attestation.shift_remove("symmetricKey");
+    }
+    let mechanism = match mechanism {
+        Mechanism::SymmetricKey(_) => "symmetricKey",
+        _ => "x509",
+    };
+    Ok((member, document, mechanism))
 }
 
 fn attestation_member(store: &Store, entry: &DecidingEntry) -> Option<(&'static str, Value)> {

@@ -81,6 +81,9 @@ impl Registrant {
             Ok(request) => planes::answer(&self.dps, &request),
             Err(error) => planes::unreadable(&self.dps, &error),
         };
+        if let Some(planes::Cut) = response.extensions().get() {
+            return Err(Ending::Cut);
+        }
         let (head, body) = response.into_parts();
         // $rid comes first and retry-after behind an ampersand: Microsoft's clients look there.
         let mut topic = format!(

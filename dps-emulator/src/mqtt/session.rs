@@ -69,6 +69,8 @@ pub(super) enum Ending {
     NotAllowed(&'static str),
     #[error("the device was disabled, deleted, or connected elsewhere")]
     Dismissed,
+    #[error("the connection is cut, as the behavior has it")]
+    Cut,
     #[error("the emulator ends")]
     Shutdown,
     #[error(transparent)]

@@ -3,6 +3,8 @@
 //! A device proves itself by its TLS session or a token; both are judged in
 //! [`crate::domain::admission`]. Refusals come as an answer, never as a TLS alert.
 
+use std::sync::Arc;
+
 use http::{Method, StatusCode};
 use pki_core::enrollment::RegistrationStatus;
 use pki_core::ids::RegistrationId;
@@ -10,13 +12,13 @@ use serde_json::{Value, json};
 
 use super::{Answer, Request, to_value};
 use crate::domain::Dps;
-use crate::domain::registration::OperationStatus;
+use crate::domain::registration::{OperationStatus, Registering};
 use crate::error::ServiceError;
 
 /// The last version of the device API that knows no reprovisioning policies.
 const LAST_LEGACY_VERSION: &str = "2018-04-01";
 
-pub(super) fn answer(dps: &Dps, request: &Request) -> Result<Answer, ServiceError> {
+pub(super) fn answer(dps: &Arc<Dps>, request: &Request) -> Result<Answer, ServiceError> {
     let version = request.api_version()?;
     let folded = request.folded();
     let words: Vec<&str> = folded.iter().skip(2).map(String::as_str).collect();
@@ -29,11 +31,19 @@ pub(super) fn answer(dps: &Dps, request: &Request) -> Result<Answer, ServiceErro
     let credential = request.credential();
     match (&request.method, words.as_slice()) {
         (&Method::PUT, [_, "register"]) => {
-            check_body(request, &id)?;
+            let mut body = check_body(request, &id)?;
             let is_legacy = version
                 .get(..10)
                 .is_some_and(|date| date <= LAST_LEGACY_VERSION);
-            let status = dps.register(&id, credential, is_legacy)?;
+            let status = dps.register(Registering {
+                id: &id,
+                credential,
+                is_legacy,
+                payload: body
+                    .get_mut("payload")
+                    .map(Value::take)
+                    .filter(|payload| !payload.is_null()),
+            })?;
             Ok(registering(dps, request, &status)?)
         }
         (&Method::GET, [_, "operations", _]) => {
@@ -53,7 +63,7 @@ pub(super) fn answer(dps: &Dps, request: &Request) -> Result<Answer, ServiceErro
 
 /// The path counts; a body that names another device is refused, one that names none is not. A
 /// certificate signing request cannot be served, so it is not ignored either.
-fn check_body(request: &Request, id: &RegistrationId) -> Result<(), ServiceError> {
+fn check_body(request: &Request, id: &RegistrationId) -> Result<Value, ServiceError> {
     let body = request.json()?;
     match body.get("registrationId").and_then(Value::as_str) {
         Some(named) if !named.eq_ignore_ascii_case(id.as_str()) => {
@@ -68,7 +78,12 @@ fn check_body(request: &Request, id: &RegistrationId) -> Result<(), ServiceError
             "This service issues no certificates: csr is not supported.".to_owned(),
         ));
     }
-    Ok(())
+    if body.get("tpm").is_some_and(|tpm| !tpm.is_null()) {
+        return Err(ServiceError::Unauthorized(
+            "Unauthorized: TPM attestation is kept in enrollments, and cannot be performed here.",
+        ));
+    }
+    Ok(body)
 }
 
 /// 202 and an operation to poll; or, without an operation, the state as it is: disabled.

@@ -105,7 +105,8 @@ fn is_signed_for(dps: &Dps, resource: &Resource, request: &Request, hub: &Linked
         .host_names
         .iter()
         .filter(|name| !is_other(name));
-    let hosts: Vec<String> = hosts.cloned().collect();
+    let own = hub.host_name.to_string();
+    let hosts: Vec<String> = hosts.chain([&own]).cloned().collect();
     request
         .signing_policy([&hub.policy], &hosts, dps.now())
         .is_some()
@@ -161,7 +162,7 @@ fn query(dps: &Dps, request: &Request, hub: &HubHostName) -> Result<Answer, Serv
             .and_then(Value::as_str)
             .unwrap_or_default(),
     )?;
-    let page = PageRequest::from_request(request)?;
+    let page = PageRequest::from_request(request, &dps.choices())?;
     let after = page.after::<DeviceId>()?;
     let mut store = dps.store();
     let devices = store.registry(hub).after(after.as_ref());

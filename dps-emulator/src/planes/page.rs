@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
 use super::{Answer, Request};
-use crate::choices;
+use crate::choices::Choices;
 use crate::error::ServiceError;
 
 const CONTINUATION: &str = "x-ms-continuation";
@@ -21,14 +21,19 @@ pub(super) struct PageRequest {
 }
 
 impl PageRequest {
-    pub(super) fn from_request(request: &Request) -> Result<Self, ServiceError> {
-        let size = match request.header(MAX_ITEM_COUNT) {
-            None => choices::PAGE_DEFAULT,
+    pub(super) fn from_request(request: &Request, choices: &Choices) -> Result<Self, ServiceError> {
+        let asked = match request.header(MAX_ITEM_COUNT) {
+            None => choices.page_default,
             Some(text) => match text.trim().parse::<usize>() {
-                Ok(size) if size > 0 => size.min(choices::PAGE_MOST),
+                Ok(size) if size > 0 => size,
                 _ => return Err(invalid(MAX_ITEM_COUNT)),
             },
         };
+        let size = match choices.short_pages {
+            true => asked.div_ceil(2),
+            false => asked,
+        };
+        let size = size.clamp(1, choices.page_most.max(1));
         let after = request.header(CONTINUATION).map(key).transpose()?;
         Ok(Self { size, after })
     }

@@ -1,5 +1,6 @@
 //! A request as the planes see it: read whole, path decoded, with what the TLS session proved.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -27,6 +28,7 @@ pub(crate) struct Request {
     body: Bytes,
     /// The certificates of the TLS session, leaf first.
     presented: Arc<[Certificate]>,
+    peer: Option<IpAddr>,
 }
 
 impl Request {
@@ -45,7 +47,19 @@ impl Request {
             headers: parts.headers,
             body,
             presented,
+            peer: None,
         })
+    }
+
+    /// The same request, known to come from this address.
+    #[must_use]
+    pub(crate) fn from_peer(self, peer: Option<IpAddr>) -> Self {
+        Self { peer, ..self }
+    }
+
+    /// Where the request comes from, if that is known.
+    pub(crate) fn peer(&self) -> Option<IpAddr> {
+        self.peer
     }
 
     /// The segments of the path, decoded, as they were written.

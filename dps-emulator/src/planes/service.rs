@@ -19,6 +19,7 @@ use crate::domain::attestation::Keys;
 use crate::domain::enrollment::{BulkMode, Document};
 use crate::domain::registration::{DecidingEntry, service_view};
 use crate::error::ServiceError;
+use crate::faults::Turn;
 use crate::policy::Right;
 use crate::store::{Conflict, IfMatch, Record};
 
@@ -73,18 +74,19 @@ fn enrollments<D: Document>(
     }
 }
 
+/// Lets a request in that may do this, and takes its turn.
 fn authorize(dps: &Dps, request: &Request, right: Right) -> Result<(), ServiceError> {
     let refused = Err(ServiceError::Unauthorized("Unauthorized"));
     if let Some(bearer) = request.bearer() {
         return if accepts_bearer(dps, bearer) {
-            Ok(())
+            dps.faults.take(Turn::Service)
         } else {
             refused
         };
     }
     let (hosts, resource) = (&dps.settings.host_names, dps.resource());
     match request.signing_policy(&resource.policies, hosts, dps.now()) {
-        Some(policy) if policy.allows(right) => Ok(()),
+        Some(policy) if policy.allows(right) => dps.faults.take(Turn::Service),
         _ => refused,
     }
 }
@@ -128,15 +130,15 @@ fn shown<D: Document>(dps: &Dps, record: &Record<D>, keys: Keys) -> Result<Value
     let attestation: Attestation = dps.show_attestation(document.attestation(), keys);
     document.set_attestation(attestation);
     *document.etag_mut() = Some(record.etag.clone());
-    let other = document.other_mut();
-    other.insert(
-        "createdDateTimeUtc".to_owned(),
-        json!(record.created.to_string()),
-    );
-    other.insert(
-        "lastUpdatedDateTimeUtc".to_owned(),
-        json!(record.updated.to_string()),
-    );
+    if !dps.choices().bare_answers {
+        for (member, time) in [
+            ("createdDateTimeUtc", record.created),
+            ("lastUpdatedDateTimeUtc", record.updated),
+        ] {
+            let other = document.other_mut();
+            other.insert(member.to_owned(), json!(time.to_string()));
+        }
+    }
     let mut value = to_value(&document)?;
     if let Some(id) = record.value.device()
         && let Some(registration) = dps.store().registrations().get(id)
@@ -148,7 +150,7 @@ fn shown<D: Document>(dps: &Dps, record: &Record<D>, keys: Keys) -> Result<Value
 
 fn query<D: Document>(dps: &Dps, request: &Request) -> Result<Answer, ServiceError> {
     check_query(&request.json()?)?;
-    let page = PageRequest::from_request(request)?;
+    let page = PageRequest::from_request(request, &dps.choices())?;
     let after = page
         .after::<String>()?
         .map(|key| D::parse_id(&key))
@@ -297,7 +299,7 @@ fn registrations(dps: &Dps, request: &Request, rest: &[&str]) -> Result<Answer, 
 fn registrations_of(dps: &Dps, request: &Request, name: &str) -> Result<Answer, ServiceError> {
     let group = name.parse::<EnrollmentGroupId>();
     let group = DecidingEntry::Group(group.map_err(ServiceError::InvalidEnrollmentGroupId)?);
-    let page = PageRequest::from_request(request)?;
+    let page = PageRequest::from_request(request, &dps.choices())?;
     let after = page.after::<RegistrationId>()?;
     let store = dps.store();
     let records = store.registrations().after(after.as_ref());

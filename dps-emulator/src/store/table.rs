@@ -142,6 +142,10 @@ impl<K: Ord + Clone, V> Table<K, V> {
         }
         Ok(())
     }
+
+    pub(crate) fn len(&self) -> usize {
+        self.records.len()
+    }
 }
 
 impl<K: Ord + Clone + Display + FromStr, V: Serialize + DeserializeOwned> Table<K, V> {

@@ -1,6 +1,6 @@
 //! Who is let in, over real mTLS: the DPS order of operations as devices meet it.
 
-use dps_emulator::{Choices, EmulatorConfig};
+use dps_emulator::{Behavior, Choices, EmulatorConfig};
 use pki_core::certificate::Certificate;
 use rcgen::{ExtendedKeyUsagePurpose, date_time_ymd};
 use reqwest::Method;
@@ -305,7 +305,10 @@ async fn dates_of_an_individual_leaf_are_checked_by_choice_only() {
             ..Choices::default()
         };
         let config = EmulatorConfig {
-            choices,
+            behavior: Behavior {
+                choices,
+                ..Behavior::default()
+            },
             ..EmulatorConfig::default()
         };
         let factory = Factory::with(config).await;

@@ -1,6 +1,6 @@
 //! Enrollments and groups over the service plane: ETags, round trips, queries, bulk.
 
-use dps_emulator::{Choices, EmulatorConfig};
+use dps_emulator::{Behavior, Choices, EmulatorConfig};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -129,7 +129,10 @@ async fn certificates_are_shown_by_choice_only() {
         ..Choices::default()
     };
     let config = EmulatorConfig {
-        choices,
+        behavior: Behavior {
+            choices,
+            ..Behavior::default()
+        },
         ..EmulatorConfig::default()
     };
     let world = World::with(config).await;

@@ -2,6 +2,8 @@
 #![expect(clippy::expect_used, reason = "a test that cannot go on stops")]
 
 mod admission;
+mod behavior;
+mod control;
 mod enrollment;
 mod fixture;
 mod hostile;
@@ -11,7 +13,9 @@ mod mqtt;
 mod mqtt_client;
 mod mqtt_hub;
 mod possession;
+mod resource;
 mod symmetric_key;
 mod tls;
 mod token;
+mod webhook;
 mod websocket;

@@ -220,6 +220,9 @@ fn replaced(dps: &Dps, request: &Request) -> Result<Resource, ServiceError> {
         properties.other.shift_remove(name);
     }
     let hubs = properties.iot_hubs.unwrap_or_default();
+    if let Some(more) = hubs.len().checked_sub(1) {
+        dps.check_quota("linked hubs", more, |quotas| quotas.hubs)?;
+    }
     let hubs = hubs.iter().map(|hub| linked(dps, &present, hub));
     let hubs = hubs.collect::<Result<Vec<_>, _>>()?;
     let policies = match properties.authorization_policies {
