@@ -286,6 +286,14 @@ impl Connections {
         sent
     }
 
+    /// How many devices are connected to a hub.
+    pub(crate) fn count(&self, hub: &HubHostName) -> usize {
+        let presences = self.presences();
+        let here = presences.iter().filter(|(key, _)| key.hub == *hub);
+        here.filter(|(_, presence)| presence.report.is_connected)
+            .count()
+    }
+
     /// What is known of every device that ever connected, by hub and device.
     pub(crate) fn reports(&self) -> BTreeMap<String, BTreeMap<String, PresenceReport>> {
         let mut reports: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();

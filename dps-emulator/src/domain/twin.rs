@@ -3,14 +3,17 @@
 //! Desired and reported properties have a version each, which grows with every change and is shown
 //! as `$version`.
 
-use pki_core::ids::{DeviceId, HubHostName};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use pki_core::ids::{DeviceId, Etag, HubHostName};
 use serde_json::{Map, Value, json};
 
 use super::Dps;
 use crate::error::ServiceError;
+use crate::store::IfMatch;
 use crate::store::hub::Twin;
 
-/// How large reported properties may be as JSON, in octets, as in IoT Hub.
+/// How large tags, desired and reported properties may be each as JSON, in octets, as in IoT Hub.
 const PART_LARGEST: usize = 32 * 1024;
 
 impl Dps {
@@ -19,6 +22,40 @@ impl Dps {
         let record = self.device(hub, id)?;
         let twin = &record.value.twin;
         Ok(json!({"desired": twin.shown_desired(), "reported": twin.shown_reported()}))
+    }
+
+    /// Writes tags and desired properties as the hub's service API does.
+    pub(crate) fn write_twin(
+        &self,
+        hub: &HubHostName,
+        id: &DeviceId,
+        document: &Value,
+        if_match: IfMatch,
+        write: TwinWrite,
+    ) -> Result<(), ServiceError> {
+        let part = |pointer| match document.pointer(pointer) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Object(part)) => Ok(Some(part)),
+            Some(_) => Err(ServiceError::MalformedBody(format!(
+                "{pointer} is no object"
+            ))),
+        };
+        let (tags, desired) = (part("/tags")?, part("/properties/desired")?);
+        self.change(|store| {
+            let registry = store.registry(hub);
+            let present = registry.get(id).map(|record| record.value.twin.clone());
+            let missing = || ServiceError::DeviceNotFound(id.to_string());
+            let mut twin = present.ok_or_else(missing)?;
+            match if_match {
+                IfMatch::Tag(etag) if etag != twin.etag() => {
+                    return Err(ServiceError::PreconditionFailed);
+                }
+                _ => {}
+            }
+            twin.write(tags, desired, write)?;
+            registry.device_mut(id).ok_or_else(missing)?.twin = twin;
+            Ok(())
+        })
     }
 
     /// Merges what a device reports into its twin, and gives the new version.
@@ -41,7 +78,49 @@ impl Dps {
     }
 }
 
+/// What becomes of the members that a document leaves out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TwinWrite {
+    /// They stay.
+    Merge,
+    /// They go.
+    Replace,
+}
+
 impl Twin {
+    /// Changes with what the service writes.
+    pub(crate) fn etag(&self) -> Etag {
+        Etag::new(STANDARD.encode(self.version.to_be_bytes()))
+    }
+
+    fn write(
+        &mut self,
+        tags: Option<&Map<String, Value>>,
+        desired: Option<&Map<String, Value>>,
+        write: TwinWrite,
+    ) -> Result<(), ServiceError> {
+        if write == TwinWrite::Replace {
+            (self.tags, self.desired) = (json!({}), json!({}));
+        }
+        if let Some(tags) = tags {
+            merge(&mut self.tags, tags);
+        }
+        if let Some(desired) = desired {
+            merge(&mut self.desired, desired);
+        }
+        if [&self.tags, &self.desired]
+            .iter()
+            .any(|part| part.to_string().len() > PART_LARGEST)
+        {
+            return Err(ServiceError::TooLarge(PART_LARGEST));
+        }
+        if desired.is_some() || write == TwinWrite::Replace {
+            self.desired_version += 1;
+        }
+        self.version += 1;
+        Ok(())
+    }
+
     /// The desired properties with their version.
     pub(crate) fn shown_desired(&self) -> Value {
         with_version(&self.desired, self.desired_version)
@@ -60,6 +139,7 @@ impl Twin {
         }
         self.reported = reported;
         self.reported_version += 1;
+        self.version += 1;
         Ok(self.reported_version)
     }
 }

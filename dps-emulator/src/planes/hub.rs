@@ -19,6 +19,7 @@ use super::service::accepts_bearer;
 use super::{Answer, Request, to_value};
 use crate::domain::Dps;
 use crate::domain::resource::{LinkedHub, Resource};
+use crate::domain::twin::TwinWrite;
 use crate::error::ServiceError;
 use crate::store::hub::Device;
 use crate::store::{IfMatch, Precondition, Record};
@@ -57,10 +58,32 @@ pub(super) fn answer(dps: &Dps, request: &Request) -> Result<Answer, ServiceErro
             hub,
             &dps.device(hub, &device_id(name)?)?,
         ))),
+        (&Method::PATCH | &Method::PUT, ["twins", _]) => {
+            let write = match request.method {
+                Method::PUT => TwinWrite::Replace,
+                _ => TwinWrite::Merge,
+            };
+            let (id, body) = (device_id(name)?, request.json()?);
+            dps.write_twin(hub, &id, &body, request.if_match()?, write)?;
+            Ok(Answer::ok(twin(dps, hub, &dps.device(hub, &id)?)))
+        }
         (&Method::GET, ["statistics", "devices"]) => Ok(Answer::ok(statistics(dps, hub))),
-        (_, ["devices" | "twins", ..] | ["statistics", "devices"]) => {
+        (&Method::GET, ["statistics", "service"]) => {
+            let count = dps.connections.count(hub);
+            Ok(Answer::ok(json!({"connectedDeviceCount": count})))
+        }
+        (_, ["devices" | "twins"] | ["devices" | "twins" | "statistics", _]) => {
             Err(ServiceError::MethodNotAllowed(request.method.to_string()))
         }
+        (
+            _,
+            ["devices" | "twins", _, ..]
+            | ["configurations" | "jobs" | "digitaltwins" | "messages", ..],
+        ) => Err(ServiceError::ArgumentInvalid(
+            "This emulator's hubs have identities, twins and telemetry: no modules, \
+                 configurations, jobs, digital twins, direct methods or messages to devices."
+                .to_owned(),
+        )),
         _ => Err(ServiceError::NoSuchPath),
     }
 }
@@ -269,6 +292,10 @@ fn bulk_item(dps: &Dps, hub: &HubHostName, item: &Value) -> Result<(), ServiceEr
         "create" => Precondition::Absent,
         "update" => Precondition::Present,
         "updateifmatchetag" => matching()?.replacing(),
+        "updatetwin" => return dps.write_twin(hub, &id, item, IfMatch::Any, TwinWrite::Merge),
+        "updatetwinifmatchetag" => {
+            return dps.write_twin(hub, &id, item, matching()?, TwinWrite::Merge);
+        }
         "delete" => return dps.delete_device(hub, &id, IfMatch::Any),
         "deleteifmatchetag" => return dps.delete_device(hub, &id, matching()?),
         _ => {
@@ -277,22 +304,18 @@ fn bulk_item(dps: &Dps, hub: &HubHostName, item: &Value) -> Result<(), ServiceEr
         }
     };
     dps.put_device(hub, bulk_document(item)?, &precondition)?;
-    Ok(())
+    match ["tags", "properties"]
+        .iter()
+        .any(|member| item.get(member).is_some_and(Value::is_object))
+    {
+        true => dps.write_twin(hub, &id, item, IfMatch::Any, TwinWrite::Merge),
+        false => Ok(()),
+    }
 }
 
 fn bulk_document(item: &Value) -> Result<HubDevice, ServiceError> {
     let mut members = item.as_object().cloned().unwrap_or_default();
-    for member in ["tags", "properties"] {
-        if members
-            .shift_remove(member)
-            .is_some_and(|twin| !twin.is_null())
-        {
-            let problem =
-                format!("{member}: twins are not written by this emulator's bulk requests");
-            return Err(ServiceError::ArgumentInvalid(problem));
-        }
-    }
-    for member in ["importMode", "eTag"] {
+    for member in ["importMode", "eTag", "tags", "properties", "twinETag"] {
         members.shift_remove(member);
     }
     let id = members.shift_remove("id").unwrap_or_default();
@@ -332,7 +355,7 @@ fn twin(dps: &Dps, hub: &HubHostName, record: &Record<Device>) -> Value {
         authentication.and_then(|authentication| authentication.x509_thumbprint.clone());
     json!({
         "deviceId": device.document.device_id.as_str(),
-        "etag": record.etag.as_str(),
+        "etag": device.twin.etag().as_str(),
         "deviceEtag": record.etag.as_str(),
         "status": device.document.status,
         "statusUpdateTime": moment(device.status_updated),
@@ -341,7 +364,7 @@ fn twin(dps: &Dps, hub: &HubHostName, record: &Record<Device>) -> Value {
         "cloudToDeviceMessageCount": 0,
         "authenticationType": device.authentication_kind(),
         "x509Thumbprint": thumbprints.unwrap_or_default(),
-        "version": 1,
+        "version": device.twin.version,
         "tags": device.twin.tags,
         "properties": {
             "desired": device.twin.shown_desired(),

@@ -30,6 +30,7 @@ pub(crate) struct Device {
 
 /// What a hub and a device agree on.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Twin {
     pub(crate) tags: Value,
     pub(crate) desired: Value,
@@ -38,6 +39,9 @@ pub(crate) struct Twin {
     pub(crate) desired_version: u64,
     #[serde(default = "first_version")]
     pub(crate) reported_version: u64,
+    /// Grows with every change.
+    #[serde(default = "first_version")]
+    pub(crate) version: u64,
 }
 
 fn first_version() -> u64 {
@@ -59,6 +63,7 @@ impl Twin {
             reported: json!({}),
             desired_version: first_version(),
             reported_version: first_version(),
+            version: first_version(),
         }
     }
 }

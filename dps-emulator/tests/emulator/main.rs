@@ -12,6 +12,7 @@ mod lifecycle;
 mod mqtt;
 mod mqtt_client;
 mod mqtt_hub;
+mod operations;
 mod possession;
 mod resource;
 mod symmetric_key;

@@ -1,19 +1,24 @@
 //! `emulator`: a local DPS with hubs, until Ctrl-C.
 
+mod behavior;
+mod environment;
+
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use dps_emulator::{
-    ConfigError, Emulator, EmulatorConfig, EmulatorError, EmulatorHandle, Exposure, ServerKey,
-    StateError, TlsSettings, TlsVersions,
+    ConfigError, Emulator, EmulatorConfig, EmulatorError, EmulatorHandle, Exposure, Seed,
+    ServerKey, StateError, TlsSettings, TlsVersions,
 };
 use pki_core::ids::{HubHostName, IdScope};
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
+use self::behavior::{BehaviorArgs, read_document};
+use self::environment::Environment;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
 use crate::files::{Access, Existing};
@@ -26,7 +31,9 @@ made anew at each start; with --state the keys and records are kept.
 
 Examples:
   dps-pki emulator --listen localhost:8443 --ca-file emulator-ca.pem
-  dps-pki emulator --hub hub-1.azure-devices.net --hub hub-2.azure-devices.net --state dps.db")]
+  dps-pki emulator --hub hub-1.azure-devices.net --hub hub-2.azure-devices.net --state dps.db
+  dps-pki emulator --listen localhost:0 --print-env
+  dps-pki emulator --throttle 200 --quotas --reset-percent 2 --fault-seed 7 --strict")]
 pub(crate) struct Args {
     /// Where to listen; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "localhost:8443")]
@@ -71,6 +78,25 @@ pub(crate) struct Args {
     /// One more host name for the server's certificate; once for each
     #[arg(long = "server-name", value_name = "HOST")]
     server_names: Vec<String>,
+
+    /// Start with what this file holds, JSON or TOML, where the state does not say otherwise
+    #[arg(long, value_name = "FILE")]
+    seed_file: Option<PathBuf>,
+
+    /// Write everything it holds to this file at the end, keys included; it is a --seed-file
+    #[arg(long, value_name = "FILE")]
+    dump_file: Option<PathBuf>,
+
+    /// Log requests to this file, a JSON object a line, as the service's resource logs do
+    #[arg(long, value_name = "FILE")]
+    request_log: Option<PathBuf>,
+
+    /// Print what SDKs read from the environment, as lines for a shell
+    #[arg(long)]
+    print_env: bool,
+
+    #[command(flatten)]
+    behavior: BehaviorArgs,
 
     /// Let other machines reach it
     #[arg(long)]
@@ -135,7 +161,7 @@ impl Args {
     }
 
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
-        let config = self.config(context);
+        let config = self.config(context)?;
         context.runtime()?.block_on(async {
             let emulator = start(config).await?;
             let pem = emulator.trust_anchor_pem();
@@ -145,9 +171,18 @@ impl Args {
                 Access::Public,
                 Existing::Replace,
             )?;
-            context.ui.result(&Reach::of(&emulator, &self.ca_file))?;
+            if self.print_env {
+                let ca_file = context.files.resolve(&self.ca_file);
+                let ca_file = std::path::absolute(&ca_file).unwrap_or(ca_file);
+                context.ui.result(&Environment::of(&emulator, &ca_file))?;
+            } else {
+                context.ui.result(&Reach::of(&emulator, &self.ca_file))?;
+            }
             context.ui.note("listening; Ctrl-C ends it");
             until_told().await?;
+            if let Some(path) = &self.dump_file {
+                dump(context, &emulator, path)?;
+            }
             emulator.shutdown().await.map_err(in_emulator)
         })?;
         Ok(Outcome::Done)
@@ -165,12 +200,17 @@ impl Args {
         }
     }
 
-    fn config(&self, context: &Context) -> EmulatorConfig {
+    fn config(&self, context: &Context) -> Result<EmulatorConfig, CommandError> {
         let exposure = match self.i_know_this_is_not_azure {
             true => Exposure::Network,
             false => Exposure::Loopback,
         };
-        EmulatorConfig {
+        let seed = match &self.seed_file {
+            Some(path) => read_document(context, path)?,
+            None => Seed::default(),
+        };
+        let resolve = |path: &PathBuf| context.files.resolve(path);
+        Ok(EmulatorConfig {
             listen: self.listen.0,
             mqtt_listen: self.mqtt_listen(),
             tls: self.tls(),
@@ -179,10 +219,23 @@ impl Args {
             id_scope: self.id_scope.clone(),
             hubs: self.hubs.clone(),
             server_names: self.server_names.clone(),
-            state: self.state.as_ref().map(|path| context.files.resolve(path)),
+            state: self.state.as_ref().map(resolve),
+            seed,
+            request_log: self.request_log.as_ref().map(resolve),
+            behavior: self.behavior.behavior(context)?,
             ..local_config(context)
-        }
+        })
     }
+}
+
+/// Writes down what an emulator holds, for its owner only.
+fn dump(context: &Context, emulator: &EmulatorHandle, path: &Path) -> Result<(), CommandError> {
+    let written = serde_json::to_vec_pretty(&emulator.dump());
+    let written =
+        written.map_err(|error| CommandError::failed("the dump cannot be made").because(error))?;
+    context
+        .files
+        .write(path, &written, Access::Secret, Existing::Replace)
 }
 
 /// Where devices expect MQTT over TLS.
@@ -215,7 +268,7 @@ pub(crate) fn in_emulator(error: EmulatorError) -> CommandError {
     match error {
         EmulatorError::Config(ConfigError::NotLoopback { .. }) => CommandError::refused(message)
             .hint("to let other machines reach it, add --i-know-this-is-not-azure"),
-        EmulatorError::Config(_) => CommandError::invalid_input(message),
+        EmulatorError::Config(_) | EmulatorError::Seed(_) => CommandError::invalid_input(message),
         EmulatorError::Listen { source, .. } => {
             let error = CommandError::failed(message).because(source);
             error.hint(
@@ -256,6 +309,8 @@ struct Reach {
     service_connection_string: String,
     hubs: Vec<HubReach>,
     resource_id: String,
+    control_url: String,
+    control_token: String,
 }
 
 #[derive(Serialize)]
@@ -266,7 +321,7 @@ struct HubReach {
 }
 
 impl Reach {
-    fn of(emulator: &EmulatorHandle, ca_file: &std::path::Path) -> Self {
+    fn of(emulator: &EmulatorHandle, ca_file: &Path) -> Self {
         let hubs = emulator.hubs().into_iter().map(|hub| HubReach {
             host_name: hub.host_name,
             connection_string: hub.connection_string.expose_secret().to_owned(),
@@ -282,6 +337,8 @@ impl Reach {
                 .to_owned(),
             hubs: hubs.collect(),
             resource_id: emulator.resource_id(),
+            control_url: emulator.control_url(),
+            control_token: emulator.control_token().expose_secret().to_owned(),
         }
     }
 }
@@ -293,6 +350,8 @@ impl fmt::Display for Reach {
         writeln!(f, "  trust             {}", self.ca_file.display())?;
         writeln!(f, "  ID scope          {}", self.id_scope)?;
         writeln!(f, "  resource          {}", self.resource_id)?;
+        writeln!(f, "  control           {}", self.control_url)?;
+        writeln!(f, "  control token     {}", self.control_token)?;
         write!(f, "  service           {}", self.service_connection_string)?;
         for hub in &self.hubs {
             write!(f, "\n  {}  {}", hub.host_name, hub.connection_string)?;
