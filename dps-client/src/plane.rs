@@ -82,6 +82,11 @@ impl Plane {
         &self.api_version
     }
 
+    /// How requests are repeated.
+    pub(crate) fn retry(&self) -> &RetryPolicy {
+        &self.retry
+    }
+
     /// Sends an operation until it succeeds or fails for good.
     pub(crate) async fn send(&self, operation: Operation) -> Result<Answer, ClientError> {
         let mut url = self.base.at(&operation.path())?;
@@ -304,7 +309,7 @@ fn header_value(name: &HeaderName, value: &str) -> Result<HeaderValue, ClientErr
 }
 
 /// A random number from 0 to 1. Without randomness it is 0: the wait is merely not drawn out.
-fn jitter() -> f64 {
+pub(crate) fn jitter() -> f64 {
     let mut octets = [0; 2];
     let _ = aws_lc_rs::rand::fill(&mut octets);
     f64::from(u16::from_be_bytes(octets)) / f64::from(u16::MAX)

@@ -54,7 +54,7 @@ impl Setback {
         }
     }
 
-    fn may_have_acted(self) -> bool {
+    pub(crate) fn may_have_acted(self) -> bool {
         matches!(self, Self::Failed(_) | Self::Lost)
     }
 }

@@ -5,6 +5,7 @@
 //! Records of registrations can be read and deleted, not written.
 
 mod bulk;
+mod create;
 mod enrollments;
 mod groups;
 mod individuals;

@@ -7,9 +7,9 @@
 //! DPS, hubs and ARM; its throw-away CA is made at each start. Microsoft's own SDKs are among its
 //! clients.
 //!
-//! Not here: AMQP, allocation webhooks, TPM attestation, issuing of certificates, CRLs
-//! (which neither DPS nor IoT Hub reads). What nobody has confirmed about the real service is decided
-//! in one place, [`Choices`] and its module.
+//! Not here: AMQP, TPM attestation, issuing of certificates, CRLs (which neither DPS nor IoT Hub reads).
+//! What nobody has confirmed about the real service is decided in one place, [`Choices`] and its
+//! module; faults and limits are in [`Behavior`].
 //!
 //! ```
 //! # async fn example() -> Result<(), dps_emulator::EmulatorError> {
