@@ -53,7 +53,7 @@ impl Request {
 
     /// The same request, known to come from this address.
     #[must_use]
-    pub(crate) fn from_peer(self, peer: Option<IpAddr>) -> Self {
+    pub(crate) fn sent_by(self, peer: Option<IpAddr>) -> Self {
         Self { peer, ..self }
     }
 

@@ -203,3 +203,45 @@ async fn keys_that_are_left_out_or_empty_are_made() {
         assert_ne!(keys["primaryKey"], keys["secondaryKey"]);
     }
 }
+
+/// The service writes tags and desired properties: merged by PATCH, replaced by PUT, under an ETag.
+#[tokio::test]
+async fn twins_are_merged_and_replaced() {
+    let world = World::start().await;
+    let hub = world.emulator.hubs().remove(0);
+    let bulk = json!([
+        {"id": "dev-1", "importMode": "create", "tags": {"site": "a"}},
+        {"id": "dev-2", "importMode": "create"},
+        {"id": "dev-3", "importMode": "updateTwin", "tags": {"site": "c"}},
+    ]);
+    let bulk = world.hub(&hub, Method::POST, "/devices", bulk).await;
+    assert_eq!(bulk.body["errors"][0]["deviceId"], "dev-3");
+    let path = "/twins/dev-1";
+    let patch = json!({"tags": {"line": 7}, "properties": {"desired": {"interval": 10}}});
+    let merged = world.hub(&hub, Method::PATCH, path, patch).await.body;
+    assert_eq!(merged["tags"], json!({"site": "a", "line": 7}));
+    assert_eq!(
+        merged["properties"]["desired"],
+        json!({"interval": 10, "$version": 2})
+    );
+    let replace = |etag: String| {
+        let document = json!({"tags": {"line": 8}});
+        let (world, hub) = (&world, &hub);
+        async move {
+            let put = world.hub_if_match(hub, Method::PUT, path, document, Some(&etag));
+            put.await
+        }
+    };
+    let etag = merged["etag"].as_str().expect("an ETag").to_owned();
+    let replaced = replace(etag.clone()).await;
+    assert_eq!(replaced.body["tags"], json!({"line": 8}));
+    assert_eq!(
+        replaced.body["properties"]["desired"],
+        json!({"$version": 3})
+    );
+    assert_eq!(replace(etag).await.status, 412);
+    let absent = world
+        .hub(&hub, Method::PATCH, "/twins/dev-9", json!({}))
+        .await;
+    assert_eq!(absent.status, 404);
+}
