@@ -114,7 +114,7 @@ impl<'a> Proposal<'a> {
             announce_same(context, planes, journal, self.plan)?;
             return Ok(Execution::default());
         }
-        let interrupted = interrupted(planes, journal, self.plan)?;
+        let interrupted = interrupted(context, planes, journal, self.plan)?;
         if context.settings.dry_run {
             return Ok(Execution::default());
         }
@@ -257,6 +257,7 @@ pub(crate) fn lock(context: &Context, plan: &PlanSummary) -> Result<Lock, Comman
 /// # Errors
 /// `Refused` if another plan about one of its subjects is open.
 fn interrupted(
+    context: &Context,
     planes: &Planes<'_>,
     journal: &dyn Journal,
     plan: &Plan,
@@ -277,10 +278,11 @@ fn interrupted(
     };
     match record {
         Some(record) if others.len() == 1 && is_rest(&record) => Ok(Some(record)),
-        _ => Err(in_the_way(InventoryError::PlanInTheWay {
+        // Where it is not interrupted but under way, the lock says so.
+        _ => lock(context, first).and(Err(in_the_way(InventoryError::PlanInTheWay {
             plan: first.plan,
             goal: first.goal.clone(),
-        })),
+        }))),
     }
 }
 

@@ -13,8 +13,7 @@ use dps_client::service::{Groups, Individuals, Registrations};
 use dps_client::transport::{HttpOptions, HttpTransport, ProxyUse, Transport, Trust};
 use dps_client::{ApiVersion, BaseUrl, Limit, Plane};
 use pki_core::declaration::{DpsDeclaration, Endpoint, EntraIdentity, SecretSource, SignIn};
-use pki_core::hub::HubDevice;
-use pki_core::ids::{DeviceId, DpsName, HubHostName};
+use pki_core::ids::{DpsName, HubHostName};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::context::Context;
@@ -158,15 +157,6 @@ impl<'a> Planes<'a> {
         hubs.sort();
         hubs.dedup();
         Ok(hubs)
-    }
-
-    /// A device on a hub, if it is there.
-    pub(crate) async fn device_on(
-        &self,
-        hub: &HubHostName,
-        id: &DeviceId,
-    ) -> Result<Option<HubDevice>, CommandError> {
-        Ok(self.hub(hub)?.find(id).await?)
     }
 
     /// The identity registry of a hub: where it is declared to be, at the one address of a stand-in, or

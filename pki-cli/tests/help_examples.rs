@@ -6,7 +6,15 @@ use clap::Command;
 use support::World;
 
 /// Commands whose examples talk to a DPS; they run in the end-to-end tests.
-const NEEDS_DPS: [&str; 6] = ["plan", "apply", "explain", "quarantine", "dps", "hub"];
+const NEEDS_DPS: [&str; 7] = [
+    "plan",
+    "apply",
+    "explain",
+    "quarantine",
+    "journal",
+    "dps",
+    "hub",
+];
 
 /// Commands whose examples do not end by themselves.
 const RUNS_FOREVER: [&str; 1] = ["emulator"];

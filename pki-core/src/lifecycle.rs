@@ -27,4 +27,6 @@ pub use journal::{
     StepOutcome, StepState, Turn,
 };
 pub use plan::{Expectation, FieldChange, Plan, Step, Subject};
-pub use quarantine::{HubAction, HubIdentity, Quarantine, QuarantineState, quarantine};
+pub use quarantine::{
+    HubAction, HubIdentity, Quarantine, QuarantineState, quarantine, quarantine_many,
+};

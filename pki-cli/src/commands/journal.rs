@@ -75,7 +75,7 @@ struct ResumeArgs {
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  dps-pki journal abandon 0a1b2c3d4e5f --reason \"planned anew\" --yes")]
+  dps-pki journal abandon 0a1b2c3d4e5f --reason superseded --yes")]
 struct AbandonArgs {
     /// The plan, as journal list shows it
     plan: PlanId,

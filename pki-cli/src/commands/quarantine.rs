@@ -1,28 +1,30 @@
 //! `quarantine`: shut devices out everywhere, and prove it.
 
+mod state;
+mod target;
+
+use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
 
 use pki_core::admission::{Decision, DpsView, Outcome as Admission, PresentedChain, explain};
-use pki_core::certificate::Certificate;
-use pki_core::enrollment::IndividualEnrollment;
-use pki_core::format::pem;
-use pki_core::ids::{DeviceId, RegistrationId, SerialNumber, Sha1Thumbprint, Sha256Thumbprint};
+use pki_core::ids::RegistrationId;
 use pki_core::inventory::sqlite::SqliteInventory;
-use pki_core::inventory::{Inventory as _, InventoryEntry, Status};
-use pki_core::lifecycle::{
-    HubAction, HubIdentity, Impact, Plan, Quarantine, QuarantineState, quarantine,
-};
+use pki_core::inventory::{InventoryEntry, Status};
+use pki_core::lifecycle::{HubAction, Impact, Plan, Quarantine, Step, quarantine_many};
 use serde::Serialize;
 
+use self::target::{Target, targets};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
-use crate::execute::Proposal;
+use crate::execute::{Execution, Failures, Proposal};
 use crate::planes::Planes;
-use crate::render::plan::PlanAndImpact;
+use crate::render::plan::{NAMED, PlanAndImpact, write_impact};
 use crate::snapshot::{DpsSnapshot, chain_of, impact};
 
-/// Shut a device out everywhere: disabled enrollment, registration record, hub identity
+/// Shut devices out everywhere: disabled enrollment, registration record, hub identity
+///
+/// Many devices are shut out of DPS first, ten in a call, then told to their hubs; the report has a line
+/// for each of them, and those that failed do not stop the others.
 #[derive(clap::Args)]
 #[command(after_help = "\
 The registration ID is taken from the certificate wherever one is at hand: an entry under another ID
@@ -30,9 +32,11 @@ shuts nobody out. DPS and IoT Hub consult no CRL; this is what keeps a device ou
 
 Examples:
   dps-pki quarantine sensor-2 --reason stolen
-  dps-pki quarantine sensor-2.cert.pem --hub delete --yes")]
+  dps-pki quarantine sensor-2.cert.pem --hub delete --yes
+  dps-pki quarantine stolen.txt --dry-run")]
 pub(crate) struct Args {
-    /// Registration ID, certificate file, serial number or thumbprint
+    /// Registration ID, certificate file, serial number, thumbprint, or a file with a list of these, one
+    /// a line; - for a list on standard input
     #[arg(value_name = "WHAT", required = true)]
     what: Vec<String>,
 
@@ -55,61 +59,52 @@ enum HubChoice {
     Keep,
 }
 
-/// A device to shut out, and its leaf if it is at hand.
-struct Target {
-    id: RegistrationId,
-    leaf: Option<Certificate>,
-    entry: Option<InventoryEntry>,
-}
-
 impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
         let (name, declared) = context.dps()?;
         let planes = Planes::new(context, name, declared)?;
         let mut inventory = context.inventory()?;
-        let targets: Result<Vec<Target>, CommandError> = self
-            .what
-            .iter()
-            .map(|what| target(context, &inventory, what))
-            .collect();
-        for target in &targets? {
-            self.shut_out(context, &planes, &mut inventory, target)?;
-        }
-        Ok(Outcome::Done)
-    }
-
-    fn shut_out(
-        &self,
-        context: &Context,
-        planes: &Planes<'_>,
-        inventory: &mut SqliteInventory,
-        target: &Target,
-    ) -> Result<(), CommandError> {
-        let snapshot = context.block_on(DpsSnapshot::gather(planes))?;
-        let view = snapshot.view()?;
-        let state = context.block_on(state(planes, &snapshot, &view, target))?;
-        let plan = quarantine(&self.request(target), &state);
+        let targets = targets(context, &inventory, &self.what)?;
+        let (view, plan) = context.block_on(self.plan(&planes, &targets))?;
         let after = plan.applied_to(&view)?;
-        let impact = impact(context, inventory, &view, &after)?;
-        let shown = PlanAndImpact {
+        let impact = impact(context, &inventory, &view, &after)?;
+        let shown = Shown {
             plan: &plan,
             impact: &impact,
             done: false,
         };
-        let done = Proposal::new(&plan, &shown)
-            .carry_out(context, planes, inventory)?
-            .done;
-        let proof = match context.settings.dry_run {
-            true => None,
-            false => Some(prove(context, planes, inventory, target)?),
+        let proposal = Proposal {
+            failures: match targets.len() {
+                0 | 1 => Failures::Stop,
+                _ => Failures::GoOn,
+            },
+            ..Proposal::new(&plan, &shown)
         };
-        context.ui.item(&Report {
-            registration_id: &target.id,
-            plan: &plan,
-            impact: &impact,
-            done,
-            proof,
-        })
+        let execution = proposal.carry_out(context, &planes, &mut inventory)?;
+        let proofs = match context.settings.dry_run {
+            true => Vec::new(),
+            false => prove(context, &planes, &inventory, &targets)?,
+        };
+        let shown = Shown {
+            done: execution.done,
+            ..shown
+        };
+        match targets.as_slice() {
+            [only] => one(context, only, &shown, proofs),
+            _ => many(context, &targets, &shown, &execution, proofs),
+        }
+    }
+
+    async fn plan(
+        &self,
+        planes: &Planes<'_>,
+        targets: &[Target],
+    ) -> Result<(DpsView, Plan), CommandError> {
+        let snapshot = DpsSnapshot::gather(planes).await?;
+        let states = state::gather(planes, &snapshot, targets).await?;
+        let requests = targets.iter().map(|target| self.request(target));
+        let plan = quarantine_many(&requests.zip(states).collect::<Vec<_>>());
+        Ok((snapshot.view()?, plan))
     }
 
     fn request(&self, target: &Target) -> Quarantine {
@@ -128,164 +123,145 @@ impl Args {
     }
 }
 
-/// Finds out what was named: a file, else a thumbprint, a serial number or a registration ID.
-fn target(
-    context: &Context,
-    inventory: &SqliteInventory,
-    what: &str,
-) -> Result<Target, CommandError> {
-    let path = Path::new(what);
-    if context.files.exists(path) {
-        let read = pem::certificate(&context.read(path)?);
-        let leaf = read.map_err(|error| CommandError::in_file(path, &error))?;
-        let entry = inventory.by_sha256_thumbprint(&leaf.sha256_thumbprint())?;
-        return of_leaf(leaf, entry);
-    }
-    if let Some(entry) = by_identity(inventory, what)? {
-        return of_leaf(entry.recorded.certificate().clone(), Some(entry));
-    }
-    let id: RegistrationId = what.parse()?;
-    let newest = inventory
-        .live_leaves(&id, context.now())?
-        .into_iter()
-        .next();
-    match newest {
-        Some(entry) => of_leaf(entry.recorded.certificate().clone(), Some(entry)),
-        None => {
-            context.ui.warning(format!(
-                "the inventory has no valid leaf of {id}: it is shut out by its ID alone, which must be the CN of its leaf"
-            ));
-            Ok(Target {
-                id,
-                leaf: None,
-                entry: None,
-            })
-        }
-    }
-}
-
-fn by_identity(
-    inventory: &SqliteInventory,
-    what: &str,
-) -> Result<Option<InventoryEntry>, CommandError> {
-    if let Ok(thumbprint) = what.parse::<Sha256Thumbprint>() {
-        return Ok(inventory.by_sha256_thumbprint(&thumbprint)?);
-    }
-    if let Ok(thumbprint) = what.parse::<Sha1Thumbprint>() {
-        return Ok(inventory
-            .by_sha1_thumbprint(&thumbprint)?
-            .into_iter()
-            .next());
-    }
-    let Ok(serial) = what.parse::<SerialNumber>() else {
-        return Ok(None);
-    };
-    let mut found = inventory.by_serial_number(&serial)?;
-    match found.len() {
-        0 | 1 => Ok(found.pop()),
-        count => Err(CommandError::refused(format!(
-            "{count} certificates of different issuers have the serial number {serial}; name the thumbprint"
-        ))),
-    }
-}
-
-fn of_leaf(leaf: Certificate, entry: Option<InventoryEntry>) -> Result<Target, CommandError> {
-    let subject = leaf.subject();
-    if leaf.is_ca() {
-        let message = format!(
-            "{subject} is a CA, not a device: shut out what is below it with a disabled group"
-        );
-        return Err(CommandError::refused(message));
-    }
-    let name = leaf.common_name().ok_or_else(|| {
-        CommandError::invalid_input(format!(
-            "the subject {subject} has no single CN to be the registration ID"
-        ))
-    })?;
-    Ok(Target {
-        id: name.parse()?,
-        leaf: Some(leaf),
-        entry,
-    })
-}
-
-/// What DPS and the hubs know of the device.
-async fn state(
-    planes: &Planes<'_>,
-    snapshot: &DpsSnapshot,
-    view: &DpsView,
-    target: &Target,
-) -> Result<QuarantineState, CommandError> {
-    let mut entries = snapshot.individuals.iter();
-    let individual = entries.find(|entry| entry.registration_id == target.id);
-    let thumbprint = target.leaf.as_ref().map(Certificate::sha256_thumbprint);
-    let naming = thumbprint
-        .map(|leaf| view.individuals_naming(&leaf))
-        .unwrap_or_default();
-    let elsewhere = naming.into_iter().filter(|id| **id != target.id);
-    let mut state = QuarantineState {
-        individual: individual.cloned(),
-        registration: planes.registrations()?.find(&target.id).await?,
-        entries_under_other_ids: elsewhere.cloned().collect(),
-        ..QuarantineState::default()
-    };
-    find_identities(planes, target, &mut state).await?;
-    Ok(state)
-}
-
-/// Looks for the device on the hub that its record names; without a record, which somebody or a run
-/// that was cut may have deleted, on every hub that is known.
-async fn find_identities(
-    planes: &Planes<'_>,
-    target: &Target,
-    state: &mut QuarantineState,
-) -> Result<(), CommandError> {
-    let record = state.registration.as_ref();
-    let id = record.and_then(|record| record.device_id.clone());
-    let id = id.or_else(|| {
-        state
-            .individual
-            .as_ref()
-            .map(IndividualEnrollment::hub_device_id)
-    });
-    let id = id.unwrap_or_else(|| DeviceId::from(&target.id));
-    let named = record.and_then(|record| record.assigned_hub.clone());
-    let is_named = named.is_some();
-    let hubs = match named {
-        Some(hub) => vec![hub],
-        None => planes.known_hubs().await?,
-    };
-    for hub in hubs {
-        match planes.device_on(&hub, &id).await {
-            Ok(device) => {
-                let found = device.map(|device| HubIdentity { hub, device });
-                state.hub_identities.extend(found);
-            }
-            Err(error) if is_named => return Err(error),
-            Err(error) => state.hubs_not_seen.push(format!("{hub} ({error})")),
-        }
-    }
-    Ok(())
-}
-
-/// Reads everything back and decides again: the device must be out.
+/// Reads everything back and decides again about each device: it must be out.
 fn prove(
     context: &Context,
     planes: &Planes<'_>,
     inventory: &SqliteInventory,
+    targets: &[Target],
+) -> Result<Vec<Decision>, CommandError> {
+    let view = context.block_on(DpsSnapshot::gather(planes))?.view()?;
+    let decisions = targets.iter().map(|target| {
+        let chain = match &target.leaf {
+            Some(leaf) => chain_of(inventory, leaf)?,
+            None => PresentedChain::known(Some(target.id.to_string()), vec![]),
+        };
+        Ok(explain(&view, &chain))
+    });
+    decisions.collect()
+}
+
+fn is_out(decision: &Decision) -> bool {
+    matches!(decision.outcome, Admission::Disabled(_))
+}
+
+fn one(
+    context: &Context,
     target: &Target,
-) -> Result<Decision, CommandError> {
-    let snapshot = context.block_on(DpsSnapshot::gather(planes))?;
-    let chain = match &target.leaf {
-        Some(leaf) => chain_of(inventory, leaf)?,
-        None => PresentedChain::known(Some(target.id.to_string()), vec![]),
-    };
-    let decision = explain(&snapshot.view()?, &chain);
-    match decision.outcome {
-        Admission::Disabled(_) => Ok(decision),
-        ref outcome => {
-            let message = format!("{} is still not shut out: {outcome}", target.id);
-            Err(CommandError::new(ErrorKind::Conflict, message).hint("run it again"))
+    shown: &Shown<'_>,
+    mut proofs: Vec<Decision>,
+) -> CommandResult {
+    let proof = proofs.pop();
+    if let Some(proof) = proof.as_ref().filter(|proof| !is_out(proof)) {
+        let message = format!("{} is still not shut out: {}", target.id, proof.outcome);
+        return Err(CommandError::new(ErrorKind::Conflict, message).hint("run it again"));
+    }
+    context.ui.item(&Report {
+        registration_id: &target.id,
+        plan: shown.plan,
+        impact: shown.impact,
+        done: shown.done,
+        proof,
+    })?;
+    Ok(Outcome::Done)
+}
+
+/// A line for each device, and an error that names those that are not out.
+fn many(
+    context: &Context,
+    targets: &[Target],
+    shown: &Shown<'_>,
+    execution: &Execution,
+    proofs: Vec<Decision>,
+) -> CommandResult {
+    if context.settings.dry_run {
+        context.ui.result(shown)?;
+        return Ok(Outcome::Done);
+    }
+    let mut left = 0_usize;
+    for (target, proof) in targets.iter().zip(&proofs) {
+        let id = target.id.as_str();
+        let mut failures = execution.failed.iter();
+        let failure = failures.find(|failure| failure.subject.eq_ignore_ascii_case(id));
+        left += usize::from(!is_out(proof) || failure.is_some());
+        context.ui.item(&DeviceReport {
+            registration_id: &target.id,
+            done: shown.done && failure.is_none(),
+            proof,
+            error: failure.map(ToString::to_string),
+        })?;
+    }
+    if left == 0 {
+        return Ok(Outcome::Done);
+    }
+    let message = format!(
+        "{left} of {} devices are not shut out everywhere",
+        targets.len()
+    );
+    Err(CommandError::new(ErrorKind::PartlyFailed, message)
+        .hint("the report says which; run it again for these"))
+}
+
+/// The plan for who is asked: of many steps only how many there are of each kind.
+#[derive(Serialize)]
+struct Shown<'a> {
+    plan: &'a Plan,
+    impact: &'a Impact,
+    done: bool,
+}
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MANY: usize = 20;
+        let Self { plan, impact, done } = *self;
+        if plan.steps.len() <= MANY {
+            return write!(f, "{}", PlanAndImpact { plan, impact, done });
+        }
+        writeln!(f, "plan: {}", plan.goal)?;
+        let mut kinds = BTreeMap::<&str, usize>::new();
+        for step in &plan.steps {
+            *kinds.entry(kind(step)).or_default() += 1;
+        }
+        for (kind, count) in kinds {
+            writeln!(f, "  {count} × {kind}")?;
+        }
+        for note in plan.notes.iter().take(NAMED) {
+            writeln!(f, "note: {note}")?;
+        }
+        if plan.notes.len() > NAMED {
+            writeln!(f, "and {} more notes", plan.notes.len() - NAMED)?;
+        }
+        write_impact(f, impact)
+    }
+}
+
+fn kind(step: &Step) -> &'static str {
+    match step {
+        Step::PutIndividual { .. } => "a disabled individual enrollment",
+        Step::DeleteRegistration { .. } => "delete a registration record",
+        Step::DisableHubDevice { .. } => "disable a device identity on its hub",
+        Step::DeleteHubDevice { .. } => "delete a device identity on its hub",
+        Step::Revoke { .. } => "mark a leaf revoked in the inventory",
+        _ => "another step",
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DeviceReport<'a> {
+    registration_id: &'a RegistrationId,
+    done: bool,
+    proof: &'a Decision,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+impl fmt::Display for DeviceReport<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is {}", self.registration_id, self.proof.outcome)?;
+        match &self.error {
+            Some(error) => write!(f, "; failed: {error}"),
+            None => Ok(()),
         }
     }
 }

@@ -98,6 +98,28 @@ pub fn quarantine(request: &Quarantine, state: &QuarantineState) -> Plan {
     plan
 }
 
+/// Plans many quarantines as one: everybody is shut out of DPS before the first hub is told, and the
+/// registration records go last.
+pub fn quarantine_many(devices: &[(Quarantine, QuarantineState)]) -> Plan {
+    let mut plan = Plan::new(match devices {
+        [(only, _)] => format!("shut out {}", only.registration_id),
+        _ => format!("shut out {} devices", devices.len()),
+    });
+    for (request, state) in devices {
+        let one = quarantine(request, state);
+        plan.steps.extend(one.steps);
+        plan.notes.extend(one.notes);
+    }
+    let place = |step: &Step| match step {
+        Step::PutIndividual { .. } => 0,
+        Step::DisableHubDevice { .. } | Step::DeleteHubDevice { .. } => 1,
+        Step::DeleteRegistration { .. } => 2,
+        _ => 3,
+    };
+    plan.steps.sort_by_key(place);
+    plan
+}
+
 fn disabled_entry(request: &Quarantine, existing: Option<&IndividualEnrollment>) -> Option<Step> {
     let Some(existing) = existing else {
         return Some(new_entry(request));

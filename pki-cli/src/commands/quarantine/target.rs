@@ -1,0 +1,160 @@
+//! Which devices are meant: by certificate, thumbprint, serial number or registration ID, one by one or
+//! in lists.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use pki_core::certificate::Certificate;
+use pki_core::format::pem;
+use pki_core::ids::{RegistrationId, SerialNumber, Sha1Thumbprint, Sha256Thumbprint};
+use pki_core::inventory::sqlite::SqliteInventory;
+use pki_core::inventory::{Inventory as _, InventoryEntry};
+
+use crate::context::Context;
+use crate::error::{CommandError, ErrorKind};
+
+/// A device to shut out, and its leaf if it is at hand.
+pub(super) struct Target {
+    pub(super) id: RegistrationId,
+    pub(super) leaf: Option<Certificate>,
+    pub(super) entry: Option<InventoryEntry>,
+}
+
+/// Finds out what was named: certificate files, lists of names, and names; each device once.
+pub(super) fn targets(
+    context: &Context,
+    inventory: &SqliteInventory,
+    words: &[String],
+) -> Result<Vec<Target>, CommandError> {
+    let mut found = Vec::new();
+    for what in words {
+        let path = Path::new(what);
+        if what != "-" && !context.files.exists(path) {
+            found.push(named(context, inventory, what)?);
+            continue;
+        }
+        let content = context.read(path)?;
+        match list(&content) {
+            Some(text) => found.extend(listed(context, inventory, path, text)?),
+            None => {
+                let leaf = pem::certificate(&content);
+                let leaf = leaf.map_err(|error| CommandError::in_file(path, &error))?;
+                let entry = inventory.by_sha256_thumbprint(&leaf.sha256_thumbprint())?;
+                found.push(of_leaf(leaf, entry)?);
+            }
+        }
+    }
+    let mut seen = HashSet::new();
+    found.retain(|target| seen.insert(target.id.clone()));
+    Ok(found)
+}
+
+/// The text of a list; a file with a certificate or a key is none.
+fn list(content: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(content).ok()?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    (!text.contains("-----BEGIN") && !text.trim().is_empty()).then_some(text)
+}
+
+/// The devices of a list, one a line; every bad line is told.
+fn listed(
+    context: &Context,
+    inventory: &SqliteInventory,
+    path: &Path,
+    text: &str,
+) -> Result<Vec<Target>, CommandError> {
+    let mut found = Vec::new();
+    let mut bad = Vec::new();
+    for (number, line) in (1_usize..).zip(text.lines()) {
+        let what = line.trim();
+        if what.is_empty() || what.starts_with('#') {
+            continue;
+        }
+        match named(context, inventory, what) {
+            Ok(target) => found.push(target),
+            Err(error) if error.kind == ErrorKind::Failed => return Err(error),
+            Err(error) => bad.push(format!("line {number}: {}", error.message)),
+        }
+    }
+    match bad.is_empty() {
+        true => Ok(found),
+        false => {
+            let message = format!("{}: {} lines are wrong", path.display(), bad.len());
+            Err(CommandError::invalid_input(message).lines(&bad))
+        }
+    }
+}
+
+/// A thumbprint, a serial number or a registration ID.
+fn named(
+    context: &Context,
+    inventory: &SqliteInventory,
+    what: &str,
+) -> Result<Target, CommandError> {
+    if let Some(entry) = by_identity(inventory, what)? {
+        return of_leaf(entry.recorded.certificate().clone(), Some(entry));
+    }
+    let id: RegistrationId = what.parse()?;
+    let newest = inventory
+        .live_leaves(&id, context.now())?
+        .into_iter()
+        .next();
+    match newest {
+        Some(entry) => of_leaf(entry.recorded.certificate().clone(), Some(entry)),
+        None => {
+            context.ui.warning(format!(
+                "the inventory has no valid leaf of {id}: it is shut out by its ID alone, which must be the CN of its leaf"
+            ));
+            Ok(Target {
+                id,
+                leaf: None,
+                entry: None,
+            })
+        }
+    }
+}
+
+fn by_identity(
+    inventory: &SqliteInventory,
+    what: &str,
+) -> Result<Option<InventoryEntry>, CommandError> {
+    if let Ok(thumbprint) = what.parse::<Sha256Thumbprint>() {
+        return Ok(inventory.by_sha256_thumbprint(&thumbprint)?);
+    }
+    if let Ok(thumbprint) = what.parse::<Sha1Thumbprint>() {
+        return Ok(inventory
+            .by_sha1_thumbprint(&thumbprint)?
+            .into_iter()
+            .next());
+    }
+    let Ok(serial) = what.parse::<SerialNumber>() else {
+        return Ok(None);
+    };
+    let mut found = inventory.by_serial_number(&serial)?;
+    match found.len() {
+        0 | 1 => Ok(found.pop()),
+        count => Err(CommandError::refused(format!(
+            "{count} certificates of different issuers have the serial number {serial}; name the thumbprint"
+        ))),
+    }
+}
+
+fn of_leaf(leaf: Certificate, entry: Option<InventoryEntry>) -> Result<Target, CommandError> {
+    let subject = leaf.subject();
+    if leaf.is_ca() {
+        let message = format!(
+            "{subject} is a CA, not a device: shut out what is below it with a disabled group"
+        );
+        return Err(CommandError::refused(message));
+    }
+    let name = leaf.common_name().ok_or_else(|| {
+        CommandError::invalid_input(format!(
+            "the subject {subject} has no single CN to be the registration ID"
+        ))
+    })?;
+    Ok(Target {
+        id: name.parse()?,
+        leaf: Some(leaf),
+        entry,
+    })
+}
