@@ -5,6 +5,8 @@ mod authority;
 mod batch;
 mod change;
 mod convert;
+mod counter;
+mod csr;
 mod dps;
 mod emulator;
 mod explain;
@@ -19,6 +21,7 @@ mod plan;
 mod possession;
 mod quarantine;
 mod quickstart;
+mod renew;
 mod shell;
 mod sign;
 mod verify;
@@ -35,6 +38,8 @@ pub(crate) enum Command {
     Possession(possession::Args),
     Issue(issue::IssueArgs),
     Sign(sign::Args),
+    Renew(renew::Args),
+    Csr(csr::Args),
     Verify(verify::Args),
     Inspect(inspect::Args),
     Convert(convert::Args),
@@ -63,6 +68,8 @@ impl Command {
             Self::Possession(args) => args.run(context),
             Self::Issue(args) => args.run(context),
             Self::Sign(args) => args.run(context),
+            Self::Renew(args) => args.run(context),
+            Self::Csr(args) => args.run(context),
             Self::Verify(args) => args.run(context),
             Self::Inspect(args) => args.run(context),
             Self::Convert(args) => args.run(context),

@@ -198,6 +198,8 @@ pub mod ending {
     pub const KEY: &str = ".key.pem";
     /// The certificate.
     pub const CERTIFICATE: &str = ".cert.pem";
+    /// The signing request.
+    pub const REQUEST: &str = ".csr.pem";
     /// The certificate, its issuers and the root.
     pub const FULL_CHAIN: &str = "-full-chain.cert.pem";
 }

@@ -213,21 +213,21 @@ pub(crate) struct Folder<'a> {
 }
 
 impl<'a> Folder<'a> {
-    /// The folder for leaves below `issuers`, nearest first. `with_keys`: whether keys go there too.
-    pub(crate) fn new(
-        context: &'a Context,
-        path: &Path,
-        issuers: Vec<Certificate>,
-        with_keys: bool,
-    ) -> Self {
+    /// The folder for leaves below `issuers`, nearest first.
+    pub(crate) fn new(context: &'a Context, path: &Path, issuers: Vec<Certificate>) -> Self {
         let path = path.to_owned();
         Self {
             context,
             path,
             issuers,
-            with_keys,
+            with_keys: true,
             existing: Existing::Keep,
         }
+    }
+
+    /// Turns to a leaf whose key goes there too, or to one whose device has it.
+    pub(crate) fn serving(&mut self, with_key: bool) {
+        self.with_keys = with_key;
     }
 
     /// Lets what a run left behind that was cut short be overwritten.

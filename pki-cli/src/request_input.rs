@@ -53,6 +53,18 @@ struct StreamLine {
     csr: String,
 }
 
+/// What a profile of `pki.toml` lets in, for requests that name the device in their CN.
+pub(crate) fn policy(
+    context: &Context,
+    profile: &ProfileName,
+) -> Result<RequestPolicy, CommandError> {
+    let declared = context.declaration()?.profiles.get(profile);
+    Ok(RequestPolicy {
+        id_from: IdFrom::CommonName,
+        keys: declared.and_then(|profile| profile.csr_keys.clone()),
+    })
+}
+
 impl<'a> Judge<'a> {
     /// A judge of what the profiles of `pki.toml` let in.
     pub(crate) fn new(

@@ -7,8 +7,10 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use der::asn1::{Ia5String, OctetString};
+use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 
+use crate::certificate::Certificate;
 use crate::text::serde_as_text;
 
 /// A name under which others reach a device: `gw-1.plant.example`, `uri:urn:gw:1`, `ip:192.0.2.7`.
@@ -39,6 +41,28 @@ impl AlternativeName {
             .filter(|name| !name.is_empty())
             .map(str::parse)
             .collect()
+    }
+
+    /// The names in a certificate; those that are none of ours are left out.
+    pub fn of(certificate: &Certificate) -> Vec<Self> {
+        let parsed = certificate.parsed().tbs_certificate();
+        let names = parsed.get_extension::<SubjectAltName>().ok().flatten();
+        let names = names.map(|(_, names)| names.0).unwrap_or_default();
+        names.iter().filter_map(Self::from_general_name).collect()
+    }
+
+    fn from_general_name(name: &GeneralName) -> Option<Self> {
+        match name {
+            GeneralName::DnsName(name) => format!("dns:{name}").parse().ok(),
+            GeneralName::UniformResourceIdentifier(uri) => format!("uri:{uri}").parse().ok(),
+            GeneralName::IpAddress(octets) => {
+                let octets = octets.as_bytes();
+                let four = <[u8; 4]>::try_from(octets).map(IpAddr::from).ok();
+                let sixteen = || <[u8; 16]>::try_from(octets).map(IpAddr::from).ok();
+                four.or_else(sixteen).map(|address| Self(Kind::Ip(address)))
+            }
+            _ => None,
+        }
     }
 
     /// The name as it stands in a certificate.

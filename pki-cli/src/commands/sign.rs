@@ -9,7 +9,8 @@ use pki_core::bulk::input::DeviceKey;
 use pki_core::bulk::requests::Judged;
 use pki_core::csr::IdFrom;
 
-use super::issue::{Order, Target};
+use super::counter::Order;
+use super::issue::Target;
 use super::issue_batch::{Batch, BatchOptions, Format, KeyArgs};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult};
@@ -81,7 +82,7 @@ impl Args {
         let judged = items.flat_map(|item| judge.item(item));
         let orders: Result<Vec<Order>, CommandError> =
             judged.map(|judged| order(context, judged)).collect();
-        self.target.run(context, orders?, false)
+        self.target.run(context, &orders?)
     }
 
     fn run_batch(
@@ -133,11 +134,11 @@ fn order(context: &Context, judged: Judged) -> Result<Order, CommandError> {
         ));
     }
     Ok(Order {
-        id: device.id,
         key: match device.key {
             DeviceKey::Proven(key) => Some(key),
             DeviceKey::New | DeviceKey::Unchecked(_) => None,
         },
         dropped: judged.asked,
+        ..Order::new(device.id)
     })
 }

@@ -245,6 +245,7 @@ impl World {
             &LeafSpec {
                 validity: Span::from_days(90),
                 content: vec![KeyPurpose::ClientAuth].into(),
+                alternative_names: Vec::new(),
             },
             &serial(3),
             now(),

@@ -1,5 +1,6 @@
 //! A generation of an authority that can sign.
 
+use crate::alternative_name::AlternativeName;
 use crate::certificate::Certificate;
 use crate::csr::ProvenKey;
 use crate::ids::{AuthorityName, Generation, RegistrationId, SerialNumber, VerificationCode};
@@ -64,6 +65,8 @@ pub struct LeafSpec {
     pub validity: Span,
     /// What it says for its profile.
     pub content: LeafContent,
+    /// The names under which others reach the device.
+    pub alternative_names: Vec<AlternativeName>,
 }
 
 /// One generation of an authority, its key at hand.
@@ -164,7 +167,8 @@ impl<'a> SigningAuthority<'a> {
         now: Time,
     ) -> Result<Issued, IssueError> {
         let validity = self.validity(now, spec.validity)?;
-        let request = Request::leaf(id, public_key, validity, spec.content.clone())?;
+        let request = Request::leaf(id, public_key, validity, spec.content.clone())?
+            .with_alternative_names(spec.alternative_names.clone());
         self.issue(&request, serial_number, now)
     }
 

@@ -162,7 +162,11 @@ impl RequestPolicy {
             .map_err(|problem| PolicyError::RegistrationId { from, problem })
     }
 
-    fn check_key(&self, request: &SigningRequest) -> Result<(), PolicyError> {
+    /// Judges the kind of a request's key alone.
+    ///
+    /// # Errors
+    /// [`PolicyError::Key`].
+    pub fn check_key(&self, request: &SigningRequest) -> Result<(), PolicyError> {
         let Some(allowed) = &self.keys else {
             return Ok(());
         };

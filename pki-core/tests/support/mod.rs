@@ -60,6 +60,7 @@ pub(crate) fn leaf_spec(days: u64) -> LeafSpec {
     LeafSpec {
         validity: Span::from_days(days),
         content: vec![KeyPurpose::ClientAuth].into(),
+        alternative_names: Vec::new(),
     }
 }
 

@@ -1,0 +1,311 @@
+//! Leaves for devices one after the other, as `issue`, `sign` and `renew` give them out.
+//!
+//! Each is recorded, written and marked before the next is begun; a run that was cut is gone on with by
+//! the same command.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use pki_core::alternative_name::AlternativeName;
+use pki_core::authority::LeafSpec;
+use pki_core::certificate::Certificate;
+use pki_core::csr::ProvenKey;
+use pki_core::declaration::LeafProfile;
+use pki_core::delivery::{self, DeliveryError, Outlet as _};
+use pki_core::ids::{AuthorityName, RegistrationId, SerialNumber};
+use pki_core::inventory::sqlite::SqliteInventory;
+use pki_core::inventory::{
+    Inventory as _, InventoryEntry, Labels, NewCertificate, Recorded, Status,
+};
+use pki_core::issue::Issued;
+use pki_core::key::software::SoftwareKeyGenerator;
+use pki_core::key::{KeyGenerator as _, PrivateKey};
+use pki_core::profile::Role;
+use pki_core::time::Time;
+use serde::Serialize;
+
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::issuance::{Folder, OpenAuthority};
+use crate::render::table::Table;
+
+/// One leaf to issue: for a key that is to be made, or for a request.
+pub(super) struct Order {
+    pub(super) id: RegistrationId,
+    /// The device's own key; `None` for one that is to be made.
+    pub(super) key: Option<ProvenKey>,
+    /// The extensions that its request asks for and does not get.
+    pub(super) dropped: Vec<String>,
+    /// The names under which others reach the device.
+    pub(super) alternative_names: Vec<AlternativeName>,
+    /// What people noted of the device.
+    pub(super) labels: Labels,
+    /// The leaf that it is to follow, which may still be valid.
+    pub(super) renews: Option<Replaced>,
+}
+
+/// The leaf that a renewal replaces.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Replaced {
+    pub(super) serial_number: SerialNumber,
+    pub(super) not_after: Time,
+}
+
+impl Order {
+    /// An order of a key and a leaf.
+    pub(super) fn new(id: RegistrationId) -> Self {
+        Self {
+            id,
+            key: None,
+            dropped: Vec::new(),
+            alternative_names: Vec::new(),
+            labels: Labels::default(),
+            renews: None,
+        }
+    }
+}
+
+/// Everything that can be wrong is found before the first key is made.
+pub(super) fn check_orders(orders: &[Order]) -> Result<(), CommandError> {
+    let mut seen = HashSet::new();
+    for order in orders {
+        let id = &order.id;
+        let length = id.as_str().len();
+        if length > RegistrationId::LONGEST_COMMON_NAME {
+            return Err(CommandError::invalid_input(format!(
+                "registration ID {id} has {length} characters; in a certificate it is the CN, which holds at most 64"
+            )));
+        }
+        if !seen.insert(id) {
+            return Err(CommandError::invalid_input(format!(
+                "registration ID {id} is given twice"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Where devices get their leaves, one after the other.
+struct Counter<'a> {
+    context: &'a Context,
+    inventory: &'a mut SqliteInventory,
+    authority: OpenAuthority,
+    folder: Folder<'a>,
+    profile: &'a LeafProfile,
+}
+
+/// Serves orders, each in its turn: what is served stays served if a later one fails.
+pub(super) fn serve(
+    context: &Context,
+    inventory: &mut SqliteInventory,
+    authority: &AuthorityName,
+    profile: &LeafProfile,
+    out: &Path,
+    orders: &[Order],
+) -> Result<Vec<Leaf>, CommandError> {
+    let authority = OpenAuthority::open(context, inventory, authority)?;
+    let folder = Folder::new(context, out, authority.chain());
+    folder.create()?;
+    let mut counter = Counter {
+        context,
+        inventory,
+        authority,
+        folder,
+        profile,
+    };
+    let leaf = |order: &Order| {
+        Ok(Leaf {
+            dropped_extensions: order.dropped.clone(),
+            replaces: order.renews.clone(),
+            ..counter.serve(order)?
+        })
+    };
+    orders.iter().map(leaf).collect()
+}
+
+impl Counter<'_> {
+    fn serve(&mut self, order: &Order) -> Result<Leaf, CommandError> {
+        let (id, now) = (&order.id, self.context.now());
+        self.folder.serving(order.key.is_none());
+        if let Some(leaf) = self.served_before(order)? {
+            return Ok(leaf);
+        }
+        let resumed = delivery::resume(self.inventory, id, &self.folder, now)?;
+        if let Some(finished) = resumed.finished.first() {
+            return Ok(Leaf::new(finished, "issued", self.folder.paths(id)));
+        }
+        self.folder.replacing(!resumed.voided.is_empty());
+        self.folder.check_free(id)?;
+        let (issued, key) = self.issue(order)?;
+        let new = NewCertificate {
+            request: order.key.as_ref().map(|key| key.request().to_vec()),
+            labels: order.labels.clone(),
+            ..issued.into()
+        };
+        let delivered = delivery::deliver(self.inventory, new, key.as_ref(), &mut self.folder, now);
+        let recorded = delivered.map_err(|error| match error {
+            DeliveryError::Outlet(error) => error,
+            DeliveryError::Inventory(error) => error.into(),
+            error => CommandError::failed(error.to_string()),
+        })?;
+        Ok(Leaf::new(&recorded, "issued", self.folder.paths(id)))
+    }
+
+    /// The leaf that an order would give a second time. A device has one valid leaf, unless the order
+    /// is to renew it; then it is what an earlier run of the same command left in the same folder.
+    fn served_before(&self, order: &Order) -> Result<Option<Leaf>, CommandError> {
+        let (id, now) = (&order.id, self.context.now());
+        let live = self.inventory.live_leaves(id, now)?;
+        let Some(newest) = live.first().map(|entry| &entry.recorded) else {
+            return Ok(None);
+        };
+        let certificate = newest.certificate();
+        let (serial, end) = (
+            certificate.serial_number(),
+            certificate.validity().not_after(),
+        );
+        let told = match &order.renews {
+            None => format!("{id} has a valid leaf already, serial number {serial}, until {end}"),
+            Some(_) if self.is_renewal(newest)? && self.folder.holds(newest) => {
+                format!("{id} was renewed to here already, serial number {serial}, until {end}")
+            }
+            Some(_) => return Ok(None),
+        };
+        self.context
+            .ui
+            .warning(format!("{told}; nothing was issued"));
+        Ok(Some(Leaf::new(newest, "alreadyIssued", vec![])))
+    }
+
+    /// Whether there was a leaf of the same device before.
+    fn is_renewal(&self, leaf: &Recorded) -> Result<bool, CommandError> {
+        let Some(id) = leaf.registration_id() else {
+            return Ok(false);
+        };
+        let all = self.inventory.certificates_of(id)?;
+        let mut earlier = all.iter().filter(|entry| entry.recorded.row() < leaf.row());
+        Ok(earlier.any(|entry| entry.recorded.role() == Role::Leaf && was_delivered(entry)))
+    }
+
+    fn issue(&self, order: &Order) -> Result<(Issued, Option<PrivateKey>), CommandError> {
+        let serial = SerialNumber::random(self.context.entropy.as_ref())?;
+        let now = self.context.now();
+        let spec = LeafSpec {
+            validity: self.profile.validity,
+            content: self.profile.content(),
+            alternative_names: order.alternative_names.clone(),
+        };
+        let authority = self.authority.signing()?;
+        let id = &order.id;
+        match &order.key {
+            Some(key) => Ok((authority.sign_request(id, key, &spec, &serial, now)?, None)),
+            None => {
+                let key = SoftwareKeyGenerator.generate(self.profile.key)?;
+                let public_key = key.public_key().to_vec();
+                let issued = authority.issue_leaf(id, public_key, &spec, &serial, now)?;
+                Ok((issued, Some(key)))
+            }
+        }
+    }
+}
+
+/// Whether a device got this certificate, whatever became of it since.
+pub(super) fn was_delivered(entry: &InventoryEntry) -> bool {
+    matches!(entry.state.status(), Status::Delivered | Status::Revoked)
+}
+
+/// What was issued to whom.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub(super) struct Leaves(pub(super) Vec<Leaf>);
+
+/// What was issued, or was there already.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Leaf {
+    registration_id: Option<RegistrationId>,
+    status: &'static str,
+    serial_number: String,
+    sha1_thumbprint: String,
+    sha256_thumbprint: String,
+    subject: String,
+    issuer: String,
+    not_before: String,
+    not_after: String,
+    files: Vec<PathBuf>,
+    /// What its request asked for and did not get.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    dropped_extensions: Vec<String>,
+    /// The leaf before it, which stays valid until its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replaces: Option<Replaced>,
+}
+
+impl Leaf {
+    fn new(recorded: &Recorded, status: &'static str, files: Vec<PathBuf>) -> Self {
+        let certificate: &Certificate = recorded.certificate();
+        Self {
+            registration_id: recorded.registration_id().cloned(),
+            status,
+            serial_number: certificate.serial_number().to_string(),
+            sha1_thumbprint: certificate.sha1_thumbprint().to_string(),
+            sha256_thumbprint: certificate.sha256_thumbprint().to_string(),
+            subject: certificate.subject().to_string(),
+            issuer: certificate.issuer().to_string(),
+            not_before: certificate.validity().not_before().to_string(),
+            not_after: certificate.validity().not_after().to_string(),
+            files,
+            dropped_extensions: Vec::new(),
+            replaces: None,
+        }
+    }
+}
+
+impl fmt::Display for Leaves {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut table = Table::new(&["DEVICE", "SERIAL NUMBER", "VALID UNTIL", "FILES"]);
+        for leaf in &self.0 {
+            let id = leaf
+                .registration_id
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            let files: Vec<String> = leaf
+                .files
+                .iter()
+                .map(|path| path.display().to_string())
+                .collect();
+            let files = if files.is_empty() {
+                "(issued before)".to_owned()
+            } else {
+                files.join(" ")
+            };
+            table.row([
+                id,
+                leaf.serial_number.clone(),
+                leaf.not_after.clone(),
+                files,
+            ]);
+        }
+        write!(f, "{table}")
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Wish {
+    pub(super) would_issue: Vec<RegistrationId>,
+}
+
+impl fmt::Display for Wish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ids: Vec<&str> = self
+            .would_issue
+            .iter()
+            .map(RegistrationId::as_str)
+            .collect();
+        write!(f, "would issue leaves for: {}", ids.join(", "))
+    }
+}

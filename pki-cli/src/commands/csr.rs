@@ -1,0 +1,125 @@
+//! `csr`: keys and signing requests, as devices make them, for scripts and tests.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use pki_core::csr::SigningRequest;
+use pki_core::ids::RegistrationId;
+use pki_core::key::software::{SoftwareKeyGenerator, SoftwareSigner};
+use pki_core::key::{KeyAlgorithm, KeyGenerator as _};
+use serde::Serialize;
+
+use crate::context::Context;
+use crate::error::{CommandError, CommandResult, Outcome};
+use crate::files::{Access, Existing, ending, file_name};
+
+/// Make signing requests, as devices do
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    Create(CreateArgs),
+}
+
+/// Make a key and a signing request for it
+///
+/// For scripts and tests: a device's own key is best made in the device. The key is written
+/// unencrypted and for its owner alone. An ID whose key is there already keeps it.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  dps-pki csr create sensor-8
+  dps-pki csr create sensor-8 sensor-9 --key rsa-2048 --out requests")]
+struct CreateArgs {
+    /// Registration IDs: the CNs of the requests
+    #[arg(required = true, value_name = "ID")]
+    ids: Vec<String>,
+
+    /// The kind of key: ecdsa-p256, ecdsa-p384, ed25519, rsa-2048, rsa-3072, rsa-4096
+    #[arg(long, value_name = "ALGORITHM", default_value = "ecdsa-p256")]
+    key: KeyAlgorithm,
+
+    /// The folder that they go to, made if it does not exist
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    out: PathBuf,
+}
+
+impl Args {
+    pub(crate) fn run(&self, context: &Context) -> CommandResult {
+        match &self.command {
+            Command::Create(args) => args.run(context),
+        }
+    }
+}
+
+impl CreateArgs {
+    fn run(&self, context: &Context) -> CommandResult {
+        let ids: Result<Vec<RegistrationId>, _> = self.ids.iter().map(|id| id.parse()).collect();
+        let ids = ids?;
+        let taken = ids.iter().flat_map(|id| self.paths(id));
+        if let Some(path) = { taken }.find(|path| context.files.exists(path)) {
+            let message = format!("{} exists already", path.display());
+            return Err(CommandError::refused(message)
+                .hint("move it away, or choose another folder with --out"));
+        }
+        context.files.create_folder(&self.out, Access::Secret)?;
+        let made: Result<Vec<Made>, CommandError> =
+            ids.iter().map(|id| self.make(context, id)).collect();
+        context.ui.result(&MadeAll(made?))?;
+        Ok(Outcome::Done)
+    }
+
+    fn make(&self, context: &Context, id: &RegistrationId) -> Result<Made, CommandError> {
+        let key = SoftwareKeyGenerator.generate(self.key)?;
+        let request = SigningRequest::make(id, &SoftwareSigner::new(&key)?)
+            .map_err(|error| CommandError::invalid_input(format!("{id}: {error}")))?;
+        let [key_file, request_file] = self.paths(id);
+        let (files, pem) = (&context.files, key.expose_pkcs8_pem());
+        files.write(&key_file, pem.as_bytes(), Access::Secret, Existing::Keep)?;
+        let pem = request.to_pem();
+        files.write(
+            &request_file,
+            pem.as_bytes(),
+            Access::Public,
+            Existing::Keep,
+        )?;
+        Ok(Made {
+            registration_id: id.clone(),
+            request: request_file,
+            key: key_file,
+        })
+    }
+
+    /// Where key and request go.
+    fn paths(&self, id: &RegistrationId) -> [PathBuf; 2] {
+        [ending::KEY, ending::REQUEST].map(|ending| self.out.join(file_name(id.as_str(), ending)))
+    }
+}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct MadeAll(Vec<Made>);
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Made {
+    registration_id: RegistrationId,
+    request: PathBuf,
+    /// The file of the key.
+    key: PathBuf,
+}
+
+impl fmt::Display for MadeAll {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, made) in self.0.iter().enumerate() {
+            let line_end = if index == 0 { "" } else { "\n" };
+            let (request, key) = (made.request.display(), made.key.display());
+            write!(f, "{line_end}{}: {request} {key}", made.registration_id)?;
+        }
+        Ok(())
+    }
+}
