@@ -1,14 +1,19 @@
 //! The handshake: both versions, any chain, but a proven key.
 
+use std::io;
 use std::sync::Arc;
 
+use dps_emulator::{EmulatorConfig, ServerKey, TlsSettings, TlsVersions};
 use reqwest::Method;
 use rustls::client::ResolvesClientCert;
 use rustls::crypto::aws_lc_rs::{default_provider, sign::any_supported_type};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, RootCertStore, SignatureScheme, SupportedProtocolVersion, version};
+use rustls::{
+    CipherSuite, ClientConfig, ProtocolVersion, RootCertStore, SignatureScheme,
+    SupportedCipherSuite, SupportedProtocolVersion, version,
+};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -103,6 +108,122 @@ async fn a_client_is_refused_in_the_handshake_only_if_it_cannot_prove_its_key() 
             None,
             "{version:?}"
         );
+    }
+}
+
+/// Negotiates with an emulator's port and gives the version and suite, or why it failed.
+async fn negotiate(
+    world: &World,
+    name: &'static str,
+    version: &'static SupportedProtocolVersion,
+    suites: &[CipherSuite],
+) -> Result<(ProtocolVersion, CipherSuite), io::Error> {
+    let mut roots = RootCertStore::empty();
+    let anchor = CertificateDer::from_pem_slice(world.emulator.trust_anchor_pem().as_bytes());
+    roots.add(anchor.expect("PEM")).expect("an anchor");
+    let mut provider = default_provider();
+    if !suites.is_empty() {
+        let offered = |suite: &SupportedCipherSuite| suites.contains(&suite.suite());
+        provider.cipher_suites.retain(offered);
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(&[version])
+        .expect("a version")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let stream = TcpStream::connect(world.emulator.mqtt_address()).await?;
+    let connector = TlsConnector::from(Arc::new(config));
+    let name = ServerName::try_from(name).expect("a name");
+    let stream = connector.connect(name, stream).await?;
+    let session = stream.get_ref().1;
+    let suite = session.negotiated_cipher_suite().expect("a suite");
+    Ok((
+        session.protocol_version().expect("a version"),
+        suite.suite(),
+    ))
+}
+
+fn with_tls(key: ServerKey, versions: TlsVersions) -> EmulatorConfig {
+    let mut tls = TlsSettings::default();
+    (tls.key, tls.versions) = (key, versions);
+    EmulatorConfig {
+        tls,
+        ..EmulatorConfig::default()
+    }
+}
+
+/// The suites that DPS documents for TLS 1.2: ECDHE with AES-GCM; ChaCha20 is none of them.
+#[tokio::test]
+async fn tls_1_2_has_the_suites_of_dps_for_either_key() {
+    let suites = [
+        (
+            ServerKey::Ecdsa,
+            CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+        ),
+        (
+            ServerKey::Ecdsa,
+            CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+        ),
+        (
+            ServerKey::Rsa,
+            CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+        ),
+        (
+            ServerKey::Rsa,
+            CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+        ),
+    ];
+    let other = [
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+        CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+    ];
+    for key in [ServerKey::Ecdsa, ServerKey::Rsa] {
+        let world = World::with(with_tls(key, TlsVersions::Both)).await;
+        for (_, suite) in suites.iter().filter(|(of, _)| *of == key) {
+            let negotiated = negotiate(&world, "localhost", &version::TLS12, &[*suite]).await;
+            assert_eq!(
+                negotiated.expect("agreed"),
+                (ProtocolVersion::TLSv1_2, *suite)
+            );
+        }
+        let refused = negotiate(&world, "localhost", &version::TLS12, &other).await;
+        assert!(refused.is_err(), "{key:?}");
+        let newer = negotiate(&world, "localhost", &version::TLS13, &[]).await;
+        assert_eq!(newer.expect("agreed").0, ProtocolVersion::TLSv1_3);
+    }
+}
+
+#[tokio::test]
+async fn tls_1_3_can_be_left_out() {
+    let world = World::with(with_tls(ServerKey::Ecdsa, TlsVersions::Tls12)).await;
+    let refused = negotiate(&world, "localhost", &version::TLS13, &[]).await;
+    assert!(refused.is_err());
+    let agreed = negotiate(&world, "localhost", &version::TLS12, &[]).await;
+    assert_eq!(agreed.expect("agreed").0, ProtocolVersion::TLSv1_2);
+}
+
+/// Any DPS and any hub, so that one that is linked later is reached as well; nobody else.
+#[tokio::test]
+async fn one_certificate_is_good_for_every_host_of_azure_that_is_played() {
+    let world = World::start().await;
+    for name in [
+        "localhost",
+        "127.0.0.1",
+        "global.azure-devices-provisioning.net",
+        "any-dps.azure-devices-provisioning.net",
+        "any-hub.azure-devices.net",
+        "management.azure.com",
+    ] {
+        let session = negotiate(&world, name, &version::TLS12, &[]).await;
+        assert!(session.is_ok(), "{name}: {session:?}");
+    }
+    for name in [
+        "portal.azure.com",
+        "azure-devices.net",
+        "a.b.azure-devices.net",
+    ] {
+        let session = negotiate(&world, name, &version::TLS12, &[]).await;
+        assert!(session.is_err(), "{name}");
     }
 }
 
