@@ -12,6 +12,7 @@ pub(crate) mod authority;
 pub(crate) mod connection;
 pub(crate) mod enrollment;
 pub(crate) mod identity;
+pub(crate) mod method;
 pub(crate) mod possession;
 pub(crate) mod registration;
 pub(crate) mod reprovision;

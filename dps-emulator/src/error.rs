@@ -60,6 +60,10 @@ pub(crate) enum ServiceError {
     PolicyNotFound(String),
     #[error("Device {0} not registered")]
     DeviceNotFound(String),
+    #[error("Device {0} is not online, or does not listen for methods")]
+    DeviceNotOnline(String),
+    #[error("Device {0} did not answer in time")]
+    DeviceTimeout(String),
     #[error("{0} is not allowed here")]
     MethodNotAllowed(String),
     #[error("Enrollment {0} already exists.")]
@@ -171,6 +175,7 @@ impl ServiceError {
             Self::ResourceNotFound(_) => (404_000, "ResourceNotFound"),
             Self::NoSuchPath => (404_000, "NotFound"),
             Self::DeviceNotFound(_) => (404_001, "DeviceNotFound"),
+            Self::DeviceNotOnline(_) => (404_103, "DeviceNotOnline"),
             Self::CertificateNotFound(_) => (404_007, "NotFound"),
             Self::PolicyNotFound(_) => (404_000, "NotFound"),
             Self::EnrollmentNotFound(_) => (404_201, "EnrollmentNotFound"),
@@ -187,6 +192,7 @@ impl ServiceError {
             Self::TooLarge(_) => (413_001, "MessageTooLarge"),
             Self::QuotaExceeded { .. } => (choices::QUOTA_CODE, "IotHubQuotaExceeded"),
             Self::Throttled { .. } => (429_001, "ThrottlingException"),
+            Self::DeviceTimeout(_) => (504_101, "GatewayTimeout"),
             Self::Unavailable => (503_001, "ServiceUnavailable"),
             Self::Server(_) => (500_001, "ServerError"),
         }

@@ -13,6 +13,7 @@ mod control;
 mod device;
 mod hub;
 mod management;
+mod method;
 mod page;
 mod request;
 mod service;
@@ -80,7 +81,7 @@ pub(crate) struct Cut;
 
 /// Answers a request, whatever plane it is for. A response with [`Cut`] among its extensions is not
 /// to be sent.
-pub(crate) fn answer(dps: &Arc<Dps>, request: &Request) -> Response<Full<Bytes>> {
+pub(crate) async fn answer(dps: &Arc<Dps>, request: &Request) -> Response<Full<Bytes>> {
     if control::is_meant(request) {
         let result = control::answer(dps, request);
         let request_id = dps.random().uuid().unwrap_or_default().to_string();
@@ -94,7 +95,7 @@ pub(crate) fn answer(dps: &Arc<Dps>, request: &Request) -> Response<Full<Bytes>>
     let began = Instant::now();
     let (plane, result) = match fate {
         Fate::Unavailable => (plane_of(request), Err(ServiceError::Unavailable)),
-        _ => dispatch(dps, request),
+        _ => dispatch(dps, request).await,
     };
     let request_id = dps.random().uuid().unwrap_or_default().to_string();
     dps.log.note(
@@ -126,7 +127,7 @@ fn cut() -> Response<Full<Bytes>> {
     response
 }
 
-fn dispatch(dps: &Arc<Dps>, request: &Request) -> (Plane, Result<Answer, ServiceError>) {
+async fn dispatch(dps: &Arc<Dps>, request: &Request) -> (Plane, Result<Answer, ServiceError>) {
     let plane = plane_of(request);
     if let Ok(IfMatch::Tag(_)) = request.if_match()
         && request.method != http::Method::GET
@@ -137,6 +138,7 @@ fn dispatch(dps: &Arc<Dps>, request: &Request) -> (Plane, Result<Answer, Service
     let folded = request.folded();
     let result = match (plane, folded.first().map(String::as_str)) {
         (Plane::Management, _) => management::answer(dps, request),
+        (Plane::Hub, _) if method::is_meant(request) => method::answer(dps, request).await,
         (Plane::Hub, _) => hub::answer(dps, request),
         (Plane::Data, Some("enrollments" | "enrollmentgroups" | "registrations")) => {
             service::answer(dps, request)

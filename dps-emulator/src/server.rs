@@ -177,7 +177,7 @@ impl Server {
             .await
             .and_then(|body| Request::new(parts, body, presented));
         let response = match request {
-            Ok(request) => planes::answer(&self.dps, &request.sent_by(peer)),
+            Ok(request) => planes::answer(&self.dps, &request.sent_by(peer)).await,
             Err(error) => planes::unreadable(&self.dps, &error),
         };
         match response.extensions().get::<planes::Cut>() {

@@ -13,7 +13,8 @@ use pki_core::ids::{DeviceId, HubHostName};
 use pki_core::path::{PathOptions, validate};
 use pki_core::time::Time;
 use serde::Serialize;
-use tokio::sync::mpsc;
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot};
 
 use super::Dps;
 use super::admission::Credential;
@@ -50,6 +51,26 @@ pub(crate) struct Admitted {
 pub(crate) enum Event {
     /// Its identity was written or deleted: it may not be allowed to stay.
     IdentityChanged,
+    /// Its desired properties changed by this much; `$version` is among it.
+    Desired(Value),
+    /// One of its methods is called.
+    Method(MethodCall),
+}
+
+/// A call of a method of a device.
+#[derive(Debug)]
+pub(crate) struct MethodCall {
+    pub(crate) name: String,
+    pub(crate) payload: Value,
+    /// Where the result goes; dropped if the device cannot be asked.
+    pub(crate) reply: oneshot::Sender<MethodResult>,
+}
+
+/// What a device answered to a call.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct MethodResult {
+    pub(crate) status: i64,
+    pub(crate) payload: Value,
 }
 
 /// The links of all hubs, and what is known of devices that had one.

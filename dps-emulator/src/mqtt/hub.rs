@@ -1,8 +1,9 @@
-//! A device at its hub: telemetry, its twin, and an end when its identity does not allow it any more.
+//! A device at its hub: telemetry, its twin, its methods, and an end when its identity does not allow it any more.
 //!
 //! Messages are counted and thrown away. What a device may publish and subscribe is what IoT Hub
 //! documents for MQTT; anything else ends the connection, as there.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,18 +11,23 @@ use bytes::Bytes;
 use pki_core::certificate::Certificate;
 use pki_core::ids::DeviceId;
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::session::{Ending, Message};
 use super::user::raw_parameter;
 use crate::domain::Dps;
 use crate::domain::admission::Credential;
-use crate::domain::connection::{Admitted, Event};
+use crate::domain::connection::{Admitted, Event, MethodCall, MethodResult};
 use crate::error::ServiceError;
 
 const TWIN_GET: &str = "$iothub/twin/GET/";
 const TWIN_PATCH: &str = "$iothub/twin/PATCH/properties/reported/";
+const DESIRED: &str = "$iothub/twin/PATCH/properties/desired/";
+const METHOD_CALL: &str = "$iothub/methods/POST/";
+const METHOD_RESULT: &str = "$iothub/methods/res/";
+/// How many calls may wait for one device.
+const CALLS_MOST: usize = 64;
 /// What every device may subscribe to, besides its own messages.
 const FILTERS: [&str; 3] = [
     "$iothub/twin/res/#",
@@ -37,6 +43,9 @@ pub(super) struct HubLink {
     admitted: Admitted,
     number: u64,
     events: mpsc::Receiver<Event>,
+    /// Calls that the device has not answered, by the number that it was told.
+    calls: HashMap<u64, oneshot::Sender<MethodResult>>,
+    last_call: u64,
     /// When its token ends.
     pub(super) expires: Option<Instant>,
 }
@@ -67,6 +76,8 @@ impl HubLink {
             admitted,
             number,
             events,
+            calls: HashMap::new(),
+            last_call: 0,
             expires,
         })
     }
@@ -82,16 +93,59 @@ impl HubLink {
     }
 
     /// What an event means to the device.
-    pub(super) fn told(&self, event: Option<Event>) -> Result<Option<Message>, Ending> {
+    pub(super) fn told(&mut self, event: Option<Event>) -> Result<Option<Message>, Ending> {
         match event {
             Some(Event::IdentityChanged) if self.dps.may_stay(&self.admitted) => Ok(None),
             Some(Event::IdentityChanged) | None => Err(Ending::Dismissed),
+            Some(Event::Desired(patch)) => Ok(Some(Message {
+                topic: format!("{DESIRED}?$version={}", patch["$version"]),
+                payload: patch.to_string().into(),
+            })),
+            Some(Event::Method(call)) => Ok(self.call(call)),
         }
+    }
+
+    /// Notes that the device has not subscribed to what it was last told.
+    pub(super) fn unheard(&mut self, message: &Message) {
+        if message.topic.starts_with(METHOD_CALL) {
+            self.calls.remove(&self.last_call);
+        }
+    }
+
+    fn call(&mut self, call: MethodCall) -> Option<Message> {
+        self.calls.retain(|_, reply| !reply.is_closed());
+        if self.calls.len() >= CALLS_MOST {
+            return None;
+        }
+        self.last_call += 1;
+        self.calls.insert(self.last_call, call.reply);
+        Some(Message {
+            topic: format!("{METHOD_CALL}{}/?$rid={}", call.name, self.last_call),
+            payload: call.payload.to_string().into(),
+        })
+    }
+
+    /// Hands on what the device answered to a call. Nobody may wait for it any more.
+    fn answered(&mut self, result: &str, payload: &[u8]) -> Option<()> {
+        let (status, parameters) = result.split_once('/')?;
+        let call = raw_parameter(parameters, "$rid")?.parse().ok()?;
+        let result = MethodResult {
+            status: status.parse().ok()?,
+            payload: match payload {
+                [] => Value::Null,
+                octets => serde_json::from_slice(octets).ok()?,
+            },
+        };
+        if let Some(reply) = self.calls.remove(&call) {
+            // An error means that the caller has gone.
+            let _ = reply.send(result);
+        }
+        Some(())
     }
 
     /// Answers what the device published.
     pub(super) fn published(
-        &self,
+        &mut self,
         topic: &str,
         payload: &Bytes,
     ) -> Result<Option<Message>, Ending> {
@@ -109,6 +163,9 @@ impl HubLink {
         if let Some(parameters) = topic.strip_prefix(TWIN_PATCH) {
             let request_id = raw_parameter(parameters, "$rid").ok_or(unknown)?;
             return Ok(Some(self.report(request_id, payload)));
+        }
+        if let Some(result) = topic.strip_prefix(METHOD_RESULT) {
+            return self.answered(result, payload).map(|()| None).ok_or(unknown);
         }
         Err(unknown)
     }

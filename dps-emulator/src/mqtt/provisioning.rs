@@ -78,7 +78,7 @@ impl Registrant {
             };
         let request_id = raw_parameter(parameters, "$rid").ok_or(unknown)?;
         let response = match self.request(method, &path, payload) {
-            Ok(request) => planes::answer(&self.dps, &request),
+            Ok(request) => planes::answer(&self.dps, &request).await,
             Err(error) => planes::unreadable(&self.dps, &error),
         };
         if let Some(planes::Cut) = response.extensions().get() {

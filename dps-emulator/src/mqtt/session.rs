@@ -146,6 +146,14 @@ async fn send<S: AsyncRead + AsyncWrite + Unpin>(
     Ok(sent.map_err(|_| Ending::Deaf)??)
 }
 
+/// What was granted for a topic. All filters end in `#`.
+fn granted(subscriptions: &[(String, QoS)], topic: &str) -> Option<QoS> {
+    let mut subscriptions = subscriptions.iter();
+    let (_, qos) =
+        subscriptions.find(|(filter, _)| topic.starts_with(filter.trim_end_matches('#')))?;
+    Some(*qos)
+}
+
 impl Role {
     fn judge(
         connect: &Connect,
@@ -290,18 +298,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let Role::Hub(link) = &mut self.role else {
             return Ok(());
         };
-        match link.told(event)? {
-            Some(message) => self.tell(message).await,
-            None => Ok(()),
+        let Some(message) = link.told(event)? else {
+            return Ok(());
+        };
+        if granted(&self.subscriptions, &message.topic).is_none() {
+            link.unheard(&message);
+            return Ok(());
         }
+        self.tell(message).await
     }
 
-    /// Publishes to the client, if it subscribed. All filters that are granted end in `#`.
+    /// Publishes to the client, if it subscribed.
     async fn tell(&mut self, message: Message) -> Result<(), Ending> {
-        let mut subscriptions = self.subscriptions.iter();
-        let subscription = subscriptions
-            .find(|(filter, _)| message.topic.starts_with(filter.trim_end_matches('#')));
-        let Some((_, qos)) = subscription else {
+        let Some(qos) = granted(&self.subscriptions, &message.topic) else {
             return Ok(());
         };
         let qos = match qos {

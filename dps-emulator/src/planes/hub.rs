@@ -88,7 +88,7 @@ pub(super) fn answer(dps: &Dps, request: &Request) -> Result<Answer, ServiceErro
     }
 }
 
-fn authorized_hub(dps: &Dps, request: &Request) -> Result<HubHostName, ServiceError> {
+pub(super) fn authorized_hub(dps: &Dps, request: &Request) -> Result<HubHostName, ServiceError> {
     let host = request.host().unwrap_or_default();
     let resource = dps.resource();
     let hubs = resource.hubs.as_slice();
@@ -135,7 +135,7 @@ fn is_signed_for(dps: &Dps, resource: &Resource, request: &Request, hub: &Linked
         .is_some()
 }
 
-fn device_id(text: &str) -> Result<DeviceId, ServiceError> {
+pub(super) fn device_id(text: &str) -> Result<DeviceId, ServiceError> {
     text.parse()
         .map_err(|error| ServiceError::ArgumentInvalid(format!("{error}")))
 }

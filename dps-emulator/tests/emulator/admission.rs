@@ -292,7 +292,7 @@ async fn a_leaf_of_a_group_must_be_within_its_dates_and_good_for_clients() {
     assert_refused(&world.device("dev-1", &expired).knock().await, "expired");
     assert_refused(
         &world.device("dev-1", &for_servers).knock().await,
-        "purpose",
+        "clientAuth",
     );
 }
 

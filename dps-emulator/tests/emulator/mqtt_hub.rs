@@ -236,3 +236,60 @@ async fn a_device_reads_its_twin_and_reports() {
     let (topic, _) = client.ask(report, "[1]").await;
     assert_eq!(topic, "$iothub/twin/res/400/?$rid=2");
 }
+
+/// A call waits for the device's answer, whatever else it does meanwhile.
+#[tokio::test]
+async fn a_method_is_answered_by_its_device() {
+    let world = World::start().await;
+    let leaf = leaf();
+    put_device(&world, self_signed(&leaf.sha256(), &leaf.sha256())).await;
+    let mut client = connected(&world, &leaf).await;
+    client
+        .subscribe("$iothub/methods/POST/#", QoS::AtLeastOnce)
+        .await;
+    let call =
+        json!({"methodName": "reboot", "payload": {"in": 5}, "responseTimeoutInSeconds": 10});
+    let answering = async {
+        let called = client.told().await;
+        assert_eq!(called.topic, "$iothub/methods/POST/reboot/?$rid=1");
+        assert_eq!(called.payload.as_ref(), br#"{"in":5}"#);
+        client
+            .publish("devices/dev-1/messages/events/", "busy")
+            .await;
+        client
+            .publish("$iothub/methods/res/207/?$rid=1", r#"{"ok": true}"#)
+            .await;
+    };
+    let calling = request(&world, Method::POST, "/twins/dev-1/methods", call);
+    let (result, ()) = tokio::join!(calling, answering);
+    assert_eq!(result, json!({"status": 207, "payload": {"ok": true}}));
+}
+
+#[tokio::test]
+async fn a_method_of_a_device_that_does_not_listen_is_refused_at_once() {
+    let world = World::start().await;
+    let hub = world.linked_hub(HUB);
+    let call = |id: &str| {
+        let body = json!({"methodName": "reboot"});
+        world.hub(&hub, Method::POST, format!("/twins/{id}/methods"), body)
+    };
+    assert_eq!(
+        call("dev-1").await.header("iothub-errorcode"),
+        Some("DeviceNotFound")
+    );
+    let leaf = leaf();
+    put_device(&world, self_signed(&leaf.sha256(), &leaf.sha256())).await;
+    let absent = call("dev-1").await;
+    assert_eq!(absent.header("iothub-errorcode"), Some("DeviceNotOnline"));
+    let mut client = connected(&world, &leaf).await;
+    let deaf = call("dev-1").await;
+    assert_eq!(deaf.header("iothub-errorcode"), Some("DeviceNotOnline"));
+    client.send(Packet::PingReq).await;
+    assert_eq!(client.next().await, Some(Packet::PingResp));
+
+    let body = json!({"methodName": "../reboot"});
+    let wrong = world
+        .hub(&hub, Method::POST, "/twins/dev-1/methods", body)
+        .await;
+    assert_eq!(wrong.status, 400);
+}
