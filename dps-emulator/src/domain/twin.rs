@@ -9,6 +9,7 @@ use pki_core::ids::{DeviceId, Etag, HubHostName};
 use serde_json::{Map, Value, json};
 
 use super::Dps;
+use super::connection::Event;
 use crate::error::ServiceError;
 use crate::store::IfMatch;
 use crate::store::hub::Twin;
@@ -41,7 +42,7 @@ impl Dps {
             ))),
         };
         let (tags, desired) = (part("/tags")?, part("/properties/desired")?);
-        self.change(|store| {
+        let version = self.change(|store| {
             let registry = store.registry(hub);
             let present = registry.get(id).map(|record| record.value.twin.clone());
             let missing = || ServiceError::DeviceNotFound(id.to_string());
@@ -53,9 +54,15 @@ impl Dps {
                 _ => {}
             }
             twin.write(tags, desired, write)?;
+            let version = twin.desired_version;
             registry.device_mut(id).ok_or_else(missing)?.twin = twin;
-            Ok(())
-        })
+            Ok(version)
+        })?;
+        if let Some(desired) = desired {
+            let patch = with_version(&Value::Object(desired.clone()), version);
+            self.connections.tell(hub, id, Event::Desired(patch));
+        }
+        Ok(())
     }
 
     /// Merges what a device reports into its twin, and gives the new version.

@@ -80,8 +80,8 @@ pub(super) fn answer(dps: &Dps, request: &Request) -> Result<Answer, ServiceErro
             ["devices" | "twins", _, ..]
             | ["configurations" | "jobs" | "digitaltwins" | "messages", ..],
         ) => Err(ServiceError::ArgumentInvalid(
-            "This emulator's hubs have identities, twins and telemetry: no modules, \
-                 configurations, jobs, digital twins, direct methods or messages to devices."
+            "This emulator's hubs have identities, twins, methods and telemetry: no modules, \
+                 configurations, jobs, digital twins or messages to devices."
                 .to_owned(),
         )),
         _ => Err(ServiceError::NoSuchPath),

@@ -237,6 +237,25 @@ async fn a_device_reads_its_twin_and_reports() {
     assert_eq!(topic, "$iothub/twin/res/400/?$rid=2");
 }
 
+#[tokio::test]
+async fn a_device_is_told_of_new_desired_properties() {
+    let world = World::start().await;
+    let leaf = leaf();
+    put_device(&world, self_signed(&leaf.sha256(), &leaf.sha256())).await;
+    let mut client = connected(&world, &leaf).await;
+    let filter = "$iothub/twin/PATCH/properties/desired/#";
+    client.subscribe(filter, QoS::AtLeastOnce).await;
+    let tags = json!({"tags": {"site": "a"}});
+    request(&world, Method::PATCH, "/twins/dev-1", tags).await;
+    let desired = json!({"properties": {"desired": {"interval": 5, "mode": null}}});
+    request(&world, Method::PATCH, "/twins/dev-1", desired).await;
+    let told = client.told().await;
+    let topic = "$iothub/twin/PATCH/properties/desired/?$version=2";
+    assert_eq!(told.topic, topic, "tags are none of its business");
+    let patch: Value = serde_json::from_slice(&told.payload).expect("JSON");
+    assert_eq!(patch, json!({"interval": 5, "mode": null, "$version": 2}));
+}
+
 /// A call waits for the device's answer, whatever else it does meanwhile.
 #[tokio::test]
 async fn a_method_is_answered_by_its_device() {

@@ -66,6 +66,7 @@ fn body(operation: &Operation<'_>, root: &Authority, leaf: &Leaf) -> Value {
         ("POST", _) if last == "query" => json!({"query": "SELECT *"}),
         ("POST", "/devices") => json!([{"id": "dev-1", "importMode": "delete"}]),
         ("PUT", "/devices/{id}") => json!({"deviceId": "dev-1"}),
+        ("POST", "/twins/{deviceId}/methods") => json!({"methodName": "reboot"}),
         ("PUT" | "PATCH", "/twins/{id}") => json!({"tags": {"site": "a"}}),
         ("PATCH", _) if last == "{provisioningServiceName}" => json!({"tags": {}}),
         ("PUT", _) if last == "{provisioningServiceName}" => {
