@@ -20,8 +20,9 @@ use crate::tls::TlsSettings;
 pub struct EmulatorConfig {
     /// Where to listen; port 0 takes a free one. Default: `127.0.0.1:0`.
     pub listen: SocketAddr,
-    /// Where to listen for MQTT; port 0 takes a free one. Default: `127.0.0.1:0`.
-    pub mqtt_listen: SocketAddr,
+    /// Where to listen for MQTT; port 0 takes a free one. `None` is port 8883 of the address for HTTPS
+    /// if that is free, else any. Default: `127.0.0.1:0`.
+    pub mqtt_listen: Option<SocketAddr>,
     /// How TLS is spoken. Default: versions 1.2 and 1.3, with an ECDSA certificate.
     pub tls: TlsSettings,
     /// Who may reach it. Default: this machine.
@@ -80,7 +81,7 @@ impl Default for EmulatorConfig {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            mqtt_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            mqtt_listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
             tls: TlsSettings::default(),
             exposure: Exposure::Loopback,
             dps_name: "emulator".to_owned(),
@@ -153,7 +154,7 @@ pub enum ConfigError {
 impl EmulatorConfig {
     /// Checks what the types do not say.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
-        for address in [self.listen, self.mqtt_listen] {
+        for address in [Some(self.listen), self.mqtt_listen].into_iter().flatten() {
             if self.exposure == Exposure::Loopback && !address.ip().is_loopback() {
                 return Err(ConfigError::NotLoopback { address });
             }
@@ -214,7 +215,7 @@ mod tests {
         let open = "0.0.0.0:0".parse().expect("address");
         let [mut https, mut mqtt] = [EmulatorConfig::default(), EmulatorConfig::default()];
         https.listen = open;
-        mqtt.mqtt_listen = open;
+        mqtt.mqtt_listen = Some(open);
         for mut config in [https, mqtt] {
             assert!(matches!(
                 config.check(),

@@ -33,6 +33,9 @@ const GLOBAL_HOST: &str = "global.azure-devices-provisioning.net";
 /// Every DPS and every hub, one label below; also those that are linked later.
 const ANY_HOSTS: [&str; 2] = ["*.azure-devices-provisioning.net", "*.azure-devices.net"];
 
+/// The port that most clients of MQTT over TLS have built in.
+const MQTT_PORT: u16 = 8883;
+
 /// The host name of ARM.
 const MANAGEMENT_HOST: &str = "management.azure.com";
 
@@ -110,7 +113,7 @@ impl Emulator {
     pub async fn start(config: EmulatorConfig) -> Result<EmulatorHandle, EmulatorError> {
         config.check()?;
         let (https, address) = listen(config.listen).await?;
-        let (mqtt, mqtt_address) = listen(config.mqtt_listen).await?;
+        let (mqtt, mqtt_address) = listen_for_mqtt(&config).await?;
 
         let (names, addresses) = (host_names(&config), addresses(address.ip()));
         let any = ANY_HOSTS.iter().copied();
@@ -142,6 +145,19 @@ async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Emulat
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     Ok((listener, address))
+}
+
+async fn listen_for_mqtt(
+    config: &EmulatorConfig,
+) -> Result<(TcpListener, SocketAddr), EmulatorError> {
+    if let Some(address) = config.mqtt_listen {
+        return listen(address).await;
+    }
+    let ip = config.listen.ip();
+    match listen(SocketAddr::new(ip, MQTT_PORT)).await {
+        Ok(listening) => Ok(listening),
+        Err(_) => listen(SocketAddr::new(ip, 0)).await,
+    }
 }
 
 /// Every name that the server certificate holds.

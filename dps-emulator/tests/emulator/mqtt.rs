@@ -1,5 +1,6 @@
 //! Registering over MQTT, as Microsoft's SDKs do it.
 
+use dps_emulator::EmulatorConfig;
 use reqwest::Method;
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v4::{
@@ -278,4 +279,18 @@ async fn keyed_group(world: &World) -> String {
         .await;
     let key = &reply.body["attestation"]["symmetricKey"]["primaryKey"];
     key.as_str().expect("a key").to_owned()
+}
+
+/// Clients have port 8883 built in; where somebody else has it, MQTT is elsewhere.
+#[tokio::test]
+async fn two_instances_share_a_machine() {
+    let config = EmulatorConfig {
+        mqtt_listen: None,
+        ..EmulatorConfig::default()
+    };
+    let one = World::with(config.clone()).await;
+    let other = World::with(config).await;
+    let [one, other] = [&one, &other].map(|world| world.emulator.mqtt_address());
+    assert_ne!(one, other);
+    assert_ne!(other.port(), 8883);
 }

@@ -4,7 +4,7 @@ mod behavior;
 mod environment;
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -188,18 +188,6 @@ impl Args {
         Ok(Outcome::Done)
     }
 
-    /// Where MQTT is served: where it was asked for, else beside HTTPS on the port that devices have
-    /// built in, else anywhere.
-    fn mqtt_listen(&self) -> SocketAddr {
-        let ip = self.listen.0.ip();
-        let usual = SocketAddr::new(ip, MQTT_PORT);
-        match self.mqtt_listen {
-            Some(asked) => asked.0,
-            None if is_free(usual) => usual,
-            None => SocketAddr::new(ip, 0),
-        }
-    }
-
     fn config(&self, context: &Context) -> Result<EmulatorConfig, CommandError> {
         let exposure = match self.i_know_this_is_not_azure {
             true => Exposure::Network,
@@ -212,7 +200,7 @@ impl Args {
         let resolve = |path: &PathBuf| context.files.resolve(path);
         Ok(EmulatorConfig {
             listen: self.listen.0,
-            mqtt_listen: self.mqtt_listen(),
+            mqtt_listen: self.mqtt_listen.map(|address| address.0),
             tls: self.tls(),
             exposure,
             dps_name: self.name.clone(),
@@ -236,14 +224,6 @@ fn dump(context: &Context, emulator: &EmulatorHandle, path: &Path) -> Result<(),
     context
         .files
         .write(path, &written, Access::Secret, Existing::Replace)
-}
-
-/// Where devices expect MQTT over TLS.
-const MQTT_PORT: u16 = 8883;
-
-/// Whether nobody listens there, as far as that can be known beforehand.
-fn is_free(address: SocketAddr) -> bool {
-    TcpListener::bind(address).is_ok()
 }
 
 /// An emulator under the names that `pki.toml` assumes outside of Azure.
