@@ -15,7 +15,7 @@ use dps_emulator::{
 use pki_core::ids::{HubHostName, IdScope};
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::behavior::{BehaviorArgs, read_document};
 use self::environment::Environment;
@@ -163,6 +163,7 @@ impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
         let config = self.config(context)?;
         context.runtime()?.block_on(async {
+            let mut end = End::expected()?;
             let emulator = start(config).await?;
             let pem = emulator.trust_anchor_pem();
             context.files.write(
@@ -179,7 +180,7 @@ impl Args {
                 context.ui.result(&Reach::of(&emulator, &self.ca_file))?;
             }
             context.ui.note("listening; Ctrl-C ends it");
-            until_told().await?;
+            end.told().await;
             if let Some(path) = &self.dump_file {
                 dump(context, &emulator, path)?;
             }
@@ -269,12 +270,30 @@ fn in_state(message: String, error: &StateError) -> CommandError {
     error.hint("name a file that an emulator made with --state, or one that does not exist yet")
 }
 
-async fn until_told() -> Result<(), CommandError> {
-    let failed = |error| CommandError::failed("cannot wait for signals").because(error);
-    let mut terminated = signal(SignalKind::terminate()).map_err(failed)?;
-    tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted.map_err(failed),
-        _ = terminated.recv() => Ok(()),
+/// The signals that end an emulator. They are waited for from before it says that it listens, so
+/// that none comes too early.
+struct End {
+    interrupted: Signal,
+    terminated: Signal,
+}
+
+impl End {
+    fn expected() -> Result<Self, CommandError> {
+        let expect = |kind| {
+            signal(kind)
+                .map_err(|error| CommandError::failed("cannot wait for signals").because(error))
+        };
+        Ok(Self {
+            interrupted: expect(SignalKind::interrupt())?,
+            terminated: expect(SignalKind::terminate())?,
+        })
+    }
+
+    async fn told(&mut self) {
+        tokio::select! {
+            _ = self.interrupted.recv() => {}
+            _ = self.terminated.recv() => {}
+        }
     }
 }
 
