@@ -1,5 +1,4 @@
 //! `dps-pki emulator` started with what it is to hold and how it is to behave.
-#![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 use dps_pki_tests::{Emulator, Home, Portal};
 use serde_json::Value;
