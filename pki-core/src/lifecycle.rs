@@ -7,17 +7,23 @@
 //! enrollment.
 
 mod below;
+mod check;
 mod declared;
+mod deprovision;
 mod difference;
 mod fleet;
 mod impact;
 mod journal;
+mod pin;
 mod plan;
 mod quarantine;
+mod readmit;
 pub mod roll;
 
 pub use below::{BelowError, quarantine_below};
+pub use check::{CheckError, Checked, Promise, Who};
 pub use declared::{DeclaredError, DeclaredState, converge};
+pub use deprovision::{Deprovision, deprovision, deprovision_group};
 pub use difference::differences;
 pub use fleet::{Class, Exception, Fleet};
 pub use impact::{Decider, Effect, FallThrough, Impact, Movement, Verdict};
@@ -26,7 +32,9 @@ pub use journal::{
     Estimate, Found, NewPlan, PlanRecord, PlanState, PlanSummary, Settled, Standing, StepEnd,
     StepOutcome, StepState, Turn,
 };
+pub use pin::release_pins;
 pub use plan::{Expectation, FieldChange, Plan, Step, Subject};
 pub use quarantine::{
     HubAction, HubIdentity, Quarantine, QuarantineState, quarantine, quarantine_many,
 };
+pub use readmit::{LeafStanding, Readmit, ReadmitError, ReadmitState, readmit};

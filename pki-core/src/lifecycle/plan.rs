@@ -276,6 +276,25 @@ impl Step {
         Ok(())
     }
 
+    /// Whether DPS decides about devices by what it changes.
+    pub fn changes_admission(&self) -> bool {
+        match self {
+            Self::UploadCa { .. }
+            | Self::ProveCa { .. }
+            | Self::DeleteCa { .. }
+            | Self::PutGroup { .. }
+            | Self::DeleteGroup { .. }
+            | Self::PutIndividual { .. }
+            | Self::DeleteIndividual { .. } => true,
+            Self::DeleteRegistration { .. }
+            | Self::DisableHubDevice { .. }
+            | Self::EnableHubDevice { .. }
+            | Self::DeleteHubDevice { .. }
+            | Self::Revoke { .. }
+            | Self::SettleGenerations { .. } => false,
+        }
+    }
+
     /// What it concerns. A hub knows a device by its device ID, which is the registration ID unless the
     /// enrollment says otherwise; the plan's other steps on the device name it then.
     pub fn subjects(&self) -> Vec<Subject> {

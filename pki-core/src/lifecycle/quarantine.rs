@@ -8,6 +8,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::pin::Mark;
 use super::{Expectation, FieldChange, Plan, Step};
 use crate::certificate::Certificate;
 use crate::enrollment::compose::by_leaf;
@@ -153,6 +154,7 @@ fn new_entry(request: &Quarantine) -> Step {
     };
     let mut entry = IndividualEnrollment::new(request.registration_id.clone(), attestation);
     entry.provisioning_status = ProvisioningStatus::Disabled;
+    Mark::Quarantined.write(&mut entry);
     Step::PutIndividual {
         enrollment: Box::new(entry),
         changes: vec![],

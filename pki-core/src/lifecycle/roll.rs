@@ -35,6 +35,8 @@ use crate::time::Time;
 use super::declared::is_same;
 use super::{BelowError, Plan};
 
+pub(super) use slots::changes as device_slot_changes;
+
 pub use breach::{Breach, RegisteredDevice, replace};
 pub use expiry::{Finish, Start, abort, finish, start};
 pub use status::{Deadline, Phase, RollStatus, Wait, status};

@@ -5,7 +5,7 @@
 //! would then admit the chain, a disabled group holds the compromised certificate, and must stay.
 //! Where one step is enough, no compromised certificate is admitted from that step on.
 
-use super::expiry::{anchored, deleted, holders, settle, verified};
+use super::expiry::{anchored, deleted, enabled_first, holders, settle, uploaded};
 use super::slots::{self, Side};
 use super::{HeldGeneration, Instance, InstancePlan, RollError, RollState};
 use crate::admission::{DpsView, Outcome};
@@ -104,7 +104,8 @@ fn cut(
     let (old_side, new_side) = (Side::of(old, instance), Side::of(new, instance));
     let mut steps = deleted(instance, old);
     let gone = std::slice::from_ref(&old_side);
-    for group in holders(instance, &old_side).filter(|group| !old_side.is_referred_to_by(group)) {
+    let inline = holders(instance, &old_side).filter(|group| !old_side.is_referred_to_by(group));
+    for group in enabled_first(inline) {
         steps.extend(slots::withdraw(group, gone, &new_side));
     }
     let mut after = instance.view()?;
@@ -135,12 +136,10 @@ fn repair(
     devices: &[RegisteredDevice],
 ) -> Result<Vec<Step>, RollError> {
     let (old_side, mut new_side) = (Side::of(old, instance), Side::of(new, instance));
-    let mut steps = Vec::new();
-    if let Some(held) = old_side.names.first() {
-        steps.extend(verified(state, instance, new, held, &mut new_side)?);
-    }
+    let mut steps = uploaded(state, instance, &old_side, &mut new_side)?;
     let gone = std::slice::from_ref(&old_side);
-    for group in holders(instance, &old_side).filter(|group| old_side.is_referred_to_by(group)) {
+    let by_name = holders(instance, &old_side).filter(|group| old_side.is_referred_to_by(group));
+    for group in enabled_first(by_name) {
         steps.extend(slots::withdraw(group, gone, &new_side));
     }
     if request.with_intermediates {

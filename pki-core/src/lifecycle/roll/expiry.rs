@@ -7,7 +7,7 @@ use super::slots::{self, Side};
 use super::{Below, Devices, HeldGeneration, Instance, InstancePlan, RollError, RollState};
 use crate::admission::{DpsView, Outcome};
 use crate::declaration::VerifiedBy;
-use crate::enrollment::EnrollmentGroup;
+use crate::enrollment::{EnrollmentGroup, ProvisioningStatus};
 use crate::ids::{AuthorityName, CertificateName, Generation, IdError};
 use crate::inventory::{GenerationChange, GenerationState};
 use crate::lifecycle::{Expectation, Plan, Step};
@@ -82,10 +82,8 @@ fn beside(
     mut plan: Plan,
 ) -> Result<Plan, RollError> {
     let (old_side, mut new_side) = (Side::of(old, instance), Side::of(new, instance));
-    if let Some(held) = old_side.names.first() {
-        let steps = verified(state, instance, new, held, &mut new_side)?;
-        plan.steps.extend(steps);
-    }
+    plan.steps
+        .extend(uploaded(state, instance, &old_side, &mut new_side)?);
     for group in holders(instance, &old_side) {
         let added = slots::add(group, &new_side).map_err(|_| RollError::SlotsTaken {
             dps: instance.name.clone(),
@@ -107,24 +105,40 @@ fn beside(
     Ok(plan)
 }
 
-/// Uploads and proves a generation under a name after the old certificate's, as far as that is not
-/// done; tells `side` the name.
-pub(super) fn verified(
+/// Uploads a generation under a name after the old certificate's, and proves it if the old one is
+/// verified: what is not admitted by the old one is not by the new one. As far as that is not done;
+/// tells `side` the name.
+pub(super) fn uploaded(
     state: &RollState,
     instance: &Instance,
-    new: &HeldGeneration,
-    old_name: &CertificateName,
-    side: &mut Side<'_>,
+    old: &Side<'_>,
+    new: &mut Side<'_>,
 ) -> Result<Vec<Step>, RollError> {
-    let name = match side.names.first() {
-        Some(name) => name.clone(),
-        None => successor_name(state, instance, new.number, old_name)?,
+    let Some(old_name) = old.names.first() else {
+        return Ok(vec![]);
     };
-    let steps = verify_as(&state.authority, instance, new, &name);
-    if side.names.is_empty() {
-        side.names.push(name);
+    let generation = new.generation;
+    let name = match new.names.first() {
+        Some(name) => name.clone(),
+        None => successor_name(state, instance, generation.number, old_name)?,
+    };
+    let mut steps = verify_as(&state.authority, instance, generation, &name);
+    if is_unverified(instance, old) {
+        steps.retain(|step| !matches!(step, Step::ProveCa { .. }));
+        if let Some(Step::UploadCa { self_attested, .. }) = steps.first_mut() {
+            *self_attested = false;
+        }
+    }
+    if new.names.is_empty() {
+        new.names.push(name);
     }
     Ok(steps)
+}
+
+/// Whether DPS has a generation's certificate and has not verified it under any name.
+pub(super) fn is_unverified(instance: &Instance, side: &Side<'_>) -> bool {
+    let mut uploads = instance.uploads(&side.generation.certificate).peekable();
+    uploads.peek().is_some() && uploads.all(|held| !held.properties.is_verified)
 }
 
 /// The steps after which a certificate is verified under a name.
@@ -291,7 +305,7 @@ fn without(
     let stays = Side::of(stays, instance);
     let gone: Vec<Side<'_>> = gone.iter().map(|one| Side::of(one, instance)).collect();
     let mut steps = Vec::new();
-    for group in &instance.groups {
+    for group in enabled_first(&instance.groups) {
         let holds_gone = gone.iter().any(|side| side.is_in(group));
         if holds_gone && !stays.is_in(group) {
             return Err(RollError::NotHeldYet {
@@ -307,6 +321,16 @@ fn without(
         steps.extend(deleted(instance, side.generation));
     }
     Ok(steps)
+}
+
+/// In the order in which groups may lose a certificate: where a disabled and an enabled group hold the
+/// same one, the disabled group must be the last to let go.
+pub(super) fn enabled_first<'a>(
+    groups: impl IntoIterator<Item = &'a EnrollmentGroup>,
+) -> Vec<&'a EnrollmentGroup> {
+    let mut groups: Vec<&EnrollmentGroup> = groups.into_iter().collect();
+    groups.sort_by_key(|group| group.provisioning_status == ProvisioningStatus::Disabled);
+    groups
 }
 
 pub(super) fn deleted(instance: &Instance, generation: &HeldGeneration) -> Vec<Step> {

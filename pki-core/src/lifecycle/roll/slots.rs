@@ -168,7 +168,7 @@ fn put(before: &EnrollmentGroup, after: EnrollmentGroup) -> Option<Step> {
 }
 
 /// Which slots hold something else now.
-pub(super) fn changes(before: &Attestation, after: &Attestation) -> Vec<FieldChange> {
+pub(in crate::lifecycle) fn changes(before: &Attestation, after: &Attestation) -> Vec<FieldChange> {
     let member = match &after.mechanism {
         Mechanism::X509(X509Certificates::Client(_)) => "clientCertificates",
         Mechanism::X509(X509Certificates::Signing(_)) => "signingCertificates",

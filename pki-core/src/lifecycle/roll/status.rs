@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::expiry::holders;
+use super::expiry::{holders, is_unverified};
 use super::slots::Side;
 use super::{Devices, HeldGeneration, Instance, RollState};
 use crate::ids::{AuthorityName, CertificateName, DpsName, EnrollmentGroupId, Generation};
@@ -125,10 +125,13 @@ fn missing(state: &RollState, old: &HeldGeneration, new: &HeldGeneration) -> Vec
             .uploads(&new.certificate)
             .any(|held| held.properties.is_verified);
         let generation = new.number;
-        let not_verified = (!old.names.is_empty() && !is_verified).then(|| Wait::NotVerified {
-            dps: instance.name.clone(),
-            generation,
-        });
+        let not_verified = (!old.names.is_empty()
+            && !is_unverified(instance, &old)
+            && !is_verified)
+            .then(|| Wait::NotVerified {
+                dps: instance.name.clone(),
+                generation,
+            });
         let without = holders(instance, &old).filter(|group| !side.is_in(group));
         let not_held = without.map(|group| Wait::NotHeld {
             dps: instance.name.clone(),

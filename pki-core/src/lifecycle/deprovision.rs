@@ -1,0 +1,103 @@
+//! Deprovisioning: devices and groups leave for good, in two halves and in this order: disenrolled in
+//! DPS, then deregistered from the hub with their registration records.
+//!
+//! A device that a group admits cannot be disenrolled by deleting anything of its own: a disabled
+//! entry keeps it out. A group is disabled first, so that nobody comes back while its devices leave.
+
+use super::below::disabled;
+use super::quarantine::{HubAction, Quarantine, QuarantineState, quarantine};
+use super::quarantine::{forget_registration, hub_step};
+use super::roll::RegisteredDevice;
+use super::{Expectation, Plan, Step};
+use crate::admission::Outcome;
+use crate::certificate::Certificate;
+use crate::enrollment::{EnrollmentGroup, ProvisioningStatus};
+use crate::ids::{EnrollmentGroupId, RegistrationId};
+
+/// A device that is to leave.
+#[derive(Debug, Clone)]
+pub struct Deprovision {
+    /// The device.
+    pub registration_id: RegistrationId,
+    /// Its leaf, if it is at hand.
+    pub leaf: Option<Certificate>,
+    /// What DPS would decide without an individual enrollment; `None` if that cannot be told.
+    pub without_entry: Option<Outcome>,
+}
+
+/// Plans that a device leaves. Its entry is deleted only where nothing else would admit it, and never
+/// if it is disabled: then it is what keeps the device out.
+pub fn deprovision(request: &Deprovision, state: &QuarantineState) -> Plan {
+    let id = &request.registration_id;
+    let stays_out = request
+        .without_entry
+        .as_ref()
+        .is_some_and(|outcome| !matches!(outcome, Outcome::Admitted(_)));
+    let entry = state.individual.as_ref();
+    let is_disabled =
+        entry.is_some_and(|entry| entry.provisioning_status == ProvisioningStatus::Disabled);
+    let shut_out = Quarantine {
+        registration_id: id.clone(),
+        leaf: request.leaf.clone(),
+        revoke: false,
+        reason: Some("deprovisioned".into()),
+        hub: HubAction::Delete,
+    };
+    let mut plan = quarantine(&shut_out, state);
+    plan.goal = format!("deprovision {id}");
+    if is_disabled {
+        plan.notes.push(format!(
+            "individual enrollment {id} is disabled and stays: deleting it may let the device in"
+        ));
+    } else if stays_out {
+        plan.steps
+            .retain(|step| !matches!(step, Step::PutIndividual { .. }));
+        let delete = entry.map(|entry| Step::DeleteIndividual {
+            registration_id: id.clone(),
+            expect: (entry.etag.clone()).map_or(Expectation::AsLeftByPlan, Expectation::Etag),
+        });
+        plan.steps.splice(0..0, delete);
+    } else {
+        plan.notes.push(format!(
+            "a group admits {id}, so a disabled individual enrollment keeps it out, and must stay"
+        ));
+    }
+    plan
+}
+
+/// Plans that a group and all its devices leave. `falls_to` are the enabled groups that would admit
+/// its devices if it were deleted: then it stays, disabled.
+pub fn deprovision_group(
+    group: &EnrollmentGroup,
+    devices: &[RegisteredDevice],
+    falls_to: &[EnrollmentGroupId],
+) -> Plan {
+    let id = &group.enrollment_group_id;
+    let mut plan = Plan::new(format!("deprovision enrollment group {id} and its devices"));
+    let disable = disabled(group);
+    let expect = match (&disable, &group.etag) {
+        (None, Some(etag)) => Expectation::Etag(etag.clone()),
+        _ => Expectation::AsLeftByPlan,
+    };
+    plan.steps.extend(disable);
+    for device in devices {
+        let found = device.hub_identity.as_ref();
+        let reason = Some("deprovisioned");
+        plan.steps
+            .extend(found.and_then(|found| hub_step(HubAction::Delete, reason, found)));
+        plan.steps.push(forget_registration(&device.registration));
+    }
+    if falls_to.is_empty() {
+        plan.steps.push(Step::DeleteGroup {
+            id: id.clone(),
+            expect,
+        });
+    } else {
+        let groups: Vec<&str> = falls_to.iter().map(EnrollmentGroupId::as_str).collect();
+        plan.notes.push(format!(
+            "enrollment group {id} stays, disabled: without it {} would admit its devices",
+            groups.join(", ")
+        ));
+    }
+    plan
+}

@@ -1,0 +1,78 @@
+//! Entries of the toolkit's own making: how they are told from others, and when they may go.
+//!
+//! A quarantine makes an entry where there was none, and a readmission pins it to the new leaf. DPS
+//! denies by registration ID, so the pin must stay until the old leaf has expired; then the group
+//! decides about the device again. What the toolkit noted in the entry (`optionalDeviceInformation`,
+//! free for the owner's use) tells such an entry from one that somebody wants for its own sake.
+
+use serde_json::{Value, json};
+
+use super::{Expectation, Step};
+use crate::admission::{ChainElement, DpsView, Outcome, outcome_below};
+use crate::enrollment::{IndividualEnrollment, ProvisioningStatus};
+use crate::ids::RegistrationId;
+use crate::time::Time;
+
+const MEMBER: &str = "optionalDeviceInformation";
+const OWN: &str = "dpsPki";
+const UNTIL: &str = "pinnedUntil";
+
+/// Why the toolkit made an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mark {
+    /// To shut its device out.
+    Quarantined,
+    /// To let its device in with one leaf only; `None` if nobody knows when the old one ends.
+    Pinned(Option<Time>),
+}
+
+impl Mark {
+    /// What is noted in an entry; `None` for one that others have made.
+    pub(super) fn of(entry: &IndividualEnrollment) -> Option<Self> {
+        let own = entry.other.get(MEMBER)?.get(OWN)?;
+        Some(match own.get(UNTIL) {
+            None => Self::Quarantined,
+            Some(until) => Self::Pinned(until.as_str().and_then(|until| until.parse().ok())),
+        })
+    }
+
+    /// Notes it in an entry, beside what is there.
+    pub(super) fn write(self, entry: &mut IndividualEnrollment) {
+        let own = match self {
+            Self::Quarantined => json!({ "quarantined": true }),
+            Self::Pinned(until) => json!({ UNTIL: until.map(|until| until.to_string()) }),
+        };
+        let information = entry.other.entry(MEMBER).or_insert_with(|| json!({}));
+        match information {
+            Value::Object(members) => drop(members.insert(OWN.to_owned(), own)),
+            // Not what the service documents: left alone, the entry then stays for ever.
+            _ => {}
+        }
+    }
+}
+
+/// The steps that let go of pins whose old leaf has expired, where a group admits the device without
+/// them. `above` are the certificates above the leaf that an entry is pinned to; a pin of which
+/// they are not known stays.
+pub fn release_pins(
+    individuals: &[IndividualEnrollment],
+    view: &DpsView,
+    at: Time,
+    above: impl Fn(&RegistrationId) -> Option<Vec<ChainElement>>,
+) -> Vec<Step> {
+    let has_ended = |entry: &&IndividualEnrollment| {
+        entry.provisioning_status == ProvisioningStatus::Enabled
+            && matches!(Mark::of(entry), Some(Mark::Pinned(Some(until))) if until < at)
+    };
+    let is_admitted = |entry: &&IndividualEnrollment| {
+        let above = above(&entry.registration_id);
+        above.is_some_and(|above| matches!(outcome_below(view, &above), Outcome::Admitted(_)))
+    };
+    let released = individuals.iter().filter(has_ended).filter(is_admitted);
+    released
+        .map(|entry| Step::DeleteIndividual {
+            registration_id: entry.registration_id.clone(),
+            expect: (entry.etag.clone()).map_or(Expectation::AsLeftByPlan, Expectation::Etag),
+        })
+        .collect()
+}

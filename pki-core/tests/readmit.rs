@@ -1,0 +1,457 @@
+//! Coming back and leaving for good: readmission, its pins, deprovisioning, and the checker that no
+//! plan gets past.
+#![allow(clippy::expect_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::collections::BTreeSet;
+
+use pki_core::admission::{ChainElement, DpsView, Outcome, PresentedChain, Refusal, decide};
+use pki_core::certificate::Certificate;
+use pki_core::enrollment::compose::{by_leaf, by_signing_certificate};
+use pki_core::enrollment::{
+    Attestation, EnrollmentGroup, IndividualEnrollment, ProvisioningStatus, RegistrationState,
+    RegistrationStatus,
+};
+use pki_core::hub::{HubDevice, HubDeviceStatus};
+use pki_core::ids::Etag;
+use pki_core::inventory::AuthorityGeneration;
+use pki_core::key::KeyAlgorithm::EcdsaP256;
+use pki_core::lifecycle::roll::RegisteredDevice;
+use pki_core::lifecycle::{
+    CheckError, Checked, Deprovision, Expectation, Fleet, HubAction, HubIdentity, LeafStanding,
+    Plan, Promise, Quarantine, QuarantineState, Readmit, ReadmitState, Step, Subject, Who,
+    deprovision, deprovision_group, quarantine, quarantine_below, readmit, release_pins,
+};
+use pki_core::testing::SampleDps;
+use pki_core::time::{Span, Time};
+use support::{TestAuthority, now, root};
+
+fn id<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
+    text.parse().expect(text)
+}
+
+/// A verified root with a group on a line, and a device that was stolen.
+struct Site {
+    root: TestAuthority,
+    line: TestAuthority,
+    dps: SampleDps,
+    stolen: Certificate,
+    renewed: Certificate,
+}
+
+impl Site {
+    fn new() -> Self {
+        let root = root("root", EcdsaP256);
+        let line = root.intermediate("line", EcdsaP256);
+        let mut dps = SampleDps::default();
+        dps.put_ca(&id("root"), &root.certificate, true);
+        let attestation = by_signing_certificate(&line.certificate);
+        dps.put_group(&EnrollmentGroup::new(id("line"), attestation));
+        let [stolen, renewed] = [0, 1].map(|_| line.leaf("sensor-1", EcdsaP256));
+        Self {
+            root,
+            line,
+            dps,
+            stolen,
+            renewed,
+        }
+    }
+
+    fn quarantined() -> Self {
+        let mut site = Self::new();
+        let request = Quarantine {
+            registration_id: id("sensor-1"),
+            leaf: Some(site.stolen.clone()),
+            revoke: true,
+            reason: None,
+            hub: HubAction::Disable,
+        };
+        let plan = quarantine(&request, &QuarantineState::default());
+        site.dps.carry_out(&plan);
+        site
+    }
+
+    fn above(&self) -> Vec<ChainElement> {
+        [&self.line.certificate, &self.root.certificate]
+            .map(ChainElement::from)
+            .to_vec()
+    }
+
+    fn outcome(&self, leaf: &Certificate) -> Outcome {
+        let elements = std::iter::once(ChainElement::from(leaf)).chain(self.above());
+        let chain = PresentedChain::known(leaf.common_name(), elements.collect());
+        decide(&self.dps.view(), &chain).outcome
+    }
+
+    fn is_in(&self, leaf: &Certificate) -> bool {
+        matches!(self.outcome(leaf), Outcome::Admitted(_))
+    }
+
+    fn request(&self) -> Readmit {
+        Readmit {
+            registration_id: id("sensor-1"),
+            leaf: self.renewed.clone(),
+        }
+    }
+
+    fn state(&self) -> ReadmitState {
+        ReadmitState {
+            individual: self.dps.individuals.first().cloned(),
+            leaf: LeafStanding::Valid,
+            earlier: vec![self.stolen.clone()],
+            hub_identities: vec![identity(HubDeviceStatus::Disabled)],
+        }
+    }
+
+    fn readmitted() -> Self {
+        let mut site = Self::quarantined();
+        let plan = readmit(&site.request(), &site.state(), now()).expect("readmitted");
+        site.dps.carry_out(&plan);
+        site
+    }
+
+    fn released(&self, at: Time) -> Vec<Step> {
+        release_pins(&self.dps.individuals, &self.dps.view(), at, |_| {
+            Some(self.above())
+        })
+    }
+}
+
+fn identity(status: HubDeviceStatus) -> HubIdentity {
+    let document = serde_json::json!({ "deviceId": "sensor-1" });
+    let device: HubDevice = serde_json::from_value(document).expect("device");
+    HubIdentity {
+        hub: id("hub-1.azure-devices.net"),
+        device: HubDevice {
+            status,
+            etag: Some(Etag::new("h1")),
+            ..device
+        },
+    }
+}
+
+fn steps(plan: &Plan) -> Vec<String> {
+    plan.steps.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_device_comes_back_with_its_new_leaf_only() {
+    let mut site = Site::quarantined();
+    let plan = readmit(&site.request(), &site.state(), now()).expect("readmitted");
+    assert_eq!(
+        steps(&plan),
+        [
+            "change individual enrollment sensor-1, enabled",
+            "enable device identity sensor-1 on hub-1.azure-devices.net",
+        ]
+    );
+    site.dps.carry_out(&plan);
+    assert!(site.is_in(&site.renewed) && !site.is_in(&site.stolen));
+    let again = readmit(
+        &site.request(),
+        &ReadmitState {
+            hub_identities: vec![identity(HubDeviceStatus::Enabled)],
+            ..site.state()
+        },
+        now(),
+    );
+    assert!(again.expect("done").is_empty());
+}
+
+#[test]
+fn a_device_does_not_come_back_with_what_it_was_shut_out_with() {
+    let site = Site::quarantined();
+    let (request, state) = (site.request(), site.state());
+    let other = site.line.leaf("sensor-2", EcdsaP256);
+    let refused = |request: &Readmit, state: &ReadmitState, at: Time| {
+        readmit(request, state, at)
+            .expect_err("refused")
+            .to_string()
+    };
+    let with = |leaf: &Certificate| Readmit {
+        leaf: leaf.clone(),
+        ..request.clone()
+    };
+    let standing = |leaf: LeafStanding| ReadmitState {
+        leaf,
+        ..state.clone()
+    };
+    let earlier = ReadmitState {
+        earlier: vec![same_key(&site.renewed, &site.line)],
+        ..state.clone()
+    };
+    let entry = |individual: Option<IndividualEnrollment>| ReadmitState {
+        individual,
+        ..state.clone()
+    };
+    let enabled = IndividualEnrollment::new(id("sensor-1"), by_leaf(&site.stolen));
+    let late = now() + Span::from_days(400);
+    for (message, part) in [
+        (refused(&with(&site.stolen), &state, now()), "shut out with"),
+        (refused(&with(&other), &state, now()), "Some(\"sensor-2\")"),
+        (
+            refused(&request, &standing(LeafStanding::Unknown), now()),
+            "not issued here",
+        ),
+        (
+            refused(&request, &standing(LeafStanding::Revoked), now()),
+            "marked revoked",
+        ),
+        (
+            refused(&request, &earlier, now()),
+            "the same key as an earlier one",
+        ),
+        (refused(&request, &state, late), "not now"),
+        (
+            refused(&request, &entry(None), now()),
+            "has no individual enrollment",
+        ),
+        (
+            refused(&request, &entry(Some(enabled)), now()),
+            "is enabled",
+        ),
+    ] {
+        assert!(message.contains(part), "{message}");
+    }
+    assert!(readmit(&request, &state, now()).is_ok());
+}
+
+/// Another certificate of the key that a leaf has.
+fn same_key(leaf: &Certificate, line: &TestAuthority) -> Certificate {
+    let (id, spec) = (id("sensor-1"), support::leaf_spec(30));
+    let serial = support::serial();
+    let issued = line
+        .signing()
+        .issue_leaf(&id, leaf.public_key(), &spec, &serial, now());
+    issued.expect("leaf").certificate().clone()
+}
+
+#[test]
+fn a_pin_goes_when_the_old_leaf_has_expired_and_a_group_admits_the_device() {
+    let mut site = Site::readmitted();
+    let (before, after) = (
+        site.stolen.validity().not_after(),
+        site.stolen.validity().not_after() + Span::from_seconds(1),
+    );
+    assert!(site.released(before).is_empty());
+    let released = site.released(after);
+    assert_eq!(released.len(), 1, "{released:?}");
+    let unknown = release_pins(&site.dps.individuals, &site.dps.view(), after, |_| None);
+    assert!(unknown.is_empty(), "what nobody knows to be admitted stays");
+    let with_group = site.dps.clone();
+    site.dps.groups.clear();
+    assert!(
+        site.released(after).is_empty(),
+        "nothing else admits the device"
+    );
+    site.dps = with_group;
+    site.dps.step(&released[0]);
+    assert!(site.is_in(&site.renewed));
+}
+
+/// An entry that somebody wanted for its own sake is neither marked nor deleted.
+#[test]
+fn an_enrollment_that_was_there_before_the_quarantine_stays() {
+    let mut site = Site::new();
+    let mut own = IndividualEnrollment::new(id("sensor-1"), by_leaf(&site.stolen));
+    own.provisioning_status = ProvisioningStatus::Disabled;
+    site.dps.put_individual(&own);
+    let plan = readmit(&site.request(), &site.state(), now()).expect("readmitted");
+    site.dps.carry_out(&plan);
+    assert!(site.released(Time::FOREVER).is_empty());
+}
+
+#[test]
+fn both_halves_of_a_device_leave_in_order() {
+    let site = Site::new();
+    let state = |individual: Option<IndividualEnrollment>| QuarantineState {
+        individual,
+        registration: Some(RegistrationState::new(
+            id("sensor-1"),
+            RegistrationStatus::Assigned,
+        )),
+        hub_identities: vec![identity(HubDeviceStatus::Enabled)],
+        ..QuarantineState::default()
+    };
+    let mut own = IndividualEnrollment::new(id("sensor-1"), by_leaf(&site.stolen));
+    own.etag = Some(Etag::new("\"7\""));
+    let mut disabled = own.clone();
+    disabled.provisioning_status = ProvisioningStatus::Disabled;
+    let admitted = Some(site.outcome(&site.stolen));
+    let refused = Some(Outcome::Refused(Refusal::NoEntry));
+    for (what, entry, without_entry, first) in [
+        (
+            "of a group",
+            None,
+            admitted.clone(),
+            Some("create individual enrollment sensor-1, disabled"),
+        ),
+        (
+            "of nobody knows what",
+            None,
+            None,
+            Some("create individual enrollment sensor-1, disabled"),
+        ),
+        (
+            "own and a group",
+            Some(own.clone()),
+            admitted,
+            Some("change individual enrollment sensor-1, disabled"),
+        ),
+        (
+            "own alone",
+            Some(own),
+            refused.clone(),
+            Some("delete individual enrollment sensor-1"),
+        ),
+        ("shut out", Some(disabled), refused.clone(), None),
+        ("gone", None, refused, None),
+    ] {
+        let request = Deprovision {
+            registration_id: id("sensor-1"),
+            leaf: Some(site.stolen.clone()),
+            without_entry,
+        };
+        let plan = deprovision(&request, &state(entry));
+        let hub = [
+            "delete device identity sensor-1 on hub-1.azure-devices.net",
+            "delete the registration record of sensor-1",
+        ];
+        let expected: Vec<&str> = first.into_iter().chain(hub).collect();
+        assert_eq!(steps(&plan), expected, "{what}");
+    }
+}
+
+#[test]
+fn a_group_is_disabled_before_its_devices_leave_and_stays_where_they_would_fall_through() {
+    let site = Site::new();
+    let device = RegisteredDevice {
+        registration: RegistrationState::new(id("sensor-1"), RegistrationStatus::Assigned),
+        hub_identity: Some(identity(HubDeviceStatus::Enabled)),
+    };
+    let plan = deprovision_group(&site.dps.groups[0], std::slice::from_ref(&device), &[]);
+    let common = [
+        "change enrollment group line, disabled",
+        "delete device identity sensor-1 on hub-1.azure-devices.net",
+        "delete the registration record of sensor-1",
+    ];
+    assert_eq!(steps(&plan)[..3], common);
+    assert_eq!(steps(&plan)[3..], ["delete enrollment group line"]);
+    let plan = deprovision_group(&site.dps.groups[0], &[device], &[id("all")]);
+    assert_eq!(steps(&plan), common);
+    assert!(
+        plan.notes[0].contains("without it all would admit its devices"),
+        "{:?}",
+        plan.notes
+    );
+}
+
+#[test]
+fn everything_below_an_intermediate_is_shut_out_by_a_disabled_group() {
+    let mut site = Site::new();
+    let generation = AuthorityGeneration {
+        name: id("line"),
+        generation: pki_core::ids::Generation::FIRST,
+    };
+    let plan = |site: &Site| {
+        let (authorities, groups) = (&site.dps.authorities, &site.dps.groups);
+        quarantine_below(&generation, &site.line.certificate, authorities, groups).expect("plan")
+    };
+    let held = plan(&site);
+    assert_eq!(steps(&held), ["change enrollment group line, disabled"]);
+    let mut above = EnrollmentGroup::new(id("all"), by_signing_certificate(&site.root.certificate));
+    above.etag = None;
+    site.dps.groups.clear();
+    site.dps.put_group(&above);
+    assert!(site.is_in(&site.stolen));
+    let fresh = plan(&site);
+    assert_eq!(
+        steps(&fresh),
+        ["create enrollment group quarantine-line-1, disabled"]
+    );
+    site.dps.carry_out(&fresh);
+    assert!(!site.is_in(&site.stolen));
+    assert!(plan(&site).is_empty(), "it is done already");
+}
+
+/// What no planner may do: the checker finds it in a plan that was made by hand.
+#[test]
+fn the_checker_lets_no_broken_promise_pass() {
+    let site = Site::quarantined();
+    let view = site.dps.view();
+    let chain = |leaf: &Certificate| {
+        let elements = std::iter::once(ChainElement::from(leaf)).chain(site.above());
+        PresentedChain::known(leaf.common_name(), elements.collect())
+    };
+    let neighbour = site.line.leaf("sensor-2", EcdsaP256);
+    let fleet = Fleet::of_chains(&[chain(&site.stolen), chain(&neighbour)]);
+    let check = |view: &DpsView, steps: Vec<Step>, promise: &Promise| {
+        let plan = Plan {
+            steps,
+            ..Plan::new("by hand")
+        };
+        Checked::new(plan, view, &fleet, promise)
+    };
+    let reopen = Step::DeleteIndividual {
+        registration_id: id("sensor-1"),
+        expect: Expectation::AsLeftByPlan,
+    };
+    let refuse = Step::DeleteGroup {
+        id: id("line"),
+        expect: Expectation::AsLeftByPlan,
+    };
+    let nothing = Promise::default();
+    let broken = check(&view, vec![reopen.clone()], &nothing);
+    assert!(
+        matches!(broken, Err(CheckError::Reopens { .. })),
+        "{broken:?}"
+    );
+    let named = Promise {
+        reopens: BTreeSet::from([Subject::Device(id("sensor-1"))]),
+        ..Promise::default()
+    };
+    let broken = check(&view, vec![reopen.clone()], &named);
+    assert!(
+        matches!(broken, Err(CheckError::LetsIn { leaves: 1, .. })),
+        "{broken:?}"
+    );
+    let asked = Promise {
+        lets_in: Who::Devices(BTreeSet::from([id("sensor-1")])),
+        ..named
+    };
+    assert!(check(&view, vec![reopen], &asked).is_ok());
+
+    let back = Step::PutGroup {
+        group: Box::new(site.dps.groups[0].clone()),
+        changes: vec![],
+        expect: Expectation::Absent,
+    };
+    let broken = check(&view, vec![refuse.clone(), back.clone()], &nothing);
+    let message = broken.expect_err("refused in between").to_string();
+    assert!(
+        message.contains("\"delete enrollment group line\" 1 leaves"),
+        "{message}"
+    );
+    assert!(message.contains("sensor-2"), "{message}");
+    let one = Promise {
+        refuses: Who::AtMost(1),
+        ..Promise::default()
+    };
+    assert!(check(&view, vec![refuse.clone()], &one).is_ok());
+    let other = Promise {
+        refuses: Who::Devices(BTreeSet::from([id("sensor-1")])),
+        ..Promise::default()
+    };
+    assert!(check(&view, vec![refuse], &other).is_err());
+    let keys = IndividualEnrollment::new(id("sensor-2"), Attestation::generated_keys());
+    let put = Step::PutIndividual {
+        enrollment: Box::new(keys),
+        changes: vec![],
+        expect: Expectation::Absent,
+    };
+    assert!(
+        check(&view, vec![put], &nothing).is_err(),
+        "it shuts sensor-2 out by its keys"
+    );
+}
