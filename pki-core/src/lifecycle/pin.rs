@@ -43,10 +43,10 @@ impl Mark {
             Self::Pinned(until) => json!({ UNTIL: until.map(|until| until.to_string()) }),
         };
         let information = entry.other.entry(MEMBER).or_insert_with(|| json!({}));
-        match information {
-            Value::Object(members) => drop(members.insert(OWN.to_owned(), own)),
-            // Not what the service documents: left alone, the entry then stays for ever.
-            _ => {}
+        // Anything else than members is not what the service documents: it is left alone, and the entry
+        // stays for ever.
+        if let Value::Object(members) = information {
+            members.insert(OWN.to_owned(), own);
         }
     }
 }

@@ -149,7 +149,9 @@ pub(super) fn promote<T>(
     let (first, rest) = match stands {
         true => (primary, secondary.filter(is_other)),
         false => {
-            let rest = primary.filter(&is_other).or(secondary.filter(is_other));
+            let rest = primary
+                .filter(&is_other)
+                .or_else(|| secondary.filter(is_other));
             (Some(first), rest)
         }
     };
