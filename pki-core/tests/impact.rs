@@ -210,12 +210,15 @@ fn mixed(site: &Site) -> DpsView {
     view
 }
 
+/// Something that is done to DPS.
+type Change<'a> = &'a dyn Fn(&mut DpsView);
+
 #[test]
 fn classes_and_exceptions_add_up_to_every_leaf_by_itself() {
     let site = Site::new();
     let before = mixed(&site);
     let name = |text: &str| text.parse().expect(text);
-    let changes: [(&str, &dyn Fn(&mut DpsView)); 6] = [
+    let changes: [(&str, Change<'_>); 6] = [
         ("nothing", &|_| ()),
         ("no CA", &|view| {
             view.remove_ca(&"root".parse().expect("name"))
