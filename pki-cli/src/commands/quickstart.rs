@@ -91,6 +91,10 @@ struct Tour<'a> {
 
 impl<'a> Tour<'a> {
     fn begin(context: &'a Context, folder: &Path, keep: bool) -> Result<Self, CommandError> {
+        if keep {
+            // The emulator's state is the first file in it.
+            context.files.create_folder(folder, Access::Secret)?;
+        }
         let config = |port| EmulatorConfig {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
             state: keep.then(|| folder.join(STATE)),
