@@ -7,13 +7,15 @@
 //! lock; if the device registers again meanwhile, its choice counts no more.
 //! Invariant: a refusal at the door leaves no record; a disabled or failed attempt does.
 
+mod view;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use pki_core::admission::Entry;
 use pki_core::enrollment::{
-    AllocationPolicy, EnrollmentGroup, IndividualEnrollment, Mechanism, RegistrationState,
-    RegistrationStatus, ReprovisionPolicy, Substatus,
+    AllocationPolicy, EnrollmentGroup, IndividualEnrollment, RegistrationState, RegistrationStatus,
+    ReprovisionPolicy, Substatus,
 };
 use pki_core::hub::{HubAuthentication, HubDevice, HubDeviceStatus};
 use pki_core::ids::{DeviceId, HubHostName, RegistrationId};
@@ -21,6 +23,8 @@ use pki_core::time::{Span, Time};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+pub(crate) use self::view::service_view;
+use self::view::{device_view, entry_document};
 use super::Dps;
 use super::admission::{Credential, Presented, Proven, Verdict};
 use super::allocation::{AllocationError, Candidate, allocate};
@@ -31,8 +35,8 @@ use super::resource::LinkedHub;
 use super::webhook::{Allocated, Patience, Webhook};
 use crate::error::ServiceError;
 use crate::faults::Turn;
+use crate::store::Store;
 use crate::store::hub::{Device, Twin};
-use crate::store::{Record, Store};
 
 /// What is kept of a device's last attempt.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -498,112 +502,5 @@ fn failure(error: &AllocationError) -> RegistrationOutcome {
     RegistrationOutcome::Failed {
         code: error.code(),
         message: error.to_string(),
-    }
-}
-
-/// A registration record as the service plane shows it.
-pub(crate) fn service_view(
-    id: &RegistrationId,
-    record: &Record<Registration>,
-) -> RegistrationState {
-    let registration = &record.value;
-    let status = match registration.outcome {
-        RegistrationOutcome::Assigned(_) => RegistrationStatus::Assigned,
-        RegistrationOutcome::Disabled => RegistrationStatus::Disabled,
-        RegistrationOutcome::Failed { .. } => RegistrationStatus::Failed,
-    };
-    let mut state = RegistrationState::new(id.clone(), status);
-    state.created_date_time_utc = Some(record.created.to_string());
-    state.last_updated_date_time_utc = Some(record.updated.to_string());
-    state.etag = Some(record.etag.clone());
-    state.payload.clone_from(&registration.payload);
-    match &registration.outcome {
-        RegistrationOutcome::Assigned(substatus) => {
-            state.substatus = Some(substatus.clone());
-            if let Some(assignment) = &registration.assignment {
-                state.assigned_hub = Some(assignment.hub.clone());
-                state.device_id = Some(assignment.device_id.clone());
-            }
-        }
-        RegistrationOutcome::Failed { code, message } => {
-            state.error_code = Some(*code);
-            state.error_message = Some(message.clone());
-        }
-        RegistrationOutcome::Disabled => {}
-    }
-    state
-}
-
-/// The same as the device sees it: with a member for its attestation, and `initialAssignment`
-/// whenever it is assigned, which is what the live service shows to devices.
-fn device_view(store: &Store, id: &RegistrationId) -> Result<RegistrationState, ServiceError> {
-    let record = store.registrations().get(id);
-    let record = record.ok_or_else(|| ServiceError::RegistrationNotFound(id.clone()))?;
-    let mut state = service_view(&spelling(store, id), record);
-    if state.substatus.is_some() {
-        state.substatus = Some(Substatus::InitialAssignment);
-    }
-    if let Some((member, value)) = attestation_member(store, &record.value.entry) {
-        state.other.insert(member.to_owned(), value);
-    }
-    Ok(state)
-}
-
-/// The deciding entry as a webhook sees it: the member that holds it, the document without keys, and
-/// the member for the device's attestation.
-fn entry_document(
-    store: &Store,
-    entry: &Entry,
-) -> Result<(&'static str, Value, &'static str), ServiceError> {
-    let (member, document, mechanism) = match entry {
-        Entry::Individual(id) => {
-            let record = store.individuals().get(id);
-            let record = record.ok_or_else(|| ServiceError::EnrollmentNotFound(id.clone()))?;
-            let mechanism = &record.value.attestation.mechanism;
-            (
-                "individualEnrollment",
-                serde_json::to_value(&record.value),
-                mechanism,
-            )
-        }
-        Entry::Group(id) => {
-            let record = store.groups().get(id);
-            let record = record.ok_or_else(|| ServiceError::EnrollmentGroupNotFound(id.clone()))?;
-            let mechanism = &record.value.attestation.mechanism;
-            (
-                "enrollmentGroup",
-                serde_json::to_value(&record.value),
-                mechanism,
-            )
-        }
-    };
-    let mut document = document.map_err(|error| ServiceError::Server(error.to_string()))?;
-    if let Some(attestation) = document
-        .get_mut("attestation")
-        .and_then(Value::as_object_mut)
-    {
-        attestation.shift_remove("symmetricKey");
-    }
-    let mechanism = match mechanism {
-        Mechanism::SymmetricKey(_) => "symmetricKey",
-        _ => "x509",
-    };
-    Ok((member, document, mechanism))
-}
-
-fn attestation_member(store: &Store, entry: &DecidingEntry) -> Option<(&'static str, Value)> {
-    match entry {
-        DecidingEntry::Individual(id) => {
-            let mechanism = &store.individuals().get(id)?.value.attestation.mechanism;
-            matches!(mechanism, Mechanism::X509(_)).then(|| ("x509", json!({})))
-        }
-        DecidingEntry::Group(id) => {
-            let value = json!({"enrollmentGroupId": id.as_str()});
-            match &store.groups().get(id)?.value.attestation.mechanism {
-                Mechanism::X509(_) => Some(("x509", value)),
-                Mechanism::SymmetricKey(_) => Some(("symmetricKey", value)),
-                _ => None,
-            }
-        }
     }
 }
