@@ -200,3 +200,20 @@ fn strangers_in_dps_are_told_and_left_alone() {
         ["CA certificate line is in DPS and not in pki.toml; left alone"]
     );
 }
+
+/// Rolling gives each generation a name of its own in DPS; the declared name stands for the current one.
+#[test]
+fn a_ca_that_was_rolled_is_found_under_its_new_name() {
+    let (root, line) = authorities();
+    let declaration = declaration("");
+    let first = plan(&declaration, &state(&root, &line)).expect("plan");
+    let mut state = after(&first, state(&root, &line), &root);
+    assert!(plan(&declaration, &state).expect("plan").is_empty());
+    state.authorities[0].name = "root-2".parse().expect("name");
+    let rolled = plan(&declaration, &state).expect("plan");
+    assert!(rolled.is_empty() && rolled.notes.is_empty(), "{rolled:?}");
+    state.authorities[0].name = "root-cause".parse().expect("name");
+    let other = plan(&declaration, &state).expect("plan");
+    assert_eq!(lines(&other)[0], "upload CA certificate root");
+    assert!(other.notes[0].contains("root-cause"), "{:?}", other.notes);
+}

@@ -1,14 +1,17 @@
 //! `plan` and `apply`: what differs between `pki.toml` and DPS, and doing it.
 
+use pki_core::admission::ChainElement;
+use pki_core::ids::RegistrationId;
+use pki_core::inventory::Inventory as _;
 use pki_core::inventory::sqlite::SqliteInventory;
-use pki_core::lifecycle::{Impact, Plan, converge};
+use pki_core::lifecycle::{Impact, Plan, converge, release_pins};
 
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::execute::Proposal;
 use crate::planes::Planes;
 use crate::render::plan::PlanAndImpact;
-use crate::snapshot::{DpsSnapshot, impact};
+use crate::snapshot::{DpsSnapshot, chain_of, impact};
 
 /// Show what differs between pki.toml and DPS, the steps and their impact
 #[derive(clap::Args)]
@@ -100,9 +103,23 @@ fn planned(
 ) -> Result<(Plan, Impact), CommandError> {
     let snapshot = context.block_on(DpsSnapshot::gather(planes))?;
     let state = snapshot.declared_state(inventory)?;
-    let plan = converge(planes.name(), planes.declared(), &state)?;
+    let mut plan = converge(planes.name(), planes.declared(), &state)?;
     let before = snapshot.view()?;
+    let above = |id: &RegistrationId| above_live_leaf(context, inventory, id);
+    let released = release_pins(&snapshot.individuals, &before, context.now(), above)?;
+    plan.steps.extend(released);
     let after = plan.applied_to(&before)?;
     let impact = impact(context, inventory, &before, &after)?;
     Ok((plan, impact))
+}
+
+/// What stands above the valid leaf of a device; `None` if it has none.
+fn above_live_leaf(
+    context: &Context,
+    inventory: &SqliteInventory,
+    id: &RegistrationId,
+) -> Result<Option<Vec<ChainElement>>, CommandError> {
+    let newest = inventory.live_leaves(id, context.now())?.into_iter().next();
+    let chain = newest.map(|entry| chain_of(inventory, entry.recorded.certificate()));
+    Ok(chain.transpose()?.map(|chain| chain.above_leaf().to_vec()))
 }

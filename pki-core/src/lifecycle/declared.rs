@@ -16,7 +16,7 @@ use crate::declaration::{
 use crate::enrollment::compose::{by_ca_reference, by_signing_certificate};
 use crate::enrollment::{EnrollmentGroup, Mechanism, ProvisioningStatus, X509Certificates};
 use crate::format::pem::certificate_in_json;
-use crate::ids::{AuthorityName, CertificateName, DpsName, EnrollmentGroupId};
+use crate::ids::{AuthorityName, CertificateName, DpsName, EnrollmentGroupId, Generation};
 use crate::management::CaCertificate;
 
 /// What DPS and the inventory hold, as far as the declaration is concerned.
@@ -99,6 +99,8 @@ fn ca_steps(
 ) -> Result<Vec<Step>, DeclaredError> {
     let certificate = certificate_of(&ca.authority, state)?;
     let self_attested = ca.verified_by == VerifiedBy::SelfAttestation;
+    let held = held_as(name, certificate, state);
+    let name = held.map_or(name, |held| &held.name);
     let prove = |expect| Step::ProveCa {
         name: name.clone(),
         authority: ca.authority.clone(),
@@ -114,7 +116,7 @@ fn ca_steps(
         self_attested,
         expect,
     };
-    let Some(held) = state.authorities.iter().find(|held| held.name == *name) else {
+    let Some(held) = held else {
         let proof = (!self_attested).then(|| prove(Expectation::AsLeftByPlan));
         return Ok([upload(Expectation::Absent)]
             .into_iter()
@@ -148,6 +150,31 @@ fn certificate_of<'a>(
     })
 }
 
+/// What DPS holds for a declared CA certificate. Rolling gives each generation a name of its own, so the
+/// declared name stands for that of the current one: `root`, later `root-2`.
+fn held_as<'a>(
+    name: &CertificateName,
+    certificate: &Certificate,
+    state: &'a DeclaredState,
+) -> Option<&'a CaCertificate> {
+    let named = state.authorities.iter().find(|held| held.name == *name);
+    let rolled = || {
+        let mut held = state.authorities.iter();
+        held.find(|held| is_rolled_name(&held.name, name) && is_same(held, certificate))
+    };
+    named
+        .filter(|held| is_same(held, certificate))
+        .or_else(rolled)
+        .or(named)
+}
+
+/// Whether a roll gave this name to a later generation of what is declared as `name`.
+fn is_rolled_name(held: &CertificateName, name: &CertificateName) -> bool {
+    let rest = held.as_str().strip_prefix(name.as_str());
+    let number = rest.and_then(|rest| rest.strip_prefix('-'));
+    number.is_some_and(|number| number.parse().ok().and_then(Generation::new).is_some())
+}
+
 /// By the certificate itself where ARM gave it, else by its SHA-1 thumbprint.
 pub(super) fn is_same(held: &CaCertificate, certificate: &Certificate) -> bool {
     match held
@@ -172,7 +199,7 @@ fn group_step(
         .iter()
         .find(|held| held.enrollment_group_id == *id)
     else {
-        let group = Box::new(composed(id, declared, certificate));
+        let group = Box::new(composed(id, declared, certificate, state));
         return Ok(Some(Step::PutGroup {
             group,
             changes: vec![],
@@ -206,10 +233,14 @@ fn composed(
     id: &EnrollmentGroupId,
     declared: &GroupDeclaration,
     certificate: &Certificate,
+    state: &DeclaredState,
 ) -> EnrollmentGroup {
     let attestation = match &declared.attestation {
         GroupAttestation::SigningCertificate => by_signing_certificate(certificate),
-        GroupAttestation::CaReference(name) => by_ca_reference(name.clone()),
+        GroupAttestation::CaReference(name) => {
+            let held = held_as(name, certificate, state);
+            by_ca_reference(held.map_or(name, |held| &held.name).clone())
+        }
     };
     let mut group = EnrollmentGroup::new(id.clone(), attestation);
     declare(&mut group, declared);
@@ -248,7 +279,9 @@ fn holds(group: &EnrollmentGroup, declared: &GroupDeclaration, certificate: &Cer
         (
             Mechanism::X509(X509Certificates::CaReferences(slots)),
             GroupAttestation::CaReference(name),
-        ) => slots.iter().any(|held| held == name),
+        ) => slots
+            .iter()
+            .any(|held| held == name || is_rolled_name(held, name)),
         _ => false,
     }
 }
@@ -283,7 +316,8 @@ fn strangers(declared: &DpsDeclaration, state: &DeclaredState) -> Vec<String> {
     let authorities = state.authorities.iter().map(|held| &held.name);
     let groups = state.groups.iter().map(|held| &held.enrollment_group_id);
     let unknown_authorities = authorities
-        .filter(|name| !declared.ca.contains_key(*name))
+        .filter(|held| !declared.ca.contains_key(*held))
+        .filter(|held| !declared.ca.keys().any(|name| is_rolled_name(held, name)))
         .map(|name| format!("CA certificate {name} is in DPS and not in pki.toml; left alone"));
     let unknown_groups = groups
         .filter(|id| !declared.groups.contains_key(*id))

@@ -52,27 +52,34 @@ impl Mark {
 }
 
 /// The steps that let go of pins whose old leaf has expired, where a group admits the device without
-/// them. `above` are the certificates above the leaf that an entry is pinned to; a pin of which
-/// they are not known stays.
-pub fn release_pins(
+/// them. `above` looks up the certificates above the leaf that an entry is pinned to; a pin of which
+/// nobody knows them stays.
+///
+/// # Errors
+/// What `above` fails with.
+pub fn release_pins<E>(
     individuals: &[IndividualEnrollment],
     view: &DpsView,
     at: Time,
-    above: impl Fn(&RegistrationId) -> Option<Vec<ChainElement>>,
-) -> Vec<Step> {
-    let has_ended = |entry: &&IndividualEnrollment| {
-        entry.provisioning_status == ProvisioningStatus::Enabled
-            && matches!(Mark::of(entry), Some(Mark::Pinned(Some(until))) if until < at)
-    };
-    let is_admitted = |entry: &&IndividualEnrollment| {
-        let above = above(&entry.registration_id);
-        above.is_some_and(|above| matches!(outcome_below(view, &above), Outcome::Admitted(_)))
-    };
-    let released = individuals.iter().filter(has_ended).filter(is_admitted);
-    released
-        .map(|entry| Step::DeleteIndividual {
-            registration_id: entry.registration_id.clone(),
-            expect: (entry.etag.clone()).map_or(Expectation::AsLeftByPlan, Expectation::Etag),
-        })
-        .collect()
+    above: impl Fn(&RegistrationId) -> Result<Option<Vec<ChainElement>>, E>,
+) -> Result<Vec<Step>, E> {
+    let mut steps = Vec::new();
+    for entry in individuals.iter().filter(|entry| has_ended(entry, at)) {
+        let id = &entry.registration_id;
+        let is_admitted =
+            |above: Vec<ChainElement>| matches!(outcome_below(view, &above), Outcome::Admitted(_));
+        if above(id)?.is_some_and(is_admitted) {
+            let etag = entry.etag.clone();
+            steps.push(Step::DeleteIndividual {
+                registration_id: id.clone(),
+                expect: etag.map_or(Expectation::AsLeftByPlan, Expectation::Etag),
+            });
+        }
+    }
+    Ok(steps)
+}
+
+fn has_ended(entry: &IndividualEnrollment, at: Time) -> bool {
+    entry.provisioning_status == ProvisioningStatus::Enabled
+        && matches!(Mark::of(entry), Some(Mark::Pinned(Some(until))) if until < at)
 }
