@@ -6,6 +6,7 @@ mod batch;
 mod change;
 mod convert;
 mod counter;
+mod crl;
 mod csr;
 mod dps;
 mod emulator;
@@ -17,11 +18,13 @@ mod inventory;
 mod issue;
 mod issue_batch;
 mod journal;
+mod lint;
 mod plan;
 mod possession;
 mod quarantine;
 mod quickstart;
 mod renew;
+mod revoke;
 mod shell;
 mod sign;
 mod verify;
@@ -43,6 +46,9 @@ pub(crate) enum Command {
     Verify(verify::Args),
     Inspect(inspect::Args),
     Convert(convert::Args),
+    Lint(lint::Args),
+    Crl(crl::Args),
+    Revoke(revoke::Args),
     Plan(plan::PlanArgs),
     Apply(plan::ApplyArgs),
     Explain(explain::Args),
@@ -73,6 +79,9 @@ impl Command {
             Self::Verify(args) => args.run(context),
             Self::Inspect(args) => args.run(context),
             Self::Convert(args) => args.run(context),
+            Self::Lint(args) => args.run(context),
+            Self::Crl(args) => args.run(context),
+            Self::Revoke(args) => args.run(context),
             Self::Plan(args) => args.run(context),
             Self::Apply(args) => args.run(context),
             Self::Explain(args) => args.run(context),

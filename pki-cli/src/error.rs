@@ -11,6 +11,7 @@ use dps_client::ClientError;
 use dps_client::transport::{TransportError, TransportSetupError};
 use pki_core::admission::ViewError;
 use pki_core::authority::{AdoptError, PossessionError};
+use pki_core::crl::CrlError;
 use pki_core::declaration::DeclarationError;
 use pki_core::format::pem::InputError;
 use pki_core::ids::IdError;
@@ -335,6 +336,15 @@ impl From<PossessionError> for CommandError {
 impl From<AdoptError> for CommandError {
     fn from(error: AdoptError) -> Self {
         Self::invalid_input(error.to_string())
+    }
+}
+
+impl From<CrlError> for CommandError {
+    fn from(error: CrlError) -> Self {
+        match error {
+            CrlError::MayNotSign | CrlError::NextUpdate => Self::refused(error.to_string()),
+            _ => Self::failed(error.to_string()),
+        }
     }
 }
 

@@ -17,7 +17,7 @@ pub use pki_core::format::file_name;
 use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
-use crate::error::CommandError;
+use crate::error::{CommandError, ErrorKind};
 
 /// The files that a command may touch; relative paths start at its working directory.
 #[derive(Debug, Clone)]
@@ -330,13 +330,23 @@ fn cannot(action: &str, path: &Path, error: io::Error) -> CommandError {
         };
         return CommandError::not_found(missing);
     }
-    CommandError::failed(format!("cannot {action} {}", path.display())).because(error)
+    let message = format!("cannot {action} {}", path.display());
+    // An input that is not allowed, or leads in circles, is a wrong input; a broken disk is not.
+    let kind = match (action, error.kind()) {
+        ("read", io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory) => {
+            ErrorKind::InvalidInput
+        }
+        ("read", _) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
+            ErrorKind::InvalidInput
+        }
+        _ => ErrorKind::Failed,
+    };
+    CommandError::new(kind, message).because(error)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::ErrorKind;
 
     fn folder() -> (tempfile::TempDir, Files) {
         let folder = tempfile::tempdir().expect("folder");

@@ -13,6 +13,7 @@ use pki_core::inventory::{
 use pki_core::issue::Issuer;
 use pki_core::key::software::SoftwareSigner;
 use pki_core::key::{PrivateKey, Signer, read_private_key};
+use pki_core::lint;
 use pki_core::profile::Role;
 use pki_core::time::{Span, Time, TimeError, Validity};
 
@@ -38,7 +39,20 @@ impl OpenAuthority {
         inventory: &dyn Inventory,
         name: &AuthorityName,
     ) -> Result<Self, CommandError> {
-        let record = current(context, inventory, name)?;
+        Self::open_generation(context, inventory, name, None)
+    }
+
+    /// Opens one generation of an authority; the current one if none is named.
+    pub(crate) fn open_generation(
+        context: &Context,
+        inventory: &dyn Inventory,
+        name: &AuthorityName,
+        generation: Option<Generation>,
+    ) -> Result<Self, CommandError> {
+        let record = match generation {
+            None => current(context, inventory, name)?,
+            Some(number) => numbered(context, inventory, name, number)?,
+        };
         let certificate = certificate_of(name, &record)?;
         let signer = authority_key::open(context, &record.key_reference)?;
         Ok(Self {
@@ -88,6 +102,21 @@ impl OpenAuthority {
         Issuer::authority(name, self.generation, certificate, self.signer.as_ref())
     }
 
+    /// Warns of what every leaf below it will suffer from: a chain too large for small devices, or one
+    /// that leads to no CA that DPS is to verify.
+    pub(crate) fn warn_of_chain(&self, context: &Context) -> Result<(), CommandError> {
+        let chain = self.chain();
+        let verified = verified_cas(context)?;
+        let unverified = match verified.is_empty() {
+            true => None,
+            false => lint::reaches_verified_ca(&chain, &verified),
+        };
+        for finding in lint::chain_too_large(&chain).into_iter().chain(unverified) {
+            context.ui.warning(finding);
+        }
+        Ok(())
+    }
+
     /// When a leaf is valid that is issued now.
     pub(crate) fn validity(&self, now: Time, span: Span) -> Result<Validity, TimeError> {
         self.policy.validity_below(&self.certificate, now, span)
@@ -120,6 +149,43 @@ pub(crate) fn current(
         Some(current) => Ok(current.clone()),
         None => Err(no_authority(context, name)?),
     }
+}
+
+fn numbered(
+    context: &Context,
+    inventory: &dyn Inventory,
+    name: &AuthorityName,
+    number: Generation,
+) -> Result<GenerationRecord, CommandError> {
+    let Some(record) = inventory.authority(name)? else {
+        return Err(no_authority(context, name)?);
+    };
+    let found = record.generation(number).cloned();
+    let missing =
+        || CommandError::not_found(format!("authority {name} has no generation {number}"));
+    found.ok_or_else(missing)
+}
+
+/// The certificates of the CAs that `pki.toml` has DPS verify; none outside of a home.
+pub(crate) fn verified_cas(context: &Context) -> Result<Vec<Certificate>, CommandError> {
+    let is_home = context.files.exists(&context.home.declaration())
+        && context.files.exists(&context.home.inventory());
+    if !is_home {
+        return Ok(Vec::new());
+    }
+    let declared = context.declaration()?.dps.values();
+    let names: Vec<&AuthorityName> = declared
+        .flat_map(|dps| dps.ca.values().map(|ca| &ca.authority))
+        .collect();
+    let authorities = context.inventory()?.authorities()?;
+    let verified = authorities
+        .iter()
+        .filter(|authority| names.contains(&&authority.name));
+    let current = verified.filter_map(AuthorityRecord::current);
+    let certificates = current.filter_map(|generation| generation.certificate.as_ref());
+    Ok(certificates
+        .map(|recorded| recorded.certificate().clone())
+        .collect())
 }
 
 /// The certificate of a generation that has one, as every current one does.

@@ -250,7 +250,7 @@ fn verify_says_yes_with_the_path_and_no_with_code_4() {
     );
     assert_eq!(
         late.stderr,
-        "error: the path of sensor-1-full-chain.cert.pem does not hold: certificate has expired at depth 0 (CN=sensor-1)\n"
+        "error: the path of sensor-1-full-chain.cert.pem does not hold: CN=sensor-1 at depth 0: it expired on 2026-08-30T12:00:00Z (validity)\n"
     );
     assert_eq!(world.run(&format!("{command} --purpose server")).code, 4);
     assert_eq!(world.run(&format!("{command} --purpose any")).code, 0);

@@ -25,7 +25,9 @@ use crate::certificate::{Certificate, validity_of};
 use crate::profile::Role;
 use crate::time::{Span, Time, Validity};
 
-pub use chain::{ChainFindings, SMALL_TLS_BUFFER, chain, chain_size, reaches_verified_ca};
+pub use chain::{
+    ChainFindings, SMALL_TLS_BUFFER, chain, chain_size, chain_too_large, reaches_verified_ca,
+};
 pub(crate) use dps::public_key_problem;
 
 /// How much a finding weighs.

@@ -106,6 +106,7 @@ pub(super) fn serve(
     orders: &[Order],
 ) -> Result<Vec<Leaf>, CommandError> {
     let authority = OpenAuthority::open(context, inventory, authority)?;
+    authority.warn_of_chain(context)?;
     let folder = Folder::new(context, out, authority.chain());
     folder.create()?;
     let mut counter = Counter {
@@ -139,6 +140,9 @@ impl Counter<'_> {
         self.folder.replacing(!resumed.voided.is_empty());
         self.folder.check_free(id)?;
         let (issued, key) = self.issue(order)?;
+        for finding in issued.warnings() {
+            self.context.ui.warning(format!("{id}: {finding}"));
+        }
         let new = NewCertificate {
             request: order.key.as_ref().map(|key| key.request().to_vec()),
             labels: order.labels.clone(),

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use pki_core::certificate::Certificate;
+use pki_core::crl::Crl;
 use pki_core::csr::SigningRequest;
 use pki_core::format::contents::{Container, LockedKey, Object};
 use pki_core::key::software::SoftwareSigner;
@@ -14,8 +15,9 @@ use crate::contents::{self, Key};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
 use crate::render::certificate::{CertificateFacts, RequestFacts, public_key};
+use crate::render::crl::CrlFacts;
 
-/// Tell what a file holds: certificates, CSRs, keys; PEM, DER, PKCS#7 or PKCS#12
+/// Tell what a file holds: certificates, CSRs, CRLs, keys; PEM, DER, PKCS#7 or PKCS#12
 ///
 /// Of private keys only the public part is shown. What is encrypted is opened if a passphrase was
 /// given.
@@ -59,10 +61,10 @@ fn item(context: &Context, file: &Path, object: Object) -> Result<Item, CommandE
         Object::PublicKey(der) => Item::PublicKey {
             public_key: public_key(&der),
         },
-        Object::Crl(der) => Item::Other {
-            label: "X509 CRL".to_owned(),
-            octets: der.len(),
-        },
+        Object::Crl(der) => {
+            let crl = Crl::from_der(&der).map_err(|error| CommandError::in_file(file, &error))?;
+            Item::Crl(CrlFacts::from(&crl))
+        }
         Object::Other { label, octets } => Item::Other { label, octets },
     })
 }
@@ -95,6 +97,7 @@ struct Contents {
 enum Item {
     Certificate(Box<CertificateFacts>),
     SigningRequest(RequestFacts),
+    Crl(CrlFacts),
     /// `public_key` is `None` where the key is encrypted and no passphrase was given.
     PrivateKey {
         encrypted: bool,
@@ -144,6 +147,7 @@ impl fmt::Display for Item {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Certificate(facts) => write!(f, "certificate\n{facts}"),
+            Self::Crl(facts) => write!(f, "certificate revocation list\n{facts}"),
             Self::SigningRequest(facts) => write!(f, "certificate signing request\n{facts}"),
             Self::PrivateKey {
                 encrypted,

@@ -230,6 +230,7 @@ impl Batch<'_> {
         let form = self.form(checked)?;
         let mut inventory = context.inventory()?;
         let authority = OpenAuthority::open(context, &inventory, &target.authority)?;
+        authority.warn_of_chain(context)?;
         note_dropped(context, &judgement.asked);
         if context.settings.dry_run {
             context.ui.note(format!(

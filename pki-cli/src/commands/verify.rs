@@ -4,9 +4,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use pki_core::certificate::Certificate;
+use pki_core::crl::Crl;
 use pki_core::format::pem;
 use pki_core::inventory::{GenerationState, Inventory as _};
-use pki_core::path::{PathOptions, PathReport, Purpose, validate};
+use pki_core::path::{CheckOutcome, PathOptions, PathReport, PathStep, Purpose, validate};
 use pki_core::time::Time;
 use serde::Serialize;
 
@@ -19,12 +20,16 @@ use crate::render::table::Table;
 /// The first certificate of CERT is judged; what follows it in the file may be part of the path, but
 /// is not trusted. Without --anchor the home's roots are trusted, and its other authorities may be
 /// part of the path, unless they are compromised. Exit code 4 if the path does not hold.
+///
+/// OpenSSL builds and judges the path; each certificate's form is checked too (see lint), and each
+/// CRL that is given. The report names every check of every certificate.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   dps-pki verify sensor-1-full-chain.cert.pem --anchor root.cert.pem
   dps-pki verify sensor-1.cert.pem --intermediates factory.cert.pem --anchor root.cert.pem
-  dps-pki verify sensor-1-full-chain.cert.pem --anchor root.cert.pem --at 2026-07-01T00:00:00Z")]
+  dps-pki verify sensor-1-full-chain.cert.pem --anchor root.cert.pem --at 2026-07-01T00:00:00Z
+  dps-pki verify sensor-1.cert.pem --intermediates factory.cert.pem --anchor root.cert.pem --lenient")]
 pub(crate) struct Args {
     /// The certificate, alone or with its chain; - for standard input
     #[arg(value_name = "CERT")]
@@ -41,6 +46,14 @@ pub(crate) struct Args {
     /// The moment to judge for, such as 2031-04-05T06:07:08Z [default: now]
     #[arg(long, value_name = "TIME")]
     at: Option<Time>,
+
+    /// File of CRLs: what they revoke is refused, and so is a list that is stale or not its issuer's
+    #[arg(long = "crl", value_name = "FILE", num_args = 1..)]
+    crls: Vec<PathBuf>,
+
+    /// Take bad form that other services take: missing key identifiers and the like
+    #[arg(long)]
+    lenient: bool,
 
     /// What the certificate is to be used for
     #[arg(long, value_enum, default_value_t)]
@@ -83,7 +96,15 @@ impl Args {
             }
         };
         let at = self.at.unwrap_or_else(|| context.now());
-        let options = PathOptions::new(at).purpose(self.purpose.into());
+        let crls = self.crls(context)?;
+        let options = PathOptions::new(at)
+            .purpose(self.purpose.into())
+            .crls(&crls);
+        let options = if self.lenient {
+            options.lenient()
+        } else {
+            options
+        };
         let report = validate(&presented[0], &intermediates, &anchors, options);
         let verdict = Verdict {
             holds: report.holds(),
@@ -92,6 +113,17 @@ impl Args {
         };
         context.ui.result(&verdict)?;
         verdict.into_outcome(&self.certificate)
+    }
+}
+
+impl Args {
+    fn crls(&self, context: &Context) -> Result<Vec<Crl>, CommandError> {
+        let mut found = Vec::new();
+        for path in &self.crls {
+            let lists = pem::crls(&context.read(path)?);
+            found.extend(lists.map_err(|error| CommandError::in_file(path, &error))?);
+        }
+        Ok(found)
     }
 }
 
@@ -154,15 +186,13 @@ impl Verdict {
         let Some(failure) = self.report.failure else {
             return Ok(Outcome::Done);
         };
-        let subject = failure
-            .subject
-            .map(|subject| format!(" ({subject})"))
-            .unwrap_or_default();
+        let subject = failure.subject.unwrap_or_default();
         Err(CommandError::refused(format!(
-            "the path of {} does not hold: {} at depth {}{subject}",
+            "the path of {} does not hold: {subject} at depth {}: {} ({})",
             path.display(),
+            failure.depth,
             failure.reason,
-            failure.depth
+            failure.check
         )))
     }
 }
@@ -185,6 +215,22 @@ impl fmt::Display for Verdict {
                 if step.is_anchor { "yes" } else { "" }.to_owned(),
             ]);
         }
-        write!(f, "{table}")
+        writeln!(f, "{table}")?;
+        let mut checks = Table::new(&["DEPTH", "PASSED", "FAILED", "NOT CHECKED"]);
+        for (depth, step) in self.report.path.iter().enumerate() {
+            checks.row([
+                depth.to_string(),
+                with_outcome(step, CheckOutcome::Passed),
+                with_outcome(step, CheckOutcome::Failed),
+                with_outcome(step, CheckOutcome::NotChecked),
+            ]);
+        }
+        write!(f, "{checks}")
     }
+}
+
+fn with_outcome(step: &PathStep, outcome: CheckOutcome) -> String {
+    let checks = step.checks.iter().filter(|check| check.outcome == outcome);
+    let names: Vec<&str> = checks.map(|check| check.check.as_str()).collect();
+    names.join(", ")
 }

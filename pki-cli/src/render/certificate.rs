@@ -13,10 +13,11 @@ use pki_core::ids::{RegistrationId, SerialNumber, Sha1Thumbprint, Sha256Thumbpri
 use pki_core::time::Time;
 use serde::Serialize;
 use x509_cert::ext::Extension;
-use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::ext::pkix::crl::dp::DistributionPoint;
+use x509_cert::ext::pkix::name::{DistributionPointName, GeneralName};
 use x509_cert::ext::pkix::{
-    AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectAltName,
-    SubjectKeyIdentifier,
+    AuthorityKeyIdentifier, BasicConstraints, CrlDistributionPoints, ExtendedKeyUsage, KeyUsage,
+    SubjectAltName, SubjectKeyIdentifier,
 };
 use x509_cert::spki::SubjectPublicKeyInfoRef;
 
@@ -210,9 +211,26 @@ fn value_of(oid: ObjectIdentifier, octets: &[u8]) -> Option<String> {
                 .collect::<Option<Vec<_>>>()?
                 .join(", ")
         }
+        CrlDistributionPoints::OID => {
+            let points = CrlDistributionPoints::from_der(octets).ok()?.0;
+            points
+                .iter()
+                .map(distribution_point)
+                .collect::<Option<Vec<_>>>()?
+                .join(", ")
+        }
         _ => return None,
     };
     Some(text)
+}
+
+/// The URLs of a place where CRLs can be fetched; one that is named in another way is left as hex.
+fn distribution_point(point: &DistributionPoint) -> Option<String> {
+    let DistributionPointName::FullName(names) = point.distribution_point.as_ref()? else {
+        return None;
+    };
+    let names = names.iter().map(general_name);
+    Some(names.collect::<Option<Vec<_>>>()?.join(", "))
 }
 
 fn basic_constraints(constraints: &BasicConstraints) -> String {

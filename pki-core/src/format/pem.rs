@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use crate::certificate::{Certificate, CertificateError};
+use crate::crl::{Crl, CrlError};
 
 /// Why an input does not hold what was wanted of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -58,6 +59,14 @@ pub enum InputError {
         /// What is wrong with it.
         source: CertificateError,
     },
+    /// A CRL in it cannot be read.
+    #[error("CRL {number} in it is broken: {source}")]
+    Crl {
+        /// Its place among the CRLs, counted from 1.
+        number: usize,
+        /// What is wrong with it.
+        source: CrlError,
+    },
 }
 
 /// One block: its label and its DER, wiped when dropped since it may be a key.
@@ -93,6 +102,32 @@ pub fn certificates(input: &[u8]) -> Result<Vec<Certificate>, InputError> {
         })
     };
     found.into_iter().enumerate().map(read).collect()
+}
+
+/// Reads every CRL of a PEM file, or the one of a DER file.
+///
+/// # Errors
+/// [`InputError`]: what the input is instead.
+pub fn crls(input: &[u8]) -> Result<Vec<Crl>, InputError> {
+    const WANTED: &str = "a CRL";
+    let read = |(index, der): (usize, &[u8])| {
+        Crl::from_der(der).map_err(|source| InputError::Crl {
+            number: index + 1,
+            source,
+        })
+    };
+    let Some(blocks) = blocks(input)? else {
+        return Ok(vec![read((0, input))?]);
+    };
+    refuse_private_keys(&blocks, WANTED)?;
+    let lists = blocks
+        .iter()
+        .filter(|block| matches!(block.label.as_str(), "X509 CRL" | "CRL"));
+    let lists: Vec<&[u8]> = lists.map(|block| block.der.as_slice()).collect();
+    if lists.is_empty() {
+        return Err(wrong_kind(&blocks, WANTED));
+    }
+    lists.into_iter().enumerate().map(read).collect()
 }
 
 /// Reads the one certificate of an input; of a bundle, the first.

@@ -31,6 +31,7 @@ pub struct Issued {
     role: Role,
     registration_id: Option<RegistrationId>,
     signed_by: AuthorityGeneration,
+    warnings: Vec<super::Finding>,
 }
 
 /// Why a checked certificate was not signed.
@@ -98,6 +99,7 @@ impl Linted {
                 name: issuer.name.clone(),
                 generation: issuer.generation,
             },
+            warnings: self.warnings,
         })
     }
 }
@@ -106,6 +108,11 @@ impl Issued {
     /// The certificate; for looking at, not for handing out.
     pub fn certificate(&self) -> &Certificate {
         &self.certificate
+    }
+
+    /// What the checks found worth saying without refusing.
+    pub fn warnings(&self) -> &[super::Finding] {
+        &self.warnings
     }
 
     /// What it is for.

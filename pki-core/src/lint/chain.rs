@@ -43,7 +43,10 @@ pub fn chain(chain: &[Certificate], first: Option<Role>, options: LintOptions) -
     });
     ChainFindings {
         certificates: judged.collect(),
-        chain: [order(chain), size(chain)].into_iter().flatten().collect(),
+        chain: [order(chain), chain_too_large(chain)]
+            .into_iter()
+            .flatten()
+            .collect(),
     }
 }
 
@@ -59,7 +62,8 @@ fn order(chain: &[Certificate]) -> Option<Finding> {
     error("chain-order", message, "RFC 5246 §7.4.2; DPS: full chain")
 }
 
-fn size(chain: &[Certificate]) -> Option<Finding> {
+/// Whether a chain is too large for the TLS buffers of small devices.
+pub fn chain_too_large(chain: &[Certificate]) -> Option<Finding> {
     let octets = chain_size(chain);
     if octets <= SMALL_TLS_BUFFER {
         return None;

@@ -1,0 +1,7 @@
+//! See `targets::device_list`.
+#![no_main]
+
+#[path = "../src/targets.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::device_list(data));

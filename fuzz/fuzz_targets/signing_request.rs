@@ -1,0 +1,7 @@
+//! See `targets::signing_request`.
+#![no_main]
+
+#[path = "../src/targets.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::signing_request(data));

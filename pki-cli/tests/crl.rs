@@ -1,0 +1,182 @@
+//! `revoke`, `crl`, `verify --crl`, `lint` and `inspect` of lists: one story, in-process.
+
+mod support;
+
+use support::World;
+
+/// A home with its authorities and two devices.
+fn furnished() -> World {
+    let mut world = World::new();
+    world.set("DPS_PKI_PASSPHRASE", "secret");
+    for line in [
+        "init",
+        "authority create",
+        "issue sensor-1 sensor-2 --authority factory --out devices",
+    ] {
+        ok(&world, line);
+    }
+    world
+}
+
+fn ok(world: &World, line: &str) -> String {
+    let run = world.run(line);
+    assert_eq!(run.code, 0, "{line}\n{}", run.stderr);
+    run.stdout
+}
+
+const VERIFY: &str = "verify devices/sensor-1-full-chain.cert.pem --crl factory.crl";
+
+#[test]
+fn a_revoked_leaf_is_in_the_next_crl_and_no_path_leads_to_it() {
+    let world = furnished();
+    ok(&world, "crl factory --out factory.crl");
+    ok(&world, VERIFY);
+    let dry = ok(&world, "revoke sensor-1 --dry-run");
+    assert!(dry.contains("to revoke"), "{dry}");
+    let revoked = world.run("revoke sensor-1 --reason key-compromise --yes");
+    assert_eq!(revoked.code, 0, "{}", revoked.stderr);
+    assert!(
+        revoked.stderr.contains("consult no CRL"),
+        "{}",
+        revoked.stderr
+    );
+    // The list that is out does not know yet.
+    ok(&world, VERIFY);
+    let made = world
+        .run("crl factory --out factory.crl --output json")
+        .json();
+    assert_eq!(made["revoked"], 1);
+    let refused = world.run(VERIFY);
+    assert_eq!(refused.code, 4);
+    assert!(
+        refused.stderr.contains("keyCompromise (revocation)"),
+        "{}",
+        refused.stderr
+    );
+    ok(&world, &VERIFY.replace("sensor-1", "sensor-2"));
+}
+
+#[test]
+fn numbers_grow_and_lists_are_whole() {
+    let world = furnished();
+    let number = |line: &str| {
+        let made = world.run(&format!("{line} --output json")).json();
+        made["crlNumber"].as_u64().expect("a number")
+    };
+    let first = number("crl factory");
+    ok(&world, "revoke sensor-1 sensor-2 --yes");
+    let second = number("crl factory --format der --out factory.crl");
+    assert!(second > first, "{first} {second}");
+    let facts = world.run("inspect factory.crl --output json").json();
+    let crl = &facts["items"][0];
+    assert_eq!(
+        (&crl["type"], &crl["crlNumber"]),
+        (&"crl".into(), &second.into())
+    );
+    assert_eq!(crl["revoked"].as_array().map(Vec::len), Some(2));
+    let text = ok(&world, "inspect factory.crl");
+    assert!(text.contains("certificate revocation list"), "{text}");
+    let none = world.run("crl factory --generation 7");
+    assert_eq!(none.code, 8, "{}", none.stderr);
+}
+
+#[test]
+fn a_crl_that_cannot_be_relied_on_refuses_the_path() {
+    let world = furnished();
+    ok(&world, "crl factory --next-update 1h --out factory.crl");
+    let stale = world.run(&format!("{VERIFY} --at 2026-06-02T00:00:00Z"));
+    assert_eq!(stale.code, 4);
+    assert!(
+        stale.stderr.contains("the CRL is stale"),
+        "{}",
+        stale.stderr
+    );
+    let early = world.run(&format!("{VERIFY} --at 2026-06-01T11:59:00Z"));
+    assert!(early.stderr.contains("holds only from"), "{}", early.stderr);
+    world.write("key.crl", world.read("devices/sensor-1.key.pem"));
+    let key = world.run(&VERIFY.replace("factory.crl", "key.crl"));
+    assert_eq!(key.code, 3, "{}", key.stderr);
+}
+
+#[test]
+fn revoking_can_be_repeated_and_names_are_read_from_files() {
+    let mut world = furnished();
+    world.write("list", "sensor-1\n\nsensor-2\n");
+    ok(&world, "revoke list --reason superseded --yes");
+    let again = world.run("revoke list --yes --output json").json();
+    assert_eq!(again["alreadyRevoked"].as_array().map(Vec::len), Some(2));
+    assert_eq!(
+        (&again["done"], &again["revoked"]),
+        (&false.into(), &serde_json::json!([]))
+    );
+    world.stdin = b"nobody\n".to_vec();
+    assert_eq!(world.run("revoke - --yes").code, 8);
+    world.stdin = Vec::new();
+    assert_eq!(world.run("revoke - --yes").code, 3);
+    assert_eq!(world.run("revoke sensor-1 --reason because").code, 2);
+    let unasked = furnished().run("revoke sensor-1");
+    assert_eq!(unasked.code, 4, "{}", unasked.stderr);
+}
+
+/// Revoked for the time being, then for good.
+#[test]
+fn what_is_on_hold_can_be_revoked_for_another_reason() {
+    let world = furnished();
+    ok(&world, "revoke sensor-1 --reason certificateHold --yes");
+    let good = world
+        .run("revoke sensor-1 --reason keyCompromise --yes --output json")
+        .json();
+    assert_eq!(good["done"], true);
+    let shown = world.run("inventory show sensor-1 --output json").json();
+    assert_eq!(shown[0]["reason"], "keyCompromise");
+}
+
+#[test]
+fn lint_ends_with_4_where_a_rule_is_broken() {
+    let world = furnished();
+    let chain = "devices/sensor-1-full-chain.cert.pem";
+    let text = ok(&world, &format!("lint {chain}"));
+    assert!(text.ends_with("0 errors, 0 warnings\n"), "{text}");
+    let short = world.run(&format!(
+        "lint {chain} --warehouse-time 9999d --output json"
+    ));
+    assert_eq!(short.code, 4);
+    let finding = &short.json()["files"][0]["certificates"][0]["findings"][0];
+    assert_eq!(
+        (&finding["check"], &finding["severity"]),
+        (&"warehouse-time".into(), &"error".into())
+    );
+    assert!(finding["source"].is_string() && finding["message"].is_string());
+    let authority = world.run(&format!("lint {chain} --as intermediate"));
+    assert!(
+        authority.stdout.contains("an authority must say CA:TRUE"),
+        "{}",
+        authority.stdout
+    );
+    assert_eq!(world.run("lint devices/sensor-1.key.pem").code, 3);
+}
+
+/// What a profile says of CRLs and warehouses goes into its leaves.
+#[test]
+fn a_profile_names_the_crl_and_how_long_a_device_may_lie() {
+    let world = furnished();
+    let text = world.read("pki.toml");
+    let profile = "[profile.device]\ncrl-distribution-point = \"http://crl.contoso.com/f.crl\"\n";
+    world.write("pki.toml", text.replace("[profile.device]\n", profile));
+    ok(&world, "issue sensor-3 --authority factory --out devices");
+    let facts = ok(&world, "inspect devices/sensor-3.cert.pem");
+    assert!(
+        facts.contains("URI:http://crl.contoso.com/f.crl"),
+        "{facts}"
+    );
+    let text = world.read("pki.toml");
+    let shelf = "[profile.device]\nwarehouse-time = \"99y\"\n";
+    world.write("pki.toml", text.replace("[profile.device]\n", shelf));
+    let refused = world.run("issue sensor-4 --authority factory --out devices");
+    assert_eq!(refused.code, 3, "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("warehouse-time"),
+        "{}",
+        refused.stderr
+    );
+}

@@ -1,0 +1,241 @@
+//! Other judges accept what we issue, for every algorithm and paths of one to four authorities:
+//! OpenSSL, GnuTLS `certtool`, Java PKIX, Python `cryptography`, pkilint. And what we revoke, OpenSSL
+//! and `certtool` refuse by our CRL.
+//!
+//! A judge that is not installed is skipped and says so; in CI (`CI=true`) it must be there.
+//! `DPS_PKI_PYTHON` names a Python that has `cryptography` and `pkilint`.
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+
+use std::process::Command;
+
+use dps_pki_tests::Home;
+
+const ALGORITHMS: [&str; 6] = [
+    "ecdsa-p256",
+    "ecdsa-p384",
+    "ed25519",
+    "rsa-2048",
+    "rsa-3072",
+    "rsa-4096",
+];
+
+/// Authorities `ca-1` (the root) to `ca-DEPTH`, each below the one before.
+fn home_of(algorithm: &str, depth: usize) -> Home {
+    let mut declaration = format!(
+        "[profile.device]\nkey = \"{algorithm}\"\nvalidity = \"90d\"\nextended-key-usage = [\"client-auth\"]\n"
+    );
+    for level in 1..=depth {
+        let issuer = match level {
+            1 => String::new(),
+            _ => format!("issuer = \"ca-{}\"\n", level - 1),
+        };
+        declaration.push_str(&format!(
+            "[authority.ca-{level}]\n{issuer}subject = \"CN=CA {level}, O=Contoso\"\nkey = \"{algorithm}\"\nvalidity = \"{}y\"\n",
+            10 - level
+        ));
+    }
+    let home = Home::declaring(&declaration);
+    home.dps_pki(&format!(
+        "issue sensor-1 --authority ca-{depth} --out devices"
+    ))
+    .ok();
+    for level in 1..=depth {
+        let certificate = home.dps_pki(&format!("authority export ca-{level}")).ok();
+        home.write(&format!("ca-{level}.pem"), certificate.stdout);
+    }
+    let above: String = (2..=depth)
+        .map(|level| home.read(&format!("ca-{level}.pem")))
+        .collect();
+    home.write("above.pem", above);
+    home
+}
+
+const CHAIN: &str = "devices/sensor-1-full-chain.cert.pem";
+
+#[test]
+fn gnutls_accepts_every_algorithm_and_depth() {
+    if !is_there("certtool", &["--version"]) {
+        return;
+    }
+    everywhere(|home, what| {
+        let line = format!(
+            "--verify --load-ca-certificate ca-1.pem --verify-profile medium --infile {CHAIN}"
+        );
+        let run = home.tool("certtool", &line);
+        assert!(
+            run.code == 0 && run.stdout.contains("Chain verification output: Verified"),
+            "{what}: {run}"
+        );
+    });
+}
+
+#[test]
+fn openssl_accepts_every_algorithm_and_depth() {
+    everywhere(|home, what| {
+        let untrusted = match home.read("above.pem").is_empty() {
+            true => "",
+            false => "-untrusted above.pem",
+        };
+        let line = format!(
+            "verify -x509_strict -purpose sslclient -CAfile ca-1.pem {untrusted} devices/sensor-1.cert.pem"
+        );
+        let run = home.tool("openssl", &line);
+        assert_eq!(run.code, 0, "{what}: {run}");
+    });
+}
+
+/// `keytool` builds and validates the path by PKIX before it imports a reply chain.
+#[test]
+fn java_accepts_every_algorithm_and_depth() {
+    if !is_there("keytool", &["-help"]) {
+        return;
+    }
+    everywhere(|home, what| {
+        let store = "-keystore trust.p12 -storetype PKCS12 -storepass changeit -noprompt";
+        home.tool(
+            "keytool",
+            &format!("-importcert -alias root -file ca-1.pem {store}"),
+        )
+        .ok();
+        let printed = home
+            .tool("keytool", &format!("-printcert -file {CHAIN}"))
+            .ok();
+        assert!(printed.stdout.contains("CN=sensor-1"), "{what}: {printed}");
+        home.tool("openssl", &format!("pkcs12 -export -inkey devices/sensor-1.key.pem -in {CHAIN} -name device -passout pass:changeit -out device.p12")).ok();
+        let certified = home.tool(
+            "keytool",
+            "-certreq -alias device -keystore device.p12 -storepass changeit -file device.csr",
+        );
+        certified.ok();
+        let import = format!(
+            "-importcert -alias device -file {CHAIN} -keystore device.p12 -storepass changeit -trustcacerts -noprompt"
+        );
+        home.tool("keytool", "-importcert -alias root -file ca-1.pem -keystore device.p12 -storepass changeit -noprompt").ok();
+        let run = home.tool("keytool", &import);
+        assert_eq!(run.code, 0, "{what}: {run}");
+    });
+}
+
+#[test]
+fn python_accepts_every_algorithm_and_depth() {
+    let Some(python) = python("import cryptography.x509.verification as v; v.ExtensionPolicy")
+    else {
+        return;
+    };
+    everywhere(|home, what| {
+        home.write("judge.py", include_str!("support/judge.py"));
+        let run = home.tool(&python, &format!("judge.py {CHAIN} ca-1.pem"));
+        assert_eq!(run.code, 0, "{what}: {run}");
+    });
+}
+
+#[test]
+fn pkilint_finds_nothing() {
+    let Some(python) = python("import pkilint") else {
+        return;
+    };
+    for algorithm in ALGORITHMS {
+        let home = home_of(algorithm, 2);
+        home.dps_pki("crl ca-2 --out ca-2.crl").ok();
+        for file in ["devices/sensor-1.cert.pem", "ca-2.pem", "ca-1.pem"] {
+            let run = home.tool(
+                &python,
+                &format!("-m pkilint.bin.lint_pkix_cert lint -s WARNING -f TEXT {file}"),
+            );
+            assert_eq!(
+                (run.code, run.stdout.trim()),
+                (0, ""),
+                "{algorithm} {file}: {run}"
+            );
+        }
+        let run = home.tool(
+            &python,
+            "-m pkilint.bin.lint_crl lint -t CRL -p PKIX -s WARNING ca-2.crl",
+        );
+        assert_eq!(run.code, 0, "{algorithm}: {run}");
+    }
+}
+
+#[test]
+fn openssl_and_gnutls_refuse_what_our_crl_revokes() {
+    let home = home_of("ecdsa-p256", 2);
+    for name in ["ca-1", "ca-2"] {
+        home.dps_pki(&format!("crl {name} --out {name}.crl")).ok();
+    }
+    let openssl = "verify -crl_check_all -x509_strict -CAfile ca-1.pem -untrusted above.pem -CRLfile ca-1.crl -CRLfile ca-2.crl devices/sensor-1.cert.pem";
+    home.tool("openssl", openssl).ok();
+    home.dps_pki("revoke sensor-1 --reason keyCompromise --yes")
+        .ok();
+    home.dps_pki("crl ca-2 --out ca-2.crl").ok();
+    let refused = home.tool("openssl", openssl);
+    assert!(
+        refused.code != 0 && refused.stderr.contains("certificate revoked"),
+        "{refused}"
+    );
+    if !is_there("certtool", &["--version"]) {
+        return;
+    }
+    home.tool(
+        "certtool",
+        "--verify-crl --load-ca-certificate ca-2.pem --infile ca-2.crl",
+    )
+    .ok();
+    let printed = home.tool("certtool", "--crl-info --infile ca-2.crl").ok();
+    assert!(
+        printed.stdout.contains("Revoked certificates (1)"),
+        "{printed}"
+    );
+    let line =
+        format!("--verify --load-ca-certificate ca-1.pem --load-crl ca-2.crl --infile {CHAIN}");
+    let refused = home.tool("certtool", &line);
+    assert!(
+        refused.code != 0 && refused.to_string().to_lowercase().contains("revoked"),
+        "{refused}"
+    );
+}
+
+/// Every algorithm at depth 2, and every other depth with one of them.
+fn everywhere(judge: impl Fn(&Home, &str)) {
+    let depths = [1, 3, 4].map(|depth| ("ecdsa-p256", depth));
+    for (algorithm, depth) in ALGORITHMS
+        .map(|algorithm| (algorithm, 2))
+        .into_iter()
+        .chain(depths)
+    {
+        let home = home_of(algorithm, depth);
+        judge(&home, &format!("{algorithm}, {depth} authorities"));
+    }
+}
+
+/// Whether a program can be run. In CI it must be.
+fn is_there(program: &str, arguments: &[&str]) -> bool {
+    let output = Command::new(program).args(arguments).output();
+    let there = output.is_ok_and(|output| output.status.success());
+    if !there {
+        let in_ci = std::env::var("CI").is_ok_and(|value| value == "true");
+        assert!(
+            !in_ci,
+            "{program} {arguments:?} does not run, and CI needs it"
+        );
+        eprintln!("SKIPPED: {program} {arguments:?} does not run");
+    }
+    there
+}
+
+/// A Python that can import something.
+fn python(imports: &str) -> Option<String> {
+    let python = std::env::var("DPS_PKI_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    is_there(&python, &["-c", imports]).then_some(python)
+}
+
+#[test]
+fn a_judge_that_is_expected_is_run() {
+    assert!(
+        is_there("openssl", &["version"]),
+        "OpenSSL judges every build"
+    );
+    Command::new("openssl")
+        .arg("version")
+        .status()
+        .expect("openssl");
+}
