@@ -37,8 +37,13 @@ fn three_hundred_mutants_are_refused() {
         if let Some(problem) = problem(&run, took) {
             wrong.push(format!("{}: {problem}: {run:?}", mutant.name));
         }
-        if home.contents() != before {
-            wrong.push(format!("{}: left something behind", mutant.name));
+        let after = home.contents();
+        if after != before {
+            let changed = after
+                .iter()
+                .filter(|file| before.get(file.0) != Some(file.1));
+            let changed: Vec<_> = changed.collect();
+            wrong.push(format!("{}: left behind {changed:?}: {run:?}", mutant.name));
             break;
         }
     }
@@ -251,7 +256,7 @@ impl Mutants {
         self.octets(
             "with a quote that is never closed",
             file,
-            [text, b"\"\""].concat(),
+            [text, b"\"never closed"].concat(),
             commands,
         );
     }
@@ -435,8 +440,9 @@ impl MutantHome {
         ] {
             let output = Command::new("openssl")
                 .args(line.split(' '))
-                .current_dir(home.path(""));
-            let output = { output }.output().expect("openssl is installed");
+                .current_dir(home.path(""))
+                .output()
+                .expect("openssl is installed");
             assert!(output.status.success(), "{line}: {output:?}");
         }
         home

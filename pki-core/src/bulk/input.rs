@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::alternative_name::AlternativeName;
 use crate::csr::ProvenKey;
 use crate::ids::{ProfileName, RegistrationId};
+use crate::inventory::NamedLabel;
 use crate::time::Span;
 
 /// Where in the input something stands.
@@ -253,7 +254,7 @@ impl<R: Read> DeviceList<R> {
         let others = heads.iter().zip(self.record.iter());
         let labels = others
             .filter(|(head, value)| !KNOWN.contains(&head.as_str()) && !value.is_empty())
-            .map(|(head, value)| (head.clone(), value.to_owned()));
+            .map(|(head, value)| label(place, head, value));
         Ok(Device {
             profile: field(PROFILE).map(|text| parse(place, text)).transpose()?,
             validity: field(VALIDITY).map(|text| parse(place, text)).transpose()?,
@@ -263,9 +264,17 @@ impl<R: Read> DeviceList<R> {
                 Some(text) => DeviceKey::Unchecked(text.to_owned()),
                 None => DeviceKey::New,
             },
-            labels: labels.collect(),
+            labels: labels.collect::<Result<_, _>>()?,
             ..Device::new(place.clone(), id)
         })
+    }
+}
+
+/// What the inventory would refuse of a label is refused before anything is made.
+fn label(place: &Place, head: &str, value: &str) -> Result<(String, String), BadLine> {
+    match NamedLabel::new(head, value) {
+        Ok(_) => Ok((head.to_owned(), value.to_owned())),
+        Err(error) => Err(bad(place, value, error.to_string())),
     }
 }
 
