@@ -85,6 +85,9 @@ impl Context {
         }
     }
 
+    /// The most that is read as a `pki.toml`: the parser takes its time with one huge line.
+    const LARGEST_DECLARATION: usize = 1024 * 1024;
+
     /// The present moment.
     pub fn now(&self) -> Time {
         self.clock.now()
@@ -104,6 +107,14 @@ impl Context {
                     ErrorKind::NotFound => error.hint("make a home with: dps-pki init"),
                     _ => error,
                 })?;
+            if text.len() > Self::LARGEST_DECLARATION {
+                let message = format!(
+                    "{} has {} octets, more than any pki.toml needs",
+                    path.display(),
+                    text.len()
+                );
+                return Err(CommandError::invalid_input(message));
+            }
             Declaration::parse(&text).map_err(|error| in_declaration(&path, &error))
         })
     }
