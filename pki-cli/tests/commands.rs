@@ -33,6 +33,55 @@ fn init_makes_a_closed_folder_and_never_overwrites() {
     assert_eq!(world.read("factory/pki.toml"), before);
 }
 
+/// What the toolkit made itself is not guessed however cheap a guess is: no need to stretch it.
+#[test]
+fn keys_under_a_made_passphrase_are_hardly_stretched() {
+    let world = World::new();
+    let run = world.run("init line --new-passphrase words");
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(
+        run.stdout
+            .contains("--passphrase-file words authority create")
+    );
+    let metadata = std::fs::metadata(world.path("words")).expect("passphrase");
+    assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+    let made = world.read("words");
+    assert!(!run.stdout.contains(&made) && !run.stderr.contains(&made));
+    world
+        .run("init other --new-passphrase words")
+        .assert_refused(
+            4,
+            &[
+                "error: words exists already",
+                "  hint: move it away, or choose another place",
+            ],
+        );
+    assert!(!world.path("other").exists());
+
+    let run = world.run("--home line --passphrase-file words authority create root");
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let key = world.read("line/authorities/root/1.key.pem");
+    let document = pkcs8_of(&key);
+    let two_thousand_and_forty_eight = [0x02, 0x02, 0x08, 0x00];
+    assert!(
+        document
+            .windows(4)
+            .any(|four| four == two_thousand_and_forty_eight)
+    );
+    assert_eq!(
+        world
+            .run("--home line --passphrase-file words issue d-1 --authority root")
+            .code,
+        0
+    );
+}
+
+/// The DER of a key in PEM.
+fn pkcs8_of(pem: &str) -> Vec<u8> {
+    let blocks = pki_core::format::pem::blocks(pem.as_bytes()).expect("PEM");
+    blocks.expect("blocks")[0].der.to_vec()
+}
+
 #[test]
 fn init_takes_files_and_checks_them_first() {
     let world = World::new();

@@ -5,7 +5,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use pki_core::declaration::Declaration;
+use pki_core::format::seal::Passphrase;
 use pki_core::ids::AuthorityName;
+use secrecy::ExposeSecret as _;
 use serde::Serialize;
 
 use crate::context::Context;
@@ -24,6 +26,7 @@ Templates:
 Examples:
   dps-pki init
   dps-pki init factory-pki --template factory
+  dps-pki init line-pki --new-passphrase line.passphrase
   dps-pki init copy --template ./existing.toml")]
 pub(crate) struct Args {
     /// The folder; made if it does not exist [default: --home, else the working directory]
@@ -33,6 +36,11 @@ pub(crate) struct Args {
     /// A template's name, or a file to start from
     #[arg(long, value_name = "NAME|FILE", default_value = "quickstart")]
     template: PathBuf,
+
+    /// Make a passphrase for the authority keys, of 125 random bits, in a new file that you alone can
+    /// read; keys under it open in no time
+    #[arg(long, value_name = "FILE")]
+    new_passphrase: Option<PathBuf>,
 }
 
 /// The templates that come with the program.
@@ -57,6 +65,7 @@ impl Args {
             return Err(CommandError::refused(message).hint("edit it, or choose another folder"));
         }
         if !context.settings.dry_run {
+            self.make_passphrase(context)?;
             context.files.create_folder(home.root(), Access::Secret)?;
             warn_if_open(context, home.root());
             context
@@ -77,9 +86,22 @@ impl Args {
                 .map(|one| one.name)
                 .collect(),
             dry_run: context.settings.dry_run,
+            passphrase_file: self.new_passphrase.clone(),
             home: folder,
         })?;
         Ok(Outcome::Done)
+    }
+
+    fn make_passphrase(&self, context: &Context) -> Result<(), CommandError> {
+        let Some(path) = &self.new_passphrase else {
+            return Ok(());
+        };
+        let passphrase = Passphrase::random(context.entropy.as_ref())
+            .map_err(|error| CommandError::failed(error.to_string()))?;
+        let text = passphrase.secret().expose_secret().as_bytes();
+        context
+            .files
+            .write(path, text, Access::Secret, Existing::Keep)
     }
 
     fn folder(&self, context: &Context) -> PathBuf {
@@ -131,6 +153,8 @@ struct Made {
     template: String,
     authorities: Vec<AuthorityName>,
     dry_run: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    passphrase_file: Option<PathBuf>,
 }
 
 impl fmt::Display for Made {
@@ -143,13 +167,17 @@ impl fmt::Display for Made {
             true => String::new(),
             false => format!(" --home {}", self.home.display()),
         };
+        let passphrase = match &self.passphrase_file {
+            None => String::new(),
+            Some(file) => format!(" --passphrase-file {}", file.display()),
+        };
         let names: Vec<&str> = self.authorities.iter().map(AuthorityName::as_str).collect();
         writeln!(f, "wrote {path} from the template {}", self.template)?;
         writeln!(f, "next:")?;
         writeln!(f, "  1. read and edit {path}")?;
         writeln!(
             f,
-            "  2. dps-pki{home} authority create    makes {}",
+            "  2. dps-pki{home}{passphrase} authority create    makes {}",
             names.join(", ")
         )?;
         write!(

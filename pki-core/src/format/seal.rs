@@ -79,7 +79,7 @@ impl Passphrase {
     }
 
     /// How often it is hashed before it is a key.
-    pub(super) fn rounds(&self) -> u32 {
+    pub(crate) fn rounds(&self) -> u32 {
         match self {
             Self::Chosen(_) => 600_000,
             Self::Random(_) => 2_048,

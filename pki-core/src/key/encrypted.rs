@@ -1,7 +1,8 @@
 //! Authority keys at rest: encrypted PKCS#8 (RFC 5958 §3) under PBES2 (RFC 8018 §6.2).
 //!
-//! Written with PBKDF2-HMAC-SHA-256 and AES-256-CBC, which every OpenSSL since 1.0 opens. Read in
-//! whatever form other tools keep keys; [`super::foreign`] has those that are not ours.
+//! Written with PBKDF2-HMAC-SHA-256 and AES-256-CBC, which every OpenSSL since 1.0 opens; how often a
+//! passphrase is hashed depends on who made it: `docs/decisions/0008-opening-authority-keys.md`. Read
+//! in whatever form other tools keep keys; [`super::foreign`] has those that are not ours.
 //! Invariant: how much work a file may ask for is bounded before it is done.
 
 use pkcs8::pkcs5::pbes2::Parameters;
@@ -11,10 +12,8 @@ use zeroize::Zeroizing;
 
 use super::{KeyError, PrivateKey, foreign, stretching};
 use crate::format::pem::{self, InputError};
+use crate::format::seal::Passphrase;
 use crate::ports::{Entropy, EntropyError};
-
-/// Rounds of PBKDF2-HMAC-SHA-256: what OWASP has advised since 2023, about 0.2 s on one core.
-const ROUNDS: u32 = 600_000;
 
 /// Why a key file was not opened or written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -56,7 +55,8 @@ pub enum KeyFileError {
     Entropy(#[from] EntropyError),
 }
 
-/// Encrypts a key under a passphrase, as PEM.
+/// Encrypts a key under a passphrase, as PEM. One of the form that [`Passphrase::random`] makes is
+/// hashed 2 048 times, any other 600 000 times.
 ///
 /// # Errors
 /// [`KeyFileError::Entropy`]; [`KeyFileError::Key`] if the key cannot be encoded.
@@ -71,8 +71,9 @@ pub fn to_encrypted_pem(
     let (mut salt, mut vector) = ([0; 16], [0; 16]);
     entropy.fill(&mut salt)?;
     entropy.fill(&mut vector)?;
+    let rounds = Passphrase::read(passphrase.clone()).rounds();
     let parameters =
-        Parameters::generate_pbkdf2_sha256_aes256cbc(ROUNDS, &salt, vector).map_err(|_| {
+        Parameters::generate_pbkdf2_sha256_aes256cbc(rounds, &salt, vector).map_err(|_| {
             KeyError::Backend {
                 action: "encrypt the key",
             }
