@@ -5,7 +5,7 @@
 
 use std::str::FromStr;
 
-use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use aws_lc_rs::digest::{Digest, SHA1_FOR_LEGACY_USE_ONLY, digest};
 use const_oid::AssociatedOid;
 use const_oid::ObjectIdentifier;
 use const_oid::db::rfc5280::{ID_KP_CLIENT_AUTH, ID_KP_SERVER_AUTH};
@@ -146,8 +146,13 @@ impl From<Vec<KeyPurpose>> for LeafContent {
 /// The SHA-1 of a public key's bits: key identifier by method 1 of RFC 5280 §4.2.1.2.
 pub(crate) fn key_identifier(public_key: &[u8]) -> Result<Vec<u8>, der::Error> {
     let spki = SubjectPublicKeyInfoRef::from_der(public_key)?;
+    Ok(key_identifier_of(&spki).as_ref().to_vec())
+}
+
+/// As [`key_identifier`], of a key that is decoded already.
+pub(crate) fn key_identifier_of(spki: &SubjectPublicKeyInfoRef<'_>) -> Digest {
     let bits = spki.subject_public_key.raw_bytes();
-    Ok(digest(&SHA1_FOR_LEGACY_USE_ONLY, bits).as_ref().to_vec())
+    digest(&SHA1_FOR_LEGACY_USE_ONLY, bits)
 }
 
 /// What the extensions of one certificate are made from.

@@ -4,9 +4,10 @@
 //! Invariant: what was signed is kept as the bytes that were read, never encoded anew.
 
 use const_oid::ObjectIdentifier;
-use der::asn1::{AnyRef, BitString};
+use der::asn1::{AnyRef, BitString, BitStringRef};
+use der::referenced::{OwnedToRef as _, RefToOwned as _};
 use der::{Decode as _, Encode as _, Sequence};
-use spki::AlgorithmIdentifierOwned;
+use spki::{AlgorithmIdentifierOwned, AlgorithmIdentifierRef};
 
 use crate::key::{SignatureError, verify};
 
@@ -21,8 +22,8 @@ pub(crate) struct Signed {
 #[derive(Sequence)]
 struct Envelope<'a> {
     content: AnyRef<'a>,
-    algorithm: AlgorithmIdentifierOwned,
-    signature: BitString,
+    algorithm: AlgorithmIdentifierRef<'a>,
+    signature: BitStringRef<'a>,
 }
 
 impl Signed {
@@ -31,8 +32,8 @@ impl Signed {
         let envelope = Envelope::from_der(der)?;
         Ok(Self {
             content: envelope.content.to_der()?,
-            algorithm: envelope.algorithm,
-            signature: envelope.signature,
+            algorithm: envelope.algorithm.ref_to_owned(),
+            signature: envelope.signature.ref_to_owned(),
         })
     }
 
@@ -45,8 +46,8 @@ impl Signed {
         let content = AnyRef::from_der(content)?;
         Envelope {
             content,
-            algorithm,
-            signature: BitString::from_bytes(signature)?,
+            algorithm: algorithm.owned_to_ref(),
+            signature: BitStringRef::from_bytes(signature)?,
         }
         .to_der()
     }

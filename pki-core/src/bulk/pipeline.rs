@@ -1,7 +1,5 @@
 //! The workers: a chunk of devices in, a chunk of signed and rendered leaves out.
 
-use std::collections::HashMap;
-
 use super::input::{BadLine, Device, DeviceKey};
 use super::run::Job;
 use crate::format::{self, RenderError, Rendered};
@@ -75,18 +73,23 @@ pub(super) struct Prepared {
     pub(super) rendered: Vec<Rendered>,
 }
 
+/// A press with what tells it from the others.
+struct Press {
+    validity: Validity,
+    content: LeafContent,
+    leaves: LeafPress,
+}
+
 /// One worker: its presses are its own, one for each plan that it met.
 pub(super) struct Worker<'a> {
     job: &'a Job<'a>,
-    presses: HashMap<(i64, i64, LeafContent), LeafPress>,
+    presses: Vec<Press>,
 }
 
 impl<'a> Worker<'a> {
     pub(super) fn new(job: &'a Job<'a>) -> Self {
-        Self {
-            job,
-            presses: HashMap::new(),
-        }
+        let presses = Vec::new();
+        Self { job, presses }
     }
 
     /// Makes keys, leaves and their renderings. The first signature of the chunk is verified.
@@ -96,10 +99,10 @@ impl<'a> Worker<'a> {
             rendered: Vec::with_capacity(chunk.devices.len()),
         };
         let milliseconds = self.job.milliseconds(chunk.number);
-        for (place, device) in (0_u32..).zip(chunk.devices) {
+        let mut random = vec![[0; 8]; chunk.devices.len()];
+        self.job.entropy.fill(random.as_flattened_mut())?;
+        for ((place, device), random) in (0_u32..).zip(chunk.devices).zip(random) {
             let device = device.map_err(WorkError::Input)?;
-            let mut random = [0; 8];
-            self.job.entropy.fill(&mut random)?;
             let serial = SerialNumber::ordered(milliseconds, place, random);
             let index = chunk.first + u64::from(place);
             let (new, rendered) = self.make(&device, index, &serial, place == 0)?;
@@ -177,17 +180,19 @@ impl<'a> Worker<'a> {
         issued.map_err(|error: SignError| error.into())
     }
 
+    /// The press for a plan, the newest first: most batches have one, some a few.
     fn press(&mut self, plan: &LeafPlan) -> &mut LeafPress {
-        let (begin, end) = (plan.validity.not_before(), plan.validity.not_after());
-        let key = (
-            begin.unix_seconds(),
-            end.unix_seconds(),
-            plan.content.clone(),
-        );
-        self.presses.entry(key).or_insert_with(|| {
-            let issuer = self.job.issuer.clone();
-            LeafPress::new(issuer, plan.validity, plan.content.clone(), self.job.now)
-        })
+        let made = |press: &Press| press.validity == plan.validity && press.content == plan.content;
+        let place = self.presses.iter().rposition(made).unwrap_or_else(|| {
+            let (issuer, content) = (self.job.issuer.clone(), plan.content.clone());
+            self.presses.push(Press {
+                validity: plan.validity,
+                content: plan.content.clone(),
+                leaves: LeafPress::new(issuer, plan.validity, content, self.job.now),
+            });
+            self.presses.len() - 1
+        });
+        &mut self.presses[place].leaves
     }
 }
 

@@ -8,6 +8,9 @@
 //! The line is written by hand, member by member: none but labels can hold a character that JSON
 //! escapes, and this is most of what rendering costs.
 
+use std::fmt::Display;
+use std::io::Write as _;
+
 use serde::Serializer as _;
 
 use super::armor::{self, ChainPem, LineEnd};
@@ -61,11 +64,12 @@ pub(super) fn line(
 const END: &[u8] = b"\"}\n";
 
 /// Ends the string before it and begins the next member's with a text that needs no escaping.
-fn push_member(name: &str, text: &impl ToString, line: &mut Vec<u8>) {
+#[expect(clippy::expect_used, reason = "a vector takes whatever is written")]
+fn push_member(name: &str, text: &impl Display, line: &mut Vec<u8>) {
     line.extend_from_slice(b"\",\"");
     line.extend_from_slice(name.as_bytes());
     line.extend_from_slice(b"\":\"");
-    line.extend_from_slice(text.to_string().as_bytes());
+    write!(line, "{text}").expect("nothing can fail");
 }
 
 #[expect(

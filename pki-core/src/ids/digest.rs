@@ -84,7 +84,7 @@ impl FromStr for SerialNumber {
 
 impl fmt::Display for SerialNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&hex(&self.0, LOWER))
+        pad_hex(&self.0, LOWER, f)
     }
 }
 
@@ -124,7 +124,7 @@ macro_rules! thumbprint {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(&hex(&self.0, UPPER))
+                pad_hex(&self.0, UPPER, f)
             }
         }
     };
@@ -166,6 +166,17 @@ fn hex(octets: &[u8], digits: &[u8; 16]) -> String {
     nibbles
         .map(|nibble| char::from(digits[usize::from(nibble)]))
         .collect()
+}
+
+/// Prints at most 32 octets, without a string in between: bulk output does so for every device.
+fn pad_hex(octets: &[u8], digits: &[u8; 16], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let mut text = [0; 64];
+    for (pair, octet) in text.chunks_exact_mut(2).zip(octets) {
+        pair[0] = digits[usize::from(octet >> 4)];
+        pair[1] = digits[usize::from(octet & 0xf)];
+    }
+    let text = text.get(..2 * octets.len()).ok_or(fmt::Error)?;
+    f.pad(str::from_utf8(text).map_err(|_| fmt::Error)?)
 }
 
 fn from_hex(text: &str) -> Option<Vec<u8>> {

@@ -355,6 +355,11 @@ fn update_text(context: &mut Context, text: &[u8]) {
     context.update(text);
 }
 
+fn push_text(content: &mut Vec<u8>, text: &str) {
+    content.extend_from_slice(&length(text.as_bytes()).to_be_bytes());
+    content.extend_from_slice(text.as_bytes());
+}
+
 /// No text of ours comes near 4 GiB; one that did would never verify.
 fn length(text: &[u8]) -> u32 {
     u32::try_from(text.len()).unwrap_or(u32::MAX)
@@ -387,20 +392,20 @@ impl CertificateStatement<'_> {
     pub fn leaf_hash(&self) -> AuditHash {
         let signer = self.signed_by.map_or("", |by| by.name.as_str());
         let generation = self.signed_by.map_or(0, |by| by.generation.number());
-        let mut context = merkle::leaf_context();
-        context.update(b"dps-pki certificate 1\n");
-        context.update(self.thumbprint.as_octets());
-        update_text(&mut context, self.role.as_str().as_bytes());
-        update_text(&mut context, signer.as_bytes());
-        context.update(&generation.to_be_bytes());
+        let mut content = Vec::with_capacity(256);
+        content.extend_from_slice(b"dps-pki certificate 1\n");
+        content.extend_from_slice(self.thumbprint.as_octets());
+        push_text(&mut content, self.role.as_str());
+        push_text(&mut content, signer);
+        content.extend_from_slice(&generation.to_be_bytes());
         for text in [
             self.registration_id.map_or("", RegistrationId::as_str),
             self.batch.map_or("", Label::as_str),
             self.labels.as_str(),
         ] {
-            update_text(&mut context, text.as_bytes());
+            push_text(&mut content, text);
         }
-        AuditHash::from_digest(context.finish())
+        merkle::leaf_hash(&content)
     }
 }
 

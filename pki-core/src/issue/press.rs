@@ -16,7 +16,7 @@ use spki::SubjectPublicKeyInfoRef;
 use super::{ComposeError, IssueError, Issuer, LintError, Linted, Request, RequestError, compose};
 use crate::ids::{RegistrationId, SerialNumber};
 use crate::lint::public_key_problem;
-use crate::profile::{LeafContent, Role, key_identifier};
+use crate::profile::{LeafContent, Role, key_identifier, key_identifier_of};
 use crate::time::{Time, Validity};
 
 /// Stamps leaves of one authority, profile and validity.
@@ -80,14 +80,16 @@ impl LeafPress {
             let (id, length) = (id.clone(), name.len());
             return Err(RequestError::LongRegistrationId { id, length }.into());
         }
-        self.check_public_key(public_key)?;
-        let key_identifier = key_identifier(public_key).map_err(ComposeError::PublicKey)?;
+        let spki = SubjectPublicKeyInfoRef::from_der(public_key);
+        let spki = spki.map_err(ComposeError::PublicKey)?;
+        self.check_public_key(&spki)?;
+        let key_identifier = key_identifier_of(&spki);
         let stencil = self.stencil(id, public_key, serial_number)?;
         let mut tbs_der = stencil.tbs_der.clone();
         tbs_der[stencil.serial_number.clone()].copy_from_slice(serial);
         tbs_der[stencil.common_name.clone()].copy_from_slice(name);
         tbs_der[stencil.public_key.clone()].copy_from_slice(public_key);
-        tbs_der[stencil.key_identifier.clone()].copy_from_slice(&key_identifier);
+        tbs_der[stencil.key_identifier.clone()].copy_from_slice(key_identifier.as_ref());
         Ok(Linted {
             role: Role::Leaf,
             registration_id: Some(id.clone()),
@@ -99,10 +101,8 @@ impl LeafPress {
         })
     }
 
-    fn check_public_key(&self, public_key: &[u8]) -> Result<(), IssueError> {
-        let read = SubjectPublicKeyInfoRef::from_der(public_key);
-        let spki = read.map_err(ComposeError::PublicKey)?;
-        match public_key_problem(&spki) {
+    fn check_public_key(&self, spki: &SubjectPublicKeyInfoRef<'_>) -> Result<(), IssueError> {
+        match public_key_problem(spki) {
             None => Ok(()),
             Some(finding) => {
                 let (authority, role) = (self.issuer.name.clone(), Role::Leaf.as_str());

@@ -7,12 +7,14 @@
     reason = "aws-lc's ECDSA and RSA signing take a source of randomness, and it uses its own"
 )]
 
+mod ecdsa;
+
 use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair,
-    EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair,
+    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair,
+    KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair,
 };
 use const_oid::db::rfc5912::{ID_EC_PUBLIC_KEY, RSA_ENCRYPTION, SECP_256_R_1, SECP_384_R_1};
 use const_oid::db::rfc8410::ID_ED_25519;
@@ -32,8 +34,8 @@ impl KeyGenerator for SoftwareKeyGenerator {
             action: "make a key",
         };
         let made = match algorithm {
-            KeyAlgorithm::EcdsaP256 => ecdsa(&ECDSA_P256_SHA256_ASN1_SIGNING),
-            KeyAlgorithm::EcdsaP384 => ecdsa(&ECDSA_P384_SHA384_ASN1_SIGNING),
+            KeyAlgorithm::EcdsaP256 => ecdsa::p256(),
+            KeyAlgorithm::EcdsaP384 => ecdsa::p384(),
             KeyAlgorithm::Ed25519 => ed25519(),
             KeyAlgorithm::Rsa2048 => rsa_key(2048),
             KeyAlgorithm::Rsa3072 => rsa_key(3072),
@@ -77,12 +79,6 @@ impl Made {
             public_key: public_key.to_vec(),
         }
     }
-}
-
-fn ecdsa(algorithm: &'static EcdsaSigningAlgorithm) -> Result<Made, Failed> {
-    let pair = EcdsaKeyPair::generate(algorithm)?;
-    let public_key: PublicKeyX509Der<'_> = pair.public_key().as_der()?;
-    Ok(Made::new(pair.to_pkcs8v1()?.as_ref(), public_key.as_ref()))
 }
 
 fn ed25519() -> Result<Made, Failed> {

@@ -16,7 +16,7 @@ use pki_core::inventory::{
     AuthorityGeneration, BatchRecord, Filter, Inventory as _, Label, NewBatch, Status,
 };
 use pki_core::key::software::SoftwareKeyGenerator;
-use pki_core::time::{Span, TimeError};
+use pki_core::time::{Span, Time, TimeError};
 use serde_json::json;
 
 use super::super::issue::Target;
@@ -122,7 +122,7 @@ impl BatchRun<'_> {
             ids.sort();
             let known = inventory.find_ids(&ids, now)?;
             unfit.extend(chunk.iter().filter_map(|device| {
-                let reason = match self.outlives(self.span(device)) {
+                let reason = match self.outlives_by_itself(device) {
                     Err(error) => error.to_string(),
                     Ok(Some(reason)) => reason,
                     Ok(None) if known.contains(&device.id) => {
@@ -204,7 +204,7 @@ impl BatchRun<'_> {
         /// Devices of a chunk: one transaction and one sync.
         const CHUNK: usize = 1000;
         let (profile, now) = (self.profile, self.batch.context.now());
-        let plan = |device: &Device| self.plan(device);
+        let plan = |device: &Device| self.plan(device, now);
         let job = Job {
             batch: batch.name.clone(),
             issuer: self.authority.issuer(),
@@ -244,13 +244,11 @@ impl BatchRun<'_> {
         }
     }
 
-    fn plan(&self, device: &Device) -> Result<LeafPlan, TimeError> {
+    fn plan(&self, device: &Device, now: Time) -> Result<LeafPlan, TimeError> {
         let profile = self.profile(device);
         Ok(LeafPlan {
             key: profile.key,
-            validity: self
-                .authority
-                .validity(self.batch.context.now(), self.span(device))?,
+            validity: self.authority.validity(now, self.span(device))?,
             content: profile.content(),
         })
     }
@@ -265,6 +263,14 @@ impl BatchRun<'_> {
     fn span(&self, device: &Device) -> Span {
         let of_profile = || self.profile(device).validity;
         device.validity.unwrap_or_else(of_profile)
+    }
+
+    /// As [`Self::outlives`], of a device whose line says something of its validity.
+    fn outlives_by_itself(&self, device: &Device) -> Result<Option<String>, TimeError> {
+        match (&device.profile, device.validity) {
+            (None, None) => Ok(None),
+            _ => self.outlives(self.span(device)),
+        }
     }
 
     /// Why a leaf of this length would be refused, if so: the authority ends before it.

@@ -22,16 +22,10 @@ pub struct InclusionProof {
 
 /// The hash of a leaf: SHA-256 over a zero octet and its content.
 pub fn leaf_hash(content: &[u8]) -> AuditHash {
-    let mut context = leaf_context();
-    context.update(content);
-    AuditHash::from_digest(context.finish())
-}
-
-/// Begins the hash of a leaf whose content follows in parts.
-pub(super) fn leaf_context() -> Context {
     let mut context = Context::new(&SHA256);
     context.update(&[0]);
-    context
+    context.update(content);
+    AuditHash::from_digest(context.finish())
 }
 
 /// The root over hashes of leaves. The tree of no leaves has the hash of nothing.

@@ -47,8 +47,9 @@ pub(super) fn open_file(path: &Path) -> Result<Connection, Failure> {
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.pragma_update(None, "cache_size", -32_768)?; // KiB
-    // Pages that many chunks touch are written back once for all of them.
-    connection.pragma_update(None, "wal_autocheckpoint", 8192)?; // pages
+    // Pages that many chunks touch are written back once for all of them; what is left at the end of a
+    // run is written back while nothing else happens, so it should not be much.
+    connection.pragma_update(None, "wal_autocheckpoint", 2048)?; // pages
     // A merge of large lookups leaves a large journal behind; it need not stay so.
     connection.pragma_update(None, "journal_size_limit", 128 << 20)?; // octets
     connection.set_prepared_statement_cache_capacity(64);

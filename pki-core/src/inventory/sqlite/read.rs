@@ -96,6 +96,9 @@ pub(super) fn find_ids(
     ids: &[RegistrationId],
     at: Time,
 ) -> Result<Vec<RegistrationId>, Failure> {
+    if !any_between(transaction, ids)? {
+        return Ok(Vec::new());
+    }
     let sql = format!(
         "SELECT c.id, c.der FROM certificate c {RUN_OF_CERTIFICATE}
          WHERE c.registration_id = ? AND c.not_after >= ?
@@ -115,6 +118,18 @@ pub(super) fn find_ids(
         }
     }
     Ok(found)
+}
+
+/// Whether a certificate is of any ID from the least of these to the greatest: of a new line of devices,
+/// whose IDs count up from where the last ones ended, none is.
+fn any_between(transaction: &Transaction<'_>, ids: &[RegistrationId]) -> Result<bool, Failure> {
+    let (Some(least), Some(greatest)) = (ids.iter().min(), ids.iter().max()) else {
+        return Ok(false);
+    };
+    let mut query = transaction.prepare_cached(
+        "SELECT 1 FROM certificate WHERE registration_id BETWEEN ? AND ? LIMIT 1",
+    )?;
+    Ok(query.exists((least.as_str(), greatest.as_str()))?)
 }
 
 /// The certificates with a serial number, newest first.
