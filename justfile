@@ -19,5 +19,9 @@ docs:
 fence:
     ! cargo tree -p pki-core --no-default-features -e normal --prefix none | grep -E '^(tokio|hyper|reqwest|axum|rusqlite|libsqlite3-sys) '
 
+# Batches against raw cryptography and against other programs; takes a quarter of an hour.
+bench-ratios *ARGS:
+    cargo bench -p pki-cli --bench ratios -- {{ARGS}}
+
 deny:
     cargo deny check licenses bans sources
