@@ -19,7 +19,7 @@ use pki_core::inventory::InventoryError;
 use pki_core::issue::IssueError;
 use pki_core::key::pkcs11::TokenError;
 use pki_core::key::{KeyError, KeyFileError};
-use pki_core::lifecycle::DeclaredError;
+use pki_core::lifecycle::{DeclaredError, PruneError};
 use pki_core::ports::EntropyError;
 use pki_core::time::TimeError;
 
@@ -353,6 +353,20 @@ impl From<DeclaredError> for CommandError {
         match error {
             DeclaredError::NoAuthority { .. } => Self::not_found(error.to_string()),
             _ => Self::refused(error.to_string()),
+        }
+    }
+}
+
+impl From<PruneError> for CommandError {
+    fn from(error: PruneError) -> Self {
+        let refused = Self::refused(error.to_string());
+        match error {
+            PruneError::KeepsOut { group } => refused
+                .hint("declare it with status = \"disabled\" to keep it")
+                .hint(format!(
+                    "or delete it by name: dps-pki dps group delete {group}"
+                )),
+            _ => refused,
         }
     }
 }

@@ -128,8 +128,10 @@ impl<'a> Proposal<'a> {
             Some(record) => (lock(context, &record.summary())?, record),
             None => self.store(context, planes, journal)?,
         };
-        let executor = Executor::new(context, planes, journal, record, self.failures, self.before);
-        finish(lock, executor.run())
+        let (id, failures) = (record.id, self.failures);
+        let executor = Executor::new(context, planes, journal, record, failures, self.before);
+        let ended = executor.run();
+        finish(journal, id, lock, ended)
     }
 
     /// Stores the plan. The steps that are carried out keep the keys that the journal does not.
@@ -182,8 +184,9 @@ pub(crate) fn resume(
         0 | 1 => Failures::Stop,
         _ => Failures::of_plan(&record.plan),
     };
-    let executor = Executor::new(context, planes, journal, record, failures, None);
-    finish(lock, executor.run())
+    let id = record.id;
+    let ended = Executor::new(context, planes, journal, record, failures, None).run();
+    finish(journal, id, lock, ended)
 }
 
 /// Reads the record that a step is about, without keys.
@@ -226,13 +229,14 @@ impl Failures {
 
 /// The lock file stays for as long as the plan is open.
 fn finish(
+    journal: &dyn Journal,
+    plan: PlanId,
     lock: Lock,
     ended: Result<Vec<StepFailure>, CommandError>,
 ) -> Result<Execution, CommandError> {
-    match &ended {
-        Ok(_) => lock.remove(),
-        Err(error) if error.kind == ErrorKind::Conflict => lock.remove(),
-        Err(_) => drop(lock),
+    let record = journal.plan(plan)?;
+    if record.is_some_and(|record| !record.state.is_open()) {
+        lock.remove();
     }
     Ok(Execution {
         done: true,

@@ -554,6 +554,85 @@ fn what_changed_since_it_was_read_is_a_conflict_that_is_told() {
     );
 }
 
+/// Without --prune what is not declared is told; with it, it goes, unless it keeps somebody out.
+#[test]
+fn what_is_not_declared_is_pruned_only_on_demand() {
+    let site = Site::new();
+    let mut document = site.json("dps group show factory");
+    document["enrollmentGroupId"] = json!("line-9");
+    site.world.write("line-9.json", document.to_string());
+    // Refused for good: the plan is closed, and does not stand in the way.
+    assert_eq!(
+        site.run("dps group put line-9 --file line-9.json --yes")
+            .code,
+        5
+    );
+    assert_eq!(site.json("journal list --open"), json!([]));
+    document["attestation"] =
+        json!({"type": "x509", "x509": {"caReferences": {"primary": "root"}}});
+    document.as_object_mut().expect("object").remove("etag");
+    site.world.write("line-9.json", document.to_string());
+    site.done("dps group put line-9 --file line-9.json --yes");
+    let told = site.done("plan");
+    assert!(
+        told.stdout
+            .contains("line-9 is in DPS and not in pki.toml; left alone")
+    );
+    assert_eq!(site.run("plan --prune --detailed-exitcode").code, 10);
+
+    site.done("dps group disable line-9 --yes");
+    let refused = site.run("apply --prune --yes");
+    assert_eq!(refused.code, 4, "{}", refused.stderr);
+    site.done("dps group enable line-9 --yes");
+    let run = site.done("apply --prune --yes");
+    assert!(
+        run.stdout.contains("delete enrollment group line-9"),
+        "{}",
+        run.stdout
+    );
+    assert_eq!(site.run("dps group show line-9").code, 8);
+    site.done("dps group show factory");
+    assert_eq!(site.run("plan --prune --detailed-exitcode").code, 0);
+}
+
+/// Connections break before or after DPS has acted: the plan stops, says so, and is carried on with
+/// nothing lost and nothing done twice.
+#[test]
+fn a_plan_that_loses_answers_is_carried_on() {
+    let site = Site::new();
+    site.register("sensor-1");
+    for seed in 0..2 {
+        let behavior = dps_emulator::Behavior {
+            reset_percent: 50,
+            seed,
+            ..site.emulator.behavior()
+        };
+        let calm = site.emulator.behavior();
+        let id = format!("device-{seed}");
+        site.done(&format!("issue {id} --authority factory --out devices"));
+        site.register(&id);
+        site.emulator.set_behavior(behavior).expect("set");
+        let cut = site.run(&format!("quarantine {id} --yes"));
+        assert!([0, 5].contains(&cut.code), "{}", cut.stderr);
+        site.emulator.set_behavior(calm).expect("set");
+        for plan in site.json("journal list --open").as_array().expect("a list") {
+            let plan = plan["plan"].as_str().expect("a plan");
+            assert!(
+                cut.stderr.contains(&format!("journal resume {plan}")),
+                "{}",
+                cut.stderr
+            );
+            let resumed = site.json(&format!("journal resume {plan} --yes"));
+            assert_eq!(resumed["status"], json!("finished"), "{resumed}");
+        }
+        site.done(&format!("quarantine {id} --yes"));
+        assert_eq!(site.register(&id), "disabled");
+        let on_hub = format!("hub device show {id} --hub hub-1.azure-devices.net");
+        assert_eq!(site.json(&on_hub)["status"], json!("disabled"));
+    }
+    site.done("audit verify");
+}
+
 #[test]
 fn registrations_are_listed_shown_and_forgotten() {
     let site = Site::new();

@@ -16,6 +16,7 @@ mod impact;
 mod journal;
 mod pin;
 mod plan;
+mod prune;
 mod quarantine;
 mod readmit;
 pub mod roll;
@@ -34,6 +35,7 @@ pub use journal::{
 };
 pub use pin::release_pins;
 pub use plan::{Expectation, FieldChange, Plan, Step, Subject};
+pub use prune::{PruneError, prune};
 pub use quarantine::{
     HubAction, HubIdentity, Quarantine, QuarantineState, quarantine, quarantine_many,
 };

@@ -159,12 +159,13 @@ impl<'a> Executor<'a> {
             let end = match end {
                 Ok(outcome) => StepEnd::Done(outcome),
                 Err(failure) => {
+                    let is_refusal = failure.error.is_refusal();
                     let goes_on = self.failures == Failures::GoOn && failure.is_of_one_record;
                     let error = failure.explained(&self.record.plan.steps[index], self.before);
                     let reason = error.message.clone();
                     match goes_on {
                         true => self.leave(index, error),
-                        false => stop = stop.or(Some((index, error))),
+                        false => stop = stop.or(Some((index, error, is_refusal))),
                     }
                     StepEnd::Failed(reason)
                 }
@@ -177,7 +178,7 @@ impl<'a> Executor<'a> {
             return Err(self.unrecorded(range, error));
         }
         match stop {
-            Some((index, error)) => Err(self.stopped(index, error)),
+            Some((index, error, is_refusal)) => Err(self.stopped(index, error, is_refusal)),
             None => Ok(()),
         }
     }
@@ -214,8 +215,9 @@ impl<'a> Executor<'a> {
         Ok(self.failed)
     }
 
-    /// Says how far the plan got. After a conflict it is closed: what it was made from is no more.
-    fn stopped(&mut self, index: usize, error: CommandError) -> CommandError {
+    /// Says how far the plan got. After a conflict it is closed: what it was made from is no more. So is a
+    /// plan of which nothing was done and whose step was refused: there is nothing to go on with.
+    fn stopped(&mut self, index: usize, error: CommandError, is_refusal: bool) -> CommandError {
         let steps = &self.record.plan.steps;
         let message = match steps.len() {
             1 => error.message.clone(),
@@ -232,8 +234,9 @@ impl<'a> Executor<'a> {
             hints: vec![],
             ..error
         };
-        if kind == ErrorKind::Conflict {
-            let reason = format!("conflict at step {}: {}", index + 1, stopped.message);
+        let is_conflict = kind == ErrorKind::Conflict;
+        if is_conflict || (is_refusal && self.done() == 0) {
+            let reason = format!("stopped at step {}: {}", index + 1, stopped.message);
             let now = self.sender.context.now();
             let closed = self
                 .sender
@@ -242,9 +245,11 @@ impl<'a> Executor<'a> {
             if let Err(error) = closed {
                 return error.into();
             }
-            stopped.hints.push(
-                "nothing was overwritten; run it again to see what it would do now".to_owned(),
-            );
+            stopped.hints = hints;
+            if is_conflict {
+                let hint = "nothing was overwritten; run it again to see what it would do now";
+                stopped.hints = vec![hint.to_owned()];
+            }
         } else {
             stopped.hints = hints;
             stopped.hints.push(self.where_it_stands());

@@ -44,6 +44,16 @@ impl SendError {
         }
     }
 
+    /// Whether it is certain that nothing was done, and sending it again as it is will not help.
+    pub(super) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Other(error) => {
+                matches!(error.kind, ErrorKind::InvalidInput | ErrorKind::Refused)
+            }
+            _ => matches!(self.status(), Some(400..=407 | 410..=428)),
+        }
+    }
+
     fn status(&self) -> Option<u32> {
         match self {
             Self::Client(error) => error.status().map(|status| status.as_u16().into()),

@@ -312,7 +312,7 @@ fn change(field: &str, from: Value, to: Value) -> FieldChange {
 }
 
 /// What DPS holds beyond the declaration: told, never touched.
-fn strangers(declared: &DpsDeclaration, state: &DeclaredState) -> Vec<String> {
+pub(super) fn strangers(declared: &DpsDeclaration, state: &DeclaredState) -> Vec<String> {
     let authorities = state.authorities.iter().map(|held| &held.name);
     let groups = state.groups.iter().map(|held| &held.enrollment_group_id);
     let unknown_authorities = authorities
