@@ -405,9 +405,8 @@ async fn settled(
         Err(error) if error.is_about_the_record() => error,
         Err(error) => return Err(Failure::of(error)),
     };
-    let found = match sender.find(step).await {
-        Ok(found) => found,
-        Err(_) => return Err(Failure::of(error)),
+    let Ok(found) = sender.find(step).await else {
+        return Err(Failure::of(error));
     };
     match step.standing(&found, expect) {
         Standing::Done(etag) => Ok(StepOutcome {

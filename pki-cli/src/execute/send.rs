@@ -240,7 +240,9 @@ impl Sender<'_> {
         Ok(match step {
             Step::UploadCa { name, .. }
             | Step::ProveCa { name, .. }
-            | Step::DeleteCa { name, .. } => Found::Ca(planes.certificates()?.find(name).await?),
+            | Step::DeleteCa { name, .. } => {
+                Found::Ca(planes.certificates()?.find(name).await?.map(Box::new))
+            }
             Step::PutGroup { group, .. } => {
                 let found = planes.groups()?.find(&group.enrollment_group_id).await?;
                 Found::Group(found.map(Box::new))

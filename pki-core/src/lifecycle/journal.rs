@@ -6,6 +6,13 @@
 //! Not here: storing ([`crate::inventory::Journal`]) and sending, which is the command line's.
 //! Invariant: a step that is done is never sent again, and nothing in a record is a secret: keys that
 //! a document brings are taken out before it is stored.
+#![cfg_attr(
+    not(any(feature = "sqlite", feature = "testing")),
+    expect(
+        dead_code,
+        reason = "what adapters share is not called where none is built"
+    )
+)]
 
 mod estimate;
 mod standing;

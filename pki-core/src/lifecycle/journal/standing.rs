@@ -19,7 +19,7 @@ use crate::management::CaCertificate;
 #[non_exhaustive]
 pub enum Found {
     /// A CA certificate.
-    Ca(Option<CaCertificate>),
+    Ca(Option<Box<CaCertificate>>),
     /// A group.
     Group(Option<Box<EnrollmentGroup>>),
     /// An individual enrollment.
