@@ -531,6 +531,7 @@ fn run_in_2020(home: &Home, line: &str) -> u8 {
         directory: home.path(""),
         stdin: Box::new(std::io::empty()),
         stdout: Box::new(std::io::sink()),
+        stdout_descriptor: None,
         stderr: Box::new(std::io::sink()),
         terminal: Terminal::default(),
         prompt: Box::new(NobodyToAsk),

@@ -145,6 +145,66 @@ fn a_locked_inventory_ends_the_run_and_not_the_batch() {
     batch.check();
 }
 
+/// The inventory refuses a chunk in the middle of a batch, as a broken disk would.
+#[test]
+fn a_committer_that_fails_ends_the_run_and_not_the_batch() {
+    let home = Home::from_template("quickstart");
+    let batch = Batch::new(&home, "line", "ndjson", 5_000);
+    let inventory = rusqlite::Connection::open(home.path("inventory.db")).expect("an inventory");
+    let fail = "CREATE TRIGGER broken BEFORE INSERT ON certificate WHEN new.id > 2500
+                BEGIN SELECT raise(ABORT, 'a broken disk'); END";
+    inventory.execute_batch(fail).expect("broken");
+    for _ in 0..2 {
+        refused(&batch.run(), "a broken disk");
+    }
+    inventory
+        .execute_batch("DROP TRIGGER broken")
+        .expect("mended");
+    batch.run().ok();
+    batch.check();
+}
+
+#[test]
+fn a_pipe_gets_a_whole_batch() {
+    let home = Home::from_template("quickstart");
+    let batch = Batch::new(&home, "line", "pipe", 3_000);
+    let usual = batch.time();
+    batch.check();
+    let mut moments = Moments(0x919e);
+    let cut = Batch::new(&home, "cut", "pipe", 3_000);
+    for _ in 0..5 {
+        cut.cut(moments.within(usual));
+    }
+    cut.run().ok();
+    cut.check();
+    let manifest = home.json("batch show cut")["manifest"].clone();
+    assert_eq!(manifest["output"], "-");
+    let digest = manifest["outputSha256"].as_str().expect("a digest");
+    assert!(cut.digest().starts_with(digest), "{digest}");
+}
+
+/// Whether the reader goes early, or when all is written and the last of it still lies in the pipe.
+#[test]
+fn a_reader_that_goes_is_told_and_the_batch_begun_anew() {
+    let home = Home::from_template("quickstart");
+    for (name, devices, reader) in [
+        ("early", 3_000, "head -c 100000 >seen"),
+        ("late", 10, "{ head -c 1000 >seen; sleep 1; }"),
+    ] {
+        let batch = Batch::new(&home, name, "pipe", devices);
+        let script = format!("\"$@\" | {reader}; exit ${{PIPESTATUS[0]}}");
+        home.write("tmp/script", script);
+        let line = format!("tmp/script {} {}", binary().display(), batch.line());
+        refused(
+            &home.tool("bash", &line),
+            "the reader of standard output has gone before the batch's end",
+        );
+        assert!(home.read("seen").starts_with("{\"registrationId\""));
+        batch.run().ok();
+        assert!(batch.check() > 0, "what the first run recorded is void");
+    }
+}
+
 #[test]
 fn a_second_run_of_the_same_batch_is_told_who_writes_it() {
     let home = Home::from_template("quickstart");
@@ -247,9 +307,13 @@ impl<'a> Batch<'a> {
                 let recipient = self.home.tool("age-keygen", "-y identity").ok().stdout;
                 format!("--format ndjson --recipient {}", recipient.trim())
             }
+            "pipe" => "--format ndjson --plain-keys".to_owned(),
             format => format!("--format {format} --plain-keys"),
         };
-        let out = self.out();
+        let out = match self.format {
+            "pipe" => "-".to_owned(),
+            _ => self.out(),
+        };
         format!(
             "issue --prefix {name}: --count {devices} --authority factory --batch {name} {form} --out {out}"
         )
@@ -257,12 +321,28 @@ impl<'a> Batch<'a> {
 
     #[track_caller]
     fn run(&self) -> Run {
-        self.home.dps_pki(&self.line())
+        if self.format != "pipe" {
+            return self.home.dps_pki(&self.line());
+        }
+        let out = self.out();
+        let script = format!(
+            "\"$@\" | cat >tmp/piped; code=${{PIPESTATUS[0]}}
+             [ $code = 0 ] && [ -s tmp/piped ] && cat tmp/piped >{out}
+             exit $code"
+        );
+        self.home.write("tmp/run", script);
+        let line = format!("tmp/run {} {}", binary().display(), self.line());
+        self.home.tool("bash", &line)
     }
 
     fn start(&self) -> Child {
         let mut command = self.home.command(&self.line());
-        let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+        // A pipe that nobody reads is soon full, and its batch does not end.
+        let stdout = match self.format {
+            "pipe" => Stdio::piped(),
+            _ => Stdio::null(),
+        };
+        let child = command.stdout(stdout).stderr(Stdio::piped()).spawn();
         child.expect("dps-pki starts")
     }
 
@@ -356,7 +436,7 @@ impl<'a> Batch<'a> {
     fn output(&self) -> Vec<Delivered> {
         let (home, out) = (self.home, self.out());
         match self.format {
-            "ndjson" => home.read(&out).lines().map(Delivered::in_json).collect(),
+            "ndjson" | "pipe" => home.read(&out).lines().map(Delivered::in_json).collect(),
             "sealed" => {
                 let opened = home.tool("age", &format!("--decrypt -i identity {out}"));
                 opened.ok().stdout.lines().map(Delivered::in_json).collect()

@@ -1,4 +1,4 @@
-//! Where a batch goes: a file, a sealed file, or a folder.
+//! Where a batch goes: a file, a sealed file, a folder, or standard output.
 //!
 //! A file or folder is written under its name with `.part` behind it and renamed when it is finished,
 //! so that what has its right name is whole. A part that a run left behind is cut back to what the
@@ -14,9 +14,13 @@ use pki_core::format::digest::{HashingWriter, OutputDigest, OutputHash};
 use pki_core::format::seal::{Recipient, SealedWriter};
 use pki_core::format::{Entry, Released};
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::CommandError;
+use crate::render::ui::Stdout;
 
 /// What a finished output is, for the manifest.
+#[derive(Serialize, Deserialize)]
 pub(crate) struct Written {
     pub(crate) digest: OutputDigest,
     pub(crate) octets: u64,
@@ -289,6 +293,94 @@ impl BatchOutput for SealedFile {
         hashing.get_ref().get_ref().sync_data()?;
         let octets = hashing.hash().octets();
         self.finished = Some(written(hashing.hash()));
+        Ok(octets)
+    }
+}
+
+/// Standard output. Nobody knows what became of the first part of a stream whose reader went, so it
+/// is whole or nothing: every run begins it anew.
+pub(crate) struct Pipe<'a> {
+    stream: PipeStream<'a>,
+    ending: &'static [u8],
+    /// Told what was written, once the reader has all of it and before anything counts as delivered.
+    keep: &'a dyn Fn(&Written) -> io::Result<()>,
+}
+
+enum PipeStream<'a> {
+    Plain(HashingWriter<BufWriter<Stdout<'a>>>),
+    Sealed(SealedWriter<HashingWriter<BufWriter<Stdout<'a>>>>),
+    Finished(Written),
+}
+
+impl<'a> Pipe<'a> {
+    /// Begins a stream, sealed if there are recipients.
+    pub(crate) fn open(
+        stdout: Stdout<'a>,
+        recipients: &[Recipient],
+        ending: &'static [u8],
+        keep: &'a dyn Fn(&Written) -> io::Result<()>,
+    ) -> Result<Self, CommandError> {
+        let writer = BufWriter::with_capacity(1 << 18, stdout);
+        let hashing = HashingWriter::new(writer, OutputHash::new());
+        let stream = match recipients {
+            [] => PipeStream::Plain(hashing),
+            _ => PipeStream::Sealed(SealedWriter::new(hashing, recipients).map_err(|error| {
+                CommandError::failed(format!("cannot write standard output: {error}"))
+            })?),
+        };
+        Ok(Self {
+            stream,
+            ending,
+            keep,
+        })
+    }
+
+    /// What was written, once it is finished.
+    pub(crate) fn written(self) -> io::Result<Written> {
+        match self.stream {
+            PipeStream::Finished(written) => Ok(written),
+            PipeStream::Plain(_) | PipeStream::Sealed(_) => {
+                Err(io::ErrorKind::UnexpectedEof.into())
+            }
+        }
+    }
+
+    fn write(&mut self, octets: &[u8]) -> io::Result<()> {
+        match &mut self.stream {
+            PipeStream::Plain(writer) => writer.write_all(octets),
+            PipeStream::Sealed(writer) => writer.write_all(octets),
+            PipeStream::Finished(_) => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+}
+
+impl BatchOutput for Pipe<'_> {
+    fn append(&mut self, released: Released) -> io::Result<()> {
+        match released {
+            Released::Stream(piece) => self.write(&piece),
+            Released::Files(_) => Err(io::ErrorKind::InvalidInput.into()),
+        }
+    }
+
+    /// Nothing of it counts before its end.
+    fn sync(&mut self) -> io::Result<u64> {
+        Ok(0)
+    }
+
+    fn finish(&mut self) -> io::Result<u64> {
+        self.write(self.ending)?;
+        let nothing = PipeStream::Finished(written(&OutputHash::new()));
+        let mut hashing = match std::mem::replace(&mut self.stream, nothing) {
+            PipeStream::Plain(writer) => writer,
+            PipeStream::Sealed(writer) => writer.finish()?,
+            PipeStream::Finished(_) => return Err(io::ErrorKind::BrokenPipe.into()),
+        };
+        hashing.flush()?;
+        hashing.get_ref().get_ref().await_reader()?;
+        let written = written(hashing.hash());
+        (self.keep)(&written)?;
+        let octets = written.octets;
+        self.stream = PipeStream::Finished(written);
         Ok(octets)
     }
 }

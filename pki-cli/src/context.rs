@@ -329,6 +329,7 @@ impl Context {
             directory,
             stdin: Box::new(std::io::empty()),
             stdout: Box::new(stdout.clone()),
+            stdout_descriptor: None,
             stderr: Box::new(stderr.clone()),
             terminal: Terminal::default(),
             prompt: Box::new(NobodyToAsk),

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, BufRead as _, IsTerminal as _, Read, Write};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -27,6 +28,8 @@ pub struct Host {
     pub stdin: Box<dyn Read + Send>,
     /// Standard output: the result.
     pub stdout: Box<dyn Write + Send>,
+    /// Standard output as a descriptor, if it is one: it tells whether a reader has taken everything.
+    pub stdout_descriptor: Option<OwnedFd>,
     /// Standard error: everything else.
     pub stderr: Box<dyn Write + Send>,
     /// Which of the streams a person looks at.
@@ -90,6 +93,7 @@ impl Host {
             directory,
             stdin: Box::new(io::stdin()),
             stdout: Box::new(io::stdout()),
+            stdout_descriptor: io::stdout().as_fd().try_clone_to_owned().ok(),
             stderr: Box::new(io::stderr()),
             terminal: Terminal {
                 stdin: io::stdin().is_terminal(),

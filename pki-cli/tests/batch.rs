@@ -307,3 +307,57 @@ fn the_signature_of_a_compromised_authority_proves_nothing() {
     assert_eq!(run.code, 4, "{}", run.stdout);
     assert!(run.stderr.contains("it is compromised"), "{}", run.stderr);
 }
+
+#[test]
+fn a_batch_may_go_to_standard_output() {
+    let home = Home::with_batch("");
+    let line = "issue --prefix out- --count 3 --authority factory --plain-keys --out - --home pki";
+    let run = home.done(line);
+    let ids: Vec<Value> = run
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("JSON")["registrationId"].clone())
+        .collect();
+    assert_eq!(ids, [json!("out-1"), json!("out-2"), json!("out-3")]);
+    assert!(
+        run.stderr.contains("3 devices in standard output"),
+        "{}",
+        run.stderr
+    );
+    let again = home.done(line);
+    assert_eq!(again.stdout, "");
+    assert!(
+        again.stderr.contains("is complete already"),
+        "{}",
+        again.stderr
+    );
+    let run = home.0.run(&format!("{line} --format dir"));
+    assert_eq!(run.code, 2, "{}", run.stderr);
+    let run = home
+        .0
+        .run("issue a-1 --authority factory --out - --home pki");
+    assert_eq!(run.code, 2, "{}", run.stderr);
+    home.done(
+        "issue --prefix m- --count 1 --authority factory --plain-keys --out - --manifest m.json --sign-manifest --home pki",
+    );
+    let manifest: Value = serde_json::from_str(&home.0.read("m.json")).expect("JSON");
+    assert_eq!(manifest["output"], "-");
+}
+
+/// The name of a folder may end in a slash: its part, lock and manifest lie beside it all the same.
+#[test]
+fn a_slash_behind_a_folder_changes_nothing() {
+    let home = Home::with_batch("");
+    let line =
+        "issue --prefix s- --count 2 --authority factory --plain-keys --format dir --home pki";
+    home.done(&format!("{line} --out devs/"));
+    assert!(home.0.path("devs/SHA256SUMS").is_file());
+    assert!(home.0.path("devs.manifest.json").is_file());
+    assert!(!home.0.path("devs/.manifest.json").exists());
+    let again = home.done(&format!("{line} --out devs"));
+    assert!(
+        again.stderr.contains("is complete already"),
+        "{}",
+        again.stderr
+    );
+}

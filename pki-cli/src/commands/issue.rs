@@ -1,6 +1,6 @@
 //! `issue`: keys and leaves for devices, a few or a whole line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use pki_core::declaration::{Declaration, LeafProfile};
 use pki_core::ids::{AuthorityName, ProfileName, RegistrationId};
@@ -8,7 +8,7 @@ use pki_core::ids::{AuthorityName, ProfileName, RegistrationId};
 use super::counter::{Leaves, Order, Wish, check_orders, serve};
 use super::issue_batch::BatchArgs;
 use crate::context::Context;
-use crate::error::{CommandError, CommandResult, Outcome};
+use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 
 /// Issue key, leaf and full chain for devices, a few or a whole line
 #[derive(clap::Args)]
@@ -41,7 +41,8 @@ pub(super) struct Target {
     #[arg(long, default_value = Declaration::DEFAULT_PROFILE)]
     pub(super) profile: ProfileName,
 
-    /// The folder that they go to, made if it does not exist; the file or folder of a batch
+    /// The folder that they go to, made if it does not exist; the file or folder of a batch, or - for
+    /// standard output
     #[arg(long, value_name = "PATH", default_value = ".")]
     pub(super) out: PathBuf,
 }
@@ -59,6 +60,10 @@ impl IssueArgs {
 
 impl Target {
     pub(super) fn run(&self, context: &Context, orders: &[Order]) -> CommandResult {
+        if self.out == Path::new("-") {
+            let message = "standard output takes a batch only; name a folder with --out";
+            return Err(CommandError::new(ErrorKind::Usage, message));
+        }
         check_orders(orders)?;
         let profile = self.profile(context)?;
         let mut inventory = context.inventory()?;

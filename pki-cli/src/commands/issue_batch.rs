@@ -22,7 +22,7 @@ use serde::Serialize;
 use self::run::BatchRun;
 use super::issue::Target;
 use crate::batch_input::Source;
-use crate::batch_output::{OutputLock, beside};
+use crate::batch_output::beside;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::files::{Access, Existing};
@@ -91,6 +91,10 @@ pub(super) struct BatchOptions {
     /// How many workers [default: one a core]
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
+
+    /// Where the manifest goes [default: beside the output; with standard output to the inventory alone]
+    #[arg(long, value_name = "FILE")]
+    manifest: Option<PathBuf>,
 
     /// Have the authority sign the manifest
     #[arg(long)]
@@ -179,6 +183,7 @@ impl BatchOptions {
             || self.name.is_some()
             || !self.recipients.is_empty()
             || self.jobs.is_some()
+            || self.manifest.is_some()
             || self.sign_manifest
     }
 
@@ -210,10 +215,48 @@ impl Batch<'_> {
         if !self.options.recipients.is_empty() && self.format.is_folder() {
             return usage("--recipient seals one stream; choose --format ndjson or tar");
         }
-        if self.target.out == Path::new("-") || self.target.out == Path::new(".") {
+        if self.target.out == Path::new(".") {
             return usage("a batch goes to a file or a folder; name one with --out");
         }
+        if self.to_stdout() && self.format.is_folder() {
+            return usage("standard output is one stream; choose --format ndjson or tar");
+        }
         Ok(())
+    }
+
+    /// Whether it goes to standard output.
+    fn to_stdout(&self) -> bool {
+        self.target.out == Path::new("-")
+    }
+
+    /// Where the manifest goes, if it goes to a file: the inventory keeps it anyway.
+    fn manifest_path(&self) -> Option<PathBuf> {
+        let beside_output =
+            || (!self.to_stdout()).then(|| beside(&self.target.out, ".manifest.json"));
+        self.options.manifest.clone().or_else(beside_output)
+    }
+
+    /// Tells what became of the batch: as the result, unless that is the batch itself.
+    fn tell(
+        &self,
+        batch: &BatchRecord,
+        dropped: BTreeMap<String, u64>,
+    ) -> Result<(), CommandError> {
+        let summary = Summary {
+            batch: batch.name.clone(),
+            devices: batch.delivered,
+            status: batch.state.to_string(),
+            output: self.target.out.clone(),
+            manifest: self.manifest_path(),
+            dropped_extensions: dropped,
+        };
+        match self.to_stdout() {
+            true => {
+                self.context.ui.note(&summary);
+                Ok(())
+            }
+            false => self.context.ui.result(&summary),
+        }
     }
 
     /// Issues the batch, or what is left of it.
@@ -239,31 +282,27 @@ impl Batch<'_> {
             ));
             return Ok(Outcome::Done);
         }
-        let _lock = OutputLock::take(&context.files.resolve(&target.out), &target.out)?;
-        let run = BatchRun {
-            batch: self,
-            authority: &authority,
-            profile,
-            source,
-        };
+        let run = BatchRun::new(self, &authority, profile, source)?;
+        let _lock = run.lock()?;
         let batch = run.open(&mut inventory, total)?;
         let dropped = judgement.asked;
         if batch.state == BatchState::Complete {
             context
                 .ui
                 .note(format!("batch {} is complete already", batch.name));
-            context.ui.result(&Summary::of(&batch, target, dropped))?;
+            self.tell(&batch, dropped)?;
             return Ok(Outcome::Done);
         }
         let renderer = Renderer::new(form, &authority.chain());
         let manifest = run.issue(&mut inventory, &batch, &renderer)?;
         let text = run.manifest_text(manifest)?;
-        let path = manifest_path(&target.out);
-        context
-            .files
-            .write(&path, text.as_bytes(), Access::Public, Existing::Replace)?;
+        if let Some(path) = self.manifest_path() {
+            let (text, existing) = (text.as_bytes(), Existing::Replace);
+            context.files.write(&path, text, Access::Public, existing)?;
+        }
         let batch = inventory.complete_batch(&batch.name, &text, context.now())?;
-        context.ui.result(&Summary::of(&batch, target, dropped))?;
+        run.forget_note();
+        self.tell(&batch, dropped)?;
         Ok(Outcome::Done)
     }
 
@@ -360,10 +399,6 @@ fn rejected(source: &Source, bad: &[BadLine]) -> CommandError {
     CommandError::invalid_input(message).lines(bad)
 }
 
-fn manifest_path(out: &Path) -> PathBuf {
-    beside(out, ".manifest.json")
-}
-
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Summary {
@@ -371,34 +406,27 @@ struct Summary {
     devices: u64,
     status: String,
     output: PathBuf,
-    manifest: PathBuf,
+    /// Its file, if there is one.
+    manifest: Option<PathBuf>,
     /// The extensions that requests asked for and did not get, and how many asked.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     dropped_extensions: BTreeMap<String, u64>,
 }
 
-impl Summary {
-    fn of(batch: &BatchRecord, target: &Target, dropped: BTreeMap<String, u64>) -> Self {
-        Self {
-            batch: batch.name.clone(),
-            devices: batch.delivered,
-            status: batch.state.to_string(),
-            output: target.out.clone(),
-            manifest: manifest_path(&target.out),
-            dropped_extensions: dropped,
-        }
-    }
-}
-
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
+        let output = match self.output.to_str() {
+            Some("-") => "standard output".into(),
+            _ => self.output.to_string_lossy(),
+        };
+        write!(
             f,
-            "batch {}: {} devices in {}",
-            self.batch,
-            self.devices,
-            self.output.display()
+            "batch {}: {} devices in {output}",
+            self.batch, self.devices
         )?;
-        write!(f, "manifest: {}", self.manifest.display())
+        match &self.manifest {
+            Some(manifest) => write!(f, "\nmanifest: {}", manifest.display()),
+            None => Ok(()),
+        }
     }
 }

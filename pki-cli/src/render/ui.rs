@@ -2,8 +2,12 @@
 
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FileType, fstat};
+use rustix::io::ioctl_fionread;
 use serde::Serialize;
 use serde_json::json;
 
@@ -15,6 +19,7 @@ use crate::host::{Host, Terminal};
 /// Writes results and messages.
 pub struct Ui {
     stdout: Mutex<Box<dyn Write + Send>>,
+    stdout_descriptor: Option<OwnedFd>,
     stderr: Mutex<Box<dyn Write + Send>>,
     format: OutputFormat,
     verbosity: Verbosity,
@@ -28,6 +33,7 @@ impl Ui {
         let no_colour = host.environment.get(std::ffi::OsStr::new("NO_COLOR"));
         Self {
             stdout: Mutex::new(std::mem::replace(&mut host.stdout, Box::new(io::sink()))),
+            stdout_descriptor: host.stdout_descriptor.take(),
             stderr: Mutex::new(std::mem::replace(&mut host.stderr, Box::new(io::sink()))),
             format,
             verbosity: Verbosity::Normal,
@@ -89,6 +95,11 @@ impl Ui {
                 ),
                 _ => CommandError::failed("cannot write to standard output").because(error),
             })
+    }
+
+    /// Standard output as a stream, for a result that is too large to be held.
+    pub(crate) fn stdout(&self) -> Stdout<'_> {
+        Stdout(self)
     }
 
     /// Tells what is going on, unless `--quiet`. Scripts are not told.
@@ -193,6 +204,44 @@ impl Ui {
             true => format!("{colour}{word}{RESET}"),
             false => word.to_owned(),
         }
+    }
+}
+
+/// Standard output, locked for each write.
+pub(crate) struct Stdout<'a>(&'a Ui);
+
+impl Stdout<'_> {
+    /// Waits until the reader of a pipe has taken all that was written: what a pipe still holds when
+    /// its reader goes is lost. Anything else than a pipe has it already.
+    pub(crate) fn await_reader(&self) -> io::Result<()> {
+        let Some(descriptor) = &self.0.stdout_descriptor else {
+            return Ok(());
+        };
+        if !FileType::from_raw_mode(fstat(descriptor)?.st_mode).is_fifo() {
+            return Ok(());
+        }
+        while ioctl_fionread(descriptor)? > 0 {
+            let mut watched = [PollFd::new(descriptor, PollFlags::empty())];
+            let a_moment = Timespec {
+                tv_sec: 0,
+                tv_nsec: 5_000_000,
+            };
+            // With nothing asked for, only the end of the reader is told.
+            if poll(&mut watched, Some(&a_moment))? > 0 {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Write for Stdout<'_> {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        locked(&self.0.stdout).write(octets)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        locked(&self.0.stdout).flush()
     }
 }
 

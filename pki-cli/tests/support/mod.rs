@@ -185,6 +185,7 @@ impl World {
                 true => Box::new(Closed),
                 false => Box::new(stdout.clone()),
             },
+            stdout_descriptor: None,
             stderr: Box::new(stderr.clone()),
             terminal,
             prompt,

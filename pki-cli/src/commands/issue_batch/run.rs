@@ -1,6 +1,7 @@
 //! One run over a batch: opened or found, gone on with, delivered, its manifest made.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -20,10 +21,13 @@ use pki_core::time::{Span, Time, TimeError};
 use serde_json::json;
 
 use super::super::issue::Target;
-use super::{Batch, manifest_path, rejected};
+use super::{Batch, rejected};
 use crate::batch_input::Source;
-use crate::batch_output::{Folder, SealedFile, StreamFile, Written, part_of, publish_finished};
+use crate::batch_output::{
+    Folder, OutputLock, Pipe, SealedFile, StreamFile, Written, part_of, publish_finished,
+};
 use crate::error::{CommandError, ErrorKind};
+use crate::files::{Access, Existing};
 use crate::issuance::OpenAuthority;
 use crate::render::progress::ProgressLine;
 
@@ -33,9 +37,53 @@ pub(super) struct BatchRun<'a> {
     pub(super) authority: &'a OpenAuthority,
     pub(super) profile: &'a LeafProfile,
     pub(super) source: &'a Source,
+    fingerprint: OutputDigest,
 }
 
-impl BatchRun<'_> {
+impl<'a> BatchRun<'a> {
+    /// The run of a command; finds out which batch it is about.
+    pub(super) fn new(
+        batch: &'a Batch<'a>,
+        authority: &'a OpenAuthority,
+        profile: &'a LeafProfile,
+        source: &'a Source,
+    ) -> Result<Self, CommandError> {
+        let fingerprint = fingerprint(batch, authority, source)?;
+        Ok(Self {
+            batch,
+            authority,
+            profile,
+            source,
+            fingerprint,
+        })
+    }
+
+    /// Locks the output; standard output has no place of its own, so that the home keeps its lock.
+    pub(super) fn lock(&self) -> Result<OutputLock, CommandError> {
+        let Batch {
+            context, target, ..
+        } = self.batch;
+        match self.batch.to_stdout() {
+            true => OutputLock::take(&self.note_path(), Path::new("standard output")),
+            false => OutputLock::take(&context.files.resolve(&target.out), &target.out),
+        }
+    }
+
+    /// Where the home keeps what was written to standard output, until the batch is complete.
+    fn note_path(&self) -> PathBuf {
+        let digest = self.fingerprint.to_string();
+        let home = self.batch.context.home.root();
+        home.join(format!("batch-{}", digest.get(..12).unwrap_or(&digest)))
+    }
+
+    /// Removes what was kept until the batch was complete.
+    pub(super) fn forget_note(&self) {
+        if self.batch.to_stdout() {
+            // What is left of it harms nobody: it belongs to this batch alone.
+            let _ = std::fs::remove_file(self.note_path());
+        }
+    }
+
     /// Opens the batch, or finds the one that a run of the same command left open.
     pub(super) fn open(
         &self,
@@ -45,10 +93,10 @@ impl BatchRun<'_> {
         let Batch {
             context, target, ..
         } = self.batch;
-        let fingerprint = self.fingerprint()?;
+        let fingerprint = &self.fingerprint;
         let name = match &self.batch.options.name {
             Some(name) => name.clone(),
-            None => default_name(target, &fingerprint)?,
+            None => default_name(target, fingerprint)?,
         };
         let known = inventory
             .batch(&name)?
@@ -57,7 +105,11 @@ impl BatchRun<'_> {
             return Ok(batch);
         }
         let output = context.files.resolve(&target.out);
-        if context.files.exists(&output) || context.files.exists(&manifest_path(&output)) {
+        let manifest = self.batch.manifest_path();
+        let in_the_way = |path: &Path| context.files.exists(path);
+        if (!self.batch.to_stdout() && in_the_way(&output))
+            || manifest.is_some_and(|manifest| in_the_way(&manifest))
+        {
             return Err(
                 CommandError::refused(format!("{} exists already", target.out.display()))
                     .hint("it belongs to another batch; move it away, or choose another --out"),
@@ -73,32 +125,6 @@ impl BatchRun<'_> {
             format: self.batch.format.word().to_owned(),
         };
         Ok(inventory.open_batch(new, context.now())?)
-    }
-
-    /// What tells this command from any other: input, authority, profile, output and form.
-    fn fingerprint(&self) -> Result<OutputDigest, CommandError> {
-        let Batch {
-            context,
-            target,
-            options,
-            keys,
-            format,
-        } = self.batch;
-        let recipients: Vec<String> = options.recipients.iter().map(ToString::to_string).collect();
-        // A slash behind a folder's name makes no other folder of it.
-        let out: PathBuf = context.files.resolve(&target.out).components().collect();
-        let options = json!({
-            "authority": self.authority.certificate().sha256_thumbprint(),
-            "profile": target.profile,
-            "out": out,
-            "format": format.word(),
-            "plainKeys": keys.plain_keys,
-            "recipients": recipients,
-            "input": self.source.digest()?,
-        });
-        let mut hash = OutputHash::new();
-        hash.update(options.to_string().as_bytes());
-        Ok(hash.digest())
     }
 
     /// Refuses devices that have a valid leaf, since a batch never gives a device a second one, and
@@ -173,6 +199,9 @@ impl BatchRun<'_> {
         let failed = |error| {
             CommandError::failed(format!("cannot write {}", part_of(&out).display())).because(error)
         };
+        if self.batch.to_stdout() {
+            return self.write_to_stdout(inventory, batch, renderer);
+        }
         if batch.delivered == batch.total {
             return publish_finished(&out, self.batch.format.is_folder()).map_err(failed);
         }
@@ -191,6 +220,32 @@ impl BatchRun<'_> {
             StreamFile::open(&out, batch.output_octets, renderer.ending()).map_err(failed)?;
         self.run(inventory, batch, renderer, &mut file, Delivery::Chunkwise)?;
         file.publish().map_err(failed)
+    }
+
+    fn write_to_stdout(
+        &self,
+        inventory: &mut SqliteInventory,
+        batch: &BatchRecord,
+        renderer: &Renderer,
+    ) -> Result<Written, CommandError> {
+        let (context, note) = (self.batch.context, self.note_path());
+        if batch.delivered == batch.total {
+            let kept = context.files.read(&note)?;
+            return serde_json::from_slice(&kept)
+                .map_err(|error| CommandError::in_file(&note, &error));
+        }
+        let keep = |written: &Written| {
+            let text = serde_json::to_vec(written)?;
+            let kept = context
+                .files
+                .write(&note, &text, Access::Public, Existing::Replace);
+            kept.map_err(|error| io::Error::other(error.to_string()))
+        };
+        let recipients = &self.batch.options.recipients;
+        let mut pipe = Pipe::open(context.ui.stdout(), recipients, renderer.ending(), &keep)?;
+        self.run(inventory, batch, renderer, &mut pipe, Delivery::AtEnd)?;
+        pipe.written()
+            .map_err(|error| CommandError::failed("cannot write standard output").because(error))
     }
 
     fn run(
@@ -238,7 +293,7 @@ impl BatchRun<'_> {
             },
         );
         line.end();
-        match ended.map_err(in_batch)? {
+        match ended.map_err(|error| in_batch(error, delivery))? {
             Finished::All(_) => Ok(()),
             Finished::Stopped(progress) => Err(stopped(batch, progress, delivery)),
         }
@@ -302,14 +357,11 @@ impl BatchRun<'_> {
         written: Written,
     ) -> Result<Manifest, CommandError> {
         let AuthorityGeneration { name, generation } = self.authority.generation();
-        let output = self
-            .batch
-            .target
-            .out
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let out = &self.batch.target.out;
+        let output = match self.batch.to_stdout() {
+            true => "-".into(),
+            false => out.file_name().unwrap_or_default().to_string_lossy(),
+        };
         Ok(Manifest {
             manifest_version: Manifest::FORM,
             batch: batch.name.clone(),
@@ -320,7 +372,7 @@ impl BatchRun<'_> {
             devices: batch.total,
             first_serial_number: first_serial(inventory, &batch.name)?,
             last_serial_number: self.last_serial(inventory)?,
-            output,
+            output: output.into_owned(),
             output_sha256: written.digest,
             output_octets: written.octets,
             recipients: self
@@ -364,6 +416,39 @@ impl BatchRun<'_> {
     }
 }
 
+/// What tells this command from any other: input, authority, profile, output and form.
+fn fingerprint(
+    batch: &Batch<'_>,
+    authority: &OpenAuthority,
+    source: &Source,
+) -> Result<OutputDigest, CommandError> {
+    let Batch {
+        context,
+        target,
+        options,
+        keys,
+        format,
+    } = batch;
+    let recipients: Vec<String> = options.recipients.iter().map(ToString::to_string).collect();
+    // A slash behind a folder's name makes no other folder of it.
+    let out: PathBuf = match batch.to_stdout() {
+        true => target.out.clone(),
+        false => context.files.resolve(&target.out).components().collect(),
+    };
+    let options = json!({
+        "authority": authority.certificate().sha256_thumbprint(),
+        "profile": target.profile,
+        "out": out,
+        "format": format.word(),
+        "plainKeys": keys.plain_keys,
+        "recipients": recipients,
+        "input": source.digest()?,
+    });
+    let mut hash = OutputHash::new();
+    hash.update(options.to_string().as_bytes());
+    Ok(hash.digest())
+}
+
 /// Keys that take so long that a chunk of a thousand would be minutes without a trace.
 fn is_slow(profile: &LeafProfile) -> bool {
     use pki_core::key::KeyAlgorithm::{Rsa2048, Rsa3072, Rsa4096};
@@ -386,14 +471,21 @@ fn first_serial(
         .map(|entry| entry.recorded.certificate().serial_number().clone()))
 }
 
-fn in_batch(error: BulkError) -> CommandError {
-    const HINT: &str = "what was delivered stays delivered; the same command goes on";
+fn in_batch(error: BulkError, delivery: Delivery) -> CommandError {
+    let hint = match delivery {
+        Delivery::Chunkwise => "what was delivered stays delivered; the same command goes on",
+        Delivery::AtEnd => "nothing of it counts as delivered; the same command begins it anew",
+    };
     match error {
-        BulkError::Inventory(error) => CommandError::from(error).hint(HINT),
+        BulkError::Inventory(error) => CommandError::from(error).hint(hint),
+        BulkError::Output(source) if source.kind() == io::ErrorKind::BrokenPipe => {
+            CommandError::failed("the reader of standard output has gone before the batch's end")
+                .hint(hint)
+        }
         BulkError::Output(source) => CommandError::failed("the output cannot be written")
             .because(source)
-            .hint(HINT),
-        BulkError::Work(error) => CommandError::refused(error.to_string()).hint(HINT),
+            .hint(hint),
+        BulkError::Work(error) => CommandError::refused(error.to_string()).hint(hint),
         error => CommandError::new(ErrorKind::Bug, error.to_string()),
     }
 }
@@ -409,7 +501,9 @@ fn stopped(batch: &BatchRecord, progress: Progress, delivery: Delivery) -> Comma
             "the same command goes on from there",
         ),
         Delivery::AtEnd => (
-            format!("batch {name}: stopped; a sealed output is whole or nothing"),
+            format!(
+                "batch {name}: stopped; an output that is sealed or a pipe is whole or nothing"
+            ),
             "the same command begins it anew, with new keys",
         ),
     };
