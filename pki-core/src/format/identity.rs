@@ -105,5 +105,5 @@ fn lowest(certificates: &[Certificate]) -> Option<&Certificate> {
         others.any(|other| other.is_issued_by(issuer))
     };
     let lowest = certificates.iter().find(|one| !issued_another(one));
-    lowest.or(certificates.first())
+    lowest.or_else(|| certificates.first())
 }
