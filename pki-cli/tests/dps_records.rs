@@ -554,6 +554,32 @@ fn what_changed_since_it_was_read_is_a_conflict_that_is_told() {
     );
 }
 
+/// The key of the root need not be where DPS can be reached: a request goes there, a proof comes back.
+#[test]
+fn a_ca_is_proven_in_three_pieces() {
+    let site = Site::empty();
+    site.done("dps ca upload root --yes");
+    site.done("dps ca prove root --request-out request.json --yes");
+    let request: Value = serde_json::from_str(&site.world.read("request.json")).expect("JSON");
+    assert_eq!(request["name"], json!("root"));
+    assert_eq!(
+        site.run("possession factory --request request.json").code,
+        4
+    );
+    site.done("possession root --request request.json --out proof.pem");
+    let unproven = site.run("dps ca prove root --proof request.json --yes");
+    assert_eq!(unproven.code, 3, "{}", unproven.stderr);
+    let run = site.done("dps ca prove root --proof proof.pem --yes");
+    assert!(run.stdout.contains("hand in the proof"), "{}", run.stdout);
+    assert_eq!(site.last_event(), ["ca-proven", "root"]);
+    let again = site.done("dps ca prove root --proof proof.pem --yes");
+    assert!(
+        again.stdout.starts_with("nothing to do"),
+        "{}",
+        again.stdout
+    );
+}
+
 /// Without --prune what is not declared is told; with it, it goes, unless it keeps somebody out.
 #[test]
 fn what_is_not_declared_is_pruned_only_on_demand() {

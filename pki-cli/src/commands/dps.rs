@@ -1,12 +1,15 @@
 //! `dps`: single records of a DPS instance, by name. Whole plans are `plan`, `roll` and `quarantine`.
 
 mod ca;
+mod ca_proof;
 mod declared;
 mod device;
 mod entry;
 mod group;
 mod impact;
 mod registration;
+
+pub(super) use ca_proof::ProofRequest;
 
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult};

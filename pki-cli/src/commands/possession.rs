@@ -4,13 +4,15 @@ use std::path::PathBuf;
 
 use pki_core::delivery;
 use pki_core::ids::{AuthorityName, SerialNumber, VerificationCode};
-use pki_core::inventory::Inventory as _;
+use pki_core::inventory::sqlite::SqliteInventory;
+use pki_core::inventory::{AuthorityRecord, Inventory as _};
 use pki_core::key::software::SoftwareKeyGenerator;
 
+use crate::commands::dps::ProofRequest;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
 use crate::files::{Access, Existing};
-use crate::issuance::OpenAuthority;
+use crate::issuance::{OpenAuthority, certificate_of};
 
 /// Make the verification certificate for a code that DPS gave; its own key is never written
 #[derive(clap::Args)]
@@ -22,7 +24,12 @@ pub(crate) struct Args {
     name: AuthorityName,
 
     /// The verification code
-    code: String,
+    #[arg(required_unless_present = "request")]
+    code: Option<String>,
+
+    /// The request with the code, as "dps ca prove --request-out" writes it
+    #[arg(long, value_name = "FILE", conflicts_with = "code")]
+    request: Option<PathBuf>,
 
     /// The file to write; standard output if not given
     #[arg(long, value_name = "FILE")]
@@ -31,8 +38,8 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
-        let code: VerificationCode = self.code.parse()?;
         let mut inventory = context.inventory()?;
+        let code = self.code(context, &inventory)?;
         let authority = OpenAuthority::open(context, &inventory, &self.name)?;
         if let Some(path) = self.out.as_ref().filter(|path| context.files.exists(path)) {
             return Err(CommandError::refused(format!(
@@ -64,5 +71,36 @@ impl Args {
         }
         inventory.mark_delivered(&[recorded.row()], context.now())?;
         Ok(Outcome::Done)
+    }
+
+    /// The code that was typed, or that of a request for this very authority.
+    fn code(
+        &self,
+        context: &Context,
+        inventory: &SqliteInventory,
+    ) -> Result<VerificationCode, CommandError> {
+        let Some(path) = &self.request else {
+            return Ok(self.code.as_deref().unwrap_or_default().parse()?);
+        };
+        let request = ProofRequest::read(context, path)?;
+        let record = inventory.authority(&self.name)?;
+        let current = record.as_ref().and_then(AuthorityRecord::current);
+        let ours = current
+            .map(|current| certificate_of(&self.name, current))
+            .transpose()?;
+        match ours {
+            Some(ours) if ours.sha1_thumbprint() != request.sha1_thumbprint => {
+                let message = format!(
+                    "{} asks to prove CA certificate {} ({}), which is not the current one of authority {}",
+                    path.display(),
+                    request.name,
+                    request.sha1_thumbprint,
+                    self.name
+                );
+                Err(CommandError::refused(message))
+            }
+            // Without a certificate of ours, opening the authority says so.
+            _ => Ok(request.code),
+        }
     }
 }

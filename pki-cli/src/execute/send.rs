@@ -13,6 +13,7 @@ use pki_core::ids::{
 use pki_core::inventory::{InventoryError, Journal, RevocationReason, Status};
 use pki_core::key::software::SoftwareKeyGenerator;
 use pki_core::lifecycle::{Expectation, Found, Step};
+use pki_core::management::CaCertificate;
 
 use crate::context::Context;
 use crate::error::{CommandError, ErrorKind};
@@ -125,6 +126,14 @@ impl Sender<'_> {
             Step::ProveCa {
                 name, authority, ..
             } => self.prove(name, authority, expect).await?,
+            Step::SubmitProof { name, proof, .. } => {
+                let proof = pem::certificate(proof.as_bytes()).map_err(CommandError::from)?;
+                let certificates = planes.certificates()?;
+                let verified = certificates
+                    .verify(name, proof.der(), &if_match(expect)?)
+                    .await?;
+                verified_tag(name, verified)?
+            }
             Step::DeleteCa { name, .. } => {
                 planes
                     .certificates()?
@@ -240,6 +249,7 @@ impl Sender<'_> {
         Ok(match step {
             Step::UploadCa { name, .. }
             | Step::ProveCa { name, .. }
+            | Step::SubmitProof { name, .. }
             | Step::DeleteCa { name, .. } => {
                 Found::Ca(planes.certificates()?.find(name).await?.map(Box::new))
             }
@@ -341,15 +351,7 @@ impl Sender<'_> {
         let verified = certificates.verify(name, der, &IfMatch::Etag(etag)).await?;
         self.journal
             .mark_delivered(&[recorded.row()], self.context.now())?;
-        match verified.properties.is_verified {
-            true => Ok(verified.etag),
-            false => {
-                let message = format!(
-                    "DPS took the proof for CA certificate {name} and does not call it verified"
-                );
-                Err(CommandError::new(ErrorKind::Service, message).into())
-            }
-        }
+        Ok(verified_tag(name, verified)?)
     }
 
     /// The registry knows no partial update, so the device is read and put back.
@@ -380,6 +382,19 @@ impl Sender<'_> {
                 .revoke(&[entry.recorded.row()], reason, self.context.now())?;
         }
         Ok(None)
+    }
+}
+
+/// The tag of a CA certificate that DPS calls verified.
+fn verified_tag(name: &CertificateName, held: CaCertificate) -> Result<Option<Etag>, CommandError> {
+    match held.properties.is_verified {
+        true => Ok(held.etag),
+        false => {
+            let message = format!(
+                "DPS took the proof for CA certificate {name} and does not call it verified"
+            );
+            Err(CommandError::new(ErrorKind::Service, message))
+        }
     }
 }
 

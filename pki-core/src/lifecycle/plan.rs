@@ -109,6 +109,17 @@ pub enum Step {
         /// What to find there.
         expect: Expectation,
     },
+    /// Have DPS verify a proof of possession that was made elsewhere, for a code it gave before.
+    SubmitProof {
+        /// The certificate's name in DPS.
+        name: CertificateName,
+        /// The certificate that is to be proven.
+        sha1_thumbprint: Sha1Thumbprint,
+        /// The verification certificate, PEM.
+        proof: String,
+        /// What to find there.
+        expect: Expectation,
+    },
     /// Delete a CA certificate from DPS; groups that refer to it then admit nobody by it.
     DeleteCa {
         /// The certificate's name in DPS.
@@ -258,7 +269,7 @@ impl Step {
                 };
                 view.put_uploaded(name.clone(), uploaded);
             }
-            Self::ProveCa { name, .. } => view.mark_verified(name),
+            Self::ProveCa { name, .. } | Self::SubmitProof { name, .. } => view.mark_verified(name),
             Self::DeleteCa { name, .. } => view.remove_ca(name),
             Self::PutGroup { group, .. } => view.put_group(group)?,
             Self::PutIndividual { enrollment, .. } => view.put_individual(enrollment)?,
@@ -281,6 +292,7 @@ impl Step {
         match self {
             Self::UploadCa { .. }
             | Self::ProveCa { .. }
+            | Self::SubmitProof { .. }
             | Self::DeleteCa { .. }
             | Self::PutGroup { .. }
             | Self::DeleteGroup { .. }
@@ -308,7 +320,9 @@ impl Step {
                 Subject::Ca(name.clone()),
                 Subject::Authority(authority.clone()),
             ],
-            Self::DeleteCa { name, .. } => vec![Subject::Ca(name.clone())],
+            Self::SubmitProof { name, .. } | Self::DeleteCa { name, .. } => {
+                vec![Subject::Ca(name.clone())]
+            }
             Self::PutGroup { group, .. } => {
                 vec![Subject::Group(group.enrollment_group_id.clone())]
             }
@@ -347,6 +361,7 @@ impl Step {
             | Self::DeleteRegistration { .. } => 1,
             Self::UploadCa { .. }
             | Self::ProveCa { .. }
+            | Self::SubmitProof { .. }
             | Self::DeleteCa { .. }
             | Self::DisableHubDevice { .. }
             | Self::EnableHubDevice { .. }
@@ -374,6 +389,12 @@ impl fmt::Display for Step {
                 write!(
                     f,
                     "prove possession of CA certificate {name} with the key of {authority}"
+                )
+            }
+            Self::SubmitProof { name, .. } => {
+                write!(
+                    f,
+                    "hand in the proof of possession of CA certificate {name}"
                 )
             }
             Self::DeleteCa { name, .. } => write!(f, "delete CA certificate {name}"),

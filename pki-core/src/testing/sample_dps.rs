@@ -100,7 +100,7 @@ impl SampleDps {
                 let certificate = crate::format::pem::certificate(certificate.as_bytes());
                 self.put_ca(name, &certificate.expect("PEM"), *self_attested);
             }
-            Step::ProveCa { name, expect, .. } => {
+            Step::ProveCa { name, expect, .. } | Step::SubmitProof { name, expect, .. } => {
                 check(step, expect, self.ca(name));
                 let held = self.authorities.iter_mut().find(|held| held.name == *name);
                 held.expect("uploaded").properties.is_verified = true;

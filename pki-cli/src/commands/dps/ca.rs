@@ -1,12 +1,14 @@
 //! `dps ca`: the CA certificates that a DPS instance holds.
 
+use std::path::PathBuf;
+
 use futures::TryStreamExt as _;
 use pki_core::enrollment::{EnrollmentGroup, Mechanism, X509Certificates};
 use pki_core::ids::CertificateName;
 use pki_core::lifecycle::{Expectation, Step};
 use pki_core::management::CaCertificate;
 
-use super::{declared, impact, planes};
+use super::{ca_proof, declared, impact, planes};
 use crate::commands::change::Change;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
@@ -47,14 +49,26 @@ struct UploadArgs {
 
 /// Prove to DPS that we hold the key of a CA certificate that was uploaded
 ///
-/// DPS gives a code, the key of the CA signs a certificate over it, and DPS checks that.
+/// DPS gives a code, the key of the CA signs a certificate over it, and DPS checks that. Where the key is
+/// held offline, these are three commands: ask for the code here, prove it there with "dps-pki
+/// possession", hand the proof in here.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  dps-pki dps ca prove root --yes --passphrase-file pki-passphrase")]
+  dps-pki dps ca prove root --yes --passphrase-file pki-passphrase
+  dps-pki dps ca prove root --request-out root.request.json --yes
+  dps-pki dps ca prove root --proof proof.pem --yes")]
 struct ProveArgs {
     /// Its name in DPS
     name: CertificateName,
+
+    /// Only ask for a code, and write it with what it is for to this file, for the machine with the key
+    #[arg(long, value_name = "FILE")]
+    request_out: Option<PathBuf>,
+
+    /// Only hand in this proof, which was made on the machine with the key
+    #[arg(long, value_name = "FILE", conflicts_with = "request_out")]
+    proof: Option<PathBuf>,
 }
 
 /// Delete a CA certificate: devices whose chain reaches no other verified one are refused
@@ -76,7 +90,11 @@ impl Args {
         match &self.command {
             Command::List(args) => args.run(context),
             Command::Upload(args) => declared::upload_ca(context, &args.name),
-            Command::Prove(args) => declared::prove_ca(context, &args.name),
+            Command::Prove(args) => match (&args.request_out, &args.proof) {
+                (Some(path), _) => ca_proof::request(context, &args.name, path),
+                (None, Some(path)) => ca_proof::hand_in(context, &args.name, path),
+                (None, None) => declared::prove_ca(context, &args.name),
+            },
             Command::Delete(args) => args.run(context),
         }
     }

@@ -52,6 +52,7 @@ impl Step {
             Self::ProveCa { .. } => 3,
             // A look, and the write.
             Self::UploadCa { .. }
+            | Self::SubmitProof { .. }
             | Self::DeleteCa { .. }
             | Self::DisableHubDevice { .. }
             | Self::EnableHubDevice { .. } => 2,

@@ -72,6 +72,9 @@ impl Step {
             (
                 Self::ProveCa {
                     sha1_thumbprint, ..
+                }
+                | Self::SubmitProof {
+                    sha1_thumbprint, ..
                 },
                 Found::Ca(held),
             ) => match held {
@@ -180,6 +183,7 @@ impl Step {
         match self {
             Self::UploadCa { expect, .. }
             | Self::ProveCa { expect, .. }
+            | Self::SubmitProof { expect, .. }
             | Self::DeleteCa { expect, .. }
             | Self::PutGroup { expect, .. }
             | Self::PutIndividual { expect, .. }

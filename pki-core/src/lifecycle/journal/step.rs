@@ -95,6 +95,7 @@ impl Step {
         let (kind, name) = match self {
             Self::UploadCa { name, .. }
             | Self::ProveCa { name, .. }
+            | Self::SubmitProof { name, .. }
             | Self::DeleteCa { name, .. } => ("ca", name.to_string()),
             Self::PutGroup { group, .. } => ("group", group.enrollment_group_id.to_string()),
             Self::DeleteGroup { id, .. } => ("group", id.to_string()),
@@ -126,6 +127,7 @@ impl Step {
         match self {
             Self::UploadCa { name, .. }
             | Self::ProveCa { name, .. }
+            | Self::SubmitProof { name, .. }
             | Self::DeleteCa { name, .. } => name.to_string(),
             Self::PutGroup { group, .. } => group.enrollment_group_id.to_string(),
             Self::DeleteGroup { id, .. } => id.to_string(),
@@ -190,7 +192,7 @@ impl Step {
     fn audit_word(&self) -> &'static str {
         match self {
             Self::UploadCa { .. } => "ca-uploaded",
-            Self::ProveCa { .. } => "ca-proven",
+            Self::ProveCa { .. } | Self::SubmitProof { .. } => "ca-proven",
             Self::DeleteCa { .. } => "ca-deleted",
             Self::DeleteGroup { .. } => "group-deleted",
             Self::DeleteIndividual { .. } => "enrollment-deleted",

@@ -1,0 +1,177 @@
+//! A proof of possession in pieces, for a CA whose key is held offline: a request with DPS's code goes to
+//! the machine with the key, the proof comes back and is handed in.
+//!
+//! Asking for a code changes nothing that decides about devices; handing in the proof is a plan.
+
+use std::fmt;
+use std::path::Path;
+
+use dps_client::IfMatch;
+use pki_core::format::pem;
+use pki_core::ids::{CertificateName, DpsName, Etag, Sha1Thumbprint, VerificationCode};
+use pki_core::lifecycle::{Expectation, Plan, Step};
+use pki_core::management::CaCertificate;
+use serde::{Deserialize, Serialize};
+
+use super::planes;
+use crate::commands::change::nothing_to_do;
+use crate::context::Context;
+use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
+use crate::execute::Proposal;
+use crate::files::{Access, Existing};
+use crate::planes::Planes;
+use crate::render::plan::PlanAndImpact;
+use crate::snapshot::{DpsSnapshot, impact};
+
+/// What is carried to the machine with the key. Nothing in it is secret.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct ProofRequest {
+    /// The instance that gave the code.
+    pub(crate) dps: DpsName,
+    /// The certificate's name there.
+    pub(crate) name: CertificateName,
+    /// The certificate whose key is to be proven.
+    pub(crate) sha1_thumbprint: Sha1Thumbprint,
+    /// The code.
+    pub(crate) code: VerificationCode,
+}
+
+impl ProofRequest {
+    /// Reads a request that was carried here.
+    pub(crate) fn read(context: &Context, path: &Path) -> Result<Self, CommandError> {
+        let content = context.read(path)?;
+        serde_json::from_slice(&content).map_err(|error| CommandError::in_file(path, &error))
+    }
+}
+
+impl fmt::Display for ProofRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "DPS {} asks to prove CA certificate {} ({}) by the code {}",
+            self.dps, self.name, self.sha1_thumbprint, self.code
+        )
+    }
+}
+
+/// Asks DPS for a code and writes the request. A code that DPS gave before is void from then on.
+pub(super) fn request(context: &Context, name: &CertificateName, path: &Path) -> CommandResult {
+    let planes = planes(context)?;
+    let held = existing(context, &planes, name)?;
+    if held.properties.is_verified {
+        return nothing_to_do(
+            context,
+            &format!("CA certificate {name} is verified already"),
+        );
+    }
+    if context.files.exists(path) {
+        let message = format!("{} exists already", path.display());
+        return Err(CommandError::refused(message).hint("move it away, or choose another place"));
+    }
+    let question = format!(
+        "DPS {}: make a code for CA certificate {name}, which voids any other?",
+        planes.name()
+    );
+    if context.settings.dry_run {
+        context.ui.note(format!("would ask: {question}"));
+        return Ok(Outcome::Done);
+    }
+    context.confirm(&question)?;
+    let (etag, sha1_thumbprint) = identity(&held)?;
+    let certificates = planes.certificates()?;
+    let answer = context.block_on(async {
+        let expect = IfMatch::Etag(etag);
+        Ok(certificates
+            .generate_verification_code(name, &expect)
+            .await?)
+    })?;
+    let code = answer
+        .properties
+        .verification_code
+        .ok_or_else(|| lacks(name, "code"))?;
+    let request = ProofRequest {
+        dps: planes.name().clone(),
+        name: name.clone(),
+        sha1_thumbprint,
+        code,
+    };
+    let text = serde_json::to_string_pretty(&request)
+        .map_err(|error| CommandError::failed("the request has no JSON form").because(error))?;
+    let content = format!("{text}\n");
+    let files = &context.files;
+    files.write(path, content.as_bytes(), Access::Public, Existing::Keep)?;
+    context.ui.result(&request)?;
+    Ok(Outcome::Done)
+}
+
+/// Hands in a proof that was made elsewhere.
+pub(super) fn hand_in(context: &Context, name: &CertificateName, path: &Path) -> CommandResult {
+    let proof = pem::certificate(&context.read(path)?);
+    let proof = proof.map_err(|error| CommandError::in_file(path, &error))?;
+    let planes = planes(context)?;
+    let held = existing(context, &planes, name)?;
+    if held.properties.is_verified {
+        return nothing_to_do(
+            context,
+            &format!("CA certificate {name} is verified already"),
+        );
+    }
+    let (etag, sha1_thumbprint) = identity(&held)?;
+    let step = Step::SubmitProof {
+        name: name.clone(),
+        sha1_thumbprint,
+        proof: proof.to_pem(),
+        expect: Expectation::Etag(etag),
+    };
+    let plan = Plan {
+        steps: vec![step],
+        ..Plan::new(format!(
+            "prove CA certificate {name} to DPS {}",
+            planes.name()
+        ))
+    };
+    let mut inventory = context.inventory()?;
+    let before = context.block_on(DpsSnapshot::gather(&planes))?.view()?;
+    let after = plan.applied_to(&before)?;
+    let impact = impact(context, &inventory, &before, &after)?;
+    let shown = PlanAndImpact {
+        plan: &plan,
+        impact: &impact,
+        done: false,
+    };
+    let execution = Proposal::new(&plan, &shown).carry_out(context, &planes, &mut inventory)?;
+    context.ui.result(&PlanAndImpact {
+        done: execution.done,
+        ..shown
+    })?;
+    Ok(Outcome::Done)
+}
+
+fn existing(
+    context: &Context,
+    planes: &Planes<'_>,
+    name: &CertificateName,
+) -> Result<CaCertificate, CommandError> {
+    let certificates = planes.certificates()?;
+    let found = context.block_on(async { Ok(certificates.find(name).await?) })?;
+    found.ok_or_else(|| {
+        let message = format!("DPS {} has no CA certificate {name}", planes.name());
+        CommandError::not_found(message)
+            .hint(format!("upload it with: dps-pki dps ca upload {name}"))
+    })
+}
+
+fn identity(held: &CaCertificate) -> Result<(Etag, Sha1Thumbprint), CommandError> {
+    let etag = held.etag.clone().ok_or_else(|| lacks(&held.name, "ETag"))?;
+    let thumbprint = held.properties.thumbprint;
+    Ok((
+        etag,
+        thumbprint.ok_or_else(|| lacks(&held.name, "thumbprint"))?,
+    ))
+}
+
+fn lacks(name: &CertificateName, what: &str) -> CommandError {
+    let message = format!("DPS sent CA certificate {name} without its {what}");
+    CommandError::new(ErrorKind::Service, message)
+}
