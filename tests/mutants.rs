@@ -82,6 +82,8 @@ struct Mutant {
 
 enum Content {
     Octets(Vec<u8>),
+    /// These, and then 10 MB in one line, which are made when they are needed.
+    Long(Vec<u8>),
     Missing,
     Folder,
     Pipe,
@@ -215,15 +217,18 @@ impl Mutants {
                 "with a missing letter",
                 format!("{begin}\n{}", &text[body + 1..]),
             ),
-            (
-                "in a line of 10 MB",
-                format!("{begin}\n{}\n", "A".repeat(10 << 20)),
-            ),
             ("only blanks", " \r\n\t".repeat(100)),
-            ("10 MB of nothing", "x".repeat(10 << 20)),
         ] {
             self.octets(name, file, wrong.into_bytes(), commands);
         }
+        let head = format!("{begin}\n").into_bytes();
+        self.add("in a line of 10 MB", file, Content::Long(head), commands);
+        self.add(
+            "10 MB of nothing",
+            file,
+            Content::Long(Vec::new()),
+            commands,
+        );
     }
 
     fn of_the_file_system(&mut self, file: &'static str, commands: &[&str]) {
@@ -246,13 +251,8 @@ impl Mutants {
                 self.octets(&format!("with {name}"), file, wrong, commands);
             }
         }
-        let line = vec![b'x'; 10 << 20];
-        self.octets(
-            "with a line of 10 MB",
-            file,
-            [text, &line].concat(),
-            commands,
-        );
+        let long = Content::Long(text.to_vec());
+        self.add("with a line of 10 MB", file, long, commands);
         self.octets(
             "with a quote that is never closed",
             file,
@@ -386,11 +386,30 @@ impl Mutants {
     }
 }
 
-/// Where the lengths of the outer structures stand: at each SEQUENCE that is entered.
+/// Where the lengths of the outermost structures stand, in the order of the encoding.
 fn lengths(der: &[u8]) -> Vec<usize> {
-    let sequence = |place: &usize| matches!(der[*place], 0x30 | 0x31 | 0xa0 | 0x02);
-    let places = (0..der.len() - 1).filter(sequence);
-    places.map(|place| place + 1).collect()
+    let mut found = Vec::new();
+    walk(der, 0, der.len(), &mut found);
+    found
+}
+
+fn walk(der: &[u8], mut place: usize, end: usize, found: &mut Vec<usize>) {
+    while place + 1 < end {
+        found.push(place + 1);
+        let (header, length) = match der[place + 1] {
+            short @ 0..=0x7f => (2, usize::from(short)),
+            0x81 => (3, usize::from(der[place + 2])),
+            _ => (
+                4,
+                usize::from(der[place + 2]) << 8 | usize::from(der[place + 3]),
+            ),
+        };
+        let content = place + header;
+        if der[place] & 0x20 != 0 {
+            walk(der, content, content + length, found);
+        }
+        place = content + length;
+    }
 }
 
 /// A home in a folder of its own, with an input of each kind.
@@ -476,6 +495,10 @@ impl MutantHome {
         std::fs::rename(&path, self.0.path().with_extension("kept")).expect(mutant.file);
         match &mutant.content {
             Content::Octets(octets) => std::fs::write(&path, octets).expect(mutant.file),
+            Content::Long(head) => {
+                let octets = [&head[..], &vec![b'A'; 10 << 20]].concat();
+                std::fs::write(&path, octets).expect(mutant.file);
+            }
             Content::Missing => {}
             Content::Folder => std::fs::create_dir(&path).expect(mutant.file),
             Content::Pipe => {

@@ -5,6 +5,7 @@
 //! (`webpki`, `online`) are about host names and CA/Browser rules: they only must not take long.
 //! `fixtures/limbo-exceptions.toml` lists every other case that is answered differently, and why.
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
+#![expect(clippy::print_stderr, reason = "what is skipped is seen")]
 #![expect(
     clippy::disallowed_methods,
     reason = "the suite is a file, and time is measured"
