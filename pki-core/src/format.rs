@@ -10,10 +10,12 @@
 
 mod armor;
 pub mod c_header;
+pub mod checkpoint;
 pub mod contents;
 pub mod digest;
 mod entry;
 mod identity;
+mod jws;
 pub mod manifest;
 mod ndjson;
 pub mod nvs;
@@ -27,6 +29,7 @@ mod tar;
 
 pub use entry::{Access, Entry, Shards, file_name};
 pub use identity::{Identity, IdentityError};
+pub use jws::JwsError;
 pub use pfx::{Pfx, PfxEncryption};
 pub use render::{Device, DeviceFiles, Form, KeyForm, RenderError, Renderer};
 pub use rendered::{Piece, Released, Rendered, UnrecordedError};

@@ -1,5 +1,6 @@
 //! `audit`: the trail of what has happened, and whether it is whole.
 
+mod checkpoint;
 mod proof;
 
 use std::fmt;
@@ -12,6 +13,7 @@ use pki_core::time::Time;
 use serde::Serialize;
 use serde_json::Value;
 
+use self::checkpoint::KeptCheckpoint;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
 use crate::render::table::Table;
@@ -28,6 +30,7 @@ enum Command {
     Log(LogArgs),
     Verify(VerifyArgs),
     Head(HeadArgs),
+    Checkpoint(checkpoint::CheckpointArgs),
     Prove(proof::ProveArgs),
 }
 
@@ -50,7 +53,7 @@ struct LogArgs {
 /// Recompute the trail and compare certificates, generations and counters with it
 ///
 /// Whoever can write the inventory can also compute a whole new trail, or cut its end off. Only a
-/// checkpoint that was kept elsewhere shows that: see "audit head". Exit code 4 if the trail is not
+/// checkpoint that was kept elsewhere shows that: see "audit checkpoint". Exit code 4 if the trail is not
 /// intact.
 ///
 /// With --proof nothing of a home is read: the file alone is checked, whether it proves that a
@@ -61,10 +64,14 @@ Examples:
   dps-pki audit verify
   dps-pki audit verify --proof sensor-1.proof.json --cert issued/sensor-1.cert.pem")]
 struct VerifyArgs {
-    /// An entry that was noted elsewhere and must be in the trail, as "audit head" prints it; with
-    /// --proof one that it must lead to
-    #[arg(long = "checkpoint", value_name = "SEQUENCE:HASH")]
-    checkpoints: Vec<AuditHead>,
+    /// An entry that was noted elsewhere and must be in the trail, as "audit head" prints it, or a file
+    /// that "audit checkpoint" made; with --proof one that it must lead to
+    #[arg(long = "checkpoint", value_name = "SEQUENCE:HASH|FILE")]
+    checkpoints: Vec<KeptCheckpoint>,
+
+    /// The certificate of the authority that signed the checkpoints [default: the one in the home]
+    #[arg(long, value_name = "FILE", requires = "checkpoints")]
+    authority_cert: Option<PathBuf>,
 
     /// A proof that "audit prove" has made; - for standard input
     #[arg(long, value_name = "FILE")]
@@ -88,6 +95,7 @@ impl Args {
             Command::Log(args) => args.run(context),
             Command::Verify(args) => args.run(context),
             Command::Head(args) => args.run(context),
+            Command::Checkpoint(args) => args.run(context),
             Command::Prove(args) => args.run(context),
         }
     }
@@ -114,15 +122,12 @@ impl LogArgs {
 
 impl VerifyArgs {
     fn run(&self, context: &Context) -> CommandResult {
+        let certificate = self.authority_cert.as_deref();
+        let checkpoints = checkpoint::heads(context, &self.checkpoints, certificate)?;
         if let Some(path) = &self.proof {
-            return proof::verify(
-                context,
-                path,
-                self.certificate.as_deref(),
-                &self.checkpoints,
-            );
+            return proof::verify(context, path, self.certificate.as_deref(), &checkpoints);
         }
-        let report = context.inventory()?.verify_audit(&self.checkpoints)?;
+        let report = context.inventory()?.verify_audit(&checkpoints)?;
         let verdict = Verdict::from(&report);
         context.ui.result(&verdict)?;
         match report.is_intact() {

@@ -31,7 +31,9 @@ pub struct Job<'a> {
     pub generator: &'a dyn KeyGenerator,
     /// Makes the random part of serial numbers.
     pub entropy: &'a dyn Entropy,
-    /// The moment of issue of the whole batch.
+    /// The moment at which the run began: what serial numbers begin with, and what the inventory notes.
+    /// When a leaf begins to be valid is its plan's matter, so that those of a long run do not begin
+    /// hours ago.
     pub now: Time,
     /// What each device gets.
     pub plan: &'a (dyn Fn(&Device) -> Result<LeafPlan, TimeError> + Sync),

@@ -5,13 +5,12 @@
 //! `docs/decisions/0006-batch-manifests.md`.
 //! Not here: where the output and the authority's certificate come from.
 
-mod jws;
-
 use std::io::{self, Read};
 
 use serde::{Deserialize, Serialize};
 
 use super::digest::{OutputDigest, OutputHash};
+use super::jws::{self, JwsError, Of};
 use crate::certificate::Certificate;
 use crate::ids::{AuthorityName, Generation, ProfileName, SerialNumber, Sha256Thumbprint};
 use crate::inventory::Label;
@@ -131,6 +130,20 @@ pub enum ManifestError {
     Key(#[from] KeyError),
 }
 
+impl From<JwsError> for ManifestError {
+    fn from(error: JwsError) -> Self {
+        match error {
+            JwsError::Unsigned => Self::Unsigned,
+            JwsError::Form { problem } => Self::SignatureForm { problem },
+            JwsError::Signature(source) => Self::Signature(source),
+            JwsError::Authority { stated, found } => Self::Authority { stated, found },
+            JwsError::KeyMismatch => Self::KeyMismatch,
+            JwsError::Key(error) => Self::Key(error),
+            JwsError::Json(error) => Self::Json(error),
+        }
+    }
+}
+
 impl Manifest {
     /// The form of manifest that this version writes and reads.
     pub const FORM: u32 = 1;
@@ -163,9 +176,7 @@ impl Manifest {
             signature: None,
             ..self.clone()
         };
-        let mut value = serde_json::to_value(&unsigned)?;
-        value.sort_all_objects();
-        Ok(value.to_string())
+        Ok(jws::canonical(&unsigned)?)
     }
 
     /// Signs it with the authority's key.
@@ -183,7 +194,12 @@ impl Manifest {
         }
         let payload = self.canonical()?;
         let thumbprint = self.authority_certificate;
-        self.signature = Some(jws::sign(payload.as_bytes(), &thumbprint, signer)?);
+        self.signature = Some(jws::sign(
+            Of::Manifest,
+            payload.as_bytes(),
+            &thumbprint,
+            signer,
+        )?);
         Ok(self)
     }
 
@@ -204,7 +220,12 @@ impl Manifest {
         self.check_authority(authority)?;
         let signature = self.signature.as_deref().ok_or(ManifestError::Unsigned)?;
         let payload = self.canonical()?;
-        jws::verify(signature, payload.as_bytes(), authority)
+        Ok(jws::verify(
+            Of::Manifest,
+            signature,
+            payload.as_bytes(),
+            authority,
+        )?)
     }
 
     /// Checks that the output is the one described.

@@ -11,7 +11,6 @@ use openssl::ecdsa::EcdsaSig;
 use openssl::error::ErrorStack;
 use serde::{Deserialize, Serialize};
 
-use super::ManifestError;
 use crate::certificate::Certificate;
 use crate::ids::Sha256Thumbprint;
 use crate::key::{
@@ -19,7 +18,55 @@ use crate::key::{
 };
 
 /// What a signature is of, so that none is taken for another (RFC 8725 §3.11).
-const TYPE: &str = "dps-pki-batch-manifest";
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Of {
+    Manifest,
+    Checkpoint,
+}
+
+impl Of {
+    fn type_word(self) -> &'static str {
+        match self {
+            Self::Manifest => "dps-pki-batch-manifest",
+            Self::Checkpoint => "dps-pki-audit-checkpoint",
+        }
+    }
+}
+
+/// Why something was not signed, or a signature is not accepted.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JwsError {
+    /// There is no signature.
+    #[error("it is not signed")]
+    Unsigned,
+    /// The signature's form is broken or not one of ours.
+    #[error("its signature cannot be read: {problem}")]
+    Form {
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// The signature was not made by the authority's key over this content.
+    #[error("it was changed after it was signed, or signed by another key")]
+    Signature(#[source] SignatureError),
+    /// The certificate is not the one that is named.
+    #[error("it names the authority certificate {stated}, the one at hand is {found} (SHA-256)")]
+    Authority {
+        /// What is named.
+        stated: Sha256Thumbprint,
+        /// The certificate at hand.
+        found: Sha256Thumbprint,
+    },
+    /// The key that was to sign is not that of the authority's certificate.
+    #[error("the signing key does not belong to the authority's certificate")]
+    KeyMismatch,
+    /// The signer failed.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// It has no JSON form; it cannot happen with what is signed.
+    #[error("it has no JSON form")]
+    Json(#[from] serde_json::Error),
+}
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -70,14 +117,15 @@ impl Algorithm {
 
 /// Signs a payload: `header..signature`.
 pub(super) fn sign(
+    of: Of,
     payload: &[u8],
     certificate: &Sha256Thumbprint,
     signer: &dyn Signer,
-) -> Result<String, ManifestError> {
+) -> Result<String, JwsError> {
     let algorithm = Algorithm::of(signer.signature_algorithm());
     let header = Header {
         alg: algorithm,
-        typ: TYPE.to_owned(),
+        typ: of.type_word().to_owned(),
         certificate: URL_SAFE_NO_PAD.encode(certificate.as_octets()),
     };
     let header = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&header)?);
@@ -93,11 +141,12 @@ pub(super) fn sign(
 
 /// Verifies a signature of a payload with a certificate's key.
 pub(super) fn verify(
+    of: Of,
     signature: &str,
     payload: &[u8],
     certificate: &Certificate,
-) -> Result<(), ManifestError> {
-    let broken = |problem| ManifestError::SignatureForm { problem };
+) -> Result<(), JwsError> {
+    let broken = |problem| JwsError::Form { problem };
     let (header_text, signature) = signature
         .split_once("..")
         .ok_or_else(|| broken("it is not a detached JWS"))?;
@@ -108,7 +157,7 @@ pub(super) fn verify(
     };
     let header: Header = serde_json::from_slice(&decode(header_text)?)
         .map_err(|_| broken("its header is not one of ours"))?;
-    if header.typ != TYPE {
+    if header.typ != of.type_word() {
         return Err(broken("it is a signature of something else"));
     }
     let thumbprint = certificate.sha256_thumbprint();
@@ -117,8 +166,9 @@ pub(super) fn verify(
     }
     let signature = decode(signature)?;
     let signature = match header.alg.width() {
-        Some(width) => from_numbers(&signature, width)
-            .ok_or(ManifestError::Signature(SignatureError::Mismatch))?,
+        Some(width) => {
+            from_numbers(&signature, width).ok_or(JwsError::Signature(SignatureError::Mismatch))?
+        }
         None => signature,
     };
     let algorithm = header.alg.signature_algorithm().identifier().oid;
@@ -129,7 +179,15 @@ pub(super) fn verify(
         input.as_bytes(),
         &signature,
     )
-    .map_err(ManifestError::Signature)
+    .map_err(JwsError::Signature)
+}
+
+/// A document in the form that is signed: the members sorted by name, without white space (RFC 8785;
+/// there are strings and small whole numbers only).
+pub(super) fn canonical(document: &impl Serialize) -> Result<String, JwsError> {
+    let mut value = serde_json::to_value(document)?;
+    value.sort_all_objects();
+    Ok(value.to_string())
 }
 
 /// What is signed (RFC 7515 §5.1). It begins with the base64 of `{`, as no certificate does, so that

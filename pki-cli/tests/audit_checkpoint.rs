@@ -1,0 +1,131 @@
+//! `audit checkpoint`, and `audit verify` with a checkpoint in a file.
+
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use serde_json::{Value, json};
+use support::{Run, World};
+
+fn world() -> World {
+    let mut world = World::new();
+    world.set("DPS_PKI_PASSPHRASE", "secret");
+    for line in [
+        "init pki",
+        "authority create --home pki",
+        "issue sensor-1 --authority factory --out issued --home pki",
+    ] {
+        done(&world, line);
+    }
+    world
+}
+
+#[track_caller]
+fn done(world: &World, line: &str) -> Run {
+    let run = world.run(line);
+    assert_eq!(run.code, 0, "{line}\n{}", run.stderr);
+    run
+}
+
+fn edit(world: &World, file: &str, edit: impl Fn(&mut Value)) {
+    let mut checkpoint = serde_json::from_str(&world.read(file)).expect("JSON");
+    edit(&mut checkpoint);
+    world.write(file, checkpoint.to_string());
+}
+
+#[test]
+fn a_trail_that_grew_holds_its_checkpoint() {
+    let world = world();
+    let head = done(&world, "audit head --home pki").stdout;
+    let run = done(
+        &world,
+        "audit checkpoint --out kept.json --home pki --output json",
+    );
+    assert_eq!(run.json()["checkpoint"], json!(head.trim()));
+    let kept: Value = serde_json::from_str(&world.read("kept.json")).expect("JSON");
+    assert_eq!(kept["certificates"], 3);
+    assert_eq!(kept["madeAt"], "2026-06-01T12:00:00Z");
+    let again = world.run("audit checkpoint --out kept.json --home pki");
+    assert_eq!(again.code, 4, "a checkpoint is not overwritten");
+    done(
+        &world,
+        "issue sensor-2 --authority factory --out issued --home pki",
+    );
+    done(&world, "audit verify --checkpoint kept.json --home pki");
+    // Another history, as whoever computed the trail anew would have: refused.
+    edit(&world, "kept.json", |checkpoint| {
+        checkpoint["hash"] = json!("0".repeat(64));
+    });
+    let run = world.run("audit verify --checkpoint kept.json --home pki");
+    assert_eq!(run.code, 4, "{}", run.stderr);
+}
+
+#[test]
+fn a_signed_checkpoint_cannot_be_made_up() {
+    let world = world();
+    let printed = done(&world, "audit checkpoint --sign-with factory --home pki").stdout;
+    world.write("kept.json", &printed);
+    done(&world, "audit verify --checkpoint kept.json --home pki");
+    let chain = done(&world, "authority export factory --chain --home pki").stdout;
+    world.write("factory.pem", chain);
+    let verify = "audit verify --checkpoint kept.json --authority-cert factory.pem --home pki";
+    done(&world, verify);
+    // Any member that is changed breaks the signature, also where the trail would still fit.
+    edit(&world, "kept.json", |checkpoint| {
+        checkpoint["certificates"] = json!(2);
+    });
+    for line in [verify, "audit verify --checkpoint kept.json --home pki"] {
+        let run = world.run(line);
+        assert_eq!(run.code, 4, "{}", run.stderr);
+        let told = "kept.json: it was changed after it was signed, or signed by another key";
+        assert!(run.stderr.contains(told), "{}", run.stderr);
+    }
+    // Without its signature it is accepted by its word only, not where a signer is named.
+    edit(&world, "kept.json", |checkpoint| {
+        let members = checkpoint.as_object_mut().expect("object");
+        members.remove("signature");
+        members.remove("signedBy");
+    });
+    let run = world.run(verify);
+    assert_eq!(run.code, 4, "{}", run.stderr);
+    assert!(run.stderr.contains("it is not signed"), "{}", run.stderr);
+}
+
+/// A signature of a batch is none of a checkpoint, whoever swaps them.
+#[test]
+fn signatures_are_of_one_kind_of_document() {
+    let world = world();
+    done(
+        &world,
+        "issue --prefix l- --count 1 --authority factory --plain-keys --sign-manifest --out l --home pki",
+    );
+    let manifest: Value = serde_json::from_str(&world.read("l.manifest.json")).expect("JSON");
+    let printed = done(&world, "audit checkpoint --sign-with factory --home pki").stdout;
+    world.write("kept.json", printed);
+    edit(&world, "kept.json", |checkpoint| {
+        checkpoint["signature"] = manifest["signature"].clone();
+    });
+    let run = world.run("audit verify --checkpoint kept.json --home pki");
+    assert_eq!(run.code, 4);
+    let told = "it is a signature of something else";
+    assert!(run.stderr.contains(told), "{}", run.stderr);
+}
+
+#[test]
+fn a_proof_is_checked_against_a_checkpoint_in_a_file() {
+    let world = world();
+    done(&world, "audit checkpoint --out kept.json --home pki");
+    done(&world, "audit prove sensor-1 --out proof.json --home pki");
+    std::fs::rename(world.path("pki"), world.path("away")).expect("moved");
+    let verify = "audit verify --proof proof.json --checkpoint";
+    done(&world, &format!("{verify} kept.json"));
+    let run = world.run(&format!("{verify} none.json"));
+    assert_eq!(run.code, 8);
+    assert!(
+        run.stderr.contains("64 hexadecimal digits"),
+        "{}",
+        run.stderr
+    );
+    world.write("other.json", "{}");
+    assert_eq!(world.run(&format!("{verify} other.json")).code, 3);
+}
