@@ -33,6 +33,11 @@ fn factory_line() {
     follow("factory-line.md");
 }
 
+#[test]
+fn move_an_existing_pki() {
+    follow("move-an-existing-pki.md");
+}
+
 /// Every guide is followed by a test above.
 #[test]
 fn no_guide_is_left_out() {

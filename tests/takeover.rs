@@ -436,3 +436,84 @@ fn an_offline_root_signs_a_request_and_the_answer_is_adopted() {
     );
     home.dps_pki("audit verify").ok();
 }
+
+/// `openssl ca` keeps its certificates in a folder and what it revoked in index.txt.
+#[test]
+fn what_an_old_authority_issued_moves_into_the_inventory() {
+    let home = home();
+    import_both(&home);
+    home.write("old/ca/index.txt", "");
+    home.write("old/ca/serial", "0A01");
+    home.write("old/ca.cnf", "[ca]\ndefault_ca=d\n[d]\ndatabase=old/ca/index.txt\nserial=old/ca/serial\nnew_certs_dir=old/ca\ndefault_md=sha256\ndefault_days=90\npolicy=p\n[p]\nCN=supplied\n");
+    let with_ca = "-config old/ca.cnf -cert old/factory.pem -keyfile old/factory.key";
+    for name in ["sensor-1", "sensor-2", "printer"] {
+        key(&home, name);
+        home.tool(
+            "openssl",
+            &format!("req -new -key old/{name}.key -subj /CN={name} -out old/{name}.csr"),
+        )
+        .ok();
+        home.tool(
+            "openssl",
+            &format!("ca -batch {with_ca} -in old/{name}.csr -notext"),
+        )
+        .ok();
+    }
+    home.tool(
+        "openssl",
+        &format!("ca {with_ca} -revoke old/ca/0A02.pem -crl_reason keyCompromise"),
+    )
+    .ok();
+    let import = "inventory import old/ca/index.txt";
+    let planned = home.json(&format!("{import} --dry-run"));
+    assert_eq!(
+        (&planned["imported"], &planned["revoked"]),
+        (&3.into(), &1.into())
+    );
+    let done = home.json(import);
+    assert_eq!(
+        (&done["imported"], &done["revoked"], &done["issuedByOthers"]),
+        (&3.into(), &1.into(), &0.into())
+    );
+    let again = home.json(import);
+    assert_eq!(
+        (
+            &again["imported"],
+            &again["alreadyKnown"],
+            &again["revoked"]
+        ),
+        (&0.into(), &3.into(), &0.into())
+    );
+    let shown = home.json("inventory show sensor-2");
+    let text = shown.to_string();
+    assert!(
+        text.contains("revoked") && text.contains("keyCompromise") && text.contains("factory"),
+        "{text}"
+    );
+    home.dps_pki("audit verify").ok();
+
+    // A line whose certificate is gone is told, by number; the others are there.
+    std::fs::remove_file(home.path("old/ca/0A03.pem")).expect("removed");
+    let run = home.dps_pki(import).ends_with(7);
+    assert!(
+        run.stderr
+            .contains("old/ca/index.txt, line 3: serial number 0a03"),
+        "{run}"
+    );
+    home.write("old/ca/index.txt", "nonsense\n");
+    refused(
+        home.dps_pki(import),
+        3,
+        "old/ca/index.txt: line 1: it has not the six columns",
+    );
+    refused(
+        home.dps_pki("inventory import old/root.key"),
+        3,
+        "where a certificate is wanted",
+    );
+    refused(
+        home.dps_pki("inventory import nowhere"),
+        8,
+        "nowhere does not exist",
+    );
+}

@@ -53,6 +53,7 @@ pub(crate) mod batch;
 mod error;
 mod journal;
 mod label;
+pub mod openssl_index;
 mod query;
 mod record;
 #[cfg(feature = "sqlite")]

@@ -2,6 +2,7 @@
 
 mod conditions;
 mod export;
+mod import;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,7 +21,7 @@ use crate::error::{CommandError, CommandResult, Outcome};
 use crate::render::certificate::CertificateFacts;
 use crate::render::table::Table;
 
-/// List certificates of the inventory, show one, count or export them
+/// List certificates of the inventory, show one, count, export or import them
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -33,6 +34,7 @@ enum Command {
     Show(ShowArgs),
     Stats(StatsArgs),
     Export(export::ExportArgs),
+    Import(import::ImportArgs),
 }
 
 /// List certificates that meet all conditions given
@@ -86,6 +88,7 @@ impl Args {
             Command::Show(args) => args.run(context),
             Command::Stats(args) => args.run(context),
             Command::Export(args) => args.run(context),
+            Command::Import(args) => args.run(context),
         }
     }
 }

@@ -123,7 +123,7 @@ impl fmt::Display for Requested {
             f,
             "authority {name}: generation {generation} waits for the certificate of {file}"
         )?;
-        writeln!(
+        write!(
             f,
             "once it is signed: dps-pki authority adopt {name} --cert FILE"
         )

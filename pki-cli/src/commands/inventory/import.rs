@@ -1,0 +1,383 @@
+//! `inventory import`: certificates that were issued elsewhere, by an authority that was taken over.
+//!
+//! Known ones are left as they are, so that the command can be run again, and run daily while both
+//! worlds issue.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use pki_core::certificate::Certificate;
+use pki_core::format::pem;
+use pki_core::ids::{RegistrationId, Sha256Thumbprint};
+use pki_core::inventory::openssl_index::{self, IndexEntry};
+use pki_core::inventory::sqlite::SqliteInventory;
+use pki_core::inventory::{
+    AuthorityGeneration, Inventory as _, Labels, NamedLabel, NewCertificate, RevocationReason,
+    RowKey, Status,
+};
+use pki_core::profile::Role;
+use serde::Serialize;
+
+use crate::context::Context;
+use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
+
+/// Record certificates that were issued elsewhere
+///
+/// Takes folders, files with certificates, and the index.txt of openssl ca, which says what was
+/// revoked; its certificates are looked for in its folder, as OpenSSL and easy-rsa keep them. What the
+/// inventory knows already stays as it is. Certificates of authorities are passed over: they are taken
+/// over with authority import, before what they issued.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  dps-pki inventory import ~/easy-rsa/pki/index.txt
+  dps-pki inventory import devices/ more/sensor-7.cert.pem --dry-run")]
+pub(super) struct ImportArgs {
+    /// A folder, a file with certificates, or an index.txt
+    #[arg(required = true, value_name = "DIR|FILE|index.txt")]
+    from: Vec<PathBuf>,
+}
+
+/// What was found in the places that were named.
+#[derive(Default)]
+struct Found {
+    certificates: BTreeMap<Sha256Thumbprint, Certificate>,
+    /// The same by serial number; several issuers may have used one.
+    by_serial_number: BTreeMap<String, Vec<Sha256Thumbprint>>,
+    indexes: Vec<(PathBuf, Vec<IndexEntry>)>,
+}
+
+/// What was done, or would be.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Imported {
+    imported: usize,
+    already_known: usize,
+    revoked: usize,
+    without_registration_id: usize,
+    issued_by_others: usize,
+    authorities: usize,
+    dry_run: bool,
+}
+
+/// A line of an index whose certificate is nowhere.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Missing {
+    file: PathBuf,
+    line: usize,
+    serial_number: String,
+}
+
+impl ImportArgs {
+    pub(super) fn run(&self, context: &Context) -> CommandResult {
+        let mut found = Found::default();
+        for path in &self.from {
+            found.gather(context, path)?;
+        }
+        let mut inventory = context.inventory()?;
+        let mut done = Imported {
+            dry_run: context.settings.dry_run,
+            ..Imported::default()
+        };
+        let missing = found.missing();
+        found.record(context, &mut inventory, &mut done)?;
+        found.revoke(context, &mut inventory, &mut done)?;
+        context.ui.result(&done)?;
+        match missing.len() {
+            0 => Ok(Outcome::Done),
+            count => Err(CommandError::new(
+                ErrorKind::PartlyFailed,
+                format!("{count} certificates of an index are nowhere in its folder, and were not imported"),
+            )
+            .lines(&missing)),
+        }
+    }
+}
+
+impl Found {
+    fn gather(&mut self, context: &Context, path: &Path) -> Result<(), CommandError> {
+        let resolved = context.files.resolve(path);
+        if resolved.is_dir() {
+            return self.gather_folder(context, path);
+        }
+        let content = context.read(path)?;
+        if is_index(path, &content) {
+            self.gather_index(path, &content)?;
+            return self.gather_folder(context, path.parent().unwrap_or(Path::new("")));
+        }
+        let read = pem::certificates(&content);
+        self.add(read.map_err(|error| CommandError::in_file(path, &error))?);
+        Ok(())
+    }
+
+    fn gather_index(&mut self, path: &Path, content: &[u8]) -> Result<(), CommandError> {
+        let text =
+            std::str::from_utf8(content).map_err(|error| CommandError::in_file(path, &error))?;
+        let entries =
+            openssl_index::read(text).map_err(|error| CommandError::in_file(path, &error))?;
+        let known = self.indexes.iter().any(|(other, _)| other == path);
+        if !known {
+            self.indexes.push((path.to_owned(), entries));
+        }
+        Ok(())
+    }
+
+    /// Every certificate below a folder; keys, requests and whatever else lies there is passed over,
+    /// and links are not followed.
+    fn gather_folder(&mut self, context: &Context, folder: &Path) -> Result<(), CommandError> {
+        let mut folders = vec![folder.to_owned()];
+        while let Some(folder) = folders.pop() {
+            for path in context.files.list(&folder)? {
+                let Ok(metadata) = fs::symlink_metadata(context.files.resolve(&path)) else {
+                    continue;
+                };
+                if metadata.is_dir() {
+                    folders.push(path);
+                } else if metadata.is_file() && metadata.len() <= crate::files::Files::LARGEST_INPUT
+                {
+                    let content = context.files.read(&path)?;
+                    if is_index(&path, &content) {
+                        self.gather_index(&path, &content)?;
+                    } else if let Ok(read) = pem::certificates(&content) {
+                        self.add(read);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, certificates: Vec<Certificate>) {
+        for certificate in certificates {
+            let thumbprint = certificate.sha256_thumbprint();
+            let serial_number = certificate.serial_number().to_string();
+            if self.certificates.insert(thumbprint, certificate).is_none() {
+                let same = self.by_serial_number.entry(serial_number).or_default();
+                same.push(thumbprint);
+            }
+        }
+    }
+
+    /// The certificate of a line: the one with its serial number, and of several the one with its name.
+    fn holder_of(&self, entry: &IndexEntry) -> Option<&Certificate> {
+        let same = self
+            .by_serial_number
+            .get(&entry.serial_number.to_string())?;
+        let same = same
+            .iter()
+            .filter_map(|thumbprint| self.certificates.get(thumbprint));
+        let same: Vec<&Certificate> = same.collect();
+        if let [certificate] = same[..] {
+            return Some(certificate);
+        }
+        let mut named = same.into_iter().filter(|certificate| {
+            let name = certificate.common_name();
+            name.is_some_and(|name| entry.names(&name))
+        });
+        let first = named.next();
+        first.filter(|_| named.next().is_none())
+    }
+
+    fn missing(&self) -> Vec<Missing> {
+        let entries = self
+            .indexes
+            .iter()
+            .flat_map(|(file, entries)| entries.iter().map(move |entry| (file, entry)));
+        entries
+            .filter(|(_, entry)| self.holder_of(entry).is_none())
+            .map(|(file, entry)| Missing {
+                file: file.clone(),
+                line: entry.line,
+                serial_number: entry.serial_number.to_string(),
+            })
+            .collect()
+    }
+
+    /// Records what is new, a thousand at a time, and marks it as delivered: whoever handed these out
+    /// has done so before.
+    fn record(
+        &self,
+        context: &Context,
+        inventory: &mut SqliteInventory,
+        done: &mut Imported,
+    ) -> Result<(), CommandError> {
+        const CHUNK: usize = 1000;
+        let signers = signers(inventory)?;
+        let (authorities, leaves): (Vec<_>, Vec<_>) = self
+            .certificates
+            .values()
+            .partition(|certificate| certificate.is_ca());
+        done.authorities = authorities.len();
+        let mut cut_short: Vec<RowKey> = Vec::new();
+        let mut new = Vec::new();
+        for leaf in leaves {
+            match inventory.by_sha256_thumbprint(&leaf.sha256_thumbprint())? {
+                None => new.push(to_record(leaf, &signers)?),
+                Some(entry) => {
+                    done.already_known += 1;
+                    let undelivered = entry.state.status() == Status::Undelivered;
+                    if undelivered && entry.recorded.labels().contains(&source()?) {
+                        cut_short.push(entry.recorded.row());
+                    }
+                }
+            }
+        }
+        done.imported = new.len();
+        done.without_registration_id = count(&new, |new| new.registration_id.is_none());
+        done.issued_by_others = count(&new, |new| new.signed_by.is_none());
+        if done.dry_run {
+            return Ok(());
+        }
+        if !cut_short.is_empty() {
+            inventory.mark_delivered(&cut_short, context.now())?;
+        }
+        for chunk in new.chunks(CHUNK) {
+            let recorded = inventory.record(chunk.to_vec(), context.now())?;
+            let rows: Vec<RowKey> = recorded
+                .iter()
+                .map(pki_core::inventory::Recorded::row)
+                .collect();
+            inventory.mark_delivered(&rows, context.now())?;
+        }
+        Ok(())
+    }
+
+    /// Revokes what an index says was revoked. The inventory dates that from now; when it was, is in
+    /// the index.
+    fn revoke(
+        &self,
+        context: &Context,
+        inventory: &mut SqliteInventory,
+        done: &mut Imported,
+    ) -> Result<(), CommandError> {
+        let mut by_reason: BTreeMap<RevocationReason, Vec<RowKey>> = BTreeMap::new();
+        for entry in self.indexes.iter().flat_map(|(_, entries)| entries) {
+            let (Some((_, reason)), Some(certificate)) = (entry.revoked, self.holder_of(entry))
+            else {
+                continue;
+            };
+            if certificate.is_ca() {
+                continue;
+            }
+            let known = inventory.by_sha256_thumbprint(&certificate.sha256_thumbprint())?;
+            match known {
+                Some(known) if known.state.status() == Status::Revoked => {}
+                Some(known) => {
+                    done.revoked += 1;
+                    by_reason
+                        .entry(reason)
+                        .or_default()
+                        .push(known.recorded.row());
+                }
+                None => done.revoked += 1,
+            }
+        }
+        if done.dry_run {
+            return Ok(());
+        }
+        for (reason, rows) in by_reason {
+            inventory.revoke(&rows, reason, context.now())?;
+        }
+        Ok(())
+    }
+}
+
+/// By its name, or by its first line.
+fn is_index(path: &Path, content: &[u8]) -> bool {
+    let first = content
+        .split(|octet| *octet == b'\n')
+        .next()
+        .unwrap_or_default();
+    let columns = first.iter().filter(|octet| **octet == b'\t').count();
+    path.file_name().is_some_and(|name| name == "index.txt") || columns == 5
+}
+
+/// Every certificate that an authority of this home has or had, with its generation.
+fn signers(
+    inventory: &SqliteInventory,
+) -> Result<Vec<(Certificate, AuthorityGeneration)>, CommandError> {
+    let mut signers = Vec::new();
+    for authority in inventory.authorities()? {
+        for generation in authority.generations {
+            let id = AuthorityGeneration {
+                name: authority.name.clone(),
+                generation: generation.generation,
+            };
+            let certificate = generation
+                .certificate
+                .map(|recorded| recorded.certificate().clone());
+            signers.extend(certificate.map(|certificate| (certificate, id)));
+        }
+    }
+    Ok(signers)
+}
+
+fn to_record(
+    leaf: &Certificate,
+    signers: &[(Certificate, AuthorityGeneration)],
+) -> Result<NewCertificate, CommandError> {
+    let signer = signers.iter().find(|(issuer, _)| leaf.is_issued_by(issuer));
+    let name = leaf.common_name();
+    let registration_id: Option<RegistrationId> = name.and_then(|name| name.parse().ok());
+    Ok(NewCertificate {
+        certificate: leaf.clone(),
+        role: Role::Leaf,
+        signed_by: signer.map(|(_, generation)| generation.clone()),
+        registration_id,
+        batch: None,
+        labels: [source()?].into_iter().collect::<Labels>(),
+        request: None,
+    })
+}
+
+/// What tells an imported certificate from one that was issued here.
+fn source() -> Result<NamedLabel, CommandError> {
+    NamedLabel::new("source", "import").map_err(|error| CommandError::failed(error.to_string()))
+}
+
+fn count(new: &[NewCertificate], is: impl Fn(&NewCertificate) -> bool) -> usize {
+    new.iter().filter(|new| is(new)).count()
+}
+
+impl fmt::Display for Imported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verb = if self.dry_run {
+            "to import"
+        } else {
+            "imported"
+        };
+        write!(f, "{:>8}  {verb}", self.imported)?;
+        for (number, what) in [
+            (
+                self.without_registration_id,
+                "of these have a CN that is no registration ID",
+            ),
+            (
+                self.issued_by_others,
+                "of these were issued by no authority of this home",
+            ),
+            (self.already_known, "known already"),
+            (self.revoked, "revoked, as the index says"),
+            (self.authorities, "of authorities, passed over"),
+        ] {
+            if number > 0 {
+                write!(f, "\n{number:>8}  {what}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let file = self.file.display();
+        write!(
+            f,
+            "{file}, line {}: serial number {}",
+            self.line, self.serial_number
+        )
+    }
+}
