@@ -49,7 +49,11 @@ fn every_example_that_needs_no_dps_works() {
         .collect();
     assert!(local.len() >= 10, "{local:?}");
     for example in local {
-        let world = world(&first_word(example));
+        let needs_old = |prefix: &&str| example.starts_with(*prefix);
+        let world = match NEEDS_OLD_AUTHORITY.iter().any(needs_old) {
+            true => beside_an_old_authority(example),
+            false => world(&first_word(example)),
+        };
         let run = world.run(example);
         assert_eq!(run.code, 0, "{example}\n{}", run.stderr);
     }
@@ -64,6 +68,77 @@ fn every_command_or_its_group_has_an_example() {
 
 /// Commands whose examples are about what a batch, or a proof, has left behind.
 const NEEDS_BATCH: [&str; 2] = ["batch", "audit"];
+
+/// Commands whose examples are about authorities that exist elsewhere, and what those issued.
+const NEEDS_OLD_AUTHORITY: [&str; 3] = ["authority import", "authority adopt", "inventory import"];
+
+/// A home in which nothing was made yet, and the files that another PKI with the same names would have
+/// left: keys in the clear, PKCS#12, a database of `openssl ca`.
+fn beside_an_old_authority(example: &str) -> World {
+    let mut world = World::with_pki();
+    world.set("DPS_PKI_PASSPHRASE", "secret");
+    world.write("factory.pass", "secret");
+    world.write("old.pass", "secret");
+    world.write(
+        "ca.ext",
+        "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign\n",
+    );
+    let run = |line: &str| {
+        let run = world.run(line);
+        assert_eq!(run.code, 0, "{line}\n{}", run.stderr);
+    };
+    let openssl = |line: &str| {
+        let openssl = std::process::Command::new("openssl")
+            .args(line.split(' '))
+            .current_dir(world.path(""))
+            .output()
+            .expect("openssl");
+        let said = String::from_utf8_lossy(&openssl.stderr);
+        assert!(openssl.status.success(), "{line}: {said}");
+    };
+    run("init old");
+    run("authority create --home old");
+    run("issue sensor-7 --authority factory --out devices --home old");
+    run("init");
+    let (root, factory) = ("old/authorities/root/1", "old/authorities/factory/1");
+    for folder in ["private", "certs", "more", "easy-rsa/pki/certs_by_serial"] {
+        std::fs::create_dir_all(world.path(folder)).expect(folder);
+    }
+    openssl(&format!(
+        "pkey -in {root}.key.pem -passin file:old.pass -out private/ca.key.pem"
+    ));
+    openssl(&format!(
+        "pkcs12 -export -in {factory}.cert.pem -inkey {factory}.key.pem -passin file:old.pass -certfile {root}.cert.pem -passout file:factory.pass -out factory.pfx"
+    ));
+    let leaf = world.read("devices/sensor-7.cert.pem");
+    for (path, content) in [
+        ("certs/ca.cert.pem", world.read(&format!("{root}.cert.pem"))),
+        ("root.cert.pem", world.read(&format!("{root}.cert.pem"))),
+        ("more/sensor-7.cert.pem", leaf.clone()),
+        ("easy-rsa/pki/certs_by_serial/1.pem", leaf.clone()),
+    ] {
+        world.write(path, content);
+    }
+    let leaf = pki_core::format::pem::certificate(leaf.as_bytes()).expect("a leaf");
+    let serial = leaf.serial_number();
+    world.write(
+        "easy-rsa/pki/index.txt",
+        format!("V\t991231235959Z\t\t{serial}\tunknown\t/CN=sensor-7\n"),
+    );
+    if example.contains("adopt") {
+        run("authority request factory --out factory.csr");
+        world.write("ca.cnf", "[ca]\ndefault_ca=d\n[d]\ndatabase=ca.txt\nserial=ca.serial\nnew_certs_dir=more\ndefault_md=sha256\npolicy=p\n[p]\nCN=supplied\n");
+        world.write("ca.txt", "");
+        world.write("ca.serial", "01");
+        openssl(
+            "ca -batch -config ca.cnf -cert root.cert.pem -keyfile private/ca.key.pem -extfile ca.ext -startdate 20260601000000Z -enddate 20270601000000Z -notext -in factory.csr -out factory.cert.pem",
+        );
+    }
+    if example.contains("factory.pfx") {
+        run("authority import root --cert certs/ca.cert.pem --key private/ca.key.pem");
+    }
+    world
+}
 
 /// What a command's examples take for granted: the files of a device, a home with its authorities,
 /// devices issued in it.

@@ -28,8 +28,7 @@ use crate::secret::{SecretWord, SecretWordParser};
 #[command(after_help = "\
 Examples:
   dps-pki authority import root --cert certs/ca.cert.pem --key private/ca.key.pem
-  dps-pki authority import factory --pfx factory.pfx --key-passphrase file:factory.pass
-  dps-pki authority import factory --cert factory.pem --chain root.pem --pkcs11 'pkcs11:token=ca;object=factory'")]
+  dps-pki authority import factory --pfx factory.pfx --key-passphrase file:factory.pass")]
 pub(super) struct Args {
     /// The authority, as pki.toml declares it
     name: AuthorityName,
@@ -42,7 +41,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE", required_unless_present_any = ["pkcs11", "pfx"])]
     key: Option<PathBuf>,
 
-    /// Its key, where it is in a token
+    /// Its key, where it is in a token: 'pkcs11:token=ca;object=factory', quoted for the shell
     #[arg(long, value_name = "URI", conflicts_with_all = ["key", "pfx"])]
     pkcs11: Option<Pkcs11Uri>,
 
