@@ -12,6 +12,10 @@ clippy:
 test:
     cargo test --workspace
 
+# What tests/sdk drives: Microsoft's SDKs for Python and Node, as pinned there. The tests need the ports 443 and 8883.
+sdks:
+    .ci/run sdks
+
 docs:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features
 

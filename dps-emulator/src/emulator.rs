@@ -33,6 +33,9 @@ const GLOBAL_HOST: &str = "global.azure-devices-provisioning.net";
 /// Every DPS and every hub, one label below; also those that are linked later.
 const ANY_HOSTS: [&str; 2] = ["*.azure-devices-provisioning.net", "*.azure-devices.net"];
 
+/// The port that HTTPS has if none is named. Some clients cannot read another one in a host name.
+const HTTPS_PORT: u16 = 443;
+
 /// The port that most clients of MQTT over TLS have built in.
 const MQTT_PORT: u16 = 8883;
 
@@ -273,7 +276,8 @@ impl EmulatorHandle {
         format!("mqtts://{}", host_and_port(self.mqtt_address))
     }
 
-    /// The base of all URLs: `https://localhost:PORT`, or with the address if that is not the default.
+    /// The base of all URLs: `https://localhost:PORT`, or with the address if that is not the default;
+    /// without the port if that is 443.
     pub fn base_url(&self) -> String {
         format!("https://{}", self.host_and_port())
     }
@@ -379,17 +383,25 @@ impl EmulatorHandle {
     }
 
     fn host_and_port(&self) -> String {
-        host_and_port(self.address)
+        match self.address.port() {
+            HTTPS_PORT => host(self.address.ip()),
+            _ => host_and_port(self.address),
+        }
     }
 }
 
 fn host_and_port(address: SocketAddr) -> String {
-    let ip = address.ip();
-    let defaults: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
-    if defaults.contains(&ip) || ip.is_unspecified() {
-        return format!("localhost:{}", address.port());
+    format!("{}:{}", host(address.ip()), address.port())
+}
+
+/// How an address is written in a URL: by name where that leads to it.
+fn host(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(Ipv4Addr::LOCALHOST) | IpAddr::V6(Ipv6Addr::LOCALHOST) => "localhost".to_owned(),
+        ip if ip.is_unspecified() => "localhost".to_owned(),
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
     }
-    address.to_string()
 }
 
 impl std::fmt::Debug for EmulatorHandle {

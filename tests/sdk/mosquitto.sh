@@ -1,16 +1,16 @@
 #!/bin/sh
 # A device without an SDK: it registers with curl and sends with mosquitto, by certificate. (Not all
 # with mosquitto: its clients cannot subscribe and publish on one connection.)
-# The same environment as settings.py has; DPS_ENDPOINT is where HTTPS is, DPS_PORT the MQTT port.
+# Arguments: its registration ID, its full chain, its key. What else it needs comes from
+# `dps-pki emulator --print-env`.
 set -eu
 
-endpoint=${DPS_ENDPOINT:-https://localhost}
-id=$DPS_REGISTRATION_ID
-registration="$endpoint/$DPS_ID_SCOPE/registrations/$id"
+id=$1 chain=$2 key=$3
+registration="https://$PROVISIONING_HOST/$PROVISIONING_IDSCOPE/registrations/$id"
 version='api-version=2021-06-01'
 
 device() {
-    curl --silent --show-error --cacert "$DPS_CA_FILE" --cert "$DPS_CERTIFICATE" --key "$DPS_KEY" "$@"
+    curl --silent --show-error --cacert "$SSL_CERT_FILE" --cert "$chain" --key "$key" "$@"
 }
 
 # The string that a JSON member holds.
@@ -26,8 +26,9 @@ done
 printf '%s\n' "$answer"
 hub=$(printf '%s' "$answer" | member assignedHub)
 name=$(printf '%s' "$answer" | member deviceId)
+server=${DPS_EMULATOR_MQTT#mqtts://}
 
-mosquitto_pub -h "${DPS_HOST:-localhost}" -p "${DPS_PORT:-8883}" -V 311 \
-    --cafile "$DPS_CA_FILE" --cert "$DPS_CERTIFICATE" --key "$DPS_KEY" \
+mosquitto_pub -h "${server%:*}" -p "${server##*:}" -V 311 \
+    --cafile "$SSL_CERT_FILE" --cert "$chain" --key "$key" \
     -i "$name" -u "$hub/$name/?api-version=2021-04-12" \
     -q 1 -t "devices/$name/messages/events/" -m '{"temperature": 21.5}'

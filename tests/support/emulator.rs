@@ -27,9 +27,13 @@ impl Emulator {
 
     /// Starts one on a free port with more flags, and returns when it listens.
     pub fn start_with(home: &Home, flags: &str) -> Self {
-        let line = format!(
-            "emulator --listen localhost:0 --ca-file emulator-ca.pem --output json {flags}"
-        );
+        Self::start_on(home, "localhost:0", flags)
+    }
+
+    /// Starts one on an address with more flags, and returns when it listens.
+    pub fn start_on(home: &Home, address: &str, flags: &str) -> Self {
+        let line =
+            format!("emulator --listen {address} --ca-file emulator-ca.pem --output json {flags}");
         let log = File::create(home.path("emulator.log")).expect("emulator.log");
         let mut child = home
             .command(&line)

@@ -153,7 +153,18 @@ impl Home {
     /// Runs another program to its end; blanks separate the words of the line.
     #[track_caller]
     pub fn tool(&self, program: &str, line: &str) -> Run {
-        let output = self.program(program, line).output();
+        self.tool_with(program, line, [])
+    }
+
+    /// The same with more variables in the program's environment.
+    #[track_caller]
+    pub fn tool_with<'a>(
+        &self,
+        program: &str,
+        line: &str,
+        variables: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Run {
+        let output = self.program(program, line).envs(variables).output();
         let output = output.unwrap_or_else(|error| panic!("{program} must be installed: {error}"));
         Run::new(&format!("{program} {line}"), output)
     }

@@ -2,13 +2,13 @@
 
 import json
 
-from azure.iot.device import IoTHubDeviceClient, Message, MethodResponse
+from azure.iot.device import IoTHubDeviceClient, Message
 
 from settings import saw
 
 
 def run(provisioning_client, connect):
-    """Registers with a client of DPS, then uses `connect(hub)` for a client of the hub."""
+    """Registers with a client of DPS, then uses `connect(hub, device_id)` for a client of the hub."""
     result = provisioning_client.register()
     state = result.registration_state
     saw(status=result.status, hub=state.assigned_hub, device=state.device_id)
@@ -25,6 +25,6 @@ def run(provisioning_client, connect):
         client.patch_twin_reported_properties({"firmware": "1.0.0"})
         twin = client.get_twin()
         assert twin["reported"]["firmware"] == "1.0.0", twin
-        saw(connected=client.connected, reported_version=twin["reported"]["$version"])
+        saw(connected=client.connected, reportedVersion=twin["reported"]["$version"])
     finally:
         client.shutdown()

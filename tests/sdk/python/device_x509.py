@@ -1,18 +1,22 @@
-"""A device with a certificate registers and works: MQTT, or WebSocket with DPS_TRANSPORT=websocket."""
+"""A device with a certificate registers and works.
 
-import os
+Arguments: its registration ID, `mqtt` or `websocket`, its full chain, its key.
+"""
+
+import sys
 
 from azure.iot.device import IoTHubDeviceClient, ProvisioningDeviceClient, X509
 
 import device_session
-from settings import HOST, ID_SCOPE, REGISTRATION_ID, is_websocket, trust_anchor
+from settings import HOST, ID_SCOPE, device_options
 
-identity = X509(cert_file=os.environ["DPS_CERTIFICATE"], key_file=os.environ["DPS_KEY"])
-options = {"server_verification_cert": trust_anchor(), "websockets": is_websocket()}
+registration_id, transport, chain, key = sys.argv[1:]
+identity = X509(cert_file=chain, key_file=key)
+options = device_options(transport)
 
 provisioning = ProvisioningDeviceClient.create_from_x509_certificate(
     provisioning_host=HOST,
-    registration_id=REGISTRATION_ID,
+    registration_id=registration_id,
     id_scope=ID_SCOPE,
     x509=identity,
     **options,
