@@ -152,6 +152,7 @@ fn fill(inventory: &mut SqliteInventory, line: &TestAuthority, total: usize) {
             registration_id: Some(name),
             batch: None,
             labels: Labels::default(),
+            request: None,
         }
     };
     let devices: Vec<usize> = (0..total).collect();
@@ -188,6 +189,7 @@ fn record_line(
         registration_id: None,
         batch: None,
         labels: Labels::default(),
+        request: None,
     };
     inventory
         .record_authority(generation, certificate, now())
