@@ -61,7 +61,8 @@ fn keys_under_a_made_passphrase_are_hardly_stretched() {
     let run = world.run("--home line --passphrase-file words authority create root");
     assert_eq!(run.code, 0, "{}", run.stderr);
     let key = world.read("line/authorities/root/1.key.pem");
-    let document = pkcs8_of(&key);
+    let blocks = pki_core::format::pem::blocks(key.as_bytes()).expect("PEM");
+    let document = &blocks.expect("blocks")[0].der;
     let two_thousand_and_forty_eight = [0x02, 0x02, 0x08, 0x00];
     assert!(
         document
@@ -74,12 +75,6 @@ fn keys_under_a_made_passphrase_are_hardly_stretched() {
             .code,
         0
     );
-}
-
-/// The DER of a key in PEM.
-fn pkcs8_of(pem: &str) -> Vec<u8> {
-    let blocks = pki_core::format::pem::blocks(pem.as_bytes()).expect("PEM");
-    blocks.expect("blocks")[0].der.to_vec()
 }
 
 #[test]
