@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read as _};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use percent_encoding::percent_decode_str;
@@ -321,9 +321,12 @@ fn lines(mut reader: Box<dyn BufRead + Send>) -> impl Iterator<Item = Item> {
     })
 }
 
-fn begins_with_object(reader: impl std::io::Read) -> bool {
-    let bytes = reader.bytes().map_while(Result::ok).take(4096);
-    let mark = b"\xef\xbb\xbf";
-    let mut text = bytes.skip_while(|byte| byte.is_ascii_whitespace() || mark.contains(byte));
-    text.next() == Some(b'{')
+/// Whether the first character that is none of a byte-order mark or white space opens a JSON object.
+fn begins_with_object(reader: impl Read) -> bool {
+    let mut start = Vec::new();
+    if reader.take(4096).read_to_end(&mut start).is_err() {
+        return false;
+    }
+    let start = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&start);
+    start.trim_ascii_start().first() == Some(&b'{')
 }

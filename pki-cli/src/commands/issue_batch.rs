@@ -152,7 +152,7 @@ impl BatchArgs {
         let declaration = context.declaration()?;
         let judge = Judge::new(context, declaration, &target.profile, IdFrom::CommonName);
         let beside = self.devices.as_deref().and_then(Path::parent);
-        let folder = beside.unwrap_or(Path::new("")).to_owned();
+        let folder = beside.unwrap_or_else(|| Path::new("")).to_owned();
         let listed = source.devices()?;
         let items = listed.map(|device| Item::Listed(device, folder.clone()));
         let (source, judgement) = judge.judge(items, &source.to_string(), self.options.jobs())?;
