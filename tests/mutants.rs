@@ -550,6 +550,7 @@ impl MutantHome {
             directory: self.path(""),
             stdin: Box::new(std::io::empty()),
             stdout: Box::new(std::io::sink()),
+            stdout_descriptor: None,
             stderr: Box::new(stderr.clone()),
             terminal: Terminal::default(),
             prompt: Box::new(NobodyToAsk),
