@@ -423,7 +423,7 @@ fn an_offline_root_signs_a_request_and_the_answer_is_adopted() {
     )
     .ok();
 
-    // A second generation waits beside the one that issues, and becomes the next.
+    // A second generation waits beside the one that issues, until it is rolled in.
     home.dps_pki("authority request factory --out second.csr")
         .ok();
     home.tool("openssl", "x509 -req -in second.csr -CA old/root.pem -CAkey old/root.key -days 99 -extfile old/ca.ext -out second.pem").ok();
@@ -432,7 +432,7 @@ fn an_offline_root_signs_a_request_and_the_answer_is_adopted() {
     let shown = home.json("authority show factory");
     assert_eq!(
         (&shown[0]["status"], &shown[1]["status"]),
-        (&"current".into(), &"next".into())
+        (&"current".into(), &"pending".into())
     );
     home.dps_pki("audit verify").ok();
 }

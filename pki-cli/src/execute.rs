@@ -331,8 +331,13 @@ fn check_keys(
     plan: &Plan,
 ) -> Result<(), CommandError> {
     for step in &plan.steps {
-        if let Step::ProveCa { authority, .. } = step {
-            OpenAuthority::open(context, journal, authority)?;
+        if let Step::ProveCa {
+            authority,
+            sha1_thumbprint,
+            ..
+        } = step
+        {
+            OpenAuthority::open_with_certificate(context, journal, authority, sha1_thumbprint)?;
         }
     }
     Ok(())

@@ -6,7 +6,7 @@ use pki_core::authority::{ChainBundle, IssuancePolicy, SigningAuthority};
 use pki_core::certificate::Certificate;
 use pki_core::delivery::Outlet;
 use pki_core::format::pem;
-use pki_core::ids::{AuthorityName, Generation, RegistrationId};
+use pki_core::ids::{AuthorityName, Generation, RegistrationId, Sha1Thumbprint};
 use pki_core::inventory::{
     AuthorityGeneration, AuthorityRecord, Filter, GenerationRecord, Inventory, Recorded, Status,
 };
@@ -22,7 +22,7 @@ use crate::context::Context;
 use crate::error::CommandError;
 use crate::files::{Access, Existing, ending, file_name};
 
-/// The current generation of an authority, its key at hand.
+/// One generation of an authority, its key at hand.
 pub(crate) struct OpenAuthority {
     name: AuthorityName,
     generation: Generation,
@@ -33,13 +33,38 @@ pub(crate) struct OpenAuthority {
 }
 
 impl OpenAuthority {
-    /// Opens the current generation of an authority with the passphrase of the home, or its token.
+    /// Opens the generation of an authority that issues, with the passphrase of the home, or its token:
+    /// the one that is being rolled in, if there is one, else the current one.
     pub(crate) fn open(
         context: &Context,
         inventory: &dyn Inventory,
         name: &AuthorityName,
     ) -> Result<Self, CommandError> {
-        Self::open_generation(context, inventory, name, None)
+        let record = inventory.authority(name)?;
+        let next = record.as_ref().and_then(AuthorityRecord::next);
+        let generation = next.map(|next| next.generation);
+        Self::open_generation(context, inventory, name, generation)
+    }
+
+    /// Opens the generation of an authority that has a certificate.
+    pub(crate) fn open_with_certificate(
+        context: &Context,
+        inventory: &dyn Inventory,
+        name: &AuthorityName,
+        thumbprint: &Sha1Thumbprint,
+    ) -> Result<Self, CommandError> {
+        let record = inventory.authority(name)?;
+        let generations = record.iter().flat_map(|record| &record.generations);
+        let holds = |generation: &&GenerationRecord| {
+            let recorded = generation.certificate.as_ref();
+            recorded.is_some_and(|recorded| recorded.certificate().sha1_thumbprint() == *thumbprint)
+        };
+        let found = generations.into_iter().find(holds).ok_or_else(|| {
+            CommandError::not_found(format!(
+                "no generation of authority {name} has the certificate {thumbprint}"
+            ))
+        })?;
+        Self::open_generation(context, inventory, name, Some(found.generation))
     }
 
     /// Opens one generation of an authority; the current one if none is named.

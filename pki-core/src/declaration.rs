@@ -21,7 +21,7 @@ pub use dps::{
     HubDeclaration, ManagementDeclaration, SignIn, VerifiedBy,
 };
 pub use dps::{Endpoint, EndpointError, SecretSource, SecretSourceError};
-pub use error::{DeclarationError, DeclarationProblem};
+pub use error::{DeclarationError, DeclarationProblem, nearest};
 
 use crate::ids::{AuthorityName, DpsName, ProfileName};
 use crate::key::{KeyAlgorithm, Pkcs11Uri};

@@ -8,7 +8,8 @@ use pki_core::enrollment::IndividualEnrollment;
 use pki_core::format::pem;
 use pki_core::hub::{HubDevice, HubDeviceStatus};
 use pki_core::ids::{
-    AuthorityName, CertificateName, DeviceId, Etag, HubHostName, SerialNumber, Sha256Thumbprint,
+    AuthorityName, CertificateName, DeviceId, Etag, HubHostName, SerialNumber, Sha1Thumbprint,
+    Sha256Thumbprint,
 };
 use pki_core::inventory::{InventoryError, Journal, RevocationReason, Status};
 use pki_core::key::software::SoftwareKeyGenerator;
@@ -124,8 +125,11 @@ impl Sender<'_> {
                     .await?
             }
             Step::ProveCa {
-                name, authority, ..
-            } => self.prove(name, authority, expect).await?,
+                name,
+                authority,
+                sha1_thumbprint,
+                ..
+            } => self.prove(name, authority, sha1_thumbprint, expect).await?,
             Step::SubmitProof { name, proof, .. } => {
                 let proof = pem::certificate(proof.as_bytes()).map_err(CommandError::from)?;
                 let certificates = planes.certificates()?;
@@ -326,6 +330,7 @@ impl Sender<'_> {
         &mut self,
         name: &CertificateName,
         authority: &AuthorityName,
+        proven: &Sha1Thumbprint,
         expect: &Expectation,
     ) -> Result<Option<Etag>, SendError> {
         let certificates = self.planes.certificates()?;
@@ -337,7 +342,8 @@ impl Sender<'_> {
             let message = format!("the service gave no code or no ETag for CA certificate {name}");
             return Err(CommandError::new(ErrorKind::Service, message).into());
         };
-        let open = OpenAuthority::open(self.context, self.journal, authority)?;
+        let open =
+            OpenAuthority::open_with_certificate(self.context, self.journal, authority, proven)?;
         let now = self.context.now();
         delivery::void_proofs(self.journal, now)?;
         let serial =

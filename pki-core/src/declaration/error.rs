@@ -218,7 +218,7 @@ fn suggestion<N: AsRef<str>, K: AsRef<str>>(
 }
 
 /// The candidate that looks most like `word`, if any looks like it at all.
-pub(super) fn nearest<'a, T: AsRef<str> + ?Sized>(
+pub fn nearest<'a, T: AsRef<str> + ?Sized>(
     word: &str,
     candidates: impl IntoIterator<Item = &'a T>,
 ) -> Option<&'a T> {

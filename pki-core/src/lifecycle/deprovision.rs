@@ -6,7 +6,6 @@
 
 use super::below::disabled;
 use super::quarantine::{HubAction, Quarantine, QuarantineState, quarantine};
-use super::quarantine::{forget_registration, hub_step};
 use super::roll::RegisteredDevice;
 use super::{Expectation, Plan, Step};
 use crate::admission::Outcome;
@@ -80,13 +79,8 @@ pub fn deprovision_group(
         _ => Expectation::AsLeftByPlan,
     };
     plan.steps.extend(disable);
-    for device in devices {
-        let found = device.hub_identity.as_ref();
-        let reason = Some("deprovisioned");
-        plan.steps
-            .extend(found.and_then(|found| hub_step(HubAction::Delete, reason, found)));
-        plan.steps.push(forget_registration(&device.registration));
-    }
+    let leave = |device: &RegisteredDevice| device.deregister(HubAction::Delete, "deprovisioned");
+    plan.steps.extend(devices.iter().flat_map(leave));
     if falls_to.is_empty() {
         plan.steps.push(Step::DeleteGroup {
             id: id.clone(),

@@ -13,7 +13,7 @@ use crate::error::{CommandError, CommandResult, Outcome};
 /// Take a certificate into use that was signed elsewhere for a request of: authority request
 ///
 /// Key, name, CA:TRUE, keyCertSign, pathLen, validity and every signature up to the root are checked
-/// first. If another generation of the authority issues, this one becomes the next.
+/// first. If another generation of the authority issues, this one waits for: roll start.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:

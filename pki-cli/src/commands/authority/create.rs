@@ -79,18 +79,57 @@ pub(crate) fn create(
     {
         return Ok(AuthorityRow::new(name, pending, "finished"));
     }
-    let generation = takeover::next_generation(record);
+    let generation = make(context, inventory, declared)?;
+    takeover::row(inventory, name, generation, "created")
+}
+
+/// Makes the generation that an authority is to be rolled to, unless it is there: with a new key, below
+/// the issuer's newest generation. It waits until the roll takes it into use.
+pub(crate) fn successor(
+    context: &Context,
+    inventory: &mut SqliteInventory,
+    declared: &AuthorityDeclaration,
+) -> Result<(), CommandError> {
+    let name = &declared.name;
+    let record = inventory.authority(name)?;
+    let record = record.as_ref();
+    if record.and_then(AuthorityRecord::next).is_some() {
+        return Ok(());
+    }
+    if let Some(pending) = record.and_then(AuthorityRecord::pending) {
+        if pending.certificate.is_none() {
+            let message = format!(
+                "authority {name}: generation {} waits for the certificate that was requested",
+                pending.generation
+            );
+            return Err(CommandError::refused(message).hint(format!(
+                "take it into use with: dps-pki authority adopt {name} --cert FILE"
+            )));
+        }
+        if takeover::finish(context, inventory, name, pending)? {
+            return Ok(());
+        }
+    }
+    let generation = make(context, inventory, declared)?;
+    context.ui.note(format!(
+        "made generation {generation} of authority {name}; it waits to be rolled in"
+    ));
+    Ok(())
+}
+
+fn make(
+    context: &Context,
+    inventory: &mut SqliteInventory,
+    declared: &AuthorityDeclaration,
+) -> Result<Generation, CommandError> {
+    let name = &declared.name;
+    let generation = takeover::next_generation(inventory.authority(name)?.as_ref());
     let key = NewKey::make(context, declared, generation)?;
-    let issued = issue(
-        context,
-        inventory,
-        declared,
-        generation,
-        key.signer.as_ref(),
-    )?;
+    let signer = key.signer.as_ref();
+    let issued = issue(context, inventory, declared, generation, signer)?;
     let certificate = NewCertificate::from(issued);
     takeover::begin(context, inventory, name, generation, &key, certificate)?;
-    takeover::row(inventory, name, generation, "created")
+    Ok(generation)
 }
 
 fn issue(

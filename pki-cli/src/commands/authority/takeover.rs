@@ -264,8 +264,8 @@ pub(super) fn finish(
     Ok(false)
 }
 
-/// Writes the certificate into the home; the generation issues from now on, or is next where another
-/// one issues.
+/// Writes the certificate into the home; the generation issues from now on. Where another one issues, it
+/// waits: a roll makes it the next one when DPS admits by it.
 pub(super) fn bring_into_use(
     context: &Context,
     inventory: &mut SqliteInventory,
@@ -278,11 +278,13 @@ pub(super) fn bring_into_use(
     let (path, pem) = (home.certificate(name, generation), certificate.to_pem());
     files.write(&path, pem.as_bytes(), Access::Public, Existing::Replace)?;
     let record = inventory.authority(name)?;
-    let to = match record.as_ref().and_then(AuthorityRecord::current) {
-        Some(_) => GenerationState::Next,
-        None => GenerationState::Current,
+    if record.as_ref().and_then(AuthorityRecord::current).is_some() {
+        return Ok(());
+    }
+    let change = GenerationChange {
+        generation,
+        to: GenerationState::Current,
     };
-    let change = GenerationChange { generation, to };
     Ok(inventory.settle_generations(name, &[change], context.now())?)
 }
 

@@ -37,6 +37,18 @@ pub struct RegisteredDevice {
     pub hub_identity: Option<HubIdentity>,
 }
 
+impl RegisteredDevice {
+    /// The steps that take it off its hub and forget its registration, in this order: the record tells a
+    /// run that goes on which hub that is.
+    pub fn deregister(&self, hub: HubAction, reason: &str) -> impl Iterator<Item = Step> + use<> {
+        let found = self.hub_identity.as_ref();
+        let from_hub = found.and_then(|found| hub_step(hub, Some(reason), found));
+        from_hub
+            .into_iter()
+            .chain([forget_registration(&self.registration)])
+    }
+}
+
 /// Plans the replacement of the current generation, which is compromised, by the one after it. Where
 /// there are several instances, all of them shut it out before the first one is repaired.
 ///
@@ -145,12 +157,9 @@ fn repair(
     if request.with_intermediates {
         steps.extend(anchored(state, instance, &[old])?);
     }
-    for device in devices {
-        let found = device.hub_identity.as_ref();
-        let reason = Some("its issuer was compromised");
-        steps.extend(found.and_then(|found| hub_step(request.hub, reason, found)));
-        steps.push(forget_registration(&device.registration));
-    }
+    let reason = "its issuer was compromised";
+    let deregistered = devices.iter();
+    steps.extend(deregistered.flat_map(|device| device.deregister(request.hub, reason)));
     Ok(steps)
 }
 
