@@ -25,6 +25,7 @@ mod quarantine;
 mod quickstart;
 mod renew;
 mod revoke;
+mod roll;
 mod shell;
 mod sign;
 mod verify;
@@ -52,6 +53,7 @@ pub(crate) enum Command {
     Plan(plan::PlanArgs),
     Apply(plan::ApplyArgs),
     Explain(explain::Args),
+    Roll(roll::Args),
     Quarantine(quarantine::Args),
     Journal(journal::Args),
     Inventory(inventory::Args),
@@ -85,6 +87,7 @@ impl Command {
             Self::Plan(args) => args.run(context),
             Self::Apply(args) => args.run(context),
             Self::Explain(args) => args.run(context),
+            Self::Roll(args) => args.run(context),
             Self::Quarantine(args) => args.run(context),
             Self::Journal(args) => args.run(context),
             Self::Inventory(args) => args.run(context),

@@ -19,7 +19,8 @@ use pki_core::inventory::InventoryError;
 use pki_core::issue::IssueError;
 use pki_core::key::pkcs11::TokenError;
 use pki_core::key::{KeyError, KeyFileError};
-use pki_core::lifecycle::{DeclaredError, PruneError};
+use pki_core::lifecycle::roll::RollError;
+use pki_core::lifecycle::{BelowError, CheckError, DeclaredError, PruneError, ReadmitError};
 use pki_core::ports::EntropyError;
 use pki_core::time::TimeError;
 
@@ -366,6 +367,61 @@ impl From<PruneError> for CommandError {
                 .hint(format!(
                     "or delete it by name: dps-pki dps group delete {group}"
                 )),
+            _ => refused,
+        }
+    }
+}
+
+impl From<RollError> for CommandError {
+    /// What stands in the way, and the way around it.
+    fn from(error: RollError) -> Self {
+        let refused = Self::refused(error.to_string());
+        match error {
+            RollError::Stranded { .. } => {
+                refused.hint("let the overlap last longer, or accept their number with --accept-stranded N")
+            }
+            RollError::LeftBehind { .. } => refused
+                .hint("give them new leaves with: dps-pki renew ID…; or accept their number with --accept-stranded N"),
+            RollError::StrandsBelow { .. } => refused.hint("say --with-intermediates"),
+            RollError::NoLeafEntry { id } => {
+                refused.hint(format!("dps-pki renew {id}; if its leaf is stolen: dps-pki quarantine {id}, then readmit"))
+            }
+            _ => refused,
+        }
+    }
+}
+
+impl From<ReadmitError> for CommandError {
+    fn from(error: ReadmitError) -> Self {
+        let refused = Self::refused(error.to_string());
+        match error {
+            ReadmitError::SameLeaf { id }
+            | ReadmitError::SameKey { id }
+            | ReadmitError::Revoked { id }
+            | ReadmitError::NotOurs { id }
+            | ReadmitError::NotValid { id, .. } => refused.hint(format!(
+                "a new one comes from: dps-pki renew {id} --new-key"
+            )),
+            _ => refused,
+        }
+    }
+}
+
+impl From<CheckError> for CommandError {
+    /// A planner's mistake or a fleet that nobody thought of: the plan is not carried out.
+    fn from(error: CheckError) -> Self {
+        match error {
+            CheckError::View(error) => error.into(),
+            error => Self::refused(error.to_string()),
+        }
+    }
+}
+
+impl From<BelowError> for CommandError {
+    fn from(error: BelowError) -> Self {
+        let refused = Self::refused(error.to_string());
+        match error {
+            BelowError::Id { source, .. } => refused.because(source),
             _ => refused,
         }
     }

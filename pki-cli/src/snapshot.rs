@@ -5,7 +5,7 @@ use pki_core::admission::{ChainElement, DpsView, PresentedChain};
 use pki_core::certificate::Certificate;
 use pki_core::enrollment::{EnrollmentGroup, IndividualEnrollment};
 use pki_core::format::pem;
-use pki_core::ids::AuthorityName;
+use pki_core::ids::{AuthorityName, RegistrationId};
 use pki_core::inventory::{AuthorityRecord, Inventory};
 use pki_core::lifecycle::{DeclaredState, Impact};
 use pki_core::management::CaCertificate;
@@ -33,6 +33,12 @@ impl DpsSnapshot {
             groups: planes.groups()?.list(None).try_collect().await?,
             individuals: planes.individuals()?.list(None).try_collect().await?,
         })
+    }
+
+    /// The individual enrollment of a device.
+    pub(crate) fn individual(&self, id: &RegistrationId) -> Option<&IndividualEnrollment> {
+        let mut entries = self.individuals.iter();
+        entries.find(|entry| entry.registration_id == *id)
     }
 
     /// What of it decides about devices.

@@ -6,6 +6,9 @@ mod import;
 mod request;
 mod takeover;
 
+pub(super) use self::create::successor;
+pub(super) use self::takeover::declared;
+
 use std::fmt;
 
 use pki_core::certificate::Certificate;

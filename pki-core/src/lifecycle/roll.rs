@@ -419,6 +419,11 @@ impl RollState {
 }
 
 impl Instance {
+    /// Whether a group holds a generation, by its certificate or by the name of a CA.
+    pub fn holds(&self, group: &EnrollmentGroup, generation: &HeldGeneration) -> bool {
+        slots::Side::of(generation, self).is_in(group)
+    }
+
     fn view(&self) -> Result<DpsView, ViewError> {
         DpsView::from_documents(&self.authorities, &self.groups, [])
     }

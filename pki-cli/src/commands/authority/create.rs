@@ -1,10 +1,10 @@
 //! `authority create`: what `pki.toml` declares and does not exist yet.
 
 use pki_core::authority::{AuthoritySpec, create_root};
-use pki_core::declaration::AuthorityDeclaration;
+use pki_core::declaration::{AuthorityDeclaration, AuthorityKey};
 use pki_core::ids::{AuthorityName, Generation, SerialNumber};
 use pki_core::inventory::sqlite::SqliteInventory;
-use pki_core::inventory::{AuthorityRecord, Inventory as _, NewCertificate};
+use pki_core::inventory::{AuthorityRecord, GenerationRecord, Inventory as _, NewCertificate};
 use pki_core::issue::Issued;
 use pki_core::key::Signer;
 
@@ -12,17 +12,22 @@ use super::{Authorities, AuthorityRow, takeover};
 use crate::authority_key::NewKey;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
-use crate::issuance::{OpenAuthority, policy};
+use crate::issuance::{OpenAuthority, current, policy};
 
 /// Make the authorities that pki.toml declares and that do not exist yet
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   dps-pki authority create --passphrase-file ~/.pki-passphrase
-  dps-pki authority create root")]
+  dps-pki authority create root
+  dps-pki authority create factory --next")]
 pub(super) struct Args {
     /// Only these; their issuers must exist
     names: Vec<AuthorityName>,
+
+    /// Make the generation that these are to be rolled to, with a new key; it waits for: roll start
+    #[arg(long, requires = "names")]
+    next: bool,
 }
 
 impl Args {
@@ -31,7 +36,10 @@ impl Args {
         let mut inventory = context.inventory()?;
         let mut made = Vec::new();
         for authority in declared {
-            made.push(create(context, &mut inventory, authority)?);
+            made.push(match self.next {
+                true => create_next(context, &mut inventory, authority)?,
+                false => create(context, &mut inventory, authority)?,
+            });
         }
         context.ui.result(&Authorities(made))?;
         Ok(Outcome::Done)
@@ -83,6 +91,24 @@ pub(crate) fn create(
     takeover::row(inventory, name, generation, "created")
 }
 
+fn create_next(
+    context: &Context,
+    inventory: &mut SqliteInventory,
+    declared: &AuthorityDeclaration,
+) -> Result<AuthorityRow, CommandError> {
+    let name = &declared.name;
+    if context.settings.dry_run {
+        return Ok(AuthorityRow::planned(declared));
+    }
+    if current(context, inventory, name)?.certificate.is_some() {
+        successor(context, inventory, declared)?;
+    }
+    let record = inventory.authority(name)?;
+    let newest = record.as_ref().and_then(|record| record.generations.last());
+    let newest = newest.ok_or_else(|| CommandError::failed("no generation was made"))?;
+    Ok(AuthorityRow::new(name, newest, newest.state.as_str()))
+}
+
 /// Makes the generation that an authority is to be rolled to, unless it is there: with a new key, below
 /// the issuer's newest generation. It waits until the roll takes it into use.
 pub(crate) fn successor(
@@ -110,6 +136,10 @@ pub(crate) fn successor(
             return Ok(());
         }
     }
+    // A wrong passphrase is found out before a key is made under it.
+    if matches!(declared.key, AuthorityKey::Home(_)) {
+        OpenAuthority::open_generation(context, inventory, name, None)?;
+    }
     let generation = make(context, inventory, declared)?;
     context.ui.note(format!(
         "made generation {generation} of authority {name}; it waits to be rolled in"
@@ -126,10 +156,33 @@ fn make(
     let generation = takeover::next_generation(inventory.authority(name)?.as_ref());
     let key = NewKey::make(context, declared, generation)?;
     let signer = key.signer.as_ref();
+    refuse_same_key(inventory, name, signer)?;
     let issued = issue(context, inventory, declared, generation, signer)?;
     let certificate = NewCertificate::from(issued);
     takeover::begin(context, inventory, name, generation, &key, certificate)?;
     Ok(generation)
+}
+
+/// A declaration that names a key in a token names that of one generation.
+fn refuse_same_key(
+    inventory: &SqliteInventory,
+    name: &AuthorityName,
+    signer: &dyn Signer,
+) -> Result<(), CommandError> {
+    let record = inventory.authority(name)?;
+    let generations = record.iter().flat_map(|record| &record.generations);
+    let has_key = |generation: &&GenerationRecord| {
+        let recorded = generation.certificate.as_ref();
+        recorded.is_some_and(|one| one.certificate().public_key() == signer.public_key())
+    };
+    match generations.into_iter().find(has_key) {
+        None => Ok(()),
+        Some(same) => Err(CommandError::refused(format!(
+            "pki.toml names the key of {name} generation {}, and a new generation takes a new key",
+            same.generation
+        ))
+        .hint(format!("name another key in [authority.{name}]"))),
+    }
 }
 
 fn issue(

@@ -27,7 +27,7 @@ use crate::files::{Access, Existing};
 use crate::issuance::{authority_certificates, certificate_of};
 
 /// What `pki.toml` says of an authority.
-pub(super) fn declared<'a>(
+pub(crate) fn declared<'a>(
     context: &'a Context,
     name: &AuthorityName,
 ) -> Result<&'a AuthorityDeclaration, CommandError> {

@@ -185,6 +185,18 @@ fn deadlines(
     deadlines
 }
 
+impl Phase {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Starting => "starting",
+            Self::Overlap => "overlap",
+            Self::Finishing => "finishing",
+        }
+    }
+}
+
 impl RollStatus {
     /// Whether there is something to do or to wait for.
     pub fn is_waiting(&self) -> bool {

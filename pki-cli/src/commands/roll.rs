@@ -1,0 +1,232 @@
+//! `roll`: one generation of an authority takes the place of another, or one leaf that of another.
+//!
+//! A roll of an authority concerns every DPS instance of `pki.toml`; one of a device the instance that
+//! `--dps` names. What is decided is the core's; here it is gathered, shown, carried out and proven.
+
+mod authority;
+mod device;
+mod instances;
+mod left_behind;
+mod report;
+
+use std::path::PathBuf;
+
+use pki_core::ids::{AuthorityName, RegistrationId};
+use pki_core::inventory::Inventory as _;
+use pki_core::inventory::sqlite::SqliteInventory;
+use pki_core::lifecycle::HubAction;
+use pki_core::time::Span;
+
+use crate::context::Context;
+use crate::error::{CommandError, CommandResult, ErrorKind};
+
+/// Roll authorities and leaves, by expiry or after a breach
+///
+/// By expiry, the new certificate stands beside the old one until every device has moved, and nobody
+/// is refused. After a breach (--compromised), the old one is shut out first. The name is that of an
+/// authority, or of a device with an individual enrollment; a device of a group needs no roll, only a
+/// new leaf.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    Start(StartArgs),
+    Status(StatusArgs),
+    Finish(FinishArgs),
+    Abort(AbortArgs),
+}
+
+/// Put a new certificate beside the old one; with --compromised, in its place
+///
+/// An authority's new generation is made first, with a new key, unless it is there. Leaves are issued
+/// from it as soon as DPS admits by it. For a device, the new leaf is the newest of the inventory, as
+/// renew makes it, or the one of --cert.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  dps-pki roll start factory --dry-run
+  dps-pki roll start factory --overlap 90d --yes
+  dps-pki roll start factory --compromised --yes
+  dps-pki roll start gateway-1 --cert gateway-1.cert.pem --yes")]
+struct StartArgs {
+    #[command(flatten)]
+    named: Named,
+
+    /// The key of the old certificate is known to others: shut it out at once, and take its devices off
+    /// their hubs
+    #[arg(long)]
+    compromised: bool,
+
+    /// How long the old generation is to stand beside the new one [default: until its certificate ends]
+    #[arg(long, value_name = "DURATION", conflicts_with = "compromised")]
+    overlap: Option<Span>,
+
+    /// How many leaves may still be valid when the overlap ends
+    #[arg(long, value_name = "N", default_value = "0")]
+    accept_stranded: u64,
+
+    /// Have the authorities below verified themselves, so that their devices stay in without a new leaf
+    #[arg(long, requires = "compromised")]
+    with_intermediates: bool,
+
+    /// What to do with the hub's identities of the devices below a compromised certificate
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHAT",
+        default_value = "delete",
+        requires = "compromised"
+    )]
+    hub: HubChoice,
+
+    /// The device's new leaf
+    #[arg(long, value_name = "FILE")]
+    cert: Option<PathBuf>,
+}
+
+/// Tell what a roll waits for, and what stops working when
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  dps-pki roll status
+  dps-pki roll status factory --detailed-exitcode")]
+struct StatusArgs {
+    /// An authority, or a device with an individual enrollment; all authorities if not given
+    name: Option<String>,
+
+    /// It is a device, even if an authority has that name
+    #[arg(long, requires = "name")]
+    device: bool,
+
+    /// Exit with 10 while there is something to do or to wait for
+    #[arg(long)]
+    detailed_exitcode: bool,
+}
+
+/// Take the old certificate away; the new one stays alone
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  dps-pki roll finish factory --dry-run
+  dps-pki roll finish root --with-intermediates --yes")]
+struct FinishArgs {
+    #[command(flatten)]
+    named: Named,
+
+    /// How many devices may be left behind on the old generation, and be refused from then on
+    #[arg(long, value_name = "N", default_value = "0")]
+    accept_stranded: u64,
+
+    /// Have the authorities below verified themselves, so that their devices stay in without a new leaf
+    #[arg(long)]
+    with_intermediates: bool,
+}
+
+/// Take the new certificate away again, while no device has moved
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  dps-pki roll abort factory --yes")]
+struct AbortArgs {
+    #[command(flatten)]
+    named: Named,
+}
+
+#[derive(clap::Args)]
+struct Named {
+    /// An authority, or a device with an individual enrollment
+    name: String,
+
+    /// It is a device, even if an authority has that name
+    #[arg(long)]
+    device: bool,
+}
+
+/// What happens to the device identity on the hub.
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub(super) enum HubChoice {
+    /// It stays, and the hub refuses the device
+    Disable,
+    /// It goes, with its twin
+    Delete,
+    /// It stays as it is: a connected device stays connected
+    Keep,
+}
+
+impl From<HubChoice> for HubAction {
+    fn from(choice: HubChoice) -> Self {
+        match choice {
+            HubChoice::Disable => Self::Disable,
+            HubChoice::Delete => Self::Delete,
+            HubChoice::Keep => Self::Keep,
+        }
+    }
+}
+
+/// What is rolled.
+enum Rolled {
+    Authority(AuthorityName),
+    Device(RegistrationId),
+}
+
+impl Args {
+    pub(crate) fn run(&self, context: &Context) -> CommandResult {
+        let inventory = context.inventory()?;
+        match &self.command {
+            Command::Start(args) => match args.named.resolve(context, &inventory)? {
+                Rolled::Authority(name) => args.authority(context, inventory, &name),
+                Rolled::Device(id) => args.device(context, inventory, &id),
+            },
+            Command::Status(args) => args.run(context, &inventory),
+            Command::Finish(args) => match args.named.resolve(context, &inventory)? {
+                Rolled::Authority(name) => args.authority(context, inventory, &name),
+                Rolled::Device(id) => args.device(context, inventory, &id),
+            },
+            Command::Abort(args) => match args.named.resolve(context, &inventory)? {
+                Rolled::Authority(name) => authority::abort(context, inventory, &name),
+                Rolled::Device(id) => device::abort(context, inventory, &id),
+            },
+        }
+    }
+}
+
+impl Named {
+    fn resolve(
+        &self,
+        context: &Context,
+        inventory: &SqliteInventory,
+    ) -> Result<Rolled, CommandError> {
+        resolve(context, inventory, &self.name, self.device)
+    }
+}
+
+/// An authority if one has the name, else a device.
+fn resolve(
+    context: &Context,
+    inventory: &SqliteInventory,
+    name: &str,
+    is_device: bool,
+) -> Result<Rolled, CommandError> {
+    if let Some(authority) = name.parse::<AuthorityName>().ok().filter(|_| !is_device) {
+        let is_declared = context.declaration()?.authority(&authority).is_some();
+        if is_declared || inventory.authority(&authority)?.is_some() {
+            return Ok(Rolled::Authority(authority));
+        }
+    }
+    Ok(Rolled::Device(name.parse()?))
+}
+
+/// Refuses options that mean nothing for what is rolled.
+fn refuse_option(given: bool, option: &str, what: &str) -> Result<(), CommandError> {
+    match given {
+        false => Ok(()),
+        true => Err(CommandError::new(
+            ErrorKind::Usage,
+            format!("{option} means nothing for {what}"),
+        )),
+    }
+}

@@ -1,0 +1,447 @@
+//! Rolling an authority, in every DPS instance.
+
+use pki_core::admission::{ChainElement, DpsView, Outcome as Admission, outcome_below};
+use pki_core::authority::ChainBundle;
+use pki_core::ids::{AuthorityName, Generation};
+use pki_core::inventory::sqlite::SqliteInventory;
+use pki_core::inventory::{
+    AuthorityGeneration, Filter, GenerationState, Inventory as _, Status as State,
+};
+use pki_core::lifecycle::roll::{
+    self, Breach, Finish, HeldGeneration, InstancePlan, RollState, Start,
+};
+use pki_core::lifecycle::{Checked, Fleet, Plan, Promise, Who};
+use pki_core::profile::Role;
+use pki_core::time::{Span, Time};
+
+use super::instances::Instances;
+use super::left_behind::Question;
+use super::report::{Planned, Proof, Report, Status, Statuses};
+use super::{FinishArgs, Rolled, StartArgs, StatusArgs, device, refuse_option, resolve};
+use crate::commands::authority::{declared, successor};
+use crate::context::Context;
+use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
+use crate::execute::Proposal;
+use crate::render::plan::PlanAndImpact;
+
+impl StartArgs {
+    pub(super) fn authority(
+        &self,
+        context: &Context,
+        mut inventory: SqliteInventory,
+        name: &AuthorityName,
+    ) -> CommandResult {
+        refuse_option(self.cert.is_some(), "--cert", "an authority")?;
+        let instances = Instances::gather(context)?;
+        let record = inventory.authority(name)?;
+        let replaced = record.is_some_and(|record| {
+            let is_compromised = |state| state == GenerationState::Compromised;
+            let states = record.generations.iter().map(|one| one.state);
+            self.compromised
+                && record.next().is_none()
+                && record.pending().is_none()
+                && states.clone().any(is_compromised)
+                && states.last() == Some(GenerationState::Current)
+        });
+        if !replaced {
+            if context.settings.dry_run && !has_successor(&inventory, name)? {
+                return Err(not_made(name));
+            }
+            if !context.settings.dry_run {
+                successor(context, &mut inventory, declared(context, name)?)?;
+            }
+        }
+        let roll = AuthorityRoll::gather(context, &inventory, &instances, name)?;
+        let (plans, promise) = match self.compromised {
+            true => (roll.replace(self)?, shuts_out()),
+            false => (roll.start(self)?, Promise::default()),
+        };
+        let state = roll.state;
+        if replaced && plans.iter().all(|one| one.plan.is_empty()) {
+            context.ui.note(format!(
+                "if the present generation is compromised as well, make the next one first: dps-pki authority create {name} --next"
+            ));
+        }
+        carry_out(context, &mut inventory, &instances, &state, plans, &promise)
+    }
+}
+
+impl FinishArgs {
+    pub(super) fn authority(
+        &self,
+        context: &Context,
+        mut inventory: SqliteInventory,
+        name: &AuthorityName,
+    ) -> CommandResult {
+        let instances = Instances::gather(context)?;
+        let roll = AuthorityRoll::gather(context, &inventory, &instances, name)?;
+        let gone = roll.gone();
+        let request = Finish {
+            left_behind: roll.question().left_behind(&roll.fleet, &gone)?,
+            accept_stranded: self.accept_stranded,
+            with_intermediates: self.with_intermediates,
+        };
+        let plans = roll::finish(&request, &roll.state)?;
+        // Only the old leaves may be refused; whose they are, the planner has looked at.
+        let promise = Promise {
+            refuses: Who::AtMost(roll.leaves(&gone)),
+            ..Promise::default()
+        };
+        let state = roll.state;
+        carry_out(context, &mut inventory, &instances, &state, plans, &promise)
+    }
+}
+
+/// Takes the new generation away again.
+pub(super) fn abort(
+    context: &Context,
+    mut inventory: SqliteInventory,
+    name: &AuthorityName,
+) -> CommandResult {
+    let instances = Instances::gather(context)?;
+    let roll = AuthorityRoll::gather(context, &inventory, &instances, name)?;
+    let newest = roll.state.generations.last().map(|newest| newest.number);
+    let newest = newest.unwrap_or(Generation::FIRST);
+    let moved = match roll.is_current(newest) {
+        true => roll::Devices::default(),
+        false => roll.question().moved(&roll.fleet, newest)?,
+    };
+    let plans = roll::abort(&moved, &roll.state)?;
+    let state = roll.state;
+    carry_out(
+        context,
+        &mut inventory,
+        &instances,
+        &state,
+        plans,
+        &Promise::default(),
+    )
+}
+
+impl StatusArgs {
+    pub(super) fn run(&self, context: &Context, inventory: &SqliteInventory) -> CommandResult {
+        let names = match &self.name {
+            None => inventory
+                .authorities()?
+                .into_iter()
+                .map(|record| record.name)
+                .collect(),
+            Some(name) => match resolve(context, inventory, name, self.device)? {
+                Rolled::Authority(name) => vec![name],
+                Rolled::Device(id) => {
+                    return self.show(context, vec![device::status(context, inventory, &id)?]);
+                }
+            },
+        };
+        let instances = Instances::gather(context)?;
+        let status = |name| {
+            let roll = AuthorityRoll::gather(context, inventory, &instances, name)?;
+            let gone = roll.gone();
+            let left_behind = match roll.has_newcomer() {
+                true => roll.question().left_behind(&roll.fleet, &gone)?,
+                false => roll::Devices::default(),
+            };
+            Ok(Status::of(
+                &roll::status(&left_behind, &roll.state),
+                &left_behind,
+            ))
+        };
+        let statuses: Result<_, CommandError> = names.iter().map(status).collect();
+        self.show(context, statuses?)
+    }
+
+    fn show(&self, context: &Context, statuses: Vec<Status>) -> CommandResult {
+        let is_waiting = statuses.iter().any(Status::is_waiting);
+        context.ui.result(&Statuses(statuses))?;
+        match self.detailed_exitcode && is_waiting {
+            true => Ok(Outcome::SomethingToDo),
+            false => Ok(Outcome::Done),
+        }
+    }
+}
+
+/// The roll of one authority, with everything that it depends on.
+struct AuthorityRoll<'a> {
+    context: &'a Context,
+    inventory: &'a SqliteInventory,
+    instances: &'a Instances<'a>,
+    fleet: Fleet,
+    state: RollState,
+}
+
+impl<'a> AuthorityRoll<'a> {
+    fn gather(
+        context: &'a Context,
+        inventory: &'a SqliteInventory,
+        instances: &'a Instances<'a>,
+        name: &AuthorityName,
+    ) -> Result<Self, CommandError> {
+        let fleet = Fleet::gather(inventory, context.now(), [])?;
+        let state = instances.state(context, inventory, &fleet, name)?;
+        Ok(Self {
+            context,
+            inventory,
+            instances,
+            fleet,
+            state,
+        })
+    }
+
+    fn question(&self) -> Question<'_> {
+        Question {
+            context: self.context,
+            inventory: self.inventory,
+            instances: self.instances,
+            authority: &self.state.authority,
+        }
+    }
+
+    fn start(&self, args: &StartArgs) -> Result<Vec<InstancePlan>, CommandError> {
+        let current = self.in_state(GenerationState::Current);
+        let ends = current.map(|held| held.certificate.validity().not_after());
+        let overlap_until = match (args.overlap, ends) {
+            (Some(overlap), _) => self.context.now().checked_add(overlap)?,
+            (None, Some(ends)) => ends,
+            (None, None) => self.context.now(),
+        };
+        let leaves_beyond = match current {
+            Some(held) => self.leaves_beyond(held.number, overlap_until)?,
+            None => 0,
+        };
+        let request = Start {
+            overlap_until,
+            leaves_beyond,
+            accept_stranded: args.accept_stranded,
+        };
+        Ok(roll::start(&request, &self.state)?)
+    }
+
+    /// How many leaves of a generation are valid after a moment.
+    fn leaves_beyond(&self, generation: Generation, until: Time) -> Result<u64, CommandError> {
+        let filter = Filter {
+            authority: Some(self.state.authority.clone()),
+            generation: Some(generation),
+            status: Some(State::Delivered),
+            role: Some(Role::Leaf),
+            expiring_from: Some(until.checked_add(Span::from_seconds(1))?),
+            ..Filter::default()
+        };
+        Ok(self.inventory.count(&filter)?)
+    }
+
+    fn replace(&self, args: &StartArgs) -> Result<Vec<InstancePlan>, CommandError> {
+        let compromised = self.compromised();
+        let mut devices = Vec::new();
+        for (index, instance) in self.state.instances.iter().enumerate() {
+            let Some(old) = compromised else {
+                break;
+            };
+            let below = self.signers_below(old);
+            let holds = |group: &_| instance.holds(group, old);
+            let is_below = |signer: &AuthorityGeneration| below.contains(signer);
+            devices.push(self.question().registered_below(index, holds, is_below)?);
+        }
+        let request = Breach {
+            devices,
+            hub: args.hub.into(),
+            with_intermediates: args.with_intermediates,
+        };
+        Ok(roll::replace(&request, &self.state)?)
+    }
+
+    /// The generation that is compromised: the current one, or after a plan that was cut short the one
+    /// that was.
+    fn compromised(&self) -> Option<&HeldGeneration> {
+        match self.has_newcomer() {
+            true => self.in_state(GenerationState::Current),
+            false => self.in_state(GenerationState::Compromised),
+        }
+    }
+
+    /// Who signs leaves whose chain goes through a generation.
+    fn signers_below(&self, held: &HeldGeneration) -> Vec<AuthorityGeneration> {
+        let thumbprint = held.certificate.sha256_thumbprint();
+        let goes_through = |above: &[ChainElement]| {
+            above
+                .iter()
+                .any(|element| element.sha256_thumbprint == thumbprint)
+        };
+        let classes = self.fleet.classes.iter();
+        let below = classes.filter(|class| goes_through(&class.above));
+        below.filter_map(|class| class.signed_by.clone()).collect()
+    }
+
+    /// The generations that go when the roll is finished.
+    fn gone(&self) -> Vec<Generation> {
+        let is_gone = |state| match state {
+            GenerationState::Current => self.in_state(GenerationState::Next).is_some(),
+            GenerationState::Retired | GenerationState::Compromised => true,
+            _ => false,
+        };
+        let gone = self
+            .state
+            .generations
+            .iter()
+            .filter(|one| is_gone(one.state));
+        gone.map(|one| one.number).collect()
+    }
+
+    /// How many valid leaves these generations have.
+    fn leaves(&self, generations: &[Generation]) -> u64 {
+        let classes = self.fleet.classes.iter().filter(|class| {
+            class.signed_by.as_ref().is_some_and(|signer| {
+                signer.name == self.state.authority && generations.contains(&signer.generation)
+            })
+        });
+        classes.map(|class| class.leaves).sum()
+    }
+
+    fn has_newcomer(&self) -> bool {
+        let states = [GenerationState::Next, GenerationState::Pending];
+        states
+            .into_iter()
+            .any(|state| self.in_state(state).is_some())
+    }
+
+    fn is_current(&self, number: Generation) -> bool {
+        let current = self.in_state(GenerationState::Current);
+        current.is_some_and(|current| current.number == number)
+    }
+
+    fn in_state(&self, state: GenerationState) -> Option<&HeldGeneration> {
+        let mut newest_first = self.state.generations.iter().rev();
+        newest_first.find(|held| held.state == state)
+    }
+}
+
+/// From its first step on a breach roll refuses whom it hits, and lets nobody in.
+fn shuts_out() -> Promise {
+    Promise {
+        refuses: Who::Anybody,
+        ..Promise::default()
+    }
+}
+
+fn has_successor(inventory: &SqliteInventory, name: &AuthorityName) -> Result<bool, CommandError> {
+    let record = inventory.authority(name)?;
+    let newcomer = record
+        .as_ref()
+        .and_then(|record| record.next().or(record.pending()));
+    Ok(newcomer.is_some_and(|one| one.certificate.is_some()))
+}
+
+fn not_made(name: &AuthorityName) -> CommandError {
+    let message =
+        format!("authority {name} has no generation to be rolled to yet, and a dry run makes none");
+    CommandError::refused(message).hint(format!(
+        "make it with: dps-pki authority create {name} --next; DPS does not change by that"
+    ))
+}
+
+/// Checks the plans of all instances, carries them out in their order, and reads back what DPS decides.
+fn carry_out(
+    context: &Context,
+    inventory: &mut SqliteInventory,
+    instances: &Instances<'_>,
+    state: &RollState,
+    plans: Vec<InstancePlan>,
+    promise: &Promise,
+) -> CommandResult {
+    let before = instances.views()?;
+    let mut after = before.clone();
+    let mut planned: Vec<Planned> = Vec::new();
+    for (index, planes) in instances.planes.iter().enumerate() {
+        let here = plans.iter().filter(|one| one.dps == *planes.name());
+        let mut whole = Plan::new("");
+        for InstancePlan { plan, .. } in here {
+            whole.goal.clone_from(&plan.goal);
+            whole.steps.extend(plan.steps.iter().cloned());
+            whole.notes.extend(plan.notes.iter().cloned());
+        }
+        after[index] = whole.applied_to(&before[index])?;
+        let individual = before[index]
+            .individual_ids()
+            .chain(after[index].individual_ids());
+        let fleet = Fleet::gather(inventory, context.now(), individual)?;
+        let checked = Checked::new(whole, &before[index], &fleet, promise)?;
+        planned.push(Planned {
+            dps: planes.name().clone(),
+            impact: crate::snapshot::impact(context, inventory, &before[index], &after[index])?,
+            plan: checked.into_plan(),
+        });
+    }
+    let mut done = false;
+    for InstancePlan { dps, plan } in &plans {
+        let Some(index) = instances.index(dps) else {
+            continue;
+        };
+        let shown = PlanAndImpact {
+            plan,
+            impact: &planned[index].impact,
+            done: false,
+        };
+        let proposal = Proposal {
+            question: format!(
+                "DPS {dps}: {}: carry out {} steps?",
+                plan.goal,
+                plan.steps.len()
+            ),
+            ..Proposal::new(plan, &shown)
+        };
+        done |= proposal
+            .carry_out(context, &instances.planes[index], inventory)?
+            .done;
+    }
+    let proof = match context.settings.dry_run {
+        true => vec![],
+        false => prove(context, instances, state, &after)?,
+    };
+    context.ui.result(&Report {
+        plans: planned,
+        done,
+        proof,
+    })?;
+    Ok(Outcome::Done)
+}
+
+/// Reads DPS again: about the devices of every generation, it must decide as planned.
+fn prove(
+    context: &Context,
+    instances: &Instances<'_>,
+    state: &RollState,
+    wanted: &[DpsView],
+) -> Result<Vec<Proof>, CommandError> {
+    let found = instances.read_back(context)?;
+    let mut proofs = Vec::new();
+    for ((planes, found), wanted) in instances.planes.iter().zip(&found).zip(wanted) {
+        for held in &state.generations {
+            let chain = ChainBundle::build(&held.certificate, &state.certificates);
+            let above: Vec<ChainElement> = chain
+                .certificates()
+                .iter()
+                .map(ChainElement::from)
+                .collect();
+            let (found, wanted) = (outcome_below(found, &above), outcome_below(wanted, &above));
+            if is_admitted(&found) != is_admitted(&wanted) {
+                let message = format!(
+                    "DPS {} decides otherwise than planned: devices of {} generation {} are {found}",
+                    planes.name(),
+                    state.authority,
+                    held.number
+                );
+                return Err(CommandError::new(ErrorKind::Conflict, message).hint("run it again"));
+            }
+            proofs.push(Proof {
+                dps: planes.name().clone(),
+                authority: state.authority.clone(),
+                generation: held.number,
+                outcome: found.to_string(),
+            });
+        }
+    }
+    Ok(proofs)
+}
+
+fn is_admitted(outcome: &Admission) -> bool {
+    matches!(outcome, Admission::Admitted(_))
+}

@@ -1,0 +1,363 @@
+//! Rolling the leaf that an individual enrollment names.
+
+use std::fmt;
+
+use pki_core::admission::{DpsView, decide};
+use pki_core::certificate::Certificate;
+use pki_core::enrollment::{CertificateSlot, Mechanism, X509Certificates};
+use pki_core::format::pem;
+use pki_core::ids::{RegistrationId, Sha256Thumbprint};
+use pki_core::inventory::sqlite::SqliteInventory;
+use pki_core::inventory::{CertificateState, Inventory as _, InventoryEntry, Status as State};
+use pki_core::lifecycle::roll::{MovingDevice, RollError, device};
+use pki_core::lifecycle::{Checked, Fleet, Impact, Plan, Promise, Who};
+use pki_core::profile::Role;
+use pki_core::time::Time;
+use serde::Serialize;
+
+use super::left_behind::registered_at;
+use super::report::{End, LeftBehind, Status};
+use super::{FinishArgs, StartArgs, refuse_option};
+use crate::context::Context;
+use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
+use crate::execute::Proposal;
+use crate::known::unknown_device;
+use crate::planes::Planes;
+use crate::registered::with_identities;
+use crate::render::plan::PlanAndImpact;
+use crate::snapshot::{DpsSnapshot, chain_of, impact};
+
+impl StartArgs {
+    pub(super) fn device(
+        &self,
+        context: &Context,
+        mut inventory: SqliteInventory,
+        id: &RegistrationId,
+    ) -> CommandResult {
+        refuse_option(self.overlap.is_some(), "--overlap", "a device")?;
+        refuse_option(self.accept_stranded > 0, "--accept-stranded", "a device")?;
+        refuse_option(self.with_intermediates, "--with-intermediates", "a device")?;
+        let roll = DeviceRoll::gather(context, &inventory, id)?;
+        let new = self.new_leaf(context, &inventory, &roll)?;
+        let plan = match self.compromised {
+            true => {
+                let old = roll.held();
+                device::replace(id, &new, &old, self.hub.into(), &roll.state)?
+            }
+            false => device::start(id, &new, &roll.state)?,
+        };
+        let refused = match self.compromised {
+            true => Who::Devices([id.clone()].into()),
+            false => Who::Nobody,
+        };
+        roll.carry_out(context, &mut inventory, plan, refused)
+    }
+
+    /// The leaf that is named, or the newest one that the entry does not hold.
+    fn new_leaf(
+        &self,
+        context: &Context,
+        inventory: &SqliteInventory,
+        roll: &DeviceRoll<'_>,
+    ) -> Result<Certificate, CommandError> {
+        let id = &roll.id;
+        if let Some(path) = &self.cert {
+            let leaf = pem::certificate(&context.read(path)?);
+            let leaf = leaf.map_err(|error| CommandError::in_file(path, &error))?;
+            let known = inventory.by_sha256_thumbprint(&leaf.sha256_thumbprint())?;
+            return match known.is_some_and(|entry| entry.is_live(context.now())) {
+                true => Ok(leaf),
+                false => Err(CommandError::refused(format!(
+                    "{}: it is no valid leaf of this inventory",
+                    path.display()
+                ))
+                .hint(format!("a new one comes from: dps-pki renew {id}"))),
+            };
+        }
+        let newest = roll
+            .leaves
+            .iter()
+            .find(|entry| entry.is_live(context.now()));
+        match newest {
+            Some(entry) => Ok(entry.recorded.certificate().clone()),
+            None => Err(CommandError::refused(format!(
+                "the inventory has no valid leaf of {id} to roll to"
+            ))
+            .hint(format!("make one with: dps-pki renew {id}"))),
+        }
+    }
+}
+
+impl FinishArgs {
+    pub(super) fn device(
+        &self,
+        context: &Context,
+        mut inventory: SqliteInventory,
+        id: &RegistrationId,
+    ) -> CommandResult {
+        refuse_option(self.with_intermediates, "--with-intermediates", "a device")?;
+        let roll = DeviceRoll::gather(context, &inventory, id)?;
+        let (_, stays) = roll.pair()?;
+        let moving = roll.moving(context)?;
+        let plan = device::finish(&moving, &stays, self.accept_stranded > 0, &roll.state)?;
+        roll.carry_out(context, &mut inventory, plan, Who::AtMost(1))
+    }
+}
+
+/// Takes the new leaf out of the entry again.
+pub(super) fn abort(
+    context: &Context,
+    mut inventory: SqliteInventory,
+    id: &RegistrationId,
+) -> CommandResult {
+    let roll = DeviceRoll::gather(context, &inventory, id)?;
+    let (old, _) = roll.pair()?;
+    let moving = roll.moving(context)?;
+    let plan = device::abort(&moving, &old, &roll.state)?;
+    roll.carry_out(context, &mut inventory, plan, Who::AtMost(1))
+}
+
+/// Where the roll of a device stands.
+pub(super) fn status(
+    context: &Context,
+    inventory: &SqliteInventory,
+    id: &RegistrationId,
+) -> Result<Status, CommandError> {
+    let roll = DeviceRoll::gather(context, inventory, id)?;
+    let held = roll.held();
+    let (phase, waits) = match held.len() {
+        0 | 1 => ("idle", vec![]),
+        _ if roll.moving(context)?.has_moved() => {
+            let text = "it has registered since its enrollment holds the new leaf: finish it";
+            ("overlap", vec![text.to_owned()])
+        }
+        _ => (
+            "overlap",
+            vec![format!("{id} to register with its new leaf")],
+        ),
+    };
+    let ends = held.iter().map(|leaf| End {
+        at: leaf.validity().not_after(),
+        what: format!("leaf {} of {id} ends", leaf.serial_number()),
+    });
+    let mut deadlines: Vec<End> = ends.collect();
+    deadlines.sort_by_key(|end| end.at);
+    Ok(Status {
+        name: id.to_string(),
+        phase,
+        waits,
+        left_behind: LeftBehind::default(),
+        deadlines,
+    })
+}
+
+/// A device with everything that rolling its leaf depends on.
+struct DeviceRoll<'a> {
+    id: RegistrationId,
+    planes: Planes<'a>,
+    snapshot: DpsSnapshot,
+    state: device::DeviceState,
+    /// Its leaves of the inventory that got out, newest first.
+    leaves: Vec<InventoryEntry>,
+}
+
+impl<'a> DeviceRoll<'a> {
+    fn gather(
+        context: &'a Context,
+        inventory: &SqliteInventory,
+        id: &RegistrationId,
+    ) -> Result<Self, CommandError> {
+        let (name, declared) = context.dps()?;
+        let planes = Planes::new(context, name, declared)?;
+        let (snapshot, record, device) = context.block_on(async {
+            let snapshot = DpsSnapshot::gather(&planes).await?;
+            let record = planes.registrations()?.find(id).await?;
+            let devices = with_identities(&planes, record.iter().cloned().collect()).await?;
+            Ok((snapshot, record, devices.into_iter().next()))
+        })?;
+        let mut leaves = inventory.certificates_of(id)?;
+        leaves.retain(|entry| {
+            let got_out = matches!(entry.state.status(), State::Delivered | State::Revoked);
+            got_out && entry.recorded.role() == Role::Leaf
+        });
+        let entry = snapshot.individual(id).cloned();
+        if entry.is_none() && record.is_none() && leaves.is_empty() {
+            return Err(unknown_device(inventory, id)?);
+        }
+        Ok(Self {
+            // As DPS writes it, if it knows it.
+            id: entry
+                .as_ref()
+                .map_or(id, |entry| &entry.registration_id)
+                .clone(),
+            planes,
+            state: device::DeviceState {
+                individual: entry,
+                registration: record,
+                hub_identity: device.and_then(|device| device.hub_identity),
+            },
+            snapshot,
+            leaves,
+        })
+    }
+
+    fn slots(&self) -> Vec<Sha256Thumbprint> {
+        let entry = self.state.individual.as_ref();
+        match entry.map(|entry| &entry.attestation.mechanism) {
+            Some(Mechanism::X509(X509Certificates::Client(slots))) => slots
+                .iter()
+                .filter_map(CertificateSlot::sha256_thumbprint)
+                .collect(),
+            _ => vec![],
+        }
+    }
+
+    /// The leaves of the inventory that the entry holds, newest first.
+    fn held(&self) -> Vec<Certificate> {
+        let slots = self.slots();
+        let leaves = self.leaves.iter().map(|entry| entry.recorded.certificate());
+        let held = leaves.filter(|leaf| slots.contains(&leaf.sha256_thumbprint()));
+        held.cloned().collect()
+    }
+
+    /// The old and the new leaf of a roll that is under way.
+    fn pair(&self) -> Result<(Certificate, Certificate), CommandError> {
+        let id = &self.id;
+        let slots = self.slots();
+        match (self.held().as_slice(), slots.len()) {
+            ([new, old], _) => Ok((old.clone(), new.clone())),
+            (_, 0) => Err(RollError::NoLeafEntry { id: id.clone() }.into()),
+            (_, 1) => Err(CommandError::refused(format!(
+                "the leaf of {id} is not being rolled"
+            ))),
+            _ => Err(CommandError::refused(format!(
+                "individual enrollment {id} holds a leaf that is not in the inventory"
+            ))
+            .hint(format!(
+                "put what it is to hold with: dps-pki dps device put {id}"
+            ))),
+        }
+    }
+
+    /// The entry's last change put the new leaf into it; what registered afterwards may have shown it.
+    fn moving(&self, context: &Context) -> Result<MovingDevice, CommandError> {
+        let entry = self.state.individual.as_ref();
+        let changed = entry.and_then(|entry| entry.other.get("lastUpdatedDateTimeUtc")?.as_str());
+        let changed: Option<Time> = changed.and_then(|changed| changed.parse().ok());
+        let delivered = self.leaves.first().and_then(|entry| match entry.state {
+            CertificateState::Delivered { at } => Some(at),
+            _ => None,
+        });
+        Ok(MovingDevice {
+            id: self.id.clone(),
+            new_leaf_since: changed.max(delivered),
+            registered_at: registered_at(context, &self.planes, &self.id)?,
+        })
+    }
+
+    fn carry_out(
+        &self,
+        context: &Context,
+        inventory: &mut SqliteInventory,
+        plan: Plan,
+        refuses: Who,
+    ) -> CommandResult {
+        let before = self.snapshot.view()?;
+        let after = plan.applied_to(&before)?;
+        let promise = Promise {
+            refuses,
+            lets_in: Who::Devices([self.id.clone()].into()),
+            ..Promise::default()
+        };
+        let fleet = Fleet::gather(inventory, context.now(), [&self.id])?;
+        let plan = Checked::new(plan, &before, &fleet, &promise)?.into_plan();
+        let impact = impact(context, inventory, &before, &after)?;
+        let shown = PlanAndImpact {
+            plan: &plan,
+            impact: &impact,
+            done: false,
+        };
+        let done = Proposal::new(&plan, &shown)
+            .carry_out(context, &self.planes, inventory)?
+            .done;
+        let proof = match context.settings.dry_run {
+            true => vec![],
+            false => self.prove(context, inventory, &after)?,
+        };
+        context.ui.result(&Report {
+            registration_id: &self.id,
+            plan: &plan,
+            impact: &impact,
+            done,
+            proof,
+        })?;
+        Ok(Outcome::Done)
+    }
+
+    /// Reads DPS again and decides about each leaf that has not ended: as planned.
+    fn prove(
+        &self,
+        context: &Context,
+        inventory: &SqliteInventory,
+        wanted: &DpsView,
+    ) -> Result<Vec<Proof>, CommandError> {
+        let found = context
+            .block_on(DpsSnapshot::gather(&self.planes))?
+            .view()?;
+        let now = context.now();
+        let mut proofs = Vec::new();
+        for entry in &self.leaves {
+            let leaf = entry.recorded.certificate();
+            if leaf.validity().not_after() < now {
+                continue;
+            }
+            let chain = chain_of(inventory, leaf)?;
+            let (found, wanted) = (decide(&found, &chain), decide(wanted, &chain));
+            if found.outcome != wanted.outcome {
+                let message = format!(
+                    "DPS decides otherwise than planned: {} is {}",
+                    self.id, found.outcome
+                );
+                return Err(CommandError::new(ErrorKind::Conflict, message).hint("run it again"));
+            }
+            proofs.push(Proof {
+                serial_number: leaf.serial_number().to_string(),
+                outcome: found.outcome.to_string(),
+            });
+        }
+        Ok(proofs)
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report<'a> {
+    registration_id: &'a RegistrationId,
+    plan: &'a Plan,
+    impact: &'a Impact,
+    done: bool,
+    proof: Vec<Proof>,
+}
+
+/// What DPS decides about a leaf, read back.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Proof {
+    serial_number: String,
+    outcome: String,
+}
+
+impl fmt::Display for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (plan, impact, done) = (self.plan, self.impact, self.done);
+        write!(f, "{}", PlanAndImpact { plan, impact, done })?;
+        for proof in &self.proof {
+            write!(
+                f,
+                "\nread back from DPS: leaf {} of {} is {}",
+                proof.serial_number, self.registration_id, proof.outcome
+            )?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,148 @@
+//! What a roll depends on, gathered: every DPS instance as it is, and the authority with all that is
+//! above and below it.
+
+use pki_core::admission::DpsView;
+use pki_core::certificate::Certificate;
+use pki_core::declaration::VerifiedBy;
+use pki_core::ids::{AuthorityName, DpsName};
+use pki_core::inventory::{AuthorityGeneration, Inventory};
+use pki_core::lifecycle::Fleet;
+use pki_core::lifecycle::roll::{Below, HeldGeneration, Instance, RollState};
+
+use crate::context::Context;
+use crate::error::{CommandError, ErrorKind};
+use crate::issuance::{authority_certificates, no_authority};
+use crate::planes::Planes;
+use crate::snapshot::DpsSnapshot;
+
+/// Every DPS instance of `pki.toml`, with what it holds.
+pub(super) struct Instances<'a> {
+    pub(super) planes: Vec<Planes<'a>>,
+    pub(super) snapshots: Vec<DpsSnapshot>,
+}
+
+impl<'a> Instances<'a> {
+    pub(super) fn gather(context: &'a Context) -> Result<Self, CommandError> {
+        if context.settings.dps.is_some() {
+            let message = "an authority is rolled in every DPS instance of pki.toml, so --dps means nothing here";
+            return Err(CommandError::new(ErrorKind::Usage, message));
+        }
+        // One that is missing altogether gets its own error.
+        let declared = &context.declaration()?.dps;
+        if declared.is_empty() {
+            context.dps()?;
+        }
+        let planes = declared
+            .iter()
+            .map(|(name, declared)| Planes::new(context, name, declared));
+        let planes: Vec<Planes<'a>> = planes.collect::<Result<_, _>>()?;
+        let snapshots = context.block_on(read(&planes))?;
+        Ok(Self { planes, snapshots })
+    }
+
+    /// Reads everything again.
+    pub(super) fn read_back(&self, context: &Context) -> Result<Vec<DpsView>, CommandError> {
+        let snapshots = context.block_on(read(&self.planes))?;
+        snapshots.iter().map(DpsSnapshot::view).collect()
+    }
+
+    pub(super) fn views(&self) -> Result<Vec<DpsView>, CommandError> {
+        self.snapshots.iter().map(DpsSnapshot::view).collect()
+    }
+
+    /// The place of an instance.
+    pub(super) fn index(&self, name: &DpsName) -> Option<usize> {
+        self.planes.iter().position(|planes| planes.name() == name)
+    }
+
+    /// An authority with everything that rolling it depends on.
+    pub(super) fn state(
+        &self,
+        context: &Context,
+        inventory: &dyn Inventory,
+        fleet: &Fleet,
+        name: &AuthorityName,
+    ) -> Result<RollState, CommandError> {
+        let Some(record) = inventory.authority(name)? else {
+            return Err(no_authority(context, name)?);
+        };
+        let generations = HeldGeneration::of(&record);
+        let below = below(inventory, fleet, name, &generations)?;
+        let instances = self.planes.iter().zip(&self.snapshots);
+        Ok(RollState {
+            authority: name.clone(),
+            generations,
+            certificates: authority_certificates(inventory)?,
+            below,
+            instances: instances
+                .map(|(planes, snapshot)| instance(planes, snapshot, name))
+                .collect(),
+        })
+    }
+}
+
+async fn read(planes: &[Planes<'_>]) -> Result<Vec<DpsSnapshot>, CommandError> {
+    let mut snapshots = Vec::with_capacity(planes.len());
+    for planes in planes {
+        snapshots.push(DpsSnapshot::gather(planes).await?);
+    }
+    Ok(snapshots)
+}
+
+fn instance(planes: &Planes<'_>, snapshot: &DpsSnapshot, name: &AuthorityName) -> Instance {
+    let declared = || {
+        let all = planes.declared().ca.iter();
+        all.filter(|(_, ca)| ca.authority == *name)
+    };
+    let verified_by = declared().next().map(|(_, ca)| ca.verified_by);
+    Instance {
+        name: planes.name().clone(),
+        authorities: snapshot.authorities.clone(),
+        groups: snapshot.groups.clone(),
+        declared: declared().map(|(name, _)| name.clone()).collect(),
+        verified_by: verified_by.unwrap_or(VerifiedBy::Possession),
+    }
+}
+
+/// The generations of other authorities whose chains go through one of these.
+fn below(
+    inventory: &dyn Inventory,
+    fleet: &Fleet,
+    name: &AuthorityName,
+    generations: &[HeldGeneration],
+) -> Result<Vec<Below>, CommandError> {
+    let mut below = Vec::new();
+    for class in &fleet.classes {
+        let Some(signer) = class.signed_by.as_ref().filter(|one| one.name != *name) else {
+            continue;
+        };
+        let is_below = generations.iter().any(|held| {
+            let thumbprint = held.certificate.sha256_thumbprint();
+            class
+                .above
+                .iter()
+                .any(|above| above.sha256_thumbprint == thumbprint)
+        });
+        if is_below && let Some(certificate) = certificate_of(inventory, signer)? {
+            below.push(Below {
+                authority: signer.name.clone(),
+                generation: signer.generation,
+                certificate,
+                leaves: class.leaves,
+            });
+        }
+    }
+    Ok(below)
+}
+
+fn certificate_of(
+    inventory: &dyn Inventory,
+    id: &AuthorityGeneration,
+) -> Result<Option<Certificate>, CommandError> {
+    let record = inventory.authority(&id.name)?;
+    let generation = record
+        .as_ref()
+        .and_then(|record| record.generation(id.generation));
+    let recorded = generation.and_then(|generation| generation.certificate.as_ref());
+    Ok(recorded.map(|recorded| recorded.certificate().clone()))
+}

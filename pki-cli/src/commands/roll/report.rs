@@ -1,0 +1,146 @@
+//! What a roll would do or has done, instance by instance, and what was read back.
+
+use std::fmt;
+
+use pki_core::ids::{AuthorityName, DpsName, Generation};
+use pki_core::lifecycle::roll::{Deadline, Devices, RollStatus};
+use pki_core::lifecycle::{Impact, Plan};
+use pki_core::time::Time;
+use serde::Serialize;
+
+use crate::render::plan::PlanAndImpact;
+
+/// A plan for one instance with what it does there to devices.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Planned {
+    pub(super) dps: DpsName,
+    pub(super) plan: Plan,
+    pub(super) impact: Impact,
+}
+
+/// What was planned in every instance, and what came of it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Report {
+    pub(super) plans: Vec<Planned>,
+    pub(super) done: bool,
+    pub(super) proof: Vec<Proof>,
+}
+
+/// What an instance decides about the devices below a generation, read back.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Proof {
+    pub(super) dps: DpsName,
+    pub(super) authority: AuthorityName,
+    pub(super) generation: Generation,
+    pub(super) outcome: String,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let several = self.plans.len() > 1;
+        for (index, planned) in self.plans.iter().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            if several {
+                writeln!(f, "DPS {}:", planned.dps)?;
+            }
+            let shown = PlanAndImpact {
+                plan: &planned.plan,
+                impact: &planned.impact,
+                done: self.done,
+            };
+            write!(f, "{shown}")?;
+        }
+        for proof in &self.proof {
+            write!(
+                f,
+                "\nread back from DPS {}: devices of {} generation {} are {}",
+                proof.dps, proof.authority, proof.generation, proof.outcome
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Where rolls stand.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub(super) struct Statuses(pub(super) Vec<Status>);
+
+/// Where one roll stands.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Status {
+    /// The authority or the device.
+    pub(super) name: String,
+    pub(super) phase: &'static str,
+    pub(super) waits: Vec<String>,
+    pub(super) left_behind: LeftBehind,
+    pub(super) deadlines: Vec<End>,
+}
+
+/// The devices that have not moved.
+#[derive(Serialize, Default)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct LeftBehind {
+    count: u64,
+    named: Vec<String>,
+}
+
+/// A moment at which something stops working.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct End {
+    pub(super) at: Time,
+    pub(super) what: String,
+}
+
+impl Status {
+    pub(super) fn of(status: &RollStatus, left_behind: &Devices) -> Self {
+        Self {
+            name: status.authority.to_string(),
+            phase: status.phase.as_str(),
+            waits: status.waits.iter().map(ToString::to_string).collect(),
+            left_behind: LeftBehind {
+                count: left_behind.count,
+                named: left_behind.named.iter().map(ToString::to_string).collect(),
+            },
+            deadlines: status.deadlines.iter().map(End::from).collect(),
+        }
+    }
+
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.waits.is_empty()
+    }
+}
+
+impl From<&Deadline> for End {
+    fn from(deadline: &Deadline) -> Self {
+        Self {
+            at: deadline.at,
+            what: deadline.what.clone(),
+        }
+    }
+}
+
+impl fmt::Display for Statuses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, status) in self.0.iter().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{}: {}", status.name, status.phase)?;
+            for wait in &status.waits {
+                write!(f, "\n  waiting: {wait}")?;
+            }
+            for End { at, what } in &status.deadlines {
+                write!(f, "\n  {at}: {what}")?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,43 @@
+//! What to say of a device that nobody knows: the names that are near.
+
+use pki_core::declaration::nearest;
+use pki_core::ids::RegistrationId;
+use pki_core::inventory::{Filter, Inventory};
+
+use crate::error::CommandError;
+
+/// The error for a device of which neither the inventory nor DPS knows anything.
+pub(crate) fn unknown_device(
+    inventory: &dyn Inventory,
+    id: &RegistrationId,
+) -> Result<CommandError, CommandError> {
+    let error = CommandError::not_found(format!(
+        "there is no device {id}: neither the inventory nor DPS knows it"
+    ));
+    Ok(match near(inventory, id)? {
+        Some(near) => error.hint(format!("did you mean {near}?")),
+        None => error.hint("see them with: dps-pki inventory list"),
+    })
+}
+
+/// The ID that looks most like another, of those that begin alike: reading a whole fleet would take
+/// too long.
+fn near(
+    inventory: &dyn Inventory,
+    id: &RegistrationId,
+) -> Result<Option<RegistrationId>, CommandError> {
+    const MOST: usize = 1000;
+    let beginning: String = id.as_str().chars().take(id.as_str().len() / 2).collect();
+    let filter = Filter {
+        registration_id: format!("{beginning}*").parse().ok(),
+        ..Filter::default()
+    };
+    let page = inventory.list(&filter, None, MOST)?;
+    let known = page.entries.iter();
+    let known: Vec<&str> = known
+        .filter_map(|entry| entry.recorded.registration_id())
+        .map(RegistrationId::as_str)
+        .collect();
+    let found = nearest(id.as_str(), known.iter().copied());
+    Ok(found.and_then(|found| found.parse().ok()))
+}
