@@ -6,11 +6,15 @@ use clap::Command;
 use support::World;
 
 /// Commands whose examples talk to a DPS; they run in the end-to-end tests.
-const NEEDS_DPS: [&str; 7] = [
+const NEEDS_DPS: [&str; 11] = [
     "plan",
     "apply",
     "explain",
+    "impact",
+    "roll",
     "quarantine",
+    "readmit",
+    "deprovision",
     "journal",
     "dps",
     "hub",
