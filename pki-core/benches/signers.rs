@@ -6,7 +6,9 @@
 #![expect(
     clippy::expect_used,
     clippy::print_stdout,
-    reason = "a benchmark prints, and stops where it cannot go on"
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "a benchmark prints, measures time, and stops where it cannot go on"
 )]
 
 #[path = "../tests/support/softhsm.rs"]

@@ -1,5 +1,9 @@
 //! Every signer keeps the contract: keys in memory, and keys in a SoftHSM token.
-#![expect(clippy::expect_used, reason = "what fails here is the test")]
+#![expect(
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    reason = "what fails here is the test; a token is found through the environment"
+)]
 
 #[path = "support/softhsm.rs"]
 mod softhsm;

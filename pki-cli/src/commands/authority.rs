@@ -35,7 +35,7 @@ enum Command {
     Create(create::Args),
     Request(request::Args),
     Adopt(adopt::Args),
-    Import(import::Args),
+    Import(Box<import::Args>),
     List,
     Show(ShowArgs),
     Export(ExportArgs),

@@ -106,7 +106,7 @@ impl Found {
         let content = context.read(path)?;
         if is_index(path, &content) {
             self.gather_index(path, &content)?;
-            return self.gather_folder(context, path.parent().unwrap_or(Path::new("")));
+            return self.gather_folder(context, path.parent().unwrap_or_else(|| Path::new("")));
         }
         let read = pem::certificates(&content);
         self.add(read.map_err(|error| CommandError::in_file(path, &error))?);
