@@ -7,7 +7,6 @@
     clippy::expect_used,
     clippy::print_stdout,
     clippy::disallowed_methods,
-    clippy::disallowed_types,
     reason = "a benchmark prints, measures time, and stops where it cannot go on"
 )]
 
