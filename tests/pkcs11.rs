@@ -1,4 +1,5 @@
 //! Authorities whose keys are in a token: made there, found there, and what is wrong is said.
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 #[path = "../pki-core/tests/support/softhsm.rs"]
 mod softhsm;

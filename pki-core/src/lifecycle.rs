@@ -28,7 +28,7 @@ pub use deprovision::{Deprovision, deprovision, deprovision_group};
 pub use difference::differences;
 pub use fleet::{Class, Exception, Fleet};
 pub use impact::{Decider, Effect, FallThrough, Impact, Movement, Verdict};
-#[cfg(any(feature = "sqlite", feature = "testing"))]
+#[cfg(feature = "sqlite")]
 pub(crate) use journal::refused;
 pub use journal::{
     Estimate, Found, NewPlan, PlanRecord, PlanState, PlanSummary, Settled, Standing, StepEnd,
