@@ -29,6 +29,20 @@ fn renew(home: &Home, id: &str) {
     home.dps_pki(&format!("renew {id} --out devices")).ok();
 }
 
+/// Registers until the roll of `name` has seen it: within one second nobody can tell whether that was
+/// before the new leaf or after.
+fn settle(home: &Home, device: &Device<'_>, name: &str, left: u64) {
+    for _ in 0..100 {
+        assert_eq!(device.register(), "assigned");
+        let status = home.json(&format!("roll status {name}"));
+        let text = status[0]["waits"].to_string();
+        if status[0]["leftBehind"]["count"] == left && !text.contains("with its new leaf") {
+            return;
+        }
+    }
+    panic!("it does not come");
+}
+
 fn states(home: &Home, authority: &str) -> Vec<(u64, String)> {
     let shown = home.json(&format!("authority show {authority}"));
     let rows = shown.as_array().expect("rows").iter();
@@ -74,17 +88,14 @@ fn an_intermediate_expires() {
         .ends_with(10);
     assert!(waiting.stdout.contains("2 devices (a, b)"), "{waiting}");
     renew(&home, "a");
-    assert_eq!(a.register(), "assigned");
+    settle(&home, &a, "factory", 1);
     let refused = home.dps_pki("roll finish factory --yes").ends_with(4);
     assert!(refused.stderr.contains("1 device (b)"), "{refused}");
     let refused = home.dps_pki("roll abort factory --yes").ends_with(4);
     assert!(refused.stderr.contains("1 device (a)"), "{refused}");
     renew(&home, "b");
     home.dps_pki("roll finish factory --yes").ends_with(4);
-    assert_eq!(b.register(), "assigned");
-    let ready = home.json("roll status factory");
-    assert_eq!(ready[0]["leftBehind"]["count"], 0, "{ready}");
-
+    settle(&home, &b, "factory", 0);
     home.dps_pki("roll finish factory --yes").ok();
     assert_eq!(
         (a.register(), b.register()),
@@ -105,4 +116,248 @@ fn an_intermediate_expires() {
     home.dps_pki("plan --detailed-exitcode").ok();
     home.dps_pki("audit verify").ok();
     assert_eq!(home.json("journal list --open"), json!([]));
+}
+
+/// Root that is verified while groups hold what is below it, expiry: the new one is proven under a
+/// name of its own; before the old one goes, what is below is verified itself.
+#[test]
+fn a_root_expires_and_nobody_needs_a_new_leaf() {
+    let (home, emulator) = fleet();
+    let [a, b] = ["a", "b"].map(|id| Device::new(&home, &emulator, id));
+    home.dps_pki("roll start root --yes").ok();
+    let held = home.json("dps ca list");
+    let names: Vec<&str> = held
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|ca| ca["name"].as_str().expect("a name"))
+        .collect();
+    assert_eq!(names, ["root", "root-2"]);
+    assert_eq!(a.register(), "assigned");
+    let refused = home.dps_pki("roll finish root --yes").ends_with(4);
+    assert!(refused.stderr.contains("--with-intermediates"), "{refused}");
+    home.dps_pki("roll finish root --with-intermediates --yes")
+        .ok();
+    assert_eq!(
+        (a.register(), b.register()),
+        ("assigned".into(), "assigned".into())
+    );
+    let held = home.json("dps ca list");
+    let names: Vec<&str> = held
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|ca| ca["name"].as_str().expect("a name"))
+        .collect();
+    assert_eq!(names, ["factory", "root-2"]);
+    home.dps_pki("plan --detailed-exitcode").ok();
+}
+
+/// Intermediate held by groups, breach: replaced at once, its devices off their hubs.
+#[test]
+fn an_intermediate_is_compromised() {
+    let (home, emulator) = fleet();
+    let [a, b] = ["a", "b"].map(|id| Device::new(&home, &emulator, id));
+    let hit = home.json("impact authority factory");
+    assert_eq!(hit["impact"]["loses"], 2, "{hit}");
+    assert_eq!(hit["impact"]["movements"][0]["named"], json!(["a", "b"]));
+    home.dps_pki("roll start factory --compromised --yes").ok();
+    assert_eq!(a.ask_to_register().code, 401);
+    for id in ["a", "b"] {
+        home.dps_pki(&format!(
+            "hub device show {id} --hub hub-1.azure-devices.net"
+        ))
+        .ends_with(8);
+        home.dps_pki(&format!("dps registration show {id}"))
+            .ends_with(8);
+    }
+    renew(&home, "b");
+    assert_eq!(b.register(), "assigned");
+    assert_eq!(
+        states(&home, "factory"),
+        [(1, "compromised".to_owned()), (2, "current".to_owned())]
+    );
+    // Once b has registered in another second than the one in which it got its leaf, it is left alone.
+    let is_left_alone = || {
+        assert_eq!(b.register(), "assigned");
+        let again = home.dps_pki("roll start factory --compromised --yes").ok();
+        again.stdout.starts_with("nothing to do")
+    };
+    assert!((0..100).any(|_| is_left_alone()), "it is taken off again");
+    assert_eq!(b.register(), "assigned");
+}
+
+/// Root, breach: it goes from DPS in the first step.
+#[test]
+fn a_root_is_compromised() {
+    let (home, emulator) = fleet();
+    let a = Device::new(&home, &emulator, "a");
+    let shown = home.dps_pki("authority create root --next").ok();
+    assert!(shown.stdout.contains("pending"), "{shown}");
+    let planned = home.dps_pki("roll start root --compromised --dry-run").ok();
+    assert!(
+        planned.stdout.contains("  1. delete CA certificate root\n"),
+        "{planned}"
+    );
+    home.dps_pki("roll start root --compromised --yes").ok();
+    assert_eq!(a.ask_to_register().code, 401);
+}
+
+/// A roll that is given up leaves everything as it was.
+#[test]
+fn a_roll_is_aborted() {
+    let (home, emulator) = fleet();
+    let before = home.json("dps group show factory")["attestation"].clone();
+    home.dps_pki("roll start factory --yes").ok();
+    home.dps_pki("roll abort factory --yes").ok();
+    assert_eq!(home.json("dps group show factory")["attestation"], before);
+    assert_eq!(
+        states(&home, "factory"),
+        [(1, "current".to_owned()), (2, "retired".to_owned())]
+    );
+    assert_eq!(Device::new(&home, &emulator, "a").register(), "assigned");
+    let again = home.dps_pki("roll abort factory --yes").ok();
+    assert!(again.stdout.starts_with("nothing to do"), "{again}");
+}
+
+/// Device with an individual enrollment, expiry and breach.
+#[test]
+fn the_leaf_of_an_individual_enrollment_is_rolled() {
+    let (home, emulator) = fleet();
+    let a = Device::new(&home, &emulator, "a");
+    let refused = home.dps_pki("roll start a --yes").ends_with(4);
+    assert!(
+        refused.stderr.contains("no individual enrollment"),
+        "{refused}"
+    );
+    home.dps_pki("dps device put a --cert devices/a.cert.pem --yes")
+        .ok();
+    assert_eq!(a.register(), "assigned");
+    renew(&home, "a");
+    assert_eq!(a.ask_to_register().code, 401);
+    home.dps_pki("roll start A --yes").ok();
+    home.dps_pki("roll status a --detailed-exitcode")
+        .ends_with(10);
+    let (new, old) = (a, Device::new(&home, &emulator, "a-old"));
+    let refused = home.dps_pki("roll finish a --yes").ends_with(4);
+    assert!(
+        refused.stderr.contains("has not registered since"),
+        "{refused}"
+    );
+    settle(&home, &new, "a", 0);
+    home.dps_pki("roll abort a --yes").ends_with(4);
+    home.dps_pki("roll finish a --yes").ok();
+    assert_eq!(new.register(), "assigned");
+    assert_eq!(old.ask_to_register().code, 401);
+    home.dps_pki("roll status a --detailed-exitcode").ok();
+    let unknown = home.dps_pki("roll start aa --yes").ends_with(8);
+    assert!(unknown.stderr.contains("did you mean a?"), "{unknown}");
+}
+
+/// Device in a group, breach: shut out, and let back in with its new leaf only.
+#[test]
+fn a_device_is_readmitted_with_its_new_leaf_only() {
+    let (home, emulator) = fleet();
+    let a = Device::new(&home, &emulator, "a");
+    home.dps_pki("quarantine a --reason stolen --yes").ok();
+    let refused = home
+        .dps_pki("readmit a --cert devices/a.cert.pem --yes")
+        .ends_with(4);
+    assert!(
+        refused.stderr.contains("the leaf that a was shut out with"),
+        "{refused}"
+    );
+    home.dps_pki("readmit a --cert devices/b.cert.pem --yes")
+        .ends_with(4);
+    home.dps_pki("readmit b --cert devices/b.cert.pem --yes")
+        .ends_with(4);
+    renew(&home, "a");
+    home.dps_pki("readmit A --cert devices/a.cert.pem --dry-run")
+        .ok();
+    let done = home
+        .dps_pki("readmit a --cert devices/a.cert.pem --yes")
+        .ok();
+    assert!(
+        done.stdout.contains("every earlier leaf is refused"),
+        "{done}"
+    );
+    home.dps_pki("readmit a --cert devices/a.cert.pem --yes")
+        .ok();
+    assert_eq!(a.register(), "assigned");
+    let on_hub = home.json("hub device show a --hub hub-1.azure-devices.net");
+    assert_eq!(on_hub["status"], "enabled", "{on_hub}");
+    let entry = home.json("dps device show a");
+    assert_eq!(entry["provisioningStatus"], "enabled", "{entry}");
+}
+
+/// Both halves, in order, and proven; unknown devices and groups are named.
+#[test]
+fn devices_and_groups_leave_for_good() {
+    let (home, emulator) = fleet();
+    let [a, b] = ["a", "b"].map(|id| Device::new(&home, &emulator, id));
+    home.dps_pki("deprovision c --yes").ends_with(8);
+    home.dps_pki("deprovision --group factories --yes")
+        .ends_with(8);
+    home.dps_pki("deprovision A --yes").ok();
+    home.dps_pki("hub device show a --hub hub-1.azure-devices.net")
+        .ends_with(8);
+    assert_eq!(b.register(), "assigned");
+    let again = home.dps_pki("deprovision a --yes").ok();
+    assert!(again.stdout.starts_with("nothing to do"), "{again}");
+    assert_eq!(a.register(), "disabled");
+    home.dps_pki("deprovision --group factory --yes").ok();
+    assert_eq!(b.ask_to_register().code, 401);
+    home.dps_pki("hub device show b --hub hub-1.azure-devices.net")
+        .ends_with(8);
+    home.dps_pki("dps group show factory").ends_with(8);
+}
+
+/// Everything below an intermediate is shut out by disabling its group, never by deleting it.
+#[test]
+fn everything_below_an_intermediate_is_shut_out() {
+    let (home, emulator) = fleet();
+    let planned = home
+        .dps_pki("quarantine --authority factory --dry-run")
+        .ok();
+    assert!(
+        planned
+            .stdout
+            .contains("change enrollment group factory, disabled"),
+        "{planned}"
+    );
+    home.dps_pki("quarantine --authority factory --reason stolen --hub disable --yes")
+        .ok();
+    for id in ["a", "b"] {
+        assert_eq!(Device::new(&home, &emulator, id).register(), "disabled");
+        let on_hub = home.json(&format!(
+            "hub device show {id} --hub hub-1.azure-devices.net"
+        ));
+        assert_eq!(on_hub["status"], "disabled", "{on_hub}");
+    }
+    home.dps_pki("quarantine --authority factories --yes")
+        .ends_with(8);
+}
+
+/// What was not issued here is named as such.
+#[test]
+fn a_certificate_of_a_foreign_ca_is_refused() {
+    let (home, _emulator) = fleet();
+    home.tool("openssl", "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout foreign.key -out foreign.pem -days 9 -subj /CN=a").ok();
+    home.dps_pki("quarantine a --yes").ok();
+    let refused = home
+        .dps_pki("readmit a --cert foreign.pem --yes")
+        .ends_with(4);
+    assert!(
+        refused.stderr.contains("it was not issued here"),
+        "{refused}"
+    );
+    let refused = home.dps_pki("impact --cert foreign.pem").ends_with(8);
+    assert!(
+        refused.stderr.contains("it was not issued here"),
+        "{refused}"
+    );
+    home.dps_pki("roll start b --cert foreign.pem --yes")
+        .ends_with(4);
+    home.dps_pki("impact device c").ends_with(8);
+    home.dps_pki("impact").ends_with(2);
 }

@@ -8,10 +8,12 @@ mod convert;
 mod counter;
 mod crl;
 mod csr;
+mod deprovision;
 mod dps;
 mod emulator;
 mod explain;
 mod hub;
+mod impact;
 mod init;
 mod inspect;
 mod inventory;
@@ -23,6 +25,7 @@ mod plan;
 mod possession;
 mod quarantine;
 mod quickstart;
+mod readmit;
 mod renew;
 mod revoke;
 mod roll;
@@ -53,8 +56,11 @@ pub(crate) enum Command {
     Plan(plan::PlanArgs),
     Apply(plan::ApplyArgs),
     Explain(explain::Args),
+    Impact(impact::Args),
     Roll(roll::Args),
     Quarantine(quarantine::Args),
+    Readmit(readmit::Args),
+    Deprovision(deprovision::Args),
     Journal(journal::Args),
     Inventory(inventory::Args),
     Batch(batch::Args),
@@ -87,8 +93,11 @@ impl Command {
             Self::Plan(args) => args.run(context),
             Self::Apply(args) => args.run(context),
             Self::Explain(args) => args.run(context),
+            Self::Impact(args) => args.run(context),
             Self::Roll(args) => args.run(context),
             Self::Quarantine(args) => args.run(context),
+            Self::Readmit(args) => args.run(context),
+            Self::Deprovision(args) => args.run(context),
             Self::Journal(args) => args.run(context),
             Self::Inventory(args) => args.run(context),
             Self::Batch(args) => args.run(context),

@@ -620,7 +620,7 @@ fn the_leaf_of_an_individual_enrollment_is_rolled_in_its_slots() {
     let moving = |moved: bool| MovingDevice {
         id: id("sensor-1"),
         new_leaf_since: Some(now()),
-        registered_at: moved.then(now),
+        registered_at: moved.then(|| now() + Span::from_seconds(1)),
     };
     let left = device::finish(&moving(false), &new, false, &state(&dps));
     assert!(

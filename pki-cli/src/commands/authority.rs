@@ -7,7 +7,7 @@ mod request;
 mod takeover;
 
 pub(super) use self::create::successor;
-pub(super) use self::takeover::declared;
+pub(super) use self::takeover::{declared, generation_of};
 
 use std::fmt;
 

@@ -1,19 +1,21 @@
 //! `quarantine`: shut devices out everywhere, and prove it.
 
-mod state;
-mod target;
+pub(super) mod below;
+pub(super) mod state;
+pub(super) mod target;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use pki_core::admission::{Decision, DpsView, Outcome as Admission, PresentedChain, explain};
-use pki_core::ids::RegistrationId;
+use pki_core::ids::{AuthorityName, RegistrationId};
 use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{InventoryEntry, Status};
-use pki_core::lifecycle::{HubAction, Impact, Plan, Quarantine, Step, quarantine_many};
+use pki_core::lifecycle::{Impact, Plan, Quarantine, Step, quarantine_many};
 use serde::Serialize;
 
 use self::target::{Target, targets};
+use super::roll::HubChoice;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::execute::{Execution, Failures, Proposal};
@@ -33,12 +35,17 @@ shuts nobody out. DPS and IoT Hub consult no CRL; this is what keeps a device ou
 Examples:
   dps-pki quarantine sensor-2 --reason stolen
   dps-pki quarantine sensor-2.cert.pem --hub delete --yes
-  dps-pki quarantine stolen.txt --dry-run")]
+  dps-pki quarantine stolen.txt --dry-run
+  dps-pki quarantine --authority line-a --dry-run")]
 pub(crate) struct Args {
     /// Registration ID, certificate file, serial number, thumbprint, or a file with a list of these, one
     /// a line; - for a list on standard input
-    #[arg(value_name = "WHAT", required = true)]
+    #[arg(value_name = "WHAT", required_unless_present = "authority")]
     what: Vec<String>,
+
+    /// Shut out everything below this authority, also what nobody knows of: by a disabled group
+    #[arg(long, value_name = "NAME", conflicts_with = "what")]
+    authority: Option<AuthorityName>,
 
     /// Why, for the hub identity and the record
     #[arg(long)]
@@ -49,22 +56,20 @@ pub(crate) struct Args {
     hub: HubChoice,
 }
 
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum HubChoice {
-    /// It stays, and the hub refuses the device
-    Disable,
-    /// It goes, with its twin
-    Delete,
-    /// It stays as it is: a connected device stays connected
-    Keep,
-}
-
 impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
         let (name, declared) = context.dps()?;
         let planes = Planes::new(context, name, declared)?;
         let mut inventory = context.inventory()?;
+        if let Some(authority) = &self.authority {
+            return self.below(context, &planes, &mut inventory, authority);
+        }
         let targets = targets(context, &inventory, &self.what)?;
+        for Target { id, .. } in targets.iter().filter(|target| target.leaf.is_none()) {
+            context.ui.warning(format!(
+                "the inventory has no valid leaf of {id}: it is shut out by its ID alone, which must be the CN of its leaf"
+            ));
+        }
         let (view, plan) = context.block_on(self.plan(&planes, &targets))?;
         let after = plan.applied_to(&view)?;
         let impact = impact(context, &inventory, &view, &after)?;
@@ -114,11 +119,7 @@ impl Args {
             leaf: target.leaf.clone(),
             revoke: target.entry.as_ref().is_some_and(delivered),
             reason: self.reason.clone(),
-            hub: match self.hub {
-                HubChoice::Disable => HubAction::Disable,
-                HubChoice::Delete => HubAction::Delete,
-                HubChoice::Keep => HubAction::Keep,
-            },
+            hub: self.hub.into(),
         }
     }
 }
@@ -204,10 +205,10 @@ fn many(
 
 /// The plan for who is asked: of many steps only how many there are of each kind.
 #[derive(Serialize)]
-struct Shown<'a> {
-    plan: &'a Plan,
-    impact: &'a Impact,
-    done: bool,
+pub(super) struct Shown<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) impact: &'a Impact,
+    pub(super) done: bool,
 }
 
 impl fmt::Display for Shown<'_> {
@@ -238,6 +239,9 @@ impl fmt::Display for Shown<'_> {
 fn kind(step: &Step) -> &'static str {
     match step {
         Step::PutIndividual { .. } => "a disabled individual enrollment",
+        Step::DeleteIndividual { .. } => "delete an individual enrollment",
+        Step::PutGroup { .. } => "a disabled enrollment group",
+        Step::DeleteGroup { .. } => "delete an enrollment group",
         Step::DeleteRegistration { .. } => "delete a registration record",
         Step::DisableHubDevice { .. } => "disable a device identity on its hub",
         Step::DeleteHubDevice { .. } => "delete a device identity on its hub",

@@ -126,9 +126,10 @@ pub struct MovingDevice {
 
 impl MovingDevice {
     /// Whether it has registered since it has its new leaf. A record does not tell which leaf was
-    /// shown; a device that has the new one and registers afterwards is taken to show it.
+    /// shown; a device that has the new one and registers afterwards is taken to show it. Moments are
+    /// whole seconds here, and what happens within one does not tell which came first.
     pub fn has_moved(&self) -> bool {
-        matches!((self.new_leaf_since, self.registered_at), (Some(since), Some(at)) if at >= since)
+        matches!((self.new_leaf_since, self.registered_at), (Some(since), Some(at)) if at > since)
     }
 }
 

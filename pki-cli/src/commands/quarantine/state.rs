@@ -25,7 +25,7 @@ const PAGE: u32 = 1000;
 const SIDE_BY_SIDE: usize = 16;
 
 /// The state of each target, in their order.
-pub(super) async fn gather(
+pub(in crate::commands) async fn gather(
     planes: &Planes<'_>,
     snapshot: &DpsSnapshot,
     targets: &[Target],

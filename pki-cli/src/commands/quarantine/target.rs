@@ -14,14 +14,14 @@ use crate::context::Context;
 use crate::error::{CommandError, ErrorKind};
 
 /// A device to shut out, and its leaf if it is at hand.
-pub(super) struct Target {
-    pub(super) id: RegistrationId,
-    pub(super) leaf: Option<Certificate>,
-    pub(super) entry: Option<InventoryEntry>,
+pub(in crate::commands) struct Target {
+    pub(in crate::commands) id: RegistrationId,
+    pub(in crate::commands) leaf: Option<Certificate>,
+    pub(in crate::commands) entry: Option<InventoryEntry>,
 }
 
 /// Finds out what was named: certificate files, lists of names, and names; each device once.
-pub(super) fn targets(
+pub(in crate::commands) fn targets(
     context: &Context,
     inventory: &SqliteInventory,
     words: &[String],
@@ -101,16 +101,11 @@ fn named(
         .next();
     match newest {
         Some(entry) => of_leaf(entry.recorded.certificate().clone(), Some(entry)),
-        None => {
-            context.ui.warning(format!(
-                "the inventory has no valid leaf of {id}: it is shut out by its ID alone, which must be the CN of its leaf"
-            ));
-            Ok(Target {
-                id,
-                leaf: None,
-                entry: None,
-            })
-        }
+        None => Ok(Target {
+            id,
+            leaf: None,
+            entry: None,
+        }),
     }
 }
 

@@ -239,7 +239,11 @@ impl<'a> AuthorityRoll<'a> {
             let below = self.signers_below(old);
             let holds = |group: &_| instance.holds(group, old);
             let is_below = |signer: &AuthorityGeneration| below.contains(signer);
-            devices.push(self.question().registered_below(index, holds, is_below)?);
+            let is_again = old.state == GenerationState::Compromised;
+            devices.push(
+                self.question()
+                    .registered_below(index, holds, is_below, is_again)?,
+            );
         }
         let request = Breach {
             devices,

@@ -98,7 +98,7 @@ impl FinishArgs {
         refuse_option(self.with_intermediates, "--with-intermediates", "a device")?;
         let roll = DeviceRoll::gather(context, &inventory, id)?;
         let (_, stays) = roll.pair()?;
-        let moving = roll.moving(context)?;
+        let moving = roll.moving();
         let plan = device::finish(&moving, &stays, self.accept_stranded > 0, &roll.state)?;
         roll.carry_out(context, &mut inventory, plan, Who::AtMost(1))
     }
@@ -112,7 +112,7 @@ pub(super) fn abort(
 ) -> CommandResult {
     let roll = DeviceRoll::gather(context, &inventory, id)?;
     let (old, _) = roll.pair()?;
-    let moving = roll.moving(context)?;
+    let moving = roll.moving();
     let plan = device::abort(&moving, &old, &roll.state)?;
     roll.carry_out(context, &mut inventory, plan, Who::AtMost(1))
 }
@@ -127,7 +127,7 @@ pub(super) fn status(
     let held = roll.held();
     let (phase, waits) = match held.len() {
         0 | 1 => ("idle", vec![]),
-        _ if roll.moving(context)?.has_moved() => {
+        _ if roll.moving().has_moved() => {
             let text = "it has registered since its enrollment holds the new leaf: finish it";
             ("overlap", vec![text.to_owned()])
         }
@@ -240,7 +240,7 @@ impl<'a> DeviceRoll<'a> {
     }
 
     /// The entry's last change put the new leaf into it; what registered afterwards may have shown it.
-    fn moving(&self, context: &Context) -> Result<MovingDevice, CommandError> {
+    fn moving(&self) -> MovingDevice {
         let entry = self.state.individual.as_ref();
         let changed = entry.and_then(|entry| entry.other.get("lastUpdatedDateTimeUtc")?.as_str());
         let changed: Option<Time> = changed.and_then(|changed| changed.parse().ok());
@@ -248,11 +248,11 @@ impl<'a> DeviceRoll<'a> {
             CertificateState::Delivered { at } => Some(at),
             _ => None,
         });
-        Ok(MovingDevice {
+        MovingDevice {
             id: self.id.clone(),
             new_leaf_since: changed.max(delivered),
-            registered_at: registered_at(context, &self.planes, &self.id)?,
-        })
+            registered_at: self.state.registration.as_ref().and_then(registered_at),
+        }
     }
 
     fn carry_out(

@@ -11,7 +11,7 @@ use pki_core::admission::{DpsView, Outcome, outcome_below};
 use pki_core::enrollment::{EnrollmentGroup, RegistrationState, RegistrationStatus};
 use pki_core::ids::{AuthorityName, EnrollmentGroupId, Generation, RegistrationId};
 use pki_core::inventory::sqlite::SqliteInventory;
-use pki_core::inventory::{AuthorityGeneration, CertificateState, Inventory as _};
+use pki_core::inventory::{AuthorityGeneration, CertificateState, Inventory as _, InventoryEntry};
 use pki_core::lifecycle::Fleet;
 use pki_core::lifecycle::roll::{Devices, MovingDevice, RegisteredDevice};
 use pki_core::time::Time;
@@ -20,7 +20,6 @@ use super::instances::Instances;
 use crate::config::OutputFormat;
 use crate::context::Context;
 use crate::error::CommandError;
-use crate::planes::Planes;
 use crate::registered::{records_of_groups, with_identities};
 use crate::render::plan::NAMED;
 
@@ -66,7 +65,7 @@ impl Question<'_> {
         if decided.is_empty() {
             return Ok(Devices::default());
         }
-        let registered = self.registered_at(&decided)?;
+        let registered = self.last_registered(&decided)?;
         let mut moving = Vec::with_capacity(decided.len());
         for id in decided {
             moving.push(MovingDevice {
@@ -91,20 +90,28 @@ impl Question<'_> {
     }
 
     /// The devices below a certificate that an instance has records of: those with a leaf below it, and
-    /// those of a group that holds it of which the inventory knows no leaf.
+    /// those of a group that holds it of which the inventory knows no leaf. Who has moved since the
+    /// certificate was shut out is left alone, `is_again`.
     pub(super) fn registered_below(
         &self,
         index: usize,
         is_holder: impl Fn(&EnrollmentGroup) -> bool,
         is_below: impl Fn(&AuthorityGeneration) -> bool,
+        is_again: bool,
     ) -> Result<Vec<RegisteredDevice>, CommandError> {
         let planes = &self.instances.planes[index];
         let groups = &self.instances.snapshots[index].groups;
         let now = self.context.now();
-        let known_below = |id: &RegistrationId| -> Result<Option<bool>, CommandError> {
-            let leaves = self.inventory.live_leaves(id, now)?;
-            let mut signers = leaves.iter().filter_map(|leaf| leaf.recorded.signed_by());
-            Ok((!leaves.is_empty()).then(|| signers.any(&is_below)))
+        let known_below = |record: &RegistrationState| -> Result<Option<bool>, CommandError> {
+            let leaves = self.inventory.live_leaves(&record.registration_id, now)?;
+            let is_old = |leaf: &InventoryEntry| leaf.recorded.signed_by().is_some_and(&is_below);
+            let moving = MovingDevice {
+                id: record.registration_id.clone(),
+                new_leaf_since: delivered_first(leaves.iter().filter(|leaf| !is_old(leaf))),
+                registered_at: registered_at(record),
+            };
+            let is_hit = leaves.iter().any(is_old) && !(is_again && moving.has_moved());
+            Ok((!leaves.is_empty()).then_some(is_hit))
         };
         let holders: BTreeSet<&EnrollmentGroupId> = groups
             .iter()
@@ -114,7 +121,7 @@ impl Question<'_> {
         let ids = groups.iter().map(|group| &group.enrollment_group_id);
         self.context.block_on(async {
             let records = records_of_groups(planes, ids, |group, record| {
-                let known = known_below(&record.registration_id)?;
+                let known = known_below(record)?;
                 Ok(known.unwrap_or_else(|| holders.contains(group)))
             });
             with_identities(planes, records.await?).await
@@ -155,15 +162,11 @@ impl Question<'_> {
                 signer.name == *self.authority && generations.contains(&signer.generation)
             })
         });
-        let delivered = is_new.filter_map(|leaf| match leaf.state {
-            CertificateState::Delivered { at } => Some(at),
-            _ => None,
-        });
-        Ok(delivered.min())
+        Ok(delivered_first(is_new))
     }
 
     /// When the devices last registered, anywhere.
-    fn registered_at(
+    fn last_registered(
         &self,
         ids: &[RegistrationId],
     ) -> Result<HashMap<RegistrationId, Time>, CommandError> {
@@ -178,7 +181,7 @@ impl Question<'_> {
                 Ok(wanted.contains(&record.registration_id))
             });
             for record in self.context.block_on(records)? {
-                if let Some(at) = updated_at(&record) {
+                if let Some(at) = registered_at(&record) {
                     let known = latest.entry(record.registration_id).or_insert(at);
                     *known = at.max(*known);
                 }
@@ -188,21 +191,19 @@ impl Question<'_> {
     }
 }
 
-/// When a device registered, if it was let in.
-fn updated_at(record: &RegistrationState) -> Option<Time> {
-    if record.status != RegistrationStatus::Assigned {
-        return None;
-    }
-    record.last_updated_date_time_utc.as_deref()?.parse().ok()
+/// When the first of some leaves got out.
+fn delivered_first<'a>(leaves: impl Iterator<Item = &'a InventoryEntry>) -> Option<Time> {
+    let delivered = leaves.filter_map(|leaf| match leaf.state {
+        CertificateState::Delivered { at } => Some(at),
+        _ => None,
+    });
+    delivered.min()
 }
 
-/// When a device last registered with an instance.
-pub(super) fn registered_at(
-    context: &Context,
-    planes: &Planes<'_>,
-    id: &RegistrationId,
-) -> Result<Option<Time>, CommandError> {
-    let record =
-        context.block_on(async { Ok::<_, CommandError>(planes.registrations()?.find(id).await?) });
-    Ok(record?.as_ref().and_then(updated_at))
+/// When a device registered, if it was let in.
+pub(super) fn registered_at(record: &RegistrationState) -> Option<Time> {
+    match record.status {
+        RegistrationStatus::Assigned => record.last_updated_date_time_utc.as_deref()?.parse().ok(),
+        _ => None,
+    }
 }

@@ -1,0 +1,279 @@
+//! `deprovision`: devices and groups leave for good, in two halves: disenrolled in DPS, then
+//! deregistered from their hubs.
+
+use std::fmt;
+
+use pki_core::admission::{DpsView, PresentedChain, explain, outcome_below};
+use pki_core::ids::EnrollmentGroupId;
+use pki_core::inventory::sqlite::SqliteInventory;
+use pki_core::lifecycle::{
+    Checked, Deprovision, Fleet, Impact, Plan, Promise, QuarantineState, Step, Subject, Verdict,
+    Who, deprovision, deprovision_group,
+};
+use serde::Serialize;
+
+use super::quarantine::Shown;
+use super::quarantine::state;
+use super::quarantine::target::{Target, targets};
+use crate::context::Context;
+use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
+use crate::execute::{Execution, Failures, Proposal};
+use crate::known::unknown_device;
+use crate::planes::Planes;
+use crate::registered::{records_of_groups, with_identities};
+use crate::snapshot::{DpsSnapshot, chain_of, impact};
+
+/// Take devices, or a group with all its devices, out of DPS and off their hubs for good
+///
+/// Disenrolled first, deregistered afterwards, with the registration records; then DPS is read again,
+/// and each device must be refused. A device that a group would admit is kept out by a disabled
+/// enrollment, which must stay; and so is a group whose devices another group would admit. Revoking
+/// the leaves is another matter: revoke.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  dps-pki deprovision sensor-2 --dry-run
+  dps-pki deprovision scrapped.txt --yes
+  dps-pki deprovision --group line-9 --dry-run")]
+pub(crate) struct Args {
+    /// Registration IDs, certificate files, or files with lists of these, one a line; - for a list on
+    /// standard input
+    #[arg(value_name = "ID", required_unless_present = "group")]
+    ids: Vec<String>,
+
+    /// An enrollment group, with all its devices
+    #[arg(long, value_name = "GROUP", conflicts_with = "ids")]
+    group: Option<EnrollmentGroupId>,
+}
+
+impl Args {
+    pub(crate) fn run(&self, context: &Context) -> CommandResult {
+        let (name, declared) = context.dps()?;
+        let planes = Planes::new(context, name, declared)?;
+        let mut inventory = context.inventory()?;
+        let snapshot = context.block_on(DpsSnapshot::gather(&planes))?;
+        let leaving = Leaving {
+            context,
+            planes: &planes,
+            snapshot: &snapshot,
+            view: snapshot.view()?,
+        };
+        match &self.group {
+            Some(group) => leaving.group(&mut inventory, group),
+            None => leaving.devices(&mut inventory, &self.ids),
+        }
+    }
+}
+
+/// What DPS holds while somebody leaves.
+struct Leaving<'a> {
+    context: &'a Context,
+    planes: &'a Planes<'a>,
+    snapshot: &'a DpsSnapshot,
+    view: DpsView,
+}
+
+impl Leaving<'_> {
+    fn devices(&self, inventory: &mut SqliteInventory, words: &[String]) -> CommandResult {
+        let targets = targets(self.context, inventory, words)?;
+        let states = state::gather(self.planes, self.snapshot, &targets);
+        let states = self.context.block_on(states)?;
+        for (target, state) in targets.iter().zip(&states) {
+            if target.entry.is_none() && !is_known(state) {
+                return Err(unknown_device(inventory, &target.id)?);
+            }
+        }
+        let requests: Result<Vec<Deprovision>, CommandError> = targets
+            .iter()
+            .map(|target| self.request(inventory, target))
+            .collect();
+        let plan = together(&requests?, &states);
+        let refuses = targets.iter().map(|target| target.id.clone());
+        let promise = Promise {
+            refuses: Who::Devices(refuses.collect()),
+            ..Promise::default()
+        };
+        let failures = match targets.len() {
+            0 | 1 => Failures::Stop,
+            _ => Failures::GoOn,
+        };
+        let (shown, execution) = self.carry_out(inventory, plan, &promise, failures)?;
+        self.context.ui.result(&shown)?;
+        if !self.context.settings.dry_run {
+            self.prove(inventory, &targets)?;
+        }
+        execution.check()
+    }
+
+    fn request(
+        &self,
+        inventory: &SqliteInventory,
+        target: &Target,
+    ) -> Result<Deprovision, CommandError> {
+        let chain = match &target.leaf {
+            Some(leaf) => Some(chain_of(inventory, leaf)?),
+            None => None,
+        };
+        Ok(Deprovision {
+            registration_id: target.id.clone(),
+            leaf: target.leaf.clone(),
+            without_entry: chain.map(|chain| outcome_below(&self.view, chain.above_leaf())),
+        })
+    }
+
+    fn group(&self, inventory: &mut SqliteInventory, id: &EnrollmentGroupId) -> CommandResult {
+        let mut groups = self.snapshot.groups.iter();
+        let Some(group) = groups.find(|group| group.enrollment_group_id == *id) else {
+            return self.no_group(id);
+        };
+        let devices = self.context.block_on(async {
+            let records = records_of_groups(self.planes, [id], |_, _| Ok(true)).await?;
+            with_identities(self.planes, records).await
+        })?;
+        let falls_to = self.falls_to(inventory, id)?;
+        let plan = deprovision_group(group, &devices, &falls_to);
+        let promise = Promise {
+            refuses: Who::Anybody,
+            reopens: [Subject::Group(id.clone())].into(),
+            ..Promise::default()
+        };
+        let (shown, _) = self.carry_out(inventory, plan, &promise, Failures::Stop)?;
+        self.context.ui.result(&shown)?;
+        Ok(Outcome::Done)
+    }
+
+    fn no_group(&self, id: &EnrollmentGroupId) -> CommandResult {
+        let known = self.snapshot.groups.iter();
+        let known: Vec<&str> = known
+            .map(|group| group.enrollment_group_id.as_str())
+            .collect();
+        let message = format!("DPS {} has no enrollment group {id}", self.planes.name());
+        let error = CommandError::not_found(message);
+        Err(match known.as_slice() {
+            [] => error,
+            known => error.hint(format!("there are: {}", known.join(", "))),
+        })
+    }
+
+    /// The enabled groups that would admit the devices of a group if it were gone: those of the
+    /// inventory, and whatever else is below its certificates.
+    fn falls_to(
+        &self,
+        inventory: &SqliteInventory,
+        id: &EnrollmentGroupId,
+    ) -> Result<Vec<EnrollmentGroupId>, CommandError> {
+        let mut without = self.view.clone();
+        without.remove_group(id);
+        let fleet = Fleet::gather(inventory, self.context.now(), [])?;
+        let fallen = fleet.classes.iter().filter_map(|class| {
+            let now = Verdict::from(outcome_below(&self.view, &class.above));
+            let then = Verdict::from(outcome_below(&without, &class.above));
+            let falls = now.group() == Some(id) && then.is_admitted();
+            then.group().filter(|_| falls).cloned()
+        });
+        let mut found: Vec<EnrollmentGroupId> = fallen.collect();
+        found.sort();
+        found.dedup();
+        Ok(found)
+    }
+
+    fn carry_out(
+        &self,
+        inventory: &mut SqliteInventory,
+        plan: Plan,
+        promise: &Promise,
+        failures: Failures,
+    ) -> Result<(Report, Execution), CommandError> {
+        let after = plan.applied_to(&self.view)?;
+        let individual = self.view.individual_ids().chain(after.individual_ids());
+        let fleet = Fleet::gather(inventory, self.context.now(), individual)?;
+        let plan = Checked::new(plan, &self.view, &fleet, promise)?.into_plan();
+        let impact = impact(self.context, inventory, &self.view, &after)?;
+        let shown = Shown {
+            plan: &plan,
+            impact: &impact,
+            done: false,
+        };
+        let proposal = Proposal {
+            failures,
+            ..Proposal::new(&plan, &shown)
+        };
+        let execution = proposal.carry_out(self.context, self.planes, inventory)?;
+        let done = execution.done;
+        Ok((Report { plan, impact, done }, execution))
+    }
+
+    /// Reads DPS again: each device must be refused.
+    fn prove(&self, inventory: &SqliteInventory, targets: &[Target]) -> Result<(), CommandError> {
+        let view = self
+            .context
+            .block_on(DpsSnapshot::gather(self.planes))?
+            .view()?;
+        let mut left = Vec::new();
+        for target in targets {
+            let chain = match &target.leaf {
+                Some(leaf) => chain_of(inventory, leaf)?,
+                None => PresentedChain::known(Some(target.id.to_string()), vec![]),
+            };
+            let decision = explain(&view, &chain);
+            match decision.is_admitted() {
+                true => left.push(format!("{} is {}", target.id, decision.outcome)),
+                false => self.context.ui.note(format!(
+                    "read back from DPS: {} is {}",
+                    target.id, decision.outcome
+                )),
+            }
+        }
+        match left.is_empty() {
+            true => Ok(()),
+            false => Err(CommandError::new(
+                ErrorKind::PartlyFailed,
+                format!("{} devices are still let in", left.len()),
+            )
+            .lines(&left)
+            .hint("run it again")),
+        }
+    }
+}
+
+/// One plan for all: everybody is out of DPS before the first hub is told, and the records go last.
+fn together(requests: &[Deprovision], states: &[QuarantineState]) -> Plan {
+    let plans: Vec<Plan> = requests
+        .iter()
+        .zip(states)
+        .map(|(request, state)| deprovision(request, state))
+        .collect();
+    let mut plan = match plans.as_slice() {
+        [only] => return only.clone(),
+        plans => Plan::new(format!("deprovision {} devices", plans.len())),
+    };
+    for one in plans {
+        plan.steps.extend(one.steps);
+        plan.notes.extend(one.notes);
+    }
+    plan.steps.sort_by_key(|step| match step {
+        Step::PutIndividual { .. } | Step::DeleteIndividual { .. } => 0,
+        Step::DisableHubDevice { .. } | Step::DeleteHubDevice { .. } => 1,
+        _ => 2,
+    });
+    plan
+}
+
+fn is_known(state: &QuarantineState) -> bool {
+    state.individual.is_some() || state.registration.is_some() || !state.hub_identities.is_empty()
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    plan: Plan,
+    impact: Impact,
+    done: bool,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (plan, impact, done) = (&self.plan, &self.impact, self.done);
+        write!(f, "{}", Shown { plan, impact, done })
+    }
+}

@@ -1,0 +1,179 @@
+//! `impact`: who would be hit if an authority, a device or a certificate were compromised, expired or
+//! removed. Nothing is changed.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use pki_core::admission::DpsView;
+use pki_core::format::pem;
+use pki_core::ids::AuthorityName;
+use pki_core::inventory::Inventory as _;
+use pki_core::inventory::sqlite::SqliteInventory;
+use pki_core::lifecycle::{HubAction, Impact, Plan, Quarantine, quarantine_many};
+use serde::Serialize;
+
+use super::authority::generation_of;
+use super::quarantine::below::Below;
+use super::quarantine::state;
+use super::quarantine::target::targets;
+use crate::context::Context;
+use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
+use crate::known::unknown_device;
+use crate::planes::Planes;
+use crate::render::plan::write_impact;
+use crate::snapshot::{DpsSnapshot, impact};
+
+/// Tell who would be hit if an authority, a device or a certificate were refused
+///
+/// It compares what DPS decides now about every valid leaf of the inventory with what it would decide
+/// without these: because they are compromised, have expired, or are removed. Nothing is changed.
+#[derive(clap::Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
+Examples:
+  dps-pki impact authority factory
+  dps-pki impact device sensor-1 sensor-2 --output json
+  dps-pki impact --cert factory.cert.pem"
+)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    subject: Option<Subject>,
+
+    /// A certificate of the inventory: a CA's or a leaf
+    #[arg(long, value_name = "FILE")]
+    cert: Option<PathBuf>,
+}
+
+#[derive(clap::Subcommand)]
+enum Subject {
+    /// Everything below an authority
+    Authority {
+        /// The authority
+        name: AuthorityName,
+    },
+    /// Devices
+    Device {
+        /// Registration IDs, certificate files, serial numbers, thumbprints, or files with lists of these
+        #[arg(value_name = "ID", required = true)]
+        ids: Vec<String>,
+    },
+}
+
+impl Args {
+    pub(crate) fn run(&self, context: &Context) -> CommandResult {
+        let (name, declared) = context.dps()?;
+        let planes = Planes::new(context, name, declared)?;
+        let inventory = context.inventory()?;
+        let asked = Asked {
+            context,
+            inventory: &inventory,
+            planes: &planes,
+            snapshot: context.block_on(DpsSnapshot::gather(&planes))?,
+        };
+        let (what, plan) = match (&self.subject, &self.cert) {
+            (Some(Subject::Authority { name }), _) => {
+                let below = Below::of(context, &inventory, name)?;
+                (format!("everything below {name}"), asked.below(&below)?)
+            }
+            (Some(Subject::Device { ids }), _) => (named(ids), asked.devices(ids)?),
+            (None, Some(path)) => asked.certificate(path)?,
+            (None, None) => {
+                let message = "name an authority, devices, or a certificate with --cert";
+                return Err(CommandError::new(ErrorKind::Usage, message));
+            }
+        };
+        let before = asked.snapshot.view()?;
+        let after: DpsView = plan.applied_to(&before)?;
+        context.ui.result(&Answer {
+            dps: planes.name().to_string(),
+            what,
+            impact: impact(context, &inventory, &before, &after)?,
+        })?;
+        Ok(Outcome::Done)
+    }
+}
+
+fn named(ids: &[String]) -> String {
+    match ids {
+        [only] => only.clone(),
+        ids => format!("{} devices or lists", ids.len()),
+    }
+}
+
+/// What DPS holds when the question is asked.
+struct Asked<'a> {
+    context: &'a Context,
+    inventory: &'a SqliteInventory,
+    planes: &'a Planes<'a>,
+    snapshot: DpsSnapshot,
+}
+
+impl Asked<'_> {
+    fn below(&self, below: &Below) -> Result<Plan, CommandError> {
+        below.plan(&self.snapshot, &self.snapshot.view()?)
+    }
+
+    /// What would shut the devices out tells who is hit.
+    fn devices(&self, words: &[String]) -> Result<Plan, CommandError> {
+        let targets = targets(self.context, self.inventory, words)?;
+        let states = state::gather(self.planes, &self.snapshot, &targets);
+        let states = self.context.block_on(states)?;
+        let mut requests = Vec::with_capacity(targets.len());
+        for (target, state) in targets.into_iter().zip(states) {
+            if target.entry.is_none() && state.individual.is_none() && state.registration.is_none()
+            {
+                return Err(unknown_device(self.inventory, &target.id)?);
+            }
+            let request = Quarantine {
+                registration_id: target.id,
+                leaf: target.leaf,
+                revoke: false,
+                reason: None,
+                hub: HubAction::Keep,
+            };
+            requests.push((request, state));
+        }
+        Ok(quarantine_many(&requests))
+    }
+
+    fn certificate(&self, path: &Path) -> Result<(String, Plan), CommandError> {
+        let certificate = pem::certificate(&self.context.read(path)?);
+        let certificate = certificate.map_err(|error| CommandError::in_file(path, &error))?;
+        let subject = certificate.subject().to_string();
+        if let Some(id) = generation_of(self.inventory, &certificate)? {
+            let what = format!("everything below {id}");
+            let below = Below::certificates(self.context, self.inventory, vec![(id, certificate)])?;
+            return Ok((what, self.below(&below)?));
+        }
+        let thumbprint = certificate.sha256_thumbprint();
+        if self.inventory.by_sha256_thumbprint(&thumbprint)?.is_none() {
+            let message = format!(
+                "{}: {subject} is not in the inventory: it was not issued here",
+                path.display()
+            );
+            return Err(CommandError::not_found(message).hint(format!(
+                "what DPS decides about it alone: dps-pki explain {}",
+                path.display()
+            )));
+        }
+        let plan = self.devices(&[path.display().to_string()])?;
+        Ok((subject, plan))
+    }
+}
+
+/// Who would be hit.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer {
+    dps: String,
+    what: String,
+    impact: Impact,
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "if DPS {} refused {}:", self.dps, self.what)?;
+        write_impact(f, &self.impact)
+    }
+}

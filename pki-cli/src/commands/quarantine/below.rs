@@ -1,0 +1,260 @@
+//! Everything below an authority: a disabled group, and the registered devices off their hubs.
+//!
+//! The group decides before any group above it does, and must stay: deleting it lets its devices fall
+//! through to an enabled group above. Devices with an entry of their own are decided about by that.
+
+use std::collections::BTreeSet;
+
+use pki_core::admission::{ChainElement, DpsView, Outcome as Admission, outcome_below};
+use pki_core::certificate::Certificate;
+use pki_core::enrollment::RegistrationState;
+use pki_core::ids::{AuthorityName, EnrollmentGroupId, RegistrationId, Sha256Thumbprint};
+use pki_core::inventory::sqlite::SqliteInventory;
+use pki_core::inventory::{AuthorityGeneration, AuthorityRecord, GenerationState, Inventory};
+use pki_core::lifecycle::{Checked, Class, Fleet, Plan, Promise, Step, Who, quarantine_below};
+
+use super::{Args, Shown};
+use crate::context::Context;
+use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
+use crate::execute::Proposal;
+use crate::issuance::no_authority;
+use crate::planes::Planes;
+use crate::registered::{records_of_groups, with_identities};
+use crate::snapshot::{DpsSnapshot, impact};
+
+impl Args {
+    pub(super) fn below(
+        &self,
+        context: &Context,
+        planes: &Planes<'_>,
+        inventory: &mut SqliteInventory,
+        authority: &AuthorityName,
+    ) -> CommandResult {
+        let snapshot = context.block_on(DpsSnapshot::gather(planes))?;
+        let before = snapshot.view()?;
+        let below = Below::of(context, inventory, authority)?;
+        let mut plan = below.plan(&snapshot, &before)?;
+        self.deregister(context, planes, inventory, &snapshot, &below, &mut plan)?;
+        let after = plan.applied_to(&before)?;
+        let individual = before.individual_ids().chain(after.individual_ids());
+        let fleet = Fleet::gather(inventory, context.now(), individual)?;
+        let promise = Promise {
+            refuses: Who::Anybody,
+            ..Promise::default()
+        };
+        let plan = Checked::new(plan, &before, &fleet, &promise)?.into_plan();
+        let impact = impact(context, inventory, &before, &after)?;
+        let mut shown = Shown {
+            plan: &plan,
+            impact: &impact,
+            done: false,
+        };
+        let done = Proposal::new(&plan, &shown)
+            .carry_out(context, planes, inventory)?
+            .done;
+        if !context.settings.dry_run {
+            let found = context.block_on(DpsSnapshot::gather(planes))?.view()?;
+            below.refuse_admitted(authority, &found)?;
+        }
+        shown.done = done;
+        context.ui.result(&shown)?;
+        Ok(Outcome::Done)
+    }
+
+    /// The registered devices below, and those of the groups that are disabled of which the inventory
+    /// knows no leaf.
+    fn deregister(
+        &self,
+        context: &Context,
+        planes: &Planes<'_>,
+        inventory: &dyn Inventory,
+        snapshot: &DpsSnapshot,
+        below: &Below,
+        plan: &mut Plan,
+    ) -> Result<(), CommandError> {
+        let disabled: BTreeSet<&EnrollmentGroupId> = plan
+            .steps
+            .iter()
+            .filter_map(|step| match step {
+                Step::PutGroup { group, .. } => Some(&group.enrollment_group_id),
+                _ => None,
+            })
+            .collect();
+        let signers: BTreeSet<_> = below
+            .classes()
+            .filter_map(|one| one.signed_by.as_ref())
+            .collect();
+        let now = context.now();
+        let is_below = |group: &EnrollmentGroupId, id: &RegistrationId| {
+            let leaves = inventory.live_leaves(id, now)?;
+            let mut known = leaves.iter().filter_map(|leaf| leaf.recorded.signed_by());
+            Ok(match leaves.is_empty() {
+                true => disabled.contains(group),
+                false => known.any(|signer| signers.contains(signer)),
+            })
+        };
+        let groups = snapshot
+            .groups
+            .iter()
+            .map(|group| &group.enrollment_group_id);
+        let devices = context.block_on(async {
+            let wanted = |group: &EnrollmentGroupId, record: &RegistrationState| {
+                is_below(group, &record.registration_id)
+            };
+            let records = records_of_groups(planes, groups, wanted).await?;
+            with_identities(planes, records).await
+        })?;
+        let reason = self.reason.as_deref().unwrap_or("its issuer is shut out");
+        let hub = self.hub.into();
+        let steps = devices
+            .iter()
+            .flat_map(|device| device.deregister(hub, reason));
+        let steps: Vec<Step> = steps.collect();
+        plan.steps.extend(steps);
+        Ok(())
+    }
+}
+
+/// An authority's generations and every class of leaves below them.
+pub(in crate::commands) struct Below {
+    goal: String,
+    /// The generations and those below, nearest to the authority first, with their certificates.
+    held: Vec<(AuthorityGeneration, Certificate)>,
+    fleet: Fleet,
+    thumbprints: BTreeSet<Sha256Thumbprint>,
+}
+
+impl Below {
+    /// Below every generation of an authority that came to life.
+    pub(in crate::commands) fn of(
+        context: &Context,
+        inventory: &dyn Inventory,
+        name: &AuthorityName,
+    ) -> Result<Self, CommandError> {
+        let record = inventory.authority(name)?;
+        let own = record.as_ref().map(certificates).unwrap_or_default();
+        match own.is_empty() {
+            true => Err(no_authority(context, name)?),
+            false => Self::certificates(context, inventory, own),
+        }
+    }
+
+    /// Below these generations.
+    pub(in crate::commands) fn certificates(
+        context: &Context,
+        inventory: &dyn Inventory,
+        own: Vec<(AuthorityGeneration, Certificate)>,
+    ) -> Result<Self, CommandError> {
+        let names: BTreeSet<&str> = own.iter().map(|(id, _)| id.name.as_str()).collect();
+        let names: Vec<&str> = names.into_iter().collect();
+        let goal = format!("shut out everything below {}", names.join(", "));
+        let thumbprints = own.iter().map(|(_, held)| held.sha256_thumbprint());
+        let thumbprints: BTreeSet<Sha256Thumbprint> = thumbprints.collect();
+        let fleet = Fleet::gather(inventory, context.now(), [])?;
+        let is_below = |id: &AuthorityGeneration| {
+            let mut classes = fleet.classes.iter();
+            let class = classes.find(|class| class.signed_by.as_ref() == Some(id));
+            class.is_some_and(|class| goes_through(&class.above, &thumbprints))
+        };
+        let mut held = own;
+        for other in inventory.authorities()? {
+            for (id, certificate) in certificates(&other) {
+                let is_own = thumbprints.contains(&certificate.sha256_thumbprint());
+                if !is_own && is_below(&id) {
+                    held.push((id, certificate));
+                }
+            }
+        }
+        Ok(Self {
+            goal,
+            held,
+            fleet,
+            thumbprints,
+        })
+    }
+
+    /// The classes of leaves below.
+    fn classes(&self) -> impl Iterator<Item = &Class> {
+        let classes = self.fleet.classes.iter();
+        classes.filter(|class| goes_through(&class.above, &self.thumbprints))
+    }
+
+    /// Groups for the authority itself, and for those below it that another group would still admit.
+    pub(in crate::commands) fn plan(
+        &self,
+        snapshot: &DpsSnapshot,
+        before: &DpsView,
+    ) -> Result<Plan, CommandError> {
+        let mut plan = Plan::new(&self.goal);
+        let mut view = before.clone();
+        for (id, certificate) in &self.held {
+            let is_own = self.thumbprints.contains(&certificate.sha256_thumbprint());
+            let class = self
+                .fleet
+                .classes
+                .iter()
+                .find(|one| one.signed_by.as_ref() == Some(id));
+            let is_in = class.is_some_and(|class| is_admitted(&view, &class.above));
+            if !is_own && !is_in {
+                continue;
+            }
+            let one = quarantine_below(id, certificate, &snapshot.authorities, &snapshot.groups)?;
+            for step in one.steps {
+                if !plan.steps.contains(&step) {
+                    step.apply_to(&mut view)?;
+                    plan.steps.push(step);
+                }
+            }
+            for note in one.notes {
+                if !plan.notes.contains(&note) {
+                    plan.notes.push(note);
+                }
+            }
+        }
+        Ok(plan)
+    }
+
+    fn refuse_admitted(&self, name: &AuthorityName, found: &DpsView) -> Result<(), CommandError> {
+        match self
+            .classes()
+            .find(|class| is_admitted(found, &class.above))
+        {
+            None => Ok(()),
+            Some(class) => {
+                let message = format!(
+                    "devices below {name} are still not shut out: {}",
+                    outcome_below(found, &class.above)
+                );
+                Err(CommandError::new(ErrorKind::Conflict, message).hint("run it again"))
+            }
+        }
+    }
+}
+
+/// The generations that came to life.
+fn certificates(record: &AuthorityRecord) -> Vec<(AuthorityGeneration, Certificate)> {
+    let lived = record.generations.iter().filter(|one| {
+        !matches!(
+            one.state,
+            GenerationState::Voided | GenerationState::Pending
+        )
+    });
+    let held = lived.filter_map(|one| {
+        let id = AuthorityGeneration {
+            name: record.name.clone(),
+            generation: one.generation,
+        };
+        Some((id, one.certificate.as_ref()?.certificate().clone()))
+    });
+    held.collect()
+}
+
+fn goes_through(above: &[ChainElement], thumbprints: &BTreeSet<Sha256Thumbprint>) -> bool {
+    above
+        .iter()
+        .any(|element| thumbprints.contains(&element.sha256_thumbprint))
+}
+
+fn is_admitted(view: &DpsView, above: &[ChainElement]) -> bool {
+    matches!(outcome_below(view, above), Admission::Admitted(_))
+}

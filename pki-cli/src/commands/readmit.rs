@@ -1,0 +1,202 @@
+//! `readmit`: a device that was shut out comes back, with its new leaf only.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use pki_core::admission::{Decision, DpsView, explain};
+use pki_core::certificate::Certificate;
+use pki_core::format::pem;
+use pki_core::ids::RegistrationId;
+use pki_core::inventory::sqlite::SqliteInventory;
+use pki_core::inventory::{Inventory as _, InventoryEntry, Status};
+use pki_core::lifecycle::{
+    Checked, Fleet, Impact, LeafStanding, Plan, Promise, Readmit, ReadmitState, Subject, Who,
+    readmit,
+};
+use pki_core::profile::Role;
+use serde::Serialize;
+
+use super::quarantine::state;
+use super::quarantine::target::Target;
+use crate::context::Context;
+use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
+use crate::execute::Proposal;
+use crate::known::unknown_device;
+use crate::planes::Planes;
+use crate::render::plan::PlanAndImpact;
+use crate::snapshot::{DpsSnapshot, chain_of, impact};
+
+/// Let a device that was shut out back in, with its new leaf only
+///
+/// Its entry becomes an enabled one that names the new leaf. The old leaf stays out, and the entry must
+/// stay until that has expired; apply deletes it then.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  dps-pki readmit sensor-2 --cert renewed/sensor-2.cert.pem --dry-run")]
+pub(crate) struct Args {
+    /// The device
+    #[arg(value_name = "ID")]
+    id: RegistrationId,
+
+    /// Its new leaf, with a new key, as renew makes it
+    #[arg(long, value_name = "FILE")]
+    cert: PathBuf,
+}
+
+impl Args {
+    pub(crate) fn run(&self, context: &Context) -> CommandResult {
+        let (name, declared) = context.dps()?;
+        let planes = Planes::new(context, name, declared)?;
+        let mut inventory = context.inventory()?;
+        let leaf = pem::certificate(&context.read(&self.cert)?);
+        let leaf = leaf.map_err(|error| CommandError::in_file(&self.cert, &error))?;
+        let (view, state) = self.state(context, &planes, &inventory, &leaf)?;
+        let request = Readmit {
+            registration_id: state
+                .individual
+                .as_ref()
+                .map_or(&self.id, |entry| &entry.registration_id)
+                .clone(),
+            leaf,
+        };
+        let plan = readmit(&request, &state, context.now())?;
+        let after = plan.applied_to(&view)?;
+        let fleet = Fleet::gather(&inventory, context.now(), [&request.registration_id])?;
+        let plan = Checked::new(plan, &view, &fleet, &promise(&request.registration_id))?;
+        let impact = impact(context, &inventory, &view, &after)?;
+        let shown = PlanAndImpact {
+            plan: &plan,
+            impact: &impact,
+            done: false,
+        };
+        let proposal = Proposal::new(&plan, &shown);
+        let done = proposal.carry_out(context, &planes, &mut inventory)?.done;
+        let proof = match context.settings.dry_run {
+            true => None,
+            false => Some(prove(context, &planes, &inventory, &request, &state)?),
+        };
+        context.ui.result(&Report {
+            registration_id: &request.registration_id,
+            plan: &plan,
+            impact: &impact,
+            done,
+            proof,
+        })?;
+        Ok(Outcome::Done)
+    }
+
+    fn state(
+        &self,
+        context: &Context,
+        planes: &Planes<'_>,
+        inventory: &SqliteInventory,
+        leaf: &Certificate,
+    ) -> Result<(DpsView, ReadmitState), CommandError> {
+        let known = inventory.by_sha256_thumbprint(&leaf.sha256_thumbprint())?;
+        let standing = known.map_or(LeafStanding::Unknown, |entry| standing(&entry));
+        let mut earlier = inventory.certificates_of(&self.id)?;
+        earlier.retain(|entry| {
+            entry.recorded.role() == Role::Leaf && entry.recorded.certificate() != leaf
+        });
+        let target = Target {
+            id: self.id.clone(),
+            leaf: None,
+            entry: None,
+        };
+        let (snapshot, found) = context.block_on(async {
+            let snapshot = DpsSnapshot::gather(planes).await?;
+            let found = state::gather(planes, &snapshot, std::slice::from_ref(&target)).await?;
+            Ok((snapshot, found))
+        })?;
+        let found = found.into_iter().next().unwrap_or_default();
+        let is_known = found.individual.is_some()
+            || found.registration.is_some()
+            || standing != LeafStanding::Unknown
+            || !earlier.is_empty();
+        if !is_known {
+            return Err(unknown_device(inventory, &self.id)?);
+        }
+        let state = ReadmitState {
+            individual: found.individual,
+            leaf: standing,
+            earlier: earlier
+                .iter()
+                .map(|entry| entry.recorded.certificate().clone())
+                .collect(),
+            hub_identities: found.hub_identities,
+        };
+        Ok((snapshot.view()?, state))
+    }
+}
+
+fn standing(entry: &InventoryEntry) -> LeafStanding {
+    match entry.state.status() {
+        Status::Delivered => LeafStanding::Valid,
+        Status::Revoked => LeafStanding::Revoked,
+        Status::Undelivered | Status::Voided => LeafStanding::Unknown,
+    }
+}
+
+/// Nobody but the device is let in, and nothing but its own entry is enabled.
+fn promise(id: &RegistrationId) -> Promise {
+    Promise {
+        lets_in: Who::Devices([id.clone()].into()),
+        reopens: [Subject::Device(id.clone())].into(),
+        ..Promise::default()
+    }
+}
+
+/// Reads DPS again: the new leaf must be in, and every earlier one out.
+fn prove(
+    context: &Context,
+    planes: &Planes<'_>,
+    inventory: &SqliteInventory,
+    request: &Readmit,
+    state: &ReadmitState,
+) -> Result<Decision, CommandError> {
+    let view = context.block_on(DpsSnapshot::gather(planes))?.view()?;
+    let proof = explain(&view, &chain_of(inventory, &request.leaf)?);
+    let wrong =
+        |message: String| Err(CommandError::new(ErrorKind::Conflict, message).hint("run it again"));
+    let id = &request.registration_id;
+    if !proof.is_admitted() {
+        return wrong(format!("{id} is still not let in: {}", proof.outcome));
+    }
+    for leaf in &state.earlier {
+        let decision = explain(&view, &chain_of(inventory, leaf)?);
+        if decision.is_admitted() {
+            return wrong(format!(
+                "leaf {} of {id} is not kept out: {}",
+                leaf.serial_number(),
+                decision.outcome
+            ));
+        }
+    }
+    Ok(proof)
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report<'a> {
+    registration_id: &'a RegistrationId,
+    plan: &'a Plan,
+    impact: &'a Impact,
+    done: bool,
+    proof: Option<Decision>,
+}
+
+impl fmt::Display for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (plan, impact, done) = (self.plan, self.impact, self.done);
+        write!(f, "{}", PlanAndImpact { plan, impact, done })?;
+        match &self.proof {
+            Some(proof) => write!(
+                f,
+                "\nread back from DPS: with its new leaf {} is {}; every earlier leaf is refused",
+                self.registration_id, proof.outcome
+            ),
+            None => Ok(()),
+        }
+    }
+}
