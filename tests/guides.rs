@@ -4,7 +4,8 @@
 //! A line that starts with `$ ` is typed, and goes on in lines that start with `> `; what follows must be printed, where `[..]` stands for a part
 //! of a line and `...` for any lines; a last line `? N` is the exit code, which is 0 otherwise. A block
 //! that is marked `second terminal` is a program that stays: when it has printed what the guide shows,
-//! the guide goes on. trycmd knows neither shells that remember nor programs that stay; its snapbox
+//! the guide goes on. A block with a file's name after its language, such as `python device.py`, is saved
+//! under that name. trycmd knows neither shells that remember nor programs that stay; its snapbox
 //! compares here.
 //! One thing differs from the reader's run: the port 8443, which may be taken on this machine.
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
@@ -12,10 +13,11 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use dps_pki_tests::{Home, binary};
+use dps_pki_tests::{Home, Sdks, binary};
 use snapbox::{Assert, Data, IntoData as _};
 
 #[test]
@@ -38,15 +40,48 @@ fn move_an_existing_pki() {
     follow("move-an-existing-pki.md");
 }
 
+#[test]
+fn python_device() {
+    follow_with_sdks("emulator/python-device.md");
+}
+
+#[test]
+fn node_device() {
+    follow_with_sdks("emulator/node-device.md");
+}
+
+#[test]
+fn service_sdks() {
+    follow_with_sdks("emulator/service-sdks.md");
+}
+
+#[test]
+fn arm_sdks() {
+    follow_with_sdks("emulator/arm-sdks.md");
+}
+
+#[test]
+fn curl_and_mosquitto() {
+    follow_with_sdks("emulator/curl-and-mosquitto.md");
+}
+
 /// Every guide is followed by a test above.
 #[test]
 fn no_guide_is_left_out() {
     let here = include_str!("guides.rs");
-    let folder = guides();
-    for entry in fs::read_dir(folder).expect("docs/guides") {
-        let name = entry.expect("a guide").file_name();
-        let call = format!("follow({name:?})");
-        assert!(here.contains(&call), "{name:?} is not followed");
+    for (folder, call) in [
+        ("", "follow(\""),
+        ("emulator/", "follow_with_sdks(\"emulator/"),
+    ] {
+        for entry in fs::read_dir(guides().join(folder)).expect("a folder of guides") {
+            let entry = entry.expect("a guide");
+            let name = entry.file_name();
+            let is_followed = here.contains(&format!("{call}{}\"", name.display()));
+            assert!(
+                entry.path().is_dir() || is_followed,
+                "{name:?} is not followed"
+            );
+        }
     }
 }
 
@@ -54,17 +89,30 @@ fn no_guide_is_left_out() {
 const GUIDE_PORT: &str = "8443";
 
 fn follow(guide: &str) {
+    follow_in(&Home::empty(), guide);
+}
+
+/// Follows a guide of the emulator: Microsoft's SDKs are installed already, since that takes long.
+fn follow_with_sdks(guide: &str) {
+    let Some(_sdks) = Sdks::reserve() else {
+        return;
+    };
+    let home = Home::empty();
+    symlink(Sdks::node_modules(), home.path("node_modules")).expect("node_modules");
+    follow_in(&home, guide);
+}
+
+fn follow_in(home: &Home, guide: &str) {
     let text = fs::read_to_string(guides().join(guide)).expect(guide);
     let port = free_port();
     let text = text.replace(GUIDE_PORT, &port);
-    let home = Home::empty();
     fs::remove_file(home.path("passphrase")).expect("the guide makes its own");
-    let mut terminal = Terminal::open(&home);
+    let mut terminal = Terminal::open(home);
     let mut staying = Vec::new();
     for step in steps(&text) {
         if step.stays {
             let folder = terminal.run("pwd").printed;
-            staying.push(Program::start(&home, folder.trim(), &step));
+            staying.push(Program::start(home, folder.trim(), &step));
             continue;
         }
         let ended = terminal.run(&step.typed);
@@ -100,33 +148,58 @@ struct Step {
     stays: bool,
 }
 
+impl Step {
+    fn typed(line: &str, stays: bool) -> Self {
+        Self {
+            typed: line.to_owned(),
+            shown: String::new(),
+            code: 0,
+            stays,
+        }
+    }
+}
+
+/// A fenced block that matters to the reader's machine.
+#[derive(Clone, Copy)]
+enum Block {
+    Commands { stays: bool },
+    File,
+}
+
 fn steps(guide: &str) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
-    // `Some(stays)` inside of a console block.
     let mut block = None;
     for line in guide.lines() {
         match (block, line.strip_prefix("```")) {
             (None, Some(kind)) if kind.starts_with("console") => {
-                block = Some(kind.contains("second terminal"))
+                let stays = kind.contains("second terminal");
+                block = Some(Block::Commands { stays });
             }
-            (_, Some(_)) => block = None,
+            (None, Some(kind)) => {
+                block = kind.split_once(' ').map(|(_, file)| {
+                    steps.push(Step::typed(&format!("cat > {file} <<'END OF FILE'"), false));
+                    Block::File
+                });
+            }
+            (Some(Block::File), fence) => {
+                let last = steps.last_mut().expect("a file was begun");
+                last.typed
+                    .extend(["\n", fence.map_or(line, |_| "END OF FILE")]);
+                block = fence.map_or(block, |_| None);
+            }
+            (Some(_), Some(_)) => block = None,
             (None, None) => {}
             (Some(_), None) if continues(&steps, line) => {
                 if let (Some(step), Some(more)) = (steps.last_mut(), line.strip_prefix("> ")) {
                     step.typed.extend(["\n", more]);
                 }
             }
-            (Some(stays), None) => match (
+            (Some(Block::Commands { stays }), None) => match (
                 line.strip_prefix("$ "),
                 line.strip_prefix("? "),
                 steps.last_mut(),
             ) {
-                (Some(typed), _, _) => steps.push(Step {
-                    typed: typed.to_owned(),
-                    shown: String::new(),
-                    code: 0,
-                    stays,
-                }),
+                (Some(typed), _, _) => steps.push(Step::typed(typed, stays)),
                 (None, Some(code), Some(step)) => step.code = code.parse().expect("an exit code"),
                 (None, None, Some(step)) => step.shown.extend([line, "\n"]),
                 (None, _, None) => panic!("output before any command: {line}"),
@@ -237,9 +310,10 @@ impl Drop for Program {
     }
 }
 
-/// A shell in a folder, for which `dps-pki` is the built binary.
+/// A shell in a folder, for which `dps-pki` is the built binary and `python3` has the SDKs, if they are there.
 fn bash(home: &Home, folder: &str) -> Command {
-    let mut programs = vec![binary().parent().expect("a folder").to_owned()];
+    let own = binary().parent().expect("a folder").to_owned();
+    let mut programs = vec![own, Sdks::python_programs()];
     programs.extend(std::env::split_paths(
         &std::env::var_os("PATH").unwrap_or_default(),
     ));

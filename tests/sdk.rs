@@ -6,11 +6,7 @@
 //! Install them with `just sdks`.
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-use dps_pki_tests::{Emulator, Home, Run, binary};
+use dps_pki_tests::{Emulator, Home, Run, Sdks, binary};
 use serde_json::{Value, json};
 
 #[test]
@@ -67,7 +63,7 @@ fn a_device_without_an_sdk_works() {
     let Some(scenario) = Scenario::with_devices("sensor-1") else {
         return;
     };
-    let script = sdk_folder().join("mosquitto.sh");
+    let script = Sdks::folder().join("mosquitto.sh");
     let line = format!(
         "{} sensor-1 {}",
         script.display(),
@@ -246,7 +242,7 @@ fn a_stale_etag_is_the_sdks_own_exception() {
 fn no_program_is_left_out() {
     let here = include_str!("sdk.rs");
     for language in ["python", "node"] {
-        for entry in std::fs::read_dir(sdk_folder().join(language)).expect(language) {
+        for entry in std::fs::read_dir(Sdks::folder().join(language)).expect(language) {
             let name = entry.expect("an entry").file_name();
             let name = name.to_str().expect("UTF-8");
             let shared = ["settings", "credential", "device_session"];
@@ -262,12 +258,11 @@ fn no_program_is_left_out() {
 struct Scenario {
     home: Home,
     emulator: Emulator,
-    /// The ports are this scenario's until it ends; dropped last.
-    _ports: MutexGuard<'static, ()>,
+    /// Dropped last, so that nobody takes the ports before the emulator has left them.
+    _sdks: Sdks,
 }
 
 impl Scenario {
-    const LISTEN: &str = "localhost:443";
     const HUB: &str = "localhost";
 
     /// The quickstart PKI with the certificates of its CAs in files, and a DPS that knows nothing.
@@ -291,27 +286,10 @@ impl Scenario {
     }
 
     fn of(declared: &str, authorities: &[&str]) -> Option<Self> {
-        static PORTS: Mutex<()> = Mutex::new(());
-        if let Some(missing) = missing() {
-            assert!(std::env::var_os("CI").is_none(), "{missing}");
-            eprintln!("skipped: {missing}");
-            return None;
-        }
-        // A scenario that failed has nothing to do with the next one.
-        let ports = PORTS.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) =
-            TcpListener::bind("127.0.0.1:443").and(TcpListener::bind("127.0.0.1:8883"))
-        {
-            assert!(
-                std::env::var_os("CI").is_none(),
-                "ports 443 and 8883: {error}"
-            );
-            eprintln!("skipped: ports 443 and 8883: {error}");
-            return None;
-        }
+        let sdks = Sdks::reserve()?;
         let home = Home::empty();
         home.dps_pki("init --template quickstart").ok();
-        home.redeclare("localhost:8443", Self::LISTEN);
+        home.redeclare("localhost:8443", Sdks::LISTEN);
         home.redeclare("hub-1.azure-devices.net", Self::HUB);
         home.write("pki.toml", home.read("pki.toml") + declared);
         home.dps_pki("authority create").ok();
@@ -320,11 +298,11 @@ impl Scenario {
             home.write(&format!("{authority}.pem"), exported.stdout);
         }
         let flags = format!("--hub {} --print-env", Self::HUB);
-        let emulator = Emulator::start_on(&home, Self::LISTEN, &flags);
+        let emulator = Emulator::start_on(&home, Sdks::LISTEN, &flags);
         Some(Self {
             home,
             emulator,
-            _ports: ports,
+            _sdks: sdks,
         })
     }
 
@@ -346,15 +324,16 @@ impl Scenario {
     /// Runs a program with the Python SDKs, and returns what it saw.
     #[track_caller]
     fn python(&self, program: &str, arguments: &str) -> Vec<Value> {
-        let program = sdk_folder().join("python").join(program);
+        let python = Sdks::python_programs().join("python");
+        let program = Sdks::folder().join("python").join(program);
         let line = format!("{} {arguments}", program.display());
-        facts(&self.run(python().to_str().expect("UTF-8"), &line))
+        facts(&self.run(python.to_str().expect("UTF-8"), &line))
     }
 
     /// Runs a program with the Node SDKs, and returns what it saw.
     #[track_caller]
     fn node(&self, program: &str, arguments: &str) -> Vec<Value> {
-        let program = sdk_folder().join("node").join(program);
+        let program = Sdks::folder().join("node").join(program);
         facts(&self.run("node", &format!("{} {arguments}", program.display())))
     }
 
@@ -404,22 +383,4 @@ impl Scenario {
 fn facts(run: &Run) -> Vec<Value> {
     let fact = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {run}"));
     run.stdout.lines().map(fact).collect()
-}
-
-/// What is not installed, and how to install it.
-fn missing() -> Option<String> {
-    let needed = [
-        python(),
-        sdk_folder().join("node/node_modules/azure-iothub"),
-    ];
-    let absent = needed.iter().find(|path| !path.exists())?;
-    Some(format!("{} is missing; run `just sdks`", absent.display()))
-}
-
-fn python() -> PathBuf {
-    sdk_folder().join("python/.venv/bin/python")
-}
-
-fn sdk_folder() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/sdk"))
 }

@@ -13,6 +13,7 @@ mod home;
 mod http;
 mod portal;
 mod run;
+mod sdks;
 
 pub use binary::binary;
 pub use device::Device;
@@ -21,3 +22,4 @@ pub use home::{Home, PASSPHRASE};
 pub use http::HttpAnswer;
 pub use portal::Portal;
 pub use run::Run;
+pub use sdks::Sdks;
