@@ -16,6 +16,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use dps_pki_tests::{Home, Sdks, binary};
 use snapbox::{Assert, Data, IntoData as _};
@@ -63,6 +64,31 @@ fn arm_sdks() {
 #[test]
 fn curl_and_mosquitto() {
     follow_with_sdks("emulator/curl-and-mosquitto.md");
+}
+
+#[test]
+fn leaf_compromised() {
+    follow("leaf-compromised.md");
+}
+
+#[test]
+fn intermediate_compromised() {
+    follow("intermediate-compromised.md");
+}
+
+#[test]
+fn root_expires() {
+    follow("root-expires.md");
+}
+
+#[test]
+fn replace_a_certificate() {
+    follow("replace-a-certificate.md");
+}
+
+#[test]
+fn deprovision() {
+    follow("deprovision.md");
 }
 
 /// Every guide is followed by a test above.
@@ -132,11 +158,14 @@ fn guides() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/guides"))
 }
 
-/// A port below those that systems hand out by themselves, so that nobody takes it meanwhile.
+/// A port below those that systems hand out by themselves, so that nobody takes it meanwhile; another one
+/// for each guide, since they are followed side by side.
 fn free_port() -> String {
+    static TRIED: AtomicU32 = AtomicU32::new(0);
     let start = 20_000 + std::process::id() % 5_000;
-    let port =
-        (start..start + 5_000).find(|port| TcpListener::bind(format!("127.0.0.1:{port}")).is_ok());
+    let mut tried = std::iter::repeat_with(|| start + TRIED.fetch_add(1, Ordering::Relaxed));
+    let is_free = |port: &u32| TcpListener::bind(format!("127.0.0.1:{port}")).is_ok();
+    let port = tried.by_ref().take(5_000).find(is_free);
     port.expect("a free port").to_string()
 }
 

@@ -5,7 +5,8 @@ use pki_core::authority::ChainBundle;
 use pki_core::ids::{AuthorityName, Generation};
 use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{
-    AuthorityGeneration, Filter, GenerationState, Inventory as _, Status as State,
+    AuthorityGeneration, AuthorityRecord, Filter, GenerationRecord, GenerationState,
+    Inventory as _, Status as State,
 };
 use pki_core::lifecycle::roll::{
     self, Breach, Finish, HeldGeneration, InstancePlan, RollState, Start,
@@ -34,15 +35,7 @@ impl StartArgs {
         refuse_option(self.cert.is_some(), "--cert", "an authority")?;
         let instances = Instances::gather(context)?;
         let record = inventory.authority(name)?;
-        let replaced = record.is_some_and(|record| {
-            let is_compromised = |state| state == GenerationState::Compromised;
-            let states = record.generations.iter().map(|one| one.state);
-            self.compromised
-                && record.next().is_none()
-                && record.pending().is_none()
-                && states.clone().any(is_compromised)
-                && states.last() == Some(GenerationState::Current)
-        });
+        let replaced = self.compromised && record.is_some_and(|record| was_replaced(&record));
         if !replaced {
             if context.settings.dry_run && !has_successor(&inventory, name)? {
                 return Err(not_made(name));
@@ -326,11 +319,19 @@ fn shuts_out() -> Promise {
     }
 }
 
+/// Whether a breach roll has run, and no further generation is there.
+fn was_replaced(record: &AuthorityRecord) -> bool {
+    let is_compromised = |one: &GenerationRecord| one.state == GenerationState::Compromised;
+    let newest = record.generations.last();
+    record.generations.iter().any(is_compromised)
+        && newest.is_some_and(|newest| newest.state == GenerationState::Current)
+}
+
 fn has_successor(inventory: &SqliteInventory, name: &AuthorityName) -> Result<bool, CommandError> {
     let record = inventory.authority(name)?;
     let newcomer = record
         .as_ref()
-        .and_then(|record| record.next().or(record.pending()));
+        .and_then(|record| record.next().or_else(|| record.pending()));
     Ok(newcomer.is_some_and(|one| one.certificate.is_some()))
 }
 
