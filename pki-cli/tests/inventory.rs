@@ -339,7 +339,14 @@ fn verification_finds_what_was_edited_and_what_a_checkpoint_misses() {
         (4, "error: the audit trail is not intact: 1 finding\n")
     );
     assert!(run.stdout.contains("does not reach the checkpoint 3:"));
-    assert_eq!(home.run("audit verify --checkpoint 1").code, 2);
+    let run = home.run("audit verify --checkpoint 1");
+    run.assert_refused(
+        8,
+        &[
+            "error: 1 does not exist",
+            "hint: a checkpoint is 1042: and 64 hexadecimal digits, or the name of a file",
+        ],
+    );
 
     rewrite_first_entry(&home.path());
     let run = home.run("audit verify --output json");

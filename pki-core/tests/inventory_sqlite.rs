@@ -480,7 +480,7 @@ fn a_newer_schema_is_refused_and_left_alone() {
             error,
             InventoryError::SchemaTooNew {
                 found: 99,
-                known: 1
+                known: 2
             }
         ),
         "{error}"
