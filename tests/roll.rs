@@ -16,19 +16,6 @@ fn fleet() -> (Home, Emulator) {
     (home, emulator)
 }
 
-/// A new leaf for a device, at the place of the old one, which is kept under another name.
-fn renew(home: &Home, id: &str) {
-    for ending in ["key.pem", "cert.pem", "full-chain.cert.pem"] {
-        let dash = if ending.starts_with("full") { "-" } else { "." };
-        let (from, to) = (
-            format!("devices/{id}{dash}{ending}"),
-            format!("devices/{id}-old{dash}{ending}"),
-        );
-        std::fs::rename(home.path(from), home.path(to)).expect("a file of the device");
-    }
-    home.dps_pki(&format!("renew {id} --out devices")).ok();
-}
-
 /// Registers until the roll of `name` has seen it: within one second nobody can tell whether that was
 /// before the new leaf or after.
 fn settle(home: &Home, device: &Device<'_>, name: &str, left: u64) {
@@ -87,13 +74,13 @@ fn an_intermediate_expires() {
         .dps_pki("roll status factory --detailed-exitcode")
         .ends_with(10);
     assert!(waiting.stdout.contains("2 devices (a, b)"), "{waiting}");
-    renew(&home, "a");
+    home.renew("a");
     settle(&home, &a, "factory", 1);
     let refused = home.dps_pki("roll finish factory --yes").ends_with(4);
     assert!(refused.stderr.contains("1 device (b)"), "{refused}");
     let refused = home.dps_pki("roll abort factory --yes").ends_with(4);
     assert!(refused.stderr.contains("1 device (a)"), "{refused}");
-    renew(&home, "b");
+    home.renew("b");
     home.dps_pki("roll finish factory --yes").ends_with(4);
     settle(&home, &b, "factory", 0);
     home.dps_pki("roll finish factory --yes").ok();
@@ -101,7 +88,7 @@ fn an_intermediate_expires() {
         (a.register(), b.register()),
         ("assigned".into(), "assigned".into())
     );
-    let old = Device::new(&home, &emulator, "a-old");
+    let old = a.with_files("a-old");
     assert_eq!(old.ask_to_register().code, 401);
     assert_eq!(
         states(&home, "factory"),
@@ -171,7 +158,7 @@ fn an_intermediate_is_compromised() {
         home.dps_pki(&format!("dps registration show {id}"))
             .ends_with(8);
     }
-    renew(&home, "b");
+    home.renew("b");
     assert_eq!(b.register(), "assigned");
     assert_eq!(
         states(&home, "factory"),
@@ -233,12 +220,12 @@ fn the_leaf_of_an_individual_enrollment_is_rolled() {
     home.dps_pki("dps device put a --cert devices/a.cert.pem --yes")
         .ok();
     assert_eq!(a.register(), "assigned");
-    renew(&home, "a");
+    home.renew("a");
     assert_eq!(a.ask_to_register().code, 401);
     home.dps_pki("roll start A --yes").ok();
     home.dps_pki("roll status a --detailed-exitcode")
         .ends_with(10);
-    let (new, old) = (a, Device::new(&home, &emulator, "a-old"));
+    let (new, old) = (a, a.with_files("a-old"));
     let refused = home.dps_pki("roll finish a --yes").ends_with(4);
     assert!(
         refused.stderr.contains("has not registered since"),
@@ -271,7 +258,7 @@ fn a_device_is_readmitted_with_its_new_leaf_only() {
         .ends_with(4);
     home.dps_pki("readmit b --cert devices/b.cert.pem --yes")
         .ends_with(4);
-    renew(&home, "a");
+    home.renew("a");
     home.dps_pki("readmit A --cert devices/a.cert.pem --dry-run")
         .ok();
     let done = home
@@ -284,6 +271,7 @@ fn a_device_is_readmitted_with_its_new_leaf_only() {
     home.dps_pki("readmit a --cert devices/a.cert.pem --yes")
         .ok();
     assert_eq!(a.register(), "assigned");
+    assert_eq!(a.with_files("a-old").ask_to_register().code, 401);
     let on_hub = home.json("hub device show a --hub hub-1.azure-devices.net");
     assert_eq!(on_hub["status"], "enabled", "{on_hub}");
     let entry = home.json("dps device show a");

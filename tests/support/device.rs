@@ -12,6 +12,7 @@ pub struct Device<'a> {
     home: &'a Home,
     emulator: &'a Emulator,
     id: &'a str,
+    files: &'a str,
     flags: &'a str,
 }
 
@@ -25,8 +26,15 @@ impl<'a> Device<'a> {
             home,
             emulator,
             id,
+            files: id,
             flags: "",
         }
+    }
+
+    /// The same device with another leaf and key: those in files of this name.
+    #[must_use]
+    pub fn with_files(self, files: &'a str) -> Self {
+        Self { files, ..self }
     }
 
     /// The same device with more flags for curl, such as a TLS version.
@@ -86,10 +94,12 @@ impl<'a> Device<'a> {
         path: &str,
         identity: Identity,
     ) -> HttpAnswer {
-        let Self { id, flags, .. } = self;
+        let Self {
+            id, files, flags, ..
+        } = self;
         let identity = match identity {
             Identity::Own => {
-                format!("--cert devices/{id}-full-chain.cert.pem --key devices/{id}.key.pem")
+                format!("--cert devices/{files}-full-chain.cert.pem --key devices/{files}.key.pem")
             }
             Identity::None => String::new(),
         };

@@ -98,6 +98,17 @@ impl Home {
         fs::write(path, content).expect(name);
     }
 
+    /// Issues a new leaf for a device, at the place of the old one, which is kept as `ID-old`.
+    #[track_caller]
+    pub fn renew(&self, id: &str) {
+        for ending in [".key.pem", ".cert.pem", "-full-chain.cert.pem"] {
+            let from = self.path(format!("devices/{id}{ending}"));
+            let to = self.path(format!("devices/{id}-old{ending}"));
+            fs::rename(from, to).expect("a file of the device");
+        }
+        self.dps_pki(&format!("renew {id} --out devices")).ok();
+    }
+
     /// Puts one text for another in `pki.toml`, where it must be.
     #[track_caller]
     pub fn redeclare(&self, from: &str, to: &str) {
