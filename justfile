@@ -27,5 +27,9 @@ fence:
 bench-ratios *ARGS:
     cargo bench -p pki-cli --bench ratios -- {{ARGS}}
 
+# What one emulator carries: registrations a second, connections, memory.
+bench-load *ARGS:
+    cargo bench -p dps-emulator --bench load -- {{ARGS}}
+
 deny:
     cargo deny check licenses bans sources

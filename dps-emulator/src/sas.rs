@@ -153,6 +153,10 @@ fn is_prefix(prefix: &[String], path: &[String]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::{any, proptest};
+    use proptest::sample::Index;
+
     use super::*;
 
     fn time(seconds: i64) -> Time {
@@ -221,6 +225,31 @@ mod tests {
     fn a_broken_header_is_no_token() {
         for header in ["", "Bearer x", "SharedAccessSignature sr=a&se=1", "Ärger"] {
             assert!(SasToken::parse(header).is_none(), "{header}");
+        }
+    }
+
+    proptest! {
+        /// What is changed in a token is refused, or was not signed.
+        #[test]
+        fn no_mutant_of_a_token_means_another_thing(
+            changes in vec((any::<Index>(), b' '..b'~'), 1..4),
+        ) {
+            let mut octets = token("host/a%2Fb", b"key", 100).into_bytes();
+            for (place, octet) in changes {
+                *place.get_mut(&mut octets) = octet;
+            }
+            let text = String::from_utf8(octets).expect("ASCII");
+            if let Some(token) = SasToken::parse(&text) {
+                let _ = (token.is_live(time(99)), token.covers(["host"], &[]));
+                if token.is_signed_by_any(&keys(b"key")) {
+                    assert_eq!((token.resource, token.expiry), ("host/a%2Fb", "100"));
+                }
+            }
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text in any::<String>()) {
+            let _ = SasToken::parse(&format!("{SCHEME}sr={text}&sig={text}&se={text}"));
         }
     }
 }

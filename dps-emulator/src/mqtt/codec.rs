@@ -85,9 +85,20 @@ mod tests {
     use bytes::Bytes;
     use mqtt_proto::v3::Publish;
     use mqtt_proto::{QosPid, TopicName};
+    use proptest::collection::vec;
     use proptest::prelude::{any, proptest};
+    use proptest::sample::Index;
 
     use super::*;
+
+    /// CONNECT with user name and password, SUBSCRIBE, PUBLISH with QoS 1, DISCONNECT.
+    const SESSION: &[u8] = b"\x10\x15\x00\x04MQTT\x04\xc2\x00\x3c\x00\x01d\x00\x03h/d\x00\x01p\
+        \x82\x08\x00\x01\x00\x03a/#\x01\x32\x08\x00\x02t/\x00\x09{}\xe0\x00";
+
+    fn packets(octets: &[u8]) -> usize {
+        let (mut octets, mut codec) = (BytesMut::from(octets), PacketCodec::new(256));
+        std::iter::from_fn(|| codec.decode(&mut octets).ok().flatten()).count()
+    }
 
     fn publish(payload: usize) -> Packet {
         let topic = TopicName::try_from("topic").expect("a topic");
@@ -140,12 +151,31 @@ mod tests {
         assert!(matches!(outcome, Err(PacketError::Malformed(_))));
     }
 
+    #[test]
+    fn a_session_is_four_packets() {
+        assert_eq!(packets(SESSION), 4);
+    }
+
     proptest! {
         #[test]
         fn no_octets_make_it_panic(octets in any::<Vec<u8>>()) {
             let mut octets = BytesMut::from(octets.as_slice());
             let mut codec = PacketCodec::new(256);
             while let Ok(Some(_)) = codec.decode(&mut octets) {}
+        }
+
+        /// Nothing that is changed in a session or cut off it makes more of it than there is.
+        #[test]
+        fn no_mutant_of_a_session_makes_it_panic(
+            changes in vec(any::<(Index, u8)>(), 1..6),
+            end in any::<Index>(),
+        ) {
+            let mut octets = SESSION.to_vec();
+            for (place, octet) in changes {
+                *place.get_mut(&mut octets) = octet;
+            }
+            octets.truncate(end.index(SESSION.len() + 1));
+            assert!(packets(&octets) <= octets.len() / 2);
         }
     }
 }
