@@ -112,7 +112,7 @@ async fn register(device: &Device<'_>) {
 async fn register_by_mqtt(world: &World, id: &str, leaf: &Leaf) {
     let client = Client::to_dps(world, Some(leaf), id, None).await;
     let ended = client.expect("let in").register().await;
-    assert_eq!(ended["status"], "assigned", "{ended}");
+    assert_eq!(ended["body"]["status"], "assigned", "{ended}");
 }
 
 /// All devices connected to their hub at once, each with one message.
