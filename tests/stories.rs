@@ -2,7 +2,8 @@
 //!
 //! A story is a text in `stories/`; beside it, in a file that ends with `.out`, is what it came to, with
 //! plans and impacts. `register ID` is a device that registers, `register ID-old` the same device with the
-//! leaf that it had before `renew ID`; every other line is for `dps-pki`. Lines with `#` are for the reader,
+//! leaf that it had before `renew ID`, `moved ID AUTHORITY` one that registers until its roll has seen it;
+//! every other line is for `dps-pki`. Lines with `#` are for the reader,
 //! `declare A => B` puts one text for another in `pki.toml` before anything is there.
 //! `SNAPSHOTS=overwrite` writes the files anew.
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
@@ -76,6 +77,10 @@ fn tell(story: &str) -> String {
                 writeln!(told, "  {}", register(&home, &emulator, id)).expect("memory")
             }
             Some(("renew", id)) => home.renew(id),
+            Some(("moved", words)) => {
+                let (id, authority) = words.split_once(' ').expect("a device and an authority");
+                Device::new(&home, &emulator, id).register_until_moved(authority);
+            }
             _ => told.push_str(&run(&home, line)),
         }
     }
@@ -124,13 +129,12 @@ fn without_chance(line: &str) -> String {
 
 fn name_of(word: &str) -> &str {
     let is_hex = word.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let word_end = word.trim_end_matches(':');
+    let is_time = |word: &str| word.ends_with('Z') && word.contains('T') && word.contains(':');
     match word.len() {
-        64 if is_hex => "THUMBPRINT",
+        40 | 64 if is_hex => "THUMBPRINT",
         30..=32 if is_hex => "SERIAL",
-        20.. if word_end.ends_with('Z') && word_end.contains("T") && word_end.contains(':') => {
-            "TIME"
-        }
+        20.. if is_time(word) => "TIME",
+        20.. if is_time(word.trim_end_matches(':')) => "TIME:",
         _ => word,
     }
 }

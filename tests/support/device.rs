@@ -82,6 +82,19 @@ impl<'a> Device<'a> {
         panic!("still assigning after {} polls", Self::MOST_POLLS);
     }
 
+    /// Registers until no device is left on the old generation of an authority: within one second nobody
+    /// can tell whether that was before its new leaf or after.
+    #[track_caller]
+    pub fn register_until_moved(&self, authority: &str) {
+        const MOST: usize = 100;
+        let is_moved = || {
+            assert_eq!(self.register(), "assigned");
+            let status = self.home.json(&format!("roll status {authority}"));
+            status[0]["leftBehind"]["count"] == 0
+        };
+        assert!((0..MOST).any(|_| is_moved()), "{} does not move", self.id);
+    }
+
     fn put_register(&self, identity: Identity) -> HttpAnswer {
         let body = json!({ "registrationId": self.id });
         self.curl("PUT", Some(&body), "/register", identity)

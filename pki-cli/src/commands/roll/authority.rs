@@ -11,7 +11,7 @@ use pki_core::inventory::{
 use pki_core::lifecycle::roll::{
     self, Breach, Finish, HeldGeneration, InstancePlan, RollState, Start,
 };
-use pki_core::lifecycle::{Checked, Fleet, Plan, Promise, Who};
+use pki_core::lifecycle::{Checked, Class, Fleet, Plan, Promise, Who};
 use pki_core::profile::Role;
 use pki_core::time::{Span, Time};
 
@@ -67,17 +67,20 @@ impl FinishArgs {
         name: &AuthorityName,
     ) -> CommandResult {
         let instances = Instances::gather(context)?;
-        let roll = AuthorityRoll::gather(context, &inventory, &instances, name)?;
+        let mut roll = AuthorityRoll::gather(context, &inventory, &instances, name)?;
         let gone = roll.gone();
+        let going = roll.signers_below(&gone);
+        roll.count_left_below(&going)?;
+        let own: Vec<AuthorityGeneration> = gone.iter().map(|held| roll.id(held.number)).collect();
         let request = Finish {
-            left_behind: roll.question().left_behind(&roll.fleet, &gone)?,
+            left_behind: roll.question().left_behind(&roll.fleet, &own, &going)?,
             accept_stranded: self.accept_stranded,
             with_intermediates: self.with_intermediates,
         };
         let plans = roll::finish(&request, &roll.state)?;
         // Only the old leaves may be refused; whose they are, the planner has looked at.
         let promise = Promise {
-            refuses: Who::AtMost(roll.leaves(&gone)),
+            refuses: Who::AtMost(roll.leaves(&going)),
             ..Promise::default()
         };
         let state = roll.state;
@@ -97,7 +100,7 @@ pub(super) fn abort(
     let newest = newest.unwrap_or(Generation::FIRST);
     let moved = match roll.is_current(newest) {
         true => roll::Devices::default(),
-        false => roll.question().moved(&roll.fleet, newest)?,
+        false => roll.question().moved(&roll.fleet, &[roll.id(newest)])?,
     };
     let plans = roll::abort(&moved, &roll.state)?;
     let state = roll.state;
@@ -129,9 +132,9 @@ impl StatusArgs {
         let instances = Instances::gather(context)?;
         let status = |name| {
             let roll = AuthorityRoll::gather(context, inventory, &instances, name)?;
-            let gone = roll.gone();
+            let going = roll.signers_below(&roll.gone());
             let left_behind = match roll.has_newcomer() {
-                true => roll.question().left_behind(&roll.fleet, &gone)?,
+                true => roll.question().left_behind(&roll.fleet, &going, &going)?,
                 false => roll::Devices::default(),
             };
             Ok(Status::of(
@@ -185,8 +188,30 @@ impl<'a> AuthorityRoll<'a> {
             context: self.context,
             inventory: self.inventory,
             instances: self.instances,
-            authority: &self.state.authority,
         }
+    }
+
+    fn id(&self, generation: Generation) -> AuthorityGeneration {
+        AuthorityGeneration {
+            name: self.state.authority.clone(),
+            generation,
+        }
+    }
+
+    /// Of the leaves below the authorities below, only those count whose devices have not moved.
+    fn count_left_below(&mut self, going: &[AuthorityGeneration]) -> Result<(), CommandError> {
+        for index in 0..self.state.below.len() {
+            let below = &self.state.below[index];
+            let signer = AuthorityGeneration {
+                name: below.authority.clone(),
+                generation: below.generation,
+            };
+            if going.contains(&signer) {
+                let left = self.question().left_behind(&self.fleet, &[signer], going)?;
+                self.state.below[index].leaves = left.count;
+            }
+        }
+        Ok(())
     }
 
     fn start(&self, args: &StartArgs) -> Result<Vec<InstancePlan>, CommandError> {
@@ -229,7 +254,7 @@ impl<'a> AuthorityRoll<'a> {
             let Some(old) = compromised else {
                 break;
             };
-            let below = self.signers_below(old);
+            let below = self.signers_below(std::slice::from_ref(old));
             let holds = |group: &_| instance.holds(group, old);
             let is_below = |signer: &AuthorityGeneration| below.contains(signer);
             let is_again = old.state == GenerationState::Compromised;
@@ -255,13 +280,16 @@ impl<'a> AuthorityRoll<'a> {
         }
     }
 
-    /// Who signs leaves whose chain goes through a generation.
-    fn signers_below(&self, held: &HeldGeneration) -> Vec<AuthorityGeneration> {
-        let thumbprint = held.certificate.sha256_thumbprint();
+    /// Who signs leaves whose chain goes through one of these generations.
+    fn signers_below(&self, held: &[HeldGeneration]) -> Vec<AuthorityGeneration> {
+        let thumbprints: Vec<_> = held
+            .iter()
+            .map(|held| held.certificate.sha256_thumbprint())
+            .collect();
         let goes_through = |above: &[ChainElement]| {
             above
                 .iter()
-                .any(|element| element.sha256_thumbprint == thumbprint)
+                .any(|element| thumbprints.contains(&element.sha256_thumbprint))
         };
         let classes = self.fleet.classes.iter();
         let below = classes.filter(|class| goes_through(&class.above));
@@ -269,27 +297,24 @@ impl<'a> AuthorityRoll<'a> {
     }
 
     /// The generations that go when the roll is finished.
-    fn gone(&self) -> Vec<Generation> {
+    fn gone(&self) -> Vec<HeldGeneration> {
         let is_gone = |state| match state {
             GenerationState::Current => self.in_state(GenerationState::Next).is_some(),
             GenerationState::Retired | GenerationState::Compromised => true,
             _ => false,
         };
-        let gone = self
-            .state
-            .generations
-            .iter()
-            .filter(|one| is_gone(one.state));
-        gone.map(|one| one.number).collect()
+        let generations = self.state.generations.iter();
+        let gone = generations.filter(|one| is_gone(one.state));
+        gone.cloned().collect()
     }
 
-    /// How many valid leaves these generations have.
-    fn leaves(&self, generations: &[Generation]) -> u64 {
-        let classes = self.fleet.classes.iter().filter(|class| {
-            class.signed_by.as_ref().is_some_and(|signer| {
-                signer.name == self.state.authority && generations.contains(&signer.generation)
-            })
-        });
+    /// How many valid leaves these signers have.
+    fn leaves(&self, signers: &[AuthorityGeneration]) -> u64 {
+        let is_of = |class: &&Class| {
+            let signer = class.signed_by.as_ref();
+            signer.is_some_and(|signer| signers.contains(signer))
+        };
+        let classes = self.fleet.classes.iter().filter(is_of);
         classes.map(|class| class.leaves).sum()
     }
 

@@ -9,11 +9,11 @@ use std::ops::ControlFlow;
 
 use pki_core::admission::{DpsView, Outcome, outcome_below};
 use pki_core::enrollment::{EnrollmentGroup, RegistrationState, RegistrationStatus};
-use pki_core::ids::{AuthorityName, EnrollmentGroupId, Generation, RegistrationId};
+use pki_core::ids::{EnrollmentGroupId, RegistrationId};
 use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{AuthorityGeneration, CertificateState, Inventory as _, InventoryEntry};
-use pki_core::lifecycle::Fleet;
 use pki_core::lifecycle::roll::{Devices, MovingDevice, RegisteredDevice};
+use pki_core::lifecycle::{Class, Fleet};
 use pki_core::time::Time;
 
 use super::instances::Instances;
@@ -31,29 +31,26 @@ pub(super) fn names(context: &Context) -> usize {
     }
 }
 
-/// Who is asked about: an authority's generations, in a fleet, as DPS decides.
+/// Where the answer is: in the inventory, and in every DPS instance.
 pub(super) struct Question<'a> {
     pub(super) context: &'a Context,
     pub(super) inventory: &'a SqliteInventory,
     pub(super) instances: &'a Instances<'a>,
-    pub(super) authority: &'a AuthorityName,
 }
 
 impl Question<'_> {
-    /// The devices of these generations that some instance admits by them and that have not moved.
+    /// The devices with leaves of these signers that some instance admits by them and that have not
+    /// moved to a leaf of others than those that go.
     pub(super) fn left_behind(
         &self,
         fleet: &Fleet,
-        generations: &[Generation],
+        signers: &[AuthorityGeneration],
+        going: &[AuthorityGeneration],
     ) -> Result<Devices, CommandError> {
         let views = self.instances.views()?;
-        let ids = self.members(fleet, generations, |class| {
-            let is_admitted = |view| {
-                matches!(
-                    outcome_below(view, &fleet.classes[class].above),
-                    Outcome::Admitted(_)
-                )
-            };
+        let ids = self.members(fleet, signers, |class| {
+            let is_admitted =
+                |view| matches!(outcome_below(view, &class.above), Outcome::Admitted(_));
             views.iter().any(is_admitted)
         })?;
         // Where each instance has an entry of the device's own, no group decides about it.
@@ -69,7 +66,7 @@ impl Question<'_> {
         let mut moving = Vec::with_capacity(decided.len());
         for id in decided {
             moving.push(MovingDevice {
-                new_leaf_since: self.new_leaf_since(&id, generations)?,
+                new_leaf_since: self.new_leaf_since(&id, going)?,
                 registered_at: registered.get(&id).copied(),
                 id,
             });
@@ -77,13 +74,13 @@ impl Question<'_> {
         Ok(Devices::left_behind(moving, names(self.context)))
     }
 
-    /// The devices that have a leaf of this generation.
+    /// The devices that have a leaf of these signers.
     pub(super) fn moved(
         &self,
         fleet: &Fleet,
-        generation: Generation,
+        signers: &[AuthorityGeneration],
     ) -> Result<Devices, CommandError> {
-        let ids = self.members(fleet, &[generation], |_| true)?;
+        let ids = self.members(fleet, signers, |_| true)?;
         let count = u64::try_from(ids.len()).unwrap_or(u64::MAX);
         let named = ids.into_iter().take(names(self.context)).collect();
         Ok(Devices { count, named })
@@ -131,15 +128,13 @@ impl Question<'_> {
     fn members(
         &self,
         fleet: &Fleet,
-        generations: &[Generation],
-        is_wanted: impl Fn(usize) -> bool,
+        signers: &[AuthorityGeneration],
+        is_wanted: impl Fn(&Class) -> bool,
     ) -> Result<BTreeSet<RegistrationId>, CommandError> {
         let mut ids = BTreeSet::new();
         for (index, class) in fleet.classes.iter().enumerate() {
-            let is_of = class.signed_by.as_ref().is_some_and(|signer| {
-                signer.name == *self.authority && generations.contains(&signer.generation)
-            });
-            if is_of && is_wanted(index) {
+            let signer = class.signed_by.as_ref();
+            if signer.is_some_and(|signer| signers.contains(signer)) && is_wanted(class) {
                 fleet.name_members(index, self.inventory, self.context.now(), |id| {
                     ids.insert(id.clone());
                     ControlFlow::Continue(())
@@ -149,20 +144,18 @@ impl Question<'_> {
         Ok(ids)
     }
 
-    /// Since when a device has a valid leaf that is not of these generations.
+    /// Since when a device has a valid leaf of others than these signers.
     fn new_leaf_since(
         &self,
         id: &RegistrationId,
-        generations: &[Generation],
+        going: &[AuthorityGeneration],
     ) -> Result<Option<Time>, CommandError> {
         let leaves = self.inventory.live_leaves(id, self.context.now())?;
-        let is_new = leaves.iter().filter(|leaf| {
+        let goes = |leaf: &&InventoryEntry| {
             let signer = leaf.recorded.signed_by();
-            !signer.is_some_and(|signer| {
-                signer.name == *self.authority && generations.contains(&signer.generation)
-            })
-        });
-        Ok(delivered_first(is_new))
+            signer.is_some_and(|signer| going.contains(signer))
+        };
+        Ok(delivered_first(leaves.iter().filter(|leaf| !goes(leaf))))
     }
 
     /// When the devices last registered, anywhere.
