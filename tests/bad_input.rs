@@ -62,7 +62,7 @@ fn files_that_hold_something_else() {
             (
                 "sign devices --authority factory",
                 INVALID,
-                "devices: it is a folder",
+                "devices: it holds no file that is a request",
             ),
             ("verify pipe", INVALID, "pipe: it is a named pipe"),
             ("quarantine pipe --yes", INVALID, "pipe: it is a named pipe"),

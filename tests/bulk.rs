@@ -36,7 +36,13 @@ fn fifty_kills_lose_nothing_and_repeat_nothing() {
     let (mut kills, mut voided) = (0, 0);
     for number in 1.. {
         let batch = batch(number);
-        while kills < KILLS && batch.cut(moments.within(usual / 5)) {
+        // Anywhere, and as often while it writes: how long it reads and checks first varies.
+        while kills < KILLS
+            && match kills % 2 {
+                0 => batch.cut(moments.within(usual / 5)),
+                _ => batch.cut_while_it_writes(moments.within(usual / 20)),
+            }
+        {
             kills += 1;
         }
         batch.run().ok();
@@ -362,6 +368,20 @@ impl<'a> Batch<'a> {
     fn cut(&self, after: Duration) -> bool {
         let mut child = self.start();
         // The moment of the accident, not a way to wait for something.
+        thread::sleep(after);
+        child.kill().expect("SIGKILL");
+        child.wait().expect("it has ended").signal().is_some()
+    }
+
+    /// The same, with the time counted from when the output grows.
+    fn cut_while_it_writes(&self, after: Duration) -> bool {
+        let part = self.home.path(format!("{}.part", self.out()));
+        let length = || fs::metadata(&part).map_or(0, |part| part.len());
+        let before = length();
+        let mut child = self.start();
+        while length() <= before && child.try_wait().expect("its state").is_none() {
+            thread::yield_now();
+        }
         thread::sleep(after);
         child.kill().expect("SIGKILL");
         child.wait().expect("it has ended").signal().is_some()
