@@ -76,6 +76,8 @@ fn tell(story: &str) -> String {
             Some(("register", id)) => {
                 writeln!(told, "  {}", register(&home, &emulator, id)).expect("memory")
             }
+            // Its table is as wide as the serial numbers happen to be.
+            Some(("issue", _)) => drop(home.dps_pki(line).ok()),
             Some(("renew", id)) => home.renew(id),
             Some(("moved", words)) => {
                 let (id, authority) = words.split_once(' ').expect("a device and an authority");
