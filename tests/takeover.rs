@@ -1,5 +1,6 @@
 //! Authorities that others made are taken over, from the layouts of the tools that made them, and what
 //! must match is checked by name. OpenSSL makes what is taken over, and judges what is issued below.
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 use dps_pki_tests::{Home, PASSPHRASE, Run};
 

@@ -236,7 +236,7 @@ pub enum RollError {
     },
     /// Devices have not moved yet.
     #[error(
-        "{devices} of {authority} generation {generation} have not registered with a new leaf yet; only {accepted} were accepted"
+        "not registered with a new leaf yet, of {authority} generation {generation}: {devices}; only {accepted} were accepted"
     )]
     LeftBehind {
         /// What is being rolled.
