@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use dps_pki_tests::{Emulator, Home, Run};
-use pki_cli::host::{Host, Prompt, Terminal};
+use pki_cli::host::{Host, Prompt, SystemNetwork, Terminal};
 use pki_core::ports::Clock;
 use pki_core::ports::system::SystemEntropy;
 use pki_core::time::Time;
@@ -527,6 +527,7 @@ fn run_in_2020(home: &Home, line: &str) -> u8 {
     let host = Host {
         clock: Arc::new(In2020),
         entropy: Arc::new(SystemEntropy),
+        network: Arc::new(SystemNetwork),
         environment: BTreeMap::from([("DPS_PKI_PASSPHRASE_FILE".into(), "passphrase".into())]),
         directory: home.path(""),
         stdin: Box::new(std::io::empty()),

@@ -13,7 +13,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use pki_cli::host::{Host, Prompt, Terminal};
+use pki_cli::host::{Host, Prompt, SystemNetwork, Terminal};
 use pki_core::ports::system::{SystemClock, SystemEntropy};
 use secrecy::SecretString;
 use tempfile::TempDir;
@@ -546,6 +546,7 @@ impl MutantHome {
         let host = Host {
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
+            network: Arc::new(SystemNetwork),
             environment: BTreeMap::from([("DPS_PKI_PASSPHRASE_FILE".into(), "secret".into())]),
             directory: self.path(""),
             stdin: Box::new(std::io::empty()),

@@ -21,7 +21,7 @@ use crate::config::Settings;
 use crate::error::{CommandError, ErrorKind, in_declaration};
 use crate::files::{Files, read_stream};
 use crate::home::Home;
-use crate::host::{Host, Prompt, Terminal};
+use crate::host::{Host, Network, Prompt, Terminal};
 use crate::render::ui::Ui;
 use crate::secret::SecretWord;
 use crate::spool::{PrivateCopy, cannot_copy};
@@ -40,6 +40,8 @@ pub struct Context {
     pub clock: Arc<dyn Clock>,
     /// Gives randomness.
     pub entropy: Arc<dyn Entropy>,
+    /// Leads to DPS and its hubs.
+    pub network: Arc<dyn Network>,
     pub(crate) tokens: Tokens,
     host: Remaining,
     declaration: OnceLock<Declaration>,
@@ -71,6 +73,7 @@ impl Context {
             home,
             clock: host.clock,
             entropy: host.entropy,
+            network: host.network,
             tokens: Tokens::default(),
             settings,
             host: Remaining {
@@ -325,6 +328,7 @@ impl Context {
         let host = Host {
             clock: self.clock.clone(),
             entropy: self.entropy.clone(),
+            network: self.network.clone(),
             environment: std::collections::BTreeMap::new(),
             directory,
             stdin: Box::new(std::io::empty()),

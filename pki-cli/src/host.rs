@@ -1,7 +1,7 @@
-//! The surroundings of one run: clock, randomness, environment, streams and terminal.
+//! The surroundings of one run: clock, randomness, network, environment, streams and terminal.
 //!
 //! Everything that a command takes from the machine comes through here or [`crate::files`], so that a
-//! test can run commands in-process with a fixed clock.
+//! test can run commands in-process with a fixed clock and a bad network.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -10,6 +10,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use dps_client::transport::{HttpOptions, HttpTransport, Transport, TransportSetupError};
 use pki_core::ports::system::{SystemClock, SystemEntropy};
 use pki_core::ports::{Clock, Entropy};
 use secrecy::SecretString;
@@ -20,6 +21,8 @@ pub struct Host {
     pub clock: Arc<dyn Clock>,
     /// Gives randomness.
     pub entropy: Arc<dyn Entropy>,
+    /// Leads to DPS and its hubs.
+    pub network: Arc<dyn Network>,
     /// The environment variables.
     pub environment: BTreeMap<OsString, OsString>,
     /// Where relative paths start.
@@ -58,6 +61,25 @@ impl Terminal {
     }
 }
 
+/// Leads to services.
+pub trait Network: Send + Sync {
+    /// A way to one service, set up and not used yet.
+    ///
+    /// # Errors
+    /// [`TransportSetupError`] if the options cannot be met.
+    fn transport(&self, options: &HttpOptions) -> Result<Arc<dyn Transport>, TransportSetupError>;
+}
+
+/// The machine's own network.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemNetwork;
+
+impl Network for SystemNetwork {
+    fn transport(&self, options: &HttpOptions) -> Result<Arc<dyn Transport>, TransportSetupError> {
+        Ok(Arc::new(HttpTransport::new(options)?))
+    }
+}
+
 /// Asks the person at the terminal.
 pub trait Prompt: Send + Sync {
     /// Asks for a line.
@@ -89,6 +111,7 @@ impl Host {
         Ok(Self {
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
+            network: Arc::new(SystemNetwork),
             environment: std::env::vars_os().collect(),
             directory,
             stdin: Box::new(io::stdin()),

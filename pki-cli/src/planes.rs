@@ -10,7 +10,7 @@ use dps_client::auth::{Account, BearerToken, ConnectionString, Credential, SasCr
 use dps_client::hub::Devices;
 use dps_client::management::{Certificates, Instance, InstanceId};
 use dps_client::service::{Groups, Individuals, Registrations};
-use dps_client::transport::{HttpOptions, HttpTransport, ProxyUse, Transport, Trust};
+use dps_client::transport::{HttpOptions, ProxyUse, Transport, Trust};
 use dps_client::{ApiVersion, BaseUrl, Limit, Plane};
 use pki_core::declaration::{DpsDeclaration, Endpoint, EntraIdentity, SecretSource, SignIn};
 use pki_core::ids::{DpsName, HubHostName};
@@ -51,7 +51,7 @@ impl<'a> Planes<'a> {
             })?;
             options.trust = Trust::Only(text);
         }
-        let transport = HttpTransport::new(&options).map_err(|error| {
+        let transport = context.network.transport(&options).map_err(|error| {
             let error = CommandError::from(error);
             match &declared.trust_anchor {
                 Some(path) => CommandError {
@@ -66,7 +66,7 @@ impl<'a> Planes<'a> {
             context,
             name,
             declared,
-            transport: Arc::new(transport),
+            transport,
             limit: Limit::per_minute(rate),
             rate,
         })

@@ -4,146 +4,15 @@
 
 mod support;
 
-use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
-use dps_client::auth::DeviceIdentity;
-use dps_client::device::{Outcome, Polling, Registrar};
 use dps_client::transport::{HttpOptions, HttpTransport, ProxyUse, Trust};
 use dps_client::{ApiVersion, Plane};
-use dps_emulator::{Emulator, EmulatorConfig, EmulatorHandle};
-use pki_cli::host::Prompt;
 use pki_core::testing::FixedClock;
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use support::{Run, World, now};
-use tokio::runtime::Runtime;
-
-/// A home and the DPS that it declares: CA `root`, group `factory`, devices `sensor-1` and `sensor-2`.
-struct Site {
-    world: Arc<World>,
-    runtime: Runtime,
-    emulator: EmulatorHandle,
-}
-
-impl Site {
-    /// A home with its authorities; DPS holds nothing yet.
-    fn empty() -> Self {
-        let runtime = Runtime::new().expect("runtime");
-        let config = EmulatorConfig {
-            clock: Arc::new(FixedClock(now())),
-            dps_name: "local".to_owned(),
-            resource_group: "local".to_owned(),
-            retry_after_seconds: 0,
-            ..EmulatorConfig::default()
-        };
-        let emulator = runtime.block_on(Emulator::start(config)).expect("emulator");
-        let mut world = World::new();
-        world.set("DPS_PKI_PASSPHRASE", "secret");
-        let site = Self {
-            world: Arc::new(world),
-            runtime,
-            emulator,
-        };
-        site.done("init");
-        let address = format!("localhost:{}", site.emulator.address().port());
-        let declaration = site.world.read("pki.toml");
-        site.world
-            .write("pki.toml", declaration.replace("localhost:8443", &address));
-        site.world
-            .write("emulator-ca.pem", site.emulator.trust_anchor_pem());
-        site.done("authority create");
-        site
-    }
-
-    /// The same after `apply`, with devices.
-    fn new() -> Self {
-        let site = Self::empty();
-        site.done("apply --yes");
-        site.done("issue sensor-1 sensor-2 --authority factory --out devices");
-        site
-    }
-
-    fn run(&self, line: &str) -> Run {
-        self.world.run(line)
-    }
-
-    /// Runs a command; while it asks, somebody else runs another one, then it is answered yes.
-    fn run_while_asked(&self, line: &str, other: &'static str) -> Run {
-        let world = Arc::clone(&self.world);
-        self.world
-            .run_asked(Box::new(Meanwhile { world, other }), line)
-    }
-
-    /// Runs what has to succeed.
-    fn done(&self, line: &str) -> Run {
-        let run = self.run(line);
-        assert_eq!(run.code, 0, "{line}\n{}", run.stderr);
-        run
-    }
-
-    fn json(&self, line: &str) -> Value {
-        self.done(&format!("{line} --output json")).json()
-    }
-
-    /// What DPS makes of the device: `assigned`, `disabled` or the status of the refusal.
-    fn register(&self, id: &str) -> String {
-        let mut options = HttpOptions::default();
-        options.trust = Trust::Only(self.emulator.trust_anchor_pem().to_owned());
-        options.proxy = ProxyUse::Direct;
-        let chain = self
-            .world
-            .read(&format!("devices/{id}-full-chain.cert.pem"));
-        let key = SecretString::from(self.world.read(&format!("devices/{id}.key.pem")));
-        options.identity = Some(DeviceIdentity::new(chain, key));
-        let transport = Arc::new(HttpTransport::new(&options).expect("transport"));
-        let base = self.emulator.base_url().parse().expect("address");
-        let plane = Plane::new(transport, base, ApiVersion::DEVICE);
-        let registrar = Registrar::new(plane, self.emulator.id_scope().clone());
-        let polling = Polling {
-            floor: Duration::from_millis(10),
-            ..Polling::default()
-        };
-        let id = id.parse().expect(id);
-        let outcome = self
-            .runtime
-            .block_on(registrar.register(&id, None, &polling));
-        match outcome {
-            Ok(Outcome::Assigned { .. }) => "assigned".to_owned(),
-            Ok(Outcome::Disabled { .. }) => "disabled".to_owned(),
-            Ok(outcome) => format!("{outcome:?}"),
-            Err(error) => error.status().expect("an answer").as_u16().to_string(),
-        }
-    }
-
-    /// The last step in the audit trail, before the end of its plan: its action and subject.
-    fn last_event(&self) -> [String; 2] {
-        let log = self.json("audit log --limit 2");
-        let actions = [0, 1].map(|place| log[place]["action"].as_str().expect("action"));
-        let ends = actions.iter().position(|action| *action == "plan-finished");
-        let step = 1 - ends.expect("the plan is finished");
-        ["action", "subject"].map(|name| log[step][name].as_str().expect(name).to_owned())
-    }
-}
-
-/// A person who is slow to answer.
-struct Meanwhile {
-    world: Arc<World>,
-    other: &'static str,
-}
-
-impl Prompt for Meanwhile {
-    fn line(&self, _: &str) -> io::Result<String> {
-        let run = self.world.run(self.other);
-        assert_eq!(run.code, 0, "{}\n{}", self.other, run.stderr);
-        Ok("y".to_owned())
-    }
-
-    fn secret(&self, _: &str) -> io::Result<SecretString> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-}
+use support::now;
+use support::site::Site;
 
 #[test]
 fn a_disabled_group_keeps_its_devices_out_until_it_is_enabled() {

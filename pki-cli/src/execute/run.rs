@@ -378,11 +378,17 @@ async fn together(
             }
         }
         Err(error) => {
-            // It failed as a whole: each of them stands where the first one does.
-            let message = CommandError::from(error);
-            for _ in begun {
-                let same = CommandError::new(message.kind, message.message.clone());
-                ends.push(Err(Failure::of(SendError::Other(same))));
+            // It failed as a whole: each of them stands where the first one does, unless that is open.
+            let mut is_open = error.may_be_done();
+            let whole = CommandError::from(error);
+            for (step, expect) in pairs {
+                let same = CommandError::new(whole.kind, whole.message.clone()).into();
+                let end = match is_open {
+                    true => looked_at(sender, step, expect, same, Undone::SendAgain).await,
+                    false => Err(Failure::of(same)),
+                };
+                is_open = end.is_ok();
+                ends.push(end);
             }
         }
     }
@@ -391,6 +397,7 @@ async fn together(
 
 /// The end of a step that was sent. Where the record was not as expected it is looked at: our own first
 /// try may have gone through with its answer lost, and a device that was shut out may have tried again.
+/// So it is where the service failed or its answer was lost, and the client did not send it twice.
 async fn settled(
     sender: &mut Sender<'_>,
     step: &Step,
@@ -402,9 +409,35 @@ async fn settled(
             let how = Settled::Sent;
             return Ok(StepOutcome { how, etag });
         }
-        Err(error) if error.is_about_the_record() => error,
-        Err(error) => return Err(Failure::of(error)),
+        Err(error) => error,
     };
+    let makes = *expect == Expectation::Absent;
+    match error.is_about_the_record() {
+        true => looked_at(sender, step, expect, error, Undone::Fails).await,
+        false if makes && error.may_be_done() => {
+            looked_at(sender, step, expect, error, Undone::SendAgain).await
+        }
+        false => Err(Failure::of(error)),
+    }
+}
+
+/// What becomes of a step that failed, and that is found as undone as it was before.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Undone {
+    /// It has failed.
+    Fails,
+    /// It is sent once more.
+    SendAgain,
+}
+
+/// The end of a step that failed with `error`, by what is found now.
+async fn looked_at(
+    sender: &mut Sender<'_>,
+    step: &Step,
+    expect: &Expectation,
+    error: SendError,
+    undone: Undone,
+) -> End {
     let Ok(found) = sender.find(step).await else {
         return Err(Failure::of(error));
     };
@@ -413,13 +446,15 @@ async fn settled(
             how: Settled::Found,
             etag,
         }),
-        Standing::AsExpected(now) if now != *expect => match sender.send(step, &now).await {
-            Ok(etag) => Ok(StepOutcome {
-                how: Settled::Sent,
-                etag,
-            }),
-            Err(error) => Err(Failure::of(error)),
-        },
+        Standing::AsExpected(now) if now != *expect || undone == Undone::SendAgain => {
+            match sender.send(step, &now).await {
+                Ok(etag) => Ok(StepOutcome {
+                    how: Settled::Sent,
+                    etag,
+                }),
+                Err(error) => Err(Failure::of(error)),
+            }
+        }
         standing => Err(Failure {
             found: document(&found),
             standing: Some(standing),

@@ -1,6 +1,7 @@
 //! Sends one step, or several in one call, and reads back what a step is about.
 
 use dps_client::management::Verification;
+use dps_client::retry::Setback;
 use dps_client::service::{BulkError, BulkMode};
 use dps_client::{ClientError, Expect, IfMatch};
 use pki_core::delivery;
@@ -53,6 +54,19 @@ impl SendError {
                 matches!(error.kind, ErrorKind::InvalidInput | ErrorKind::Refused)
             }
             _ => matches!(self.status(), Some(400..=407 | 410..=428)),
+        }
+    }
+
+    /// Whether it is open if the service has done it: it failed, or its answer was lost.
+    pub(super) fn may_be_done(&self) -> bool {
+        match self {
+            Self::Client(error) => {
+                matches!(
+                    Setback::in_error(error),
+                    Some(Setback::Failed(_) | Setback::Lost)
+                )
+            }
+            Self::Entry { .. } | Self::Other(_) => false,
         }
     }
 

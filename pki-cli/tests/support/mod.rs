@@ -1,15 +1,18 @@
-//! In-process runs: a folder, an environment, a clock that stands, and what a run wrote.
+//! In-process runs: a folder, an environment, a clock that stands, and what a run wrote; with a DPS
+//! beside it in [`site`].
 #![allow(dead_code, reason = "each test target uses a part of it")]
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
+
+pub(crate) mod site;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, Cursor, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use pki_cli::host::{Host, Prompt, Terminal};
+use pki_cli::host::{Host, Network, Prompt, SystemNetwork, Terminal};
 use pki_core::authority::{AuthoritySpec, IssuancePolicy, LeafSpec, SigningAuthority, create_root};
 use pki_core::format::pem;
 use pki_core::ids::{AuthorityName, Generation, SerialNumber};
@@ -20,6 +23,7 @@ use pki_core::inventory::{
 };
 use pki_core::key::software::{SoftwareKeyGenerator, SoftwareSigner};
 use pki_core::key::{KeyAlgorithm, KeyGenerator as _, PrivateKey, Signer as _, to_encrypted_pem};
+use pki_core::ports::Clock;
 use pki_core::profile::{KeyPurpose, Role};
 use pki_core::testing::{FixedClock, SeededEntropy};
 use pki_core::time::{Span, Time};
@@ -30,6 +34,8 @@ use tempfile::TempDir;
 /// A folder to run commands in, and what they see beside it.
 pub(crate) struct World {
     folder: TempDir,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) network: Arc<dyn Network>,
     pub(crate) environment: BTreeMap<OsString, OsString>,
     pub(crate) stdin: Vec<u8>,
     pub(crate) terminal: Terminal,
@@ -53,6 +59,8 @@ impl World {
     pub(crate) fn new() -> Self {
         Self {
             folder: tempfile::tempdir().expect("folder"),
+            clock: Arc::new(FixedClock(now())),
+            network: Arc::new(SystemNetwork),
             environment: BTreeMap::new(),
             stdin: Vec::new(),
             terminal: Terminal::default(),
@@ -66,6 +74,19 @@ impl World {
     pub(crate) fn with_pki() -> Self {
         let world = Self::new();
         world.write_pki();
+        world
+    }
+
+    /// Another folder with the same files, and the same beside it.
+    pub(crate) fn copy(&self) -> Self {
+        let world = Self {
+            environment: self.environment.clone(),
+            clock: Arc::clone(&self.clock),
+            network: Arc::clone(&self.network),
+            runs: AtomicU64::new(self.runs.load(Ordering::Relaxed)),
+            ..Self::new()
+        };
+        copy_folder(self.folder.path(), world.folder.path());
         world
     }
 
@@ -174,7 +195,8 @@ impl World {
     fn run_at(&self, terminal: Terminal, prompt: Box<dyn Prompt>, folder: &str, line: &str) -> Run {
         let (stdout, stderr) = (Captured::default(), Captured::default());
         let host = Host {
-            clock: Arc::new(FixedClock(now())),
+            clock: Arc::clone(&self.clock),
+            network: Arc::clone(&self.network),
             entropy: Arc::new(SeededEntropy::new(
                 self.runs.fetch_add(1, Ordering::Relaxed),
             )),
@@ -309,6 +331,19 @@ fn authority(subject: &str, days: u64, path_length: Option<u8>) -> AuthoritySpec
         subject: subject.parse().expect(subject),
         validity: Span::from_days(days),
         path_length,
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let copy = to.join(path.file_name().expect("a name"));
+        if path.is_dir() {
+            std::fs::create_dir(&copy).expect("folder");
+            copy_folder(&path, &copy);
+        } else {
+            std::fs::copy(&path, &copy).expect("copied");
+        }
     }
 }
 
