@@ -177,6 +177,8 @@ fn reset() -> TransportError {
 struct Story {
     site: Site,
     command: &'static str,
+    /// What it ends with when nothing is left to do: it is done, refused, or about what is gone.
+    afterwards: u8,
 }
 
 impl Story {
@@ -185,6 +187,7 @@ impl Story {
         Self {
             site: Site::empty(),
             command: "apply --yes",
+            afterwards: 0,
         }
     }
 
@@ -195,6 +198,7 @@ impl Story {
         Self {
             site,
             command: "quarantine sensor-1 sensor-2 --reason stolen --yes",
+            afterwards: 0,
         }
     }
 
@@ -207,6 +211,61 @@ impl Story {
         Self {
             site,
             command: "apply --prune --yes",
+            afterwards: 0,
+        }
+    }
+
+    /// A new root beside the old one.
+    fn roll_of_root() -> Self {
+        let site = Site::new();
+        site.done("authority create root --next");
+        Self {
+            site,
+            command: "roll start root --yes",
+            afterwards: 0,
+        }
+    }
+
+    /// The old root goes, what stands below it is verified itself.
+    fn end_of_root() -> Self {
+        let site = Self::roll_of_root().site;
+        site.done("roll start root --yes");
+        Self {
+            site,
+            command: "roll finish root --with-intermediates --yes",
+            afterwards: 4,
+        }
+    }
+
+    /// An intermediate is replaced at once, and its devices leave their hubs.
+    fn breach_of_factory() -> Self {
+        let site = Site::new();
+        assert_eq!(site.register("sensor-1"), "assigned");
+        site.done("authority create factory --next");
+        Self {
+            site,
+            command: "roll start factory --compromised --yes",
+            afterwards: 0,
+        }
+    }
+
+    /// A device that was shut out has a new leaf.
+    fn readmission() -> Self {
+        let site = Self::quarantine().site;
+        site.done("quarantine sensor-1 --yes");
+        site.done("renew sensor-1 --out renewed");
+        Self {
+            site,
+            command: "readmit sensor-1 --cert renewed/sensor-1.cert.pem --yes",
+            afterwards: 0,
+        }
+    }
+
+    fn deprovisioning() -> Self {
+        Self {
+            site: Self::quarantine().site,
+            command: "deprovision --group factory --yes",
+            afterwards: 8,
         }
     }
 
@@ -218,12 +277,13 @@ impl Story {
 }
 
 /// Goes on as a person would: with the plan that is open, and else by saying the same again.
-fn go_on(site: &Site, command: &str) {
+fn go_on(site: &Site, story: &Story) {
     for plan in list(&site.json("journal list --open")) {
         let id = plan["plan"].as_str().expect("an ID");
         site.done(&format!("journal resume {id} --yes"));
     }
-    site.done(command);
+    let run = site.run(story.command);
+    assert!([0, story.afterwards].contains(&run.code), "{}", run.stderr);
     assert_eq!(site.json("journal list --open"), json!([]));
 }
 
@@ -282,7 +342,7 @@ fn survives_every_death(story: &Story) {
         assert_eq!(run.code, 70, "moment {moment}: {}", run.stderr);
         fate.set(Mishap::Nothing);
         open += list(&site.json("journal list --open")).len();
-        go_on(&site, story.command);
+        go_on(&site, story);
         assert_eq!(state(&site), end, "dead at moment {moment}");
         site.done("audit verify");
     }
@@ -312,7 +372,7 @@ fn survives_every_fault(story: &Story) {
                     assert!(run.stderr.contains(&said), "{what}");
                     assert!(run.stderr.contains(id), "{what}");
                 }
-                go_on(&site, story.command);
+                go_on(&site, story);
                 assert_eq!(state(&site), end, "{what}");
             }
         }
@@ -335,7 +395,9 @@ impl Fault {
     /// What a run may end with: done after all, DPS failed, conflict, a part failed, gone.
     fn exit_codes(self, lasts: Lasts) -> &'static [u8] {
         match (self, lasts) {
-            (Self::Status(404 | 409 | 412), _) => &[6, 7, 8],
+            // What is found then may be as it should be, and is sent again.
+            (Self::Status(404 | 409 | 412), Lasts::Once) => &[0, 6, 7, 8],
+            (Self::Status(404 | 409 | 412), Lasts::ForEver) => &[6, 7, 8],
             (Self::Status(429 | 500) | Self::ResetBefore | Self::ResetAfter, Lasts::Once) => &[0],
             (_, _) => &[5],
         }
@@ -345,37 +407,37 @@ impl Fault {
         match self {
             // The client waits for longer each time.
             Self::ResetBefore | Self::ResetAfter => &[Lasts::Once],
+            // Nobody asks twice.
+            Self::Status(401 | 403) => &[Lasts::ForEver],
             Self::Status(_) => &[Lasts::Once, Lasts::ForEver],
         }
     }
 }
 
-#[test]
-fn apply_survives_every_fault() {
-    survives_every_fault(&Story::apply());
+/// Both tests of a story.
+macro_rules! survives {
+    ($($story:ident),+) => {$(
+        mod $story {
+            #[test]
+            fn every_death() {
+                super::survives_every_death(&super::Story::$story());
+            }
+
+            #[test]
+            fn every_fault() {
+                super::survives_every_fault(&super::Story::$story());
+            }
+        }
+    )+};
 }
 
-#[test]
-fn a_quarantine_survives_every_fault() {
-    survives_every_fault(&Story::quarantine());
-}
-
-#[test]
-fn pruning_survives_every_fault() {
-    survives_every_fault(&Story::prune());
-}
-
-#[test]
-fn apply_survives_every_death() {
-    survives_every_death(&Story::apply());
-}
-
-#[test]
-fn a_quarantine_survives_every_death() {
-    survives_every_death(&Story::quarantine());
-}
-
-#[test]
-fn pruning_survives_every_death() {
-    survives_every_death(&Story::prune());
-}
+survives!(
+    apply,
+    quarantine,
+    prune,
+    roll_of_root,
+    end_of_root,
+    breach_of_factory,
+    readmission,
+    deprovisioning
+);

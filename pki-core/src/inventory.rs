@@ -68,7 +68,7 @@ pub use batch::{BatchProgress, BatchRecord, BatchState, NewBatch};
 pub use error::InventoryError;
 pub use journal::Journal;
 pub use label::{Label, Labels, NamedLabel};
-pub use query::{Count, Filter, IdPattern, Page, PageKey, Stats};
+pub use query::{Count, Filter, IdPage, IdPattern, Page, PageKey, Stats};
 pub use record::{
     AuthorityGeneration, CertificateState, InventoryEntry, NewCertificate, Recorded,
     RevocationReason, RowKey, Status, TextError,

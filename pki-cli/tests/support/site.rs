@@ -29,9 +29,10 @@ impl Site {
     /// A home with its authorities; DPS holds nothing yet.
     pub(crate) fn empty() -> Self {
         let mut world = World::new();
-        world.set("DPS_PKI_PASSPHRASE", "secret");
+        // One that the toolkit makes: opening keys under it takes no time.
+        world.set("DPS_PKI_PASSPHRASE_FILE", "passphrase");
         let site = Self::beside(world, Seed::default());
-        site.done("init");
+        site.done("init --new-passphrase passphrase");
         site.reach("localhost:8443");
         site.done("authority create");
         site

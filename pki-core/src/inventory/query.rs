@@ -178,6 +178,15 @@ impl PageKey {
         }
     }
 
+    /// The key of a row in a list that is in the order of rows.
+    pub(super) fn after_row(row: RowKey) -> Self {
+        Self {
+            row,
+            not_after: Time::FOREVER,
+            registration_id: String::new(),
+        }
+    }
+
     /// The key of an entry, whatever the order: a page may go on after any entry of its list.
     pub fn of(entry: &InventoryEntry) -> Self {
         let recorded = &entry.recorded;
@@ -190,6 +199,15 @@ impl PageKey {
                 .unwrap_or_default(),
         }
     }
+}
+
+/// A part of the list of the devices below a generation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdPage {
+    /// The registration IDs, one for each leaf; fewer than asked for may be no end.
+    pub ids: Vec<RegistrationId>,
+    /// What the next page goes on after; `None` when this is the last one.
+    pub next: Option<RowKey>,
 }
 
 /// A part of a list.

@@ -26,8 +26,8 @@ use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 use super::audit::{AuditEntry, AuditEvent, AuditHead, AuditReport, Draft};
 use super::{
     AuthorityGeneration, AuthorityRecord, BatchProgress, BatchRecord, CertificateState, Filter,
-    GenerationChange, Inventory, InventoryEntry, InventoryError, Label, NewBatch, NewCertificate,
-    NewGeneration, Page, PageKey, Recorded, RevocationReason, RowKey, Stats,
+    GenerationChange, IdPage, Inventory, InventoryEntry, InventoryError, Label, NewBatch,
+    NewCertificate, NewGeneration, Page, PageKey, Recorded, RevocationReason, RowKey, Stats,
 };
 use crate::ids::{AuthorityName, RegistrationId, SerialNumber, Sha1Thumbprint, Sha256Thumbprint};
 use crate::time::Time;
@@ -336,6 +336,16 @@ impl Inventory for SqliteInventory {
         limit: usize,
     ) -> Result<Page, InventoryError> {
         self.read(|transaction| list::list(transaction, filter, after, limit))
+    }
+
+    fn live_ids(
+        &self,
+        signed_by: &AuthorityGeneration,
+        at: Time,
+        after: Option<RowKey>,
+        limit: usize,
+    ) -> Result<IdPage, InventoryError> {
+        self.read(|transaction| list::live_ids(transaction, signed_by, at, after, limit))
     }
 
     fn find_ids(

@@ -8,8 +8,8 @@
 use super::audit::{AuditEntry, AuditEvent, AuditHead, AuditReport};
 use super::{
     AuthorityGeneration, AuthorityRecord, BatchProgress, BatchRecord, Filter, GenerationChange,
-    InventoryEntry, InventoryError, Label, NewBatch, NewCertificate, NewGeneration, Page, PageKey,
-    Recorded, RevocationReason, RowKey, Stats, Status,
+    IdPage, InventoryEntry, InventoryError, Label, NewBatch, NewCertificate, NewGeneration, Page,
+    PageKey, Recorded, RevocationReason, RowKey, Stats, Status,
 };
 use crate::ids::{AuthorityName, RegistrationId, SerialNumber, Sha1Thumbprint, Sha256Thumbprint};
 use crate::profile::Role;
@@ -274,6 +274,38 @@ pub trait Inventory: Send {
         let mut leaves = self.certificates_of(id)?;
         leaves.retain(|entry| entry.recorded.role() == Role::Leaf && entry.is_live(at));
         Ok(leaves)
+    }
+
+    /// A page of the devices below a generation whose leaves are delivered, not revoked and have not
+    /// expired, in the order in which the leaves were recorded. An adapter need not parse certificates
+    /// for it.
+    ///
+    /// # Errors
+    /// [`InventoryError`] if the inventory cannot be read.
+    fn live_ids(
+        &self,
+        signed_by: &AuthorityGeneration,
+        at: Time,
+        after: Option<RowKey>,
+        limit: usize,
+    ) -> Result<IdPage, InventoryError> {
+        let filter = Filter {
+            authority: Some(signed_by.name.clone()),
+            generation: Some(signed_by.generation),
+            status: Some(Status::Delivered),
+            role: Some(Role::Leaf),
+            ..Filter::default()
+        };
+        let page = self.list(&filter, after.map(PageKey::after_row).as_ref(), limit)?;
+        let leaves = page.entries.iter().map(|entry| &entry.recorded);
+        let live = leaves.filter(|leaf| leaf.certificate().validity().not_after() >= at);
+        Ok(IdPage {
+            ids: live
+                .filter_map(Recorded::registration_id)
+                .cloned()
+                .collect(),
+            next: page.next.map(|key| key.row),
+        })
     }
 
     /// Those of some registration IDs that have a live leaf, in the order given. Fastest if they are

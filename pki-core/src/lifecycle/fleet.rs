@@ -4,7 +4,7 @@
 //! one generation of an authority share one answer, so they are counted, not listed, and only the
 //! exceptions are looked up one by one. A device with two valid leaves counts with each.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use crate::admission::{ChainElement, PresentedChain};
@@ -125,28 +125,35 @@ impl Fleet {
         class: usize,
         inventory: &dyn Inventory,
         at: Time,
-        mut take: impl FnMut(&RegistrationId) -> ControlFlow<()>,
+        mut take: impl FnMut(RegistrationId) -> ControlFlow<()>,
     ) -> Result<(), InventoryError> {
         let Some(wanted) = self.classes.get(class).filter(|class| class.leaves > 0) else {
             return Ok(());
         };
         let excepted = self.exceptions.iter().filter(|one| one.class == class);
-        let excepted: BTreeSet<_> = excepted.map(|one| (&one.id, one.leaf)).collect();
-        each_live_leaf(inventory, at, wanted.signed_by.as_ref(), |entry| {
-            let certificate = entry.recorded.certificate();
-            let Some(id) = entry.recorded.registration_id() else {
-                return ControlFlow::Continue(());
-            };
-            let foreign =
-                (wanted.issuer.as_ref()).is_some_and(|key| *key != issuer_key(certificate));
-            let is_exception = || {
-                !excepted.is_empty() && excepted.contains(&(id, certificate.sha256_thumbprint()))
-            };
-            match foreign || is_exception() {
-                true => ControlFlow::Continue(()),
-                false => take(id),
+        // A device that is an exception is one with all of its leaves.
+        let excepted: HashSet<RegistrationId> = excepted.map(|one| one.id.clone()).collect();
+        let mut take = |id| match excepted.contains(&id) {
+            true => ControlFlow::Continue(()),
+            false => take(id),
+        };
+        let Some(signed_by) = &wanted.signed_by else {
+            return each_foreign_leaf(inventory, at, |entry| {
+                let key = issuer_key(entry.recorded.certificate());
+                match entry.recorded.registration_id() {
+                    Some(id) if wanted.issuer == Some(key) => take(id.clone()),
+                    _ => ControlFlow::Continue(()),
+                }
+            });
+        };
+        let mut after = None;
+        loop {
+            let page = inventory.live_ids(signed_by, at, after, PAGE)?;
+            if page.ids.into_iter().any(|id| take(id).is_break()) || page.next.is_none() {
+                return Ok(());
             }
-        })
+            after = page.next;
+        }
     }
 }
 
@@ -222,7 +229,7 @@ impl<'a> Gathering<'a> {
             return Ok(());
         }
         let (inventory, at) = (self.inventory, self.at);
-        each_live_leaf(inventory, at, None, |entry| {
+        each_foreign_leaf(inventory, at, |entry| {
             let class = self.foreign_class(entry.recorded.certificate());
             self.fleet.classes[class].leaves += 1;
             ControlFlow::Continue(())
@@ -289,20 +296,19 @@ fn filter(signed_by: Option<&AuthorityGeneration>) -> Filter {
     }
 }
 
-/// Reads the leaves that have not expired: those of a generation, or those that were signed outside.
-fn each_live_leaf(
+/// Reads the leaves that were signed outside and have not expired.
+fn each_foreign_leaf(
     inventory: &dyn Inventory,
     at: Time,
-    signed_by: Option<&AuthorityGeneration>,
     mut take: impl FnMut(&InventoryEntry) -> ControlFlow<()>,
 ) -> Result<(), InventoryError> {
-    let filter = filter(signed_by);
+    let filter = filter(None);
     let mut after = None;
     loop {
         let page = inventory.list(&filter, after.as_ref(), PAGE)?;
         for entry in &page.entries {
             let not_after = entry.recorded.certificate().validity().not_after();
-            let fits = entry.recorded.signed_by() == signed_by && not_after >= at;
+            let fits = entry.recorded.signed_by().is_none() && not_after >= at;
             if fits && take(entry).is_break() {
                 return Ok(());
             }

@@ -158,7 +158,7 @@ impl Impact {
                     break;
                 }
                 fleet.name_members(*class, inventory, at, |id| {
-                    movement.named.push(id.clone());
+                    movement.named.push(id);
                     match is_full(&movement.named) {
                         true => ControlFlow::Break(()),
                         false => ControlFlow::Continue(()),

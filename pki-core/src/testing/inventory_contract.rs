@@ -49,6 +49,7 @@ pub fn inventory_contract(make: impl Fn() -> Box<dyn Inventory>) {
         Sample::what_a_batch_left_behind_is_voided,
         Sample::batches_come_in_the_order_of_opening,
         Sample::ids_with_a_live_leaf_are_found,
+        Sample::devices_below_a_generation_are_named,
         Sample::counts_are_those_of_lists,
         Sample::ascending_serials_are_as_unique_as_others,
         Sample::the_trail_tells_of_every_change,

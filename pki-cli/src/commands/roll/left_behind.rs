@@ -136,7 +136,7 @@ impl Question<'_> {
             let signer = class.signed_by.as_ref();
             if signer.is_some_and(|signer| signers.contains(signer)) && is_wanted(class) {
                 fleet.name_members(index, self.inventory, self.context.now(), |id| {
-                    ids.insert(id.clone());
+                    ids.insert(id);
                     ControlFlow::Continue(())
                 })?;
             }

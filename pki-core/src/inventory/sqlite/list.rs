@@ -10,7 +10,8 @@ use super::Failure;
 use super::row::{self, COLUMNS, JOINS, RUN_OF_CERTIFICATE};
 use crate::ids::Generation;
 use crate::inventory::query::Order;
-use crate::inventory::{Filter, Page, PageKey};
+use crate::inventory::{AuthorityGeneration, Filter, IdPage, Page, PageKey, RowKey};
+use crate::time::Time;
 
 pub(super) fn list(
     transaction: &Transaction<'_>,
@@ -31,6 +32,41 @@ pub(super) fn list(
         found.sort_by_key(|entry| entry.recorded.row());
     }
     Ok(Page::cut(found, limit))
+}
+
+/// The devices below a generation with a leaf that has not expired, by the columns beside it.
+pub(super) fn live_ids(
+    transaction: &Transaction<'_>,
+    signed_by: &AuthorityGeneration,
+    at: Time,
+    after: Option<RowKey>,
+    limit: usize,
+) -> Result<IdPage, Failure> {
+    let mut query = transaction.prepare_cached(
+        "SELECT c.id, c.registration_id
+         FROM run r CROSS JOIN certificate c ON c.id BETWEEN max(r.first, ?1 + 1) AND r.last
+         WHERE r.signed_by = (SELECT id FROM generation WHERE authority = ?2 AND number = ?3)
+             AND r.status = 'delivered' AND r.role = 'leaf' AND r.last > ?1
+             AND c.not_after >= ?4 AND c.registration_id IS NOT NULL
+         ORDER BY r.first, c.id LIMIT ?5",
+    )?;
+    let mut rows = query.query((
+        after.map_or(0, RowKey::number),
+        signed_by.name.as_str(),
+        signed_by.generation.number(),
+        at.unix_seconds(),
+        i64::try_from(limit).unwrap_or(i64::MAX),
+    ))?;
+    let mut ids = Vec::with_capacity(limit);
+    let mut last = None;
+    while let Some(row) = rows.next()? {
+        let key = RowKey::new(row.get(0)?);
+        let id = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
+        ids.push(row::registration_id(key, id)?);
+        last = Some(key);
+    }
+    let next = last.filter(|_| ids.len() == limit);
+    Ok(IdPage { ids, next })
 }
 
 /// How many certificates meet a filter: by runs where all of it is about runs, else one by one.

@@ -4,7 +4,7 @@ use rusqlite::Row;
 
 use super::Failure;
 use crate::certificate::Certificate;
-use crate::ids::{Generation, SerialNumber};
+use crate::ids::{Generation, RegistrationId, SerialNumber};
 use crate::inventory::audit::{AuditEntry, AuditHash, Rows, StoredCertificate};
 use crate::inventory::{
     AuthorityGeneration, BatchRecord, BatchState, CertificateState, GenerationState,
@@ -87,6 +87,10 @@ pub(super) fn stored(row: &Row<'_>) -> Result<StoredCertificate, Failure> {
 
 pub(super) fn certificate(key: RowKey, der: &[u8]) -> Result<Certificate, Failure> {
     Ok(Certificate::from_der(der).map_err(|_| damage(key, "DER"))?)
+}
+
+pub(super) fn registration_id(key: RowKey, id: &str) -> Result<RegistrationId, Failure> {
+    Ok(id.parse().map_err(|_| damage(key, "registration ID"))?)
 }
 
 pub(super) fn status(key: RowKey, word: &str) -> Result<Status, Failure> {

@@ -337,6 +337,46 @@ impl Sample {
         assert_eq!(found.len(), 2, "valid until the end of the day");
     }
 
+    pub(super) fn devices_below_a_generation_are_named(&self, inventory: &mut dyn Inventory) {
+        self.with_root(inventory, 1, GenerationState::Current);
+        let signer = generation("root", 1);
+        let leaf = |id: &str, serial, days| NewCertificate {
+            signed_by: Some(signer.clone()),
+            ..self.leaf_for(id, serial, days)
+        };
+        let mut chunk: Vec<NewCertificate> = (1..=7)
+            .map(|serial| leaf(&format!("d{serial}"), serial, 10))
+            .collect();
+        chunk.insert(3, leaf("expired", 8, 1));
+        let recorded = rows(&inventory.record(chunk, self.now).expect("recorded"));
+        inventory
+            .mark_delivered(&recorded[..7], self.now)
+            .expect("delivered");
+        inventory
+            .revoke(&recorded[1..2], RevocationReason::Superseded, self.now)
+            .expect("revoked");
+        let named = |signer: &AuthorityGeneration, day, limit| {
+            let mut named = Vec::new();
+            let mut after = None;
+            loop {
+                let page = inventory.live_ids(signer, self.day(day), after, limit);
+                let page = page.expect("read");
+                assert!(page.ids.len() <= limit);
+                named.extend(page.ids.iter().map(ToString::to_string));
+                after = page.next;
+                if after.is_none() {
+                    return named.join(" ");
+                }
+            }
+        };
+        for limit in 1..=7 {
+            assert_eq!(named(&signer, 2, limit), "d1 d3 d4 d5 d6", "{limit} a page");
+        }
+        assert_eq!(named(&signer, 1, 3), "d1 d3 expired d4 d5 d6");
+        assert_eq!(named(&signer, 11, 3), "");
+        assert_eq!(named(&generation("root", 2), 2, 3), "");
+    }
+
     pub(super) fn what_was_cut_short_is_found(&self, inventory: &mut dyn Inventory) {
         let chunk: Vec<NewCertificate> = (1..=5)
             .map(|serial| self.leaf(&format!("d{serial}"), serial))
