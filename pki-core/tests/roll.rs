@@ -414,7 +414,7 @@ fn devices_that_have_not_moved_stand_in_the_way_of_the_end() {
         .expect_err("left")
         .to_string();
     assert!(
-        refused.contains("2 devices (b, …) of line generation 1"),
+        refused.contains("of line generation 1: 2 devices (b, …)"),
         "{refused}"
     );
     let accepted = Finish {
