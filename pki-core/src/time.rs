@@ -107,8 +107,19 @@ impl FromStr for Time {
 }
 
 impl fmt::Display for Time {
+    /// RFC 3339, without a string in between: bulk output does so for every device.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0.format(&Rfc3339).map_err(|_| fmt::Error)?)
+        let (year, month, day) = self.0.to_calendar_date();
+        let (hour, minute, second) = self.0.to_hms();
+        let year = u16::try_from(year).map_err(|_| fmt::Error)?;
+        let [century, year] = [year / 100, year % 100].map(|part| u8::try_from(part).unwrap_or(0));
+        let mut text = *b"0000-00-00T00:00:00Z";
+        let parts = [century, year, month.into(), day, hour, minute, second];
+        for (place, part) in [0, 2, 5, 8, 11, 14, 17].into_iter().zip(parts) {
+            text[place] += part / 10;
+            text[place + 1] += part % 10;
+        }
+        f.pad(str::from_utf8(&text).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -286,6 +297,14 @@ mod tests {
             time("2039-12-31T23:59:59Z").to_rfc1123(),
             "Sat, 31 Dec 2039 23:59:59 GMT"
         );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn times_print_as_the_library_prints_them(seconds in -631_152_000_i64..=253_402_300_799) {
+            let time = Time::from_unix_seconds(seconds).expect("in range");
+            proptest::prop_assert_eq!(time.to_string(), time.0.format(&Rfc3339).expect("text"));
+        }
     }
 
     #[test]

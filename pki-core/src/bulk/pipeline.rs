@@ -105,7 +105,7 @@ impl<'a> Worker<'a> {
             let device = device.map_err(WorkError::Input)?;
             let serial = SerialNumber::ordered(milliseconds, place, random);
             let index = chunk.first + u64::from(place);
-            let (new, rendered) = self.make(&device, index, &serial, place == 0)?;
+            let (new, rendered) = self.make(device, index, &serial, place == 0)?;
             prepared.certificates.push(new);
             prepared.rendered.push(rendered);
         }
@@ -114,12 +114,12 @@ impl<'a> Worker<'a> {
 
     fn make(
         &mut self,
-        device: &Device,
+        device: Device,
         index: u64,
         serial: &SerialNumber,
         verify: bool,
     ) -> Result<(NewCertificate, Rendered), WorkError> {
-        let planned = (self.job.plan)(device);
+        let planned = (self.job.plan)(&device);
         let plan = planned.map_err(|source| WorkError::Issue {
             id: device.id.to_string(),
             source: source.into(),
@@ -128,12 +128,12 @@ impl<'a> Worker<'a> {
             DeviceKey::New => Some(self.job.generator.generate(plan.key)?),
             DeviceKey::Unchecked(_) | DeviceKey::Proven(_) => None,
         };
-        let (public_key, request) = match (&device.key, &key) {
-            (DeviceKey::Proven(proven), _) => (proven.public_key(), Some(proven.request())),
-            (_, Some(key)) => (key.public_key(), None),
+        let public_key = match (&device.key, &key) {
+            (DeviceKey::Proven(proven), _) => proven.public_key(),
+            (_, Some(key)) => key.public_key(),
             (_, None) => return Err(WorkError::Unchecked(device.id.to_string())),
         };
-        let issued = self.issue(device, &plan, public_key, serial, verify);
+        let issued = self.issue(&device, &plan, public_key, serial, verify);
         let issued = issued.map_err(|source| WorkError::Issue {
             id: device.id.to_string(),
             source,
@@ -147,8 +147,11 @@ impl<'a> Worker<'a> {
         })?;
         let new = NewCertificate {
             batch: Some(self.job.batch.clone()),
-            labels: labels(device)?,
-            request: request.map(<[u8]>::to_vec),
+            labels: labels(&device)?,
+            request: match device.key {
+                DeviceKey::Proven(proven) => Some(proven.request),
+                DeviceKey::New | DeviceKey::Unchecked(_) => None,
+            },
             ..NewCertificate::from(issued)
         };
         Ok((new, rendered))

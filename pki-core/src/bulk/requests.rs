@@ -1,18 +1,17 @@
 //! Requests of devices that made their own keys: judged on all cores, all of them before the first
 //! is signed.
 //!
-//! What was found sound goes into a spool, one JSON object a device, so that the run that follows
-//! neither verifies a signature a second time nor depends on files that may change in between.
+//! What was found sound goes into a spool, so that the run that follows neither verifies a signature
+//! a second time nor depends on files that may change in between. A device is three parts there, each
+//! behind its length: what the input says of it as JSON, its public key and its request as they are,
+//! since a spool is read several times.
 //! Invariant: a [`ProvenKey`] of a spool was proven by whoever wrote the spool; it must be a file that
 //! nobody else can write.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::io::{self, BufRead, Write};
+use std::io::{self, BufRead, Read as _, Write};
 use std::thread;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use super::input::{BadLine, Device, DeviceKey, Place};
@@ -135,7 +134,7 @@ fn judge_piece<T>(
     let (mut lines, mut judgement) = (Vec::new(), Judgement::default());
     for judged in piece.into_iter().flat_map(judge) {
         match judged.device {
-            Ok(device) => Kept::from(&device).write(&mut lines)?,
+            Ok(device) => write_device(device, &mut lines)?,
             Err(bad) => judgement.bad.push(bad),
         }
         for name in judged.asked {
@@ -145,9 +144,9 @@ fn judge_piece<T>(
     Ok((lines, judgement))
 }
 
-/// A device as it stands in a spool.
+/// What the input says of a device, as it stands in a spool.
 #[derive(Serialize, Deserialize)]
-struct Kept<'a> {
+struct Said {
     place: Place,
     id: RegistrationId,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -158,83 +157,82 @@ struct Kept<'a> {
     labels: Vec<(String, String)>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     alternative_names: Vec<AlternativeName>,
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    key: Option<KeptKey<'a>>,
 }
 
-/// Both in base64.
-#[derive(Serialize, Deserialize)]
-struct KeptKey<'a> {
-    #[serde(borrow)]
-    public_key: Cow<'a, str>,
-    #[serde(borrow)]
-    request: Cow<'a, str>,
-}
-
-impl From<&Device> for Kept<'_> {
-    fn from(device: &Device) -> Self {
-        let key = match &device.key {
-            DeviceKey::Proven(key) => Some(KeptKey {
-                public_key: STANDARD.encode(&key.public_key).into(),
-                request: STANDARD.encode(&key.request).into(),
-            }),
-            DeviceKey::New | DeviceKey::Unchecked(_) => None,
-        };
-        Self {
-            place: device.place.clone(),
-            id: device.id.clone(),
-            profile: device.profile.clone(),
-            validity: device.validity,
-            labels: device.labels.clone(),
-            alternative_names: device.alternative_names.clone(),
-            key,
-        }
+/// Appends a device to what will go into a spool. One whose key is to be made has empty parts for it.
+fn write_device(device: Device, spool: &mut Vec<u8>) -> io::Result<()> {
+    let key = match device.key {
+        DeviceKey::Proven(key) => Some(key),
+        DeviceKey::New | DeviceKey::Unchecked(_) => None,
+    };
+    let said = serde_json::to_vec(&Said {
+        place: device.place,
+        id: device.id,
+        profile: device.profile,
+        validity: device.validity,
+        labels: device.labels,
+        alternative_names: device.alternative_names,
+    })?;
+    let (public_key, request) = key
+        .as_ref()
+        .map_or_else(Default::default, |key| (key.public_key(), key.request()));
+    for part in [&said, public_key, request] {
+        let length = u32::try_from(part.len()).map_err(io::Error::other)?;
+        spool.extend_from_slice(&length.to_le_bytes());
+        spool.extend_from_slice(part);
     }
-}
-
-impl Kept<'_> {
-    fn write(&self, lines: &mut Vec<u8>) -> io::Result<()> {
-        serde_json::to_writer(&mut *lines, self)?;
-        lines.push(b'\n');
-        Ok(())
-    }
-
-    fn device(self) -> Option<Device> {
-        let decode = |text: &str| STANDARD.decode(text).ok();
-        let key = match self.key {
-            None => DeviceKey::New,
-            Some(key) => DeviceKey::Proven(ProvenKey {
-                public_key: decode(&key.public_key)?,
-                request: decode(&key.request)?,
-            }),
-        };
-        Some(Device {
-            profile: self.profile,
-            validity: self.validity,
-            labels: self.labels,
-            alternative_names: self.alternative_names,
-            key,
-            ..Device::new(self.place, self.id)
-        })
-    }
+    Ok(())
 }
 
 /// Reads a spool from its beginning.
 pub struct Spool<R> {
     reader: R,
-    line: String,
+    said: Vec<u8>,
 }
 
 impl<R: BufRead> Spool<R> {
     /// A spool that [`judge_all`] wrote.
     pub fn new(reader: R) -> Self {
-        let line = String::new();
-        Self { reader, line }
+        let said = Vec::new();
+        Self { reader, said }
     }
 
-    fn device(&self) -> Result<Device, BadLine> {
-        let kept = serde_json::from_str::<Kept<'_>>(&self.line).ok();
-        kept.and_then(Kept::device).ok_or_else(damaged)
+    fn device(&mut self) -> io::Result<Device> {
+        let mut said = std::mem::take(&mut self.said);
+        self.part(&mut said)?;
+        let read: Said = serde_json::from_slice(&said)?;
+        self.said = said;
+        let (mut public_key, mut request) = (Vec::new(), Vec::new());
+        self.part(&mut public_key)?;
+        self.part(&mut request)?;
+        let key = match public_key.is_empty() {
+            true => DeviceKey::New,
+            false => DeviceKey::Proven(ProvenKey {
+                public_key,
+                request,
+            }),
+        };
+        Ok(Device {
+            profile: read.profile,
+            validity: read.validity,
+            labels: read.labels,
+            alternative_names: read.alternative_names,
+            key,
+            ..Device::new(read.place, read.id)
+        })
+    }
+
+    /// Reads the next part in place of what is in `part`.
+    fn part(&mut self, part: &mut Vec<u8>) -> io::Result<()> {
+        let mut length = [0; 4];
+        self.reader.read_exact(&mut length)?;
+        let length = u64::from(u32::from_le_bytes(length));
+        part.clear();
+        let read = self.reader.by_ref().take(length).read_to_end(part)?;
+        match u64::try_from(read) == Ok(length) {
+            true => Ok(()),
+            false => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
     }
 }
 
@@ -242,10 +240,9 @@ impl<R: BufRead> Iterator for Spool<R> {
     type Item = Result<Device, BadLine>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.line.clear();
-        match self.reader.read_line(&mut self.line) {
-            Ok(0) => None,
-            Ok(_) => Some(self.device()),
+        match self.reader.fill_buf() {
+            Ok([]) => None,
+            Ok(_) => Some(self.device().map_err(|_| damaged())),
             Err(_) => Some(Err(damaged())),
         }
     }

@@ -9,11 +9,17 @@ use crate::text::serde_as_text;
 /// A certificate's serial number: a positive integer of at most 20 octets, unique per issuer
 /// (RFC 5280 §4.1.2.2). Printed as lower-case hex of its big-endian octets.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SerialNumber(Vec<u8>);
+pub struct SerialNumber {
+    /// Zeros behind the last one, so that two numbers sort as their octets do.
+    octets: [u8; Self::MOST_OCTETS],
+    length: usize,
+}
 
 impl SerialNumber {
     /// The octets of a random serial number of ours: 127 bits of chance, positive, never zero.
     pub const RANDOM_OCTETS: usize = 16;
+
+    const MOST_OCTETS: usize = 20;
 
     /// Makes a serial number of 127 random bits: of 16 octets the top bit is cleared, so that the number
     /// is positive.
@@ -21,19 +27,18 @@ impl SerialNumber {
         octets[0] &= 0x7f;
         let significant = octets.iter().position(|octet| *octet != 0);
         // Zero is no serial number, and comes up once in 10^38 times.
-        significant.map_or_else(|| Self(vec![1]), |start| Self(octets[start..].to_vec()))
+        significant.map_or_else(|| Self::of(&[1]), |start| Self::of(&octets[start..]))
     }
 
     /// Makes a serial number of 18 octets that sorts by the moment and place of its making: a first
     /// octet that keeps it positive and of one length, the moment in milliseconds since 1970 (6), the
     /// place in its chunk (3), and 64 random bits. An index over such numbers only ever appends.
     pub fn ordered(milliseconds: u64, place: u32, random: [u8; 8]) -> Self {
-        let mut octets = Vec::with_capacity(18);
-        octets.push(0x40);
-        octets.extend_from_slice(&milliseconds.to_be_bytes()[2..]);
-        octets.extend_from_slice(&place.to_be_bytes()[1..]);
-        octets.extend_from_slice(&random);
-        Self(octets)
+        let mut octets = [0x40; 18];
+        octets[1..7].copy_from_slice(&milliseconds.to_be_bytes()[2..]);
+        octets[7..10].copy_from_slice(&place.to_be_bytes()[1..]);
+        octets[10..].copy_from_slice(&random);
+        Self::of(&octets)
     }
 
     /// Takes the big-endian octets of a positive integer; leading zeros are dropped.
@@ -46,7 +51,9 @@ impl SerialNumber {
             .position(|octet| *octet != 0)
             .map(|start| &octets[start..]);
         match significant {
-            Some(significant) if significant.len() <= 20 => Ok(Self(significant.to_vec())),
+            Some(significant) if significant.len() <= Self::MOST_OCTETS => {
+                Ok(Self::of(significant))
+            }
             Some(_) => Err(Self::form(&hex(octets, LOWER), "is longer than 20 octets")),
             None => Err(Self::form(&hex(octets, LOWER), "is zero")),
         }
@@ -54,7 +61,17 @@ impl SerialNumber {
 
     /// The big-endian octets without leading zeros.
     pub fn as_be_octets(&self) -> &[u8] {
-        &self.0
+        &self.octets[..self.length]
+    }
+
+    /// Takes at most 20 octets, without an allocation: bulk issuance makes and copies many numbers.
+    fn of(octets: &[u8]) -> Self {
+        let mut padded = [0; Self::MOST_OCTETS];
+        padded[..octets.len()].copy_from_slice(octets);
+        Self {
+            octets: padded,
+            length: octets.len(),
+        }
     }
 
     fn form(text: &str, problem: &'static str) -> IdError {
@@ -84,7 +101,7 @@ impl FromStr for SerialNumber {
 
 impl fmt::Display for SerialNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        pad_hex(&self.0, LOWER, f)
+        pad_hex(self.as_be_octets(), LOWER, f)
     }
 }
 
