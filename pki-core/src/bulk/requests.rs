@@ -9,7 +9,7 @@
 //! nobody else can write.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead, Read as _, Write};
+use std::io::{self, BufRead, Write};
 use std::thread;
 
 use serde::{Deserialize, Serialize};
@@ -226,13 +226,10 @@ impl<R: BufRead> Spool<R> {
     fn part(&mut self, part: &mut Vec<u8>) -> io::Result<()> {
         let mut length = [0; 4];
         self.reader.read_exact(&mut length)?;
-        let length = u64::from(u32::from_le_bytes(length));
+        let length = usize::try_from(u32::from_le_bytes(length)).map_err(io::Error::other)?;
         part.clear();
-        let read = self.reader.by_ref().take(length).read_to_end(part)?;
-        match u64::try_from(read) == Ok(length) {
-            true => Ok(()),
-            false => Err(io::ErrorKind::UnexpectedEof.into()),
-        }
+        part.resize(length, 0);
+        self.reader.read_exact(part)
     }
 }
 
