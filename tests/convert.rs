@@ -149,6 +149,26 @@ fn pfx_of_openssl_is_inspected_and_taken_apart() {
     );
 }
 
+/// Somebody who wants to keep a machine busy writes a large number, and nothing else.
+#[test]
+fn pfx_that_asks_for_hours_of_work_is_refused_at_once() {
+    let home = home();
+    let sources = "-in devices/sensor-1.cert.pem -inkey devices/sensor-1.key.pem -passout pass:";
+    for (file, rounds) in [("fair", "-iter 2048"), ("costly", "-iter 6000000 -nomac")] {
+        home.tool(
+            "openssl",
+            &format!("pkcs12 -export {sources} {rounds} -out {file}.pfx"),
+        )
+        .ok();
+    }
+    home.dps_pki("inspect fair.pfx").ok();
+    fails(
+        home.dps_pki("inspect costly.pfx"),
+        3,
+        "too much work (6000000 rounds)",
+    );
+}
+
 #[test]
 fn a_key_comes_out_encrypted_unless_asked_for_otherwise() {
     let home = home();

@@ -9,7 +9,8 @@ use pki_core::crl::Crl;
 use pki_core::csr::SigningRequest;
 use pki_core::declaration::Declaration;
 use pki_core::enrollment::{EnrollmentGroup, IndividualEnrollment};
-use pki_core::format::pem;
+use pki_core::format::contents::Contents;
+use pki_core::format::{Identity, pem};
 use pki_core::key::read_private_key;
 use pki_core::lint::{self, LintOptions};
 use pki_core::time::Time;
@@ -18,12 +19,13 @@ use pki_core::time::Time;
 pub(crate) type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub(crate) const ALL: [Target; 10] = [
+pub(crate) const ALL: [Target; 11] = [
     ("pem_bundle", pem_bundle),
     ("certificate", certificate),
     ("signing_request", signing_request),
     ("private_key", private_key),
     ("crl", crl),
+    ("contents", contents),
     ("device_list", device_list),
     ("declaration", declaration),
     ("connection_string", connection_string),
@@ -61,6 +63,13 @@ pub(crate) fn signing_request(data: &[u8]) {
 /// A private key in PEM or DER. Encrypted ones are not opened: that is slow on purpose.
 pub(crate) fn private_key(data: &[u8]) {
     let _ = read_private_key(data, None);
+}
+
+/// A file of any form, PKCS#7 and PKCS#12 among them; opened with the empty passphrase.
+pub(crate) fn contents(data: &[u8]) {
+    if let Ok(contents) = Contents::read(data, None) {
+        let _ = Identity::assemble(&contents.certificates(), None);
+    }
 }
 
 /// The DER of a CRL.

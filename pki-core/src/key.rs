@@ -11,7 +11,7 @@ pub(crate) mod foreign;
 #[cfg(feature = "pkcs11")]
 pub mod pkcs11;
 pub mod software;
-mod stretching;
+pub(crate) mod stretching;
 mod uri;
 mod verify;
 

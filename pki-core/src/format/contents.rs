@@ -14,7 +14,7 @@ use super::p7b::{self, P7bError};
 use super::pem::{self, Block, InputError};
 use crate::certificate::{Certificate, CertificateError};
 use crate::csr::{CsrError, SigningRequest};
-use crate::key::{KeyError, KeyFileError, PrivateKey, foreign, read_private_key};
+use crate::key::{KeyError, KeyFileError, PrivateKey, foreign, read_private_key, stretching};
 
 /// The form that a file is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +90,9 @@ pub enum ContentsError {
         /// Whether there was one.
         given: bool,
     },
+    /// Opening a PKCS#12 file would take too much work, or nobody can tell how much.
+    #[error(transparent)]
+    Stretching(KeyFileError),
     /// The key in a PKCS#12 file is of no kind that we handle.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -144,6 +147,8 @@ impl Contents {
         if text.contains('\0') {
             return Err(refused);
         }
+        let der = file.to_der().map_err(|_| ContentsError::Unknown)?;
+        stretching::check_pkcs12(&der).map_err(ContentsError::Stretching)?;
         let opened = foreign::with_legacy_ciphers(|| file.parse2(text)).map_err(|_| refused)?;
         let issuers = opened.ca.iter().flatten();
         let mut objects = Vec::new();

@@ -4,6 +4,7 @@
 //! keep a machine busy is refused.
 
 use const_oid::ObjectIdentifier;
+use const_oid::db::rfc5911::ID_ENCRYPTED_DATA;
 use der::asn1::{AnyRef, OctetStringRef};
 use der::{Decode as _, Reader as _, Sequence};
 use spki::AlgorithmIdentifierRef;
@@ -17,6 +18,9 @@ const MOST_MEMORY: u64 = 128 * 1024 * 1024;
 /// id-PBES2 (RFC 8018 appendix A.4).
 const PBES2: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.5.13");
 
+/// pkcs8ShroudedKeyBag (RFC 7292 §4.2.2).
+const SHROUDED_KEY_BAG: ObjectIdentifier =
+    ObjectIdentifier::new_unwrap("1.2.840.113549.1.12.10.1.2");
 /// id-scrypt (RFC 7914 §7).
 const SCRYPT: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.11591.4.11");
 
@@ -42,26 +46,33 @@ pub(super) fn is_encrypted(der: &[u8]) -> bool {
 /// Refuses a key that is encrypted at an unreasonable cost, or in a structure that cannot be read.
 pub(super) fn check(der: &[u8]) -> Result<(), KeyFileError> {
     let unreadable = |_| KeyFileError::Encryption;
-    let encrypted = Encrypted::from_der(der).map_err(unreadable)?;
-    let algorithm = match encrypted.algorithm.oid {
+    check_algorithm(Encrypted::from_der(der).map_err(unreadable)?.algorithm)
+}
+
+fn check_algorithm(encryption: AlgorithmIdentifierRef<'_>) -> Result<(), KeyFileError> {
+    let unreadable = |_| KeyFileError::Encryption;
+    let algorithm = match encryption.oid {
         PBES2 => {
-            let parameters = encrypted
-                .algorithm
-                .parameters
-                .ok_or(KeyFileError::Encryption)?;
+            let parameters = encryption.parameters.ok_or(KeyFileError::Encryption)?;
             let scheme: Pbes2<'_> = parameters.decode_as().map_err(unreadable)?;
             scheme.derivation
         }
-        _ => encrypted.algorithm,
+        _ => encryption,
     };
     let (first, rest) = numbers(&algorithm).map_err(unreadable)?;
     match algorithm.oid {
         SCRYPT => check_scrypt(first, &rest),
         // PBKDF2, and every scheme older than PBES2: the salt, then the rounds.
-        _ if first > MOST_ROUNDS => Err(KeyFileError::TooCostly {
-            cost: format!("{first} rounds"),
+        _ => check_rounds(first),
+    }
+}
+
+fn check_rounds(rounds: u64) -> Result<(), KeyFileError> {
+    match rounds <= MOST_ROUNDS {
+        true => Ok(()),
+        false => Err(KeyFileError::TooCostly {
+            cost: format!("{rounds} rounds"),
         }),
-        _ => Ok(()),
     }
 }
 
@@ -91,6 +102,81 @@ fn numbers(algorithm: &AlgorithmIdentifierRef<'_>) -> der::Result<(u64, Vec<u64>
         }
         Ok((first, rest))
     })
+}
+
+/// PFX (RFC 7292 §4).
+#[derive(Sequence)]
+struct Pkcs12<'a> {
+    version: u8,
+    safe: ContentInfo<'a>,
+    #[asn1(optional = "true")]
+    mac: Option<Mac<'a>>,
+}
+
+/// MacData (RFC 7292 §4).
+#[derive(Sequence)]
+struct Mac<'a> {
+    digest: AnyRef<'a>,
+    salt: &'a OctetStringRef,
+    #[asn1(optional = "true")]
+    rounds: Option<u64>,
+}
+
+/// ContentInfo (RFC 5652 §3).
+#[derive(Sequence)]
+struct ContentInfo<'a> {
+    kind: ObjectIdentifier,
+    #[asn1(context_specific = "0", tag_mode = "EXPLICIT")]
+    content: AnyRef<'a>,
+}
+
+/// Refuses a PKCS#12 file that is encrypted at an unreasonable cost, as far as that can be told
+/// without its passphrase.
+pub(crate) fn check_pkcs12(der: &[u8]) -> Result<(), KeyFileError> {
+    let file = Pkcs12::from_der(der).map_err(|_| KeyFileError::Encryption)?;
+    check_rounds(file.mac.and_then(|mac| mac.rounds).unwrap_or(1))?;
+    // Some write what is inside as BER, which the decoder of the file reads and this does not.
+    let Ok(safe) = file.safe.content.decode_as::<&OctetStringRef>() else {
+        return Ok(());
+    };
+    let parts = Vec::<ContentInfo<'_>>::from_der(safe.as_bytes()).unwrap_or_default();
+    for part in &parts {
+        check_part(part)?;
+    }
+    Ok(())
+}
+
+/// One part of a PKCS#12 file: encrypted as a whole, or bags of which keys are (RFC 7292 §4.1, §4.2).
+fn check_part(part: &ContentInfo<'_>) -> Result<(), KeyFileError> {
+    if part.kind == ID_ENCRYPTED_DATA {
+        let algorithm = part.content.sequence(|reader| {
+            let _version: AnyRef<'_> = reader.decode()?;
+            let content: AnyRef<'_> = reader.decode()?;
+            reader.drain(reader.remaining_len())?;
+            content.sequence(|reader| {
+                let _kind: ObjectIdentifier = reader.decode()?;
+                let algorithm: AlgorithmIdentifierRef<'_> = reader.decode()?;
+                reader.drain(reader.remaining_len())?;
+                Ok::<_, der::Error>(algorithm)
+            })
+        });
+        return check_algorithm(algorithm.map_err(|_| KeyFileError::Encryption)?);
+    }
+    let Ok(bags) = part.content.decode_as::<&OctetStringRef>() else {
+        return Ok(());
+    };
+    for bag in Vec::<AnyRef<'_>>::from_der(bags.as_bytes()).unwrap_or_default() {
+        let value = bag.sequence(|reader| {
+            let kind: ObjectIdentifier = reader.decode()?;
+            let value: AnyRef<'_> = reader.decode()?;
+            reader.drain(reader.remaining_len())?;
+            Ok::<_, der::Error>((kind, value))
+        });
+        if let Ok((SHROUDED_KEY_BAG, value)) = value {
+            check(value.value())?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,0 +1,7 @@
+//! See `targets::contents`.
+#![no_main]
+
+#[path = "../src/targets.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::contents(data));
