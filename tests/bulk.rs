@@ -240,7 +240,7 @@ fn two_batches_at_once_share_one_inventory() {
 #[test]
 fn ctrl_c_says_how_far_it_is() {
     let home = Home::from_template("quickstart");
-    let batch = Batch::new(&home, "line", "ndjson", 10_000);
+    let batch = Batch::new(&home, "line", "ndjson", 30_000);
     let child = batch.start_and_see();
     home.tool("kill", &format!("-INT {}", child.id())).ok();
     let ended = child.wait_with_output().expect("it has ended");
@@ -248,9 +248,9 @@ fn ctrl_c_says_how_far_it_is() {
     let told = String::from_utf8(ended.stderr).expect("UTF-8");
     let far = told.split_once("stopped after ").expect("how far").1;
     let (far, rest) = far.split_once(' ').expect("a number");
-    assert!(rest.starts_with("of 10000 devices"), "{told}");
+    assert!(rest.starts_with("of 30000 devices"), "{told}");
     let run = batch.run().ok();
-    let goes_on = format!("going on after {far} of 10000 devices; 0 that were cut short");
+    let goes_on = format!("going on after {far} of 30000 devices; 0 that were cut short");
     assert!(run.stderr.contains(&goes_on), "{run}");
     assert_eq!(batch.check(), 0, "a chunk is finished first");
 }
