@@ -18,7 +18,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use dps_pki_tests::{Home, Sdks, binary};
+use dps_pki_tests::{Home, Sdks, beside_no_sdk, binary};
 use snapbox::{Assert, Data, IntoData as _};
 
 #[test]
@@ -115,6 +115,7 @@ fn no_guide_is_left_out() {
 const GUIDE_PORT: &str = "8443";
 
 fn follow(guide: &str) {
+    let _ports = beside_no_sdk();
     follow_in(&Home::empty(), guide);
 }
 

@@ -22,4 +22,4 @@ pub use home::{Home, PASSPHRASE};
 pub use http::HttpAnswer;
 pub use portal::Portal;
 pub use run::Run;
-pub use sdks::Sdks;
+pub use sdks::{Sdks, beside_no_sdk};

@@ -2,12 +2,21 @@
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// The SDKs are installed, and the ports that they have built in are the holder's until it is dropped.
 #[derive(Debug)]
 pub struct Sdks {
-    _ports: MutexGuard<'static, ()>,
+    _ports: RwLockWriteGuard<'static, ()>,
+}
+
+/// The ports that the SDKs have built in. An emulator that is asked for nothing takes 8883 too, if it is
+/// free: those run beside each other, but not beside an SDK.
+static PORTS: RwLock<()> = RwLock::new(());
+
+/// Held while emulators run that no SDK is to find.
+pub fn beside_no_sdk() -> RwLockReadGuard<'static, ()> {
+    PORTS.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Sdks {
@@ -17,9 +26,8 @@ impl Sdks {
     /// Waits for its turn. Where the SDKs are not installed or the ports are not to be had, this is
     /// `None`, visibly, and under `CI` a failure.
     pub fn reserve() -> Option<Self> {
-        static PORTS: Mutex<()> = Mutex::new(());
         // Whoever failed with the ports has let go of them.
-        let ports = PORTS.lock().unwrap_or_else(PoisonError::into_inner);
+        let ports = PORTS.write().unwrap_or_else(PoisonError::into_inner);
         match missing() {
             None => Some(Self { _ports: ports }),
             Some(missing) => {
