@@ -485,7 +485,7 @@ fn a_newer_schema_is_refused_and_left_alone() {
         ),
         "{error}"
     );
-    home.tamper("PRAGMA user_version = 1");
+    home.tamper("PRAGMA user_version = 2");
     assert!(home.verify().is_intact());
 }
 

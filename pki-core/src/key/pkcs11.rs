@@ -4,7 +4,7 @@
 //! [`TokenSigner`] a key in it. Private keys are made in the token and never leave it.
 //! Not here: which object is meant ([`Pkcs11Uri`]), and where the PIN comes from, which the caller
 //! says. Messages are digested here and signed there for ECDSA; for RSA the token does both.
-//! Invariant: a session belongs to one thread at a time ([`sessions`]).
+//! Invariant: a session belongs to one thread at a time (`sessions`).
 
 mod error;
 mod object;
