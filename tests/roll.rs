@@ -40,6 +40,13 @@ fn states(home: &Home, authority: &str) -> Vec<(u64, String)> {
     .collect()
 }
 
+/// The CA certificates that DPS holds, by name.
+fn names_of_cas(home: &Home) -> Vec<String> {
+    let held = home.json("dps ca list");
+    let name = |ca: &Value| ca["name"].as_str().expect("a name").to_owned();
+    held.as_array().expect("a list").iter().map(name).collect()
+}
+
 /// Intermediate held by groups, expiry: secondary slot, devices move, the old one goes; nobody is
 /// refused on the way.
 #[test]
@@ -112,14 +119,7 @@ fn a_root_expires_and_nobody_needs_a_new_leaf() {
     let (home, emulator) = fleet();
     let [a, b] = ["a", "b"].map(|id| Device::new(&home, &emulator, id));
     home.dps_pki("roll start root --yes").ok();
-    let held = home.json("dps ca list");
-    let names: Vec<&str> = held
-        .as_array()
-        .expect("a list")
-        .iter()
-        .map(|ca| ca["name"].as_str().expect("a name"))
-        .collect();
-    assert_eq!(names, ["root", "root-2"]);
+    assert_eq!(names_of_cas(&home), ["root", "root-2"]);
     assert_eq!(a.register(), "assigned");
     let refused = home.dps_pki("roll finish root --yes").ends_with(4);
     assert!(refused.stderr.contains("--with-intermediates"), "{refused}");
@@ -129,14 +129,7 @@ fn a_root_expires_and_nobody_needs_a_new_leaf() {
         (a.register(), b.register()),
         ("assigned".into(), "assigned".into())
     );
-    let held = home.json("dps ca list");
-    let names: Vec<&str> = held
-        .as_array()
-        .expect("a list")
-        .iter()
-        .map(|ca| ca["name"].as_str().expect("a name"))
-        .collect();
-    assert_eq!(names, ["factory", "root-2"]);
+    assert_eq!(names_of_cas(&home), ["factory", "root-2"]);
     home.dps_pki("plan --detailed-exitcode").ok();
 }
 
