@@ -8,11 +8,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use dps_pki_tests::{Emulator, Home, Run};
-use pki_cli::host::{Host, Prompt, SystemNetwork, Terminal};
+use pki_cli::host::{Host, NobodyToAsk, SystemNetwork, Terminal};
 use pki_core::ports::Clock;
 use pki_core::ports::system::SystemEntropy;
 use pki_core::time::Time;
-use secrecy::SecretString;
 
 /// The exit codes of the command line's contract, with their words in JSON.
 const USAGE: (i32, &str) = (2, "usage");
@@ -549,17 +548,5 @@ struct In2020;
 impl Clock for In2020 {
     fn now(&self) -> Time {
         "2020-01-01T00:00:00Z".parse().expect("a time")
-    }
-}
-
-struct NobodyToAsk;
-
-impl Prompt for NobodyToAsk {
-    fn line(&self, _: &str) -> std::io::Result<String> {
-        Err(std::io::ErrorKind::Unsupported.into())
-    }
-
-    fn secret(&self, _: &str) -> std::io::Result<SecretString> {
-        Err(std::io::ErrorKind::Unsupported.into())
     }
 }

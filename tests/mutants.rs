@@ -13,9 +13,8 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use pki_cli::host::{Host, Prompt, SystemNetwork, Terminal};
+use pki_cli::host::{Host, NobodyToAsk, SystemNetwork, Terminal};
 use pki_core::ports::system::{SystemClock, SystemEntropy};
-use secrecy::SecretString;
 use tempfile::TempDir;
 
 const LONGEST: Duration = Duration::from_secs(2);
@@ -577,18 +576,6 @@ impl Write for Captured {
 
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
-    }
-}
-
-struct NobodyToAsk;
-
-impl Prompt for NobodyToAsk {
-    fn line(&self, _: &str) -> std::io::Result<String> {
-        Err(std::io::ErrorKind::Unsupported.into())
-    }
-
-    fn secret(&self, _: &str) -> std::io::Result<SecretString> {
-        Err(std::io::ErrorKind::Unsupported.into())
     }
 }
 

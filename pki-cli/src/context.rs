@@ -21,7 +21,7 @@ use crate::config::Settings;
 use crate::error::{CommandError, ErrorKind, in_declaration};
 use crate::files::{Files, read_stream};
 use crate::home::Home;
-use crate::host::{Host, Network, Prompt, Terminal};
+use crate::host::{Host, Network, NobodyToAsk, Prompt, Terminal};
 use crate::render::ui::Ui;
 use crate::secret::SecretWord;
 use crate::spool::{PrivateCopy, cannot_copy};
@@ -451,18 +451,5 @@ impl std::io::Write for Captured {
 
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
-    }
-}
-
-/// The terminal of a command that runs within another.
-struct NobodyToAsk;
-
-impl Prompt for NobodyToAsk {
-    fn line(&self, _: &str) -> std::io::Result<String> {
-        Err(std::io::ErrorKind::Unsupported.into())
-    }
-
-    fn secret(&self, _: &str) -> std::io::Result<SecretString> {
-        Err(std::io::ErrorKind::Unsupported.into())
     }
 }

@@ -95,6 +95,20 @@ pub trait Prompt: Send + Sync {
     fn secret(&self, question: &str) -> io::Result<SecretString>;
 }
 
+/// The prompt where nobody sits: of a command within another one, of a program that embeds this one.
+#[derive(Debug, Clone, Copy)]
+pub struct NobodyToAsk;
+
+impl Prompt for NobodyToAsk {
+    fn line(&self, _: &str) -> io::Result<String> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn secret(&self, _: &str) -> io::Result<SecretString> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
 impl Host {
     /// The machine that this process runs on.
     ///
