@@ -344,7 +344,7 @@ fn verification_finds_what_was_edited_and_what_a_checkpoint_misses() {
         8,
         &[
             "error: 1 does not exist",
-            "hint: a checkpoint is 1042: and 64 hexadecimal digits, or the name of a file",
+            "  hint: a checkpoint is 1042: and 64 hexadecimal digits, or the name of a file",
         ],
     );
 
