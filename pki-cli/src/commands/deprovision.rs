@@ -21,6 +21,7 @@ use crate::execute::{Execution, Failures, Proposal};
 use crate::known::unknown_device;
 use crate::planes::Planes;
 use crate::registered::{records_of_groups, with_identities};
+use crate::render::plan::PlanAndImpact;
 use crate::snapshot::{DpsSnapshot, chain_of, impact};
 
 /// Take devices, or a group with all its devices, out of DPS and off their hubs for good
@@ -189,11 +190,7 @@ impl Leaving<'_> {
         let fleet = Fleet::gather(inventory, self.context.now(), individual)?;
         let plan = Checked::new(plan, &self.view, &fleet, promise)?.into_plan();
         let impact = impact(self.context, inventory, &self.view, &after)?;
-        let shown = Shown {
-            plan: &plan,
-            impact: &impact,
-            done: false,
-        };
+        let shown = Shown(PlanAndImpact::proposed(&plan, &impact));
         let proposal = Proposal {
             failures,
             ..Proposal::new(&plan, &shown)
@@ -274,6 +271,6 @@ struct Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (plan, impact, done) = (&self.plan, &self.impact, self.done);
-        write!(f, "{}", Shown { plan, impact, done })
+        write!(f, "{}", Shown(PlanAndImpact { plan, impact, done }))
     }
 }

@@ -50,11 +50,9 @@ impl PlanArgs {
         let planes = Planes::new(context, name, declared)?;
         let inventory = context.inventory()?;
         let (plan, impact) = planned(context, &planes, &inventory, self.prune)?;
-        context.ui.result(&PlanAndImpact {
-            plan: &plan,
-            impact: &impact,
-            done: false,
-        })?;
+        context
+            .ui
+            .result(&PlanAndImpact::proposed(&plan, &impact))?;
         match self.detailed_exitcode && !plan.is_empty() {
             true => Ok(Outcome::SomethingToDo),
             false => Ok(Outcome::Done),
@@ -68,11 +66,7 @@ impl ApplyArgs {
         let planes = Planes::new(context, name, declared)?;
         let mut inventory = context.inventory()?;
         let (plan, impact) = planned(context, &planes, &inventory, self.prune)?;
-        let shown = PlanAndImpact {
-            plan: &plan,
-            impact: &impact,
-            done: false,
-        };
+        let shown = PlanAndImpact::proposed(&plan, &impact);
         let execution = Proposal::new(&plan, &shown).carry_out(context, &planes, &mut inventory);
         let execution = match execution {
             Err(error) if error.kind == ErrorKind::Conflict => {
@@ -94,11 +88,7 @@ fn propose(context: &Context, planes: &Planes<'_>, inventory: &SqliteInventory, 
     match planned(context, planes, inventory, prune) {
         Ok((plan, impact)) => context.ui.note(format!(
             "what it would do now:\n{}",
-            PlanAndImpact {
-                plan: &plan,
-                impact: &impact,
-                done: false
-            }
+            PlanAndImpact::proposed(&plan, &impact)
         )),
         Err(error) => context
             .ui

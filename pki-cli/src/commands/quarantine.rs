@@ -11,7 +11,7 @@ use pki_core::admission::{Decision, DpsView, Outcome as Admission, PresentedChai
 use pki_core::ids::{AuthorityName, RegistrationId};
 use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{InventoryEntry, Status};
-use pki_core::lifecycle::{Impact, Plan, Quarantine, Step, quarantine_many};
+use pki_core::lifecycle::{Plan, Quarantine, Step, quarantine_many};
 use serde::Serialize;
 
 use self::target::{Target, targets};
@@ -20,7 +20,7 @@ use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::execute::{Execution, Failures, Proposal};
 use crate::planes::Planes;
-use crate::render::plan::{NAMED, PlanAndImpact, write_impact};
+use crate::render::plan::{NAMED, PlanAndImpact, PlanAndProof, write_impact};
 use crate::snapshot::{DpsSnapshot, chain_of, impact};
 
 /// Shut devices out everywhere: disabled enrollment, registration record, hub identity
@@ -73,11 +73,7 @@ impl Args {
         let (view, plan) = context.block_on(self.plan(&planes, &targets))?;
         let after = plan.applied_to(&view)?;
         let impact = impact(context, &inventory, &view, &after)?;
-        let shown = Shown {
-            plan: &plan,
-            impact: &impact,
-            done: false,
-        };
+        let shown = Shown(PlanAndImpact::proposed(&plan, &impact));
         let proposal = Proposal {
             failures: match targets.len() {
                 0 | 1 => Failures::Stop,
@@ -90,13 +86,13 @@ impl Args {
             true => Vec::new(),
             false => prove(context, &planes, &inventory, &targets)?,
         };
-        let shown = Shown {
+        let planned = PlanAndImpact {
             done: execution.done,
-            ..shown
+            ..shown.0
         };
         match targets.as_slice() {
-            [only] => one(context, only, &shown, proofs),
-            _ => many(context, &targets, &shown, &execution, proofs),
+            [only] => one(context, only, planned, proofs),
+            _ => many(context, &targets, planned, &execution, proofs),
         }
     }
 
@@ -149,7 +145,7 @@ fn is_out(decision: &Decision) -> bool {
 fn one(
     context: &Context,
     target: &Target,
-    shown: &Shown<'_>,
+    planned: PlanAndImpact<'_>,
     mut proofs: Vec<Decision>,
 ) -> CommandResult {
     let proof = proofs.pop();
@@ -157,11 +153,12 @@ fn one(
         let message = format!("{} is still not shut out: {}", target.id, proof.outcome);
         return Err(CommandError::new(ErrorKind::Conflict, message).hint("run it again"));
     }
-    context.ui.item(&Report {
+    let read_back = proof.iter();
+    let read_back = read_back.map(|proof| format!("{} is {}", target.id, proof.outcome));
+    context.ui.item(&PlanAndProof {
         registration_id: &target.id,
-        plan: shown.plan,
-        impact: shown.impact,
-        done: shown.done,
+        planned,
+        read_back: read_back.collect(),
         proof,
     })?;
     Ok(Outcome::Done)
@@ -171,12 +168,12 @@ fn one(
 fn many(
     context: &Context,
     targets: &[Target],
-    shown: &Shown<'_>,
+    planned: PlanAndImpact<'_>,
     execution: &Execution,
     proofs: Vec<Decision>,
 ) -> CommandResult {
     if context.settings.dry_run {
-        context.ui.result(shown)?;
+        context.ui.result(&Shown(planned))?;
         return Ok(Outcome::Done);
     }
     let mut left = 0_usize;
@@ -187,7 +184,7 @@ fn many(
         left += usize::from(!is_out(proof) || failure.is_some());
         context.ui.item(&DeviceReport {
             registration_id: &target.id,
-            done: shown.done && failure.is_none(),
+            done: planned.done && failure.is_none(),
             proof,
             error: failure.map(ToString::to_string),
         })?;
@@ -205,18 +202,15 @@ fn many(
 
 /// The plan for who is asked: of many steps only how many there are of each kind.
 #[derive(Serialize)]
-pub(super) struct Shown<'a> {
-    pub(super) plan: &'a Plan,
-    pub(super) impact: &'a Impact,
-    pub(super) done: bool,
-}
+#[serde(transparent)]
+pub(super) struct Shown<'a>(pub(super) PlanAndImpact<'a>);
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const MANY: usize = 20;
-        let Self { plan, impact, done } = *self;
+        let plan = self.0.plan;
         if plan.steps.len() <= MANY {
-            return write!(f, "{}", PlanAndImpact { plan, impact, done });
+            return write!(f, "{}", self.0);
         }
         writeln!(f, "plan: {}", plan.goal)?;
         let mut kinds = BTreeMap::<&str, usize>::new();
@@ -232,7 +226,7 @@ impl fmt::Display for Shown<'_> {
         if plan.notes.len() > NAMED {
             writeln!(f, "and {} more notes", plan.notes.len() - NAMED)?;
         }
-        write_impact(f, impact)
+        write_impact(f, self.0.impact)
     }
 }
 
@@ -265,39 +259,6 @@ impl fmt::Display for DeviceReport<'_> {
         write!(f, "{} is {}", self.registration_id, self.proof.outcome)?;
         match &self.error {
             Some(error) => write!(f, "; failed: {error}"),
-            None => Ok(()),
-        }
-    }
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Report<'a> {
-    registration_id: &'a RegistrationId,
-    plan: &'a Plan,
-    impact: &'a Impact,
-    done: bool,
-    proof: Option<Decision>,
-}
-
-impl fmt::Display for Report<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (plan, impact) = (self.plan, self.impact);
-        write!(
-            f,
-            "{}",
-            PlanAndImpact {
-                plan,
-                impact,
-                done: self.done
-            }
-        )?;
-        match &self.proof {
-            Some(proof) => write!(
-                f,
-                "\nread back from DPS: {} is {}",
-                self.registration_id, proof.outcome
-            ),
             None => Ok(()),
         }
     }

@@ -1,6 +1,5 @@
 //! `readmit`: a device that was shut out comes back, with its new leaf only.
 
-use std::fmt;
 use std::path::PathBuf;
 
 use pki_core::admission::{Decision, DpsView, explain};
@@ -10,11 +9,9 @@ use pki_core::ids::RegistrationId;
 use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{Inventory as _, InventoryEntry, Status};
 use pki_core::lifecycle::{
-    Checked, Fleet, Impact, LeafStanding, Plan, Promise, Readmit, ReadmitState, Subject, Who,
-    readmit,
+    Checked, Fleet, LeafStanding, Promise, Readmit, ReadmitState, Subject, Who, readmit,
 };
 use pki_core::profile::Role;
-use serde::Serialize;
 
 use super::quarantine::state;
 use super::quarantine::target::Target;
@@ -23,7 +20,7 @@ use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::execute::Proposal;
 use crate::known::unknown_device;
 use crate::planes::Planes;
-use crate::render::plan::PlanAndImpact;
+use crate::render::plan::{PlanAndImpact, PlanAndProof};
 use crate::snapshot::{DpsSnapshot, chain_of, impact};
 
 /// Let a device that was shut out back in, with its new leaf only
@@ -65,22 +62,21 @@ impl Args {
         let fleet = Fleet::gather(&inventory, context.now(), [&request.registration_id])?;
         let plan = Checked::new(plan, &view, &fleet, &promise(&request.registration_id))?;
         let impact = impact(context, &inventory, &view, &after)?;
-        let shown = PlanAndImpact {
-            plan: &plan,
-            impact: &impact,
-            done: false,
-        };
+        let shown = PlanAndImpact::proposed(&plan, &impact);
         let proposal = Proposal::new(&plan, &shown);
         let done = proposal.carry_out(context, &planes, &mut inventory)?.done;
         let proof = match context.settings.dry_run {
             true => None,
             false => Some(prove(context, &planes, &inventory, &request, &state)?),
         };
-        context.ui.result(&Report {
+        let read_back = proof.iter().map(|proof| {
+            let (id, outcome) = (&request.registration_id, &proof.outcome);
+            format!("with its new leaf {id} is {outcome}; every earlier leaf is refused")
+        });
+        context.ui.result(&PlanAndProof {
             registration_id: &request.registration_id,
-            plan: &plan,
-            impact: &impact,
-            done,
+            planned: PlanAndImpact { done, ..shown },
+            read_back: read_back.collect(),
             proof,
         })?;
         Ok(Outcome::Done)
@@ -174,29 +170,4 @@ fn prove(
         }
     }
     Ok(proof)
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Report<'a> {
-    registration_id: &'a RegistrationId,
-    plan: &'a Plan,
-    impact: &'a Impact,
-    done: bool,
-    proof: Option<Decision>,
-}
-
-impl fmt::Display for Report<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (plan, impact, done) = (self.plan, self.impact, self.done);
-        write!(f, "{}", PlanAndImpact { plan, impact, done })?;
-        match &self.proof {
-            Some(proof) => write!(
-                f,
-                "\nread back from DPS: with its new leaf {} is {}; every earlier leaf is refused",
-                self.registration_id, proof.outcome
-            ),
-            None => Ok(()),
-        }
-    }
 }

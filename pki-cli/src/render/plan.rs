@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use pki_core::ids::RegistrationId;
 use pki_core::lifecycle::{Effect, Impact, Movement, Plan, Step};
 use serde::Serialize;
 
@@ -15,6 +16,33 @@ pub(crate) struct PlanAndImpact<'a> {
     pub(crate) impact: &'a Impact,
     /// Whether it was carried out.
     pub(crate) done: bool,
+}
+
+impl<'a> PlanAndImpact<'a> {
+    /// What nobody has carried out yet.
+    pub(crate) fn proposed(plan: &'a Plan, impact: &'a Impact) -> Self {
+        Self {
+            plan,
+            impact,
+            done: false,
+        }
+    }
+}
+
+/// A plan for one device, what became of it, and what DPS decides about the device since.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PlanAndProof<'a, P> {
+    /// The device.
+    pub(crate) registration_id: &'a RegistrationId,
+    /// What was planned.
+    #[serde(flatten)]
+    pub(crate) planned: PlanAndImpact<'a>,
+    /// The decisions, read back.
+    pub(crate) proof: P,
+    /// What they say to people, a line each.
+    #[serde(skip)]
+    pub(crate) read_back: Vec<String>,
 }
 
 /// How many devices are named; JSON has all of them.
@@ -36,6 +64,16 @@ impl fmt::Display for PlanAndImpact<'_> {
             writeln!(f, "note: {note}")?;
         }
         write_impact(f, self.impact)
+    }
+}
+
+impl<P> fmt::Display for PlanAndProof<'_, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.planned)?;
+        for line in &self.read_back {
+            write!(f, "\nread back from DPS: {line}")?;
+        }
+        Ok(())
     }
 }
 

@@ -135,11 +135,7 @@ pub(super) fn hand_in(context: &Context, name: &CertificateName, path: &Path) ->
     let before = context.block_on(DpsSnapshot::gather(&planes))?.view()?;
     let after = plan.applied_to(&before)?;
     let impact = impact(context, &inventory, &before, &after)?;
-    let shown = PlanAndImpact {
-        plan: &plan,
-        impact: &impact,
-        done: false,
-    };
+    let shown = PlanAndImpact::proposed(&plan, &impact);
     let execution = Proposal::new(&plan, &shown).carry_out(context, &planes, &mut inventory)?;
     context.ui.result(&PlanAndImpact {
         done: execution.done,

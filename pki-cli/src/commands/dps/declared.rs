@@ -102,11 +102,7 @@ fn carry_out(
     let before = snapshot.view()?;
     let after = plan.applied_to(&before)?;
     let impact = impact(context, &inventory, &before, &after)?;
-    let shown = PlanAndImpact {
-        plan: &plan,
-        impact: &impact,
-        done: false,
-    };
+    let shown = PlanAndImpact::proposed(&plan, &impact);
     let execution = Proposal::new(&plan, &shown).carry_out(context, planes, &mut inventory)?;
     context.ui.result(&PlanAndImpact {
         done: execution.done,

@@ -20,6 +20,7 @@ use crate::execute::Proposal;
 use crate::issuance::no_authority;
 use crate::planes::Planes;
 use crate::registered::{records_of_groups, with_identities};
+use crate::render::plan::PlanAndImpact;
 use crate::snapshot::{DpsSnapshot, impact};
 
 impl Args {
@@ -44,11 +45,7 @@ impl Args {
         };
         let plan = Checked::new(plan, &before, &fleet, &promise)?.into_plan();
         let impact = impact(context, inventory, &before, &after)?;
-        let mut shown = Shown {
-            plan: &plan,
-            impact: &impact,
-            done: false,
-        };
+        let mut shown = Shown(PlanAndImpact::proposed(&plan, &impact));
         let done = Proposal::new(&plan, &shown)
             .carry_out(context, planes, inventory)?
             .done;
@@ -56,7 +53,7 @@ impl Args {
             let found = context.block_on(DpsSnapshot::gather(planes))?.view()?;
             below.refuse_admitted(authority, &found)?;
         }
-        shown.done = done;
+        shown.0.done = done;
         context.ui.result(&shown)?;
         Ok(Outcome::Done)
     }

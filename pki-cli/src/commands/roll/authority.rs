@@ -405,11 +405,7 @@ fn carry_out(
         let Some(index) = instances.index(dps) else {
             continue;
         };
-        let shown = PlanAndImpact {
-            plan,
-            impact: &planned[index].impact,
-            done: false,
-        };
+        let shown = PlanAndImpact::proposed(plan, &planned[index].impact);
         let proposal = Proposal {
             question: format!(
                 "DPS {dps}: {}: carry out {} steps?",

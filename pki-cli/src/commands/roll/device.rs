@@ -1,7 +1,5 @@
 //! Rolling the leaf that an individual enrollment names.
 
-use std::fmt;
-
 use pki_core::admission::{DpsView, decide};
 use pki_core::certificate::Certificate;
 use pki_core::enrollment::{CertificateSlot, Mechanism, X509Certificates};
@@ -10,7 +8,7 @@ use pki_core::ids::{RegistrationId, Sha256Thumbprint};
 use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{CertificateState, Inventory as _, InventoryEntry, Status as State};
 use pki_core::lifecycle::roll::{MovingDevice, RollError, device};
-use pki_core::lifecycle::{Checked, Fleet, Impact, Plan, Promise, Who};
+use pki_core::lifecycle::{Checked, Fleet, Plan, Promise, Who};
 use pki_core::profile::Role;
 use pki_core::time::Time;
 use serde::Serialize;
@@ -24,7 +22,7 @@ use crate::execute::Proposal;
 use crate::known::unknown_device;
 use crate::planes::Planes;
 use crate::registered::with_identities;
-use crate::render::plan::PlanAndImpact;
+use crate::render::plan::{PlanAndImpact, PlanAndProof};
 use crate::snapshot::{DpsSnapshot, chain_of, impact};
 
 impl StartArgs {
@@ -272,11 +270,7 @@ impl<'a> DeviceRoll<'a> {
         let fleet = Fleet::gather(inventory, context.now(), [&self.id])?;
         let plan = Checked::new(plan, &before, &fleet, &promise)?.into_plan();
         let impact = impact(context, inventory, &before, &after)?;
-        let shown = PlanAndImpact {
-            plan: &plan,
-            impact: &impact,
-            done: false,
-        };
+        let shown = PlanAndImpact::proposed(&plan, &impact);
         let done = Proposal::new(&plan, &shown)
             .carry_out(context, &self.planes, inventory)?
             .done;
@@ -284,11 +278,14 @@ impl<'a> DeviceRoll<'a> {
             true => vec![],
             false => self.prove(context, inventory, &after)?,
         };
-        context.ui.result(&Report {
+        let read_back = proof.iter().map(|proof| {
+            let (serial, outcome) = (&proof.serial_number, &proof.outcome);
+            format!("leaf {serial} of {} is {outcome}", self.id)
+        });
+        context.ui.result(&PlanAndProof {
             registration_id: &self.id,
-            plan: &plan,
-            impact: &impact,
-            done,
+            planned: PlanAndImpact { done, ..shown },
+            read_back: read_back.collect(),
             proof,
         })?;
         Ok(Outcome::Done)
@@ -329,35 +326,10 @@ impl<'a> DeviceRoll<'a> {
     }
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Report<'a> {
-    registration_id: &'a RegistrationId,
-    plan: &'a Plan,
-    impact: &'a Impact,
-    done: bool,
-    proof: Vec<Proof>,
-}
-
 /// What DPS decides about a leaf, read back.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Proof {
     serial_number: String,
     outcome: String,
-}
-
-impl fmt::Display for Report<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (plan, impact, done) = (self.plan, self.impact, self.done);
-        write!(f, "{}", PlanAndImpact { plan, impact, done })?;
-        for proof in &self.proof {
-            write!(
-                f,
-                "\nread back from DPS: leaf {} of {} is {}",
-                proof.serial_number, self.registration_id, proof.outcome
-            )?;
-        }
-        Ok(())
-    }
 }
