@@ -183,3 +183,35 @@ fn sealed(home: &Home, key: &str) {
 fn openssl(home: &Home, line: &str) -> String {
     home.tool("openssl", line).ok().stdout.replace(" = ", "=")
 }
+
+/// What begins before 1970 is read as it stands, everywhere, and OpenSSL has the word on its path.
+#[test]
+fn a_certificate_from_before_1970_is_read() {
+    const OLD: &str = "2030-06-01T00:00:00Z";
+    let home = Home::from_template("quickstart");
+    home.write(
+        "old.pem",
+        include_str!("../fixtures/hostile/before-1970.cert.pem"),
+    );
+    let facts = home.dps_pki("inspect old.pem --output json").ok();
+    assert!(facts.stdout.contains("\"1950-01-01T12:01:00Z\""), "{facts}");
+    home.dps_pki(&format!("verify old.pem --anchor old.pem --at {OLD}"))
+        .ok();
+    home.dps_pki("verify old.pem --anchor old.pem --at 1960-01-01T00:00:00Z")
+        .ok();
+    let early = home.dps_pki("verify old.pem --anchor old.pem --at 1950-01-01T12:00:59Z");
+    assert!(
+        early.code != 0 && early.to_string().contains("not valid before 1950-01-01"),
+        "{early}"
+    );
+    let linted = home.dps_pki(&format!("lint old.pem --as leaf --at {OLD}"));
+    assert!(
+        linted.to_string().contains("a time before 1970"),
+        "{linted}"
+    );
+    home.dps_pki("inventory import old.pem").ok();
+    let listed = home.dps_pki("inventory show test-only-device").ok();
+    assert!(listed.to_string().contains("2034-12-30"), "{listed}");
+    home.dps_pki("convert old.pem --to der --out old.der").ok();
+    home.dps_pki("audit verify").ok();
+}

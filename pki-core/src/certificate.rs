@@ -3,6 +3,8 @@
 //! Reading only; composing and signing are [`crate::issue`], judging a path is [`crate::path`].
 //! Invariant: the DER is kept as it was read; thumbprints and signatures are over those bytes.
 
+mod early;
+
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
@@ -69,7 +71,7 @@ impl Certificate {
     /// # Errors
     /// [`CertificateError`] says which part cannot be read.
     pub fn from_der(der: &[u8]) -> Result<Self, CertificateError> {
-        let parsed = x509_cert::Certificate::from_der(der).map_err(CertificateError::Der)?;
+        let (parsed, validity) = decode(der)?;
         let tbs = parsed.tbs_certificate();
         let serial = tbs.serial_number().as_bytes();
         if serial.first().is_some_and(|octet| octet & 0x80 != 0) {
@@ -77,9 +79,7 @@ impl Certificate {
         }
         let serial_number =
             SerialNumber::from_be_octets(serial).map_err(|_| CertificateError::SerialNumber)?;
-        let validity = tbs.validity();
-        let validity = validity_of(&validity.not_before, &validity.not_after)
-            .ok_or(CertificateError::Validity)?;
+        let validity = validity.ok_or(CertificateError::Validity)?;
         let facts = Facts {
             parsed: parsed.into(),
             ..Facts::new(der.to_vec(), serial_number, validity)
@@ -168,7 +168,8 @@ impl Certificate {
         }
     }
 
-    /// The whole structure, for readers that want more than the methods here.
+    /// The whole structure, for readers that want more than the methods here. A time before 1970 is
+    /// 1970 there: [`Certificate::validity`] is what stands in the certificate.
     #[expect(
         clippy::expect_used,
         reason = "what was signed was decoded before, see just_signed"
@@ -257,6 +258,24 @@ impl Certificate {
             .ok()
             .flatten()?;
         Some(value)
+    }
+}
+
+/// Decodes a certificate, and when it is valid, unless that is empty or out of range.
+fn decode(der: &[u8]) -> Result<(x509_cert::Certificate, Option<Validity>), CertificateError> {
+    match x509_cert::Certificate::from_der(der) {
+        Ok(parsed) => {
+            let validity = parsed.tbs_certificate().validity();
+            let validity = validity_of(&validity.not_before, &validity.not_after);
+            Ok((parsed, validity))
+        }
+        Err(error) => {
+            let early = early::read(der).ok_or(CertificateError::Der(error))?;
+            Ok((
+                early.parsed,
+                Validity::new(early.not_before, early.not_after),
+            ))
+        }
     }
 }
 

@@ -44,6 +44,12 @@ impl Time {
     /// The moment that RFC 5280 §4.1.2.5 reserves for "no well-defined expiration".
     pub const FOREVER: Self = Self(::time::macros::datetime!(9999-12-31 23:59:59 UTC));
 
+    /// 1970-01-01T00:00:00Z: what we issue begins no earlier.
+    pub const EPOCH: Self = Self(OffsetDateTime::UNIX_EPOCH);
+
+    /// The first moment that a certificate can hold.
+    const EARLIEST: Self = Self(::time::macros::datetime!(1950-01-01 00:00:00 UTC));
+
     /// The moment so many seconds after 1970-01-01T00:00:00Z.
     ///
     /// # Errors
@@ -141,10 +147,10 @@ impl Sub for Time {
 impl Sub<Span> for Time {
     type Output = Self;
 
-    /// This moment earlier by `span`, not before 1970.
+    /// This moment earlier by `span`, not before 1950.
     fn sub(self, span: Span) -> Self {
-        let seconds = self.unix_seconds().saturating_sub_unsigned(span.0).max(0);
-        Self::from_unix_seconds(seconds).unwrap_or(self)
+        let seconds = self.unix_seconds().saturating_sub_unsigned(span.0);
+        Self::from_unix_seconds(seconds).unwrap_or(Self::EARLIEST)
     }
 }
 
@@ -243,13 +249,13 @@ impl Validity {
     }
 
     /// The period that lasts `span` from `now` on and has begun `backdate` before it, so that devices
-    /// whose clocks are a little slow accept it.
+    /// whose clocks are a little slow accept it; never before 1970.
     ///
     /// # Errors
     /// [`TimeError::OutOfRange`] if it would end after the year 9999.
     pub fn starting(now: Time, span: Span, backdate: Span) -> Result<Self, TimeError> {
         Ok(Self {
-            not_before: now - backdate,
+            not_before: (now - backdate).max(Time::EPOCH),
             not_after: now.checked_add(span)?,
         })
     }

@@ -66,6 +66,7 @@ fn what_will_hurt_later_is_a_warning() {
             ][..],
         ),
         ("long-lived", &["long-validity"]),
+        ("before-1970", &["early-validity"]),
         ("any-purpose", &["extended-key-usage"]),
     ] {
         let found = found(file, Severity::Warning);

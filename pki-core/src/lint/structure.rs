@@ -23,6 +23,7 @@ use x509_cert::ext::pkix::{
 use x509_cert::time::Time as DerTime;
 
 use super::{Check, Finding, Subject, error, warning};
+use crate::time::Time;
 
 /// What a relying party may refuse a path for.
 pub(super) const FORM_CHECKS: [Check; 6] = [
@@ -34,7 +35,7 @@ pub(super) const FORM_CHECKS: [Check; 6] = [
     extensions_can_be_read,
 ];
 
-pub(super) const CHECKS: [Check; 12] = [
+pub(super) const CHECKS: [Check; 13] = [
     version_is_three,
     serial_number_is_positive,
     serial_number_is_hard_to_guess,
@@ -42,6 +43,7 @@ pub(super) const CHECKS: [Check; 12] = [
     signature_algorithm_is_strong,
     issuer_has_a_name,
     times_are_encoded_as_profiled,
+    times_are_after_1970,
     validity_is_not_over,
     no_extension_stands_twice,
     critical_extensions_are_known,
@@ -124,6 +126,18 @@ fn times_are_encoded_as_profiled(subject: &Subject<'_>) -> Option<Finding> {
     }
     let message = "a time before 2050 is not encoded as UTCTime";
     error("time-encoding", message, "RFC 5280 §4.1.2.5")
+}
+
+/// Readers that count seconds from 1970 without a sign, rustls among them, refuse the whole certificate.
+fn times_are_after_1970(subject: &Subject<'_>) -> Option<Finding> {
+    let begin = subject.validity?.not_before();
+    if begin >= Time::EPOCH {
+        return None;
+    }
+    let message = format!(
+        "it is valid from {begin} on, a time before 1970 that not every TLS library can read"
+    );
+    warning("early-validity", message, "POSIX time; rustls-webpki")
 }
 
 fn validity_is_not_over(subject: &Subject<'_>) -> Option<Finding> {
