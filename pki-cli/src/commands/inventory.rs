@@ -3,19 +3,19 @@
 mod conditions;
 mod export;
 mod import;
+mod record;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 
-use pki_core::ids::{AuthorityName, Generation, RegistrationId};
-use pki_core::inventory::{CertificateState, Count, Inventory, InventoryEntry, Recorded, Stats};
+use pki_core::ids::{AuthorityName, Generation};
+use pki_core::inventory::{Count, Inventory, InventoryEntry, Stats};
 use pki_core::profile::Role;
-use pki_core::time::Time;
 use serde::Serialize;
 
 use self::conditions::Conditions;
+use self::record::RecordFacts;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
 use crate::render::certificate::CertificateFacts;
@@ -178,70 +178,33 @@ impl StatsArgs {
 
 /// A certificate of the inventory and what became of it.
 #[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
 struct EntryFacts {
-    registration_id: Option<RegistrationId>,
-    role: Role,
-    authority: Option<AuthorityName>,
-    generation: Option<Generation>,
-    status: &'static str,
-    /// When it got this status; none for what was only recorded.
-    status_at: Option<Time>,
-    /// Why it was voided or revoked.
-    reason: Option<String>,
-    recorded_at: Time,
-    batch: Option<String>,
-    labels: BTreeMap<String, String>,
+    #[serde(flatten)]
+    record: RecordFacts,
     #[serde(flatten)]
     certificate: CertificateFacts,
 }
 
 impl From<&InventoryEntry> for EntryFacts {
     fn from(entry: &InventoryEntry) -> Self {
-        let recorded = &entry.recorded;
-        let (status_at, reason) = last_change(&entry.state);
         Self {
-            registration_id: recorded.registration_id().cloned(),
-            role: recorded.role(),
-            authority: recorded.signed_by().map(|by| by.name.clone()),
-            generation: recorded.signed_by().map(|by| by.generation),
-            status: entry.state.status().as_str(),
-            status_at,
-            reason,
-            recorded_at: entry.recorded_at,
-            batch: recorded.batch().map(ToString::to_string),
-            labels: labels(recorded),
-            certificate: CertificateFacts::from(recorded.certificate()),
+            record: RecordFacts::from(entry),
+            certificate: CertificateFacts::from(entry.recorded.certificate()),
         }
     }
-}
-
-/// When a certificate got its state, and why it was voided or revoked.
-fn last_change(state: &CertificateState) -> (Option<Time>, Option<String>) {
-    match state {
-        CertificateState::Undelivered => (None, None),
-        CertificateState::Delivered { at } => (Some(*at), None),
-        CertificateState::Voided { at, reason } => (Some(*at), Some(reason.clone())),
-        CertificateState::Revoked { at, reason } => (Some(*at), Some(reason.to_string())),
-    }
-}
-
-fn labels(recorded: &Recorded) -> BTreeMap<String, String> {
-    let labels = recorded.labels().iter();
-    labels
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect()
 }
 
 impl EntryFacts {
     /// The device, or the subject of what is no device's.
     fn name(&self) -> String {
-        let id = self.registration_id.as_ref().map(ToString::to_string);
-        id.unwrap_or_else(|| self.certificate.subject.clone())
+        match &self.record.registration_id {
+            Some(id) => id.to_string(),
+            None => self.certificate.summary.subject.clone(),
+        }
     }
 
     fn signer(&self) -> String {
-        signer(self.authority.as_ref(), self.generation)
+        signer(self.record.authority.as_ref(), self.record.generation)
     }
 }
 
@@ -255,27 +218,21 @@ fn signer(authority: Option<&AuthorityName>, generation: Option<Generation>) -> 
 
 impl fmt::Display for EntryFacts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} of {}, {}",
-            self.role.as_str(),
-            self.name(),
-            self.status
-        )?;
-        if let Some(at) = self.status_at {
+        let record = &self.record;
+        let (role, status) = (record.role.as_str(), record.status);
+        write!(f, "{role} of {}, {status}", self.name())?;
+        if let Some(at) = record.status_at {
             write!(f, " {at}")?;
         }
-        if let Some(reason) = &self.reason {
+        if let Some(reason) = &record.reason {
             write!(f, ": {reason}")?;
         }
-        writeln!(f, "\n  recorded    {}", self.recorded_at)?;
+        writeln!(f, "\n  recorded    {}", record.recorded_at)?;
         writeln!(f, "  signed by   {}", self.signer())?;
-        let labels = self
-            .labels
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"));
+        let labels = record.labels.iter();
+        let labels = labels.map(|(name, value)| format!("{name}={value}"));
         let labels = Some(labels.collect::<Vec<_>>().join(", ")).filter(|text| !text.is_empty());
-        for (name, value) in [("batch", &self.batch), ("labels", &labels)] {
+        for (name, value) in [("batch", &record.batch), ("labels", &labels)] {
             if let Some(value) = value {
                 writeln!(f, "  {name:<10}  {value}")?;
             }
@@ -295,11 +252,11 @@ impl fmt::Display for Entries {
         for entry in &self.0 {
             table.row([
                 entry.name(),
-                entry.role.as_str().to_owned(),
-                entry.status.to_owned(),
-                entry.certificate.not_after.to_string(),
+                entry.record.role.as_str().to_owned(),
+                entry.record.status.to_owned(),
+                entry.certificate.summary.not_after.to_string(),
                 entry.signer(),
-                entry.certificate.serial_number.to_string(),
+                entry.certificate.summary.serial_number.to_string(),
             ]);
         }
         write!(f, "{table}")

@@ -21,10 +21,10 @@ use x509_cert::ext::pkix::{
 };
 use x509_cert::spki::SubjectPublicKeyInfoRef;
 
-/// What a certificate says.
+/// What tells a certificate from others, and how long it is valid.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct CertificateFacts {
+pub struct CertificateSummary {
     /// Whose it is.
     pub subject: String,
     /// Who signed it.
@@ -39,6 +39,15 @@ pub struct CertificateFacts {
     pub sha1_thumbprint: Sha1Thumbprint,
     /// SHA-256 of the DER.
     pub sha256_thumbprint: Sha256Thumbprint,
+}
+
+/// What a certificate says.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateFacts {
+    /// The part that is always told.
+    #[serde(flatten)]
+    pub summary: CertificateSummary,
     /// 1, 2 or 3.
     pub version: u8,
     /// The kind of its key, such as `EC P-256`.
@@ -79,10 +88,8 @@ pub struct RequestFacts {
     pub requested_extensions: Vec<String>,
 }
 
-impl From<&Certificate> for CertificateFacts {
+impl From<&Certificate> for CertificateSummary {
     fn from(certificate: &Certificate) -> Self {
-        let parsed = certificate.parsed();
-        let extensions = parsed.tbs_certificate().extensions().map(Vec::as_slice);
         Self {
             subject: certificate.subject().to_string(),
             issuer: certificate.issuer().to_string(),
@@ -91,6 +98,16 @@ impl From<&Certificate> for CertificateFacts {
             not_after: certificate.validity().not_after(),
             sha1_thumbprint: certificate.sha1_thumbprint(),
             sha256_thumbprint: certificate.sha256_thumbprint(),
+        }
+    }
+}
+
+impl From<&Certificate> for CertificateFacts {
+    fn from(certificate: &Certificate) -> Self {
+        let parsed = certificate.parsed();
+        let extensions = parsed.tbs_certificate().extensions().map(Vec::as_slice);
+        Self {
+            summary: CertificateSummary::from(certificate),
             version: certificate.version(),
             public_key: public_key(&certificate.public_key()),
             signature_algorithm: name_of(parsed.signature_algorithm().oid),
@@ -280,15 +297,16 @@ fn hex(octets: &[u8]) -> String {
 
 impl fmt::Display for CertificateFacts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "  subject     {}", self.subject)?;
-        writeln!(f, "  issuer      {}", self.issuer)?;
-        writeln!(f, "  serial      {}", self.serial_number)?;
-        writeln!(f, "  not before  {}", self.not_before)?;
-        writeln!(f, "  not after   {}", self.not_after)?;
+        let summary = &self.summary;
+        writeln!(f, "  subject     {}", summary.subject)?;
+        writeln!(f, "  issuer      {}", summary.issuer)?;
+        writeln!(f, "  serial      {}", summary.serial_number)?;
+        writeln!(f, "  not before  {}", summary.not_before)?;
+        writeln!(f, "  not after   {}", summary.not_after)?;
         writeln!(f, "  key         {}", self.public_key)?;
         writeln!(f, "  signature   {}", self.signature_algorithm)?;
-        writeln!(f, "  SHA-1       {}", self.sha1_thumbprint)?;
-        write!(f, "  SHA-256     {}", self.sha256_thumbprint)?;
+        writeln!(f, "  SHA-1       {}", summary.sha1_thumbprint)?;
+        write!(f, "  SHA-256     {}", summary.sha256_thumbprint)?;
         for extension in &self.extensions {
             write!(f, "\n  {extension}")?;
         }

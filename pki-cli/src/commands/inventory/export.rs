@@ -2,22 +2,17 @@
 //!
 //! Pages are read and written one after the other, so that memory does not grow with the inventory.
 
-use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::ops::ControlFlow;
 
-use pki_core::ids::{
-    AuthorityName, Generation, RegistrationId, SerialNumber, Sha1Thumbprint, Sha256Thumbprint,
-};
 use pki_core::inventory::InventoryEntry;
-use pki_core::profile::Role;
-use pki_core::time::Time;
 use serde::Serialize;
 
 use super::conditions::Conditions;
-use super::{labels, last_change};
+use super::record::RecordFacts;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
+use crate::render::certificate::CertificateSummary;
 
 /// Write certificates that meet all conditions given to standard output, one a line
 ///
@@ -69,27 +64,10 @@ impl ExportArgs {
     }
 
     fn line(&self, entry: &InventoryEntry) -> Line {
-        let recorded = &entry.recorded;
-        let certificate = recorded.certificate();
-        let (status_at, reason) = last_change(&entry.state);
+        let certificate = entry.recorded.certificate();
         Line {
-            registration_id: recorded.registration_id().cloned(),
-            role: recorded.role(),
-            authority: recorded.signed_by().map(|by| by.name.clone()),
-            generation: recorded.signed_by().map(|by| by.generation),
-            status: entry.state.status().as_str(),
-            status_at,
-            reason,
-            recorded_at: entry.recorded_at,
-            batch: recorded.batch().map(ToString::to_string),
-            labels: labels(recorded),
-            subject: certificate.subject().to_string(),
-            issuer: certificate.issuer().to_string(),
-            serial_number: certificate.serial_number().clone(),
-            not_before: certificate.validity().not_before(),
-            not_after: certificate.validity().not_after(),
-            sha1_thumbprint: certificate.sha1_thumbprint(),
-            sha256_thumbprint: certificate.sha256_thumbprint(),
+            record: RecordFacts::from(entry),
+            summary: CertificateSummary::from(certificate),
             certificate: self.certificates.then(|| certificate.to_pem()),
         }
     }
@@ -102,28 +80,29 @@ impl ExportArgs {
 
     /// The cells of a line, in the order of the header.
     fn cells(&self, line: Line) -> Vec<String> {
-        let labels = match line.labels.is_empty() {
+        let (record, summary) = (line.record, line.summary);
+        let labels = match record.labels.is_empty() {
             true => String::new(),
-            false => serde_json::json!(line.labels).to_string(),
+            false => serde_json::json!(record.labels).to_string(),
         };
         let mut cells = vec![
-            optional(line.registration_id),
-            line.role.as_str().to_owned(),
-            optional(line.authority),
-            optional(line.generation),
-            line.status.to_owned(),
-            optional(line.status_at),
-            line.reason.unwrap_or_default(),
-            line.recorded_at.to_string(),
-            line.batch.unwrap_or_default(),
+            optional(record.registration_id),
+            record.role.as_str().to_owned(),
+            optional(record.authority),
+            optional(record.generation),
+            record.status.to_owned(),
+            optional(record.status_at),
+            record.reason.unwrap_or_default(),
+            record.recorded_at.to_string(),
+            record.batch.unwrap_or_default(),
             labels,
-            line.subject,
-            line.issuer,
-            line.serial_number.to_string(),
-            line.not_before.to_string(),
-            line.not_after.to_string(),
-            line.sha1_thumbprint.to_string(),
-            line.sha256_thumbprint.to_string(),
+            summary.subject,
+            summary.issuer,
+            summary.serial_number.to_string(),
+            summary.not_before.to_string(),
+            summary.not_after.to_string(),
+            summary.sha1_thumbprint.to_string(),
+            summary.sha256_thumbprint.to_string(),
         ];
         cells.extend(line.certificate);
         cells
@@ -181,25 +160,11 @@ const COLUMNS: [&str; 17] = [
 /// What is exported of a certificate: what an entry of the list has, without what only reads the
 /// certificate again.
 #[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
 struct Line {
-    registration_id: Option<RegistrationId>,
-    role: Role,
-    authority: Option<AuthorityName>,
-    generation: Option<Generation>,
-    status: &'static str,
-    status_at: Option<Time>,
-    reason: Option<String>,
-    recorded_at: Time,
-    batch: Option<String>,
-    labels: BTreeMap<String, String>,
-    subject: String,
-    issuer: String,
-    serial_number: SerialNumber,
-    not_before: Time,
-    not_after: Time,
-    sha1_thumbprint: Sha1Thumbprint,
-    sha256_thumbprint: Sha256Thumbprint,
+    #[serde(flatten)]
+    record: RecordFacts,
+    #[serde(flatten)]
+    summary: CertificateSummary,
     #[serde(skip_serializing_if = "Option::is_none")]
     certificate: Option<String>,
 }
