@@ -181,6 +181,19 @@ pub enum Turn {
     ReadBack(usize),
 }
 
+impl PlanSummary {
+    /// Refuses a new plan while there are others on the same subject.
+    pub(crate) fn refuse_in_the_way(others: &[Self]) -> Result<(), InventoryError> {
+        match others.first() {
+            None => Ok(()),
+            Some(other) => Err(InventoryError::PlanInTheWay {
+                plan: other.plan,
+                goal: other.goal.clone(),
+            }),
+        }
+    }
+}
+
 impl PlanState {
     /// Whether it is still to be carried out.
     pub fn is_open(&self) -> bool {

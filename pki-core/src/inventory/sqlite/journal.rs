@@ -55,8 +55,8 @@ impl Journal for SqliteInventory {
             let head = open(transaction, plan)?;
             for (index, end) in steps {
                 let step = change(transaction, &head, *index, |state| state.ended(end, at))?;
-                if let StepEnd::Done(outcome) = end {
-                    let event = step.event((plan, &head.record.dps), *index, outcome)?;
+                let event = step.event((plan, &head.record.dps), *index, end)?;
+                if let Some(event) = event {
                     append(transaction, Draft::event(event, at))?;
                 }
             }
@@ -113,13 +113,7 @@ impl Journal for SqliteInventory {
 
 fn insert(transaction: &Transaction<'_>, record: &PlanRecord, at: Time) -> Result<(), Failure> {
     let subjects = record.plan.subject_keys();
-    if let Some(other) = in_the_way(transaction, &record.dps, &subjects)?.first() {
-        return Err(InventoryError::PlanInTheWay {
-            plan: other.plan,
-            goal: other.goal.clone(),
-        }
-        .into());
-    }
+    PlanSummary::refuse_in_the_way(&in_the_way(transaction, &record.dps, &subjects)?)?;
     transaction.execute(
         "INSERT INTO plan (name, dps, goal, notes, keys_withheld, opened_at, status, state)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?)",

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::super::{Expectation, FieldChange, Plan, Step, Subject};
-use super::{Settled, StepOutcome};
+use super::{Settled, StepEnd};
 use crate::enrollment::{Attestation, Mechanism};
 use crate::ids::{DpsName, PlanId};
 use crate::inventory::audit::AuditEvent;
@@ -159,7 +159,8 @@ impl Step {
         }
     }
 
-    /// What the audit trail says of it when it is done; `index` is its place in the plan, from 0.
+    /// What the audit trail says of its end: nothing unless it is done. `index` is its place in the
+    /// plan, from 0.
     ///
     /// # Errors
     /// [`InventoryError::Corrupt`] if the trail does not take the word for it.
@@ -167,8 +168,11 @@ impl Step {
         &self,
         (plan, dps): (PlanId, &DpsName),
         index: usize,
-        outcome: &StepOutcome,
-    ) -> Result<AuditEvent, InventoryError> {
+        end: &StepEnd,
+    ) -> Result<Option<AuditEvent>, InventoryError> {
+        let StepEnd::Done(outcome) = end else {
+            return Ok(None);
+        };
         let action = self.audit_word().parse();
         let mut detail = json!({
             "plan": plan,
@@ -180,12 +184,12 @@ impl Step {
         if outcome.how == Settled::Found {
             detail["found"] = Value::from(true);
         }
-        Ok(AuditEvent {
+        Ok(Some(AuditEvent {
             action: action
                 .map_err(|error: TextError| InventoryError::corrupt(error.to_string()))?,
             subject: self.subject_name(),
             detail,
-        })
+        }))
     }
 
     /// What the audit trail calls it.

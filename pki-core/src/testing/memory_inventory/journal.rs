@@ -22,12 +22,7 @@ impl Journal for MemoryInventory {
     fn open_plan(&mut self, new: NewPlan, at: Time) -> Result<PlanRecord, InventoryError> {
         let record = new.recorded(at);
         let others = self.plans_in_the_way(&record.dps, &record.plan.subject_keys())?;
-        if let Some(other) = others.first() {
-            return Err(InventoryError::PlanInTheWay {
-                plan: other.plan,
-                goal: other.goal.clone(),
-            });
-        }
+        PlanSummary::refuse_in_the_way(&others)?;
         let content = serde_json::to_string(&record.plan)
             .map_err(|error| InventoryError::corrupt(error.to_string()))?;
         self.append(Draft::plan_opened(&record, &content, at));
@@ -61,10 +56,8 @@ impl Journal for MemoryInventory {
             let mut events = Vec::new();
             for (index, end) in steps {
                 record.end(*index, end, at)?;
-                if let StepEnd::Done(outcome) = end {
-                    let step = &record.plan.steps[*index];
-                    events.push(step.event((plan, &record.dps), *index, outcome)?);
-                }
+                let step = &record.plan.steps[*index];
+                events.extend(step.event((plan, &record.dps), *index, end)?);
             }
             for event in events {
                 inventory.append(Draft::event(event, at));
