@@ -5,26 +5,14 @@
 mod support;
 
 use serde_json::{Value, json};
-use support::{Run, World};
+use support::World;
 
 fn world() -> World {
-    let mut world = World::new();
-    world.set("DPS_PKI_PASSPHRASE", "secret");
-    for line in [
+    World::after(&[
         "init pki",
         "authority create --home pki",
         "issue sensor-1 --authority factory --out issued --home pki",
-    ] {
-        done(&world, line);
-    }
-    world
-}
-
-#[track_caller]
-fn done(world: &World, line: &str) -> Run {
-    let run = world.run(line);
-    assert_eq!(run.code, 0, "{line}\n{}", run.stderr);
-    run
+    ])
 }
 
 fn edit(world: &World, file: &str, edit: impl Fn(&mut Value)) {
@@ -36,22 +24,16 @@ fn edit(world: &World, file: &str, edit: impl Fn(&mut Value)) {
 #[test]
 fn a_trail_that_grew_holds_its_checkpoint() {
     let world = world();
-    let head = done(&world, "audit head --home pki").stdout;
-    let run = done(
-        &world,
-        "audit checkpoint --out kept.json --home pki --output json",
-    );
+    let head = world.done("audit head --home pki").stdout;
+    let run = world.done("audit checkpoint --out kept.json --home pki --output json");
     assert_eq!(run.json()["checkpoint"], json!(head.trim()));
     let kept: Value = serde_json::from_str(&world.read("kept.json")).expect("JSON");
     assert_eq!(kept["certificates"], 3);
     assert_eq!(kept["madeAt"], "2026-06-01T12:00:00Z");
     let again = world.run("audit checkpoint --out kept.json --home pki");
     assert_eq!(again.code, 4, "a checkpoint is not overwritten");
-    done(
-        &world,
-        "issue sensor-2 --authority factory --out issued --home pki",
-    );
-    done(&world, "audit verify --checkpoint kept.json --home pki");
+    world.done("issue sensor-2 --authority factory --out issued --home pki");
+    world.done("audit verify --checkpoint kept.json --home pki");
     // Another history, as whoever computed the trail anew would have: refused.
     edit(&world, "kept.json", |checkpoint| {
         checkpoint["hash"] = json!("0".repeat(64));
@@ -63,13 +45,17 @@ fn a_trail_that_grew_holds_its_checkpoint() {
 #[test]
 fn a_signed_checkpoint_cannot_be_made_up() {
     let world = world();
-    let printed = done(&world, "audit checkpoint --sign-with factory --home pki").stdout;
+    let printed = world
+        .done("audit checkpoint --sign-with factory --home pki")
+        .stdout;
     world.write("kept.json", &printed);
-    done(&world, "audit verify --checkpoint kept.json --home pki");
-    let chain = done(&world, "authority export factory --chain --home pki").stdout;
+    world.done("audit verify --checkpoint kept.json --home pki");
+    let chain = world
+        .done("authority export factory --chain --home pki")
+        .stdout;
     world.write("factory.pem", chain);
     let verify = "audit verify --checkpoint kept.json --authority-cert factory.pem --home pki";
-    done(&world, verify);
+    world.done(verify);
     // Any member that is changed breaks the signature, also where the trail would still fit.
     edit(&world, "kept.json", |checkpoint| {
         checkpoint["certificates"] = json!(2);
@@ -95,12 +81,12 @@ fn a_signed_checkpoint_cannot_be_made_up() {
 #[test]
 fn signatures_are_of_one_kind_of_document() {
     let world = world();
-    done(
-        &world,
-        "issue --prefix l- --count 1 --authority factory --plain-keys --sign-manifest --out l --home pki",
+    world.done("issue --prefix l- --count 1 --authority factory --plain-keys --sign-manifest --out l --home pki",
     );
     let manifest: Value = serde_json::from_str(&world.read("l.manifest.json")).expect("JSON");
-    let printed = done(&world, "audit checkpoint --sign-with factory --home pki").stdout;
+    let printed = world
+        .done("audit checkpoint --sign-with factory --home pki")
+        .stdout;
     world.write("kept.json", printed);
     edit(&world, "kept.json", |checkpoint| {
         checkpoint["signature"] = manifest["signature"].clone();
@@ -114,11 +100,11 @@ fn signatures_are_of_one_kind_of_document() {
 #[test]
 fn a_proof_is_checked_against_a_checkpoint_in_a_file() {
     let world = world();
-    done(&world, "audit checkpoint --out kept.json --home pki");
-    done(&world, "audit prove sensor-1 --out proof.json --home pki");
+    world.done("audit checkpoint --out kept.json --home pki");
+    world.done("audit prove sensor-1 --out proof.json --home pki");
     std::fs::rename(world.path("pki"), world.path("away")).expect("moved");
     let verify = "audit verify --proof proof.json --checkpoint";
-    done(&world, &format!("{verify} kept.json"));
+    world.done(&format!("{verify} kept.json"));
     let run = world.run(&format!("{verify} none.json"));
     assert_eq!(run.code, 8);
     assert!(

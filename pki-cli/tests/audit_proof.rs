@@ -3,31 +3,20 @@
 mod support;
 
 use serde_json::{Value, json};
-use support::{Run, World};
+use support::World;
 
 /// A home with issued devices, and beside it a folder where somebody checks proofs.
 fn world() -> World {
-    let mut world = World::new();
-    world.set("DPS_PKI_PASSPHRASE", "secret");
-    for line in [
+    World::after(&[
         "init pki",
         "authority create --home pki",
         "issue sensor-1 --authority factory --out issued --home pki",
         "issue --prefix line-7- --count 40 --authority factory --out line-7 --plain-keys --home pki",
-    ] {
-        done(&world, line);
-    }
-    world
-}
-
-fn done(world: &World, line: &str) -> Run {
-    let run = world.run(line);
-    assert_eq!(run.code, 0, "{line}\n{}", run.stderr);
-    run
+    ])
 }
 
 fn head(world: &World) -> String {
-    let run = done(world, "audit head --home pki");
+    let run = world.done("audit head --home pki");
     run.stdout.trim().to_owned()
 }
 
@@ -35,18 +24,17 @@ fn head(world: &World) -> String {
 fn a_proof_holds_where_there_is_no_home() {
     let world = world();
     let checkpoint = head(&world);
-    let run = done(
-        &world,
-        "audit prove sensor-1 --out proof.json --home pki --output json",
-    );
+    let run = world.done("audit prove sensor-1 --out proof.json --home pki --output json");
     assert_eq!(run.json()["registrationId"], json!("sensor-1"));
     assert_eq!(run.json()["checkpoint"], json!(checkpoint));
-    let serial = done(&world, "inventory show sensor-1 --home pki --output json").json();
+    let serial = world
+        .done("inventory show sensor-1 --home pki --output json")
+        .json();
     let serial = serial[0]["serialNumber"]
         .as_str()
         .expect("serial")
         .to_owned();
-    let printed = done(&world, &format!("audit prove {serial} --home pki"));
+    let printed = world.done(&format!("audit prove {serial} --home pki"));
     assert_eq!(printed.stdout, world.read("proof.json"));
     let again = world.run("audit prove sensor-1 --out proof.json --home pki");
     assert_eq!(again.code, 4, "{}", again.stderr);
@@ -70,12 +58,9 @@ fn a_proof_holds_where_there_is_no_home() {
 fn a_proof_leads_to_the_checkpoint_that_was_kept() {
     let world = world();
     let kept = head(&world);
-    done(
-        &world,
-        "issue sensor-2 --authority factory --out issued --home pki",
-    );
+    world.done("issue sensor-2 --authority factory --out issued --home pki");
     let proof = format!("audit prove line-7-07 --checkpoint {kept} --out proof.json --home pki");
-    done(&world, &proof);
+    world.done(&proof);
     let verify = "audit verify --proof proof.json";
     let run = world.run(&format!(
         "{verify} --checkpoint 1:{} --checkpoint {kept}",
@@ -93,7 +78,7 @@ fn a_proof_leads_to_the_checkpoint_that_was_kept() {
 #[test]
 fn a_proof_that_was_changed_or_is_about_another_is_refused() {
     let world = world();
-    done(&world, "audit prove line-7-07 --out proof.json --home pki");
+    world.done("audit prove line-7-07 --out proof.json --home pki");
     let refused = |line: &str, about: &str| {
         let run = world.run(line);
         assert_eq!(

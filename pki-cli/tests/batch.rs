@@ -12,22 +12,15 @@ struct Home(World);
 
 impl Home {
     fn with_batch(options: &str) -> Self {
-        let mut world = World::new();
-        world.set("DPS_PKI_PASSPHRASE", "secret");
-        let home = Self(world);
-        home.done("init pki");
-        home.done("authority create --home pki");
-        home.done(&format!(
+        let issue = format!(
             "issue --prefix line-7- --count 3 --authority factory --batch line-7 --plain-keys \
              --out line-7 --home pki {options}"
-        ));
-        home
-    }
-
-    fn done(&self, line: &str) -> Run {
-        let run = self.0.run(line);
-        assert_eq!(run.code, 0, "{line}\n{}", run.stderr);
-        run
+        );
+        Self(World::after(&[
+            "init pki",
+            "authority create --home pki",
+            &issue,
+        ]))
     }
 
     /// Verifies the batch without a home; `options` say more.
@@ -47,7 +40,7 @@ impl Home {
     /// Writes the chain of the factory, from which the receiver trusts the root.
     fn export_authorities(&self) {
         for name in ["root", "factory"] {
-            let run = self.done(&format!("authority export {name} --home pki"));
+            let run = self.0.done(&format!("authority export {name} --home pki"));
             self.0.write(&format!("{name}.pem"), run.stdout);
         }
     }
@@ -71,7 +64,7 @@ fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
 #[test]
 fn batches_are_listed_and_shown() {
     let home = Home::with_batch("--sign-manifest");
-    let list = home.done("batch list --home pki --output json").json();
+    let list = home.0.done("batch list --home pki --output json").json();
     for (name, expected) in [
         ("batch", json!("line-7")),
         ("authority", json!("factory")),
@@ -85,19 +78,21 @@ fn batches_are_listed_and_shown() {
         assert_eq!(list[0][name], expected, "{name}");
     }
     let shown = home
+        .0
         .done("batch show line-7 --home pki --output json")
         .json();
     let manifest: Value = serde_json::from_str(&home.0.read("line-7.manifest.json")).expect("JSON");
     assert_eq!(shown["manifest"], manifest);
-    let text = home.done("batch show line-7 --home pki").stdout;
+    let text = home.0.done("batch show line-7 --home pki").stdout;
     assert!(text.contains("signed by the authority"), "{text}");
 
-    home.done(
+    home.0.done(
         "issue --prefix b- --count 1 --authority factory --batch b --plain-keys --out b --home pki",
     );
-    let run = home.done("batch list --limit 1 --home pki");
+    let run = home.0.done("batch list --limit 1 --home pki");
     assert!(run.stderr.contains("only 1 are listed"), "{}", run.stderr);
     let rest = home
+        .0
         .done("batch list --after line-7 --home pki --output json")
         .json();
     assert_eq!(rest.as_array().map(Vec::len), Some(1), "{rest}");
@@ -312,7 +307,7 @@ fn the_signature_of_a_compromised_authority_proves_nothing() {
 fn a_batch_may_go_to_standard_output() {
     let home = Home::with_batch("");
     let line = "issue --prefix out- --count 3 --authority factory --plain-keys --out - --home pki";
-    let run = home.done(line);
+    let run = home.0.done(line);
     let ids: Vec<Value> = run
         .stdout
         .lines()
@@ -324,7 +319,7 @@ fn a_batch_may_go_to_standard_output() {
         "{}",
         run.stderr
     );
-    let again = home.done(line);
+    let again = home.0.done(line);
     assert_eq!(again.stdout, "");
     assert!(
         again.stderr.contains("is complete already"),
@@ -337,7 +332,7 @@ fn a_batch_may_go_to_standard_output() {
         .0
         .run("issue a-1 --authority factory --out - --home pki");
     assert_eq!(run.code, 2, "{}", run.stderr);
-    home.done(
+    home.0.done(
         "issue --prefix m- --count 1 --authority factory --plain-keys --out - --manifest m.json --sign-manifest --home pki",
     );
     let manifest: Value = serde_json::from_str(&home.0.read("m.json")).expect("JSON");
@@ -350,11 +345,11 @@ fn a_slash_behind_a_folder_changes_nothing() {
     let home = Home::with_batch("");
     let line =
         "issue --prefix s- --count 2 --authority factory --plain-keys --format dir --home pki";
-    home.done(&format!("{line} --out devs/"));
+    home.0.done(&format!("{line} --out devs/"));
     assert!(home.0.path("devs/SHA256SUMS").is_file());
     assert!(home.0.path("devs.manifest.json").is_file());
     assert!(!home.0.path("devs/.manifest.json").exists());
-    let again = home.done(&format!("{line} --out devs"));
+    let again = home.0.done(&format!("{line} --out devs"));
     assert!(
         again.stderr.contains("is complete already"),
         "{}",

@@ -6,22 +6,11 @@ use support::World;
 
 /// A home with its authorities and two devices.
 fn furnished() -> World {
-    let mut world = World::new();
-    world.set("DPS_PKI_PASSPHRASE", "secret");
-    for line in [
+    World::after(&[
         "init",
         "authority create",
         "issue sensor-1 sensor-2 --authority factory --out devices",
-    ] {
-        ok(&world, line);
-    }
-    world
-}
-
-fn ok(world: &World, line: &str) -> String {
-    let run = world.run(line);
-    assert_eq!(run.code, 0, "{line}\n{}", run.stderr);
-    run.stdout
+    ])
 }
 
 const VERIFY: &str = "verify devices/sensor-1-full-chain.cert.pem --crl factory.crl";
@@ -29,9 +18,9 @@ const VERIFY: &str = "verify devices/sensor-1-full-chain.cert.pem --crl factory.
 #[test]
 fn a_revoked_leaf_is_in_the_next_crl_and_no_path_leads_to_it() {
     let world = furnished();
-    ok(&world, "crl factory --out factory.crl");
-    ok(&world, VERIFY);
-    let dry = ok(&world, "revoke sensor-1 --dry-run");
+    world.done("crl factory --out factory.crl");
+    world.done(VERIFY);
+    let dry = world.done("revoke sensor-1 --dry-run").stdout;
     assert!(dry.contains("to revoke"), "{dry}");
     let revoked = world.run("revoke sensor-1 --reason key-compromise --yes");
     assert_eq!(revoked.code, 0, "{}", revoked.stderr);
@@ -41,7 +30,7 @@ fn a_revoked_leaf_is_in_the_next_crl_and_no_path_leads_to_it() {
         revoked.stderr
     );
     // The list that is out does not know yet.
-    ok(&world, VERIFY);
+    world.done(VERIFY);
     let made = world
         .run("crl factory --out factory.crl --output json")
         .json();
@@ -53,7 +42,7 @@ fn a_revoked_leaf_is_in_the_next_crl_and_no_path_leads_to_it() {
         "{}",
         refused.stderr
     );
-    ok(&world, &VERIFY.replace("sensor-1", "sensor-2"));
+    world.done(&VERIFY.replace("sensor-1", "sensor-2"));
 }
 
 #[test]
@@ -64,7 +53,7 @@ fn numbers_grow_and_lists_are_whole() {
         made["crlNumber"].as_u64().expect("a number")
     };
     let first = number("crl factory");
-    ok(&world, "revoke sensor-1 sensor-2 --yes");
+    world.done("revoke sensor-1 sensor-2 --yes");
     let second = number("crl factory --format der --out factory.crl");
     assert!(second > first, "{first} {second}");
     let facts = world.run("inspect factory.crl --output json").json();
@@ -74,7 +63,7 @@ fn numbers_grow_and_lists_are_whole() {
         (&"crl".into(), &second.into())
     );
     assert_eq!(crl["revoked"].as_array().map(Vec::len), Some(2));
-    let text = ok(&world, "inspect factory.crl");
+    let text = world.done("inspect factory.crl").stdout;
     assert!(text.contains("certificate revocation list"), "{text}");
     let none = world.run("crl factory --generation 7");
     assert_eq!(none.code, 8, "{}", none.stderr);
@@ -83,7 +72,7 @@ fn numbers_grow_and_lists_are_whole() {
 #[test]
 fn a_crl_that_cannot_be_relied_on_refuses_the_path() {
     let world = furnished();
-    ok(&world, "crl factory --next-update 1h --out factory.crl");
+    world.done("crl factory --next-update 1h --out factory.crl");
     let stale = world.run(&format!("{VERIFY} --at 2026-06-02T00:00:00Z"));
     assert_eq!(stale.code, 4);
     assert!(
@@ -102,7 +91,7 @@ fn a_crl_that_cannot_be_relied_on_refuses_the_path() {
 fn revoking_can_be_repeated_and_names_are_read_from_files() {
     let mut world = furnished();
     world.write("list", "sensor-1\n\nsensor-2\n");
-    ok(&world, "revoke list --reason superseded --yes");
+    world.done("revoke list --reason superseded --yes");
     let again = world.run("revoke list --yes --output json").json();
     assert_eq!(again["alreadyRevoked"].as_array().map(Vec::len), Some(2));
     assert_eq!(
@@ -122,7 +111,7 @@ fn revoking_can_be_repeated_and_names_are_read_from_files() {
 #[test]
 fn what_is_on_hold_can_be_revoked_for_another_reason() {
     let world = furnished();
-    ok(&world, "revoke sensor-1 --reason certificateHold --yes");
+    world.done("revoke sensor-1 --reason certificateHold --yes");
     let good = world
         .run("revoke sensor-1 --reason keyCompromise --yes --output json")
         .json();
@@ -135,7 +124,7 @@ fn what_is_on_hold_can_be_revoked_for_another_reason() {
 fn lint_ends_with_4_where_a_rule_is_broken() {
     let world = furnished();
     let chain = "devices/sensor-1-full-chain.cert.pem";
-    let text = ok(&world, &format!("lint {chain}"));
+    let text = world.done(&format!("lint {chain}")).stdout;
     assert!(text.ends_with("0 errors, 0 warnings\n"), "{text}");
     let short = world.run(&format!(
         "lint {chain} --warehouse-time 9999d --output json"
@@ -163,8 +152,8 @@ fn a_profile_names_the_crl_and_how_long_a_device_may_lie() {
     let text = world.read("pki.toml");
     let profile = "[profile.device]\ncrl-distribution-point = \"http://crl.contoso.com/f.crl\"\n";
     world.write("pki.toml", text.replace("[profile.device]\n", profile));
-    ok(&world, "issue sensor-3 --authority factory --out devices");
-    let facts = ok(&world, "inspect devices/sensor-3.cert.pem");
+    world.done("issue sensor-3 --authority factory --out devices");
+    let facts = world.done("inspect devices/sensor-3.cert.pem").stdout;
     assert!(
         facts.contains("URI:http://crl.contoso.com/f.crl"),
         "{facts}"

@@ -59,8 +59,7 @@ fn every_example_that_needs_no_dps_works() {
             true => beside_an_old_authority(example),
             false => world(&first_word(example)),
         };
-        let run = world.run(example);
-        assert_eq!(run.code, 0, "{example}\n{}", run.stderr);
+        world.done(example);
     }
 }
 
@@ -88,10 +87,6 @@ fn beside_an_old_authority(example: &str) -> World {
         "ca.ext",
         "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign\n",
     );
-    let run = |line: &str| {
-        let run = world.run(line);
-        assert_eq!(run.code, 0, "{line}\n{}", run.stderr);
-    };
     let openssl = |line: &str| {
         let openssl = std::process::Command::new("openssl")
             .args(line.split(' '))
@@ -101,10 +96,10 @@ fn beside_an_old_authority(example: &str) -> World {
         let said = String::from_utf8_lossy(&openssl.stderr);
         assert!(openssl.status.success(), "{line}: {said}");
     };
-    run("init old");
-    run("authority create --home old");
-    run("issue sensor-7 --authority factory --out devices --home old");
-    run("init");
+    world.done("init old");
+    world.done("authority create --home old");
+    world.done("issue sensor-7 --authority factory --out devices --home old");
+    world.done("init");
     let (root, factory) = ("old/authorities/root/1", "old/authorities/factory/1");
     for folder in ["private", "certs", "more", "easy-rsa/pki/certs_by_serial"] {
         std::fs::create_dir_all(world.path(folder)).expect(folder);
@@ -131,7 +126,7 @@ fn beside_an_old_authority(example: &str) -> World {
         format!("V\t991231235959Z\t\t{serial}\tunknown\t/CN=sensor-7\n"),
     );
     if example.contains("adopt") {
-        run("authority request factory --out factory.csr");
+        world.done("authority request factory --out factory.csr");
         world.write("ca.cnf", "[ca]\ndefault_ca=d\n[d]\ndatabase=ca.txt\nserial=ca.serial\nnew_certs_dir=more\ndefault_md=sha256\npolicy=p\n[p]\nCN=supplied\n");
         world.write("ca.txt", "");
         world.write("ca.serial", "01");
@@ -140,7 +135,7 @@ fn beside_an_old_authority(example: &str) -> World {
         );
     }
     if example.contains("factory.pfx") {
-        run("authority import root --cert certs/ca.cert.pem --key private/ca.key.pem");
+        world.done("authority import root --cert certs/ca.cert.pem --key private/ca.key.pem");
     }
     world
 }
@@ -173,8 +168,7 @@ fn world(command: &str) -> World {
         }
     }
     for line in setup {
-        let run = world.run(line);
-        assert_eq!(run.code, 0, "{line}\n{}", run.stderr);
+        world.done(line);
     }
     world
 }

@@ -77,6 +77,23 @@ impl World {
         world
     }
 
+    /// A world where these command lines have succeeded, keys under the passphrase `secret`.
+    #[track_caller]
+    pub(crate) fn after(lines: &[&str]) -> Self {
+        let mut world = Self::new();
+        world.set("DPS_PKI_PASSPHRASE", "secret");
+        for line in lines {
+            world.done(line);
+        }
+        world
+    }
+
+    /// A home with its authorities, `root` and `factory`.
+    #[track_caller]
+    pub(crate) fn with_authorities() -> Self {
+        Self::after(&["init", "authority create"])
+    }
+
     /// Another folder with the same files, and the same beside it.
     pub(crate) fn copy(&self) -> Self {
         let world = Self {
@@ -175,6 +192,14 @@ impl World {
     /// Runs a command line; blanks separate its words.
     pub(crate) fn run(&self, line: &str) -> Run {
         self.run_in("", line)
+    }
+
+    /// Runs what has to succeed.
+    #[track_caller]
+    pub(crate) fn done(&self, line: &str) -> Run {
+        let run = self.run(line);
+        assert_eq!(run.code, 0, "{line}\n{}", run.stderr);
+        run
     }
 
     /// Runs a command line in a folder below.
