@@ -30,6 +30,14 @@ fn settle(home: &Home, device: &Device<'_>, name: &str, left: u64) {
     panic!("it does not come");
 }
 
+/// Said again, a command says that it is done, and nothing is planned for it.
+fn nothing_to_do(home: &Home, line: &str) {
+    let plans = home.json("journal list");
+    let again = home.dps_pki(line).ok();
+    assert!(again.stdout.starts_with("nothing to do"), "{again}");
+    assert_eq!(home.json("journal list"), plans);
+}
+
 fn states(home: &Home, authority: &str) -> Vec<(u64, String)> {
     let shown = home.json(&format!("authority show {authority}"));
     let rows = shown.as_array().expect("rows").iter();
@@ -91,6 +99,7 @@ fn an_intermediate_expires() {
     home.dps_pki("roll finish factory --yes").ends_with(4);
     settle(&home, &b, "factory", 0);
     home.dps_pki("roll finish factory --yes").ok();
+    nothing_to_do(&home, "roll finish factory --yes");
     assert_eq!(
         (a.register(), b.register()),
         ("assigned".into(), "assigned".into())
@@ -196,8 +205,8 @@ fn a_roll_is_aborted() {
         [(1, "current".to_owned()), (2, "retired".to_owned())]
     );
     assert_eq!(Device::new(&home, &emulator, "a").register(), "assigned");
-    let again = home.dps_pki("roll abort factory --yes").ok();
-    assert!(again.stdout.starts_with("nothing to do"), "{again}");
+    nothing_to_do(&home, "roll abort factory --yes");
+    home.dps_pki("roll finish factory --yes").ends_with(4);
 }
 
 /// Device with an individual enrollment, expiry and breach.
@@ -227,6 +236,8 @@ fn the_leaf_of_an_individual_enrollment_is_rolled() {
     settle(&home, &new, "a", 0);
     home.dps_pki("roll abort a --yes").ends_with(4);
     home.dps_pki("roll finish a --yes").ok();
+    nothing_to_do(&home, "roll finish a --yes");
+    home.dps_pki("roll abort a --yes").ends_with(4);
     assert_eq!(new.register(), "assigned");
     assert_eq!(old.ask_to_register().code, 401);
     home.dps_pki("roll status a --detailed-exitcode").ok();

@@ -177,8 +177,6 @@ fn reset() -> TransportError {
 struct Story {
     site: Site,
     command: &'static str,
-    /// What it ends with when nothing is left to do: it is done, refused, or about what is gone.
-    afterwards: u8,
 }
 
 impl Story {
@@ -187,7 +185,6 @@ impl Story {
         Self {
             site: Site::empty(),
             command: "apply --yes",
-            afterwards: 0,
         }
     }
 
@@ -198,7 +195,6 @@ impl Story {
         Self {
             site,
             command: "quarantine sensor-1 sensor-2 --reason stolen --yes",
-            afterwards: 0,
         }
     }
 
@@ -211,7 +207,6 @@ impl Story {
         Self {
             site,
             command: "apply --prune --yes",
-            afterwards: 0,
         }
     }
 
@@ -222,7 +217,6 @@ impl Story {
         Self {
             site,
             command: "roll start root --yes",
-            afterwards: 0,
         }
     }
 
@@ -233,7 +227,6 @@ impl Story {
         Self {
             site,
             command: "roll finish root --with-intermediates --yes",
-            afterwards: 4,
         }
     }
 
@@ -245,7 +238,6 @@ impl Story {
         Self {
             site,
             command: "roll start factory --compromised --yes",
-            afterwards: 0,
         }
     }
 
@@ -257,7 +249,6 @@ impl Story {
         Self {
             site,
             command: "readmit sensor-1 --cert renewed/sensor-1.cert.pem --yes",
-            afterwards: 0,
         }
     }
 
@@ -265,7 +256,6 @@ impl Story {
         Self {
             site: Self::quarantine().site,
             command: "deprovision --group factory --yes",
-            afterwards: 8,
         }
     }
 
@@ -282,8 +272,7 @@ fn go_on(site: &Site, story: &Story) {
         let id = plan["plan"].as_str().expect("an ID");
         site.done(&format!("journal resume {id} --yes"));
     }
-    let run = site.run(story.command);
-    assert!([0, story.afterwards].contains(&run.code), "{}", run.stderr);
+    site.done(story.command);
     assert_eq!(site.json("journal list --open"), json!([]));
 }
 

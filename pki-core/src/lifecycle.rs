@@ -24,7 +24,7 @@ pub mod roll;
 pub use below::{BelowError, quarantine_below};
 pub use check::{CheckError, Checked, Promise, Who};
 pub use declared::{DeclaredError, DeclaredState, converge};
-pub use deprovision::{Deprovision, deprovision, deprovision_group};
+pub use deprovision::{Deprovision, GOAL_OF_DEPROVISIONING, deprovision, deprovision_group};
 pub use difference::differences;
 pub use fleet::{Class, Exception, Fleet};
 pub use impact::{Decider, Effect, FallThrough, Impact, Movement, Verdict};

@@ -281,10 +281,22 @@ fn start_and_finish_go_on_where_they_stopped() {
         assert_eq!(cut.authorities.len(), 1);
         let state = pki.state("root", [Retired, Current], &cut);
         assert_eq!(roll::status(&Devices::default(), &state).phase, Phase::Idle);
+        let again = only(roll::finish(&Finish::default(), &state));
+        assert!(again.is_empty(), "{again:?}");
+    }
+}
+
+/// What never began has not ended either, nor has what was given up.
+#[test]
+fn a_roll_that_did_not_end_is_not_taken_for_one_that_did() {
+    let pki = Pki::new();
+    let dps = pki.line_in_group();
+    for generations in [[Current, Pending], [Current, Retired]] {
+        let state = pki.state("line", generations, &dps);
         let refused = roll::finish(&Finish::default(), &state);
         assert!(
             matches!(refused, Err(RollError::NotUnderWay { .. })),
-            "{refused:?}"
+            "{generations:?}: {refused:?}"
         );
     }
 }

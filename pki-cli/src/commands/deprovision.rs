@@ -1,26 +1,29 @@
 //! `deprovision`: devices and groups leave for good, in two halves: disenrolled in DPS, then
 //! deregistered from their hubs.
 
+mod group;
+
 use std::fmt;
 
 use pki_core::admission::{DpsView, PresentedChain, explain, outcome_below};
 use pki_core::ids::EnrollmentGroupId;
 use pki_core::inventory::sqlite::SqliteInventory;
+use pki_core::inventory::{Inventory as _, Journal as _};
 use pki_core::lifecycle::{
-    Checked, Deprovision, Fleet, Impact, Plan, Promise, QuarantineState, Step, Subject, Verdict,
-    Who, deprovision, deprovision_group,
+    Checked, Deprovision, Fleet, GOAL_OF_DEPROVISIONING, Impact, Plan, Promise, QuarantineState,
+    Step, Subject, Who, deprovision,
 };
 use serde::Serialize;
 
+use self::group::Proof;
 use super::quarantine::Shown;
 use super::quarantine::state;
 use super::quarantine::target::{Target, targets};
 use crate::context::Context;
-use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
+use crate::error::{CommandError, CommandResult, ErrorKind};
 use crate::execute::{Execution, Failures, Proposal};
 use crate::known::unknown_device;
 use crate::planes::Planes;
-use crate::registered::{records_of_groups, with_identities};
 use crate::render::plan::PlanAndImpact;
 use crate::snapshot::{DpsSnapshot, chain_of, impact};
 
@@ -80,7 +83,7 @@ impl Leaving<'_> {
         let states = state::gather(self.planes, self.snapshot, &targets);
         let states = self.context.block_on(states)?;
         for (target, state) in targets.iter().zip(&states) {
-            if target.entry.is_none() && !is_known(state) {
+            if !is_known(state) && !self.has_known(inventory, target)? {
                 return Err(unknown_device(inventory, &target.id)?);
             }
         }
@@ -106,6 +109,22 @@ impl Leaving<'_> {
         execution.check()
     }
 
+    /// Whether the inventory has a certificate of a device, or the journal that it has left before.
+    fn has_known(
+        &self,
+        inventory: &SqliteInventory,
+        target: &Target,
+    ) -> Result<bool, CommandError> {
+        let id = &target.id;
+        if target.entry.is_some() || !inventory.certificates_of(id)?.is_empty() {
+            return Ok(true);
+        }
+        let subject = Subject::Device(id.clone());
+        let name = self.planes.name();
+        let earlier = inventory.finished_plan(name, GOAL_OF_DEPROVISIONING, &subject)?;
+        Ok(earlier.is_some())
+    }
+
     fn request(
         &self,
         inventory: &SqliteInventory,
@@ -120,62 +139,6 @@ impl Leaving<'_> {
             leaf: target.leaf.clone(),
             without_entry: chain.map(|chain| outcome_below(&self.view, chain.above_leaf())),
         })
-    }
-
-    fn group(&self, inventory: &mut SqliteInventory, id: &EnrollmentGroupId) -> CommandResult {
-        let mut groups = self.snapshot.groups.iter();
-        let Some(group) = groups.find(|group| group.enrollment_group_id == *id) else {
-            return self.no_group(id);
-        };
-        let devices = self.context.block_on(async {
-            let records = records_of_groups(self.planes, [id], |_, _| Ok(true)).await?;
-            with_identities(self.planes, records).await
-        })?;
-        let falls_to = self.falls_to(inventory, id)?;
-        let plan = deprovision_group(group, &devices, &falls_to);
-        let promise = Promise {
-            refuses: Who::Anybody,
-            reopens: [Subject::Group(id.clone())].into(),
-            ..Promise::default()
-        };
-        let (shown, _) = self.carry_out(inventory, plan, &promise, Failures::Stop)?;
-        self.context.ui.result(&shown)?;
-        Ok(Outcome::Done)
-    }
-
-    fn no_group(&self, id: &EnrollmentGroupId) -> CommandResult {
-        let known = self.snapshot.groups.iter();
-        let known: Vec<&str> = known
-            .map(|group| group.enrollment_group_id.as_str())
-            .collect();
-        let message = format!("DPS {} has no enrollment group {id}", self.planes.name());
-        let error = CommandError::not_found(message);
-        Err(match known.as_slice() {
-            [] => error,
-            known => error.hint(format!("there are: {}", known.join(", "))),
-        })
-    }
-
-    /// The enabled groups that would admit the devices of a group if it were gone: those of the
-    /// inventory, and whatever else is below its certificates.
-    fn falls_to(
-        &self,
-        inventory: &SqliteInventory,
-        id: &EnrollmentGroupId,
-    ) -> Result<Vec<EnrollmentGroupId>, CommandError> {
-        let mut without = self.view.clone();
-        without.remove_group(id);
-        let fleet = Fleet::gather(inventory, self.context.now(), [])?;
-        let fallen = fleet.classes.iter().filter_map(|class| {
-            let now = Verdict::from(outcome_below(&self.view, &class.above));
-            let then = Verdict::from(outcome_below(&without, &class.above));
-            let falls = now.group() == Some(id) && then.is_admitted();
-            then.group().filter(|_| falls).cloned()
-        });
-        let mut found: Vec<EnrollmentGroupId> = fallen.collect();
-        found.sort();
-        found.dedup();
-        Ok(found)
     }
 
     fn carry_out(
@@ -197,7 +160,13 @@ impl Leaving<'_> {
         };
         let execution = proposal.carry_out(self.context, self.planes, inventory)?;
         let done = execution.done;
-        Ok((Report { plan, impact, done }, execution))
+        let report = Report {
+            plan,
+            impact,
+            done,
+            proof: None,
+        };
+        Ok((report, execution))
     }
 
     /// Reads DPS again: each device must be refused.
@@ -242,7 +211,7 @@ fn together(requests: &[Deprovision], states: &[QuarantineState]) -> Plan {
         .collect();
     let mut plan = match plans.as_slice() {
         [only] => return only.clone(),
-        plans => Plan::new(format!("deprovision {} devices", plans.len())),
+        plans => Plan::new(format!("{GOAL_OF_DEPROVISIONING}{} devices", plans.len())),
     };
     for one in plans {
         plan.steps.extend(one.steps);
@@ -266,11 +235,17 @@ struct Report {
     plan: Plan,
     impact: Impact,
     done: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proof: Option<Proof>,
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (plan, impact, done) = (&self.plan, &self.impact, self.done);
-        write!(f, "{}", Shown(PlanAndImpact { plan, impact, done }))
+        write!(f, "{}", Shown(PlanAndImpact { plan, impact, done }))?;
+        match &self.proof {
+            Some(proof) => write!(f, "\n{proof}"),
+            None => Ok(()),
+        }
     }
 }

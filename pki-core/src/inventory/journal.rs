@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 
 use super::{Inventory, InventoryError};
 use crate::ids::{DpsName, PlanId};
-use crate::lifecycle::{Expectation, NewPlan, PlanRecord, PlanSummary, StepEnd};
+use crate::lifecycle::{
+    Expectation, NewPlan, PlanRecord, PlanState, PlanSummary, StepEnd, Subject,
+};
 use crate::time::Time;
 
 /// The plans of one PKI home, and how far each was carried out. The rules are those of [`PlanRecord`].
@@ -70,4 +72,29 @@ pub trait Journal: Inventory {
         dps: &DpsName,
         subjects: &BTreeSet<String>,
     ) -> Result<Vec<PlanSummary>, InventoryError>;
+
+    /// The latest plan for an instance that was carried out whole, is about a subject, and has a goal that
+    /// begins with these words. It reads through the journal: for commands that find nothing to do.
+    ///
+    /// # Errors
+    /// [`InventoryError`] if the journal cannot be read.
+    fn finished_plan(
+        &self,
+        dps: &DpsName,
+        goal: &str,
+        subject: &Subject,
+    ) -> Result<Option<PlanRecord>, InventoryError> {
+        for plan in self.plans(usize::MAX)? {
+            let is_finished = matches!(plan.state, PlanState::Finished { .. });
+            if is_finished
+                && plan.dps == *dps
+                && plan.goal.starts_with(goal)
+                && let Some(record) = self.plan(plan.plan)?
+                && record.is_about(subject)
+            {
+                return Ok(Some(record));
+            }
+        }
+        Ok(None)
+    }
 }

@@ -13,6 +13,9 @@ use crate::certificate::Certificate;
 use crate::enrollment::{EnrollmentGroup, ProvisioningStatus};
 use crate::ids::{EnrollmentGroupId, RegistrationId};
 
+/// What the goals of these plans begin with, in the journal too.
+pub const GOAL_OF_DEPROVISIONING: &str = "deprovision ";
+
 /// A device that is to leave.
 #[derive(Debug, Clone)]
 pub struct Deprovision {
@@ -43,7 +46,7 @@ pub fn deprovision(request: &Deprovision, state: &QuarantineState) -> Plan {
         hub: HubAction::Delete,
     };
     let mut plan = quarantine(&shut_out, state);
-    plan.goal = format!("deprovision {id}");
+    plan.goal = format!("{GOAL_OF_DEPROVISIONING}{id}");
     if is_disabled {
         plan.notes.push(format!(
             "individual enrollment {id} is disabled and stays: deleting it may let the device in"
@@ -72,7 +75,9 @@ pub fn deprovision_group(
     falls_to: &[EnrollmentGroupId],
 ) -> Plan {
     let id = &group.enrollment_group_id;
-    let mut plan = Plan::new(format!("deprovision enrollment group {id} and its devices"));
+    let mut plan = Plan::new(format!(
+        "{GOAL_OF_DEPROVISIONING}enrollment group {id} and its devices"
+    ));
     let disable = disabled(group);
     let expect = match (&disable, &group.etag) {
         (None, Some(etag)) => Expectation::Etag(etag.clone()),

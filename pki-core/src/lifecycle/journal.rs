@@ -23,7 +23,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Expectation, Plan, Step};
+use super::{Expectation, Plan, Step, Subject};
 use crate::ids::{DpsName, Etag, PlanId};
 use crate::inventory::InventoryError;
 use crate::time::Time;
@@ -338,6 +338,11 @@ impl PlanRecord {
     /// What the plan is about: a plan on the same subject must wait until this one is closed.
     pub fn subjects(&self) -> BTreeSet<String> {
         self.plan.subject_keys()
+    }
+
+    /// Whether one of its steps is about this subject, however its name is spelled.
+    pub fn is_about(&self, subject: &Subject) -> bool {
+        self.subjects().contains(&subject.key())
     }
 
     /// What the last step before `index` on the same record left there.

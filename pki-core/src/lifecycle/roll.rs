@@ -407,6 +407,19 @@ impl RollState {
         left.collect()
     }
 
+    /// Whether the newest generation has taken the place of an older one.
+    fn is_rolled(&self) -> bool {
+        let has_gone = |one: &HeldGeneration| {
+            matches!(
+                one.state,
+                GenerationState::Retired | GenerationState::Compromised
+            )
+        };
+        let newest = self.generations.last();
+        newest.is_some_and(|newest| newest.state == GenerationState::Current)
+            && self.generations.iter().any(has_gone)
+    }
+
     /// What DPS decides about the devices right below a certificate.
     fn outcome(&self, view: &DpsView, certificate: &Certificate) -> Outcome {
         let chain = ChainBundle::build(certificate, &self.certificates);

@@ -10,7 +10,8 @@ use crate::enrollment::{
 use crate::ids::{DpsName, Etag, PlanId};
 use crate::inventory::{InventoryError, Journal};
 use crate::lifecycle::{
-    Expectation, NewPlan, Plan, PlanState, Settled, Step, StepEnd, StepOutcome, StepState, Turn,
+    Expectation, NewPlan, Plan, PlanState, Settled, Step, StepEnd, StepOutcome, StepState, Subject,
+    Turn,
 };
 use crate::time::{Span, Time};
 
@@ -27,6 +28,7 @@ pub fn journal_contract(make: impl Fn() -> Box<dyn Journal>) {
         a_refused_change_leaves_no_trace,
         keys_are_not_stored,
         plans_come_newest_first,
+        what_was_finished_is_found_by_what_it_was_about,
         the_trail_tells_of_a_plan,
     ] {
         rule(make().as_mut());
@@ -198,6 +200,30 @@ fn plans_come_newest_first(journal: &mut dyn Journal) {
         .collect();
     assert_eq!(shown, [(id(3), 0, 1), (id(2), 1, 1)]);
     assert_eq!(plans[1], stored(journal, 2).summary());
+}
+
+fn what_was_finished_is_found_by_what_it_was_about(journal: &mut dyn Journal) {
+    for (number, device) in [(1, "a"), (2, "a"), (3, "b")] {
+        journal
+            .open_plan(of(number, &[device]), now())
+            .expect("opened");
+        begin(journal, number, &[0]);
+        end(journal, number, 0, sent("1"));
+        journal
+            .close_plan(id(number), None, now())
+            .expect("finished");
+    }
+    journal.open_plan(of(4, &["a"]), now()).expect("opened");
+    let find = |dps_name: &str, goal: &str, device: &str| {
+        let subject = Subject::Device(device.parse().expect(device));
+        let found = journal.finished_plan(&dps(dps_name), goal, &subject);
+        found.expect("read").map(|record| record.id)
+    };
+    assert_eq!(find("dev", "shut out", "A"), Some(id(2)));
+    assert_eq!(find("dev", "shut out", "b"), Some(id(3)));
+    assert_eq!(find("dev", "let in", "a"), None);
+    assert_eq!(find("prod", "shut out", "a"), None);
+    assert_eq!(find("dev", "shut out", "c"), None);
 }
 
 fn the_trail_tells_of_a_plan(journal: &mut dyn Journal) {

@@ -2,13 +2,15 @@
 
 use pki_core::admission::{DpsView, decide};
 use pki_core::certificate::Certificate;
-use pki_core::enrollment::{CertificateSlot, Mechanism, X509Certificates};
+use pki_core::enrollment::{CertificateSlot, IndividualEnrollment, Mechanism, X509Certificates};
 use pki_core::format::pem;
 use pki_core::ids::{RegistrationId, Sha256Thumbprint};
 use pki_core::inventory::sqlite::SqliteInventory;
-use pki_core::inventory::{CertificateState, Inventory as _, InventoryEntry, Status as State};
+use pki_core::inventory::{
+    CertificateState, Inventory as _, InventoryEntry, Journal, Status as State,
+};
 use pki_core::lifecycle::roll::{MovingDevice, RollError, device};
-use pki_core::lifecycle::{Checked, Fleet, Plan, Promise, Who};
+use pki_core::lifecycle::{Checked, Fleet, Plan, Promise, Step, Subject, Who};
 use pki_core::profile::Role;
 use pki_core::time::Time;
 use serde::Serialize;
@@ -95,9 +97,14 @@ impl FinishArgs {
     ) -> CommandResult {
         refuse_option(self.with_intermediates, "--with-intermediates", "a device")?;
         let roll = DeviceRoll::gather(context, &inventory, id)?;
-        let (_, stays) = roll.pair()?;
-        let moving = roll.moving();
-        let plan = device::finish(&moving, &stays, self.accept_stranded > 0, &roll.state)?;
+        let plan = match roll.ended(&inventory, &device::finish_goal(&roll.id))? {
+            Some(nothing) => nothing,
+            None => {
+                let (_, stays) = roll.pair()?;
+                let accept_stranded = self.accept_stranded > 0;
+                device::finish(&roll.moving(), &stays, accept_stranded, &roll.state)?
+            }
+        };
         roll.carry_out(context, &mut inventory, plan, Who::AtMost(1))
     }
 }
@@ -109,9 +116,13 @@ pub(super) fn abort(
     id: &RegistrationId,
 ) -> CommandResult {
     let roll = DeviceRoll::gather(context, &inventory, id)?;
-    let (old, _) = roll.pair()?;
-    let moving = roll.moving();
-    let plan = device::abort(&moving, &old, &roll.state)?;
+    let plan = match roll.ended(&inventory, &device::abort_goal(&roll.id))? {
+        Some(nothing) => nothing,
+        None => {
+            let (old, _) = roll.pair()?;
+            device::abort(&roll.moving(), &old, &roll.state)?
+        }
+    };
     roll.carry_out(context, &mut inventory, plan, Who::AtMost(1))
 }
 
@@ -200,14 +211,11 @@ impl<'a> DeviceRoll<'a> {
     }
 
     fn slots(&self) -> Vec<Sha256Thumbprint> {
-        let entry = self.state.individual.as_ref();
-        match entry.map(|entry| &entry.attestation.mechanism) {
-            Some(Mechanism::X509(X509Certificates::Client(slots))) => slots
-                .iter()
-                .filter_map(CertificateSlot::sha256_thumbprint)
-                .collect(),
-            _ => vec![],
-        }
+        self.state
+            .individual
+            .as_ref()
+            .map(slots)
+            .unwrap_or_default()
     }
 
     /// The leaves of the inventory that the entry holds, newest first.
@@ -216,6 +224,18 @@ impl<'a> DeviceRoll<'a> {
         let leaves = self.leaves.iter().map(|entry| entry.recorded.certificate());
         let held = leaves.filter(|leaf| slots.contains(&leaf.sha256_thumbprint()));
         held.cloned().collect()
+    }
+
+    /// A plan without steps where one of this goal was carried out, and the entry is as that left it.
+    fn ended(&self, journal: &dyn Journal, goal: &str) -> Result<Option<Plan>, CommandError> {
+        let subject = Subject::Device(self.id.clone());
+        let earlier = journal.finished_plan(self.planes.name(), goal, &subject)?;
+        let left_so = |step: &Step| match step {
+            Step::PutIndividual { enrollment, .. } => slots(enrollment) == self.slots(),
+            _ => false,
+        };
+        let ended = earlier.filter(|record| record.plan.steps.iter().any(left_so));
+        Ok(ended.map(|record| Plan::new(record.plan.goal)))
     }
 
     /// The old and the new leaf of a roll that is under way.
@@ -323,6 +343,17 @@ impl<'a> DeviceRoll<'a> {
             });
         }
         Ok(proofs)
+    }
+}
+
+/// The leaves that an entry names.
+fn slots(entry: &IndividualEnrollment) -> Vec<Sha256Thumbprint> {
+    match &entry.attestation.mechanism {
+        Mechanism::X509(X509Certificates::Client(slots)) => slots
+            .iter()
+            .filter_map(CertificateSlot::sha256_thumbprint)
+            .collect(),
+        _ => vec![],
     }
 }
 

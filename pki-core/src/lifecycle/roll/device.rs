@@ -46,6 +46,16 @@ pub fn start(
     Ok(plan)
 }
 
+/// What the plan of [`finish`] is for, as the journal keeps it.
+pub fn finish_goal(id: &RegistrationId) -> String {
+    format!("finish rolling the leaf of {id}")
+}
+
+/// What the plan of [`abort`] is for, as the journal keeps it.
+pub fn abort_goal(id: &RegistrationId) -> String {
+    format!("abort rolling the leaf of {id}")
+}
+
 /// Plans the end: the leaf that stays moves into the primary slot, all others go.
 ///
 /// # Errors
@@ -60,7 +70,7 @@ pub fn finish(
     if !moving.has_moved() && !accept_stranded {
         return Err(RollError::DeviceLeftBehind { id: id.clone() });
     }
-    let mut plan = Plan::new(format!("finish rolling the leaf of {id}"));
+    let mut plan = Plan::new(finish_goal(id));
     plan.steps.extend(alone(id, stays, state)?);
     Ok(plan)
 }
@@ -78,7 +88,7 @@ pub fn abort(
     if moving.has_moved() {
         return Err(RollError::DeviceMoved { id: id.clone() });
     }
-    let mut plan = Plan::new(format!("abort rolling the leaf of {id}"));
+    let mut plan = Plan::new(abort_goal(id));
     plan.steps.extend(alone(id, old, state)?);
     Ok(plan)
 }

@@ -234,10 +234,11 @@ pub(super) fn settle(authority: &AuthorityName, changes: &[(Generation, Generati
 }
 
 /// Plans the end: the new generation issues, moves into the primary slot, and the old one goes. Asked
-/// again after a plan was cut short, it takes away what is left.
+/// again after a plan was cut short, it takes away what is left; asked when that is nothing, it plans
+/// nothing.
 ///
 /// # Errors
-/// [`RollError`]: no roll is under way, devices are left behind, a group does not hold the new
+/// [`RollError`]: no roll is under way or has ended, devices are left behind, a group does not hold the new
 /// generation, or an authority below would lose its way to a verified CA certificate.
 pub fn finish(request: &Finish, state: &RollState) -> Result<Vec<InstancePlan>, RollError> {
     let current = state.current()?;
@@ -251,10 +252,17 @@ pub fn finish(request: &Finish, state: &RollState) -> Result<Vec<InstancePlan>, 
         let mut sides = gone.iter().map(|one| Side::of(one, instance));
         sides.any(|side| !side.names.is_empty() || holders(instance, &side).next().is_some())
     };
+    let goal = format!(
+        "roll {}: generation {} takes the place of the old",
+        state.authority, stays.number
+    );
     if next.is_none() && !state.instances.iter().any(is_left) {
-        return Err(RollError::NotUnderWay {
-            authority: state.authority.clone(),
-        });
+        return match state.is_rolled() {
+            true => Ok(nothing(state, &goal)),
+            false => Err(RollError::NotUnderWay {
+                authority: state.authority.clone(),
+            }),
+        };
     }
     if request.left_behind.count > request.accept_stranded {
         return Err(RollError::LeftBehind {
@@ -264,10 +272,6 @@ pub fn finish(request: &Finish, state: &RollState) -> Result<Vec<InstancePlan>, 
             accepted: request.accept_stranded,
         });
     }
-    let goal = format!(
-        "roll {}: generation {} takes the place of the old",
-        state.authority, stays.number
-    );
     let mut plans = Vec::new();
     for instance in &state.instances {
         let mut plan = Plan::new(&goal);
@@ -293,6 +297,16 @@ pub fn finish(request: &Finish, state: &RollState) -> Result<Vec<InstancePlan>, 
             .insert(0, settle(&state.authority, &changes));
     }
     Ok(plans)
+}
+
+/// A plan without steps for each instance.
+fn nothing(state: &RollState, goal: &str) -> Vec<InstancePlan> {
+    let instances = state.instances.iter();
+    let plans = instances.map(|instance| InstancePlan {
+        dps: instance.name.clone(),
+        plan: Plan::new(goal),
+    });
+    plans.collect()
 }
 
 /// Takes generations out of the groups, then their certificates out of DPS.

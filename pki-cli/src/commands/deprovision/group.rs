@@ -1,0 +1,244 @@
+//! A group leaves with all its devices: disabled first, deleted last. Then DPS is read again, and none of
+//! the devices that it decided about may get in by another group.
+
+use std::fmt;
+
+use pki_core::admission::{DpsView, outcome_below};
+use pki_core::enrollment::{EnrollmentGroup, ProvisioningStatus};
+use pki_core::ids::{AuthorityName, EnrollmentGroupId, Generation};
+use pki_core::inventory::Journal as _;
+use pki_core::inventory::sqlite::SqliteInventory;
+use pki_core::lifecycle::{
+    Fleet, GOAL_OF_DEPROVISIONING, Impact, Movement, Plan, PlanRecord, Promise, Step, Subject,
+    Verdict, Who, deprovision_group,
+};
+use serde::Serialize;
+
+use super::Leaving;
+use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
+use crate::execute::Failures;
+use crate::registered::{records_of_groups, with_identities};
+use crate::snapshot::DpsSnapshot;
+
+impl Leaving<'_> {
+    pub(super) fn group(
+        &self,
+        inventory: &mut SqliteInventory,
+        id: &EnrollmentGroupId,
+    ) -> CommandResult {
+        let mut groups = self.snapshot.groups.iter();
+        let Some(group) = groups.find(|group| group.enrollment_group_id == *id) else {
+            return self.gone_group(inventory, id);
+        };
+        let devices = self.context.block_on(async {
+            let records = records_of_groups(self.planes, [id], |_, _| Ok(true)).await?;
+            with_identities(self.planes, records).await
+        })?;
+        let falls_to = self.falls_to(inventory, id)?;
+        let plan = deprovision_group(group, &devices, &falls_to);
+        self.let_go(inventory, id, plan, &self.view)
+    }
+
+    /// A group that DPS does not have: it has left before, or there is none of that name.
+    fn gone_group(&self, inventory: &mut SqliteInventory, id: &EnrollmentGroupId) -> CommandResult {
+        let subject = Subject::Group(id.clone());
+        let name = self.planes.name();
+        let Some(earlier) = inventory.finished_plan(name, GOAL_OF_DEPROVISIONING, &subject)? else {
+            return Err(self.no_group(id));
+        };
+        let mut with_group = self.view.clone();
+        if let Some(group) = disabled_by(&earlier, id) {
+            with_group.put_group(group)?;
+        }
+        let note = format!("plan {} of {} did it", earlier.id, earlier.opened_at);
+        let plan = Plan {
+            notes: vec![note],
+            ..Plan::new(earlier.plan.goal)
+        };
+        self.let_go(inventory, id, plan, &with_group)
+    }
+
+    /// Carries out what is left to do, and proves what came of it for the devices that the group decides
+    /// about in `with_group`.
+    fn let_go(
+        &self,
+        inventory: &mut SqliteInventory,
+        id: &EnrollmentGroupId,
+        plan: Plan,
+        with_group: &DpsView,
+    ) -> CommandResult {
+        let promise = Promise {
+            refuses: Who::Anybody,
+            reopens: [Subject::Group(id.clone())].into(),
+            ..Promise::default()
+        };
+        let (mut shown, _) = self.carry_out(inventory, plan, &promise, Failures::Stop)?;
+        if !self.context.settings.dry_run {
+            shown.proof = Some(self.proof(inventory, id, with_group)?);
+        }
+        self.context.ui.result(&shown)?;
+        match &shown.proof {
+            Some(proof) => proof.check(),
+            None => Ok(Outcome::Done),
+        }
+    }
+
+    fn no_group(&self, id: &EnrollmentGroupId) -> CommandError {
+        let known = self.snapshot.groups.iter();
+        let known: Vec<&str> = known
+            .map(|group| group.enrollment_group_id.as_str())
+            .collect();
+        let message = format!("DPS {} has no enrollment group {id}", self.planes.name());
+        let error = CommandError::not_found(message);
+        match known.as_slice() {
+            [] => error,
+            known => error.hint(format!("there are: {}", known.join(", "))),
+        }
+    }
+
+    /// The enabled groups that would admit the devices of a group if it were gone: those of the
+    /// inventory, and whatever else is below its certificates.
+    fn falls_to(
+        &self,
+        inventory: &SqliteInventory,
+        id: &EnrollmentGroupId,
+    ) -> Result<Vec<EnrollmentGroupId>, CommandError> {
+        let mut without = self.view.clone();
+        without.remove_group(id);
+        let fleet = Fleet::gather(inventory, self.context.now(), [])?;
+        let fallen = fleet.classes.iter().filter_map(|class| {
+            let now = Verdict::from(outcome_below(&self.view, &class.above));
+            let then = Verdict::from(outcome_below(&without, &class.above));
+            let falls = now.group() == Some(id) && then.is_admitted();
+            then.group().filter(|_| falls).cloned()
+        });
+        let mut found: Vec<EnrollmentGroupId> = fallen.collect();
+        found.sort();
+        found.dedup();
+        Ok(found)
+    }
+
+    /// Reads DPS again, and decides about the devices of the group.
+    fn proof(
+        &self,
+        inventory: &SqliteInventory,
+        id: &EnrollmentGroupId,
+        with_group: &DpsView,
+    ) -> Result<Proof, CommandError> {
+        let snapshot = self.context.block_on(DpsSnapshot::gather(self.planes))?;
+        let found = snapshot.view()?;
+        let individual = with_group.individual_ids().chain(found.individual_ids());
+        let fleet = Fleet::gather(inventory, self.context.now(), individual)?;
+        let decisions = Impact::compare(with_group, &found, &fleet).movements;
+        let decisions = decisions.iter();
+        let of_group = decisions.filter(|decision| decision.before.group() == Some(id));
+        Ok(Proof {
+            enrollment_group: id.clone(),
+            status: found.group(id).map(|group| group.status),
+            devices: of_group.map(Decided::from).collect(),
+        })
+    }
+}
+
+/// The group as a plan that was carried out has disabled it.
+fn disabled_by<'a>(plan: &'a PlanRecord, id: &EnrollmentGroupId) -> Option<&'a EnrollmentGroup> {
+    let mut steps = plan.plan.steps.iter();
+    steps.find_map(|step| match step {
+        Step::PutGroup { group, .. } if group.enrollment_group_id == *id => Some(&**group),
+        _ => None,
+    })
+}
+
+/// What was read back.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Proof {
+    enrollment_group: EnrollmentGroupId,
+    /// `null` where the group is gone.
+    status: Option<ProvisioningStatus>,
+    /// What DPS decides now about the devices that the group decided about.
+    devices: Vec<Decided>,
+}
+
+/// Leaves about which DPS decides alike.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Decided {
+    /// Who signed them; `null` if that was done outside of this home.
+    authority: Option<AuthorityName>,
+    generation: Option<Generation>,
+    leaves: u64,
+    outcome: String,
+    #[serde(skip)]
+    is_admitted: bool,
+}
+
+impl Proof {
+    /// The group must be gone or disabled, and all of its devices out.
+    fn check(&self) -> CommandResult {
+        let id = &self.enrollment_group;
+        if self.status == Some(ProvisioningStatus::Enabled) {
+            let message = format!("enrollment group {id} is there, and enabled again");
+            return Err(CommandError::new(ErrorKind::Conflict, message).hint("run it again"));
+        }
+        let admitted = self.devices.iter().filter(|decided| decided.is_admitted);
+        let admitted: Vec<&Decided> = admitted.collect();
+        if admitted.is_empty() {
+            return Ok(Outcome::Done);
+        }
+        let message = format!("devices of enrollment group {id} are still let in");
+        let error = CommandError::new(ErrorKind::Conflict, message).lines(&admitted);
+        let signers = admitted
+            .iter()
+            .filter_map(|decided| decided.authority.as_ref());
+        Err(signers.fold(error, |error, name| {
+            error.hint(format!(
+                "shut them out with: dps-pki quarantine --authority {name}"
+            ))
+        }))
+    }
+}
+
+impl From<&Movement> for Decided {
+    fn from(movement: &Movement) -> Self {
+        let signer = movement.signed_by.as_ref();
+        Self {
+            authority: signer.map(|signer| signer.name.clone()),
+            generation: signer.map(|signer| signer.generation),
+            leaves: movement.leaves,
+            outcome: movement.after.to_string(),
+            is_admitted: movement.after.is_admitted(),
+        }
+    }
+}
+
+impl fmt::Display for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match &self.status {
+            None => "gone",
+            Some(ProvisioningStatus::Disabled) => "disabled",
+            Some(_) => "enabled",
+        };
+        let id = &self.enrollment_group;
+        write!(f, "read back from DPS: enrollment group {id} is {state}")?;
+        for decided in &self.devices {
+            write!(f, "\nread back from DPS: {decided}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Decided {
+    /// `2 leaves of factory generation 1: refused: no enrollment …`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.leaves {
+            1 => f.write_str("1 leaf")?,
+            leaves => write!(f, "{leaves} leaves")?,
+        }
+        match (&self.authority, self.generation) {
+            (Some(name), Some(generation)) => write!(f, " of {name} generation {generation}")?,
+            _ => f.write_str(" of a foreign signer")?,
+        }
+        write!(f, ": {}", self.outcome)
+    }
+}
