@@ -15,7 +15,7 @@ use std::fmt::{self, Display};
 
 use pki_core::ids::PlanId;
 use pki_core::inventory::{InventoryError, Journal};
-use pki_core::lifecycle::{NewPlan, Plan, PlanRecord, PlanSummary, Step};
+use pki_core::lifecycle::{Checked, NewPlan, Plan, PlanRecord, PlanSummary, Step};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -29,8 +29,8 @@ use crate::planes::Planes;
 
 /// A plan that is to be carried out, and how it is spoken of.
 pub(crate) struct Proposal<'a> {
-    /// The plan.
-    pub(crate) plan: &'a Plan,
+    /// The plan: nothing else can be carried out than what the checker passed.
+    pub(crate) plan: &'a Checked,
     /// The plan with its impact, for who is asked.
     pub(crate) shown: &'a dyn Display,
     /// What is asked.
@@ -92,7 +92,7 @@ impl Execution {
 
 impl<'a> Proposal<'a> {
     /// A plan that stops at the first failure.
-    pub(crate) fn new(plan: &'a Plan, shown: &'a dyn Display) -> Self {
+    pub(crate) fn new(plan: &'a Checked, shown: &'a dyn Display) -> Self {
         Self {
             plan,
             shown,
@@ -115,6 +115,7 @@ impl<'a> Proposal<'a> {
             return Ok(Execution::default());
         }
         let interrupted = interrupted(context, planes, journal, self.plan)?;
+        tell_estimate(context, planes, self.plan);
         if context.settings.dry_run {
             return Ok(Execution::default());
         }
@@ -122,7 +123,6 @@ impl<'a> Proposal<'a> {
         if !context.settings.yes {
             context.ui.note(self.shown);
         }
-        tell_estimate(context, planes, self.plan);
         context.confirm(&self.question)?;
         let (lock, record) = match interrupted {
             Some(record) => (lock(context, &record.summary())?, record),
@@ -145,7 +145,7 @@ impl<'a> Proposal<'a> {
         let new = NewPlan {
             id,
             dps: planes.name().clone(),
-            plan: self.plan.clone(),
+            plan: Plan::clone(self.plan),
         };
         let Some(lock) = context.files.lock(&context.home.plan_lock(id))? else {
             return Err(CommandError::failed(format!("plan {id} is held already")));
@@ -153,7 +153,7 @@ impl<'a> Proposal<'a> {
         let opened = journal.open_plan(new, context.now());
         match opened.map_err(in_the_way) {
             Ok(record) => {
-                let plan = self.plan.clone();
+                let plan = Plan::clone(self.plan);
                 Ok((lock, PlanRecord { plan, ..record }))
             }
             Err(error) => {

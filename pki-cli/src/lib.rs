@@ -20,6 +20,7 @@ pub mod files;
 pub mod home;
 pub mod host;
 mod issuance;
+mod judged;
 mod known;
 pub mod memory;
 mod planes;

@@ -88,17 +88,21 @@ pub(crate) fn impact(
     before: &DpsView,
     after: &DpsView,
 ) -> Result<Impact, CommandError> {
-    let names = match context.settings.output {
-        OutputFormat::Text => Some(NAMED),
-        OutputFormat::Json => None,
-    };
     Ok(Impact::over_inventory(
         before,
         after,
         inventory,
         context.now(),
-        names,
+        names(context),
     )?)
+}
+
+/// How many devices of an impact are named: as many as the output shows.
+pub(crate) fn names(context: &Context) -> Option<usize> {
+    match context.settings.output {
+        OutputFormat::Text => Some(NAMED),
+        OutputFormat::Json => None,
+    }
 }
 
 /// The chain of one of our leaves, from the inventory.

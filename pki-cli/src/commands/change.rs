@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use pki_core::lifecycle::{Effect, FieldChange, Impact, Plan, Step};
+use pki_core::lifecycle::{Checked, Effect, FieldChange, Impact, Step};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -71,10 +71,7 @@ impl Change {
         before: &Value,
     ) -> CommandResult {
         let mut inventory = context.inventory()?;
-        let plan = Plan {
-            steps: vec![step],
-            ..Plan::new(self.summary.clone())
-        };
+        let plan = Checked::asked_for(&self.summary, step);
         let proposal = Proposal {
             question: format!("{}: {}?", self.place, self.summary),
             before: Some(before).filter(|before| !before.is_null()),

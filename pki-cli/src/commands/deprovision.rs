@@ -10,8 +10,8 @@ use pki_core::ids::EnrollmentGroupId;
 use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{Inventory as _, Journal as _};
 use pki_core::lifecycle::{
-    Checked, Deprovision, Fleet, GOAL_OF_DEPROVISIONING, Impact, Plan, Promise, QuarantineState,
-    Step, Subject, Who, deprovision,
+    Deprovision, GOAL_OF_DEPROVISIONING, Plan, Promise, QuarantineState, Step, Subject, Who,
+    deprovision,
 };
 use serde::Serialize;
 
@@ -22,10 +22,11 @@ use super::quarantine::target::{Target, targets};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind};
 use crate::execute::{Execution, Failures, Proposal};
+use crate::judged::Judged;
 use crate::known::unknown_device;
 use crate::planes::Planes;
 use crate::render::plan::PlanAndImpact;
-use crate::snapshot::{DpsSnapshot, chain_of, impact};
+use crate::snapshot::{DpsSnapshot, chain_of};
 
 /// Take devices, or a group with all its devices, out of DPS and off their hubs for good
 ///
@@ -148,21 +149,17 @@ impl Leaving<'_> {
         promise: &Promise,
         failures: Failures,
     ) -> Result<(Report, Execution), CommandError> {
-        let after = plan.applied_to(&self.view)?;
-        let individual = self.view.individual_ids().chain(after.individual_ids());
-        let fleet = Fleet::gather(inventory, self.context.now(), individual)?;
-        let plan = Checked::new(plan, &self.view, &fleet, promise)?.into_plan();
-        let impact = impact(self.context, inventory, &self.view, &after)?;
-        let shown = Shown(PlanAndImpact::proposed(&plan, &impact));
+        let (context, planes) = (self.context, self.planes);
+        let judged = Judged::new(context, planes, inventory, &self.view, plan, promise)?;
+        let shown = Shown(PlanAndImpact::proposed(&judged));
         let proposal = Proposal {
             failures,
-            ..Proposal::new(&plan, &shown)
+            ..Proposal::new(&judged.plan, &shown)
         };
-        let execution = proposal.carry_out(self.context, self.planes, inventory)?;
+        let execution = proposal.carry_out(context, planes, inventory)?;
         let done = execution.done;
         let report = Report {
-            plan,
-            impact,
+            judged,
             done,
             proof: None,
         };
@@ -232,8 +229,8 @@ fn is_known(state: &QuarantineState) -> bool {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Report {
-    plan: Plan,
-    impact: Impact,
+    #[serde(flatten)]
+    judged: Judged,
     done: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     proof: Option<Proof>,
@@ -241,8 +238,9 @@ struct Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (plan, impact, done) = (&self.plan, &self.impact, self.done);
-        write!(f, "{}", Shown(PlanAndImpact { plan, impact, done }))?;
+        let done = self.done;
+        let planned = PlanAndImpact::proposed(&self.judged);
+        write!(f, "{}", Shown(PlanAndImpact { done, ..planned }))?;
         match &self.proof {
             Some(proof) => write!(f, "\n{proof}"),
             None => Ok(()),

@@ -4,14 +4,15 @@ use pki_core::admission::ChainElement;
 use pki_core::ids::RegistrationId;
 use pki_core::inventory::Inventory as _;
 use pki_core::inventory::sqlite::SqliteInventory;
-use pki_core::lifecycle::{self, Effect, Impact, Plan, converge, release_pins};
+use pki_core::lifecycle::{self, Effect, Promise, converge, release_pins};
 
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::execute::Proposal;
+use crate::judged::Judged;
 use crate::planes::Planes;
 use crate::render::plan::PlanAndImpact;
-use crate::snapshot::{DpsSnapshot, chain_of, impact};
+use crate::snapshot::{DpsSnapshot, chain_of};
 
 /// Show what differs between pki.toml and DPS, the steps and their impact
 #[derive(clap::Args)]
@@ -49,11 +50,9 @@ impl PlanArgs {
         let (name, declared) = context.dps()?;
         let planes = Planes::new(context, name, declared)?;
         let inventory = context.inventory()?;
-        let (plan, impact) = planned(context, &planes, &inventory, self.prune)?;
-        context
-            .ui
-            .result(&PlanAndImpact::proposed(&plan, &impact))?;
-        match self.detailed_exitcode && !plan.is_empty() {
+        let judged = planned(context, &planes, &inventory, self.prune)?;
+        context.ui.result(&PlanAndImpact::proposed(&judged))?;
+        match self.detailed_exitcode && !judged.plan.is_empty() {
             true => Ok(Outcome::SomethingToDo),
             false => Ok(Outcome::Done),
         }
@@ -65,10 +64,10 @@ impl ApplyArgs {
         let (name, declared) = context.dps()?;
         let planes = Planes::new(context, name, declared)?;
         let mut inventory = context.inventory()?;
-        let (plan, impact) = planned(context, &planes, &inventory, self.prune)?;
-        let shown = PlanAndImpact::proposed(&plan, &impact);
-        let execution = Proposal::new(&plan, &shown).carry_out(context, &planes, &mut inventory);
-        let execution = match execution {
+        let judged = planned(context, &planes, &inventory, self.prune)?;
+        let shown = PlanAndImpact::proposed(&judged);
+        let proposal = Proposal::new(&judged.plan, &shown);
+        let execution = match proposal.carry_out(context, &planes, &mut inventory) {
             Err(error) if error.kind == ErrorKind::Conflict => {
                 propose(context, &planes, &inventory, self.prune);
                 return Err(error);
@@ -86,9 +85,9 @@ impl ApplyArgs {
 /// Shows what it would do now, after somebody else's change.
 fn propose(context: &Context, planes: &Planes<'_>, inventory: &SqliteInventory, prune: bool) {
     match planned(context, planes, inventory, prune) {
-        Ok((plan, impact)) => context.ui.note(format!(
+        Ok(judged) => context.ui.note(format!(
             "what it would do now:\n{}",
-            PlanAndImpact::proposed(&plan, &impact)
+            PlanAndImpact::proposed(&judged)
         )),
         Err(error) => context
             .ui
@@ -102,7 +101,7 @@ fn planned(
     planes: &Planes<'_>,
     inventory: &SqliteInventory,
     prune: bool,
-) -> Result<(Plan, Impact), CommandError> {
+) -> Result<Judged, CommandError> {
     let snapshot = context.block_on(DpsSnapshot::gather(planes))?;
     let state = snapshot.declared_state(inventory)?;
     let mut plan = converge(planes.name(), planes.declared(), &state)?;
@@ -113,17 +112,15 @@ fn planned(
     let above = |id: &RegistrationId| above_live_leaf(context, inventory, id);
     let released = release_pins(&snapshot.individuals, &before, context.now(), above)?;
     plan.steps.extend(released);
-    let after = plan.applied_to(&before)?;
-    let impact = impact(context, inventory, &before, &after)?;
-    if prune && impact.count(Effect::Gains) > 0 {
-        let message = format!(
-            "pruning lets in {} devices that are kept out now",
-            impact.count(Effect::Gains)
-        );
+    let promise = Promise::as_shown();
+    let judged = Judged::new(context, planes, inventory, &before, plan, &promise)?;
+    let gains = judged.impact.count(Effect::Gains);
+    if prune && gains > 0 {
+        let message = format!("pruning lets in {gains} devices that are kept out now");
         return Err(CommandError::refused(message)
             .hint("see which with: dps-pki dps group delete GROUP --dry-run"));
     }
-    Ok((plan, impact))
+    Ok(judged)
 }
 
 /// What stands above the valid leaf of a device; `None` if it has none.

@@ -11,7 +11,7 @@ use pki_core::admission::{Decision, DpsView, Outcome as Admission, PresentedChai
 use pki_core::ids::{AuthorityName, RegistrationId};
 use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{InventoryEntry, Status};
-use pki_core::lifecycle::{Plan, Quarantine, Step, quarantine_many};
+use pki_core::lifecycle::{Plan, Promise, Quarantine, Step, Who, quarantine_many};
 use serde::Serialize;
 
 use self::target::{Target, targets};
@@ -19,9 +19,10 @@ use super::roll::HubChoice;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::execute::{Execution, Failures, Proposal};
+use crate::judged::Judged;
 use crate::planes::Planes;
 use crate::render::plan::{NAMED, PlanAndImpact, PlanAndProof, write_impact};
-use crate::snapshot::{DpsSnapshot, chain_of, impact};
+use crate::snapshot::{DpsSnapshot, chain_of};
 
 /// Shut devices out everywhere: disabled enrollment, registration record, hub identity
 ///
@@ -71,15 +72,19 @@ impl Args {
             ));
         }
         let (view, plan) = context.block_on(self.plan(&planes, &targets))?;
-        let after = plan.applied_to(&view)?;
-        let impact = impact(context, &inventory, &view, &after)?;
-        let shown = Shown(PlanAndImpact::proposed(&plan, &impact));
+        let refuses = targets.iter().map(|target| target.id.clone());
+        let promise = Promise {
+            refuses: Who::Devices(refuses.collect()),
+            ..Promise::default()
+        };
+        let judged = Judged::new(context, &planes, &inventory, &view, plan, &promise)?;
+        let shown = Shown(PlanAndImpact::proposed(&judged));
         let proposal = Proposal {
             failures: match targets.len() {
                 0 | 1 => Failures::Stop,
                 _ => Failures::GoOn,
             },
-            ..Proposal::new(&plan, &shown)
+            ..Proposal::new(&judged.plan, &shown)
         };
         let execution = proposal.carry_out(context, &planes, &mut inventory)?;
         let proofs = match context.settings.dry_run {

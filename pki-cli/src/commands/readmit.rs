@@ -8,9 +8,7 @@ use pki_core::format::pem;
 use pki_core::ids::RegistrationId;
 use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{Inventory as _, InventoryEntry, Status};
-use pki_core::lifecycle::{
-    Checked, Fleet, LeafStanding, Promise, Readmit, ReadmitState, Subject, Who, readmit,
-};
+use pki_core::lifecycle::{LeafStanding, Promise, Readmit, ReadmitState, Subject, Who, readmit};
 use pki_core::profile::Role;
 
 use super::quarantine::state;
@@ -18,10 +16,11 @@ use super::quarantine::target::Target;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::execute::Proposal;
+use crate::judged::Judged;
 use crate::known::unknown_device;
 use crate::planes::Planes;
 use crate::render::plan::{PlanAndImpact, PlanAndProof};
-use crate::snapshot::{DpsSnapshot, chain_of, impact};
+use crate::snapshot::{DpsSnapshot, chain_of};
 
 /// Let a device that was shut out back in, with its new leaf only
 ///
@@ -58,12 +57,10 @@ impl Args {
             leaf,
         };
         let plan = readmit(&request, &state, context.now())?;
-        let after = plan.applied_to(&view)?;
-        let fleet = Fleet::gather(&inventory, context.now(), [&request.registration_id])?;
-        let plan = Checked::new(plan, &view, &fleet, &promise(&request.registration_id))?;
-        let impact = impact(context, &inventory, &view, &after)?;
-        let shown = PlanAndImpact::proposed(&plan, &impact);
-        let proposal = Proposal::new(&plan, &shown);
+        let promise = promise(&request.registration_id);
+        let judged = Judged::new(context, &planes, &inventory, &view, plan, &promise)?;
+        let shown = PlanAndImpact::proposed(&judged);
+        let proposal = Proposal::new(&judged.plan, &shown);
         let done = proposal.carry_out(context, &planes, &mut inventory)?.done;
         let proof = match context.settings.dry_run {
             true => None,

@@ -3,27 +3,32 @@
 use std::fmt;
 
 use pki_core::ids::RegistrationId;
-use pki_core::lifecycle::{Effect, Impact, Movement, Plan, Step};
+use pki_core::lifecycle::{Effect, Estimate, Impact, Movement, Plan, Step};
 use serde::Serialize;
 
-/// A plan with what it does to devices.
-#[derive(Serialize)]
+use crate::judged::Judged;
+
+/// A plan with what it does to devices and what it costs.
+#[derive(Serialize, Clone, Copy)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct PlanAndImpact<'a> {
     /// The plan.
     pub(crate) plan: &'a Plan,
     /// Who loses and who gains admission.
     pub(crate) impact: &'a Impact,
+    /// What it costs.
+    pub(crate) estimate: &'a Estimate,
     /// Whether it was carried out.
     pub(crate) done: bool,
 }
 
 impl<'a> PlanAndImpact<'a> {
     /// What nobody has carried out yet.
-    pub(crate) fn proposed(plan: &'a Plan, impact: &'a Impact) -> Self {
+    pub(crate) fn proposed(judged: &'a Judged) -> Self {
         Self {
-            plan,
-            impact,
+            plan: &judged.plan,
+            impact: &judged.impact,
+            estimate: &judged.estimate,
             done: false,
         }
     }

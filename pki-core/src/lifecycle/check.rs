@@ -1,11 +1,13 @@
 //! The checker: what every plan must hold to, whoever made it.
 //!
 //! Planners are written to hold to it, and this module does not trust them: it carries a plan out on
-//! a copy of what DPS holds, step by step, and looks at who is admitted. [`Checked`] can be made in
-//! no other way.
+//! a copy of what DPS holds, step by step, and looks at who is admitted. Only a [`Checked`] plan is
+//! carried out, and it can be made in no other way, but for a single write that somebody asked for.
 
 use std::collections::BTreeSet;
 use std::ops::Deref;
+
+use serde::Serialize;
 
 use super::{Effect, Fleet, Impact, Plan, Step, Subject};
 use crate::admission::{DpsView, ViewError};
@@ -13,7 +15,8 @@ use crate::enrollment::ProvisioningStatus;
 use crate::ids::RegistrationId;
 
 /// A plan that keeps its promise.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(transparent)]
 pub struct Checked(Plan);
 
 /// What a plan was asked to do to the devices that are there; everything else is a mistake.
@@ -90,23 +93,32 @@ impl Checked {
         fleet: &Fleet,
         promise: &Promise,
     ) -> Result<Self, CheckError> {
-        let mut view = before.clone();
-        for step in &plan.steps {
-            promise.check_reopening(step, &view)?;
-            step.apply_to(&mut view)?;
-            if promise.refuses == Who::Nobody && step.changes_admission() {
-                promise.check(step, &Impact::compare(before, &view, fleet))?;
-            }
-        }
-        if let Some(step) = plan.steps.last() {
-            promise.check(step, &Impact::compare(before, &view, fleet))?;
-        }
+        promise.kept_by(plan.steps.iter(), before, fleet)?;
         Ok(Self(plan))
     }
 
-    /// The plan itself.
-    pub fn into_plan(self) -> Plan {
-        self.0
+    /// The same for plans that are carried out one after the other and keep a promise together.
+    ///
+    /// # Errors
+    /// As [`Checked::new`].
+    pub fn each(
+        plans: Vec<Plan>,
+        before: &DpsView,
+        fleet: &Fleet,
+        promise: &Promise,
+    ) -> Result<Vec<Self>, CheckError> {
+        let steps = plans.iter().flat_map(|plan| &plan.steps);
+        promise.kept_by(steps, before, fleet)?;
+        Ok(plans.into_iter().map(Self).collect())
+    }
+
+    /// A single write that was asked for by the name of its record, and shown: whatever it does was asked
+    /// for. There is nothing to look at, nor always a way to look, as for those who may not read all.
+    pub fn asked_for(goal: impl Into<String>, step: Step) -> Self {
+        Self(Plan {
+            steps: vec![step],
+            ..Plan::new(goal)
+        })
     }
 }
 
@@ -119,6 +131,37 @@ impl Deref for Checked {
 }
 
 impl Promise {
+    /// Whoever it refuses or lets in: that is shown and asked about. What is disabled stays so.
+    pub fn as_shown() -> Self {
+        Self {
+            refuses: Who::Anybody,
+            lets_in: Who::Anybody,
+            ..Self::default()
+        }
+    }
+
+    fn kept_by<'a>(
+        &self,
+        steps: impl Iterator<Item = &'a Step>,
+        before: &DpsView,
+        fleet: &Fleet,
+    ) -> Result<(), CheckError> {
+        let mut view = before.clone();
+        let mut last = None;
+        for step in steps {
+            self.check_reopening(step, &view)?;
+            step.apply_to(&mut view)?;
+            if self.refuses == Who::Nobody && step.changes_admission() {
+                self.check(step, &Impact::compare(before, &view, fleet))?;
+            }
+            last = Some(step);
+        }
+        match last {
+            Some(step) => self.check(step, &Impact::compare(before, &view, fleet)),
+            None => Ok(()),
+        }
+    }
+
     fn check(&self, step: &Step, impact: &Impact) -> Result<(), CheckError> {
         let step = || step.to_string();
         if let Some((leaves, example)) = self.refuses.exceeded(impact, Effect::Loses) {

@@ -9,7 +9,7 @@ use std::path::Path;
 use dps_client::IfMatch;
 use pki_core::format::pem;
 use pki_core::ids::{CertificateName, DpsName, Etag, Sha1Thumbprint, VerificationCode};
-use pki_core::lifecycle::{Expectation, Plan, Step};
+use pki_core::lifecycle::{Expectation, Plan, Promise, Step};
 use pki_core::management::CaCertificate;
 use serde::{Deserialize, Serialize};
 
@@ -19,9 +19,10 @@ use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::execute::Proposal;
 use crate::files::{Access, Existing};
+use crate::judged::Judged;
 use crate::planes::Planes;
 use crate::render::plan::PlanAndImpact;
-use crate::snapshot::{DpsSnapshot, impact};
+use crate::snapshot::DpsSnapshot;
 
 /// What is carried to the machine with the key. Nothing in it is secret.
 #[derive(Debug, Serialize, Deserialize)]
@@ -133,10 +134,11 @@ pub(super) fn hand_in(context: &Context, name: &CertificateName, path: &Path) ->
     };
     let mut inventory = context.inventory()?;
     let before = context.block_on(DpsSnapshot::gather(&planes))?.view()?;
-    let after = plan.applied_to(&before)?;
-    let impact = impact(context, &inventory, &before, &after)?;
-    let shown = PlanAndImpact::proposed(&plan, &impact);
-    let execution = Proposal::new(&plan, &shown).carry_out(context, &planes, &mut inventory)?;
+    let promise = Promise::as_shown();
+    let judged = Judged::new(context, &planes, &inventory, &before, plan, &promise)?;
+    let shown = PlanAndImpact::proposed(&judged);
+    let proposal = Proposal::new(&judged.plan, &shown);
+    let execution = proposal.carry_out(context, &planes, &mut inventory)?;
     context.ui.result(&PlanAndImpact {
         done: execution.done,
         ..shown

@@ -2,15 +2,16 @@
 
 use pki_core::declaration::DpsDeclaration;
 use pki_core::ids::{CertificateName, EnrollmentGroupId};
-use pki_core::lifecycle::{Plan, Step, converge};
+use pki_core::lifecycle::{Plan, Promise, Step, converge};
 
 use super::planes;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
 use crate::execute::Proposal;
+use crate::judged::Judged;
 use crate::planes::Planes;
 use crate::render::plan::PlanAndImpact;
-use crate::snapshot::{DpsSnapshot, impact};
+use crate::snapshot::DpsSnapshot;
 
 /// Uploads a declared CA certificate unless DPS holds it.
 pub(super) fn upload_ca(context: &Context, name: &CertificateName) -> CommandResult {
@@ -100,10 +101,11 @@ fn carry_out(
     };
     narrow(&mut plan)?;
     let before = snapshot.view()?;
-    let after = plan.applied_to(&before)?;
-    let impact = impact(context, &inventory, &before, &after)?;
-    let shown = PlanAndImpact::proposed(&plan, &impact);
-    let execution = Proposal::new(&plan, &shown).carry_out(context, planes, &mut inventory)?;
+    let promise = Promise::as_shown();
+    let judged = Judged::new(context, planes, &inventory, &before, plan, &promise)?;
+    let shown = PlanAndImpact::proposed(&judged);
+    let proposal = Proposal::new(&judged.plan, &shown);
+    let execution = proposal.carry_out(context, planes, &mut inventory)?;
     context.ui.result(&PlanAndImpact {
         done: execution.done,
         ..shown

@@ -11,17 +11,18 @@ use pki_core::enrollment::RegistrationState;
 use pki_core::ids::{AuthorityName, EnrollmentGroupId, RegistrationId, Sha256Thumbprint};
 use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{AuthorityGeneration, AuthorityRecord, GenerationState, Inventory};
-use pki_core::lifecycle::{Checked, Class, Fleet, Plan, Promise, Step, Who, quarantine_below};
+use pki_core::lifecycle::{Class, Fleet, Plan, Promise, Step, Who, quarantine_below};
 
 use super::{Args, Shown};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::execute::Proposal;
 use crate::issuance::no_authority;
+use crate::judged::Judged;
 use crate::planes::Planes;
 use crate::registered::{records_of_groups, with_identities};
 use crate::render::plan::PlanAndImpact;
-use crate::snapshot::{DpsSnapshot, impact};
+use crate::snapshot::DpsSnapshot;
 
 impl Args {
     pub(super) fn below(
@@ -36,17 +37,13 @@ impl Args {
         let below = Below::of(context, inventory, authority)?;
         let mut plan = below.plan(&snapshot, &before)?;
         self.deregister(context, planes, inventory, &snapshot, &below, &mut plan)?;
-        let after = plan.applied_to(&before)?;
-        let individual = before.individual_ids().chain(after.individual_ids());
-        let fleet = Fleet::gather(inventory, context.now(), individual)?;
         let promise = Promise {
             refuses: Who::Anybody,
             ..Promise::default()
         };
-        let plan = Checked::new(plan, &before, &fleet, &promise)?.into_plan();
-        let impact = impact(context, inventory, &before, &after)?;
-        let mut shown = Shown(PlanAndImpact::proposed(&plan, &impact));
-        let done = Proposal::new(&plan, &shown)
+        let judged = Judged::new(context, planes, inventory, &before, plan, &promise)?;
+        let mut shown = Shown(PlanAndImpact::proposed(&judged));
+        let done = Proposal::new(&judged.plan, &shown)
             .carry_out(context, planes, inventory)?
             .done;
         if !context.settings.dry_run {

@@ -11,7 +11,7 @@ use pki_core::inventory::{
 use pki_core::lifecycle::roll::{
     self, Breach, Finish, HeldGeneration, InstancePlan, RollState, Start,
 };
-use pki_core::lifecycle::{Checked, Class, Fleet, Plan, Promise, Who};
+use pki_core::lifecycle::{Class, Fleet, Plan, Promise, Who};
 use pki_core::profile::Role;
 use pki_core::time::{Span, Time};
 
@@ -23,6 +23,7 @@ use crate::commands::authority::{declared, successor};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::execute::Proposal;
+use crate::judged::Judged;
 use crate::render::plan::PlanAndImpact;
 
 impl StartArgs {
@@ -377,46 +378,42 @@ fn carry_out(
     plans: Vec<InstancePlan>,
     promise: &Promise,
 ) -> CommandResult {
-    let before = instances.views()?;
-    let mut after = before.clone();
+    let mut after = instances.views()?;
     let mut planned: Vec<Planned> = Vec::new();
-    for (index, planes) in instances.planes.iter().enumerate() {
+    let mut parts = Vec::new();
+    for (planes, view) in instances.planes.iter().zip(&mut after) {
         let here = plans.iter().filter(|one| one.dps == *planes.name());
-        let mut whole = Plan::new("");
-        for InstancePlan { plan, .. } in here {
-            whole.goal.clone_from(&plan.goal);
-            whole.steps.extend(plan.steps.iter().cloned());
-            whole.notes.extend(plan.notes.iter().cloned());
-        }
-        after[index] = whole.applied_to(&before[index])?;
-        let individual = before[index]
-            .individual_ids()
-            .chain(after[index].individual_ids());
-        let fleet = Fleet::gather(inventory, context.now(), individual)?;
-        let checked = Checked::new(whole, &before[index], &fleet, promise)?;
+        let here: Vec<Plan> = here.map(|one| one.plan.clone()).collect();
+        let whole = whole(&here);
+        let (checked, impact) = Judged::parts(context, inventory, view, here, promise)?;
+        *view = whole.applied_to(view)?;
         planned.push(Planned {
             dps: planes.name().clone(),
-            impact: crate::snapshot::impact(context, inventory, &before[index], &after[index])?,
-            plan: checked.into_plan(),
+            impact,
+            estimate: whole.estimate(planes.rate()),
+            plan: whole,
         });
+        parts.push(checked.into_iter());
     }
     let mut done = false;
-    for InstancePlan { dps, plan } in &plans {
-        let Some(index) = instances.index(dps) else {
+    for InstancePlan { dps, .. } in &plans {
+        let index = instances.index(dps);
+        let part = index.and_then(|index| Some((index, parts[index].next()?)));
+        let Some((index, plan)) = part else {
             continue;
         };
-        let shown = PlanAndImpact::proposed(plan, &planned[index].impact);
+        let (planes, impact) = (&instances.planes[index], &planned[index].impact);
+        let judged = Judged::of(plan, impact.clone(), planes.rate());
+        let shown = PlanAndImpact::proposed(&judged);
         let proposal = Proposal {
             question: format!(
                 "DPS {dps}: {}: carry out {} steps?",
-                plan.goal,
-                plan.steps.len()
+                judged.plan.goal,
+                judged.plan.steps.len()
             ),
-            ..Proposal::new(plan, &shown)
+            ..Proposal::new(&judged.plan, &shown)
         };
-        done |= proposal
-            .carry_out(context, &instances.planes[index], inventory)?
-            .done;
+        done |= proposal.carry_out(context, planes, inventory)?.done;
     }
     let proof = match context.settings.dry_run {
         true => vec![],
@@ -428,6 +425,17 @@ fn carry_out(
         proof,
     })?;
     Ok(Outcome::Done)
+}
+
+/// What is done in one instance, as one plan.
+fn whole(parts: &[Plan]) -> Plan {
+    let mut whole = Plan::new("");
+    for plan in parts {
+        whole.goal.clone_from(&plan.goal);
+        whole.steps.extend(plan.steps.iter().cloned());
+        whole.notes.extend(plan.notes.iter().cloned());
+    }
+    whole
 }
 
 /// Reads DPS again: about the devices of every generation, it must decide as planned.

@@ -10,7 +10,7 @@ use pki_core::inventory::{
     CertificateState, Inventory as _, InventoryEntry, Journal, Status as State,
 };
 use pki_core::lifecycle::roll::{MovingDevice, RollError, device};
-use pki_core::lifecycle::{Checked, Fleet, Plan, Promise, Step, Subject, Who};
+use pki_core::lifecycle::{Plan, Promise, Step, Subject, Who};
 use pki_core::profile::Role;
 use pki_core::time::Time;
 use serde::Serialize;
@@ -21,11 +21,12 @@ use super::{FinishArgs, StartArgs, refuse_option};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::execute::Proposal;
+use crate::judged::Judged;
 use crate::known::unknown_device;
 use crate::planes::Planes;
 use crate::registered::with_identities;
 use crate::render::plan::{PlanAndImpact, PlanAndProof};
-use crate::snapshot::{DpsSnapshot, chain_of, impact};
+use crate::snapshot::{DpsSnapshot, chain_of};
 
 impl StartArgs {
     pub(super) fn device(
@@ -287,11 +288,9 @@ impl<'a> DeviceRoll<'a> {
             lets_in: Who::Devices([self.id.clone()].into()),
             ..Promise::default()
         };
-        let fleet = Fleet::gather(inventory, context.now(), [&self.id])?;
-        let plan = Checked::new(plan, &before, &fleet, &promise)?.into_plan();
-        let impact = impact(context, inventory, &before, &after)?;
-        let shown = PlanAndImpact::proposed(&plan, &impact);
-        let done = Proposal::new(&plan, &shown)
+        let judged = Judged::new(context, &self.planes, inventory, &before, plan, &promise)?;
+        let shown = PlanAndImpact::proposed(&judged);
+        let done = Proposal::new(&judged.plan, &shown)
             .carry_out(context, &self.planes, inventory)?
             .done;
         let proof = match context.settings.dry_run {

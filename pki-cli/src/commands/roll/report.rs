@@ -4,7 +4,7 @@ use std::fmt;
 
 use pki_core::ids::{AuthorityName, DpsName, Generation};
 use pki_core::lifecycle::roll::{Deadline, Devices, RollStatus};
-use pki_core::lifecycle::{Impact, Plan};
+use pki_core::lifecycle::{Estimate, Impact, Plan};
 use pki_core::time::Time;
 use serde::Serialize;
 
@@ -17,6 +17,7 @@ pub(super) struct Planned {
     pub(super) dps: DpsName,
     pub(super) plan: Plan,
     pub(super) impact: Impact,
+    pub(super) estimate: Estimate,
 }
 
 /// What was planned in every instance, and what came of it.
@@ -51,6 +52,7 @@ impl fmt::Display for Report {
             let shown = PlanAndImpact {
                 plan: &planned.plan,
                 impact: &planned.impact,
+                estimate: &planned.estimate,
                 done: self.done,
             };
             write!(f, "{shown}")?;

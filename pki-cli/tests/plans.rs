@@ -1,4 +1,5 @@
-//! Groups and devices that leave for good, and the same said again afterwards.
+//! Plans as scripts see them: what they cost, what is proven of them, and what happens when the same is
+//! said again.
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 mod support;
@@ -100,4 +101,56 @@ fn a_device_with_a_revoked_leaf_is_known() {
     );
     assert_eq!(site.register("sensor-1"), "disabled");
     assert_eq!(site.run("deprovision sensor-3 --yes").code, 8);
+}
+
+/// What each command would cost, before it starts.
+#[test]
+fn every_plan_tells_what_it_costs() {
+    let site = Site::empty();
+    let cost = |service: u64, billable: u64, other: u64, seconds: u64| {
+        json!({
+            "serviceCalls": service, "billableOperations": billable,
+            "otherCalls": other, "seconds": seconds,
+        })
+    };
+    // The CA is uploaded with a look before, and proven with a look and a code; then the group.
+    for line in ["plan", "apply --dry-run", "apply --yes"] {
+        assert_eq!(site.json(line)["estimate"], cost(1, 1, 5, 0), "{line}");
+    }
+    assert_eq!(site.json("plan")["estimate"], cost(0, 0, 0, 0));
+    site.done("issue sensor-1 sensor-2 --authority factory --out devices");
+    assert_eq!(site.register("sensor-1"), "assigned");
+    // The hub's identity is read and put back, or deleted.
+    for (line, expected) in [
+        ("quarantine sensor-1 --dry-run", cost(2, 2, 2, 0)),
+        ("quarantine sensor-1 sensor-2 --dry-run", cost(2, 3, 2, 0)),
+        ("quarantine --authority factory --dry-run", cost(2, 2, 2, 0)),
+        ("deprovision sensor-1 --dry-run", cost(2, 2, 1, 0)),
+        ("deprovision --group factory --dry-run", cost(3, 3, 1, 0)),
+    ] {
+        assert_eq!(site.json(line)["estimate"], expected, "{line}");
+    }
+    site.done("authority create factory --next");
+    let roll = site.json("roll start factory --yes");
+    assert_eq!(roll["plans"][0]["estimate"], cost(1, 1, 0, 0), "{roll}");
+}
+
+/// Ten in a call, and a quarter of a minute's calls at once: the rest waits for the rate.
+#[test]
+fn the_rate_tells_how_long_many_take() {
+    let site = Site::new();
+    let declaration = site.world.read("pki.toml");
+    let slow = declaration.replace("[dps.local]", "[dps.local]\nrate = 60");
+    site.world.write("pki.toml", slow);
+    let ids: Vec<String> = (0..200).map(|number| format!("stolen-{number}")).collect();
+    site.world.write("list.txt", ids.join("\n"));
+    let planned = site.json("quarantine list.txt --dry-run");
+    let estimate = &planned["estimate"];
+    assert_eq!(estimate["serviceCalls"], 20, "{estimate}");
+    assert_eq!(estimate["billableOperations"], 200, "{estimate}");
+    assert_eq!(estimate["seconds"], 5, "{estimate}");
+    let said =
+        "200 steps, 20 calls to DPS, billed as 200 operations; at least 5 s at its rate limit";
+    let run = site.done("quarantine list.txt --dry-run");
+    assert!(run.stderr.contains(said), "{}", run.stderr);
 }

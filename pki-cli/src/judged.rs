@@ -1,0 +1,92 @@
+//! A plan before anybody is asked about it: put through the checker, with what it does to the devices of
+//! the inventory and what it costs.
+
+use std::num::NonZeroU32;
+
+use pki_core::admission::DpsView;
+use pki_core::inventory::Inventory;
+use pki_core::lifecycle::{Checked, Estimate, Fleet, Impact, Plan, Promise, Step};
+use serde::Serialize;
+
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::planes::Planes;
+use crate::snapshot::names;
+
+/// A plan that keeps its promise.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Judged {
+    /// The plan.
+    pub(crate) plan: Checked,
+    /// Who loses and who gains admission.
+    pub(crate) impact: Impact,
+    /// What it costs at the rate of its instance.
+    pub(crate) estimate: Estimate,
+}
+
+impl Judged {
+    /// Puts a plan through the checker.
+    ///
+    /// # Errors
+    /// [`CommandError`]: it would do more than was promised, or the inventory cannot be read.
+    pub(crate) fn new(
+        context: &Context,
+        planes: &Planes<'_>,
+        inventory: &dyn Inventory,
+        before: &DpsView,
+        plan: Plan,
+        promise: &Promise,
+    ) -> Result<Self, CommandError> {
+        let (fleet, impact) = told(context, inventory, before, &plan.steps)?;
+        let plan = Checked::new(plan, before, &fleet, promise)?;
+        Ok(Self::of(plan, impact, planes.rate()))
+    }
+
+    /// Puts plans through the checker that are carried out one after the other, and tells what they do
+    /// together.
+    ///
+    /// # Errors
+    /// As [`Judged::new`].
+    pub(crate) fn parts(
+        context: &Context,
+        inventory: &dyn Inventory,
+        before: &DpsView,
+        plans: Vec<Plan>,
+        promise: &Promise,
+    ) -> Result<(Vec<Checked>, Impact), CommandError> {
+        let steps = plans.iter().flat_map(|plan| &plan.steps);
+        let (fleet, impact) = told(context, inventory, before, steps)?;
+        let checked = Checked::each(plans, before, &fleet, promise)?;
+        Ok((checked, impact))
+    }
+
+    /// A plan that was checked, with an impact that was told.
+    pub(crate) fn of(plan: Checked, impact: Impact, rate: NonZeroU32) -> Self {
+        let estimate = plan.estimate(rate);
+        Self {
+            plan,
+            impact,
+            estimate,
+        }
+    }
+}
+
+/// The fleet about which steps change what is decided, and what they do to it.
+fn told<'a>(
+    context: &Context,
+    inventory: &dyn Inventory,
+    before: &DpsView,
+    steps: impl IntoIterator<Item = &'a Step>,
+) -> Result<(Fleet, Impact), CommandError> {
+    let mut after = before.clone();
+    for step in steps {
+        step.apply_to(&mut after)?;
+    }
+    let individual = before.individual_ids().chain(after.individual_ids());
+    let now = context.now();
+    let fleet = Fleet::gather(inventory, now, individual)?;
+    let mut impact = Impact::compare(before, &after, &fleet);
+    impact.name(&fleet, inventory, now, names(context))?;
+    Ok((fleet, impact))
+}
