@@ -8,9 +8,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use dps_pki_tests::{Emulator, Home, Run};
-use pki_cli::host::{Host, NobodyToAsk, SystemNetwork, Terminal};
+use pki_cli::host::Host;
 use pki_core::ports::Clock;
-use pki_core::ports::system::SystemEntropy;
 use pki_core::time::Time;
 
 /// The exit codes of the command line's contract, with their words in JSON.
@@ -525,17 +524,8 @@ fn contents(home: &Home) -> BTreeMap<String, Vec<u8>> {
 fn run_in_2020(home: &Home, line: &str) -> u8 {
     let host = Host {
         clock: Arc::new(In2020),
-        entropy: Arc::new(SystemEntropy),
-        network: Arc::new(SystemNetwork),
         environment: BTreeMap::from([("DPS_PKI_PASSPHRASE_FILE".into(), "passphrase".into())]),
-        directory: home.path(""),
-        stdin: Box::new(std::io::empty()),
-        stdout: Box::new(std::io::sink()),
-        stdout_descriptor: None,
-        stderr: Box::new(std::io::sink()),
-        terminal: Terminal::default(),
-        prompt: Box::new(NobodyToAsk),
-        logs: false,
+        ..Host::unattended(home.path(""))
     };
     pki_cli::run(
         std::iter::once("dps-pki").chain(line.split_whitespace()),

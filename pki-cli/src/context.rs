@@ -21,7 +21,7 @@ use crate::config::Settings;
 use crate::error::{CommandError, ErrorKind, in_declaration};
 use crate::files::{Files, read_stream};
 use crate::home::Home;
-use crate::host::{Host, Network, NobodyToAsk, Prompt, Terminal};
+use crate::host::{Host, Network, Prompt, Terminal};
 use crate::render::ui::Ui;
 use crate::secret::SecretWord;
 use crate::spool::{PrivateCopy, cannot_copy};
@@ -329,15 +329,9 @@ impl Context {
             clock: self.clock.clone(),
             entropy: self.entropy.clone(),
             network: self.network.clone(),
-            environment: std::collections::BTreeMap::new(),
-            directory,
-            stdin: Box::new(std::io::empty()),
             stdout: Box::new(stdout.clone()),
-            stdout_descriptor: None,
             stderr: Box::new(stderr.clone()),
-            terminal: Terminal::default(),
-            prompt: Box::new(NobodyToAsk),
-            logs: false,
+            ..Host::unattended(directory)
         };
         let mut arguments = vec![OsString::from("dps-pki")];
         arguments.extend(words.iter().map(OsString::from));

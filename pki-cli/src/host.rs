@@ -141,6 +141,26 @@ impl Host {
             logs: true,
         })
     }
+
+    /// This machine in a folder where nobody sits: the system's clock, randomness and network, no
+    /// environment, nothing on standard input, and nobody who reads what is written. For programs that
+    /// embed this one; they put their own in the place of what they care about.
+    pub fn unattended(directory: PathBuf) -> Self {
+        Self {
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SystemEntropy),
+            network: Arc::new(SystemNetwork),
+            environment: BTreeMap::new(),
+            directory,
+            stdin: Box::new(io::empty()),
+            stdout: Box::new(io::sink()),
+            stdout_descriptor: None,
+            stderr: Box::new(io::sink()),
+            terminal: Terminal::default(),
+            prompt: Box::new(NobodyToAsk),
+            logs: false,
+        }
+    }
 }
 
 /// The process's own terminal.

@@ -1,85 +1,19 @@
-//! Three hundred inputs that are wrong, always the same ones: each ends in exit code 3, 4 or 8, within
-//! two seconds and 200 MB, with one sentence on standard error, and leaves nothing behind.
-//!
-//! They run in this process, one after the other, against one home: what one of them left or broke,
-//! the next would find.
-#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+//! The wrong inputs: of each kind of file, and what reads it.
 
-use std::collections::BTreeMap;
-use std::io::Write;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
-use pki_cli::host::{Host, NobodyToAsk, SystemNetwork, Terminal};
-use pki_core::ports::system::{SystemClock, SystemEntropy};
-use tempfile::TempDir;
-
-const LONGEST: Duration = Duration::from_secs(2);
-const MOST_MEMORY: u64 = 200 * 1024; // KiB
-
-#[test]
-fn three_hundred_mutants_are_refused() {
-    let home = MutantHome::furnished();
-    let mutants = mutants(&home);
-    assert!(mutants.len() >= 300, "only {} mutants", mutants.len());
-    let before = home.contents();
-    let mut wrong = Vec::new();
-    for mutant in &mutants {
-        home.put(mutant);
-        let begun = Instant::now();
-        let run = home.run(&mutant.line);
-        let took = begun.elapsed();
-        home.take_away(mutant);
-        if let Some(problem) = problem(&run, took) {
-            wrong.push(format!("{}: {problem}: {run:?}", mutant.name));
-        }
-        let after = home.contents();
-        if after != before {
-            let changed = after
-                .iter()
-                .filter(|file| before.get(file.0) != Some(file.1));
-            let changed: Vec<_> = changed.collect();
-            wrong.push(format!("{}: left behind {changed:?}: {run:?}", mutant.name));
-            break;
-        }
-    }
-    assert!(
-        wrong.is_empty(),
-        "{} of {}: {wrong:#?}",
-        wrong.len(),
-        mutants.len()
-    );
-    let peak = peak_memory();
-    assert!(peak < MOST_MEMORY, "{peak} KiB");
-}
-
-fn problem(run: &Run, took: Duration) -> Option<String> {
-    let errors = run
-        .stderr
-        .lines()
-        .filter(|line| line.starts_with("error: "));
-    if !matches!(run.code, 3 | 4 | 8) {
-        return Some(format!("ended with {}", run.code));
-    }
-    if errors.count() != 1 || run.stderr.contains("panicked") {
-        return Some("does not say one sentence".to_owned());
-    }
-    (took > LONGEST).then(|| format!("took {took:?}"))
-}
+use crate::home::MutantHome;
 
 /// One wrong input.
-struct Mutant {
-    name: String,
+pub(super) struct Mutant {
+    pub(super) name: String,
     /// Which file of the home it is, or stands in for.
-    file: &'static str,
-    content: Content,
-    line: String,
+    pub(super) file: &'static str,
+    pub(super) content: Content,
+    pub(super) line: String,
 }
 
-enum Content {
+pub(super) enum Content {
     Octets(Vec<u8>),
     /// These, and then 10 MB in one line, which are made when they are needed.
     Long(Vec<u8>),
@@ -97,7 +31,7 @@ const OF_LISTS: [&str; 1] =
 const OF_CRLS: [&str; 2] = ["verify chain.pem --crl {} --anchor root.pem", "inspect {}"];
 const OF_HOMES: [&str; 1] = ["issue sensor-7 --authority factory --out devices"];
 
-fn mutants(home: &MutantHome) -> Vec<Mutant> {
+pub(super) fn mutants(home: &MutantHome) -> Vec<Mutant> {
     let mut all = Mutants::default();
     for (file, commands) in [
         ("leaf.der", &OF_CERTIFICATES[..]),
@@ -409,182 +343,4 @@ fn walk(der: &[u8], mut place: usize, end: usize, found: &mut Vec<usize>) {
         }
         place = content + length;
     }
-}
-
-/// A home in a folder of its own, with an input of each kind.
-struct MutantHome(TempDir);
-
-#[derive(Debug)]
-struct Run {
-    code: u8,
-    stderr: String,
-}
-
-impl MutantHome {
-    fn furnished() -> Self {
-        let home = Self(tempfile::tempdir().expect("a folder"));
-        home.write("secret", b"correct-horse");
-        home.write(
-            "pki.toml",
-            b"[authority.root]\nsubject = \"CN=Root\"\nkey = \"ecdsa-p256\"\nvalidity = \"10y\"\n\
-            [authority.factory]\nissuer = \"root\"\nsubject = \"CN=Factory\"\nkey = \"ecdsa-p256\"\nvalidity = \"2y\"\npath-length = 0\n\
-            [profile.device]\nkey = \"ecdsa-p256\"\nvalidity = \"90d\"\nextended-key-usage = [\"client-auth\"]\n",
-        );
-        home.write(
-            "devices.csv",
-            b"registration_id,order\nsensor-8,4711\n\"sensor-9\",4712\n",
-        );
-        for line in [
-            "authority create",
-            "issue sensor-1 --authority factory --out devices",
-            "crl factory --out factory.crl",
-            "crl factory --format der --out factory.crl.der",
-        ] {
-            let run = home.run(line);
-            assert_eq!(run.code, 0, "{line}: {run:?}");
-        }
-        let chain = home.text("devices/sensor-1-full-chain.cert.pem");
-        let certificates: Vec<&str> = chain
-            .split_inclusive("-----END CERTIFICATE-----\n")
-            .collect();
-        let hostile = include_str!("../fixtures/hostile/expired-ca.chain.pem");
-        let root = hostile
-            .split_inclusive("-----END CERTIFICATE-----\n")
-            .last();
-        home.write("hostile-root.pem", root.expect("a root").as_bytes());
-        home.write("chain.pem", chain.as_bytes());
-        home.write("leaf.pem", certificates[0].as_bytes());
-        home.write("root.pem", certificates[2].as_bytes());
-        for line in [
-            "x509 -in leaf.pem -outform DER -out leaf.der",
-            "req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout request.key -subj /CN=sensor-5 -out request.pem",
-            "req -in request.pem -outform DER -out request.der",
-            "genrsa -out rsa-512.pem 512",
-            "req -new -key rsa-512.pem -subj /CN=sensor-6 -out rsa-512.csr",
-        ] {
-            let output = Command::new("openssl")
-                .args(line.split(' '))
-                .current_dir(home.path(""))
-                .output()
-                .expect("openssl is installed");
-            assert!(output.status.success(), "{line}: {output:?}");
-        }
-        home
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn write(&self, name: &str, content: &[u8]) {
-        std::fs::write(self.path(name), content).expect(name);
-    }
-
-    fn octets(&self, name: &str) -> Vec<u8> {
-        std::fs::read(self.path(name)).expect(name)
-    }
-
-    fn text(&self, name: &str) -> String {
-        String::from_utf8(self.octets(name)).expect(name)
-    }
-
-    /// Puts the mutant in the place of the file, which is kept beside.
-    fn put(&self, mutant: &Mutant) {
-        let path = self.path(mutant.file);
-        std::fs::rename(&path, self.0.path().with_extension("kept")).expect(mutant.file);
-        match &mutant.content {
-            Content::Octets(octets) => std::fs::write(&path, octets).expect(mutant.file),
-            Content::Long(head) => {
-                let octets = [&head[..], &vec![b'A'; 10 << 20]].concat();
-                std::fs::write(&path, octets).expect(mutant.file);
-            }
-            Content::Missing => {}
-            Content::Folder => std::fs::create_dir(&path).expect(mutant.file),
-            Content::Pipe => {
-                let made = Command::new("mkfifo").arg(&path).status();
-                assert!(made.expect("mkfifo is installed").success());
-            }
-            Content::SymlinkLoop => symlink(&path, &path).expect(mutant.file),
-        }
-    }
-
-    fn take_away(&self, mutant: &Mutant) {
-        let path = self.path(mutant.file);
-        match &mutant.content {
-            Content::Missing => {}
-            Content::Folder => std::fs::remove_dir(&path).expect(mutant.file),
-            _ => std::fs::remove_file(&path).expect(mutant.file),
-        }
-        std::fs::rename(self.0.path().with_extension("kept"), &path).expect(mutant.file);
-    }
-
-    /// Every file and its length, and what the inventory holds.
-    fn contents(&self) -> BTreeMap<PathBuf, u64> {
-        let mut found = BTreeMap::new();
-        let mut folders = vec![self.path("")];
-        while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(folder).expect("a folder") {
-                let entry = entry.expect("an entry");
-                let metadata = entry.metadata().expect("metadata");
-                match metadata.is_dir() {
-                    true => folders.push(entry.path()),
-                    false => drop(found.insert(entry.path(), metadata.len())),
-                }
-            }
-        }
-        // Its journal comes and goes with whoever reads it; what is recorded makes the file grow.
-        found.retain(|path, _| {
-            let name = path.file_name().and_then(|name| name.to_str());
-            !name.is_some_and(|name| name.starts_with("inventory.db-"))
-        });
-        found
-    }
-
-    fn run(&self, line: &str) -> Run {
-        let stderr = Captured::default();
-        let host = Host {
-            clock: Arc::new(SystemClock),
-            entropy: Arc::new(SystemEntropy),
-            network: Arc::new(SystemNetwork),
-            environment: BTreeMap::from([("DPS_PKI_PASSPHRASE_FILE".into(), "secret".into())]),
-            directory: self.path(""),
-            stdin: Box::new(std::io::empty()),
-            stdout: Box::new(std::io::sink()),
-            stdout_descriptor: None,
-            stderr: Box::new(stderr.clone()),
-            terminal: Terminal::default(),
-            prompt: Box::new(NobodyToAsk),
-            logs: false,
-        };
-        let words = std::iter::once("dps-pki").chain(line.split_whitespace());
-        let code = pki_cli::run(words, host);
-        let stderr = stderr.0.lock().expect("lock").clone();
-        Run {
-            code,
-            stderr: String::from_utf8_lossy(&stderr).into_owned(),
-        }
-    }
-}
-
-#[derive(Clone, Default)]
-struct Captured(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Captured {
-    fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().expect("lock").write(octets)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-/// The most memory that this process ever had, in KiB.
-fn peak_memory() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
-    let number = line.and_then(|line| line.split_whitespace().nth(1));
-    number
-        .and_then(|number| number.parse().ok())
-        .expect("VmHWM")
 }

@@ -1,0 +1,77 @@
+//! Three hundred inputs that are wrong, always the same ones: each ends in exit code 3, 4 or 8, within
+//! two seconds and 200 MB, with one sentence on standard error, and leaves nothing behind.
+//!
+//! They run in this process, one after the other, against one home: what one of them left or broke,
+//! the next would find.
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+
+mod home;
+mod inputs;
+
+use std::time::{Duration, Instant};
+
+use self::home::{MutantHome, Run};
+use self::inputs::mutants;
+
+const LONGEST: Duration = Duration::from_secs(2);
+const MOST_MEMORY: u64 = 200 * 1024; // KiB
+
+#[test]
+fn three_hundred_mutants_are_refused() {
+    let home = MutantHome::furnished();
+    let mutants = mutants(&home);
+    assert!(mutants.len() >= 300, "only {} mutants", mutants.len());
+    let before = home.contents();
+    let mut wrong = Vec::new();
+    for mutant in &mutants {
+        home.put(mutant);
+        let begun = Instant::now();
+        let run = home.run(&mutant.line);
+        let took = begun.elapsed();
+        home.take_away(mutant);
+        if let Some(problem) = problem(&run, took) {
+            wrong.push(format!("{}: {problem}: {run:?}", mutant.name));
+        }
+        let after = home.contents();
+        if after != before {
+            let changed = after
+                .iter()
+                .filter(|file| before.get(file.0) != Some(file.1));
+            let changed: Vec<_> = changed.collect();
+            wrong.push(format!("{}: left behind {changed:?}: {run:?}", mutant.name));
+            break;
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} of {}: {wrong:#?}",
+        wrong.len(),
+        mutants.len()
+    );
+    let peak = peak_memory();
+    assert!(peak < MOST_MEMORY, "{peak} KiB");
+}
+
+fn problem(run: &Run, took: Duration) -> Option<String> {
+    let errors = run
+        .stderr
+        .lines()
+        .filter(|line| line.starts_with("error: "));
+    if !matches!(run.code, 3 | 4 | 8) {
+        return Some(format!("ended with {}", run.code));
+    }
+    if errors.count() != 1 || run.stderr.contains("panicked") {
+        return Some("does not say one sentence".to_owned());
+    }
+    (took > LONGEST).then(|| format!("took {took:?}"))
+}
+
+/// The most memory that this process ever had, in KiB.
+fn peak_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+    let number = line.and_then(|line| line.split_whitespace().nth(1));
+    number
+        .and_then(|number| number.parse().ok())
+        .expect("VmHWM")
+}
