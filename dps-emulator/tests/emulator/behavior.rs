@@ -42,10 +42,7 @@ async fn what_comes_too_fast_is_told_when_to_come_again() {
         .expect("seconds");
     assert!((1..=60).contains(&wait), "{wait}");
 
-    world
-        .emulator
-        .set_behavior(Behavior::default())
-        .expect("a behavior");
+    world.behave(Behavior::default());
     assert_eq!(ask().await.status, 404);
 }
 
@@ -54,10 +51,7 @@ async fn what_comes_too_fast_is_told_when_to_come_again() {
 async fn registrations_are_throttled_apart_and_polls_are_not() {
     let world = world(throttle(2)).await;
     let leaf = Authority::root("Root").leaf("dev-1", &[]);
-    let entry = individual("dev-1", &leaf);
-    world
-        .service(Method::PUT, "/enrollments/dev-1", entry)
-        .await;
+    world.enroll("dev-1", &leaf).await;
     let device = world.device("dev-1", &leaf);
     device.register().await;
     device.register().await;
@@ -72,17 +66,11 @@ async fn a_share_of_the_requests_finds_the_service_unavailable_and_changes_nothi
     })
     .await;
     let leaf = Authority::root("Root").leaf("dev-1", &[]);
-    let entry = individual("dev-1", &leaf);
-    let put = world
-        .service(Method::PUT, "/enrollments/dev-1", entry)
-        .await;
+    let put = world.enroll("dev-1", &leaf).await;
     assert_eq!((put.status, &put.body["errorCode"]), (503, &json!(503_001)));
     let listed = world.management(Method::GET, "", Value::Null, None).await;
     assert_eq!(listed.status, 503);
-    world
-        .emulator
-        .set_behavior(Behavior::default())
-        .expect("a behavior");
+    world.behave(Behavior::default());
     let get = world
         .service(Method::GET, "/enrollments/dev-1", Value::Null)
         .await;
@@ -108,10 +96,7 @@ async fn a_cut_connection_says_nothing_of_what_happened() {
             .await;
         assert!(sent.is_err(), "{sent:?}");
     }
-    world
-        .emulator
-        .set_behavior(Behavior::default())
-        .expect("a behavior");
+    world.behave(Behavior::default());
     let all = world
         .service(
             Method::POST,
@@ -132,9 +117,7 @@ async fn somebody_else_may_have_been_faster() {
     .await;
     let leaf = Authority::root("Root").leaf("dev-1", &[]);
     let path = "/enrollments/dev-1";
-    let put = world
-        .service(Method::PUT, path, individual("dev-1", &leaf))
-        .await;
+    let put = world.enroll("dev-1", &leaf).await;
     assert_eq!(put.status, 200, "a create has no ETag");
     let etag = put.etag();
     let replace = world.service_if_match(Method::PUT, path, put.body, Some(&etag));
@@ -149,23 +132,17 @@ async fn an_assignment_takes_its_time_on_the_instances_clock() {
     };
     let world = world(slow.clone()).await;
     let leaf = Authority::root("Root").leaf("dev-1", &[]);
-    let entry = individual("dev-1", &leaf);
-    world
-        .service(Method::PUT, "/enrollments/dev-1", entry)
-        .await;
+    world.enroll("dev-1", &leaf).await;
     let device = world.device("dev-1", &leaf);
     let operation = device.knock().await.body["operationId"].clone();
     let operation = operation.as_str().expect("an operation");
     for _ in 0..3 {
         assert_eq!(device.poll(operation).await.status, 202);
     }
-    world
-        .emulator
-        .set_behavior(Behavior {
-            clock_offset_seconds: 3600,
-            ..slow
-        })
-        .expect("a behavior");
+    world.behave(Behavior {
+        clock_offset_seconds: 3600,
+        ..slow
+    });
     let over = device.poll(operation).await;
     assert_eq!(
         (over.status, &over.body["status"]),
@@ -186,13 +163,10 @@ async fn certificates_are_judged_by_the_moved_clock() {
     });
     let device = world.device("dev-1", &leaf);
     for (clock_offset_seconds, expected) in [(0, 202), (YEARS, 401), (-YEARS, 401)] {
-        world
-            .emulator
-            .set_behavior(Behavior {
-                clock_offset_seconds,
-                ..Behavior::default()
-            })
-            .expect("a behavior");
+        world.behave(Behavior {
+            clock_offset_seconds,
+            ..Behavior::default()
+        });
         let reply = device.knock().await;
         assert_eq!(reply.status, expected, "{clock_offset_seconds}: {reply:?}");
     }
@@ -247,10 +221,7 @@ async fn a_strict_instance_shows_everything_in_short_pages() {
     let root = Authority::root("Root");
     for number in 0..12 {
         let id = format!("dev-{number}");
-        let entry = individual(&id, &root.leaf(&id, &[]));
-        let put = world
-            .service(Method::PUT, format!("/enrollments/{id}"), entry)
-            .await;
+        let put = world.enroll(&id, &root.leaf(&id, &[])).await;
         assert_eq!(put.status, 200);
         assert!(put.body.get("createdDateTimeUtc").is_none());
     }

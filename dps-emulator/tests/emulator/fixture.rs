@@ -4,7 +4,7 @@ use aws_lc_rs::digest::{Algorithm, SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use dps_emulator::{Emulator, EmulatorConfig, EmulatorHandle, Hub};
+use dps_emulator::{Behavior, Emulator, EmulatorConfig, EmulatorHandle, Hub};
 use pki_core::ids::HubHostName;
 use pki_core::ports::Clock as _;
 use pki_core::ports::system::SystemClock;
@@ -172,6 +172,17 @@ impl World {
             group(name, signing),
         );
         assert_eq!(put.await.status, 200);
+    }
+
+    /// Makes an individual enrollment for a device with this leaf, or tries to.
+    pub(crate) async fn enroll(&self, id: &str, leaf: &Leaf) -> Reply {
+        let path = format!("/enrollments/{id}");
+        self.service(Method::PUT, path, individual(id, leaf)).await
+    }
+
+    /// Lets the emulator behave otherwise from now on.
+    pub(crate) fn behave(&self, behavior: Behavior) {
+        self.emulator.set_behavior(behavior).expect("a behavior");
     }
 
     /// A device that presents these certificates in its TLS session.

@@ -5,7 +5,6 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use reqwest::Method;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
@@ -42,10 +41,7 @@ async fn furnished() -> (World, Authority, Leaf) {
     let root = Authority::root("Root");
     world.enroll_group("all", &root, &root).await;
     let leaf = root.leaf("dev-1", &[]);
-    let entry = individual("dev-1", &leaf);
-    world
-        .service(Method::PUT, "/enrollments/dev-1", entry)
-        .await;
+    world.enroll("dev-1", &leaf).await;
     world.device("dev-1", &leaf).register().await;
     (world, root, leaf)
 }

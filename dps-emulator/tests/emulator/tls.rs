@@ -4,7 +4,6 @@ use std::io;
 use std::sync::Arc;
 
 use dps_emulator::{EmulatorConfig, ServerKey, TlsSettings, TlsVersions};
-use reqwest::Method;
 use rustls::client::ResolvesClientCert;
 use rustls::crypto::aws_lc_rs::{default_provider, sign::any_supported_type};
 use rustls::pki_types::pem::PemObject as _;
@@ -19,7 +18,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::fixture::{Authority, Leaf, World, individual};
+use crate::fixture::{Authority, Leaf, World};
 
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&version::TLS12, &version::TLS13];
 
@@ -83,13 +82,7 @@ async fn a_client_is_refused_in_the_handshake_only_if_it_cannot_prove_its_key() 
     let world = World::start().await;
     let root = Authority::root("Root");
     let (leaf, stranger) = (root.leaf("dev-1", &[]), root.leaf("dev-1", &[]));
-    world
-        .service(
-            Method::PUT,
-            "/enrollments/dev-1",
-            individual("dev-1", &leaf),
-        )
-        .await;
+    world.enroll("dev-1", &leaf).await;
     for version in VERSIONS {
         let admitted = register(&world, version, &leaf, &leaf).await;
         assert_eq!(
