@@ -23,6 +23,18 @@ docs:
 fence:
     ! cargo tree -p pki-core --no-default-features -e normal --prefix none | grep -E '^(tokio|hyper|reqwest|axum|rusqlite|libsqlite3-sys) '
 
+# Every reader of outside input, guided by coverage, for so many seconds each; needs cargo-fuzz (fuzz/README.md).
+fuzz SECONDS="60":
+    #!/usr/bin/env bash
+    set -euo pipefail
+    # What the search finds new stays out of the corpus that is checked in.
+    export RUSTC_BOOTSTRAP=1
+    for target in $(cargo fuzz list); do
+        mkdir -p "fuzz/target/corpus/$target"
+        cargo fuzz run "$target" "fuzz/target/corpus/$target" "fuzz/corpus/$target" -- \
+            -max_total_time={{ SECONDS }} -rss_limit_mb=2048 -timeout=10
+    done
+
 # Batches against raw cryptography and against other programs; takes a quarter of an hour.
 bench-ratios *ARGS:
     cargo bench -p pki-cli --bench ratios -- {{ARGS}}
