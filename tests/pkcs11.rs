@@ -21,6 +21,12 @@ key = "ecdsa-p256"
 key-store = "pkcs11:token=factory;object=line?pin-source=file:pin"
 validity = "5y"
 
+[authority.lab]
+subject = "CN=Token Lab"
+key = "ed25519"
+key-store = "pkcs11:token=factory?pin-source=file:pin"
+validity = "5y"
+
 [profile.device]
 key = "ecdsa-p256"
 validity = "30d"
@@ -92,6 +98,15 @@ fn keys_are_made_in_the_token_and_sign_there() {
     home.tool(
         "openssl",
         &format!("verify -x509_strict -CAfile {root} -untrusted {chain} devices/sensor-1.cert.pem"),
+    )
+    .ok();
+    // DPS takes no Ed25519, but a laboratory may.
+    plant
+        .run("issue probe-1 --authority lab --out devices")
+        .ok();
+    home.tool(
+        "openssl",
+        "verify -x509_strict -CAfile authorities/lab/1.cert.pem devices/probe-1.cert.pem",
     )
     .ok();
     // Many threads sign a batch, each in a session of its own.
@@ -179,6 +194,24 @@ fn a_key_that_the_token_holds_is_taken_up() {
         .home
         .tool("openssl", "verify -CAfile found.pem devices/a.cert.pem")
         .ok();
+}
+
+/// A module says which mechanisms it has; SoftHSM can be told to have fewer.
+#[test]
+fn a_kind_of_key_that_the_token_does_not_know_is_named() {
+    let Some(plant) = Plant::new(DECLARATION) else {
+        return;
+    };
+    let settings = plant.softhsm.settings();
+    let text = std::fs::read_to_string(&settings).expect("settings");
+    let fewer = "slots.mechanisms = -CKM_EC_EDWARDS_KEY_PAIR_GEN,CKM_EDDSA\n";
+    std::fs::write(settings, text + fewer).expect("settings");
+    plant.refused(
+        "authority create lab",
+        3,
+        "the token factory makes no keys of the kind ed25519; declare another kind",
+    );
+    plant.run("authority create root").ok();
 }
 
 #[test]

@@ -264,6 +264,7 @@ impl From<TokenError> for CommandError {
             | TokenError::SeveralKeys { .. }
             | TokenError::Unnamed
             | TokenError::KeyKind { .. }
+            | TokenError::PinForEachSignature { .. }
             | TokenError::CannotMake { .. } => ErrorKind::InvalidInput,
             _ => ErrorKind::Failed,
         };

@@ -266,10 +266,6 @@ fn a_key_is_in_the_home_or_in_a_token() {
             "line 17: [authority.root] key-store: key is an object of a token already; with key-store it must be the kind of key to make",
         ),
         (
-            "key = \"ed25519\"\nkey-store = \"pkcs11:token=t\"",
-            "line 16: [authority.root] key: a key of this kind is not made in a token; declare ECDSA or RSA",
-        ),
-        (
             "key = \"rsa-2048\"\nkey-store = \"pkcs11:id=%01\"",
             "line 17: [authority.root] key-store: an object that is made here is named by object=LABEL, not by id",
         ),

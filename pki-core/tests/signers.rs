@@ -11,6 +11,9 @@ mod softhsm;
 use std::path::Path;
 use std::process::Command;
 
+use cryptoki::context::Pkcs11;
+use cryptoki::mechanism::Mechanism;
+use cryptoki::object::Attribute;
 use pki_core::key::pkcs11::{Module, Token, TokenError};
 use pki_core::key::software::{SoftwareKeyGenerator, SoftwareSigner};
 use pki_core::key::{KeyAlgorithm, KeyGenerator as _, Pkcs11Uri, Signer as _};
@@ -93,13 +96,7 @@ mod inside {
         let token = log_in("pkcs11:token=factory", PIN).expect("logged in");
         for algorithm in KeyAlgorithm::ALL {
             let object = uri(&format!("pkcs11:object={algorithm}"));
-            let made = match token.generate(&object, algorithm) {
-                Err(TokenError::CannotMake { algorithm }) => {
-                    assert_eq!(algorithm, KeyAlgorithm::Ed25519);
-                    continue;
-                }
-                made => made.expect("made"),
-            };
+            let made = token.generate(&object, algorithm).expect("made");
             assert_eq!(made.key_algorithm(), algorithm);
             signer_contract(&made);
             let found = token.signer(&object).expect("found");
@@ -144,11 +141,46 @@ mod inside {
             other,
             "the token factory holds no private key object=b; present are a"
         );
+        key_that_always_asks();
+        assert_eq!(
+            signer("pkcs11:object=asks"),
+            "the key object=asks in the token factory wants the PIN before every single signature (CKA_ALWAYS_AUTHENTICATE), which is not supported; use a key without that attribute"
+        );
         // Another token, another key of the same name: the login is per token.
         let spare = log_in("pkcs11:token=spare", PIN).expect("logged in");
         assert!(matches!(
             spare.signer(&uri("pkcs11:object=a")),
             Err(TokenError::NoKey { .. })
         ));
+    }
+
+    /// Makes a key, called `asks`, that the token signs with after a login for that signature alone.
+    fn key_that_always_asks() {
+        let library = std::env::var_os(MODULE).expect("run by the tests above");
+        let library = Pkcs11::new(library).expect("SoftHSM");
+        let found = module().find(&uri("pkcs11:token=factory")).expect("found");
+        let mut slots = library.get_slots_with_initialized_token().expect("slots");
+        slots.retain(|slot| {
+            let info = library.get_token_info(*slot).expect("a token");
+            info.label() == found.label()
+        });
+        // The login of the test is the process's.
+        let session = library.open_rw_session(slots[0]).expect("a session");
+        let named = [
+            Attribute::Token(true),
+            Attribute::Label(b"asks".to_vec()),
+            Attribute::Id(vec![7]),
+        ];
+        let curve = vec![6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7];
+        let public = [&named[..], &[Attribute::EcParams(curve)]].concat();
+        let private = [
+            Attribute::Private(true),
+            Attribute::Sign(true),
+            Attribute::AlwaysAuthenticate(true),
+        ];
+        let private = [&named[..], &private].concat();
+        session
+            .generate_key_pair(&Mechanism::EccKeyPairGen, &public, &private)
+            .expect("made");
     }
 }

@@ -238,19 +238,9 @@ fn authority_key(table: &Table<'_>) -> Result<AuthorityKey, DeclarationError> {
             "an object that is made here is named by object=LABEL, not by id",
         )),
         Some(store) => Ok(AuthorityKey::MadeInToken {
-            algorithm: made_in_token(&key)?,
+            algorithm: key.reparsed()?.value,
             store: store.value,
         }),
-    }
-}
-
-/// Tokens make elliptic curve and RSA keys.
-fn made_in_token(key: &Field<String>) -> Result<KeyAlgorithm, DeclarationError> {
-    match key.reparsed()?.value {
-        KeyAlgorithm::Ed25519 => {
-            Err(key.invalid("a key of this kind is not made in a token; declare ECDSA or RSA"))
-        }
-        algorithm => Ok(algorithm),
     }
 }
 

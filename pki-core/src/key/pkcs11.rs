@@ -3,7 +3,7 @@
 //! A [`Module`] is the vendor's library, a [`Token`] one that somebody has logged in to, and a
 //! [`TokenSigner`] a key in it. Private keys are made in the token and never leave it.
 //! Not here: which object is meant ([`Pkcs11Uri`]), and where the PIN comes from, which the caller
-//! says. Messages are digested here and signed there for ECDSA; for RSA the token does both.
+//! says. Messages are digested here and signed there for ECDSA; for RSA and Ed25519 the token does both.
 //! Invariant: a session belongs to one thread at a time (`sessions`).
 
 mod error;
@@ -16,7 +16,6 @@ use std::sync::Arc;
 use aws_lc_rs::digest::{self, SHA256, SHA384};
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error, RvError};
-use cryptoki::mechanism::Mechanism;
 use cryptoki::object::ObjectHandle;
 use cryptoki::session::UserType;
 use cryptoki::slot::{Slot, TokenInfo};
@@ -188,7 +187,7 @@ impl Token {
     ///
     /// # Errors
     /// [`TokenError::NoKey`], [`TokenError::SeveralKeys`], [`TokenError::NoPublicKey`],
-    /// [`TokenError::KeyKind`]; [`TokenError::Failed`].
+    /// [`TokenError::KeyKind`], [`TokenError::PinForEachSignature`]; [`TokenError::Failed`].
     pub fn signer(&self, uri: &Pkcs11Uri) -> Result<TokenSigner, TokenError> {
         let session = self
             .sessions
@@ -208,7 +207,7 @@ impl Token {
     ///
     /// # Errors
     /// [`TokenError::Unnamed`] without a label; [`TokenError::KeyExists`];
-    /// [`TokenError::CannotMake`] for kinds of keys that are not made in tokens;
+    /// [`TokenError::CannotMake`] for kinds of keys that the token does not know;
     /// [`TokenError::Failed`].
     pub fn generate(
         &self,
@@ -219,7 +218,11 @@ impl Token {
             .sessions
             .take()
             .map_err(|error| self.failed("open a session", &error))?;
-        object::generate(&session, &self.label, uri, algorithm)?;
+        let known = self
+            .sessions
+            .mechanisms()
+            .map_err(|error| self.failed("tell what it can do", &error))?;
+        object::generate(&session, &self.label, uri, algorithm, &known)?;
         drop(session);
         self.signer(uri)
     }
@@ -244,19 +247,20 @@ impl Signer for TokenSigner {
             reason: error::reason(&error),
         };
         let session = self.sessions.take().map_err(failed)?;
+        let sign = |data: &[u8]| {
+            let mechanism = object::signing_mechanism(self.algorithm);
+            session.sign(&mechanism, self.key, data).map_err(failed)
+        };
         let digested = |algorithm: &'static digest::Algorithm| {
-            let digest = digest::digest(algorithm, message);
-            let signature = session.sign(&Mechanism::Ecdsa, self.key, digest.as_ref());
-            object::ecdsa_der(&signature.map_err(failed)?)
+            object::ecdsa_der(&sign(digest::digest(algorithm, message).as_ref())?)
         };
         match self.algorithm {
             KeyAlgorithm::EcdsaP256 => digested(&SHA256),
             KeyAlgorithm::EcdsaP384 => digested(&SHA384),
-            KeyAlgorithm::Rsa2048 | KeyAlgorithm::Rsa3072 | KeyAlgorithm::Rsa4096 => session
-                .sign(&Mechanism::Sha256RsaPkcs, self.key, message)
-                .map_err(failed),
-            // Not found by object::find, which knows elliptic curves and RSA.
-            KeyAlgorithm::Ed25519 => Err(KeyError::Unsupported),
+            KeyAlgorithm::Ed25519
+            | KeyAlgorithm::Rsa2048
+            | KeyAlgorithm::Rsa3072
+            | KeyAlgorithm::Rsa4096 => sign(message),
         }
     }
 }

@@ -105,7 +105,7 @@ pub enum TokenError {
     },
     /// The key is of a kind that we do not sign with.
     #[error(
-        "the key {wanted} in the token {token} is neither ECDSA on P-256 or P-384 nor RSA of 2048, 3072 or 4096 bits"
+        "the key {wanted} in the token {token} is neither ECDSA on P-256 or P-384, nor Ed25519, nor RSA of 2048, 3072 or 4096 bits"
     )]
     KeyKind {
         /// The token's label.
@@ -121,9 +121,21 @@ pub enum TokenError {
         /// The label.
         wanted: String,
     },
-    /// Tokens make no keys of this kind.
-    #[error("a key of the kind {algorithm} is not made in a token; declare ECDSA or RSA")]
+    /// The PIN is to be given again before every signature with this key (CKA_ALWAYS_AUTHENTICATE).
+    #[error(
+        "the key {wanted} in the token {token} wants the PIN before every single signature (CKA_ALWAYS_AUTHENTICATE), which is not supported; use a key without that attribute"
+    )]
+    PinForEachSignature {
+        /// The token's label.
+        token: String,
+        /// Label or identifier.
+        wanted: String,
+    },
+    /// The token makes no keys of this kind.
+    #[error("the token {token} makes no keys of the kind {algorithm}; declare another kind")]
     CannotMake {
+        /// The token's label.
+        token: String,
         /// The kind.
         algorithm: KeyAlgorithm,
     },

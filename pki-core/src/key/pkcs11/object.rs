@@ -1,10 +1,12 @@
 //! Key objects: found by label or identifier, made as pairs, and their public halves as
-//! SubjectPublicKeyInfo (PKCS#11 2.40 §4.8, §4.9; mechanisms §2.1, §2.3).
+//! SubjectPublicKeyInfo (PKCS#11 2.40 §4.8, §4.9; mechanisms §2.1, §2.3; for Ed25519 3.0 §2.3.5).
 
 use const_oid::ObjectIdentifier;
 use const_oid::db::rfc5912::{SECP_256_R_1, SECP_384_R_1};
+use const_oid::db::rfc8410::ID_ED_25519;
 use cryptoki::error::Error;
-use cryptoki::mechanism::Mechanism;
+use cryptoki::mechanism::eddsa::{EddsaParams, EddsaSignatureScheme};
+use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 use der::asn1::OctetStringRef;
@@ -14,7 +16,7 @@ use openssl::ec::{EcGroup, EcKey, EcPoint};
 use openssl::ecdsa::EcdsaSig;
 use openssl::error::ErrorStack;
 use openssl::nid::Nid;
-use openssl::pkey::PKey;
+use openssl::pkey::{Id, PKey};
 use openssl::rsa::Rsa;
 
 use super::TokenError;
@@ -37,6 +39,7 @@ struct Wanted<'a> {
 pub(super) fn find(session: &Session, token: &str, uri: &Pkcs11Uri) -> Result<Found, TokenError> {
     let wanted = Wanted { token, uri };
     let key = wanted.private_key(session)?;
+    wanted.signs_without_being_asked(session, key)?;
     let public = wanted.public_key(session, key)?;
     let (algorithm, public_key) = wanted.describe(session, public)?;
     Ok(Found {
@@ -46,12 +49,14 @@ pub(super) fn find(session: &Session, token: &str, uri: &Pkcs11Uri) -> Result<Fo
     })
 }
 
-/// Makes a key pair under the URI's label and an identifier of the token's own randomness.
+/// Makes a key pair under the URI's label and an identifier of the token's own randomness, if the
+/// token knows what makes such a pair and what signs with it.
 pub(super) fn generate(
     session: &Session,
     token: &str,
     uri: &Pkcs11Uri,
     algorithm: KeyAlgorithm,
+    known: &[MechanismType],
 ) -> Result<(), TokenError> {
     let wanted = Wanted { token, uri };
     let label = uri.object.as_ref().ok_or(TokenError::Unnamed)?;
@@ -61,7 +66,15 @@ pub(super) fn generate(
             wanted: wanted.name(),
         });
     }
-    let (mechanism, kind) = recipe(algorithm)?;
+    let cannot = || TokenError::CannotMake {
+        token: token.to_owned(),
+        algorithm,
+    };
+    let (mechanism, kind) = recipe(algorithm).ok_or_else(cannot)?;
+    let needed = [&mechanism, &signing_mechanism(algorithm)].map(Mechanism::mechanism_type);
+    if !needed.iter().all(|needed| known.contains(needed)) {
+        return Err(cannot());
+    }
     let failed = |error: Error| TokenError::failed(token, "make a key", &error);
     let id = session.generate_random_vec(16).map_err(failed)?;
     let common = [
@@ -86,27 +99,34 @@ pub(super) fn generate(
 }
 
 /// The mechanism that makes a key of a kind, and the attributes that say which.
-fn recipe(algorithm: KeyAlgorithm) -> Result<(Mechanism<'static>, Vec<Attribute>), TokenError> {
-    let cannot = || TokenError::CannotMake { algorithm };
-    let curve = |oid: ObjectIdentifier| {
-        let parameters = oid.to_der().map_err(|_| cannot())?;
-        Ok((
-            Mechanism::EccKeyPairGen,
-            vec![Attribute::EcParams(parameters)],
-        ))
+fn recipe(algorithm: KeyAlgorithm) -> Option<(Mechanism<'static>, Vec<Attribute>)> {
+    let curve = |mechanism, oid: ObjectIdentifier| {
+        let parameters = oid.to_der().ok()?;
+        Some((mechanism, vec![Attribute::EcParams(parameters)]))
     };
     let modulus = |bits: u64| {
         let bits = Attribute::ModulusBits(bits.into());
         let exponent = Attribute::PublicExponent(vec![1, 0, 1]);
-        Ok((Mechanism::RsaPkcsKeyPairGen, vec![bits, exponent]))
+        Some((Mechanism::RsaPkcsKeyPairGen, vec![bits, exponent]))
     };
     match algorithm {
-        KeyAlgorithm::EcdsaP256 => curve(SECP_256_R_1),
-        KeyAlgorithm::EcdsaP384 => curve(SECP_384_R_1),
+        KeyAlgorithm::EcdsaP256 => curve(Mechanism::EccKeyPairGen, SECP_256_R_1),
+        KeyAlgorithm::EcdsaP384 => curve(Mechanism::EccKeyPairGen, SECP_384_R_1),
+        KeyAlgorithm::Ed25519 => curve(Mechanism::EccEdwardsKeyPairGen, ID_ED_25519),
         KeyAlgorithm::Rsa2048 => modulus(2048),
         KeyAlgorithm::Rsa3072 => modulus(3072),
         KeyAlgorithm::Rsa4096 => modulus(4096),
-        KeyAlgorithm::Ed25519 => Err(cannot()),
+    }
+}
+
+/// What signs with a key of a kind: for ECDSA a digest, for the others the message.
+pub(super) fn signing_mechanism(algorithm: KeyAlgorithm) -> Mechanism<'static> {
+    match algorithm {
+        KeyAlgorithm::EcdsaP256 | KeyAlgorithm::EcdsaP384 => Mechanism::Ecdsa,
+        KeyAlgorithm::Ed25519 => Mechanism::Eddsa(EddsaParams::new(EddsaSignatureScheme::Pure)),
+        KeyAlgorithm::Rsa2048 | KeyAlgorithm::Rsa3072 | KeyAlgorithm::Rsa4096 => {
+            Mechanism::Sha256RsaPkcs
+        }
     }
 }
 
@@ -169,6 +189,24 @@ impl Wanted<'_> {
                 wanted: self.name(),
                 count: keys.len(),
             }),
+        }
+    }
+
+    /// Refuses a key for which the PIN is to be given again before every signature: the library that
+    /// speaks to tokens begins and ends one in the same call.
+    fn signs_without_being_asked(
+        &self,
+        session: &Session,
+        key: ObjectHandle,
+    ) -> Result<(), TokenError> {
+        let read = session.get_attributes(key, &[AttributeType::AlwaysAuthenticate]);
+        let read = read.map_err(|error| self.failed(&error))?;
+        match read[..] {
+            [Attribute::AlwaysAuthenticate(true)] => Err(TokenError::PinForEachSignature {
+                token: self.token.to_owned(),
+                wanted: self.name(),
+            }),
+            _ => Ok(()),
         }
     }
 
@@ -243,6 +281,7 @@ impl Wanted<'_> {
             [Attribute::KeyType(KeyType::EC)] => {
                 elliptic(&read(&[AttributeType::EcParams, AttributeType::EcPoint])?)
             }
+            [Attribute::KeyType(KeyType::EC_EDWARDS)] => edwards(&read(&[AttributeType::EcPoint])?),
             [Attribute::KeyType(KeyType::RSA)] => rsa(&read(&[
                 AttributeType::Modulus,
                 AttributeType::PublicExponent,
@@ -272,6 +311,20 @@ fn elliptic(attributes: &[Attribute]) -> Option<(KeyAlgorithm, Vec<u8>)> {
         PKey::from_ec_key(key)?.public_key_to_der()
     };
     Some((algorithm, encoded().ok()?))
+}
+
+/// Of the two curves, Ed25519 is the one whose points have 32 octets; some tokens give them without
+/// the OCTET STRING around.
+fn edwards(attributes: &[Attribute]) -> Option<(KeyAlgorithm, Vec<u8>)> {
+    let [Attribute::EcPoint(point)] = attributes else {
+        return None;
+    };
+    let point = match <&OctetStringRef>::from_der(point) {
+        Ok(inner) => inner.as_bytes(),
+        Err(_) => point,
+    };
+    let key = PKey::public_key_from_raw_bytes(point, Id::ED25519).ok()?;
+    Some((KeyAlgorithm::Ed25519, key.public_key_to_der().ok()?))
 }
 
 fn rsa(attributes: &[Attribute]) -> Option<(KeyAlgorithm, Vec<u8>)> {

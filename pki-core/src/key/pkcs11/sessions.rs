@@ -9,6 +9,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use cryptoki::context::Pkcs11;
 use cryptoki::error::{Error, RvError};
+use cryptoki::mechanism::MechanismType;
 use cryptoki::session::Session;
 use cryptoki::slot::Slot;
 
@@ -76,6 +77,11 @@ impl Sessions {
                 .wait(pool)
                 .unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// What the token can do.
+    pub(super) fn mechanisms(&self) -> Result<Vec<MechanismType>, Error> {
+        self.library.get_mechanism_list(self.slot)
     }
 
     fn lend(&self, session: Session) -> Lent<'_> {
