@@ -93,7 +93,7 @@ impl<'a> Batch<'a> {
         self.home.tool("bash", &line)
     }
 
-    fn start(&self) -> Child {
+    pub(super) fn start(&self) -> Child {
         let mut command = self.home.command(&self.line());
         // A pipe that nobody reads is soon full, and its batch does not end.
         let stdout = match self.format {
