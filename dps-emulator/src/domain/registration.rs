@@ -7,32 +7,29 @@
 //! lock; if the device registers again meanwhile, its choice counts no more.
 //! Invariant: a refusal at the door leaves no record; a disabled or failed attempt does.
 
+mod terms;
 mod view;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use pki_core::admission::Entry;
-use pki_core::enrollment::{
-    AllocationPolicy, EnrollmentGroup, IndividualEnrollment, RegistrationState, RegistrationStatus,
-    ReprovisionPolicy, Substatus,
-};
+use pki_core::enrollment::{AllocationPolicy, RegistrationState, RegistrationStatus, Substatus};
 use pki_core::hub::{HubAuthentication, HubDevice, HubDeviceStatus};
 use pki_core::ids::{DeviceId, HubHostName, RegistrationId};
 use pki_core::time::{Span, Time};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use self::terms::Terms;
 pub(crate) use self::view::service_view;
 use self::view::{device_view, entry_document};
-use super::Dps;
 use super::admission::{Credential, Presented, Proven, Verdict};
-use super::allocation::{AllocationError, Candidate, allocate};
+use super::allocation::{AllocationError, allocate};
 use super::connection::Event;
-use super::enrollment::ONE_HUB;
-use super::reprovision::{self, Move};
-use super::resource::LinkedHub;
+use super::reprovision::Move;
 use super::webhook::{Allocated, Patience, Webhook};
+use super::{Dps, reprovision};
 use crate::error::ServiceError;
 use crate::faults::Turn;
 use crate::store::Store;
@@ -148,16 +145,6 @@ impl Attempt {
             payload: None,
         }
     }
-}
-
-/// What an entry says about the devices that it admits.
-struct Terms {
-    device_id: Option<DeviceId>,
-    allocation: AllocationPolicy,
-    reprovision: Option<ReprovisionPolicy>,
-    candidates: Vec<Candidate>,
-    initial_twin: Option<Value>,
-    capabilities: Option<Value>,
 }
 
 impl Dps {
@@ -429,65 +416,6 @@ impl Dps {
             payload: attempt.payload,
         };
         store.put_registration(id, registration, self.now());
-    }
-
-    fn terms(&self, store: &Store, entry: &Entry) -> Result<Terms, ServiceError> {
-        match entry {
-            Entry::Individual(id) => {
-                let record = store.individuals().get(id);
-                let record = record.ok_or_else(|| ServiceError::EnrollmentNotFound(id.clone()))?;
-                Ok(self.terms_of_individual(&record.value))
-            }
-            Entry::Group(id) => {
-                let record = store.groups().get(id);
-                let record =
-                    record.ok_or_else(|| ServiceError::EnrollmentGroupNotFound(id.clone()))?;
-                Ok(self.terms_of_group(&record.value))
-            }
-        }
-    }
-
-    fn terms_of_individual(&self, entry: &IndividualEnrollment) -> Terms {
-        Terms {
-            device_id: entry.device_id.clone(),
-            allocation: self.allocation(entry.allocation_policy.as_ref()),
-            reprovision: entry.reprovision_policy,
-            candidates: self.candidates(entry.iot_hubs.as_deref(), entry.other.get(ONE_HUB)),
-            initial_twin: entry.initial_twin.clone(),
-            capabilities: entry.other.get("capabilities").cloned(),
-        }
-    }
-
-    fn terms_of_group(&self, entry: &EnrollmentGroup) -> Terms {
-        Terms {
-            device_id: None,
-            allocation: self.allocation(entry.allocation_policy.as_ref()),
-            reprovision: entry.reprovision_policy,
-            candidates: self.candidates(entry.iot_hubs.as_deref(), entry.other.get(ONE_HUB)),
-            initial_twin: entry.initial_twin.clone(),
-            capabilities: entry.other.get("capabilities").cloned(),
-        }
-    }
-
-    /// An entry's policy, or else the service's own.
-    fn allocation(&self, of_entry: Option<&AllocationPolicy>) -> AllocationPolicy {
-        let of_service = || self.resource().allocation.clone();
-        of_entry.cloned().unwrap_or_else(of_service)
-    }
-
-    /// The linked hubs that an entry allows: those it lists, the one it names, or all.
-    fn candidates(&self, listed: Option<&[HubHostName]>, one: Option<&Value>) -> Vec<Candidate> {
-        let resource = self.resource();
-        let one = one
-            .and_then(Value::as_str)
-            .and_then(|name| name.parse().ok());
-        let named: Vec<HubHostName> = match (listed, one) {
-            (Some(listed), _) if !listed.is_empty() => listed.to_vec(),
-            (_, Some(one)) => vec![one],
-            _ => return resource.candidates(),
-        };
-        let linked = named.iter().filter_map(|hub| resource.hub(hub));
-        linked.map(LinkedHub::candidate).collect()
     }
 }
 

@@ -3,13 +3,13 @@
 //! Every check is made and told, also when one before it has failed, and so is what could not be
 //! checked. It works without a home: then the authority's certificate has to be given.
 
+mod folder;
+
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, BufRead as _, BufReader};
-use std::path::{Component, Path, PathBuf};
+use std::fs::File;
+use std::path::{Path, PathBuf};
 
 use pki_core::certificate::Certificate;
-use pki_core::format::digest::{OutputDigest, OutputHash};
 use pki_core::format::manifest::{Manifest, ManifestError};
 use pki_core::format::pem;
 use pki_core::ids::{AuthorityName, Generation};
@@ -19,6 +19,7 @@ use pki_core::path::{PathOptions, Purpose, validate};
 use pki_core::time::Time;
 use serde::Serialize;
 
+use self::folder::{BadFile, LIST, check_files, is_below};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
 
@@ -311,122 +312,6 @@ fn as_stated(manifest: &Manifest, path: &Path) -> String {
         path.display(),
         manifest.output_octets
     )
-}
-
-/// The list of a folder's files, in the form of `sha256sum`.
-const LIST: &str = "SHA256SUMS";
-
-/// Compares the files of a folder with their list; there must be no others.
-fn check_files(folder: &Path, list: File) -> io::Result<Check> {
-    let mut bad = Vec::new();
-    let mut listed: u64 = 0;
-    for line in BufReader::new(list).lines() {
-        listed += 1;
-        bad.extend(check_file(folder, &line?).err());
-    }
-    // All that are listed are there, so that counting finds any other without remembering names.
-    let found = count_files(folder)?.saturating_sub(1);
-    let missing = bad
-        .iter()
-        .filter(|file| file.problem == Problem::Missing)
-        .count();
-    let expected = listed.saturating_sub(u64::try_from(missing).unwrap_or(u64::MAX));
-    let finding = |problem: bool| {
-        if problem {
-            Finding::Fails
-        } else {
-            Finding::Holds
-        }
-    };
-    let detail = match (bad.len(), found.saturating_sub(expected)) {
-        (0, 0) => format!("all {listed} are as their list says"),
-        (0, others) => format!("{others} are not in the list"),
-        (count, 0) => format!("{count} of {listed} are not as their list says"),
-        (count, others) => {
-            format!("{count} of {listed} are not as their list says, {others} are not in it")
-        }
-    };
-    let fails = !bad.is_empty() || found > expected;
-    Ok(Check {
-        files: bad,
-        ..Check::new("files", finding(fails), detail)
-    })
-}
-
-/// Compares one file with its line: a digest, two blanks, a path below the folder.
-fn check_file(folder: &Path, line: &str) -> Result<(), BadFile> {
-    let bad = |path: &str, problem| BadFile {
-        path: path.to_owned(),
-        problem,
-    };
-    let (digest, path) = line.split_once("  ").unwrap_or(("", line));
-    let stated: OutputDigest = digest.parse().map_err(|_| bad(path, Problem::Line))?;
-    if !is_below(Path::new(path)) {
-        return Err(bad(path, Problem::Line));
-    }
-    let place = folder.join(path);
-    match fs::symlink_metadata(&place) {
-        Ok(metadata) if metadata.is_file() => {}
-        Ok(_) => return Err(bad(path, Problem::NotAFile)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(bad(path, Problem::Missing));
-        }
-        Err(_) => return Err(bad(path, Problem::Unreadable)),
-    }
-    let hash = File::open(&place).and_then(OutputHash::of);
-    match hash.map_err(|_| bad(path, Problem::Unreadable))?.digest() == stated {
-        true => Ok(()),
-        false => Err(bad(path, Problem::Changed)),
-    }
-}
-
-/// How many things that are no folders are in a folder and those below it.
-fn count_files(folder: &Path) -> io::Result<u64> {
-    let mut count = 0;
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        count += match entry.file_type()?.is_dir() {
-            true => count_files(&entry.path())?,
-            false => 1,
-        };
-    }
-    Ok(count)
-}
-
-/// Whether a path stays below the folder that it starts at.
-fn is_below(path: &Path) -> bool {
-    let mut components = path.components().peekable();
-    components.peek().is_some() && components.all(|part| matches!(part, Component::Normal(_)))
-}
-
-/// A file of a folder that is not as it was delivered.
-#[derive(Debug, Serialize)]
-struct BadFile {
-    path: String,
-    problem: Problem,
-}
-
-impl fmt::Display for BadFile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let problem = match self.problem {
-            Problem::Missing => "it is missing",
-            Problem::Changed => "it was changed",
-            Problem::NotAFile => "it is no file",
-            Problem::Unreadable => "it cannot be read",
-            Problem::Line => "its line in the list cannot be read",
-        };
-        write!(f, "{}: {problem}", self.path)
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-enum Problem {
-    Missing,
-    Changed,
-    NotAFile,
-    Unreadable,
-    Line,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
