@@ -5,8 +5,6 @@
 //! record and its file, whatever the speed of the machine.
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
-use std::process::Stdio;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use dps_pki_tests::Home;
@@ -23,7 +21,7 @@ fn authority_create_goes_on_where_it_was_cut() {
     let usual = time_of(&Home::with_declaration_of(&template), create);
     for round in 0..ROUNDS {
         let home = Home::with_declaration_of(&template);
-        kill_after(&home, create, usual * round / ROUNDS);
+        home.kill_after(create, usual * round / ROUNDS);
         home.dps_pki(create).ok();
         check_authorities(&home);
         check_whole(&home);
@@ -40,7 +38,7 @@ fn issue_goes_on_where_it_was_cut() {
     };
     let usual = time_of(&home, &issue(ROUNDS));
     for round in 0..ROUNDS {
-        kill_after(&home, &issue(round), usual * round / ROUNDS);
+        home.kill_after(&issue(round), usual * round / ROUNDS);
         home.dps_pki(&issue(round)).ok();
         for (id, file) in [("a", ":a"), ("b", "-b"), ("c", "-c")].map(|(_, end)| {
             let id = format!("r{round}{end}");
@@ -62,17 +60,6 @@ fn time_of(home: &Home, line: &str) -> Duration {
     let start = Instant::now();
     home.dps_pki(line).ok();
     start.elapsed()
-}
-
-/// Starts a command and kills it after a time, unless it has ended by then.
-fn kill_after(home: &Home, line: &str, time: Duration) {
-    let mut command = home.command(line);
-    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-    let mut child = child.expect("dps-pki starts");
-    // The moment of the accident, not a way to wait for something.
-    thread::sleep(time);
-    child.kill().expect("SIGKILL");
-    child.wait().expect("it has ended");
 }
 
 /// Each authority has one current generation, whose files match.

@@ -136,13 +136,7 @@ async fn an_acknowledged_write_survives_the_death_of_the_emulator() {
     for round in 0..ROUNDS {
         let emulator = Emulator::start_with(&home, "--state emulator-state.db");
         let client = client(&home, &emulator);
-        for id in &acknowledged {
-            let id = id.parse().expect("an ID");
-            assert!(
-                client.find(&id).await.expect("an answer").is_some(),
-                "{id} is lost"
-            );
-        }
+        assert_all_there(&client, &acknowledged).await;
         let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
         let writers: Vec<_> = (0..4)
             .map(|writer| {
@@ -175,13 +169,7 @@ async fn an_acknowledged_write_survives_the_death_of_the_emulator() {
     assert!(acknowledged.len() >= 300, "{}", acknowledged.len());
     let emulator = Emulator::start_with(&home, "--state emulator-state.db");
     let client = client(&home, &emulator);
-    for id in &acknowledged {
-        let id = id.parse().expect("an ID");
-        assert!(
-            client.find(&id).await.expect("an answer").is_some(),
-            "{id} is lost"
-        );
-    }
+    assert_all_there(&client, &acknowledged).await;
 }
 
 /// A client that gives up at once: its DPS is about to die.
@@ -191,4 +179,11 @@ fn client(home: &Home, emulator: &Emulator) -> Individuals {
         connection_string.expect("text"),
         home.read("emulator-ca.pem"),
     )
+}
+
+async fn assert_all_there(client: &Individuals, ids: &[String]) {
+    for id in ids {
+        let found = client.find(&id.parse().expect("an ID")).await;
+        assert!(found.expect("an answer").is_some(), "{id} is lost");
+    }
 }

@@ -2,7 +2,6 @@
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::process::Stdio;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use dps_pki_tests::{Device, Home};
@@ -39,7 +38,7 @@ fn a_quarantine_that_is_killed_is_carried_on() {
     assert_eq!(usual.stdout.lines().count(), DEVICES, "{usual}");
 
     for round in 0..ROUNDS {
-        kill_after(&home, &line(round), usual_time * round / ROUNDS);
+        home.kill_after(&line(round), usual_time * round / ROUNDS);
         let open = home.json("journal list --open");
         for plan in open.as_array().expect("a list") {
             let id = plan["plan"].as_str().expect("a plan");
@@ -183,15 +182,4 @@ fn until<T>(ask: impl Fn() -> Option<T>) -> T {
 
 fn line(round: u32) -> String {
     format!("quarantine {round}.txt --yes")
-}
-
-/// Starts a command and kills it after a time, unless it has ended by then.
-fn kill_after(home: &Home, line: &str, time: Duration) {
-    let mut command = home.command(line);
-    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-    let mut child = child.expect("dps-pki starts");
-    // The moment of the accident, not a way to wait for something.
-    thread::sleep(time);
-    child.kill().expect("SIGKILL");
-    child.wait().expect("it has ended");
 }

@@ -38,6 +38,16 @@ pub enum ProvisioningStatus {
     Disabled,
 }
 
+impl ProvisioningStatus {
+    /// The word for it, as on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Enabled => "enabled",
+            Self::Disabled => "disabled",
+        }
+    }
+}
+
 /// What happens to a device's data when it registers again
 /// ([reprovisioning](https://learn.microsoft.com/azure/iot-dps/concepts-device-reprovision)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -42,6 +42,16 @@ pub enum HubDeviceStatus {
     Disabled,
 }
 
+impl HubDeviceStatus {
+    /// The word for it, as on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Enabled => "enabled",
+            Self::Disabled => "disabled",
+        }
+    }
+}
+
 /// How a device proves itself to its hub.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

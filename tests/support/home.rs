@@ -5,6 +5,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -154,6 +156,17 @@ impl Home {
     #[track_caller]
     pub fn json(&self, line: &str) -> Value {
         self.dps_pki(&format!("{line} --output json")).ok().json()
+    }
+
+    /// Starts `dps-pki` and kills it after a time, unless it has ended by then.
+    pub fn kill_after(&self, line: &str, time: Duration) {
+        let mut command = self.command(line);
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let mut child = child.expect("dps-pki starts");
+        // The moment of the accident, not a way to wait for something.
+        thread::sleep(time);
+        child.kill().expect("SIGKILL");
+        child.wait().expect("it has ended");
     }
 
     /// `dps-pki`, not started yet.

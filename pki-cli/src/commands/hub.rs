@@ -128,7 +128,7 @@ impl ShowArgs {
         let lines = vec![
             ("device ID", device.device_id.to_string()),
             ("hub", identity.hub.to_string()),
-            ("status", status_word(device.status).to_owned()),
+            ("status", device.status.as_str().to_owned()),
             ("reason", device.status_reason.clone().unwrap_or_default()),
             (
                 "authentication",
@@ -236,7 +236,7 @@ impl Identity<'_> {
         summary: String,
         note: &str,
     ) -> CommandResult {
-        let (id, status) = (&after.device_id, status_word(after.status));
+        let (id, status) = (&after.device_id, after.status.as_str());
         if self.device.status == after.status {
             let state = format!("device identity {id} on {} is {status} already", self.hub);
             return nothing_to_do(context, &state);
@@ -316,12 +316,5 @@ impl DeviceName {
         };
         let device = record.device_id.unwrap_or_else(|| DeviceId::from(&id));
         Ok((hub, device))
-    }
-}
-
-fn status_word(status: HubDeviceStatus) -> &'static str {
-    match status {
-        HubDeviceStatus::Enabled => "enabled",
-        HubDeviceStatus::Disabled => "disabled",
     }
 }

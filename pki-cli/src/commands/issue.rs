@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use pki_core::declaration::{Declaration, LeafProfile};
 use pki_core::ids::{AuthorityName, ProfileName, RegistrationId};
 
-use super::counter::{Leaves, Order, Wish, check_orders, serve};
 use super::issue_batch::BatchArgs;
+use super::issue_each::{Leaves, Order, Wish, check_orders, serve};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 

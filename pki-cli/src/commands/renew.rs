@@ -15,8 +15,8 @@ use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{CertificateState, Inventory as _, InventoryEntry};
 use pki_core::profile::Role;
 
-use super::counter::{Leaves, Order, Replaced, Wish, check_orders, serve, was_delivered};
 use super::issue::profile_named;
+use super::issue_each::{Leaves, Order, Replaced, Wish, check_orders, serve, was_delivered};
 use crate::batch_input::Source;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};

@@ -9,9 +9,9 @@ use pki_core::bulk::input::DeviceKey;
 use pki_core::bulk::requests::Judged;
 use pki_core::csr::IdFrom;
 
-use super::counter::Order;
 use super::issue::Target;
 use super::issue_batch::{Batch, BatchOptions, Format, KeyArgs};
+use super::issue_each::Order;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult};
 use crate::request_input::{Judge, RequestInput};

@@ -3,7 +3,6 @@
 use std::fmt;
 
 use super::{Decision, DpsView, Entry, Finding, Outcome, PresentedChain, Refusal, decide};
-use crate::enrollment::ProvisioningStatus;
 use crate::ids::RegistrationId;
 
 /// Decides, and adds what people trip over: entries that name the leaf under another ID than its CN
@@ -89,7 +88,7 @@ impl fmt::Display for Finding {
                 write!(
                     f,
                     "individual enrollment {id} decides; it is {}",
-                    word(*status)
+                    status.as_str()
                 )
             }
             Self::NoGroup(subject) => write!(f, "no enrollment group holds {subject}"),
@@ -97,7 +96,7 @@ impl fmt::Display for Finding {
                 write!(
                     f,
                     "enrollment group {id} holds {subject} and decides; it is {}",
-                    word(*status)
+                    status.as_str()
                 )
             }
             Self::NamedElsewhere(id) => write!(
@@ -109,12 +108,5 @@ impl fmt::Display for Finding {
                 f.write_str("nothing in the chain is a verified CA certificate")
             }
         }
-    }
-}
-
-fn word(status: ProvisioningStatus) -> &'static str {
-    match status {
-        ProvisioningStatus::Enabled => "enabled",
-        ProvisioningStatus::Disabled => "disabled",
     }
 }

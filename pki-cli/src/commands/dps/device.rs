@@ -14,7 +14,6 @@ use pki_core::inventory::{CertificateState, Inventory as _};
 use pki_core::lifecycle::{Expectation, FieldChange, Step};
 
 use super::entry::{self, Record, Wording};
-use super::group::status_word;
 use super::{impact, planes};
 use crate::commands::change::Change;
 use crate::context::Context;
@@ -184,7 +183,7 @@ impl ListArgs {
         for individual in found.iter().take(limit) {
             let cells = [
                 individual.registration_id.to_string(),
-                status_word(individual.provisioning_status).to_owned(),
+                individual.provisioning_status.as_str().to_owned(),
                 attestation(&individual.attestation),
             ];
             list.push(individual, cells);
@@ -200,10 +199,7 @@ impl ShowArgs {
         let individual = existing(context, &planes, &planes.individuals()?, &self.id)?;
         let lines = vec![
             ("registration ID", individual.registration_id.to_string()),
-            (
-                "status",
-                status_word(individual.provisioning_status).to_owned(),
-            ),
+            ("status", individual.provisioning_status.as_str().to_owned()),
             ("attestation", attestation(&individual.attestation)),
             ("hub device ID", individual.hub_device_id().to_string()),
         ];

@@ -71,8 +71,8 @@ pub(super) fn set_status<E: Record>(
     let (word, id) = (E::WORD, before.id());
     let enables = status == ProvisioningStatus::Enabled;
     if before.status() == status {
-        let state = if enables { "enabled" } else { "disabled" };
-        return nothing_to_do(context, &format!("{word} {id} is {state} already"));
+        let state = format!("{word} {id} is {} already", status.as_str());
+        return nothing_to_do(context, &state);
     }
     let mut after = before.clone();
     after.set_status(status);
@@ -143,10 +143,7 @@ pub(super) fn summary<E: Record>(before: Option<&E>, after: &E) -> String {
     } else {
         "create"
     };
-    let status = match after.status() {
-        ProvisioningStatus::Enabled => "enabled",
-        ProvisioningStatus::Disabled => "disabled",
-    };
+    let status = after.status().as_str();
     format!("{verb} {} {}, {status}", E::WORD, after.id())
 }
 

@@ -158,7 +158,7 @@ impl ListArgs {
         for group in &groups {
             let cells = [
                 group.enrollment_group_id.to_string(),
-                status_word(group.provisioning_status).to_owned(),
+                group.provisioning_status.as_str().to_owned(),
                 hubs(group),
                 attestation(&group.attestation),
             ];
@@ -175,7 +175,7 @@ impl ShowArgs {
         let group = entry::existing(context, &planes, &planes.groups()?, &self.id)?;
         let lines = vec![
             ("group", group.enrollment_group_id.to_string()),
-            ("status", status_word(group.provisioning_status).to_owned()),
+            ("status", group.provisioning_status.as_str().to_owned()),
             ("attestation", attestation(&group.attestation)),
             ("hubs", hubs(&group)),
             (
@@ -322,12 +322,4 @@ fn names(groups: &[EnrollmentGroup]) -> String {
 fn hubs(group: &EnrollmentGroup) -> String {
     let hubs = group.iot_hubs.iter().flatten().map(ToString::to_string);
     hubs.collect::<Vec<_>>().join(", ")
-}
-
-/// The word for a status, as on the wire.
-pub(super) fn status_word(status: ProvisioningStatus) -> &'static str {
-    match status {
-        ProvisioningStatus::Enabled => "enabled",
-        ProvisioningStatus::Disabled => "disabled",
-    }
 }
