@@ -13,6 +13,7 @@ use pki_core::format::contents::Contents;
 use pki_core::format::{Identity, pem};
 use pki_core::key::read_private_key;
 use pki_core::lint::{self, LintOptions};
+use pki_core::path::{self, PathOptions};
 use pki_core::time::Time;
 
 /// The name of a target, as its corpus is called, and what it runs.
@@ -33,11 +34,17 @@ pub(crate) const ALL: [Target; 11] = [
     ("enrollment", enrollment),
 ];
 
-/// PEM with anything around it, or DER.
+/// PEM with anything around it, or DER; the first certificate's path to the last is judged.
 pub(crate) fn pem_bundle(data: &[u8]) {
     let _ = pem::blocks(data);
-    if let Ok(chain) = pem::certificates(data) {
-        let _ = lint::chain(&chain, None, LintOptions::new(Time::FOREVER));
+    let Ok(chain) = pem::certificates(data) else {
+        return;
+    };
+    let _ = lint::chain(&chain, None, LintOptions::new(Time::FOREVER));
+    if let [leaf, intermediates @ .., anchor] = &chain[..] {
+        let anchors = std::slice::from_ref(anchor);
+        let begin = leaf.validity().not_before();
+        let _ = path::validate(leaf, intermediates, anchors, PathOptions::new(begin));
     }
 }
 
