@@ -28,6 +28,10 @@ const MANY: usize = 20;
 pub(super) struct Executor<'a> {
     sender: Sender<'a>,
     record: PlanRecord,
+    /// For each step the last one before it on the same record.
+    predecessors: Vec<Option<usize>>,
+    /// How many steps are done.
+    done: u64,
     failures: Failures,
     /// The record of a plan of one step as it was read, to tell what somebody else changed.
     before: Option<&'a Value>,
@@ -51,6 +55,8 @@ impl<'a> Executor<'a> {
                 planes,
                 journal,
             },
+            predecessors: record.plan.predecessors(),
+            done: u64::try_from(record.summary().done).unwrap_or(u64::MAX),
             record,
             failures,
             before,
@@ -65,7 +71,7 @@ impl<'a> Executor<'a> {
         let interrupt = Interrupt::listen(context.runtime()?);
         let many = self.record.steps.len() > MANY;
         let total = u64::try_from(self.record.steps.len()).unwrap_or(u64::MAX);
-        let mut progress = ProgressLine::new(context, "steps", total, self.done());
+        let mut progress = ProgressLine::new(context, "steps", total, self.done);
         let mut from = 0;
         while let Some(turn) = self.record.next(from, &self.left) {
             if interrupt.is_wanted() {
@@ -78,7 +84,7 @@ impl<'a> Executor<'a> {
             };
             from = range.end;
             match many {
-                true => progress.show(self.done()),
+                true => progress.show(self.done),
                 false => self.tell(range),
             }
         }
@@ -129,12 +135,12 @@ impl<'a> Executor<'a> {
     /// What a step is sent with: what the plan says, or what the steps before it left.
     fn expectation(&self, index: usize) -> Expectation {
         match self.record.plan.steps[index].expectation() {
-            Expectation::AsLeftByPlan => self
-                .record
-                .left_before(index)
-                .map_or(Expectation::AsLeftByPlan, |etag| {
-                    Expectation::Etag(etag.clone())
-                }),
+            Expectation::AsLeftByPlan => {
+                let earlier = self.predecessors[index];
+                let left = earlier.and_then(|earlier| self.record.left_by(earlier));
+                let left = left.cloned().map(Expectation::Etag);
+                left.unwrap_or(Expectation::AsLeftByPlan)
+            }
             expect => expect,
         }
     }
@@ -157,7 +163,10 @@ impl<'a> Executor<'a> {
         let mut noted = Vec::new();
         for (index, end) in range.clone().zip(ends) {
             let end = match end {
-                Ok(outcome) => StepEnd::Done(outcome),
+                Ok(outcome) => {
+                    self.done += 1;
+                    StepEnd::Done(outcome)
+                }
                 Err(failure) => {
                     let is_refusal = failure.error.is_refusal();
                     let goes_on = self.failures == Failures::GoOn && failure.is_of_one_record;
@@ -235,7 +244,7 @@ impl<'a> Executor<'a> {
             ..error
         };
         let is_conflict = kind == ErrorKind::Conflict;
-        if is_conflict || (is_refusal && self.done() == 0) {
+        if is_conflict || (is_refusal && self.done == 0) {
             let reason = format!("stopped at step {}: {}", index + 1, stopped.message);
             let now = self.sender.context.now();
             let closed = self
@@ -262,7 +271,7 @@ impl<'a> Executor<'a> {
     }
 
     fn where_it_stands(&self) -> String {
-        let (id, done) = (self.record.id, self.done());
+        let (id, done) = (self.record.id, self.done);
         format!(
             "{done} of {} steps are done and stay done; go on with: dps-pki journal resume {id}",
             self.record.steps.len()
@@ -275,10 +284,6 @@ impl<'a> Executor<'a> {
         CommandError::failed(message)
             .because(error)
             .hint(self.where_it_stands())
-    }
-
-    fn done(&self) -> u64 {
-        u64::try_from(self.record.summary().done).unwrap_or(u64::MAX)
     }
 
     fn tell(&self, range: Range<usize>) {

@@ -345,12 +345,9 @@ impl PlanRecord {
         self.subjects().contains(&subject.key())
     }
 
-    /// What the last step before `index` on the same record left there.
-    pub fn left_before(&self, index: usize) -> Option<&Etag> {
-        let step = &self.plan.steps[index];
-        let earlier = self.plan.steps[..index].iter().zip(&self.steps).rev();
-        let mut same = earlier.filter(|(other, _)| other.record() == step.record());
-        match same.next()?.1 {
+    /// The tag that a step which is done left on its record.
+    pub fn left_by(&self, index: usize) -> Option<&Etag> {
+        match self.steps.get(index)? {
             StepState::Done { outcome, .. } => outcome.etag.as_ref(),
             _ => None,
         }

@@ -1,7 +1,7 @@
 //! What the journal needs to know of a step: which record it writes, what it keeps of it, and what it
 //! says of it in the audit trail.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use serde_json::{Value, json};
 
@@ -16,6 +16,15 @@ impl Plan {
     /// What the plan is about, one key for all spellings of a record's name.
     pub fn subject_keys(&self) -> BTreeSet<String> {
         self.subjects().iter().map(Subject::key).collect()
+    }
+
+    /// For each step the last one before it that writes the same record.
+    pub fn predecessors(&self) -> Vec<Option<usize>> {
+        let mut last = HashMap::new();
+        let steps = self.steps.iter().enumerate();
+        steps
+            .map(|(index, step)| last.insert(step.record(), index))
+            .collect()
     }
 }
 
