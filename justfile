@@ -43,5 +43,9 @@ bench-ratios *ARGS:
 bench-load *ARGS:
     cargo bench -p dps-emulator --bench load -- {{ARGS}}
 
+# What shutting out a whole line takes: calls, time, memory.
+bench-quarantine *ARGS:
+    cargo bench -p dps-pki-tests --bench quarantine -- {{ARGS}}
+
 deny:
     cargo deny check licenses bans sources

@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{AllocationPolicy, Attestation, OtherMembers, ProvisioningStatus, ReprovisionPolicy};
+use super::{
+    AllocationPolicy, Attestation, OtherMembers, ProvisioningStatus, RegistrationState,
+    ReprovisionPolicy,
+};
 use crate::ids::{DeviceId, Etag, HubHostName, RegistrationId};
 use crate::text::null_as_default;
 
@@ -66,5 +69,11 @@ impl IndividualEnrollment {
         self.device_id
             .clone()
             .unwrap_or_else(|| DeviceId::from(&self.registration_id))
+    }
+
+    /// The registration record of its device, where the service has told it with the entry.
+    pub fn registration_state(&self) -> Option<RegistrationState> {
+        let told = self.other.get("registrationState")?;
+        RegistrationState::deserialize(told).ok()
     }
 }

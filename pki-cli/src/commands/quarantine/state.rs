@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use dps_client::hub::Devices;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
-use pki_core::enrollment::{IndividualEnrollment, Mechanism, RegistrationState, X509Certificates};
+use pki_core::enrollment::{
+    IndividualEnrollment, Mechanism, ProvisioningStatus, RegistrationState, RegistrationStatus,
+    X509Certificates,
+};
 use pki_core::ids::{DeviceId, HubHostName, RegistrationId, Sha256Thumbprint};
 use pki_core::lifecycle::{HubIdentity, QuarantineState};
 
@@ -15,7 +18,7 @@ use crate::planes::Planes;
 use crate::snapshot::DpsSnapshot;
 
 /// Up to so many devices, each one's registration record is asked for; beyond, all records are read
-/// page by page, since the rate of calls is limited.
+/// page by page and from the individual enrollments, since the rate of calls is limited.
 const FEW: usize = 20;
 
 /// How many records a page is wished to have.
@@ -98,16 +101,32 @@ async fn registrations(
             }
         }
     }
-    for target in targets {
-        let has_entry = individuals.contains_key(&target.id);
-        if (few || has_entry)
-            && !found.contains_key(&target.id)
-            && let Some(record) = records.find(&target.id).await?
-        {
-            found.insert(target.id.clone(), record);
+    for id in targets.iter().map(|target| &target.id) {
+        if found.contains_key(id) {
+            continue;
         }
+        let record = match individuals.get(id) {
+            Some(entry) if !few => match told_by(entry) {
+                Some(told) => told,
+                None => records.find(id).await?,
+            },
+            None if !few => None,
+            _ => records.find(id).await?,
+        };
+        found.extend(record.map(|record| (id.clone(), record)));
     }
     Ok(found)
+}
+
+/// The registration record of an entry's device, as far as it can be told without a call: the service
+/// sends it with the entry. A disabled entry without one keeps its device out whether it has one or not.
+fn told_by(entry: &IndividualEnrollment) -> Option<Option<RegistrationState>> {
+    match entry.registration_state() {
+        Some(told) if told.status == RegistrationStatus::Unassigned => Some(None),
+        Some(told) => Some(Some(told)),
+        None if entry.provisioning_status == ProvisioningStatus::Disabled => Some(None),
+        None => None,
+    }
 }
 
 /// The hubs on which devices are looked for, each opened once.
