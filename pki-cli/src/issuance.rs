@@ -74,10 +74,7 @@ impl OpenAuthority {
         name: &AuthorityName,
         generation: Option<Generation>,
     ) -> Result<Self, CommandError> {
-        let record = match generation {
-            None => current(context, inventory, name)?,
-            Some(number) => numbered(context, inventory, name, number)?,
-        };
+        let record = generation_of(context, inventory, name, generation)?;
         let certificate = certificate_of(name, &record)?;
         let signer = authority_key::open(context, &record.key_reference)?;
         Ok(Self {
@@ -173,6 +170,19 @@ pub(crate) fn current(
     match record.as_ref().and_then(AuthorityRecord::current) {
         Some(current) => Ok(current.clone()),
         None => Err(no_authority(context, name)?),
+    }
+}
+
+/// One generation of an authority; the current one if none is named.
+pub(crate) fn generation_of(
+    context: &Context,
+    inventory: &dyn Inventory,
+    name: &AuthorityName,
+    generation: Option<Generation>,
+) -> Result<GenerationRecord, CommandError> {
+    match generation {
+        None => current(context, inventory, name),
+        Some(number) => numbered(context, inventory, name, number),
     }
 }
 

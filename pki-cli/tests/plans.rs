@@ -4,7 +4,18 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use dps_client::transport::{
+    HttpOptions, HttpTransport, Request, Response, Transport, TransportError, TransportSetupError,
+};
+use futures::future::BoxFuture;
+use http::Method;
+use pki_cli::host::Network;
+use pki_core::testing::FixedClock;
 use serde_json::{Value, json};
+use support::now;
 use support::site::Site;
 
 const GROUP_LEAVES: &str = "deprovision --group factory --yes";
@@ -103,6 +114,41 @@ fn a_device_with_a_revoked_leaf_is_known() {
     assert_eq!(site.run("deprovision sensor-3 --yes").code, 8);
 }
 
+/// During a roll the generation that is to come can be proven before it issues: by a request, which names
+/// its certificate, or by its number.
+#[test]
+fn a_generation_that_is_to_come_is_proven() {
+    let site = Site::new();
+    site.done("authority create root --next");
+    let generations = site.json("authority show root");
+    let next = &generations[1];
+    assert_eq!(next["status"], "pending");
+    let code = "0123456789abcdef";
+    let request = json!({
+        "dps": "local", "name": "root-2", "sha1Thumbprint": next["sha1Thumbprint"], "code": code,
+    });
+    site.world.write("request.json", request.to_string());
+    for (how, proof) in [
+        ("--request request.json", "by-request.pem"),
+        ("0123456789abcdef --generation 2", "by-number.pem"),
+    ] {
+        site.done(&format!("possession root {how} --out {proof}"));
+        let root = site.done("authority export root --generation 2").stdout;
+        site.world.write("root-2.pem", root);
+        let verified = site.run(&format!("verify {proof} --anchor root-2.pem --purpose any"));
+        assert_eq!(verified.code, 0, "{how}: {}", verified.stdout);
+    }
+    // The current one is not meant, and a third one is not there.
+    for (line, code) in [
+        ("possession root --request request.json --generation 1", 4),
+        ("possession root 0123456789abcdef --generation 3", 8),
+        ("possession root 0123456789abcdef --generation 0", 2),
+        ("authority export root --generation 3", 8),
+    ] {
+        assert_eq!(site.run(line).code, code, "{line}");
+    }
+}
+
 /// What each command would cost, before it starts.
 #[test]
 fn every_plan_tells_what_it_costs() {
@@ -153,4 +199,52 @@ fn the_rate_tells_how_long_many_take() {
         "200 steps, 20 calls to DPS, billed as 200 operations; at least 5 s at its rate limit";
     let run = site.done("quarantine list.txt --dry-run");
     assert!(run.stderr.contains(said), "{}", run.stderr);
+}
+
+/// A network that counts how often a single registration record is read.
+#[derive(Clone, Default)]
+struct Counting(Arc<AtomicUsize>);
+
+struct CountingTransport {
+    lookups: Arc<AtomicUsize>,
+    real: HttpTransport,
+}
+
+impl Network for Counting {
+    fn transport(&self, options: &HttpOptions) -> Result<Arc<dyn Transport>, TransportSetupError> {
+        Ok(Arc::new(CountingTransport {
+            lookups: Arc::clone(&self.0),
+            real: HttpTransport::new(options)?,
+        }))
+    }
+}
+
+impl Transport for CountingTransport {
+    fn send(&self, request: Request) -> BoxFuture<'_, Result<Response, TransportError>> {
+        if request.method == Method::GET && request.url.path().starts_with("/registrations/") {
+            self.lookups.fetch_add(1, Ordering::Relaxed);
+        }
+        self.real.send(request)
+    }
+}
+
+/// The service tells an entry's registration with the entry: it is not asked for one by one, at a rate
+/// that would take an hour for ten thousand.
+#[test]
+fn many_devices_with_entries_are_read_page_by_page() {
+    let network = Counting::default();
+    let site = Site::new().copy(Arc::new(FixedClock(now())), Arc::new(network.clone()));
+    site.done("dps device put sensor-1 --cert devices/sensor-1.cert.pem --yes");
+    assert_eq!(site.register("sensor-1"), "assigned");
+    let others = (1..=30).map(|number| format!("stolen-{number}"));
+    let ids: Vec<String> = others.chain(["sensor-1".to_owned()]).collect();
+    site.world.write("list.txt", ids.join("\n"));
+    network.0.store(0, Ordering::Relaxed);
+    for _ in 0..2 {
+        site.done("quarantine list.txt --yes");
+    }
+    assert_eq!(network.0.load(Ordering::Relaxed), 0);
+    assert_eq!(site.run("dps registration show sensor-1").code, 8);
+    let on_hub = site.json("hub device show sensor-1 --hub hub-1.azure-devices.net");
+    assert_eq!(on_hub["status"], "disabled", "{on_hub}");
 }

@@ -20,7 +20,7 @@ use serde::Serialize;
 
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
-use crate::issuance::{certificate_of, current, issuers, no_authority};
+use crate::issuance::{self, certificate_of, issuers, no_authority};
 use crate::render::table::Table;
 
 /// Make, take over, list and export authorities
@@ -53,10 +53,15 @@ struct ShowArgs {
 #[command(after_help = "\
 Examples:
   dps-pki authority export root > root.pem
-  dps-pki authority export factory --chain")]
+  dps-pki authority export factory --chain
+  dps-pki authority export factory --generation 1 > factory-1.pem")]
 struct ExportArgs {
     /// The authority
     name: AuthorityName,
+
+    /// Which generation of it, also one that is to come [default: the current one]
+    #[arg(long, value_name = "N", value_parser = generation_number)]
+    generation: Option<Generation>,
 
     /// With the certificates above it, up to the root
     #[arg(long)]
@@ -89,6 +94,13 @@ impl Args {
             Command::Export(args) => args.run(context),
         }
     }
+}
+
+/// Reads the number of a generation.
+pub(super) fn generation_number(text: &str) -> Result<Generation, String> {
+    let number = text.parse().ok();
+    let wrong = || "generations are numbered from 1 on".to_owned();
+    number.and_then(Generation::new).ok_or_else(wrong)
 }
 
 fn list(context: &Context) -> CommandResult {
@@ -133,7 +145,8 @@ impl ShowArgs {
 impl ExportArgs {
     fn run(&self, context: &Context) -> CommandResult {
         let inventory = context.inventory()?;
-        let certificate = certificate_of(&self.name, &current(context, &inventory, &self.name)?)?;
+        let record = issuance::generation_of(context, &inventory, &self.name, self.generation)?;
+        let certificate = certificate_of(&self.name, &record)?;
         let above = match self.chain {
             true => issuers(&inventory, &certificate)?,
             false => Vec::new(),

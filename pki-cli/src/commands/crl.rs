@@ -13,6 +13,7 @@ use pki_core::time::{Span, Time};
 use serde::Serialize;
 use serde_json::json;
 
+use super::authority::generation_number;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
 use crate::files::{Access, Existing};
@@ -34,7 +35,7 @@ pub(crate) struct Args {
     name: AuthorityName,
 
     /// Which generation of it [default: the current one]
-    #[arg(long, value_name = "N", value_parser = generation)]
+    #[arg(long, value_name = "N", value_parser = generation_number)]
     generation: Option<Generation>,
 
     /// How long the list holds: the next must be out by then
@@ -48,12 +49,6 @@ pub(crate) struct Args {
     /// The file to write, in place of an older one [default: standard output]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-}
-
-fn generation(text: &str) -> Result<Generation, String> {
-    let number = text.parse().ok();
-    let wrong = || "generations are numbered from 1 on".to_owned();
-    number.and_then(Generation::new).ok_or_else(wrong)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

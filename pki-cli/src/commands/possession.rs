@@ -3,22 +3,25 @@
 use std::path::PathBuf;
 
 use pki_core::delivery;
-use pki_core::ids::{AuthorityName, SerialNumber, VerificationCode};
+use pki_core::ids::{AuthorityName, Generation, SerialNumber, VerificationCode};
+use pki_core::inventory::Inventory as _;
 use pki_core::inventory::sqlite::SqliteInventory;
-use pki_core::inventory::{AuthorityRecord, Inventory as _};
 use pki_core::key::software::SoftwareKeyGenerator;
+use pki_core::lifecycle::roll::HeldGeneration;
 
+use super::authority::generation_number;
 use crate::commands::dps::ProofRequest;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
 use crate::files::{Access, Existing};
-use crate::issuance::{OpenAuthority, certificate_of};
+use crate::issuance::{OpenAuthority, no_authority};
 
 /// Make the verification certificate for a code that DPS gave; its own key is never written
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  dps-pki possession root 7A69A4702DA903A41C3A5BC5575A8E3F49BEC5E5BA2D4CE1 --out proof.pem")]
+  dps-pki possession root 7A69A4702DA903A41C3A5BC5575A8E3F49BEC5E5BA2D4CE1 --out proof.pem
+  dps-pki possession root 7A69A4702DA903A41C3A5BC5575A8E3F49BEC5E5BA2D4CE1 --generation 1")]
 pub(crate) struct Args {
     /// The authority whose certificate is to be verified
     name: AuthorityName,
@@ -31,6 +34,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", conflicts_with = "code")]
     request: Option<PathBuf>,
 
+    /// Which generation of it, also one that no DPS knows yet [default: the one that the request names,
+    /// else the one that issues]
+    #[arg(long, value_name = "N", value_parser = generation_number)]
+    generation: Option<Generation>,
+
     /// The file to write; standard output if not given
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -39,8 +47,7 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
         let mut inventory = context.inventory()?;
-        let code = self.code(context, &inventory)?;
-        let authority = OpenAuthority::open(context, &inventory, &self.name)?;
+        let (code, authority) = self.asked(context, &inventory)?;
         if let Some(path) = self.out.as_ref().filter(|path| context.files.exists(path)) {
             return Err(CommandError::refused(format!(
                 "{} exists already",
@@ -49,8 +56,8 @@ impl Args {
         }
         if context.settings.dry_run {
             context.ui.note(format!(
-                "would prove possession of authority {}'s key",
-                self.name
+                "would prove possession of the key of {}",
+                authority.generation()
             ));
             return Ok(Outcome::Done);
         }
@@ -73,34 +80,46 @@ impl Args {
         Ok(Outcome::Done)
     }
 
-    /// The code that was typed, or that of a request for this very authority.
-    fn code(
+    /// The code that was typed, for the generation that is meant; or that of a request, for the one whose
+    /// certificate it names.
+    fn asked(
         &self,
         context: &Context,
         inventory: &SqliteInventory,
-    ) -> Result<VerificationCode, CommandError> {
+    ) -> Result<(VerificationCode, OpenAuthority), CommandError> {
+        let name = &self.name;
         let Some(path) = &self.request else {
-            return Ok(self.code.as_deref().unwrap_or_default().parse()?);
+            let code = self.code.as_deref().unwrap_or_default().parse()?;
+            let authority = match self.generation {
+                None => OpenAuthority::open(context, inventory, name)?,
+                number => OpenAuthority::open_generation(context, inventory, name, number)?,
+            };
+            return Ok((code, authority));
         };
         let request = ProofRequest::read(context, path)?;
-        let record = inventory.authority(&self.name)?;
-        let current = record.as_ref().and_then(AuthorityRecord::current);
-        let ours = current
-            .map(|current| certificate_of(&self.name, current))
-            .transpose()?;
-        match ours {
-            Some(ours) if ours.sha1_thumbprint() != request.sha1_thumbprint => {
-                let message = format!(
-                    "{} asks to prove CA certificate {} ({}), which is not the current one of authority {}",
-                    path.display(),
-                    request.name,
-                    request.sha1_thumbprint,
-                    self.name
-                );
-                Err(CommandError::refused(message))
-            }
-            // Without a certificate of ours, opening the authority says so.
-            _ => Ok(request.code),
-        }
+        let Some(record) = inventory.authority(name)? else {
+            return Err(no_authority(context, name)?);
+        };
+        let held = HeldGeneration::of(&record);
+        let is_named = |one: &&HeldGeneration| {
+            let number = self.generation.unwrap_or(one.number);
+            one.number == number && one.certificate.sha1_thumbprint() == request.sha1_thumbprint
+        };
+        let Some(named) = held.iter().find(is_named) else {
+            let whose = match self.generation {
+                Some(number) => format!("that of {name} generation {number}"),
+                None => format!("that of a generation of authority {name}"),
+            };
+            let message = format!(
+                "{} asks to prove CA certificate {} ({}), which is not {whose}",
+                path.display(),
+                request.name,
+                request.sha1_thumbprint,
+            );
+            return Err(CommandError::refused(message));
+        };
+        let number = Some(named.number);
+        let authority = OpenAuthority::open_generation(context, inventory, name, number)?;
+        Ok((request.code, authority))
     }
 }
