@@ -21,7 +21,6 @@ pub mod home;
 pub mod host;
 mod issuance;
 mod judged;
-mod known;
 pub mod memory;
 mod planes;
 mod registered;
@@ -30,6 +29,7 @@ mod request_input;
 pub mod secret;
 mod snapshot;
 mod spool;
+mod unknown;
 
 use std::ffi::OsString;
 

@@ -16,17 +16,16 @@ use pki_core::lifecycle::{
 use serde::Serialize;
 
 use self::group::Proof;
-use super::quarantine::Shown;
 use super::quarantine::state;
 use super::quarantine::target::{Target, targets};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind};
 use crate::execute::{Execution, Failures, Proposal};
 use crate::judged::Judged;
-use crate::known::unknown_device;
 use crate::planes::Planes;
-use crate::render::plan::PlanAndImpact;
+use crate::render::plan::{Outline, PlanAndImpact};
 use crate::snapshot::{DpsSnapshot, chain_of};
+use crate::unknown::unknown_device;
 
 /// Take devices, or a group with all its devices, out of DPS and off their hubs for good
 ///
@@ -151,7 +150,7 @@ impl Leaving<'_> {
     ) -> Result<(Report, Execution), CommandError> {
         let (context, planes) = (self.context, self.planes);
         let judged = Judged::new(context, planes, inventory, &self.view, plan, promise)?;
-        let shown = Shown(PlanAndImpact::proposed(&judged));
+        let shown = Outline(PlanAndImpact::proposed(&judged));
         let proposal = Proposal {
             failures,
             ..Proposal::new(&judged.plan, &shown)
@@ -240,7 +239,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let done = self.done;
         let planned = PlanAndImpact::proposed(&self.judged);
-        write!(f, "{}", Shown(PlanAndImpact { done, ..planned }))?;
+        write!(f, "{}", Outline(PlanAndImpact { done, ..planned }))?;
         match &self.proof {
             Some(proof) => write!(f, "\n{proof}"),
             None => Ok(()),

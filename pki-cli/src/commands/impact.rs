@@ -18,10 +18,10 @@ use super::quarantine::state;
 use super::quarantine::target::targets;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
-use crate::known::unknown_device;
 use crate::planes::Planes;
 use crate::render::plan::write_impact;
 use crate::snapshot::{DpsSnapshot, impact};
+use crate::unknown::unknown_device;
 
 /// Tell who would be hit if an authority, a device or a certificate were refused
 ///

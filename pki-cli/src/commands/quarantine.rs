@@ -4,14 +4,13 @@ pub(super) mod below;
 pub(super) mod state;
 pub(super) mod target;
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use pki_core::admission::{Decision, DpsView, Outcome as Admission, PresentedChain, explain};
 use pki_core::ids::{AuthorityName, RegistrationId};
 use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{InventoryEntry, Status};
-use pki_core::lifecycle::{Plan, Promise, Quarantine, Step, Who, quarantine_many};
+use pki_core::lifecycle::{Plan, Promise, Quarantine, Who, quarantine_many};
 use serde::Serialize;
 
 use self::target::{Target, targets};
@@ -21,7 +20,7 @@ use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::execute::{Execution, Failures, Proposal};
 use crate::judged::Judged;
 use crate::planes::Planes;
-use crate::render::plan::{NAMED, PlanAndImpact, PlanAndProof, write_impact};
+use crate::render::plan::{Outline, PlanAndImpact, PlanAndProof};
 use crate::snapshot::{DpsSnapshot, chain_of};
 
 /// Shut devices out everywhere: disabled enrollment, registration record, hub identity
@@ -78,7 +77,7 @@ impl Args {
             ..Promise::default()
         };
         let judged = Judged::new(context, &planes, &inventory, &view, plan, &promise)?;
-        let shown = Shown(PlanAndImpact::proposed(&judged));
+        let shown = Outline(PlanAndImpact::proposed(&judged));
         let proposal = Proposal {
             failures: match targets.len() {
                 0 | 1 => Failures::Stop,
@@ -178,7 +177,7 @@ fn many(
     proofs: Vec<Decision>,
 ) -> CommandResult {
     if context.settings.dry_run {
-        context.ui.result(&Shown(planned))?;
+        context.ui.result(&Outline(planned))?;
         return Ok(Outcome::Done);
     }
     let mut left = 0_usize;
@@ -203,50 +202,6 @@ fn many(
     );
     Err(CommandError::new(ErrorKind::PartlyFailed, message)
         .hint("the report says which; run it again for these"))
-}
-
-/// The plan for who is asked: of many steps only how many there are of each kind.
-#[derive(Serialize)]
-#[serde(transparent)]
-pub(super) struct Shown<'a>(pub(super) PlanAndImpact<'a>);
-
-impl fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const MANY: usize = 20;
-        let plan = self.0.plan;
-        if plan.steps.len() <= MANY {
-            return write!(f, "{}", self.0);
-        }
-        writeln!(f, "plan: {}", plan.goal)?;
-        let mut kinds = BTreeMap::<&str, usize>::new();
-        for step in &plan.steps {
-            *kinds.entry(kind(step)).or_default() += 1;
-        }
-        for (kind, count) in kinds {
-            writeln!(f, "  {count} × {kind}")?;
-        }
-        for note in plan.notes.iter().take(NAMED) {
-            writeln!(f, "note: {note}")?;
-        }
-        if plan.notes.len() > NAMED {
-            writeln!(f, "and {} more notes", plan.notes.len() - NAMED)?;
-        }
-        write_impact(f, self.0.impact)
-    }
-}
-
-fn kind(step: &Step) -> &'static str {
-    match step {
-        Step::PutIndividual { .. } => "a disabled individual enrollment",
-        Step::DeleteIndividual { .. } => "delete an individual enrollment",
-        Step::PutGroup { .. } => "a disabled enrollment group",
-        Step::DeleteGroup { .. } => "delete an enrollment group",
-        Step::DeleteRegistration { .. } => "delete a registration record",
-        Step::DisableHubDevice { .. } => "disable a device identity on its hub",
-        Step::DeleteHubDevice { .. } => "delete a device identity on its hub",
-        Step::Revoke { .. } => "mark a leaf revoked in the inventory",
-        _ => "another step",
-    }
 }
 
 #[derive(Serialize)]

@@ -17,10 +17,10 @@ use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::execute::Proposal;
 use crate::judged::Judged;
-use crate::known::unknown_device;
 use crate::planes::Planes;
 use crate::render::plan::{PlanAndImpact, PlanAndProof};
 use crate::snapshot::{DpsSnapshot, chain_of};
+use crate::unknown::unknown_device;
 
 /// Let a device that was shut out back in, with its new leaf only
 ///

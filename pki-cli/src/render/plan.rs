@@ -1,5 +1,6 @@
 //! A plan and its impact, for people and scripts.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use pki_core::ids::RegistrationId;
@@ -79,6 +80,51 @@ impl<P> fmt::Display for PlanAndProof<'_, P> {
             write!(f, "\nread back from DPS: {line}")?;
         }
         Ok(())
+    }
+}
+
+/// The same for a plan that may be long: of many steps only how many there are of each kind. JSON has all
+/// of them.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub(crate) struct Outline<'a>(pub(crate) PlanAndImpact<'a>);
+
+impl fmt::Display for Outline<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MANY: usize = 20;
+        let plan = self.0.plan;
+        if plan.steps.len() <= MANY {
+            return write!(f, "{}", self.0);
+        }
+        writeln!(f, "plan: {}", plan.goal)?;
+        let mut kinds = BTreeMap::<&str, usize>::new();
+        for step in &plan.steps {
+            *kinds.entry(kind(step)).or_default() += 1;
+        }
+        for (kind, count) in kinds {
+            writeln!(f, "  {count} × {kind}")?;
+        }
+        for note in plan.notes.iter().take(NAMED) {
+            writeln!(f, "note: {note}")?;
+        }
+        if plan.notes.len() > NAMED {
+            writeln!(f, "and {} more notes", plan.notes.len() - NAMED)?;
+        }
+        write_impact(f, self.0.impact)
+    }
+}
+
+fn kind(step: &Step) -> &'static str {
+    match step {
+        Step::PutIndividual { .. } => "a disabled individual enrollment",
+        Step::DeleteIndividual { .. } => "delete an individual enrollment",
+        Step::PutGroup { .. } => "a disabled enrollment group",
+        Step::DeleteGroup { .. } => "delete an enrollment group",
+        Step::DeleteRegistration { .. } => "delete a registration record",
+        Step::DisableHubDevice { .. } => "disable a device identity on its hub",
+        Step::DeleteHubDevice { .. } => "delete a device identity on its hub",
+        Step::Revoke { .. } => "mark a leaf revoked in the inventory",
+        _ => "another step",
     }
 }
 

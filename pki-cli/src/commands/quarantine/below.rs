@@ -13,7 +13,7 @@ use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{AuthorityGeneration, AuthorityRecord, GenerationState, Inventory};
 use pki_core::lifecycle::{Class, Fleet, Plan, Promise, Step, Who, quarantine_below};
 
-use super::{Args, Shown};
+use super::Args;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::execute::Proposal;
@@ -21,7 +21,7 @@ use crate::issuance::no_authority;
 use crate::judged::Judged;
 use crate::planes::Planes;
 use crate::registered::{records_of_groups, with_identities};
-use crate::render::plan::PlanAndImpact;
+use crate::render::plan::{Outline, PlanAndImpact};
 use crate::snapshot::DpsSnapshot;
 
 impl Args {
@@ -42,7 +42,7 @@ impl Args {
             ..Promise::default()
         };
         let judged = Judged::new(context, planes, inventory, &before, plan, &promise)?;
-        let mut shown = Shown(PlanAndImpact::proposed(&judged));
+        let mut shown = Outline(PlanAndImpact::proposed(&judged));
         let done = Proposal::new(&judged.plan, &shown)
             .carry_out(context, planes, inventory)?
             .done;

@@ -22,11 +22,11 @@ use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::execute::Proposal;
 use crate::judged::Judged;
-use crate::known::unknown_device;
 use crate::planes::Planes;
 use crate::registered::with_identities;
 use crate::render::plan::{PlanAndImpact, PlanAndProof};
 use crate::snapshot::{DpsSnapshot, chain_of};
+use crate::unknown::unknown_device;
 
 impl StartArgs {
     pub(super) fn device(
