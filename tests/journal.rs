@@ -1,5 +1,4 @@
 //! Plans that are cut short: killed, interrupted, left alone; and many devices at once.
-#![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};

@@ -1,12 +1,12 @@
 //! Who is let in, over real mTLS: the DPS order of operations as devices meet it.
 
-use dps_emulator::{Behavior, Choices, EmulatorConfig};
+use dps_emulator::{Choices, EmulatorConfig};
 use pki_core::certificate::Certificate;
 use rcgen::{ExtendedKeyUsagePurpose, date_time_ymd};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::fixture::{Authority, Leaf, Reply, World, group, individual};
+use crate::fixture::{Authority, Leaf, Reply, World, choosing, group, individual};
 
 const HUB: &str = "hub-1.azure-devices.net";
 
@@ -304,13 +304,7 @@ async fn dates_of_an_individual_leaf_are_checked_by_choice_only() {
             check_individual_dates,
             ..Choices::default()
         };
-        let config = EmulatorConfig {
-            behavior: Behavior {
-                choices,
-                ..Behavior::default()
-            },
-            ..EmulatorConfig::default()
-        };
+        let config = choosing(choices);
         let factory = Factory::with(config).await;
         let expired = factory.line.leaf_with("dev-1", &[], |params| {
             params.not_after = date_time_ymd(2020, 1, 1);

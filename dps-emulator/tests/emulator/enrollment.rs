@@ -1,10 +1,10 @@
 //! Enrollments and groups over the service plane: ETags, round trips, queries, bulk.
 
-use dps_emulator::{Behavior, Choices, EmulatorConfig};
+use dps_emulator::Choices;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::fixture::{Authority, Reply, World, group, individual};
+use crate::fixture::{Authority, Reply, World, choosing, group};
 
 const ENTRY: &str = "/enrollments/dev-1";
 
@@ -82,9 +82,7 @@ async fn a_slot_with_info_alone_keeps_its_certificate() {
     let world = World::start().await;
     let root = Authority::root("Root");
     let (leaf, next) = (root.leaf("dev-1", &[]), root.leaf("dev-1", &[]));
-    world
-        .service(Method::PUT, ENTRY, individual("dev-1", &leaf))
-        .await;
+    world.enroll("dev-1", &leaf).await;
     let mut document = world.service(Method::GET, ENTRY, Value::Null).await.body;
     let slot = &document["attestation"]["x509"]["clientCertificates"]["primary"];
     assert!(slot.get("certificate").is_none(), "info alone");
@@ -128,18 +126,10 @@ async fn certificates_are_shown_by_choice_only() {
         show_certificates: true,
         ..Choices::default()
     };
-    let config = EmulatorConfig {
-        behavior: Behavior {
-            choices,
-            ..Behavior::default()
-        },
-        ..EmulatorConfig::default()
-    };
+    let config = choosing(choices);
     let world = World::with(config).await;
     let leaf = Authority::root("Root").leaf("dev-1", &[]);
-    world
-        .service(Method::PUT, ENTRY, individual("dev-1", &leaf))
-        .await;
+    world.enroll("dev-1", &leaf).await;
     let document = world.service(Method::GET, ENTRY, Value::Null).await.body;
     let slot = &document["attestation"]["x509"]["clientCertificates"]["primary"];
     assert_eq!(slot["certificate"], json!(leaf.pem));

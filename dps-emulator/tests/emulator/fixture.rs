@@ -4,7 +4,7 @@ use aws_lc_rs::digest::{Algorithm, SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use dps_emulator::{Behavior, Emulator, EmulatorConfig, EmulatorHandle, Hub};
+use dps_emulator::{Behavior, Choices, Emulator, EmulatorConfig, EmulatorHandle, Hub};
 use pki_core::ids::HubHostName;
 use pki_core::ports::Clock as _;
 use pki_core::ports::system::SystemClock;
@@ -262,6 +262,17 @@ impl Device<'_> {
             request = request.header("Authorization", authorization);
         }
         send(request).await
+    }
+}
+
+/// An emulator that chooses otherwise where nobody has seen what the real service does.
+pub(crate) fn choosing(choices: Choices) -> EmulatorConfig {
+    EmulatorConfig {
+        behavior: Behavior {
+            choices,
+            ..Behavior::default()
+        },
+        ..EmulatorConfig::default()
     }
 }
 

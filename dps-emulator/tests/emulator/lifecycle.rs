@@ -218,9 +218,7 @@ async fn a_device_without_any_linked_hub_fails_and_leaves_a_record() {
     };
     let world = World::with(config).await;
     let leaf = Authority::root("Root").leaf("dev-1", &[]);
-    world
-        .service(Method::PUT, ENTRY, individual("dev-1", &leaf))
-        .await;
+    world.enroll("dev-1", &leaf).await;
     let result = world.device("dev-1", &leaf).register().await;
     assert_eq!(result["status"], "failed");
     let state = &result["registrationState"];

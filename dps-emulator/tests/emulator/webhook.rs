@@ -1,13 +1,13 @@
 //! Custom allocation: a webhook on this machine chooses the hub.
 
-use dps_emulator::{Behavior, Choices, EmulatorConfig};
+use dps_emulator::{Choices, EmulatorConfig};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use crate::fixture::{Authority, Leaf, World, individual};
+use crate::fixture::{Authority, Leaf, World, choosing, individual};
 
 const SECOND: &str = "hub-2.azure-devices.net";
 
@@ -65,11 +65,7 @@ async fn world(url: &str) -> (World, Leaf) {
         hubs: ["hub-1.azure-devices.net", SECOND]
             .map(|name| name.parse().expect("name"))
             .to_vec(),
-        behavior: Behavior {
-            choices,
-            ..Behavior::default()
-        },
-        ..EmulatorConfig::default()
+        ..choosing(choices)
     })
     .await;
     let leaf = Authority::root("Root").leaf("dev-1", &[]);
