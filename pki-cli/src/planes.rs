@@ -34,6 +34,15 @@ pub(crate) struct Planes<'a> {
 }
 
 impl<'a> Planes<'a> {
+    /// The instance that this run is about.
+    ///
+    /// # Errors
+    /// [`CommandError`]: none is declared or chosen, or as [`Planes::new`].
+    pub(crate) fn chosen(context: &'a Context) -> Result<Self, CommandError> {
+        let (name, declared) = context.dps()?;
+        Self::new(context, name, declared)
+    }
+
     /// Sets up the connection; nothing is sent yet.
     pub(crate) fn new(
         context: &'a Context,

@@ -52,8 +52,7 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
-        let (name, declared) = context.dps()?;
-        let planes = Planes::new(context, name, declared)?;
+        let planes = Planes::chosen(context)?;
         let mut inventory = context.inventory()?;
         let snapshot = context.block_on(DpsSnapshot::gather(&planes))?;
         let leaving = Leaving {

@@ -11,9 +11,13 @@ mod registration;
 
 pub(super) use ca_proof::ProofRequest;
 
+use std::num::NonZeroUsize;
+
+use dps_client::page::Records;
+use futures::{StreamExt as _, TryStreamExt as _};
+
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult};
-use crate::planes::Planes;
 
 /// Look at and change single records in DPS: CA certificates, groups, devices, registrations
 #[derive(clap::Args)]
@@ -41,8 +45,20 @@ impl Args {
     }
 }
 
-/// The planes of the DPS instance that the command is about.
-pub(super) fn planes(context: &Context) -> Result<Planes<'_>, CommandError> {
-    let (name, declared) = context.dps()?;
-    Planes::new(context, name, declared)
+/// The first records of a list; that there are more is told.
+fn first<T>(
+    context: &Context,
+    records: Records<T>,
+    limit: NonZeroUsize,
+) -> Result<Vec<T>, CommandError> {
+    // One more than is shown tells whether there are more.
+    let records = records.take(limit.get().saturating_add(1));
+    let mut found: Vec<T> = context.block_on(async { Ok(records.try_collect().await?) })?;
+    if found.len() > limit.get() {
+        found.truncate(limit.get());
+        context.ui.warning(format!(
+            "only the first {limit} are listed; see more with --limit"
+        ));
+    }
+    Ok(found)
 }

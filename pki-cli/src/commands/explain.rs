@@ -34,8 +34,7 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
-        let (name, declared) = context.dps()?;
-        let planes = Planes::new(context, name, declared)?;
+        let planes = Planes::chosen(context)?;
         let inventory = context.inventory()?;
         let leaf = self.leaf(context, &inventory)?;
         let snapshot = context.block_on(DpsSnapshot::gather(&planes))?;

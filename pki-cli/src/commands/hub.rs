@@ -277,8 +277,7 @@ impl Identity<'_> {
 impl DeviceName {
     /// Reads the identity, at the hub that was named or that DPS gave the device.
     fn find<'a>(&self, context: &'a Context) -> Result<Identity<'a>, CommandError> {
-        let (name, declared) = context.dps()?;
-        let planes = Planes::new(context, name, declared)?;
+        let planes = Planes::chosen(context)?;
         let (hub, id) = match &self.hub {
             Some(hub) => (hub.clone(), self.id.clone()),
             None => self.assigned(context, &planes)?,

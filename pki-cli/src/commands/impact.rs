@@ -62,8 +62,7 @@ enum Subject {
 
 impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
-        let (name, declared) = context.dps()?;
-        let planes = Planes::new(context, name, declared)?;
+        let planes = Planes::chosen(context)?;
         let inventory = context.inventory()?;
         let asked = Asked {
             context,

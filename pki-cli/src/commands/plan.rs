@@ -47,8 +47,7 @@ pub(crate) struct ApplyArgs {
 
 impl PlanArgs {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
-        let (name, declared) = context.dps()?;
-        let planes = Planes::new(context, name, declared)?;
+        let planes = Planes::chosen(context)?;
         let inventory = context.inventory()?;
         let judged = planned(context, &planes, &inventory, self.prune)?;
         context.ui.result(&PlanAndImpact::proposed(&judged))?;
@@ -61,8 +60,7 @@ impl PlanArgs {
 
 impl ApplyArgs {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
-        let (name, declared) = context.dps()?;
-        let planes = Planes::new(context, name, declared)?;
+        let planes = Planes::chosen(context)?;
         let mut inventory = context.inventory()?;
         let judged = planned(context, &planes, &inventory, self.prune)?;
         let shown = PlanAndImpact::proposed(&judged);

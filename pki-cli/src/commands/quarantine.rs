@@ -58,8 +58,7 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
-        let (name, declared) = context.dps()?;
-        let planes = Planes::new(context, name, declared)?;
+        let planes = Planes::chosen(context)?;
         let mut inventory = context.inventory()?;
         if let Some(authority) = &self.authority {
             return self.below(context, &planes, &mut inventory, authority);

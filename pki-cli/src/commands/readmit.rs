@@ -42,8 +42,7 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
-        let (name, declared) = context.dps()?;
-        let planes = Planes::new(context, name, declared)?;
+        let planes = Planes::chosen(context)?;
         let mut inventory = context.inventory()?;
         let leaf = pem::certificate(&context.read(&self.cert)?);
         let leaf = leaf.map_err(|error| CommandError::in_file(&self.cert, &error))?;

@@ -8,7 +8,7 @@ use pki_core::ids::CertificateName;
 use pki_core::lifecycle::{Expectation, Step};
 use pki_core::management::CaCertificate;
 
-use super::{ca_proof, declared, impact, planes};
+use super::{ca_proof, declared, impact};
 use crate::commands::change::Change;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
@@ -102,7 +102,7 @@ impl Args {
 
 impl ListArgs {
     fn run(&self, context: &Context) -> CommandResult {
-        let certificates = planes(context)?.certificates()?;
+        let certificates = Planes::chosen(context)?.certificates()?;
         let found = context.block_on(async { Ok(certificates.list().await?) })?;
         let mut list = Listed::new(&["NAME", "VERIFIED", "EXPIRES", "SHA-1", "SUBJECT"]);
         for certificate in &found {
@@ -129,7 +129,7 @@ fn cells(certificate: &CaCertificate) -> [String; 5] {
 
 impl DeleteArgs {
     fn run(&self, context: &Context) -> CommandResult {
-        let planes = planes(context)?;
+        let planes = Planes::chosen(context)?;
         let certificates = planes.certificates()?;
         let found = context.block_on(async { Ok(certificates.find(&self.name).await?) })?;
         let before = found.ok_or_else(|| {

@@ -13,7 +13,6 @@ use pki_core::lifecycle::{Expectation, Plan, Promise, Step};
 use pki_core::management::CaCertificate;
 use serde::{Deserialize, Serialize};
 
-use super::planes;
 use crate::commands::change::nothing_to_do;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
@@ -58,7 +57,7 @@ impl fmt::Display for ProofRequest {
 
 /// Asks DPS for a code and writes the request. A code that DPS gave before is void from then on.
 pub(super) fn request(context: &Context, name: &CertificateName, path: &Path) -> CommandResult {
-    let planes = planes(context)?;
+    let planes = Planes::chosen(context)?;
     let held = existing(context, &planes, name)?;
     if held.properties.is_verified {
         return nothing_to_do(
@@ -110,7 +109,7 @@ pub(super) fn request(context: &Context, name: &CertificateName, path: &Path) ->
 pub(super) fn hand_in(context: &Context, name: &CertificateName, path: &Path) -> CommandResult {
     let proof = pem::certificate(&context.read(path)?);
     let proof = proof.map_err(|error| CommandError::in_file(path, &error))?;
-    let planes = planes(context)?;
+    let planes = Planes::chosen(context)?;
     let held = existing(context, &planes, name)?;
     if held.properties.is_verified {
         return nothing_to_do(

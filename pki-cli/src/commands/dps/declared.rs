@@ -4,7 +4,6 @@ use pki_core::declaration::DpsDeclaration;
 use pki_core::ids::{CertificateName, EnrollmentGroupId};
 use pki_core::lifecycle::{Plan, Promise, Step, converge};
 
-use super::planes;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
 use crate::execute::Proposal;
@@ -15,7 +14,7 @@ use crate::snapshot::DpsSnapshot;
 
 /// Uploads a declared CA certificate unless DPS holds it.
 pub(super) fn upload_ca(context: &Context, name: &CertificateName) -> CommandResult {
-    let planes = planes(context)?;
+    let planes = Planes::chosen(context)?;
     let wanted = only_ca(&planes, name)?;
     let goal = format!("upload CA certificate {name} to DPS {}", planes.name());
     carry_out(context, &planes, &wanted, goal, |plan| {
@@ -27,7 +26,7 @@ pub(super) fn upload_ca(context: &Context, name: &CertificateName) -> CommandRes
 
 /// Proves possession of a declared CA certificate that DPS holds, unless that is done.
 pub(super) fn prove_ca(context: &Context, name: &CertificateName) -> CommandResult {
-    let planes = planes(context)?;
+    let planes = Planes::chosen(context)?;
     let wanted = only_ca(&planes, name)?;
     let goal = format!("prove CA certificate {name} to DPS {}", planes.name());
     carry_out(context, &planes, &wanted, goal, |plan| {
@@ -46,7 +45,7 @@ pub(super) fn prove_ca(context: &Context, name: &CertificateName) -> CommandResu
 
 /// Creates or changes a group as it is declared.
 pub(super) fn put_group(context: &Context, id: &EnrollmentGroupId) -> CommandResult {
-    let planes = planes(context)?;
+    let planes = Planes::chosen(context)?;
     let Some(group) = planes.declared().groups.get(id) else {
         return Err(
             undeclared(&planes, "enrollment group", "group", id.as_str())

@@ -4,7 +4,6 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use dps_client::service::Individuals;
-use futures::{StreamExt as _, TryStreamExt as _};
 use pki_core::certificate::Certificate;
 use pki_core::enrollment::compose::by_leaf;
 use pki_core::enrollment::{IndividualEnrollment, Mechanism, ProvisioningStatus, X509Certificates};
@@ -14,7 +13,7 @@ use pki_core::inventory::{CertificateState, Inventory as _};
 use pki_core::lifecycle::{Expectation, FieldChange, Step};
 
 use super::entry::{self, Record, Wording};
-use super::{impact, planes};
+use super::{first, impact};
 use crate::commands::change::Change;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
@@ -168,19 +167,10 @@ impl Record for IndividualEnrollment {
 
 impl ListArgs {
     fn run(&self, context: &Context) -> CommandResult {
-        let individuals = planes(context)?.individuals()?;
-        let limit = self.limit.get();
-        // One more than is shown tells whether there are more.
-        let records = individuals.list(None).take(limit.saturating_add(1));
-        let found: Vec<IndividualEnrollment> =
-            context.block_on(async { Ok(records.try_collect().await?) })?;
-        if found.len() > limit {
-            context.ui.warning(format!(
-                "only the first {limit} are listed; see more with --limit"
-            ));
-        }
+        let individuals = Planes::chosen(context)?.individuals()?;
+        let found = first(context, individuals.list(None), self.limit)?;
         let mut list = Listed::new(&["REGISTRATION ID", "STATUS", "ATTESTATION"]);
-        for individual in found.iter().take(limit) {
+        for individual in &found {
             let cells = [
                 individual.registration_id.to_string(),
                 individual.provisioning_status.as_str().to_owned(),
@@ -195,7 +185,7 @@ impl ListArgs {
 
 impl ShowArgs {
     fn run(&self, context: &Context) -> CommandResult {
-        let planes = planes(context)?;
+        let planes = Planes::chosen(context)?;
         let individual = existing(context, &planes, &planes.individuals()?, &self.id)?;
         let lines = vec![
             ("registration ID", individual.registration_id.to_string()),
@@ -215,7 +205,7 @@ impl PutArgs {
         let document = self.file.as_deref();
         let document = document.map(|path| entry::document(context, path, &self.id));
         let document: Option<IndividualEnrollment> = document.transpose()?;
-        let planes = planes(context)?;
+        let planes = Planes::chosen(context)?;
         let individuals = planes.individuals()?;
         let before = context.block_on(async { Ok(individuals.find(&self.id).await?) })?;
         let after = match (&leaf, document) {
@@ -337,7 +327,7 @@ fn foreign_leaves(individual: &IndividualEnrollment) -> Vec<String> {
 }
 
 fn set_status(context: &Context, id: &RegistrationId, status: ProvisioningStatus) -> CommandResult {
-    let planes = planes(context)?;
+    let planes = Planes::chosen(context)?;
     let individuals = planes.individuals()?;
     let before = existing(context, &planes, &individuals, id)?;
     let notes = match status {
@@ -383,7 +373,7 @@ fn enable_notes(
 
 impl DeleteArgs {
     fn run(&self, context: &Context) -> CommandResult {
-        let planes = planes(context)?;
+        let planes = Planes::chosen(context)?;
         let individuals = planes.individuals()?;
         let before = existing(context, &planes, &individuals, &self.id)?;
         self.refuse_disabled(&before)?;

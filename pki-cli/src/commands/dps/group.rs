@@ -9,7 +9,7 @@ use pki_core::ids::{EnrollmentGroupId, Etag};
 use pki_core::lifecycle::{Expectation, FieldChange, Step};
 
 use super::entry::{self, Record, Wording};
-use super::{declared, impact, planes};
+use super::{declared, impact};
 use crate::commands::change::Change;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
@@ -153,7 +153,7 @@ impl Record for EnrollmentGroup {
 
 impl ListArgs {
     fn run(&self, context: &Context) -> CommandResult {
-        let groups = all(context, &planes(context)?.groups()?)?;
+        let groups = all(context, &Planes::chosen(context)?.groups()?)?;
         let mut list = Listed::new(&["GROUP", "STATUS", "HUBS", "ATTESTATION"]);
         for group in &groups {
             let cells = [
@@ -171,7 +171,7 @@ impl ListArgs {
 
 impl ShowArgs {
     fn run(&self, context: &Context) -> CommandResult {
-        let planes = planes(context)?;
+        let planes = Planes::chosen(context)?;
         let group = entry::existing(context, &planes, &planes.groups()?, &self.id)?;
         let lines = vec![
             ("group", group.enrollment_group_id.to_string()),
@@ -198,7 +198,7 @@ impl PutArgs {
             return declared::put_group(context, &self.id);
         };
         let document: EnrollmentGroup = entry::document(context, file, &self.id)?;
-        let planes = planes(context)?;
+        let planes = Planes::chosen(context)?;
         let groups = planes.groups()?;
         let before = context.block_on(async { Ok(groups.find(&self.id).await?) })?;
         entry::check_document(before.as_ref(), &document)?;
@@ -218,7 +218,7 @@ fn set_status(
     id: &EnrollmentGroupId,
     status: ProvisioningStatus,
 ) -> CommandResult {
-    let planes = planes(context)?;
+    let planes = Planes::chosen(context)?;
     let groups = planes.groups()?;
     let before = entry::existing(context, &planes, &groups, id)?;
     let note = match status {
@@ -237,7 +237,7 @@ fn set_status(
 
 impl DeleteArgs {
     fn run(&self, context: &Context) -> CommandResult {
-        let planes = planes(context)?;
+        let planes = Planes::chosen(context)?;
         let groups = planes.groups()?;
         let before = entry::existing(context, &planes, &groups, &self.id)?;
         let others = self.others(all(context, &groups)?);

@@ -2,12 +2,11 @@
 
 use std::num::NonZeroUsize;
 
-use futures::{StreamExt as _, TryStreamExt as _};
 use pki_core::enrollment::RegistrationState;
 use pki_core::ids::{EnrollmentGroupId, RegistrationId};
 use pki_core::lifecycle::{Expectation, Step};
 
-use super::planes;
+use super::first;
 use crate::commands::change::Change;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
@@ -77,21 +76,14 @@ impl Args {
 
 impl ListArgs {
     fn run(&self, context: &Context) -> CommandResult {
-        let registrations = planes(context)?.registrations()?;
-        let limit = self.limit.get();
-        // One more than is shown tells whether there are more.
-        let records = registrations
-            .of_group(&self.group, None)
-            .take(limit.saturating_add(1));
-        let found: Vec<RegistrationState> =
-            context.block_on(async { Ok(records.try_collect().await?) })?;
-        if found.len() > limit {
-            context.ui.warning(format!(
-                "only the first {limit} are listed; see more with --limit"
-            ));
-        }
+        let registrations = Planes::chosen(context)?.registrations()?;
+        let found = first(
+            context,
+            registrations.of_group(&self.group, None),
+            self.limit,
+        )?;
         let mut list = Listed::new(&["REGISTRATION ID", "STATUS", "HUB", "DEVICE ID", "UPDATED"]);
-        for record in found.iter().take(limit) {
+        for record in &found {
             list.push(record, cells(record));
         }
         context.ui.result(&list)?;
@@ -115,7 +107,7 @@ fn or_nothing(value: Option<impl ToString>) -> String {
 
 impl ShowArgs {
     fn run(&self, context: &Context) -> CommandResult {
-        let record = existing(context, &planes(context)?, &self.id)?;
+        let record = existing(context, &Planes::chosen(context)?, &self.id)?;
         let error = record.error_code.map(|code| {
             let message = record.error_message.as_deref().unwrap_or_default();
             format!("{code} {message}")
@@ -138,7 +130,7 @@ impl ShowArgs {
 
 impl DeleteArgs {
     fn run(&self, context: &Context) -> CommandResult {
-        let planes = planes(context)?;
+        let planes = Planes::chosen(context)?;
         let before = existing(context, &planes, &self.id)?;
         let Some(etag) = before.etag.clone() else {
             let message = format!("DPS sent the record of {} without an ETag", self.id);

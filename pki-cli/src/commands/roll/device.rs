@@ -177,8 +177,7 @@ impl<'a> DeviceRoll<'a> {
         inventory: &SqliteInventory,
         id: &RegistrationId,
     ) -> Result<Self, CommandError> {
-        let (name, declared) = context.dps()?;
-        let planes = Planes::new(context, name, declared)?;
+        let planes = Planes::chosen(context)?;
         let (snapshot, record, device) = context.block_on(async {
             let snapshot = DpsSnapshot::gather(&planes).await?;
             let record = planes.registrations()?.find(id).await?;
