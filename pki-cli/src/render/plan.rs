@@ -83,8 +83,8 @@ impl<P> fmt::Display for PlanAndProof<'_, P> {
     }
 }
 
-/// The same for a plan that may be long: of many steps only how many there are of each kind. JSON has all
-/// of them.
+/// [`PlanAndImpact`] of a plan that may be long: of many steps only how many there are of each kind. JSON
+/// has all of them.
 #[derive(Serialize)]
 #[serde(transparent)]
 pub(crate) struct Outline<'a>(pub(crate) PlanAndImpact<'a>);

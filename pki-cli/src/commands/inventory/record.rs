@@ -8,6 +8,7 @@ use pki_core::profile::Role;
 use pki_core::time::Time;
 use serde::Serialize;
 
+/// For whom a certificate is, who signed it, and what became of it.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct RecordFacts {
