@@ -3,7 +3,8 @@
 //! A [`Module`] is the vendor's library, a [`Token`] one that somebody has logged in to, and a
 //! [`TokenSigner`] a key in it. Private keys are made in the token and never leave it.
 //! Not here: which object is meant ([`Pkcs11Uri`]), and where the PIN comes from, which the caller
-//! says. Messages are digested here and signed there for ECDSA; for RSA and Ed25519 the token does both.
+//! says. Messages are digested here and signed there for ECDSA; for RSA and Ed25519 the token does
+//! both.
 //! Invariant: a session belongs to one thread at a time (`sessions`).
 
 mod error;

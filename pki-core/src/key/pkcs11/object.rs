@@ -39,7 +39,7 @@ struct Wanted<'a> {
 pub(super) fn find(session: &Session, token: &str, uri: &Pkcs11Uri) -> Result<Found, TokenError> {
     let wanted = Wanted { token, uri };
     let key = wanted.private_key(session)?;
-    wanted.signs_without_being_asked(session, key)?;
+    wanted.login_suffices(session, key)?;
     let public = wanted.public_key(session, key)?;
     let (algorithm, public_key) = wanted.describe(session, public)?;
     Ok(Found {
@@ -192,13 +192,9 @@ impl Wanted<'_> {
         }
     }
 
-    /// Refuses a key for which the PIN is to be given again before every signature: the library that
-    /// speaks to tokens begins and ends one in the same call.
-    fn signs_without_being_asked(
-        &self,
-        session: &Session,
-        key: ObjectHandle,
-    ) -> Result<(), TokenError> {
+    /// Refuses a key for which the PIN is to be given again within every signature: `cryptoki` begins
+    /// and ends one in the same call.
+    fn login_suffices(&self, session: &Session, key: ObjectHandle) -> Result<(), TokenError> {
         let read = session.get_attributes(key, &[AttributeType::AlwaysAuthenticate]);
         let read = read.map_err(|error| self.failed(&error))?;
         match read[..] {
