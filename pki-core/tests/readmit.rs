@@ -194,7 +194,10 @@ fn a_device_does_not_come_back_with_what_it_was_shut_out_with() {
     let late = now() + Span::from_days(400);
     for (message, part) in [
         (refused(&with(&site.stolen), &state, now()), "shut out with"),
-        (refused(&with(&other), &state, now()), "Some(\"sensor-2\")"),
+        (
+            refused(&with(&other), &state, now()),
+            "the leaf has the common name \"sensor-2\", not sensor-1",
+        ),
         (
             refused(&request, &standing(LeafStanding::Unknown), now()),
             "not issued here",

@@ -71,7 +71,10 @@ pub enum ReadmitError {
         id: RegistrationId,
     },
     /// The leaf is another device's.
-    #[error("the leaf is for {found:?}, not for {id}: DPS would not match it with the enrollment")]
+    #[error(
+        "the leaf has {}, not {id}: DPS would not match it with the enrollment",
+        .found.as_ref().map_or("no common name".to_owned(), |found| format!("the common name {found:?}"))
+    )]
     OtherDevice {
         /// Which device.
         id: RegistrationId,
