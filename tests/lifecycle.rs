@@ -1,6 +1,9 @@
 //! From an empty folder to a device that is shut out, as a user types it.
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
+use std::io::{Read as _, Write as _};
+use std::process::{Command, Stdio};
+
 use dps_pki_tests::{Device, Emulator, Home, Portal};
 use serde_json::json;
 
@@ -128,9 +131,16 @@ fn the_whole_story_by_hand_each_command_twice() {
     let quarantine = "quarantine sensor-2 --reason stolen --yes";
     home.dps_pki("quarantine sensor-2").ends_with(4);
     assert_eq!(second.register(), "assigned");
+    let misspelt = home.dps_pki("quarantine sensr-2 --dry-run").ok();
+    assert!(
+        misspelt.stderr.contains("did you mean sensor-2?"),
+        "{misspelt}"
+    );
     home.dps_pki(quarantine).ok();
     let again = home.dps_pki(quarantine).ok();
     assert!(again.stdout.starts_with("nothing to do"), "{again}");
+    // What is out already is nothing to warn of.
+    assert_eq!(again.stderr, "", "{again}");
     assert_eq!(
         (first.register(), second.register()),
         ("assigned".into(), "disabled".into())
@@ -222,4 +232,39 @@ fn apply_never_enables_what_somebody_disabled() {
     assert!(refused.stderr.contains("factory"), "{refused}");
     let group = portal.find("enrollmentGroups/factory").expect("the group");
     assert_eq!(group["provisioningStatus"], "disabled");
+}
+
+/// Something has waited for the network before the question, and for Ctrl-C with it.
+#[test]
+fn ctrl_c_at_a_question_ends_the_command() {
+    let (home, _emulator) = Home::with_dps();
+    home.dps_pki("issue sensor-1 --authority factory --out devices")
+        .ok();
+    let command = home.command("quarantine sensor-1");
+    let program = command.get_program().to_str().expect("UTF-8");
+    let variables = command.get_envs();
+    let mut terminal = Command::new("timeout")
+        .args(["60", "script", "--quiet", "--return", "--flush"])
+        .args(["--command", &format!("{program} quarantine sensor-1")])
+        .arg("/dev/null")
+        .envs(variables.filter_map(|(name, value)| Some((name, value?))))
+        .current_dir(home.path(""))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("script is installed");
+    let mut said = Vec::new();
+    let mut output = terminal.stdout.take().expect("a pipe");
+    while !said.ends_with(b"[y/N] ") {
+        let mut octet = [0];
+        output.read_exact(&mut octet).expect("a question");
+        said.extend(octet);
+    }
+    let mut keyboard = terminal.stdin.take().expect("a pipe");
+    keyboard.write_all(b"\x03").expect("a terminal");
+    output.read_to_end(&mut said).expect("output");
+    let said = String::from_utf8_lossy(&said);
+    assert_eq!(terminal.wait().expect("ended").code(), Some(130), "{said}");
+    assert!(said.contains("interrupted"), "{said}");
+    assert_eq!(home.json("journal list").as_array().map(Vec::len), Some(1));
 }

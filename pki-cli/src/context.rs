@@ -13,7 +13,8 @@ use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::ports::{Clock, Entropy};
 use pki_core::time::Time;
 use secrecy::{ExposeSecret as _, SecretString};
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
+use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
 use crate::authority_key::Tokens;
@@ -54,7 +55,7 @@ struct Remaining {
     environment: std::collections::BTreeMap<OsString, OsString>,
     stdin: Mutex<Box<dyn Read + Send>>,
     terminal: Terminal,
-    prompt: Box<dyn Prompt>,
+    prompt: Arc<dyn Prompt>,
 }
 
 impl Context {
@@ -80,7 +81,7 @@ impl Context {
                 environment: host.environment,
                 stdin: Mutex::new(host.stdin),
                 terminal: host.terminal,
-                prompt: host.prompt,
+                prompt: Arc::from(host.prompt),
             },
             declaration: OnceLock::new(),
             passphrase: OnceLock::new(),
@@ -195,8 +196,8 @@ impl Context {
             return Err(CommandError::refused(format!("not confirmed: {question}"))
                 .hint("there is no terminal to ask at; run it again with --yes"));
         }
-        let answer = self.host.prompt.line(&format!("{question} [y/N] "));
-        let answer = answer.map_err(no_answer)?;
+        let asked = format!("{question} [y/N] ");
+        let answer = self.answer(move |prompt| prompt.line(&asked))?;
         match answer.trim().to_ascii_lowercase().as_str() {
             "y" | "yes" => Ok(()),
             _ => Err(CommandError::refused(format!("not confirmed: {question}"))),
@@ -366,11 +367,39 @@ impl Context {
             )
             .hint("give it with --passphrase-file, or in DPS_PKI_PASSPHRASE"));
         }
-        let answer = self.host.prompt.secret(question).map_err(no_answer)?;
+        let asked = question.to_owned();
+        let answer = self.answer(move |prompt| prompt.secret(&asked))?;
         match answer.expose_secret().is_empty() {
             true => Err(CommandError::refused("the passphrase is empty")),
             false => Ok(answer),
         }
+    }
+}
+
+impl Context {
+    /// What the person says, unless it is Ctrl-C. Once something has waited for that, the system leaves
+    /// it to whoever waits, so the question waits for it as well.
+    fn answer<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&dyn Prompt) -> std::io::Result<T> + Send + 'static,
+    ) -> Result<T, CommandError> {
+        if self.runtime.get().is_none() || Handle::try_current().is_ok() {
+            return ask(self.host.prompt.as_ref()).map_err(no_answer);
+        }
+        let prompt = Arc::clone(&self.host.prompt);
+        let (sender, answer) = oneshot::channel();
+        std::thread::spawn(move || sender.send(ask(prompt.as_ref())));
+        let answer = self.block_on(async {
+            let answer = answer.await;
+            answer
+                .unwrap_or_else(|_| Err(std::io::ErrorKind::BrokenPipe.into()))
+                .map_err(no_answer)
+        });
+        if matches!(&answer, Err(error) if error.kind == ErrorKind::Interrupted) {
+            // The question stands on the line still.
+            self.ui.end_progress();
+        }
+        answer
     }
 }
 

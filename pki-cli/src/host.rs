@@ -168,9 +168,9 @@ struct SystemPrompt;
 
 impl Prompt for SystemPrompt {
     fn line(&self, question: &str) -> io::Result<String> {
-        let mut stderr = io::stderr().lock();
-        write!(stderr, "{question}")?;
-        stderr.flush()?;
+        // Nothing is held while it waits: whoever is told of a Ctrl-C writes as well.
+        write!(io::stderr(), "{question}")?;
+        io::stderr().flush()?;
         let mut answer = String::new();
         io::stdin().lock().read_line(&mut answer)?;
         Ok(answer)

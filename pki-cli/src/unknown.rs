@@ -22,7 +22,7 @@ pub(crate) fn unknown_device(
 
 /// The ID that looks most like another, of those that begin alike: reading a whole fleet would take
 /// too long.
-fn near(
+pub(crate) fn near(
     inventory: &dyn Inventory,
     id: &RegistrationId,
 ) -> Result<Option<RegistrationId>, CommandError> {

@@ -9,8 +9,8 @@ use std::fmt;
 use pki_core::admission::{Decision, DpsView, Outcome as Admission, PresentedChain, explain};
 use pki_core::ids::{AuthorityName, RegistrationId};
 use pki_core::inventory::sqlite::SqliteInventory;
-use pki_core::inventory::{InventoryEntry, Status};
-use pki_core::lifecycle::{Plan, Promise, Quarantine, Who, quarantine_many};
+use pki_core::inventory::{Inventory as _, InventoryEntry, Status};
+use pki_core::lifecycle::{Plan, Promise, Quarantine, Subject, Who, quarantine_many};
 use serde::Serialize;
 
 use self::target::{Target, targets};
@@ -19,8 +19,9 @@ use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::execute::{Execution, Failures, Proposal};
 use crate::judged::Judged;
+use crate::known::near;
 use crate::planes::Planes;
-use crate::render::plan::{Outline, PlanAndImpact, PlanAndProof};
+use crate::render::plan::{NAMED, Outline, PlanAndImpact, PlanAndProof};
 use crate::snapshot::{DpsSnapshot, chain_of};
 
 /// Shut devices out everywhere: disabled enrollment, registration record, hub identity
@@ -64,12 +65,8 @@ impl Args {
             return self.below(context, &planes, &mut inventory, authority);
         }
         let targets = targets(context, &inventory, &self.what)?;
-        for Target { id, .. } in targets.iter().filter(|target| target.leaf.is_none()) {
-            context.ui.warning(format!(
-                "the inventory has no valid leaf of {id}: it is shut out by its ID alone, which must be the CN of its leaf"
-            ));
-        }
         let (view, plan) = context.block_on(self.plan(&planes, &targets))?;
+        warn_of_unknown(context, &inventory, &targets, &plan)?;
         let refuses = targets.iter().map(|target| target.id.clone());
         let promise = Promise {
             refuses: Who::Devices(refuses.collect()),
@@ -121,6 +118,37 @@ impl Args {
             hub: self.hub.into(),
         }
     }
+}
+
+/// Warns of devices that are about to be shut out by their ID alone: a name that is written wrong shuts
+/// nobody out.
+fn warn_of_unknown(
+    context: &Context,
+    inventory: &SqliteInventory,
+    targets: &[Target],
+    plan: &Plan,
+) -> Result<(), CommandError> {
+    let planned = plan.subjects();
+    let is_unknown = |target: &&Target| {
+        target.leaf.is_none() && planned.contains(&Subject::Device(target.id.clone()))
+    };
+    let unknown: Vec<&Target> = targets.iter().filter(is_unknown).collect();
+    for Target { id, .. } in unknown.iter().take(NAMED) {
+        let near = match inventory.certificates_of(id)?.is_empty() {
+            true => near(inventory, id)?,
+            false => None,
+        };
+        let near = near.map(|near| format!("; did you mean {near}?"));
+        context.ui.warning(format!(
+            "the inventory has no valid leaf of {id}: it is shut out by its ID alone, which must be the CN of its leaf{}",
+            near.unwrap_or_default()
+        ));
+    }
+    if unknown.len() > NAMED {
+        let more = unknown.len() - NAMED;
+        context.ui.warning(format!("and of {more} more devices"));
+    }
+    Ok(())
 }
 
 /// Reads everything back and decides again about each device: it must be out.
