@@ -3,7 +3,9 @@
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::net::TcpListener;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
@@ -11,6 +13,7 @@ use dps_pki_tests::{Emulator, Home, Run};
 use pki_cli::host::Host;
 use pki_core::ports::Clock;
 use pki_core::time::Time;
+use serde_json::Value;
 
 /// The exit codes of the command line's contract, with their words in JSON.
 const USAGE: (i32, &str) = (2, "usage");
@@ -196,6 +199,21 @@ fn names_that_are_none() {
     check_sentence(&run, INVALID, "code");
 }
 
+/// A file system takes any octets for a name; JSON, and whoever reads our sentences, does not.
+#[test]
+fn a_name_that_is_not_utf_8_is_told_as_far_as_it_goes() {
+    let home = furnished();
+    let name = OsStr::from_bytes(b"ger\xe4t.pem");
+    std::fs::copy(home.path("ca.pem"), home.path(name)).expect("copied");
+    for (command, place) in [("inspect", "/file"), ("lint", "/files/0/file")] {
+        let line = format!("{command} --output json");
+        let output = home.command(&line).arg(name).output().expect("runs");
+        let told = Run::new(&line, output).ok().json();
+        let file = told.pointer(place).and_then(Value::as_str);
+        assert_eq!(file, Some("ger\u{fffd}t.pem"), "{told}");
+    }
+}
+
 #[test]
 fn what_would_overwrite_or_was_not_confirmed() {
     let home = furnished();
@@ -272,6 +290,15 @@ fn a_ca_that_is_none() {
         .dps_pki("explain below.pem --chain devices/sensor-1-full-chain.cert.pem")
         .ok();
     assert!(!explained.stdout.contains("\nadmitted"), "{explained}");
+    // Whoever wrote a name into a certificate does not write on our terminal.
+    home.tool(
+        "openssl",
+        "req -x509 -newkey rsa:2048 -nodes -keyout own.key -subj /CN=\u{1b}[31m -out red.pem",
+    )
+    .ok();
+    let explained = home.dps_pki("explain red.pem").ok();
+    assert!(explained.stdout.starts_with("CN="), "{explained}");
+    assert!(!explained.stdout.contains('\u{1b}'), "{explained}");
 }
 
 #[test]

@@ -156,13 +156,13 @@ fn an_interrupted_plan_says_where_it_stands_and_is_in_the_way() {
         (&shown["status"], &shown["done"]),
         (&json!("finished"), &json!(100))
     );
+    home.dps_pki(&format!("journal abandon {plan} --yes"))
+        .ends_with(4);
     assert!(
         home.files().iter().all(|file| !file.ends_with(".lock")),
         "{:?}",
         home.files()
     );
-    home.dps_pki(&format!("journal abandon {plan} --yes"))
-        .ends_with(4);
 }
 
 /// Asks until there is an answer.

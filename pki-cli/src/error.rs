@@ -193,7 +193,8 @@ impl CommandError {
         self
     }
 
-    /// The sentences of the errors behind it, nearest first.
+    /// The sentences of the errors behind it, nearest first. What a library says twice, once more with a
+    /// code of its own, is heard once.
     pub fn causes(&self) -> Vec<String> {
         let mut next: Option<&(dyn Error + 'static)> = self
             .source
@@ -204,7 +205,14 @@ impl CommandError {
             next = error.source();
             Some(error)
         });
-        chain.map(ToString::to_string).collect()
+        let mut causes: Vec<String> = Vec::new();
+        for cause in chain.map(ToString::to_string) {
+            let said = |last: &String| last.ends_with(&cause) || cause.ends_with(last.as_str());
+            if !causes.last().is_some_and(said) {
+                causes.push(cause);
+            }
+        }
+        causes
     }
 }
 

@@ -267,8 +267,8 @@ impl RequestInput {
     fn folder(context: &Context, path: &Path) -> Result<Self, CommandError> {
         let (requests, others): (Vec<PathBuf>, Vec<PathBuf>) =
             context.files.list(path)?.into_iter().partition(|path| {
-                let name = path.file_name().and_then(|name| name.to_str());
-                let name = name.unwrap_or_default().to_ascii_lowercase();
+                let name = path.file_name().unwrap_or_default();
+                let name = name.to_string_lossy().to_ascii_lowercase();
                 ENDINGS.iter().any(|ending| name.ends_with(ending))
             });
         if requests.is_empty() {

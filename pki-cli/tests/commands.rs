@@ -364,6 +364,8 @@ fn man_pages_cover_every_command() {
             "{page}"
         );
     }
+    let pages = run.json()["pages"].to_string();
+    assert!(!pages.contains("-help"), "{pages}");
     assert_eq!(world.run("man pages/man1").code, 0);
 }
 

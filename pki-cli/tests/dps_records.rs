@@ -535,6 +535,10 @@ fn registrations_are_listed_shown_and_forgotten() {
         8,
         &["error: DPS local has no registration record of sensor-1"],
     );
+    let none = site.json("dps registration list --group factory");
+    assert_eq!(none, json!([]));
+    site.run("dps registration list --group factry")
+        .assert_refused(8, &["error: DPS local has no enrollment group factry"]);
     site.register("sensor-1");
     site.register("sensor-2");
     let list = site.json("dps registration list --group factory");

@@ -33,6 +33,11 @@ fn a_device_gets_a_new_key_and_keeps_its_name() {
     let run = home.done("renew sensor-1 --out newer --output json");
     let replaced = run.json()[0]["replaces"]["serialNumber"].clone();
     assert_eq!(replaced, json!(new.serial_number().to_string()));
+    // Of a leaf that was revoked nobody says that it stays valid.
+    home.done("revoke sensor-1 --reason key-compromise --yes");
+    let run = home.done("renew sensor-1 --out newest");
+    assert!(run.stderr.contains("was revoked on "), "{}", run.stderr);
+    assert!(!run.stderr.contains("stays valid"), "{}", run.stderr);
     // What the first leaf was written to is nobody's to overwrite.
     home.done("issue sensor-2 --authority factory --out old");
     let run = home.run("renew sensor-2 --out old");

@@ -4,6 +4,9 @@
 
 mod support;
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+
 use pki_core::csr::SigningRequest;
 use pki_core::format::pem;
 use serde_json::{Value, json};
@@ -103,6 +106,9 @@ fn a_folder_of_requests_is_a_batch() {
         std::fs::rename(home.path(&from), home.path(&to)).expect("moved");
     }
     home.write("in/readme.txt", "not a request");
+    // A name that is not UTF-8 hides no request.
+    let latin_1 = home.path("in").join(OsStr::from_bytes(b"ger\xe4t.csr"));
+    std::fs::rename(home.path("in/dev-1.csr"), latin_1).expect("moved");
     let run = home.done("sign in --authority factory --out out/");
     assert!(
         run.stderr.contains("1 other files are left alone"),

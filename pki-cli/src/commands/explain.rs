@@ -41,7 +41,8 @@ impl Args {
         let chain = self.presented(context, &inventory, &leaf, &snapshot)?;
         let decision = explain(&snapshot.view()?, &chain);
         context.ui.result(&Explanation {
-            registration_id: leaf.common_name(),
+            registration_id: leaf.common_name().and_then(|name| name.parse().ok()),
+            subject: leaf.subject().to_string(),
             decision,
         })?;
         Ok(Outcome::Done)
@@ -86,15 +87,19 @@ impl Args {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Explanation {
-    registration_id: Option<String>,
+    registration_id: Option<RegistrationId>,
+    /// Whom it is about if that is no device; anybody may have made the file.
+    #[serde(skip)]
+    subject: String,
     #[serde(flatten)]
     decision: Decision,
 }
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(id) = &self.registration_id {
-            writeln!(f, "{id}:")?;
+        match &self.registration_id {
+            Some(id) => writeln!(f, "{id}:")?,
+            None => writeln!(f, "{}:", self.subject)?,
         }
         write!(f, "{}", self.decision)
     }

@@ -40,7 +40,7 @@ impl Args {
             .map(|object| item(context, &self.file, object))
             .collect();
         context.ui.result(&Contents {
-            file: self.file.clone(),
+            file: self.file.display().to_string(),
             form: match contents.container {
                 Container::Pem => "pem",
                 Container::Der => "der",
@@ -82,7 +82,7 @@ fn key_item(context: &Context, file: &Path, key: &LockedKey) -> Result<Item, Com
 
 #[derive(Serialize)]
 struct Contents {
-    file: PathBuf,
+    file: String,
     /// pem, der, p7b or pfx
     form: &'static str,
     items: Vec<Item>,

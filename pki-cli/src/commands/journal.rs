@@ -3,8 +3,8 @@
 use std::fmt;
 
 use pki_core::ids::PlanId;
-use pki_core::inventory::Journal as _;
 use pki_core::inventory::sqlite::SqliteInventory;
+use pki_core::inventory::{InventoryError, Journal as _};
 use pki_core::lifecycle::{PlanRecord, PlanState, PlanSummary, Settled, Step, StepState};
 use serde::Serialize;
 
@@ -167,6 +167,9 @@ impl AbandonArgs {
         if context.settings.dry_run {
             context.ui.result(&Shown::new(&record))?;
             return Ok(Outcome::Done);
+        }
+        if !record.state.is_open() {
+            return Err(InventoryError::PlanClosed { plan: self.plan }.into());
         }
         // Whoever carries it out must have stopped.
         let lock = execute::lock(context, &summary)?;

@@ -111,7 +111,7 @@ impl Args {
             of_chain.extend(lint::reaches_verified_ca(&chain[1..], verified));
         }
         Ok(FileFindings {
-            file: path.to_owned(),
+            file: path.display().to_string(),
             certificates: facts.collect(),
             chain: of_chain,
         })
@@ -127,7 +127,7 @@ struct Report {
 
 #[derive(Serialize)]
 struct FileFindings {
-    file: PathBuf,
+    file: String,
     certificates: Vec<CertificateFindings>,
     chain: Vec<Finding>,
 }
@@ -177,7 +177,7 @@ impl fmt::Display for Report {
 
 impl fmt::Display for FileFindings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let file = self.file.display();
+        let file = &self.file;
         for certificate in &self.certificates {
             let (role, subject) = (certificate.role.as_str(), &certificate.subject);
             writeln!(f, "{file}: {role} {subject}")?;

@@ -1,13 +1,17 @@
 //! `possession`: the verification certificate that proves a CA's key to DPS.
 
+use std::fmt;
 use std::path::PathBuf;
 
+use pki_core::certificate::Certificate;
 use pki_core::delivery;
 use pki_core::ids::{AuthorityName, Generation, SerialNumber, VerificationCode};
-use pki_core::inventory::Inventory as _;
 use pki_core::inventory::sqlite::SqliteInventory;
+use pki_core::inventory::{AuthorityGeneration, Inventory as _};
 use pki_core::key::software::SoftwareKeyGenerator;
 use pki_core::lifecycle::roll::HeldGeneration;
+use pki_core::time::Time;
+use serde::Serialize;
 
 use super::authority::generation_number;
 use crate::commands::dps::ProofRequest;
@@ -67,17 +71,32 @@ impl Args {
         let proof =
             signing.prove_possession(&code, &SoftwareKeyGenerator, &serial, context.now())?;
         let recorded = delivery::record(&mut inventory, proof, context.now())?;
-        let pem = recorded.certificate().to_pem();
-        match &self.out {
-            Some(path) => {
-                context
-                    .files
-                    .write(path, pem.as_bytes(), Access::Public, Existing::Keep)?
-            }
-            None => context.ui.raw(pem.as_bytes())?,
-        }
+        self.hand_out(context, &authority.generation(), recorded.certificate())?;
         inventory.mark_delivered(&[recorded.row()], context.now())?;
         Ok(Outcome::Done)
+    }
+
+    fn hand_out(
+        &self,
+        context: &Context,
+        of: &AuthorityGeneration,
+        proof: &Certificate,
+    ) -> Result<(), CommandError> {
+        let pem = proof.to_pem();
+        if let Some(path) = &self.out {
+            let files = &context.files;
+            files.write(path, pem.as_bytes(), Access::Public, Existing::Keep)?;
+        } else if !context.ui.is_json() {
+            return context.ui.raw(pem.as_bytes());
+        }
+        context.ui.result(&Report {
+            authority: &of.name,
+            generation: of.generation,
+            serial_number: proof.serial_number(),
+            not_after: proof.validity().not_after(),
+            file: self.out.as_ref().map(|path| path.display().to_string()),
+            pem: self.out.is_none().then_some(pem),
+        })
     }
 
     /// The code that was typed, for the generation that is meant; or that of a request, for the one whose
@@ -121,5 +140,33 @@ impl Args {
         let number = Some(named.number);
         let authority = OpenAuthority::open_generation(context, inventory, name, number)?;
         Ok((request.code, authority))
+    }
+}
+
+/// What was made: a file, or the certificate itself.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report<'a> {
+    authority: &'a AuthorityName,
+    generation: Generation,
+    serial_number: &'a SerialNumber,
+    not_after: Time,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pem: Option<String>,
+}
+
+impl fmt::Display for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "proof that we hold the key of {} {}, valid until {}",
+            self.authority, self.generation, self.not_after
+        )?;
+        match &self.file {
+            Some(file) => write!(f, "; written to {file}"),
+            None => Ok(()),
+        }
     }
 }

@@ -19,10 +19,10 @@ use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::execute::{Execution, Failures, Proposal};
 use crate::judged::Judged;
-use crate::known::near;
 use crate::planes::Planes;
 use crate::render::plan::{NAMED, Outline, PlanAndImpact, PlanAndProof};
 use crate::snapshot::{DpsSnapshot, chain_of};
+use crate::unknown::near;
 
 /// Shut devices out everywhere: disabled enrollment, registration record, hub identity
 ///

@@ -137,9 +137,12 @@ impl Args {
             not_after: certificate.validity().not_after(),
         };
         let (serial, end) = (&replaced.serial_number, replaced.not_after);
-        context.ui.note(match end < context.now() {
-            true => format!("{id}: its leaf {serial} expired on {end}"),
-            false => format!("{id}: its leaf {serial} stays valid until {end}"),
+        context.ui.note(match &newest.state {
+            CertificateState::Revoked { at, reason } => {
+                format!("{id}: its leaf {serial} was revoked on {at} ({reason})")
+            }
+            _ if end < context.now() => format!("{id}: its leaf {serial} expired on {end}"),
+            _ => format!("{id}: its leaf {serial} stays valid until {end}"),
         });
         let order = Order {
             key: self.key(context, inventory, newest, &id)?,

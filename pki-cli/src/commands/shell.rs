@@ -81,9 +81,10 @@ fn render_pages(command: &clap::Command, pages: &mut Vec<Page>) -> io::Result<()
         name: man.get_filename(),
         content,
     });
+    // Each page is a help already: the "help" of every group would double them all.
     for inner in command
         .get_subcommands()
-        .filter(|inner| !inner.is_hide_set())
+        .filter(|inner| !inner.is_hide_set() && inner.get_name() != "help")
     {
         render_pages(inner, pages)?;
     }

@@ -73,7 +73,7 @@ pub enum ReadmitError {
     /// The leaf is another device's.
     #[error(
         "the leaf has {}, not {id}: DPS would not match it with the enrollment",
-        .found.as_ref().map_or("no common name".to_owned(), |found| format!("the common name {found:?}"))
+        .found.as_ref().map_or_else(|| "no common name".to_owned(), |found| format!("the common name {found:?}"))
     )]
     OtherDevice {
         /// Which device.

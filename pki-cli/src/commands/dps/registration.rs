@@ -6,6 +6,7 @@ use pki_core::enrollment::RegistrationState;
 use pki_core::ids::{EnrollmentGroupId, RegistrationId};
 use pki_core::lifecycle::{Expectation, Step};
 
+use super::entry::existing as existing_entry;
 use super::first;
 use crate::commands::change::Change;
 use crate::context::Context;
@@ -76,12 +77,13 @@ impl Args {
 
 impl ListArgs {
     fn run(&self, context: &Context) -> CommandResult {
-        let registrations = Planes::chosen(context)?.registrations()?;
-        let found = first(
-            context,
-            registrations.of_group(&self.group, None),
-            self.limit,
-        )?;
+        let planes = Planes::chosen(context)?;
+        let records = planes.registrations()?.of_group(&self.group, None);
+        let found = first(context, records, self.limit)?;
+        if found.is_empty() {
+            // A group that was deleted may have left records behind; one that never was has none.
+            existing_entry(context, &planes, &planes.groups()?, &self.group)?;
+        }
         let mut list = Listed::new(&["REGISTRATION ID", "STATUS", "HUB", "DEVICE ID", "UPDATED"]);
         for record in &found {
             list.push(record, cells(record));
