@@ -130,8 +130,7 @@ fn a_leaf_that_cannot_be_delivered_is_made_anew_elsewhere() {
 
 fn statuses(home: &Home, id: &str) -> Vec<String> {
     let known = home.json(&format!("inventory show {id}"));
-    let status =
-        |entry: &serde_json::Value| entry["status"].as_str().unwrap_or_default().to_owned();
+    let status = |entry: &Value| entry["status"].as_str().unwrap_or_default().to_owned();
     let mut statuses: Vec<String> = known.as_array().into_iter().flatten().map(status).collect();
     statuses.sort();
     statuses
