@@ -88,7 +88,7 @@ impl<'a> Judge<'a> {
     /// Judges all of an input; what is sound becomes the source of a batch that is called `name`.
     pub(crate) fn judge(
         &self,
-        items: impl Iterator<Item = Item>,
+        items: impl Iterator<Item = Item> + Send,
         name: &str,
         jobs: usize,
     ) -> Result<(Source, Judgement), CommandError> {
@@ -287,7 +287,7 @@ impl RequestInput {
     }
 
     /// What it holds, one after the other.
-    pub(crate) fn items(self) -> Box<dyn Iterator<Item = Item>> {
+    pub(crate) fn items(self) -> Box<dyn Iterator<Item = Item> + Send> {
         match self {
             Self::Single(item) => Box::new(std::iter::once(item)),
             Self::Folder(paths, _) => Box::new(paths.into_iter().map(Item::File)),
@@ -297,7 +297,7 @@ impl RequestInput {
 }
 
 /// The lines of a stream that are not blank. One that cannot be read is told as a line that is none.
-fn lines(mut reader: Box<dyn BufRead + Send>) -> impl Iterator<Item = Item> {
+fn lines(mut reader: Box<dyn BufRead + Send>) -> impl Iterator<Item = Item> + Send {
     let mut number = 0;
     std::iter::from_fn(move || {
         loop {

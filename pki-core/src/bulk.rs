@@ -7,6 +7,7 @@
 //! Invariant: cut anywhere, every device up to the batch's progress is delivered, and everything
 //! recorded beyond it is voided by the next run, which cuts the output back to the same place.
 
+mod in_order;
 pub mod input;
 mod pipeline;
 pub mod requests;

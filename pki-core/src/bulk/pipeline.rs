@@ -81,13 +81,13 @@ struct Press {
 }
 
 /// One worker: its presses are its own, one for each plan that it met.
-pub(super) struct Worker<'a> {
-    job: &'a Job<'a>,
+pub(super) struct Worker<'a, 'j> {
+    job: &'a Job<'j>,
     presses: Vec<Press>,
 }
 
-impl<'a> Worker<'a> {
-    pub(super) fn new(job: &'a Job<'a>) -> Self {
+impl<'a, 'j> Worker<'a, 'j> {
+    pub(super) fn new(job: &'a Job<'j>) -> Self {
         let presses = Vec::new();
         Self { job, presses }
     }

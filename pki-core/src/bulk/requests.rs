@@ -10,10 +10,10 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, Write};
-use std::thread;
 
 use serde::{Deserialize, Serialize};
 
+use super::in_order::in_order;
 use super::input::{BadLine, Device, DeviceKey, Place};
 use crate::alternative_name::AlternativeName;
 use crate::csr::{ProvenKey, RequestPolicy, SigningRequest, Stated};
@@ -89,41 +89,29 @@ impl Judged {
 /// # Errors
 /// The spool's.
 pub fn judge_all<T: Send>(
-    mut items: impl Iterator<Item = T>,
+    mut items: impl Iterator<Item = T> + Send,
     judge: impl Fn(T) -> Vec<Judged> + Sync,
     jobs: usize,
     spool: &mut impl Write,
 ) -> io::Result<Judgement> {
-    /// Items that one thread judges before all threads meet: long enough for that to cost nothing.
-    const PIECE: usize = 1024;
+    /// Items that a thread judges before it hands them on: enough for that to cost nothing.
+    const PIECE: usize = 256;
+    let pieces = std::iter::from_fn(move || {
+        let piece: Vec<T> = items.by_ref().take(PIECE).collect();
+        (!piece.is_empty()).then_some(piece)
+    });
     let mut whole = Judgement::default();
-    loop {
-        let pieces: Vec<Vec<T>> = (0..jobs.max(1))
-            .map(|_| items.by_ref().take(PIECE).collect())
-            .filter(|piece: &Vec<T>| !piece.is_empty())
-            .collect();
-        if pieces.is_empty() {
-            return Ok(whole);
+    let worker = || |piece| judge_piece(piece, &judge);
+    in_order(pieces, jobs, worker, |piece| {
+        let (lines, judgement) = piece?;
+        spool.write_all(&lines)?;
+        whole.bad.extend(judgement.bad);
+        for (name, count) in judgement.asked {
+            *whole.asked.entry(name).or_default() += count;
         }
-        let judge = &judge;
-        let judged: Vec<_> = thread::scope(|scope| {
-            let piece = |piece: Vec<T>| scope.spawn(move || judge_piece(piece, judge));
-            let started: Vec<_> = pieces.into_iter().map(piece).collect();
-            started
-                .into_iter()
-                .map(thread::ScopedJoinHandle::join)
-                .collect()
-        });
-        for piece in judged {
-            let piece = piece.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            let (lines, judgement) = piece?;
-            spool.write_all(&lines)?;
-            whole.bad.extend(judgement.bad);
-            for (name, count) in judgement.asked {
-                *whole.asked.entry(name).or_default() += count;
-            }
-        }
-    }
+        Ok(())
+    })
+    .map(|()| whole)
 }
 
 /// The lines for the spool, and what does not go there.

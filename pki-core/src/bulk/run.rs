@@ -3,13 +3,11 @@
 //! A chunk goes through three durable moments: recorded, in the output, marked as delivered; the
 //! mark rides in the transaction that records the next chunk, so that a chunk costs one commit.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 
+use super::in_order::in_order;
 use super::input::{BadLine, Device};
 use super::pipeline::{Chunk, LeafPlan, Prepared, WorkError, Worker};
 use crate::format::{Released, Renderer};
@@ -32,11 +30,9 @@ pub struct Job<'a> {
     /// Makes the random part of serial numbers.
     pub entropy: &'a dyn Entropy,
     /// The moment at which the run began: what serial numbers begin with, and what the inventory notes.
-    /// When a leaf begins to be valid is its plan's matter, so that those of a long run do not begin
-    /// hours ago.
     pub now: Time,
-    /// What each device gets.
-    pub plan: &'a (dyn Fn(&Device) -> Result<LeafPlan, TimeError> + Sync),
+    /// What each device gets; most get the same, which is borrowed.
+    pub plan: &'a (dyn Fn(&Device) -> Result<Cow<'a, LeafPlan>, TimeError> + Sync),
     /// Makes what the output gets of it.
     pub renderer: &'a Renderer,
     /// How many workers.
@@ -139,90 +135,60 @@ pub fn run(
     stop: &AtomicBool,
     observe: &mut dyn FnMut(Progress),
 ) -> Result<Finished, BulkError> {
-    /// Chunks that wait between two stages: enough to keep every stage busy, and no more.
-    const WAITING: usize = 4;
-    let (to_workers, from_feeder) = sync_channel::<Chunk>(WAITING);
-    // Owned by the workers alone, so that the feeder is let go when the last of them ends.
-    let from_feeder = Arc::new(Mutex::new(from_feeder));
-    let (to_committer, prepared) = sync_channel::<(u64, Result<Prepared, WorkError>)>(WAITING);
     let all_fed = AtomicBool::new(false);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            let to_workers = to_workers;
-            if feed(devices, from.delivered, job.chunk, stop, &to_workers) {
-                all_fed.store(true, Ordering::Release);
-            }
-        });
-        for _ in 0..job.jobs.max(1) {
-            let (from_feeder, to_committer) = (Arc::clone(&from_feeder), to_committer.clone());
-            scope.spawn(move || work(job, &from_feeder, &to_committer));
-        }
-        drop((from_feeder, to_committer));
-        let mut committer = Committer {
-            job,
-            inventory,
-            output,
-            progress: from,
-            unmarked: Vec::new(),
-        };
-        let result = committer.commit_all(&prepared, observe);
-        // Whoever still waits to hand something over is let go.
-        drop(prepared);
-        committer.end(result, all_fed.load(Ordering::Acquire))
-    })
+    let mut committer = Committer {
+        job,
+        inventory,
+        output,
+        progress: from,
+        unmarked: Vec::new(),
+    };
+    let result = in_order(
+        chunks(devices, from.delivered, job.chunk, stop, &all_fed),
+        job.jobs,
+        || {
+            let mut worker = Worker::new(job);
+            move |chunk| worker.prepare(chunk)
+        },
+        |prepared: Result<Prepared, WorkError>| {
+            committer.commit(prepared?)?;
+            observe(committer.progress);
+            Ok(())
+        },
+    );
+    committer.end(result, all_fed.load(Ordering::Acquire))
 }
 
-/// Cuts the input into chunks. Ends when the input does, when told to stop, or when nobody listens;
-/// tells whether it was the first.
-fn feed(
-    devices: impl Iterator<Item = Result<Device, BadLine>>,
+/// Cuts the input into chunks, until it ends or `stop` says so; `all_fed` tells whether it was the
+/// first.
+fn chunks<'a>(
+    devices: impl Iterator<Item = Result<Device, BadLine>> + 'a,
     skip: u64,
     size: usize,
-    stop: &AtomicBool,
-    workers: &SyncSender<Chunk>,
-) -> bool {
+    stop: &'a AtomicBool,
+    all_fed: &'a AtomicBool,
+) -> impl Iterator<Item = Chunk> + 'a {
     let mut devices = devices
         .skip(usize::try_from(skip).unwrap_or(usize::MAX))
         .peekable();
-    let mut first = skip;
-    for number in 0.. {
+    let (mut number, mut first) = (0, skip);
+    std::iter::from_fn(move || {
         if devices.peek().is_none() {
-            return true;
+            all_fed.store(true, Ordering::Release);
+            return None;
         }
         if stop.load(Ordering::Relaxed) {
-            return false;
+            return None;
         }
-        let taken: Vec<_> = devices.by_ref().take(size.max(1)).collect();
-        let count = u64::try_from(taken.len()).unwrap_or_default();
         let chunk = Chunk {
             number,
             first,
-            devices: taken,
+            devices: devices.by_ref().take(size.max(1)).collect(),
         };
-        first += count;
-        if workers.send(chunk).is_err() {
-            return false;
-        }
-    }
-    false
-}
-
-fn work(
-    job: &Job<'_>,
-    chunks: &Mutex<Receiver<Chunk>>,
-    committer: &SyncSender<(u64, Result<Prepared, WorkError>)>,
-) {
-    let mut worker = Worker::new(job);
-    loop {
-        let next = chunks.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(chunk) = next else {
-            return;
-        };
-        let number = chunk.number;
-        if committer.send((number, worker.prepare(chunk))).is_err() {
-            return;
-        }
-    }
+        number += 1;
+        first += u64::try_from(chunk.devices.len()).unwrap_or_default();
+        Some(chunk)
+    })
 }
 
 struct Committer<'a, 'j> {
@@ -235,24 +201,6 @@ struct Committer<'a, 'j> {
 }
 
 impl Committer<'_, '_> {
-    /// Commits chunks in the order of the input, whatever order they come in.
-    fn commit_all(
-        &mut self,
-        prepared: &Receiver<(u64, Result<Prepared, WorkError>)>,
-        observe: &mut dyn FnMut(Progress),
-    ) -> Result<(), BulkError> {
-        let (mut early, mut next) = (BTreeMap::new(), 0);
-        while let Ok((number, chunk)) = prepared.recv() {
-            early.insert(number, chunk);
-            while let Some(chunk) = early.remove(&next) {
-                self.commit(chunk?)?;
-                observe(self.progress);
-                next += 1;
-            }
-        }
-        Ok(())
-    }
-
     fn commit(&mut self, chunk: Prepared) -> Result<(), BulkError> {
         let rows = match self.job.delivery {
             Delivery::Chunkwise => std::mem::take(&mut self.unmarked),

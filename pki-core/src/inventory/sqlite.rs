@@ -212,6 +212,13 @@ impl Inventory for SqliteInventory {
         self.read(|transaction| Ok(batch::find(transaction, name)?.map(|(_, record)| record)))
     }
 
+    fn ends_of_batch(
+        &self,
+        name: &Label,
+    ) -> Result<Option<(SerialNumber, SerialNumber)>, InventoryError> {
+        self.read(|transaction| batch::ends(transaction, name))
+    }
+
     fn batches(
         &self,
         after: Option<&Label>,

@@ -111,6 +111,15 @@ pub trait Inventory: Send {
     /// [`InventoryError`] if the inventory cannot be read.
     fn batch(&self, name: &Label) -> Result<Option<BatchRecord>, InventoryError>;
 
+    /// The serial numbers of the first and of the last certificate that a batch has delivered, if any.
+    ///
+    /// # Errors
+    /// [`InventoryError`] if the inventory cannot be read.
+    fn ends_of_batch(
+        &self,
+        name: &Label,
+    ) -> Result<Option<(SerialNumber, SerialNumber)>, InventoryError>;
+
     /// The batches in the order in which they were opened, at most `limit` of those after one.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ use crate::inventory::{
     self, AuthorityGeneration, AuthorityRecord, BatchProgress, BatchRecord, BatchState,
     CertificateState, Count, Filter, GenerationChange, GenerationRecord, GenerationState,
     Inventory, InventoryEntry, InventoryError, Label, NewBatch, NewCertificate, NewGeneration,
-    Page, PageKey, Recorded, RevocationReason, RowKey, Stats,
+    Page, PageKey, Recorded, RevocationReason, RowKey, Stats, Status,
 };
 use crate::lifecycle::PlanRecord;
 use crate::time::Time;
@@ -197,6 +197,21 @@ impl Inventory for MemoryInventory {
 
     fn batch(&self, name: &Label) -> Result<Option<BatchRecord>, InventoryError> {
         Ok(self.known(name).ok().cloned())
+    }
+
+    fn ends_of_batch(
+        &self,
+        name: &Label,
+    ) -> Result<Option<(SerialNumber, SerialNumber)>, InventoryError> {
+        let filter = Filter {
+            batch: Some(name.clone()),
+            status: Some(Status::Delivered),
+            ..Filter::default()
+        };
+        let newest_first = self.find(|entry| filter.matches(entry));
+        let serial = |entry: &InventoryEntry| entry.recorded.certificate().serial_number().clone();
+        let first = newest_first.last().map(serial);
+        Ok(first.zip(newest_first.first().map(serial)))
     }
 
     fn batches(

@@ -1,5 +1,6 @@
 //! One run over a batch: opened or found, gone on with, delivered, its manifest made.
 
+use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,11 +12,9 @@ use pki_core::declaration::LeafProfile;
 use pki_core::format::Renderer;
 use pki_core::format::digest::{OutputDigest, OutputHash};
 use pki_core::format::manifest::Manifest;
-use pki_core::ids::{RegistrationId, SerialNumber};
+use pki_core::ids::RegistrationId;
 use pki_core::inventory::sqlite::SqliteInventory;
-use pki_core::inventory::{
-    AuthorityGeneration, BatchRecord, Filter, Inventory as _, Label, NewBatch, Status,
-};
+use pki_core::inventory::{AuthorityGeneration, BatchRecord, Inventory as _, Label, NewBatch};
 use pki_core::key::software::SoftwareKeyGenerator;
 use pki_core::time::{Span, Time, TimeError};
 use serde_json::json;
@@ -259,7 +258,14 @@ impl<'a> BatchRun<'a> {
         /// Devices of a chunk: one transaction and one sync.
         const CHUNK: usize = 1000;
         let (profile, now) = (self.profile, self.batch.context.now());
-        let plan = |device: &Device| self.plan(device, now);
+        let usual = self.plan(profile, profile.validity, now)?;
+        let plan = |device: &Device| match is_usual(device) {
+            true => Ok(Cow::Borrowed(&usual)),
+            false => {
+                let own = self.plan(self.profile(device), self.span(device), now);
+                own.map(Cow::Owned)
+            }
+        };
         let job = Job {
             batch: batch.name.clone(),
             issuer: self.authority.issuer(),
@@ -299,11 +305,10 @@ impl<'a> BatchRun<'a> {
         }
     }
 
-    fn plan(&self, device: &Device, now: Time) -> Result<LeafPlan, TimeError> {
-        let profile = self.profile(device);
+    fn plan(&self, profile: &LeafProfile, span: Span, now: Time) -> Result<LeafPlan, TimeError> {
         Ok(LeafPlan {
             key: profile.key,
-            validity: self.authority.validity(now, self.span(device))?,
+            validity: self.authority.validity(now, span)?,
             content: profile.content(),
         })
     }
@@ -322,9 +327,9 @@ impl<'a> BatchRun<'a> {
 
     /// As [`Self::outlives`], of a device whose line says something of its validity.
     fn outlives_by_itself(&self, device: &Device) -> Result<Option<String>, TimeError> {
-        match (&device.profile, device.validity) {
-            (None, None) => Ok(None),
-            _ => self.outlives(self.span(device)),
+        match is_usual(device) {
+            true => Ok(None),
+            false => self.outlives(self.span(device)),
         }
     }
 
@@ -362,6 +367,7 @@ impl<'a> BatchRun<'a> {
             true => "-".into(),
             false => out.file_name().unwrap_or_default().to_string_lossy(),
         };
+        let (first, last) = inventory.ends_of_batch(&batch.name)?.unzip();
         Ok(Manifest {
             manifest_version: Manifest::FORM,
             batch: batch.name.clone(),
@@ -370,8 +376,8 @@ impl<'a> BatchRun<'a> {
             authority_certificate: self.authority.certificate().sha256_thumbprint(),
             profile: self.batch.target.profile.clone(),
             devices: batch.total,
-            first_serial_number: first_serial(inventory, &batch.name)?,
-            last_serial_number: self.last_serial(inventory)?,
+            first_serial_number: first,
+            last_serial_number: last,
             output: output.into_owned(),
             output_sha256: written.digest,
             output_octets: written.octets,
@@ -387,19 +393,6 @@ impl<'a> BatchRun<'a> {
             tool: concat!("dps-pki ", env!("CARGO_PKG_VERSION")).to_owned(),
             signature: None,
         })
-    }
-
-    fn last_serial(
-        &self,
-        inventory: &SqliteInventory,
-    ) -> Result<Option<SerialNumber>, CommandError> {
-        let Some(last) = self.source.devices()?.filter_map(Result::ok).last() else {
-            return Ok(None);
-        };
-        let leaves = inventory.live_leaves(&last.id, self.batch.context.now())?;
-        Ok(leaves
-            .first()
-            .map(|entry| entry.recorded.certificate().serial_number().clone()))
     }
 
     pub(super) fn manifest_text(&self, manifest: Manifest) -> Result<String, CommandError> {
@@ -449,26 +442,15 @@ fn fingerprint(
     Ok(hash.digest())
 }
 
+/// Whether the input says nothing of how its leaf is to be.
+fn is_usual(device: &Device) -> bool {
+    device.profile.is_none() && device.validity.is_none()
+}
+
 /// Keys that take so long that a chunk of a thousand would be minutes without a trace.
 fn is_slow(profile: &LeafProfile) -> bool {
     use pki_core::key::KeyAlgorithm::{Rsa2048, Rsa3072, Rsa4096};
     matches!(profile.key, Rsa2048 | Rsa3072 | Rsa4096)
-}
-
-fn first_serial(
-    inventory: &SqliteInventory,
-    batch: &Label,
-) -> Result<Option<SerialNumber>, CommandError> {
-    let filter = Filter {
-        batch: Some(batch.clone()),
-        status: Some(Status::Delivered),
-        ..Filter::default()
-    };
-    let page = inventory.list(&filter, None, 1)?;
-    Ok(page
-        .entries
-        .first()
-        .map(|entry| entry.recorded.certificate().serial_number().clone()))
 }
 
 fn in_batch(error: BulkError, delivery: Delivery) -> CommandError {

@@ -3,9 +3,10 @@
 use rusqlite::{Params, Transaction, params};
 
 use super::write::{append, signer};
-use super::{Failure, row, run};
+use super::{Failure, read, row, run};
+use crate::ids::SerialNumber;
 use crate::inventory::audit::Draft;
-use crate::inventory::{self, BatchProgress, BatchRecord, InventoryError, Label, NewBatch};
+use crate::inventory::{self, BatchProgress, BatchRecord, InventoryError, Label, NewBatch, RowKey};
 use crate::time::Time;
 
 /// Opens a batch, or finds the one that goes on.
@@ -110,6 +111,27 @@ pub(super) fn known(
         batch: name.clone(),
     };
     Ok(find(transaction, name)?.ok_or_else(missing)?)
+}
+
+/// The serial numbers of the first and of the last certificate that a batch has delivered.
+pub(super) fn ends(
+    transaction: &Transaction<'_>,
+    name: &Label,
+) -> Result<Option<(SerialNumber, SerialNumber)>, Failure> {
+    let mut query = transaction.prepare_cached(
+        "SELECT min(r.first), max(r.last) FROM run r JOIN batch b ON b.id = r.batch
+         WHERE b.name = ? AND r.status = 'delivered'",
+    )?;
+    let (first, last): (Option<i64>, Option<i64>) =
+        query.query_row([name.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let Some((first, last)) = first.zip(last) else {
+        return Ok(None);
+    };
+    let serial = |id| {
+        let certificate = read::der(transaction, RowKey::new(id))?;
+        Ok::<_, Failure>(certificate.serial_number().clone())
+    };
+    Ok(Some((serial(first)?, serial(last)?)))
 }
 
 /// The batches in the order in which they were opened.

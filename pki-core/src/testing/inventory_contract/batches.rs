@@ -26,6 +26,8 @@ impl Sample {
         assert_eq!((opened.total, opened.started_at), (3, self.now));
         let chunk = vec![self.of_batch("a", 11), self.of_batch("b", 12)];
         let first = rows(&inventory.record(chunk, self.now).expect("recorded"));
+        let ends = inventory.ends_of_batch(&label("b1")).expect("read");
+        assert_eq!(ends, None, "nothing is delivered");
         let advanced = progress(2, 200);
         let chunk = vec![self.of_batch("c", 13)];
         let second = inventory
@@ -45,6 +47,12 @@ impl Sample {
         inventory
             .deliver_and_record(&rows(&second), Some(&progress(3, 300)), vec![], self.day(1))
             .expect("delivered");
+        let ends = inventory.ends_of_batch(&label("b1")).expect("read");
+        let serial = |id, serial| {
+            let new = self.of_batch(id, serial);
+            new.certificate.serial_number().clone()
+        };
+        assert_eq!(ends, Some((serial("a", 11), serial("c", 13))));
         let complete = inventory
             .complete_batch(&label("b1"), "{\"count\":3}", self.day(2))
             .expect("complete");
