@@ -149,7 +149,10 @@ fn an_interrupted_plan_says_where_it_stands_and_is_in_the_way() {
     home.redeclare("rate = 20", "rate = 6000");
     let refused = home.dps_pki("quarantine d-50 --yes").ends_with(4);
     assert!(refused.stderr.contains(&resume), "{refused}");
-    home.dps_pki(&format!("journal resume {plan}")).ends_with(4);
+    let asked = home.dps_pki(&format!("journal resume {plan}")).ends_with(4);
+    assert!(asked.stderr.lines().count() < 30, "{asked}");
+    let whole = format!("more: dps-pki journal show {plan}");
+    assert!(asked.stderr.contains(&whole), "{asked}");
     home.dps_pki(&format!("journal resume {plan} --yes")).ok();
     let shown = home.json(&format!("journal show {plan}"));
     assert_eq!(

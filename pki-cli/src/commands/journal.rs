@@ -131,16 +131,12 @@ impl ShowArgs {
 impl ResumeArgs {
     fn run(&self, context: &Context, mut inventory: SqliteInventory) -> CommandResult {
         let record = known(&inventory, self.plan)?;
-        if !record.state.is_open() {
-            context.ui.result(&Shown::new(&record))?;
-            return Ok(Outcome::Done);
-        }
-        if context.settings.dry_run {
-            context.ui.result(&Shown::new(&record))?;
+        if !record.state.is_open() || context.settings.dry_run {
+            context.ui.result(&Shown::brief(&record))?;
             return Ok(Outcome::Done);
         }
         if !context.settings.yes {
-            context.ui.note(Shown::new(&record));
+            context.ui.note(Shown::brief(&record));
         }
         context.confirm(&format!("{}: go on with it?", record.plan.goal))?;
         let declared = &context.declaration()?.dps;
@@ -155,7 +151,7 @@ impl ResumeArgs {
         let execution = execute::resume(context, &planes, &mut inventory, record)?;
         context
             .ui
-            .result(&Shown::new(&known(&inventory, self.plan)?))?;
+            .result(&Shown::brief(&known(&inventory, self.plan)?))?;
         execution.check()
     }
 }
@@ -193,6 +189,9 @@ fn known(inventory: &SqliteInventory, plan: PlanId) -> Result<PlanRecord, Comman
     })
 }
 
+/// From how many steps on they are told in brief, and how many of them.
+const MANY: usize = 20;
+
 /// A plan and where its steps stand.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -201,6 +200,9 @@ struct Shown<'a> {
     summary: PlanSummary,
     notes: &'a [String],
     plan_steps: Vec<ShownStep<'a>>,
+    /// Whether people are told of many steps only what is left, and of that the beginning.
+    #[serde(skip)]
+    is_brief: bool,
 }
 
 #[derive(Serialize)]
@@ -224,6 +226,14 @@ impl<'a> Shown<'a> {
             summary: record.summary(),
             notes: &record.plan.notes,
             plan_steps: steps.map(shown).collect(),
+            is_brief: false,
+        }
+    }
+
+    fn brief(record: &'a PlanRecord) -> Self {
+        Self {
+            is_brief: record.steps.len() > MANY,
+            ..Self::new(record)
         }
     }
 }
@@ -247,7 +257,11 @@ impl fmt::Display for Shown<'_> {
         if let PlanState::Abandoned { reason, .. } = state {
             write!(f, ": {reason}")?;
         }
-        for step in &self.plan_steps {
+        let is_told =
+            |step: &&ShownStep<'_>| !self.is_brief || !matches!(step.state, StepState::Done { .. });
+        let told: Vec<&ShownStep<'_>> = self.plan_steps.iter().filter(is_told).collect();
+        let most = if self.is_brief { MANY } else { told.len() };
+        for step in told.iter().take(most) {
             write!(
                 f,
                 "\n  {}. {}: {}",
@@ -255,6 +269,10 @@ impl fmt::Display for Shown<'_> {
                 step.what,
                 state_of(step.state)
             )?;
+        }
+        if told.len() > most {
+            let more = told.len() - most;
+            write!(f, "\n  and {more} more: dps-pki journal show {plan}")?;
         }
         for note in self.notes {
             write!(f, "\nnote: {note}")?;
