@@ -17,6 +17,12 @@ use crate::issuance::{certificate_of, issuers};
 use crate::planes::Planes;
 use crate::render::plan::NAMED;
 
+/// How many records a page is wished to have, since calls are limited; the service may give fewer.
+const PAGE: u32 = 1000;
+
+/// Up to so many devices, each one's entry is asked for.
+const FEW: usize = 20;
+
 /// What one DPS instance holds, as its planes told it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct DpsSnapshot {
@@ -30,8 +36,29 @@ impl DpsSnapshot {
     pub(crate) async fn gather(planes: &Planes<'_>) -> Result<Self, CommandError> {
         Ok(Self {
             authorities: planes.certificates()?.list().await?,
-            groups: planes.groups()?.list(None).try_collect().await?,
-            individuals: planes.individuals()?.list(None).try_collect().await?,
+            groups: planes.groups()?.list(Some(PAGE)).try_collect().await?,
+            individuals: planes.individuals()?.list(Some(PAGE)).try_collect().await?,
+        })
+    }
+
+    /// Reads all that decides about these devices: of the individual enrollments theirs alone, as long as
+    /// they are few: among a million others it takes no more calls.
+    pub(crate) async fn about(
+        planes: &Planes<'_>,
+        ids: &[&RegistrationId],
+    ) -> Result<Self, CommandError> {
+        if ids.len() > FEW {
+            return Self::gather(planes).await;
+        }
+        let entries = planes.individuals()?;
+        let mut individuals = Vec::new();
+        for id in ids {
+            individuals.extend(entries.find(id).await?);
+        }
+        Ok(Self {
+            authorities: planes.certificates()?.list().await?,
+            groups: planes.groups()?.list(Some(PAGE)).try_collect().await?,
+            individuals,
         })
     }
 

@@ -6,7 +6,7 @@ mod group;
 use std::fmt;
 
 use pki_core::admission::{DpsView, PresentedChain, explain, outcome_below};
-use pki_core::ids::EnrollmentGroupId;
+use pki_core::ids::{EnrollmentGroupId, RegistrationId};
 use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{Inventory as _, Journal as _};
 use pki_core::lifecycle::{
@@ -166,9 +166,10 @@ impl Leaving<'_> {
 
     /// Reads DPS again: each device must be refused.
     fn prove(&self, inventory: &SqliteInventory, targets: &[Target]) -> Result<(), CommandError> {
+        let ids: Vec<&RegistrationId> = targets.iter().map(|target| &target.id).collect();
         let view = self
             .context
-            .block_on(DpsSnapshot::gather(self.planes))?
+            .block_on(DpsSnapshot::about(self.planes, &ids))?
             .view()?;
         let mut left = Vec::new();
         for target in targets {

@@ -158,7 +158,8 @@ fn prove(
     inventory: &SqliteInventory,
     targets: &[Target],
 ) -> Result<Vec<Decision>, CommandError> {
-    let view = context.block_on(DpsSnapshot::gather(planes))?.view()?;
+    let ids: Vec<&RegistrationId> = targets.iter().map(|target| &target.id).collect();
+    let view = context.block_on(DpsSnapshot::about(planes, &ids))?.view()?;
     let decisions = targets.iter().map(|target| {
         let chain = match &target.leaf {
             Some(leaf) => chain_of(inventory, leaf)?,

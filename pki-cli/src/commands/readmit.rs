@@ -147,7 +147,8 @@ fn prove(
     request: &Readmit,
     state: &ReadmitState,
 ) -> Result<Decision, CommandError> {
-    let view = context.block_on(DpsSnapshot::gather(planes))?.view()?;
+    let ids = [&request.registration_id];
+    let view = context.block_on(DpsSnapshot::about(planes, &ids))?.view()?;
     let proof = explain(&view, &chain_of(inventory, &request.leaf)?);
     let wrong =
         |message: String| Err(CommandError::new(ErrorKind::Conflict, message).hint("run it again"));

@@ -317,7 +317,7 @@ impl<'a> DeviceRoll<'a> {
         wanted: &DpsView,
     ) -> Result<Vec<Proof>, CommandError> {
         let found = context
-            .block_on(DpsSnapshot::gather(&self.planes))?
+            .block_on(DpsSnapshot::about(&self.planes, &[&self.id]))?
             .view()?;
         let now = context.now();
         let mut proofs = Vec::new();
