@@ -12,13 +12,14 @@
 )]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pki_core::certificate::Certificate;
 use pki_core::crl::Crl;
 use pki_core::format::pem;
 use pki_core::path::{PathOptions, Purpose, validate};
 use pki_core::time::Time;
+use rustix::time::{ClockId, clock_gettime};
 use serde_json::Value;
 
 const EXCEPTIONS: &str = include_str!("../../fixtures/limbo-exceptions.toml");
@@ -118,15 +119,21 @@ fn answers() -> Option<Vec<Answer>> {
 }
 
 fn answer(case: &Value) -> Answer {
-    let begun = Instant::now();
+    let begun = processor_time();
     let judged = judge(case);
     Answer {
         id: case["id"].as_str().expect("id").to_owned(),
         accepted: judged.is_ok(),
         wanted: case["expected_result"] == "SUCCESS",
         reason: judged.err().unwrap_or_default(),
-        took: begun.elapsed(),
+        took: processor_time() - begun,
     }
+}
+
+/// What this thread has taken so far: on a busy machine that says more than a clock.
+fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(time).expect("a time that has passed")
 }
 
 fn judge(case: &Value) -> Result<(), String> {
