@@ -29,6 +29,8 @@ pub enum Setback {
     Throttled(Option<Duration>),
     /// The service failed, and asks for this wait if it says so.
     Failed(Option<Duration>),
+    /// No answer came in time.
+    Unanswered,
     /// The answer was lost.
     Lost,
 }
@@ -45,17 +47,17 @@ impl Setback {
             }
             ClientError::Transport { source, .. } => match source {
                 TransportError::Connect { .. } => Some(Self::Unreached),
-                TransportError::Timeout { .. } | TransportError::Interrupted { .. } => {
-                    Some(Self::Lost)
-                }
+                TransportError::Timeout { .. } => Some(Self::Unanswered),
+                TransportError::Interrupted { .. } => Some(Self::Lost),
                 TransportError::Tls { .. } => None,
             },
             _ => None,
         }
     }
 
-    pub(crate) fn may_have_acted(self) -> bool {
-        matches!(self, Self::Failed(_) | Self::Lost)
+    /// Whether it is open if the service has acted on the request.
+    pub fn may_have_acted(self) -> bool {
+        matches!(self, Self::Failed(_) | Self::Unanswered | Self::Lost)
     }
 }
 
@@ -64,7 +66,7 @@ impl Setback {
 pub struct RetryPolicy {
     /// How often a request is sent in all; 1 never repeats.
     pub attempts: u32,
-    /// How often a service is called that cannot be reached.
+    /// How often a service is called that cannot be reached or does not answer.
     pub connect_attempts: u32,
     /// How long a request may wait in all.
     pub budget: Duration,
@@ -114,7 +116,7 @@ impl RetryPolicy {
         jitter: f64,
     ) -> Option<Duration> {
         let attempts = match setback {
-            Setback::Unreached => self.attempts.min(self.connect_attempts),
+            Setback::Unreached | Setback::Unanswered => self.attempts.min(self.connect_attempts),
             _ => self.attempts,
         };
         if attempt >= attempts || (repeat == Repeat::Harmful && setback.may_have_acted()) {
@@ -156,7 +158,7 @@ mod tests {
     #[test]
     fn the_schedule() {
         use Repeat::{Harmful, Harmless};
-        use Setback::{Failed, Lost, Throttled, Unreached};
+        use Setback::{Failed, Lost, Throttled, Unanswered, Unreached};
         let table = [
             // A wait that was asked for is kept, whatever the attempt.
             (1, Throttled(seconds(7)), Harmful, seconds(7)),
@@ -172,9 +174,13 @@ mod tests {
             // Nobody knows whether the service acted: only what does no harm goes out again.
             (1, Failed(seconds(2)), Harmful, None),
             (1, Lost, Harmful, None),
+            (1, Unanswered, Harmful, None),
             // It was never reached: anything may go out again, but not for long.
             (1, Unreached, Harmful, seconds(1)),
             (2, Unreached, Harmless, None),
+            // Silence takes the longest of all.
+            (1, Unanswered, Harmless, seconds(1)),
+            (2, Unanswered, Harmless, None),
             // The end.
             (4, Throttled(seconds(1)), Harmless, None),
             (1, Throttled(seconds(61)), Harmless, None),

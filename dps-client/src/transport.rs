@@ -12,6 +12,7 @@ mod scripted;
 
 use std::error::Error;
 use std::fmt;
+use std::time::Duration;
 
 use ::http::header::{AUTHORIZATION, HeaderMap};
 use ::http::{Method, StatusCode};
@@ -97,10 +98,12 @@ pub enum TransportError {
         source: BoxError,
     },
     /// No answer came in time; the service may have seen the request.
-    #[error("no answer from {host} in time")]
+    #[error("no answer from {host} within {after:?}")]
     Timeout {
         /// Where to.
         host: String,
+        /// How long the request was given.
+        after: Duration,
     },
     /// The connection broke before the whole answer was there; the service may have seen the request.
     #[error("the connection to {host} broke")]

@@ -286,6 +286,7 @@ async fn nobody_there_silence_and_hanging_up_are_told_apart() {
         .await
         .expect_err("silence");
     assert!(matches!(error, TransportError::Timeout { .. }), "{error:?}");
+    assert!(error.to_string().ends_with(" within 300ms"), "{error}");
 
     let error = ask(&options(trust()), server(&identity, Manner::HangUp).await)
         .await

@@ -56,13 +56,13 @@ pub struct HttpOptions {
 }
 
 impl Default for HttpOptions {
-    /// The system's roots, no identity, 10 seconds to connect and 60 for a request.
+    /// The system's roots, no identity, 10 seconds to connect and 30 for a request.
     fn default() -> Self {
         Self {
             trust: Trust::System,
             identity: None,
             connect_timeout: Duration::from_secs(10),
-            timeout: Duration::from_secs(60),
+            timeout: Duration::from_secs(30),
             proxy: ProxyUse::Environment,
             user_agent: concat!("dps-pki/", env!("CARGO_PKG_VERSION")).to_owned(),
         }
@@ -94,6 +94,7 @@ pub enum TransportSetupError {
 #[derive(Debug, Clone)]
 pub struct HttpTransport {
     client: Client,
+    timeout: Duration,
 }
 
 impl HttpTransport {
@@ -117,6 +118,7 @@ impl HttpTransport {
         let client = trusting(builder, &options.trust)?.build();
         Ok(Self {
             client: client.map_err(|error| TransportSetupError::Client(error.into()))?,
+            timeout: options.timeout,
         })
     }
 
@@ -149,7 +151,7 @@ impl Transport for HttpTransport {
             let host = request.url.authority().to_owned();
             self.exchange(request)
                 .await
-                .map_err(|error| classify(host, error))
+                .map_err(|error| classify(host, self.timeout, error))
         }
         .boxed()
     }
@@ -177,7 +179,7 @@ fn tls_identity(identity: &DeviceIdentity) -> Result<Identity, TransportSetupErr
         .map_err(|error| TransportSetupError::Identity(error.into()))
 }
 
-fn classify(host: String, error: reqwest::Error) -> TransportError {
+fn classify(host: String, timeout: Duration, error: reqwest::Error) -> TransportError {
     let error = error.without_url();
     if is_tls(&error) {
         TransportError::Tls {
@@ -190,7 +192,10 @@ fn classify(host: String, error: reqwest::Error) -> TransportError {
             source: error.into(),
         }
     } else if error.is_timeout() {
-        TransportError::Timeout { host }
+        TransportError::Timeout {
+            host,
+            after: timeout,
+        }
     } else {
         TransportError::Interrupted {
             host,

@@ -12,7 +12,7 @@ use futures::future::{BoxFuture, ready};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Request, Response, Transport, TransportError};
+use super::{HttpOptions, Request, Response, Transport, TransportError};
 
 /// What is said in one conversation, and where that is documented.
 #[derive(Debug, Clone, Deserialize)]
@@ -184,7 +184,10 @@ impl Fate {
                 host,
                 source: "connection refused".into(),
             }),
-            Self::Fault(Fault::Timeout) => Err(TransportError::Timeout { host }),
+            Self::Fault(Fault::Timeout) => Err(TransportError::Timeout {
+                host,
+                after: HttpOptions::default().timeout,
+            }),
             Self::Fault(Fault::Interrupted) => Err(TransportError::Interrupted {
                 host,
                 source: "connection reset".into(),

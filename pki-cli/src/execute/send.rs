@@ -60,12 +60,7 @@ impl SendError {
     /// Whether it is open if the service has done it: it failed, or its answer was lost.
     pub(super) fn may_be_done(&self) -> bool {
         match self {
-            Self::Client(error) => {
-                matches!(
-                    Setback::in_error(error),
-                    Some(Setback::Failed(_) | Setback::Lost)
-                )
-            }
+            Self::Client(error) => Setback::in_error(error).is_some_and(Setback::may_have_acted),
             Self::Entry { .. } | Self::Other(_) => false,
         }
     }
