@@ -301,6 +301,57 @@ mod tests {
         assert_eq!(line_of_bad("registration_id\nok-1\n\n\nb b"), 5);
         assert_eq!(line_of_bad("\r\n\r\nb b\r\n"), 3);
         assert_eq!(line_of_bad("ok-1\nok-1"), 2);
+        // A record of several lines is where it begins.
+        let list = "registration_id,csr\nok-1,\"a\nb\n\"\n\nb b,\"c\nd\n\"\n";
+        assert_eq!(line_of_bad(list), 6);
+    }
+
+    #[test]
+    fn a_quote_that_is_not_closed_is_told_where_its_record_begins() {
+        for end in ["", "\n", "\r\n"] {
+            let list = format!("registration_id,site\na-1,\"Ulm\n\"\n\na-2,\"Ulm\na-3,Ulm{end}");
+            let read = read(&list);
+            assert_eq!(read.len(), 2, "{list:?}");
+            let bad = read[1].as_ref().expect_err("not closed");
+            assert_eq!(bad.place, Place::Line(5), "{list:?}");
+            assert_eq!(bad.value, "Ulm");
+            assert!(bad.reason.contains("not closed"), "{bad}");
+        }
+    }
+
+    /// What is meant as a column of ours must not become a label, or a device.
+    #[test]
+    fn a_column_that_looks_like_a_known_one_is_refused() {
+        let first = |text: &str| read(text).remove(0);
+        for (head, meant) in [
+            ("valididty", "validity"),
+            ("Validity", "validity"),
+            ("profiel", "profile"),
+            ("SAN", "san"),
+            ("CSR", "csr"),
+        ] {
+            let bad = first(&format!("registration_id,{head}\na-1,x\n")).expect_err(head);
+            assert!(bad.reason.contains(&format!("{meant:?}")), "{bad}");
+        }
+        for head in [
+            "registrationId",
+            "Registration_ID",
+            "registration-id",
+            "registraton_id",
+        ] {
+            for list in [format!("{head}\na-1\n"), format!("{head},site\na-1,Ulm\n")] {
+                let bad = first(&list).expect_err(&list);
+                assert!(bad.reason.contains("\"registration_id\""), "{bad}");
+            }
+        }
+        for label in ["mac", "sku", "site", "serial", "user", "valid_from"] {
+            let device = first(&format!("registration_id,{label}\na-1,x\n")).expect(label);
+            assert_eq!(device.labels, [(label.to_owned(), "x".to_owned())]);
+        }
+        assert_eq!(
+            ids("registration-1\nprofile\n"),
+            ["registration-1", "profile"]
+        );
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! The form of a list of devices.
 //!
 //! CSV with a header (`registration_id`, optional `profile`, `validity`, `san` and `csr`; other columns
-//! become labels), or one registration ID a line. Every record is judged by itself; what it takes to judge
-//! the list as a whole is [`super::check`].
+//! become labels, unless they look like one of these), or one registration ID a line. Every record is judged
+//! by itself; what it takes to judge the list as a whole is [`super::check`].
 
-use std::io::{Chain, Read};
+use std::io::{self, Chain, Read};
 
 use super::{BadLine, Device, DeviceKey, Place, bad, parse, parse_id};
 use crate::alternative_name::AlternativeName;
@@ -12,7 +12,7 @@ use crate::inventory::NamedLabel;
 
 /// Reads a list of devices, record by record.
 pub struct DeviceList<R> {
-    records: csv::Reader<Chain<R, &'static [u8]>>,
+    records: csv::Reader<Chain<R, LastLineFeed>>,
     columns: Option<Columns>,
     /// The header is wrong: what follows it means nothing.
     ended: bool,
@@ -42,12 +42,8 @@ impl<R: Read> DeviceList<R> {
         let mut builder = csv::ReaderBuilder::new();
         // Lines are counted by their ends: of a carriage return before it nothing is left by trimming.
         builder.terminator(csv::Terminator::Any(b'\n'));
-        builder
-            .has_headers(false)
-            .flexible(true)
-            .trim(csv::Trim::All);
-        let ended: &'static [u8] = b"\n";
-        let records = builder.from_reader(reader.chain(ended));
+        builder.has_headers(false).flexible(true);
+        let records = builder.from_reader(reader.chain(LastLineFeed::default()));
         Self {
             records,
             columns: None,
@@ -65,12 +61,27 @@ impl<R: Read> DeviceList<R> {
         }
     }
 
-    /// Reads the next record that is not blank, and tells the line that it ends in.
+    /// Reads the next record that is not blank, and tells the line that it begins in.
     fn read(&mut self) -> Option<Result<Place, BadLine>> {
         loop {
             let read = self.records.read_record(&mut self.record);
-            let place = Place::Line(self.records.position().line().saturating_sub(1));
+            let is_open = self.records.get_ref().get_ref().1.is_not_enough;
+            let within = self.record.as_slice().matches('\n').count();
+            let lines = u64::try_from(within).unwrap_or(u64::MAX);
+            let next = self.records.position().line().saturating_sub(lines);
+            let place = Place::Line(if is_open {
+                next
+            } else {
+                next.saturating_sub(1)
+            });
+            self.record.trim();
             match read {
+                Ok(true) if is_open => {
+                    let last = self.record.iter().last().unwrap_or_default();
+                    let value = last.lines().next().unwrap_or_default();
+                    let reason = "its quote is not closed before the end of the list".to_owned();
+                    return Some(Err(bad(&place, value, reason)));
+                }
                 Ok(true) if self.record.iter().all(str::is_empty) && self.record.len() < 2 => {}
                 Ok(true) => return Some(Ok(place)),
                 Ok(false) => return None,
@@ -93,6 +104,11 @@ impl<R: Read> DeviceList<R> {
         let heads = self.record.iter().map(without_mark);
         let heads: Vec<String> = heads.map(ToOwned::to_owned).collect();
         let wrong = |reason| Err(bad(place, &heads.join(","), reason));
+        if let Some((head, known)) = misspelt(&heads) {
+            return wrong(format!(
+                "the column {head:?} is not known; did you mean {known:?}? a label needs another name"
+            ));
+        }
         if !heads.iter().any(|head| head == ID) {
             return match heads.len() {
                 1 => Ok(None),
@@ -183,6 +199,58 @@ impl<R: Read> Iterator for DeviceList<R> {
         }
         let columns = self.columns.clone()?;
         Some(self.device(&place, &columns))
+    }
+}
+
+/// The first head that is no known one and looks like one, and that one.
+fn misspelt(heads: &[String]) -> Option<(&str, &'static str)> {
+    let mut unknown = heads.iter().map(String::as_str);
+    unknown.find_map(|head| {
+        let known = KNOWN.into_iter().find(|known| match heads.len() {
+            // What stands alone may be an ID as well, the first of many.
+            1 => *known == ID && distance(head, known) < 2,
+            _ => looks_like(head, known),
+        })?;
+        (!KNOWN.contains(&head)).then_some((head, known))
+    })
+}
+
+/// Whether a head is meant to be a known one. Of three letters everything is near: `mac` is two from
+/// `san`.
+fn looks_like(head: &str, known: &str) -> bool {
+    let most = if known.len() > 3 { 2 } else { 0 };
+    distance(head, known) <= most
+}
+
+/// How many letters two names differ in, whatever their case and what stands between their words.
+fn distance(one: &str, other: &str) -> usize {
+    let letters = |name: &str| {
+        let letters = name.chars().filter(|letter| letter.is_alphanumeric());
+        letters.collect::<String>().to_lowercase()
+    };
+    strsim::osa_distance(&letters(one), &letters(other))
+}
+
+/// The line feed behind the last line, which many a list lacks. Who reads on behind it is within a quote.
+#[derive(Default)]
+struct LastLineFeed {
+    is_given: bool,
+    is_not_enough: bool,
+}
+
+impl Read for LastLineFeed {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match buffer.first_mut() {
+            Some(first) if !self.is_given => {
+                *first = b'\n';
+                self.is_given = true;
+                Ok(1)
+            }
+            _ => {
+                self.is_not_enough = true;
+                Ok(0)
+            }
+        }
     }
 }
 
