@@ -42,7 +42,7 @@ pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
 pub(crate) struct OutputLock {
     path: PathBuf,
     /// The lock lasts as long as the file is open.
-    _file: File,
+    file: File,
 }
 
 impl OutputLock {
@@ -61,14 +61,17 @@ impl OutputLock {
             }
             // Who held it may have removed it since it was opened; then it keeps nobody out.
             if file.metadata().map_err(failed)?.nlink() > 0 {
-                let process = std::process::id().to_string();
-                let told = file
-                    .set_len(0)
-                    .and_then(|()| file.write_all(process.as_bytes()));
-                told.map_err(failed)?;
-                return Ok(Self { path, _file: file });
+                let mut lock = Self { path, file };
+                lock.sign().map_err(failed)?;
+                return Ok(lock);
             }
         }
+    }
+
+    /// Writes down who holds it.
+    fn sign(&mut self) -> io::Result<()> {
+        self.file.set_len(0)?;
+        write!(self.file, "{}", std::process::id())
     }
 }
 
@@ -427,4 +430,20 @@ fn sync_folder_of(path: &Path) -> io::Result<()> {
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty());
     File::open(folder.unwrap_or_else(|| Path::new(".")))?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As on a full disk: the lock can be made, and nothing written into it.
+    #[test]
+    fn a_lock_that_cannot_be_written_is_not_left_behind() {
+        let folder = tempfile::tempdir().expect("folder");
+        let (out, lock) = (folder.path().join("out"), folder.path().join("out.lock"));
+        std::os::unix::fs::symlink("/dev/full", &lock).expect("symlink");
+        assert!(OutputLock::take(&out, &out).is_err());
+        assert!(lock.symlink_metadata().is_err());
+        drop(OutputLock::take(&out, &out).expect("free again"));
+    }
 }
