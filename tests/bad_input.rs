@@ -248,7 +248,7 @@ fn passphrases() {
     check(
         &home,
         &[
-            (&with("--passphrase-file wrong"), INVALID, "1.key.pem"),
+            (&with("--passphrase-file wrong"), REFUSED, "1.key.pem"),
             (&with("--passphrase-file empty"), INVALID, "empty"),
             (&with("--passphrase-file nowhere"), NOT_FOUND, "nowhere"),
             (&with("--passphrase-from env:NOT_SET"), INVALID, "NOT_SET"),
@@ -260,7 +260,7 @@ fn passphrases() {
             (&with("--passphrase-from prompt"), REFUSED, "no terminal"),
             (
                 "possession root 0F0F --passphrase-file wrong",
-                INVALID,
+                REFUSED,
                 "1.key.pem",
             ),
         ],

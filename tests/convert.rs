@@ -120,7 +120,7 @@ fn pfx_of_openssl_is_inspected_and_taken_apart() {
     let run = home.dps_pki("inspect theirs.pfx");
     fails(
         run,
-        3,
+        4,
         "the PKCS#12 file does not open with this passphrase",
     );
     let seen = home

@@ -8,20 +8,20 @@ use pki_core::format::contents::{Contents, ContentsError, LockedKey};
 use pki_core::key::{KeyFileError, PrivateKey};
 
 use crate::context::Context;
-use crate::error::{CommandError, in_key_file};
+use crate::error::{CommandError, in_contents, in_key_file};
 
 /// Reads what a file holds; a PKCS#12 file is opened with the passphrase that was given.
 pub(crate) fn read(context: &Context, path: &Path) -> Result<Contents, CommandError> {
     let input = context.read(path)?;
     let sealed = match Contents::read(&input, None) {
         Err(error @ ContentsError::Passphrase { .. }) => error,
-        contents => return contents.map_err(|error| CommandError::in_file(path, &error)),
+        contents => return contents.map_err(|error| in_contents(path, &error)),
     };
     let Some(passphrase) = context.given_passphrase()? else {
-        return Err(CommandError::in_file(path, &sealed)
+        return Err(in_contents(path, &sealed)
             .hint("give its passphrase with --passphrase-file or --passphrase-from"));
     };
-    Contents::read(&input, Some(passphrase)).map_err(|error| CommandError::in_file(path, &error))
+    Contents::read(&input, Some(passphrase)).map_err(|error| in_contents(path, &error))
 }
 
 /// A private key, opened if there is a passphrase for it.

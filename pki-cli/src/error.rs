@@ -13,6 +13,7 @@ use pki_core::admission::ViewError;
 use pki_core::authority::{AdoptError, PossessionError};
 use pki_core::crl::CrlError;
 use pki_core::declaration::DeclarationError;
+use pki_core::format::contents::ContentsError;
 use pki_core::format::pem::InputError;
 use pki_core::ids::IdError;
 use pki_core::inventory::InventoryError;
@@ -169,6 +170,12 @@ impl CommandError {
         Self::invalid_input(format!("{name}: {error}"))
     }
 
+    /// The same error as one of another kind.
+    #[must_use]
+    pub fn of_kind(self, kind: ErrorKind) -> Self {
+        Self { kind, ..self }
+    }
+
     /// The same error with what caused it.
     #[must_use]
     pub fn because(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
@@ -227,14 +234,25 @@ pub(crate) fn in_declaration(path: &Path, error: &DeclarationError) -> CommandEr
     CommandError::invalid_input(format!("{}, {error}", path.display()))
 }
 
-/// A key file was not opened.
+/// A key file was not opened. One that wants a passphrase, or another one, is not a wrong input: it
+/// refuses.
 pub(crate) fn in_key_file(path: &Path, error: &KeyFileError) -> CommandError {
-    let refused = CommandError::in_file(path, error);
+    let wrong = CommandError::in_file(path, error);
     match error {
-        KeyFileError::PassphraseNeeded => {
-            refused.hint("give the passphrase with --passphrase-file or DPS_PKI_PASSPHRASE")
-        }
-        _ => refused,
+        KeyFileError::PassphraseNeeded => wrong
+            .of_kind(ErrorKind::Refused)
+            .hint("give the passphrase with --passphrase-file or DPS_PKI_PASSPHRASE"),
+        KeyFileError::WrongPassphrase => wrong.of_kind(ErrorKind::Refused),
+        _ => wrong,
+    }
+}
+
+/// A file of any form was not read; what its passphrase does not open refuses, as [`in_key_file`].
+pub(crate) fn in_contents(path: &Path, error: &ContentsError) -> CommandError {
+    let wrong = CommandError::in_file(path, error);
+    match error {
+        ContentsError::Passphrase { .. } => wrong.of_kind(ErrorKind::Refused),
+        _ => wrong,
     }
 }
 
@@ -305,10 +323,9 @@ impl From<InventoryError> for CommandError {
             | InventoryError::CertificateNotFound { .. }
             | InventoryError::PlanNotFound { .. }
             | InventoryError::GenerationNotFound { .. } => ErrorKind::NotFound,
-            InventoryError::NotAnInventory { .. }
-            | InventoryError::SchemaTooNew { .. }
-            | InventoryError::SchemaTooOld { .. }
-            | InventoryError::Unfinished { .. } => ErrorKind::InvalidInput,
+            InventoryError::NotAnInventory { .. } | InventoryError::SchemaTooNew { .. } => {
+                ErrorKind::InvalidInput
+            }
             InventoryError::CertificateState { .. }
             | InventoryError::GenerationState { .. }
             | InventoryError::TwoGenerations { .. }
@@ -320,11 +337,6 @@ impl From<InventoryError> for CommandError {
         let refused = Self::new(kind, error.to_string());
         match error {
             InventoryError::Storage { source, .. } => refused.because(source),
-            InventoryError::WriteProtected { .. } => {
-                refused.hint("it can be read here; to change it, work where it can be written")
-            }
-            InventoryError::SchemaTooOld { .. } | InventoryError::Unfinished { .. } => refused
-                .hint("copy the whole home to a place that can be written, and read it there"),
             _ => refused,
         }
     }
@@ -490,6 +502,9 @@ fn unreachable(error: &TransportError) -> CommandError {
     let hint = match error {
         TransportError::Tls { .. } => {
             "the server's certificate must lead to trust-anchor in pki.toml, or without one to a root that this machine trusts"
+        }
+        TransportError::Timeout { .. } => {
+            "it takes connections and does not answer; try again later, with -v to see each attempt"
         }
         _ => "is it running, and is its address in pki.toml right?",
     };

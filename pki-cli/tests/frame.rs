@@ -171,7 +171,7 @@ fn passphrases_come_from_files_variables_streams_and_people() {
     assert!(opened(&world, "--passphrase-from prompt"));
     world.answer = "wrong";
     let run = world.run("inspect factory.key.pem --passphrase-from prompt");
-    assert_eq!(run.code, 3);
+    assert_eq!(run.code, 4);
     assert!(
         run.stderr.contains("the passphrase does not open the key"),
         "{}",

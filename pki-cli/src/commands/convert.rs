@@ -190,7 +190,7 @@ impl Args {
                     Key::Plain(key) | Key::Opened(key) => key,
                     Key::Locked => {
                         let path = path.display();
-                        return Err(CommandError::invalid_input(format!(
+                        return Err(CommandError::refused(format!(
                             "{path}: the private key is encrypted"
                         ))
                         .hint("give its passphrase with --passphrase-file or --passphrase-from"));

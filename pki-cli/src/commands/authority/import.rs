@@ -15,7 +15,7 @@ use super::adopt::holder_of;
 use super::{Authorities, AuthorityRow, takeover};
 use crate::authority_key::{self, NewKey};
 use crate::context::Context;
-use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
+use crate::error::{CommandError, CommandResult, ErrorKind, Outcome, in_contents, in_key_file};
 use crate::secret::{SecretWord, SecretWordParser};
 
 /// Take over an authority that exists, with its key and certificate
@@ -189,7 +189,7 @@ impl Args {
             return Err(CommandError::invalid_input(message));
         }
         let key = read.private_key().ok_or_else(|| lacks("private key"))?;
-        let key = key.open(None).map_err(|error| in_key(file, &error))?;
+        let key = key.open(None).map_err(|error| in_key_file(file, &error))?;
         let mut others = read.certificates();
         let own = others
             .iter()
@@ -217,7 +217,7 @@ impl Args {
             }
             read => read,
         };
-        read.map_err(|error| in_key(file, &error))
+        read.map_err(|error| in_key_file(file, &error))
     }
 
     fn passphrase(&self, context: &Context, file: &Path) -> Result<SecretString, CommandError> {
@@ -278,27 +278,11 @@ fn lost(name: &AuthorityName) -> CommandError {
     .hint("restore authorities/ from a backup, or roll in a new generation")
 }
 
-fn in_key(file: &Path, error: &KeyFileError) -> CommandError {
-    let refused = CommandError::in_file(file, error);
-    match error {
-        KeyFileError::WrongPassphrase => CommandError {
-            kind: ErrorKind::Refused,
-            ..refused
-        },
-        _ => refused,
-    }
-}
-
 fn in_pfx(file: &Path, error: &ContentsError) -> CommandError {
-    let refused = CommandError::in_file(file, error);
     match error {
-        ContentsError::Passphrase { .. } => CommandError {
-            kind: ErrorKind::Refused,
-            ..refused
-        },
         ContentsError::Unknown => {
             CommandError::invalid_input(format!("{}: it is not a PKCS#12 file", file.display()))
         }
-        _ => refused,
+        error => in_contents(file, error),
     }
 }
