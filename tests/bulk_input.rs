@@ -24,7 +24,7 @@ fn every_bad_line_is_told_with_its_number_value_and_reason() {
     let run = issue(&home, "--devices devices.csv").ends_with(3);
     assert!(
         run.stderr
-            .contains("devices.csv: 7 of its lines cannot be used; nothing was issued"),
+            .contains("devices.csv: 7 lines cannot be used; nothing was issued"),
         "{run}"
     );
     let told = [
@@ -78,7 +78,7 @@ fn a_device_has_one_identity_whatever_its_case_and_whoever_asks() {
         .ok();
     home.write("devices.txt", "sensor-0\nSENSOR-1\nsensor-2\n");
     let run = issue(&home, "--devices devices.txt").ends_with(3);
-    assert!(run.stderr.contains(r#"1 of its lines"#), "{run}");
+    assert!(run.stderr.contains("1 line cannot be used"), "{run}");
     assert!(
         run.stderr
             .contains(r#"line 2: "SENSOR-1": it has a valid leaf already"#),
@@ -121,7 +121,10 @@ fn a_counter_pads_its_numbers_and_is_checked_as_a_list_is() {
         "issue --prefix a/b --count 2 --authority factory --plain-keys --out other.ndjson",
     );
     let run = run.ends_with(3);
-    assert!(run.stderr.contains("the counter: 2 of its lines"), "{run}");
+    assert!(
+        run.stderr.contains("the counter: 2 lines cannot be used"),
+        "{run}"
+    );
     assert!(run.stderr.contains(r#"line 1: "a/b1": "#), "{run}");
 }
 

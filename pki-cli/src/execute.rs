@@ -16,6 +16,7 @@ use std::fmt::{self, Display};
 use pki_core::ids::PlanId;
 use pki_core::inventory::{InventoryError, Journal};
 use pki_core::lifecycle::{Checked, NewPlan, Plan, PlanRecord, PlanSummary, Step};
+use pki_core::wording::counted;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -83,7 +84,8 @@ impl Execution {
         if self.failed.is_empty() {
             return Ok(Outcome::Done);
         }
-        let message = format!("{} steps failed; the rest is done", self.failed.len());
+        let failed = counted(self.failed.len(), "step", "steps");
+        let message = format!("{failed} failed; the rest is done");
         Err(CommandError::new(ErrorKind::PartlyFailed, message)
             .lines(&self.failed)
             .hint("run it again to see what is left to do"))
@@ -96,7 +98,11 @@ impl<'a> Proposal<'a> {
         Self {
             plan,
             shown,
-            question: format!("{}: carry out {} steps?", plan.goal, plan.steps.len()),
+            question: format!(
+                "{}: carry out {}?",
+                plan.goal,
+                counted(plan.steps.len(), "step", "steps")
+            ),
             failures: Failures::Stop,
             before: None,
         }

@@ -38,13 +38,15 @@ impl Judged {
         plan: Plan,
         promise: &Promise,
     ) -> Result<Self, CommandError> {
-        let (fleet, impact) = told(context, inventory, before, &plan.steps)?;
+        let after = after(before, &plan.steps)?;
+        let (fleet, mut impact) = told(context, inventory, before, &after)?;
+        impact.name(&fleet, inventory, context.now(), names(context))?;
         let plan = Checked::new(plan, before, &fleet, promise)?;
         Ok(Self::of(plan, impact, planes.rate()))
     }
 
     /// Puts plans through the checker that are carried out one after the other, and tells what they do
-    /// together.
+    /// together, to devices as well as to leaves: those that have moved on lose an old leaf only.
     ///
     /// # Errors
     /// As [`Judged::new`].
@@ -56,7 +58,10 @@ impl Judged {
         promise: &Promise,
     ) -> Result<(Vec<Checked>, Impact), CommandError> {
         let steps = plans.iter().flat_map(|plan| &plan.steps);
-        let (fleet, impact) = told(context, inventory, before, steps)?;
+        let after = after(before, steps)?;
+        let (fleet, mut impact) = told(context, inventory, before, &after)?;
+        impact.count_devices_left_out(&after, &fleet, inventory, context.now())?;
+        impact.name(&fleet, inventory, context.now(), names(context))?;
         let checked = Checked::each(plans, before, &fleet, promise)?;
         Ok((checked, impact))
     }
@@ -72,21 +77,27 @@ impl Judged {
     }
 }
 
-/// The fleet about which steps change what is decided, and what they do to it.
-fn told<'a>(
-    context: &Context,
-    inventory: &dyn Inventory,
+/// What DPS holds after some steps.
+fn after<'a>(
     before: &DpsView,
     steps: impl IntoIterator<Item = &'a Step>,
-) -> Result<(Fleet, Impact), CommandError> {
+) -> Result<DpsView, CommandError> {
     let mut after = before.clone();
     for step in steps {
         step.apply_to(&mut after)?;
     }
+    Ok(after)
+}
+
+/// The fleet about which a change decides, and what it does to it; nobody is named yet.
+fn told(
+    context: &Context,
+    inventory: &dyn Inventory,
+    before: &DpsView,
+    after: &DpsView,
+) -> Result<(Fleet, Impact), CommandError> {
     let individual = before.individual_ids().chain(after.individual_ids());
-    let now = context.now();
-    let fleet = Fleet::gather(inventory, now, individual)?;
-    let mut impact = Impact::compare(before, &after, &fleet);
-    impact.name(&fleet, inventory, now, names(context))?;
+    let fleet = Fleet::gather(inventory, context.now(), individual)?;
+    let impact = Impact::compare(before, after, &fleet);
     Ok((fleet, impact))
 }

@@ -22,7 +22,7 @@ fn a_disabled_group_keeps_its_devices_out_until_it_is_enabled() {
     for line in [
         "would do in DPS local: disable enrollment group factory",
         r#"  provisioningStatus: "enabled" -> "disabled""#,
-        "  sensor-1 loses admission: refused: enrollment group factory is disabled",
+        "  sensor-1 loses admission with its leaf of factory generation 1: refused: enrollment group factory is disabled",
     ] {
         assert!(plan.stdout.contains(line), "{line}\n{}", plan.stdout);
     }
@@ -34,9 +34,9 @@ fn a_disabled_group_keeps_its_devices_out_until_it_is_enabled() {
             "DPS local: disable enrollment group factory",
             r#"  provisioningStatus: "enabled" -> "disabled""#,
             "note: devices that are connected to their hub stay connected until the hub refuses them as well",
-            "  sensor-1 loses admission: refused: enrollment group factory is disabled",
-            "  sensor-2 loses admission: refused: enrollment group factory is disabled",
-            "impact on the devices of the inventory: 2 lose admission, 0 gain it, 0 stay admitted, 0 stay out",
+            "  sensor-1 loses admission with its leaf of factory generation 1: refused: enrollment group factory is disabled",
+            "  sensor-2 loses admission with its leaf of factory generation 1: refused: enrollment group factory is disabled",
+            "impact on the leaves of the inventory: 2 lose admission, 0 gain it, 0 stay admitted, 0 stay out",
             "error: not confirmed: DPS local: disable enrollment group factory?",
             "  hint: there is no terminal to ask at; run it again with --yes",
         ],
@@ -103,7 +103,7 @@ fn a_disabled_group_is_deleted_only_in_so_many_words() {
     let plan = site.done("dps group delete factory --let-devices-in --dry-run");
     for line in [
         "note: a device whose chain another group holds falls through to that group: above",
-        "  sensor-1 gains admission: admitted by enrollment group above",
+        "  sensor-1 gains admission with its leaf of factory generation 1: admitted by enrollment group above",
     ] {
         assert!(plan.stdout.contains(line), "{line}\n{}", plan.stdout);
     }
@@ -176,6 +176,11 @@ fn what_is_declared_is_uploaded_proven_and_put_one_by_one() {
     assert_eq!(verified(), [json!(false)]);
     site.done("dps ca prove root --yes");
     assert_eq!(verified(), [json!(true)]);
+    // Moments are told as everywhere; in JSON the service's words stay.
+    let told = site.done("dps ca list").stdout;
+    assert!(told.contains("Z  ") && !told.contains("GMT"), "{told}");
+    let expiry = site.json("dps ca list")[0]["properties"]["expiry"].to_string();
+    assert!(expiry.ends_with(" GMT\""), "{expiry}");
     site.done("dps group put factory --yes");
     let again = site.done("dps group put factory");
     assert!(

@@ -357,7 +357,7 @@ fn survives_every_fault(story: &Story) {
                 }
                 for plan in list(&site.json("journal list --open")) {
                     let id = plan["plan"].as_str().expect("an ID");
-                    let said = format!("{} of {} steps are done", plan["done"], plan["steps"]);
+                    let said = format!("{} of {} steps ", plan["done"], plan["steps"]);
                     assert!(run.stderr.contains(&said), "{what}");
                     assert!(run.stderr.contains(id), "{what}");
                 }

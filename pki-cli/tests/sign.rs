@@ -84,7 +84,7 @@ fn every_bad_request_of_a_list_is_told() {
     let run = home.run("issue --devices list.csv --authority factory --out out.ndjson");
     assert_eq!(run.code, 3, "{}", run.stderr);
     for told in [
-        "list.csv: 5 of its lines cannot be used; nothing was issued",
+        "list.csv: 5 lines cannot be used; nothing was issued",
         "line 3: \"dev-2\": it is the request of dev-1, not of dev-2",
         "line 4: \"none.csr\": none.csr does not exist",
         "line 5: \"dev-4\": broken.csr: it is not readable as PEM",
@@ -111,7 +111,8 @@ fn a_folder_of_requests_is_a_batch() {
     std::fs::rename(home.path("in/dev-1.csr"), latin_1).expect("moved");
     let run = home.done("sign in --authority factory --out out/");
     assert!(
-        run.stderr.contains("1 other files are left alone"),
+        run.stderr
+            .contains("3 requests by name; 1 other file is left alone"),
         "{}",
         run.stderr
     );
@@ -135,6 +136,12 @@ fn a_folder_of_requests_is_a_batch() {
     assert_eq!(run.code, 3);
     assert!(
         run.stderr.contains("in/dev-3.csr: it is neither PEM nor"),
+        "{}",
+        run.stderr
+    );
+    assert!(
+        run.stderr
+            .contains("in: 1 request cannot be used; nothing was issued"),
         "{}",
         run.stderr
     );
@@ -165,7 +172,7 @@ fn a_stream_of_requests_is_a_batch() {
     let run = home.run("sign - --authority factory --out others");
     assert_eq!(run.code, 3);
     for told in [
-        "standard input: 3 of its lines",
+        "standard input: 3 lines cannot be used",
         "line 1: \"dev-3\": it is the request of dev-2, not of dev-3",
         "line 2: \"{\\\"csr\\\": 1}\": invalid type: integer `1`, expected a string at column",
         "unknown field `cert`, expected `registrationId` or `csr`",

@@ -54,3 +54,4 @@ mod signed;
 pub mod testing;
 mod text;
 pub mod time;
+pub mod wording;

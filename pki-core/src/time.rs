@@ -11,9 +11,13 @@ use std::time::Duration;
 use ::time::format_description::BorrowedFormatItem;
 use ::time::format_description::well_known::Rfc3339;
 use ::time::macros::format_description;
-use ::time::{OffsetDateTime, UtcOffset};
+use ::time::{OffsetDateTime, PrimitiveDateTime, UtcOffset};
 
 use crate::text::serde_as_text;
+
+const RFC1123: &[BorrowedFormatItem<'_>] = format_description!(
+    "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
+);
 
 /// A moment in UTC, whole seconds, between the years 1950 and 9999 (RFC 5280 §4.1.2.5).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,6 +30,12 @@ pub enum TimeError {
     /// The text is not an RFC 3339 moment.
     #[error("{text:?} is not a time; write it as 2031-04-05T06:07:08Z")]
     NotATime {
+        /// The text.
+        text: String,
+    },
+    /// The text is not an RFC 1123 date.
+    #[error("{text:?} is not a date like Sat, 31 Dec 2039 23:59:59 GMT")]
+    NotRfc1123 {
         /// The text.
         text: String,
     },
@@ -80,10 +90,19 @@ impl Time {
 
     /// As ARM writes the dates of CA certificates (RFC 1123): `Sat, 31 Dec 2039 23:59:59 GMT`.
     pub fn to_rfc1123(self) -> String {
-        const FORMAT: &[BorrowedFormatItem<'_>] = format_description!(
-            "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
-        );
-        self.0.format(FORMAT).unwrap_or_default()
+        self.0.format(RFC1123).unwrap_or_default()
+    }
+
+    /// Reads a date as ARM writes those of CA certificates (RFC 1123).
+    ///
+    /// # Errors
+    /// [`TimeError::NotRfc1123`]; [`TimeError::OutOfRange`].
+    pub fn from_rfc1123(text: &str) -> Result<Self, TimeError> {
+        let moment =
+            PrimitiveDateTime::parse(text, RFC1123).map_err(|_| TimeError::NotRfc1123 {
+                text: text.to_owned(),
+            })?;
+        Self::from_moment(moment.assume_utc())
     }
 
     fn from_moment(moment: OffsetDateTime) -> Result<Self, TimeError> {
@@ -299,10 +318,17 @@ mod tests {
             "2022-08-27T17:53:19Z"
         );
         assert!("2022-08-27".parse::<Time>().is_err());
-        assert_eq!(
-            time("2039-12-31T23:59:59Z").to_rfc1123(),
-            "Sat, 31 Dec 2039 23:59:59 GMT"
+    }
+
+    #[test]
+    fn dates_of_arm_are_read_as_they_are_written() {
+        let (end, text) = (
+            time("2039-12-31T23:59:59Z"),
+            "Sat, 31 Dec 2039 23:59:59 GMT",
         );
+        assert_eq!(end.to_rfc1123(), text);
+        assert_eq!(Time::from_rfc1123(text), Ok(end));
+        assert!(Time::from_rfc1123("2039-12-31T23:59:59Z").is_err());
     }
 
     proptest::proptest! {

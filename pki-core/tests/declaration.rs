@@ -334,12 +334,12 @@ fn path_lengths_leave_room_for_what_is_below() {
     parsed(&limited("line", 0));
     assert_eq!(
         refused(&limited("plant", 0)).to_string(),
-        "line 9: [authority.plant] path-length: plant has path-length 0, so at most 0 authorities may stand below it, but there are 1 down to line"
+        "line 9: [authority.plant] path-length: plant has path-length 0, so at most 0 authorities may stand below it, but with line there would be 1"
     );
     assert!(
         refused(&limited("root", 1))
             .to_string()
-            .contains("there are 2 down to line")
+            .contains("with line there would be 2")
     );
 }
 

@@ -236,6 +236,41 @@ fn classes_and_exceptions_add_up_to_every_leaf_by_itself() {
     }
 }
 
+/// A device that has moved on loses an old leaf, and not its admission.
+#[test]
+fn devices_without_an_admitted_leaf_are_counted_by_themselves() {
+    let mut site = Site::new();
+    let moved = site.lines[1].leaf("a-1", EcdsaP256);
+    site.record_leaf(&moved, Some(generation_of(&site.lines[1])));
+    let mut before = DpsView::new();
+    verified(&mut before, &site.root.certificate);
+    for line in &site.lines {
+        group(&mut before, line.name, &line.certificate, Enabled);
+    }
+    entry(&mut before, &site.live[2], Enabled);
+    let left_out = |after: &DpsView| {
+        let individual = before.individual_ids().chain(after.individual_ids());
+        let fleet = Fleet::gather(&site.inventory, now(), individual).expect("fleet");
+        let mut impact = Impact::compare(&before, after, &fleet);
+        impact
+            .count_devices_left_out(after, &fleet, &site.inventory, now())
+            .expect("counted");
+        (impact.count(Effect::Loses), impact.devices_left_out)
+    };
+    let mut after = before.clone();
+    assert_eq!(left_out(&after), (0, Some(0)));
+    after.remove_group(&"line-a".parse().expect("group"));
+    assert_eq!(
+        left_out(&after),
+        (2, Some(1)),
+        "a-3 has an entry of its own"
+    );
+    entry(&mut after, &site.live[2], Disabled);
+    assert_eq!(left_out(&after), (3, Some(2)));
+    after.remove_group(&"line-b".parse().expect("group"));
+    assert_eq!(left_out(&after), (6, Some(5)));
+}
+
 #[test]
 fn devices_that_fall_through_to_the_group_above_are_found() {
     let site = Site::new();

@@ -9,13 +9,15 @@
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 mod batch;
+mod disk;
 mod moments;
 
 use std::time::Duration;
 
-use dps_pki_tests::{Home, PASSPHRASE, Run, SmallDisk, binary};
+use dps_pki_tests::{Home, PASSPHRASE, Run, binary};
 
 use self::batch::{Batch, entries};
+use self::disk::SmallDisk;
 use self::moments::Moments;
 
 #[test]
@@ -242,8 +244,9 @@ fn ctrl_c_says_how_far_it_is() {
     let far = told.split_once("stopped after ").expect("how far").1;
     let (far, rest) = far.split_once(' ').expect("a number");
     assert!(rest.starts_with("of 30000 devices"), "{told}");
+    assert!(!home.path("line.ndjson.lock").exists());
     let run = batch.run().ok();
-    let goes_on = format!("going on after {far} of 30000 devices; 0 that were cut short");
+    let goes_on = format!("going on after {far} of 30000 devices; 0 cut short");
     assert!(run.stderr.contains(&goes_on), "{run}");
     assert_eq!(batch.check(), 0, "a chunk is finished first");
 }

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use pki_core::inventory::Inventory as _;
 use pki_core::inventory::audit::{AuditEntry, AuditFinding, AuditHead, AuditReport};
 use pki_core::time::Time;
+use pki_core::wording::counted;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -243,20 +244,19 @@ impl From<&AuditReport> for Verdict {
 impl Verdict {
     fn count(&self) -> String {
         let listed = u64::try_from(self.findings.len()).unwrap_or(u64::MAX);
-        match listed.saturating_add(self.further_findings) {
-            1 => "1 finding".to_owned(),
-            count => format!("{count} findings"),
-        }
+        let count = listed.saturating_add(self.further_findings);
+        counted(count, "finding", "findings")
     }
 }
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (entries, certificates) = (self.entries, self.certificates);
+        let entries = counted(self.entries, "entry", "entries");
+        let certificates = counted(self.certificates, "certificate", "certificates");
         if self.intact {
             write!(f, "the audit trail is intact: ")?;
         }
-        write!(f, "{entries} entries, {certificates} certificates")?;
+        write!(f, "{entries}, {certificates}")?;
         if let Some(head) = &self.head {
             write!(f, "\n  checkpoint  {head}")?;
         }

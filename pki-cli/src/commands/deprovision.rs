@@ -13,6 +13,7 @@ use pki_core::lifecycle::{
     Deprovision, GOAL_OF_DEPROVISIONING, Plan, Promise, QuarantineState, Step, Subject, Who,
     deprovision,
 };
+use pki_core::wording::counted;
 use serde::Serialize;
 
 use self::group::Proof;
@@ -190,7 +191,10 @@ impl Leaving<'_> {
             true => Ok(()),
             false => Err(CommandError::new(
                 ErrorKind::PartlyFailed,
-                format!("{} devices are still let in", left.len()),
+                format!(
+                    "{} still let in",
+                    counted(left.len(), "device is", "devices are")
+                ),
             )
             .lines(&left)
             .hint("run it again")),

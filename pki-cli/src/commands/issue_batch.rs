@@ -11,7 +11,7 @@ use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use pki_core::bulk::input::{BadLine, Checked, check};
+use pki_core::bulk::input::{BadLine, Checked, Place, check};
 use pki_core::bulk::requests::Judgement;
 use pki_core::csr::IdFrom;
 use pki_core::declaration::Declaration;
@@ -20,6 +20,7 @@ use pki_core::format::{DeviceFiles, Form, KeyForm, Pfx, PfxEncryption, Renderer,
 use pki_core::ids::ProfileName;
 use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{BatchRecord, BatchState, Inventory as _, Label};
+use pki_core::wording::counted;
 use serde::Serialize;
 
 use self::run::BatchRun;
@@ -286,7 +287,8 @@ impl Batch<'_> {
         note_dropped(context, &judgement.asked);
         if context.settings.dry_run {
             context.ui.note(format!(
-                "would issue {total} leaves to {}",
+                "would issue {} to {}",
+                counted(total, "leaf", "leaves"),
                 target.out.display()
             ));
             return Ok(Outcome::Done);
@@ -340,9 +342,8 @@ impl Batch<'_> {
     fn pfx(&self, checked: Checked) -> Result<Pfx, CommandError> {
         let own = checked.devices - checked.new_keys;
         if own > 0 {
-            let message = format!(
-                "a PKCS#12 file holds the device's key, and {own} devices keep theirs to themselves"
-            );
+            let keep = counted(own, "device keeps its own", "devices keep their own");
+            let message = format!("a PKCS#12 file holds the device's key, and {keep}");
             return Err(CommandError::refused(message).hint("choose --format dir"));
         }
         let passphrase = self.key_passphrase()?.ok_or_else(|| {
@@ -381,8 +382,9 @@ impl Batch<'_> {
 /// Says what requests ask for and do not get.
 fn note_dropped(context: &Context, asked: &BTreeMap<String, u64>) {
     for (extension, requests) in asked {
+        let ask = counted(*requests, "request asks", "requests ask");
         context.ui.note(format!(
-            "{requests} requests ask for {extension}; the profile decides instead"
+            "{ask} for {extension}; the profile decides instead"
         ));
     }
 }
@@ -405,12 +407,14 @@ fn checked(
     Err(rejected(source, &bad))
 }
 
-/// One sentence, and every bad line: the first hundred for people, all of them in JSON.
+/// One sentence, and every bad line or request: the first hundred for people, all of them in JSON.
 fn rejected(source: &Source, bad: &[BadLine]) -> CommandError {
-    let message = format!(
-        "{source}: {} of its lines cannot be used; nothing was issued",
-        bad.len()
-    );
+    let is_line = |bad: &BadLine| matches!(bad.place, Place::Line(_));
+    let what = match bad.iter().all(is_line) {
+        true => counted(bad.len(), "line", "lines"),
+        false => counted(bad.len(), "request", "requests"),
+    };
+    let message = format!("{source}: {what} cannot be used; nothing was issued");
     CommandError::invalid_input(message).lines(bad)
 }
 
@@ -436,8 +440,9 @@ impl fmt::Display for Summary {
         };
         write!(
             f,
-            "batch {}: {} devices in {output}",
-            self.batch, self.devices
+            "batch {}: {} in {output}",
+            self.batch,
+            counted(self.devices, "device", "devices")
         )?;
         match &self.manifest {
             Some(manifest) => write!(f, "\nmanifest: {}", manifest.display()),

@@ -6,6 +6,7 @@ use pki_core::ids::PlanId;
 use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{InventoryError, Journal as _};
 use pki_core::lifecycle::{PlanRecord, PlanState, PlanSummary, Settled, Step, StepState};
+use pki_core::wording::counted;
 use serde::Serialize;
 
 use crate::context::Context;
@@ -170,8 +171,10 @@ impl AbandonArgs {
         // Whoever carries it out must have stopped.
         let lock = execute::lock(context, &summary)?;
         context.confirm(&format!(
-            "{}: give it up with {} of {} steps done?",
-            summary.goal, summary.done, summary.steps
+            "{}: give it up with {} of {} done?",
+            summary.goal,
+            summary.done,
+            counted(summary.steps, "step", "steps")
         ))?;
         inventory.close_plan(self.plan, Some(&self.reason), context.now())?;
         lock.remove();
@@ -251,8 +254,9 @@ impl fmt::Display for Shown<'_> {
         } = &self.summary;
         write!(
             f,
-            "plan {plan} for DPS {dps}: {goal}\n{}, {done} of {steps} steps done",
-            state.as_str()
+            "plan {plan} for DPS {dps}: {goal}\n{}, {done} of {} done",
+            state.as_str(),
+            counted(*steps, "step", "steps")
         )?;
         if let PlanState::Abandoned { reason, .. } = state {
             write!(f, ": {reason}")?;

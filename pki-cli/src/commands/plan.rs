@@ -5,6 +5,7 @@ use pki_core::ids::RegistrationId;
 use pki_core::inventory::Inventory as _;
 use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::lifecycle::{self, Effect, Promise, converge, release_pins};
+use pki_core::wording::counted;
 
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
@@ -114,7 +115,8 @@ fn planned(
     let judged = Judged::new(context, planes, inventory, &before, plan, &promise)?;
     let gains = judged.impact.count(Effect::Gains);
     if prune && gains > 0 {
-        let message = format!("pruning lets in {gains} devices that are kept out now");
+        let leaves = counted(gains, "leaf that is", "leaves that are");
+        let message = format!("pruning lets in {leaves} kept out now");
         return Err(CommandError::refused(message)
             .hint("see which with: dps-pki dps group delete GROUP --dry-run"));
     }

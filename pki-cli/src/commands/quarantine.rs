@@ -11,6 +11,7 @@ use pki_core::ids::{AuthorityName, RegistrationId};
 use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{Inventory as _, InventoryEntry, Status};
 use pki_core::lifecycle::{Plan, Promise, Quarantine, Subject, Who, quarantine_many};
+use pki_core::wording::{counted, fitting};
 use serde::Serialize;
 
 use self::target::{Target, targets};
@@ -145,8 +146,8 @@ fn warn_of_unknown(
         ));
     }
     if unknown.len() > NAMED {
-        let more = unknown.len() - NAMED;
-        context.ui.warning(format!("and of {more} more devices"));
+        let more = counted(unknown.len() - NAMED, "more device", "more devices");
+        context.ui.warning(format!("and of {more}"));
     }
     Ok(())
 }
@@ -225,8 +226,9 @@ fn many(
         return Ok(Outcome::Done);
     }
     let message = format!(
-        "{left} of {} devices are not shut out everywhere",
-        targets.len()
+        "{left} of {} {} not shut out everywhere",
+        counted(targets.len(), "device", "devices"),
+        fitting(left, "is", "are")
     );
     Err(CommandError::new(ErrorKind::PartlyFailed, message)
         .hint("the report says which; run it again for these"))

@@ -7,6 +7,7 @@ use pki_core::format::pem;
 use pki_core::ids::{RegistrationId, SerialNumber, Sha1Thumbprint, Sha256Thumbprint};
 use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{Inventory as _, InventoryEntry, RevocationReason, RowKey, Status};
+use pki_core::wording::counted;
 use serde::Serialize;
 
 use crate::context::Context;
@@ -66,7 +67,8 @@ impl Args {
             return Ok(Outcome::Done);
         }
         context.ui.note(&report);
-        context.confirm(&format!("revoke {} certificates for good?", to_do.len()))?;
+        let certificates = counted(to_do.len(), "certificate", "certificates");
+        context.confirm(&format!("revoke {certificates} for good?"))?;
         let rows: Vec<RowKey> = to_do.iter().map(|entry| entry.recorded.row()).collect();
         inventory.revoke(&rows, self.reason, context.now())?;
         report.done = true;

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use pki_core::bulk::input::DeviceKey;
 use pki_core::bulk::requests::Judged;
 use pki_core::csr::IdFrom;
+use pki_core::wording::counted;
 
 use super::issue::Target;
 use super::issue_batch::{Batch, BatchOptions, Format, KeyArgs};
@@ -106,8 +107,9 @@ impl Args {
         for input in &inputs {
             if let RequestInput::Folder(requests, others @ 1..) = input {
                 context.ui.note(format!(
-                    "{} requests by their names; {others} other files are left alone",
-                    requests.len()
+                    "{} by name; {} left alone",
+                    counted(requests.len(), "request", "requests"),
+                    counted(*others, "other file is", "other files are")
                 ));
             }
         }

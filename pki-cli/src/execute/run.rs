@@ -10,6 +10,7 @@ use pki_core::lifecycle::{
     Expectation, FieldChange, Found, PlanRecord, Settled, Standing, Step, StepEnd, StepOutcome,
     StepState, Turn, differences,
 };
+use pki_core::wording::{counted, fitting};
 use serde_json::Value;
 
 use super::interrupt::Interrupt;
@@ -213,8 +214,9 @@ impl<'a> Executor<'a> {
         let abandoned = match left {
             0 => None,
             left => Some(format!(
-                "{} steps failed, {left} were not done; planning again goes on from there",
-                self.failed.len()
+                "{} failed, {left} {} not done; planning again goes on from there",
+                counted(self.failed.len(), "step", "steps"),
+                fitting(left, "was", "were")
             )),
         };
         let now = self.sender.context.now();
@@ -273,8 +275,9 @@ impl<'a> Executor<'a> {
     fn where_it_stands(&self) -> String {
         let (id, done) = (self.record.id, self.done);
         format!(
-            "{done} of {} steps are done and stay done; go on with: dps-pki journal resume {id}",
-            self.record.steps.len()
+            "{done} of {} {} done; go on with: dps-pki journal resume {id}",
+            counted(self.record.steps.len(), "step", "steps"),
+            fitting(done, "is done and stays", "are done and stay")
         )
     }
 

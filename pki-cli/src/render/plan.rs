@@ -5,6 +5,7 @@ use std::fmt;
 
 use pki_core::ids::RegistrationId;
 use pki_core::lifecycle::{Effect, Estimate, Impact, Movement, Plan, Step};
+use pki_core::wording::{counted, fitting};
 use serde::Serialize;
 
 use crate::judged::Judged;
@@ -108,7 +109,8 @@ impl fmt::Display for Outline<'_> {
             writeln!(f, "note: {note}")?;
         }
         if plan.notes.len() > NAMED {
-            writeln!(f, "and {} more notes", plan.notes.len() - NAMED)?;
+            let more = plan.notes.len() - NAMED;
+            writeln!(f, "and {}", counted(more, "more note", "more notes"))?;
         }
         write_impact(f, self.0.impact)
     }
@@ -142,7 +144,7 @@ fn changes(f: &mut fmt::Formatter<'_>, step: &Step) -> fmt::Result {
     Ok(())
 }
 
-/// Who loses and who gains admission, and how many are not concerned.
+/// Which leaves lose and gain admission, how many are not concerned, and whom that leaves without one.
 pub(crate) fn write_impact(f: &mut fmt::Formatter<'_>, impact: &Impact) -> fmt::Result {
     for (effect, word) in [(Effect::Loses, "loses"), (Effect::Gains, "gains")] {
         let mut named = 0;
@@ -159,23 +161,32 @@ pub(crate) fn write_impact(f: &mut fmt::Formatter<'_>, impact: &Impact) -> fmt::
         };
         writeln!(
             f,
-            "  {} of enrollment group {} fall through to {}, which {what} them",
-            counted(falls.leaves),
+            "  {} of enrollment group {} {} through to {}, which {what} {}",
+            counted(falls.leaves, "leaf", "leaves"),
             falls.from,
-            falls.to
+            fitting(falls.leaves, "falls", "fall"),
+            falls.to,
+            fitting(falls.leaves, "it", "them")
         )?;
     }
+    let leaves = |effect, one, many| counted(impact.count(effect), one, many);
     write!(
         f,
-        "impact on the devices of the inventory: {} lose admission, {} gain it, {} stay admitted, {} stay out",
-        impact.count(Effect::Loses),
-        impact.count(Effect::Gains),
-        impact.count(Effect::StaysAdmitted),
-        impact.count(Effect::StaysOut)
-    )
+        "impact on the leaves of the inventory: {} admission, {} it, {} admitted, {} out",
+        leaves(Effect::Loses, "loses", "lose"),
+        leaves(Effect::Gains, "gains", "gain"),
+        leaves(Effect::StaysAdmitted, "stays", "stay"),
+        leaves(Effect::StaysOut, "stays", "stay")
+    )?;
+    match impact.devices_left_out {
+        Some(devices) if impact.count(Effect::Loses) > 0 => {
+            write!(f, "\ndevices left without an admitted leaf: {devices}")
+        }
+        _ => Ok(()),
+    }
 }
 
-/// Names the first devices of a movement, and says how many that were.
+/// Names the devices of the first leaves of a movement, and says how many that were.
 fn movements(
     f: &mut fmt::Formatter<'_>,
     what: &str,
@@ -183,8 +194,13 @@ fn movements(
     most: usize,
 ) -> Result<usize, fmt::Error> {
     let named = movement.named.iter().take(most);
+    let leaf = movement.signed_by.as_ref().map(|signer| {
+        let (name, generation) = (&signer.name, signer.generation);
+        format!(" with its leaf of {name} generation {generation}")
+    });
+    let leaf = leaf.unwrap_or_default();
     for id in named.clone() {
-        writeln!(f, "  {id} {what} admission: {}", movement.after)?;
+        writeln!(f, "  {id} {what} admission{leaf}: {}", movement.after)?;
     }
     Ok(named.len())
 }
@@ -193,12 +209,5 @@ fn more(f: &mut fmt::Formatter<'_>, all: u64, named: usize) -> fmt::Result {
     match all.saturating_sub(u64::try_from(named).unwrap_or(u64::MAX)) {
         0 => Ok(()),
         count => writeln!(f, "  and {count} more"),
-    }
-}
-
-fn counted(leaves: u64) -> String {
-    match leaves {
-        1 => "1 device".to_owned(),
-        count => format!("{count} devices"),
     }
 }

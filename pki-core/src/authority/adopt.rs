@@ -10,6 +10,7 @@ use crate::certificate::Certificate;
 use crate::key::SignatureError;
 use crate::name::DistinguishedName;
 use crate::time::Time;
+use crate::wording::counted;
 
 /// A certificate that is to become a generation of an authority.
 #[derive(Debug, Clone, Copy)]
@@ -62,7 +63,7 @@ pub enum AdoptionFault {
         whose: String,
     },
     /// RFC 5280 §4.2.1.9.
-    #[error("{whose}: its pathLen is {path_length}, but {depth} authorities are to stand below it")]
+    #[error("{whose}: its pathLen is {path_length}, but {} to stand below it", counted(*.depth, "authority is", "authorities are"))]
     PathLength {
         /// The subject.
         whose: String,

@@ -3,6 +3,7 @@
 use crate::ids::AuthorityName;
 use crate::key::KeyAlgorithm;
 use crate::time::Span;
+use crate::wording::counted;
 
 /// The first thing wrong with a `pki.toml`: where it is, and what.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -124,7 +125,8 @@ pub enum DeclarationProblem {
     },
     /// The issuer's path length leaves no room.
     #[error(
-        "{issuer} has path-length {path_length}, so at most {path_length} authorities may stand below it, but there are {depth} down to {name}"
+        "{issuer} has path-length {path_length}, so at most {} may stand below it, but with {name} there would be {depth}",
+        counted(*.path_length, "authority", "authorities")
     )]
     TooDeep {
         /// The limiting authority.

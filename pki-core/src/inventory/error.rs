@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::audit::AuditHead;
 use super::{AuthorityGeneration, GenerationState, Label, RowKey, Status};
 use crate::ids::{AuthorityName, Generation, PlanId, SerialNumber};
+use crate::wording::counted;
 
 /// Why the inventory did not do what it was asked to. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -123,7 +124,7 @@ pub enum InventoryError {
         plan: PlanId,
     },
     /// The plan cannot be finished yet.
-    #[error("plan {plan} is not finished: {left} steps are left")]
+    #[error("plan {plan} is not finished: {} left", counted(*.left, "step is", "steps are"))]
     PlanUnfinished {
         /// Its name.
         plan: PlanId,
@@ -199,34 +200,6 @@ pub enum InventoryError {
         found: i64,
         /// The newest that is known.
         known: i64,
-    },
-    /// An earlier version of the toolkit has written it, and it cannot be changed where it is.
-    #[error(
-        "the inventory has schema {found} and is write-protected, so that it cannot be brought to {known}"
-    )]
-    SchemaTooOld {
-        /// The schema that was found.
-        found: i64,
-        /// The one that is needed.
-        known: i64,
-    },
-    /// It is write-protected, and was to be changed.
-    #[error("the inventory {} is write-protected", path.display())]
-    WriteProtected {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The last changes are in a log beside it, which cannot be read where nothing can be written.
-    #[error(
-        "the inventory {} is write-protected, and its last changes are still in {}",
-        path.display(),
-        log.display()
-    )]
-    Unfinished {
-        /// The file.
-        path: PathBuf,
-        /// The log.
-        log: PathBuf,
     },
     /// Another process is writing to it and did not finish in time.
     #[error("the inventory {} is locked by another process", path.display())]

@@ -2,8 +2,7 @@
 //!
 //! Write-ahead log with `synchronous=FULL`: when a method returns, its transaction survives a power
 //! cut. Several processes may use the file at once; one writes at a time, the others wait for the
-//! busy timeout. The schema is `migrations/sqlite`, its number is in `user_version`. A file that is
-//! write-protected, or lies in a folder that is, can be read.
+//! busy timeout. The schema is `migrations/sqlite`, its number is in `user_version`.
 //! Not here: rules. Which change is allowed, and what the trail says of it, is decided beside the
 //! port and the same for every adapter.
 
@@ -24,12 +23,11 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
-use super::audit::{AuditEntry, AuditEvent, AuditHead, AuditReport, Draft, EventAction};
+use super::audit::{AuditEntry, AuditEvent, AuditHead, AuditReport, Draft};
 use super::{
     AuthorityGeneration, AuthorityRecord, BatchProgress, BatchRecord, CertificateState, Filter,
     GenerationChange, IdPage, Inventory, InventoryEntry, InventoryError, Label, NewBatch,
-    NewCertificate, NewGeneration, Page, PageKey, Recorded, Revocation, RevocationReason, RowKey,
-    Stats,
+    NewCertificate, NewGeneration, Page, PageKey, Recorded, RevocationReason, RowKey, Stats,
 };
 use crate::ids::{AuthorityName, RegistrationId, SerialNumber, Sha1Thumbprint, Sha256Thumbprint};
 use crate::time::Time;
@@ -49,13 +47,11 @@ pub struct SqliteInventory {
 }
 
 impl SqliteInventory {
-    /// Opens an inventory that exists. Where it cannot be written it can be read, and every change
-    /// is refused as [`InventoryError::WriteProtected`].
+    /// Opens an inventory that exists.
     ///
     /// # Errors
     /// [`InventoryError::Missing`], [`InventoryError::NotAnInventory`],
-    /// [`InventoryError::SchemaTooNew`], [`InventoryError::Locked`], [`InventoryError::Storage`];
-    /// [`InventoryError::SchemaTooOld`], [`InventoryError::Unfinished`] where it cannot be written.
+    /// [`InventoryError::SchemaTooNew`], [`InventoryError::Locked`], [`InventoryError::Storage`].
     pub fn open(path: &Path) -> Result<Self, InventoryError> {
         if !path.exists() {
             return Err(InventoryError::Missing {
@@ -154,9 +150,6 @@ fn explain(failure: Failure, action: &'static str, path: &Path) -> InventoryErro
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => InventoryError::Locked {
             path: path.to_owned(),
         },
-        Some(ErrorCode::ReadOnly) => InventoryError::WriteProtected {
-            path: path.to_owned(),
-        },
         Some(ErrorCode::NotADatabase) => InventoryError::NotAnInventory {
             path: path.to_owned(),
         },
@@ -248,18 +241,6 @@ impl Inventory for SqliteInventory {
     ) -> Result<(), InventoryError> {
         let revoked = CertificateState::Revoked { at, reason };
         self.write(|transaction| run::change_state(transaction, rows, &revoked, at))
-    }
-
-    fn revoke_as_of(&mut self, revocations: &[Revocation], at: Time) -> Result<(), InventoryError> {
-        self.write(|transaction| {
-            revocations.iter().try_for_each(|revocation| {
-                let revoked = CertificateState::Revoked {
-                    at: revocation.since,
-                    reason: revocation.reason,
-                };
-                run::change_state(transaction, &[revocation.row], &revoked, at)
-            })
-        })
     }
 
     fn record_authority(
@@ -396,14 +377,6 @@ impl Inventory for SqliteInventory {
 
     fn audit_entries(&self, after: u64, limit: usize) -> Result<Vec<AuditEntry>, InventoryError> {
         self.read(|transaction| read::audit_entries(transaction, after, limit))
-    }
-
-    fn events(
-        &self,
-        action: &EventAction,
-        subject: &str,
-    ) -> Result<Vec<AuditEntry>, InventoryError> {
-        self.read(|transaction| read::events(transaction, action, subject))
     }
 
     fn audit_head(&self) -> Result<Option<AuditHead>, InventoryError> {

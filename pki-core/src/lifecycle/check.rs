@@ -13,6 +13,7 @@ use super::{Effect, Fleet, Impact, Plan, Step, Subject};
 use crate::admission::{DpsView, ViewError};
 use crate::enrollment::ProvisioningStatus;
 use crate::ids::RegistrationId;
+use crate::wording::counted;
 
 /// A plan that keeps its promise.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -49,7 +50,10 @@ pub enum Who {
 #[non_exhaustive]
 pub enum CheckError {
     /// Devices would be refused that nobody asked to refuse.
-    #[error("after \"{step}\" {leaves} leaves would be refused that are admitted now{example}")]
+    #[error(
+        "after \"{step}\" {} admitted now{example}",
+        counted(*.leaves, "leaf would be refused that is", "leaves would be refused that are")
+    )]
     Refuses {
         /// The step.
         step: String,
@@ -59,7 +63,10 @@ pub enum CheckError {
         example: String,
     },
     /// Devices would be let in that nobody asked to let in.
-    #[error("after \"{step}\" {leaves} leaves would be let in that are kept out now{example}")]
+    #[error(
+        "after \"{step}\" {} kept out now{example}",
+        counted(*.leaves, "leaf would be let in that is", "leaves would be let in that are")
+    )]
     LetsIn {
         /// The step.
         step: String,

@@ -2,10 +2,10 @@
 //!
 //! Classes of leaves are decided about once, exceptions one by one ([`Fleet`]). What is found is
 //! grouped by who signed the leaves and by what DPS decides before and after, so that a group whose
-//! devices would fall through to another one shows. Names are looked up afterwards, and only those
-//! that are wanted.
+//! devices would fall through to another one shows. What is counted are leaves, of which a device may
+//! have several. Names are looked up afterwards, and only those that are wanted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::ControlFlow;
 
@@ -23,6 +23,9 @@ use crate::time::Time;
 pub struct Impact {
     /// Every pair of decisions that occurs, by the generation that signed the leaves.
     pub movements: Vec<Movement>,
+    /// How many devices of which a leaf loses admission are left without an admitted one; `None` if they
+    /// were not counted.
+    pub devices_left_out: Option<u64>,
 }
 
 /// Leaves of one generation about which DPS decides alike, before and after.
@@ -118,6 +121,7 @@ impl Impact {
         }
         Self {
             movements: tally.0.into_values().collect(),
+            devices_left_out: None,
         }
     }
 
@@ -167,6 +171,39 @@ impl Impact {
             }
             movement.named.truncate(names.unwrap_or(usize::MAX));
         }
+        Ok(())
+    }
+
+    /// Counts the devices that are left without an admitted leaf. All leaves of all that lose one are
+    /// looked up, which takes time where they are many. This comes before [`Self::name`], which keeps
+    /// only the first names.
+    ///
+    /// # Errors
+    /// [`InventoryError`] if the inventory cannot be read.
+    pub fn count_devices_left_out(
+        &mut self,
+        after: &DpsView,
+        fleet: &Fleet,
+        inventory: &dyn Inventory,
+        at: Time,
+    ) -> Result<(), InventoryError> {
+        let mut named = self.clone();
+        named.name(fleet, inventory, at, None)?;
+        let losing = named.with(Effect::Loses);
+        let losing: BTreeSet<&RegistrationId> = losing.flat_map(|one| &one.named).collect();
+        let mut left_out = 0;
+        for id in losing {
+            let leaves = inventory.live_leaves(id, at)?;
+            let is_admitted = leaves.iter().any(|entry| {
+                let leaf = entry.recorded.certificate().sha256_thumbprint();
+                let class = fleet.class_of(entry);
+                class.is_some_and(|class| {
+                    Verdict::from(outcome_of(after, id, &leaf, &class.above)).is_admitted()
+                })
+            });
+            left_out += u64::from(!is_admitted);
+        }
+        self.devices_left_out = Some(left_out);
         Ok(())
     }
 
@@ -313,11 +350,15 @@ impl fmt::Display for Decider {
 
 impl Serialize for Impact {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut document = serializer.serialize_struct("Impact", 5)?;
+        let mut document = serializer.serialize_struct("Impact", 6)?;
         document.serialize_field("loses", &self.count(Effect::Loses))?;
         document.serialize_field("gains", &self.count(Effect::Gains))?;
         document.serialize_field("staysAdmitted", &self.count(Effect::StaysAdmitted))?;
         document.serialize_field("staysOut", &self.count(Effect::StaysOut))?;
+        match self.devices_left_out {
+            Some(devices) => document.serialize_field("devicesLeftOut", &devices)?,
+            None => document.skip_field("devicesLeftOut")?,
+        }
         document.serialize_field("movements", &self.movements)?;
         document.end()
     }

@@ -31,6 +31,7 @@ use crate::ids::{
 use crate::inventory::{AuthorityRecord, GenerationState};
 use crate::management::CaCertificate;
 use crate::time::Time;
+use crate::wording::{counted, fitting};
 
 use super::declared::is_same;
 use super::{BelowError, Plan};
@@ -150,10 +151,7 @@ impl Devices {
 impl fmt::Display for Devices {
     /// `3 devices (a, b, …)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.count {
-            1 => f.write_str("1 device")?,
-            count => write!(f, "{count} devices")?,
-        }
+        f.write_str(&counted(self.count, "device", "devices"))?;
         if self.named.is_empty() {
             return Ok(());
         }
@@ -220,7 +218,10 @@ pub enum RollError {
     },
     /// Leaves outlive the time that the two generations stand side by side.
     #[error(
-        "{leaves} leaves of {authority} generation {generation} are valid beyond {until} and would be refused from then on; only {accepted} were accepted"
+        "{} of {authority} generation {generation} {} valid beyond {until} and would be refused from then on; only {accepted} {} accepted",
+        counted(*.leaves, "leaf", "leaves"),
+        fitting(*.leaves, "is", "are"),
+        fitting(*.accepted, "was", "were")
     )]
     Stranded {
         /// What was to be rolled.
@@ -236,7 +237,8 @@ pub enum RollError {
     },
     /// Devices have not moved yet.
     #[error(
-        "not registered with a new leaf yet, of {authority} generation {generation}: {devices}; only {accepted} were accepted"
+        "not registered with a new leaf yet, of {authority} generation {generation}: {devices}; only {accepted} {} accepted",
+        fitting(*.accepted, "was", "were")
     )]
     LeftBehind {
         /// What is being rolled.
@@ -250,7 +252,7 @@ pub enum RollError {
     },
     /// Devices have moved already, and going back would strand them.
     #[error(
-        "{devices} have leaves of {authority} generation {generation} already and would be refused; finish the roll, or roll them back first"
+        "moved to leaves of {authority} generation {generation} already, which would be refused: {devices}; finish the roll, or roll them back first"
     )]
     Moved {
         /// What is being rolled.
@@ -276,7 +278,9 @@ pub enum RollError {
     },
     /// An authority below would lose its way to a verified CA certificate.
     #[error(
-        "{leaves} leaves of {below} generation {generation} reach a verified CA certificate in DPS {dps} only by what is taken away: {why}; roll {below} first, or have it verified itself (with intermediates)"
+        "{} of {below} generation {generation} {} a verified CA certificate in DPS {dps} only by what is taken away: {why}; roll {below} first, or have it verified itself (with intermediates)",
+        counted(*.leaves, "leaf", "leaves"),
+        fitting(*.leaves, "reaches", "reach")
     )]
     StrandsBelow {
         /// The instance.

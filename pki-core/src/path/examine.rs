@@ -12,6 +12,7 @@ use super::{Purpose, revocation};
 use crate::certificate::Certificate;
 use crate::key::SignatureError;
 use crate::lint;
+use crate::wording::{counted, fitting};
 
 /// Every check of the certificate at `depth`.
 pub(super) fn checks(
@@ -110,9 +111,13 @@ fn path_length(path: &[Certificate], depth: usize) -> PathCheck {
     let below = below.count();
     let constraints = path[depth].basic_constraints();
     let most = constraints.and_then(|constraints| constraints.path_len_constraint);
-    let problem = most
-        .filter(|most| below > usize::from(*most))
-        .map(|most| format!("it allows {most} authorities below it, and there are {below}"));
+    let problem = most.filter(|most| below > usize::from(*most)).map(|most| {
+        let most = counted(most, "authority", "authorities");
+        format!(
+            "it allows {most} below it, and there {} {below}",
+            fitting(below, "is", "are")
+        )
+    });
     PathCheck::new(CheckName::PathLength, problem)
 }
 

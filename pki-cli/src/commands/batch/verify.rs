@@ -17,6 +17,7 @@ use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{GenerationState, Inventory as _};
 use pki_core::path::{PathOptions, Purpose, validate};
 use pki_core::time::Time;
+use pki_core::wording::counted;
 use serde::Serialize;
 
 use self::folder::{BadFile, LIST, check_files, is_below};
@@ -405,10 +406,11 @@ impl fmt::Display for Verdict {
         } else {
             "does not verify"
         };
-        let (devices, authority, generation) = (self.devices, &self.authority, self.generation);
+        let (authority, generation) = (&self.authority, self.generation);
+        let devices = counted(self.devices, "device", "devices");
         write!(
             f,
-            "batch {} {word}: {devices} devices by {authority} {generation}",
+            "batch {} {word}: {devices} by {authority} {generation}",
             self.batch
         )?;
         for Check {

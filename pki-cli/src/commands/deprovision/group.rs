@@ -12,6 +12,7 @@ use pki_core::lifecycle::{
     Fleet, GOAL_OF_DEPROVISIONING, Impact, Movement, Plan, PlanRecord, Promise, Step, Subject,
     Verdict, Who, deprovision_group,
 };
+use pki_core::wording::counted;
 use serde::Serialize;
 
 use super::Leaving;
@@ -231,10 +232,7 @@ impl fmt::Display for Proof {
 impl fmt::Display for Decided {
     /// `2 leaves of factory generation 1: refused: no enrollment …`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.leaves {
-            1 => f.write_str("1 leaf")?,
-            leaves => write!(f, "{leaves} leaves")?,
-        }
+        f.write_str(&counted(self.leaves, "leaf", "leaves"))?;
         match (&self.authority, self.generation) {
             (Some(name), Some(generation)) => write!(f, " of {name} generation {generation}")?,
             _ => f.write_str(" of a foreign signer")?,

@@ -7,6 +7,7 @@ use pki_core::enrollment::{EnrollmentGroup, Mechanism, X509Certificates};
 use pki_core::ids::CertificateName;
 use pki_core::lifecycle::{Expectation, Step};
 use pki_core::management::CaCertificate;
+use pki_core::time::Time;
 
 use super::{ca_proof, declared, impact};
 use crate::commands::change::Change;
@@ -121,10 +122,15 @@ fn cells(certificate: &CaCertificate) -> [String; 5] {
     [
         certificate.name.to_string(),
         if properties.is_verified { "yes" } else { "no" }.to_owned(),
-        properties.expiry.clone().unwrap_or_default(),
+        properties.expiry.as_deref().map(moment).unwrap_or_default(),
         thumbprint.unwrap_or_default(),
         properties.subject.clone().unwrap_or_default(),
     ]
+}
+
+/// A date of the service as we print all moments; one that it writes otherwise stays as it is.
+fn moment(date: &str) -> String {
+    Time::from_rfc1123(date).map_or_else(|_| date.to_owned(), |moment| moment.to_string())
 }
 
 impl DeleteArgs {

@@ -17,6 +17,7 @@ use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{AuthorityGeneration, BatchRecord, Inventory as _, Label, NewBatch};
 use pki_core::key::software::SoftwareKeyGenerator;
 use pki_core::time::{Span, Time, TimeError};
+use pki_core::wording::counted;
 use serde_json::json;
 
 use super::super::issue::Target;
@@ -25,6 +26,7 @@ use crate::batch_input::Source;
 use crate::batch_output::{
     Folder, OutputLock, Pipe, SealedFile, StreamFile, Written, part_of, publish_finished,
 };
+use crate::context::Context;
 use crate::error::{CommandError, ErrorKind};
 use crate::files::{Access, Existing};
 use crate::issuance::OpenAuthority;
@@ -37,23 +39,25 @@ pub(super) struct BatchRun<'a> {
     pub(super) profile: &'a LeafProfile,
     pub(super) source: &'a Source,
     fingerprint: OutputDigest,
+    /// Set by Ctrl-C.
+    stop: Arc<AtomicBool>,
 }
 
 impl<'a> BatchRun<'a> {
-    /// The run of a command; finds out which batch it is about.
+    /// The run of a command; finds out which batch it is about. From now on Ctrl-C ends it in order.
     pub(super) fn new(
         batch: &'a Batch<'a>,
         authority: &'a OpenAuthority,
         profile: &'a LeafProfile,
         source: &'a Source,
     ) -> Result<Self, CommandError> {
-        let fingerprint = fingerprint(batch, authority, source)?;
         Ok(Self {
             batch,
             authority,
             profile,
             source,
-            fingerprint,
+            fingerprint: fingerprint(batch, authority, source)?,
+            stop: stop_on_interrupt(batch.context)?,
         })
     }
 
@@ -141,6 +145,10 @@ impl<'a> BatchRun<'a> {
         let mut unfit = Vec::new();
         let mut devices = self.source.devices()?.filter_map(Result::ok).peekable();
         while devices.peek().is_some() {
+            if self.stop.load(Ordering::Relaxed) {
+                let interrupted = CommandError::new(ErrorKind::Interrupted, "interrupted");
+                return Err(interrupted.hint("nothing was issued; run it again"));
+            }
             let chunk: Vec<Device> = devices.by_ref().take(CHUNK).collect();
             let mut ids: Vec<RegistrationId> =
                 chunk.iter().map(|device| device.id.clone()).collect();
@@ -180,8 +188,10 @@ impl<'a> BatchRun<'a> {
         let voided = inventory.void_undelivered(&batch.name, reason, now)?;
         if batch.delivered > 0 || voided > 0 {
             self.batch.context.ui.note(format!(
-                "batch {}: going on after {} of {} devices; {voided} that were cut short are void",
-                batch.name, batch.delivered, batch.total
+                "batch {}: going on after {} of {}; {voided} cut short and void",
+                batch.name,
+                batch.delivered,
+                counted(batch.total, "device", "devices")
             ));
         }
         let written = self.write(inventory, batch, renderer)?;
@@ -279,7 +289,6 @@ impl<'a> BatchRun<'a> {
             chunk: CHUNK.min(if is_slow(profile) { 50 } else { CHUNK }),
             delivery,
         };
-        let stop = self.stop_on_interrupt()?;
         let mut line =
             ProgressLine::new(self.batch.context, "devices", batch.total, batch.delivered);
         let from = Progress {
@@ -293,7 +302,7 @@ impl<'a> BatchRun<'a> {
             devices,
             from,
             output,
-            &stop,
+            &self.stop,
             &mut |progress| {
                 line.show(progress.delivered);
             },
@@ -341,18 +350,6 @@ impl<'a> BatchRun<'a> {
         let reason =
             || format!("it would be valid until {leaf}, its authority only until {authority}");
         Ok((leaf > authority).then(reason))
-    }
-
-    /// Ctrl-C finishes the chunk that is being committed.
-    fn stop_on_interrupt(&self) -> Result<Arc<AtomicBool>, CommandError> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&stop);
-        self.batch.context.runtime()?.spawn(async move {
-            if tokio::signal::ctrl_c().await.is_ok() {
-                told.store(true, Ordering::Relaxed);
-            }
-        });
-        Ok(stop)
     }
 
     fn manifest(
@@ -407,6 +404,18 @@ impl<'a> BatchRun<'a> {
         };
         manifest.to_json().map_err(failed)
     }
+}
+
+/// Set by Ctrl-C, which finishes the chunk that is being committed.
+fn stop_on_interrupt(context: &Context) -> Result<Arc<AtomicBool>, CommandError> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&stop);
+    context.runtime()?.spawn(async move {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            told.store(true, Ordering::Relaxed);
+        }
+    });
+    Ok(stop)
 }
 
 /// What tells this command from any other: input, authority, profile, output and form.
@@ -477,8 +486,9 @@ fn stopped(batch: &BatchRecord, progress: Progress, delivery: Delivery) -> Comma
     let (message, hint) = match delivery {
         Delivery::Chunkwise => (
             format!(
-                "batch {name}: stopped after {} of {total} devices",
-                progress.delivered
+                "batch {name}: stopped after {} of {}",
+                progress.delivered,
+                counted(total, "device", "devices")
             ),
             "the same command goes on from there",
         ),

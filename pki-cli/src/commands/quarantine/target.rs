@@ -9,6 +9,7 @@ use pki_core::format::pem;
 use pki_core::ids::{RegistrationId, SerialNumber, Sha1Thumbprint, Sha256Thumbprint};
 use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{Inventory as _, InventoryEntry};
+use pki_core::wording::counted;
 
 use crate::context::Context;
 use crate::error::{CommandError, ErrorKind};
@@ -79,7 +80,8 @@ fn listed(
     match bad.is_empty() {
         true => Ok(found),
         false => {
-            let message = format!("{}: {} lines are wrong", path.display(), bad.len());
+            let lines = counted(bad.len(), "line is", "lines are");
+            let message = format!("{}: {lines} wrong", path.display());
             Err(CommandError::invalid_input(message).lines(&bad))
         }
     }

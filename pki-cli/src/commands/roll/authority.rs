@@ -14,6 +14,7 @@ use pki_core::lifecycle::roll::{
 use pki_core::lifecycle::{Class, Fleet, Plan, Promise, Who};
 use pki_core::profile::Role;
 use pki_core::time::{Span, Time};
+use pki_core::wording::counted;
 
 use super::instances::Instances;
 use super::left_behind::Question;
@@ -407,9 +408,9 @@ fn carry_out(
         let shown = PlanAndImpact::proposed(&judged);
         let proposal = Proposal {
             question: format!(
-                "DPS {dps}: {}: carry out {} steps?",
+                "DPS {dps}: {}: carry out {}?",
                 judged.plan.goal,
-                judged.plan.steps.len()
+                counted(judged.plan.steps.len(), "step", "steps")
             ),
             ..Proposal::new(&judged.plan, &shown)
         };

@@ -84,14 +84,9 @@ impl Draft {
         }
     }
 
-    /// `since` is in the entry only if it is not the entry's own time.
-    pub(crate) fn revoked(rows: Rows, reason: RevocationReason, since: Time, at: Time) -> Self {
-        let reason = reason.as_str();
+    pub(crate) fn revoked(rows: Rows, reason: RevocationReason, at: Time) -> Self {
         Self {
-            detail: match since == at {
-                true => json!({ "reason": reason }),
-                false => json!({ "reason": reason, "since": since }),
-            },
+            detail: json!({ "reason": reason.as_str() }),
             ..Self::about(rows, Action::CertificatesRevoked, at)
         }
     }

@@ -43,15 +43,11 @@ pub(super) const AUDIT_ENTRIES: &str =
 /// A certificate with its state.
 pub(super) fn entry(row: &Row<'_>) -> Result<InventoryEntry, Failure> {
     let stored = stored(row)?;
-    let last = match row.get::<_, Option<String>>(13)? {
-        Some(detail) => LastChange::read(&detail),
-        None => LastChange::default(),
+    let reason: Option<String> = match row.get::<_, Option<String>>(13)? {
+        Some(detail) => reason_in(&detail),
+        None => None,
     };
-    let at = match last.since {
-        Some(since) => since,
-        None => time(row, 12)?,
-    };
-    let state = CertificateState::assemble(stored.status, at, last.reason.as_deref());
+    let state = CertificateState::assemble(stored.status, time(row, 12)?, reason.as_deref());
     let key = stored.recorded.row();
     Ok(InventoryEntry {
         recorded: stored.recorded,
@@ -61,19 +57,9 @@ pub(super) fn entry(row: &Row<'_>) -> Result<InventoryEntry, Failure> {
     })
 }
 
-/// What the trail says of certificates that were voided or revoked.
-#[derive(Default, serde::Deserialize)]
-pub(super) struct LastChange {
-    pub(super) reason: Option<String>,
-    /// When they were revoked, if that was before the trail learnt of it.
-    since: Option<Time>,
-}
-
-impl LastChange {
-    /// Reads the detail of an entry; nothing is known from one that was tampered with.
-    pub(super) fn read(detail: &str) -> Self {
-        serde_json::from_str(detail).unwrap_or_default()
-    }
+pub(super) fn reason_in(detail: &str) -> Option<String> {
+    let detail: serde_json::Value = serde_json::from_str(detail).ok()?;
+    Some(detail.get("reason")?.as_str()?.to_owned())
 }
 
 /// A certificate with what binds it to the trail.

@@ -1,14 +1,12 @@
-//! A place where there is soon no space left, or where nothing can be written.
+//! A place where there is soon no space left.
 
 use std::fs;
 use std::path::PathBuf;
 
-use crate::home::Home;
-use crate::run::Run;
+use dps_pki_tests::{Home, Run};
 
 /// A disk in memory that is soon full.
-#[derive(Debug)]
-pub struct SmallDisk {
+pub(super) struct SmallDisk {
     home: Home,
     path: PathBuf,
 }
@@ -16,7 +14,7 @@ pub struct SmallDisk {
 impl SmallDisk {
     /// Mounts one; `None`, visibly, for users who may not. In CI it must be possible.
     #[expect(clippy::print_stderr, reason = "what is skipped is said")]
-    pub fn mount(path: PathBuf, size: &str) -> Option<Self> {
+    pub(super) fn mount(path: PathBuf, size: &str) -> Option<Self> {
         fs::create_dir_all(&path).expect("a folder");
         let disk = Self {
             home: Home::empty(),
@@ -34,23 +32,8 @@ impl SmallDisk {
         Some(disk)
     }
 
-    /// Gives it another size.
-    pub fn resize(&self, size: &str) {
-        self.remount(&format!("size={size}"));
-    }
-
-    /// Lets nobody write to it any more, whoever they are.
-    pub fn write_protect(&self) {
-        self.remount("ro");
-    }
-
-    /// Lets it be written again.
-    pub fn lift_protection(&self) {
-        self.remount("rw");
-    }
-
-    fn remount(&self, options: &str) {
-        self.call("mount", &format!("-o remount,{options}")).ok();
+    pub(super) fn resize(&self, size: &str) {
+        self.call("mount", &format!("-o remount,size={size}")).ok();
     }
 
     fn call(&self, program: &str, flags: &str) -> Run {
