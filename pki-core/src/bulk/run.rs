@@ -37,7 +37,9 @@ pub struct Job<'a> {
     pub renderer: &'a Renderer,
     /// How many workers.
     pub jobs: usize,
-    /// How many devices a chunk has.
+    /// How many devices there are in all.
+    pub total: u64,
+    /// How many devices a chunk has at the most.
     pub chunk: usize,
     /// When chunks count as delivered.
     pub delivery: Delivery,
@@ -54,6 +56,16 @@ pub enum Delivery {
 }
 
 impl Job<'_> {
+    /// How many devices the chunk has that begins with this one: fewer towards the end, so that no
+    /// worker is still busy with a whole chunk when the others have nothing left.
+    fn chunk_at(&self, first: u64) -> usize {
+        /// Fewer are not worth a commit.
+        const LEAST: usize = 50;
+        let left = usize::try_from(self.total.saturating_sub(first)).unwrap_or(usize::MAX);
+        let share = left / (2 * self.jobs.max(1));
+        share.max(LEAST).min(self.chunk).max(1)
+    }
+
     /// The leading part of the serial numbers of a chunk: the moment of issue, and one millisecond
     /// more for each chunk, so that they grow.
     pub(super) fn milliseconds(&self, chunk: u64) -> u64 {
@@ -144,7 +156,7 @@ pub fn run(
         unmarked: Vec::new(),
     };
     let result = in_order(
-        chunks(devices, from.delivered, job.chunk, stop, &all_fed),
+        chunks(job, devices, from.delivered, stop, &all_fed),
         job.jobs,
         || {
             let mut worker = Worker::new(job);
@@ -162,9 +174,9 @@ pub fn run(
 /// Cuts the input into chunks, until it ends or `stop` says so; `all_fed` tells whether it was the
 /// first.
 fn chunks<'a>(
+    job: &'a Job<'_>,
     devices: impl Iterator<Item = Result<Device, BadLine>> + 'a,
     skip: u64,
-    size: usize,
     stop: &'a AtomicBool,
     all_fed: &'a AtomicBool,
 ) -> impl Iterator<Item = Chunk> + 'a {
@@ -183,7 +195,7 @@ fn chunks<'a>(
         let chunk = Chunk {
             number,
             first,
-            devices: devices.by_ref().take(size.max(1)).collect(),
+            devices: devices.by_ref().take(job.chunk_at(first)).collect(),
         };
         number += 1;
         first += u64::try_from(chunk.devices.len()).unwrap_or_default();

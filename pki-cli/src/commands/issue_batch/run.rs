@@ -286,6 +286,7 @@ impl<'a> BatchRun<'a> {
             plan: &plan,
             renderer,
             jobs: self.batch.options.jobs(),
+            total: batch.total,
             chunk: CHUNK.min(if is_slow(profile) { 50 } else { CHUNK }),
             delivery,
         };
