@@ -153,7 +153,7 @@ impl Context {
         }
     }
 
-    /// The home's inventory, made if the home has none yet.
+    /// The home's inventory, made if the home has none yet. A write-protected one can be read.
     ///
     /// # Errors
     /// `NotFound` if there is no home; else as [`SqliteInventory::open_or_create`].

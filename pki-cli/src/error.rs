@@ -323,9 +323,10 @@ impl From<InventoryError> for CommandError {
             | InventoryError::CertificateNotFound { .. }
             | InventoryError::PlanNotFound { .. }
             | InventoryError::GenerationNotFound { .. } => ErrorKind::NotFound,
-            InventoryError::NotAnInventory { .. } | InventoryError::SchemaTooNew { .. } => {
-                ErrorKind::InvalidInput
-            }
+            InventoryError::NotAnInventory { .. }
+            | InventoryError::SchemaTooNew { .. }
+            | InventoryError::SchemaTooOld { .. }
+            | InventoryError::Unfinished { .. } => ErrorKind::InvalidInput,
             InventoryError::CertificateState { .. }
             | InventoryError::GenerationState { .. }
             | InventoryError::TwoGenerations { .. }
@@ -337,6 +338,11 @@ impl From<InventoryError> for CommandError {
         let refused = Self::new(kind, error.to_string());
         match error {
             InventoryError::Storage { source, .. } => refused.because(source),
+            InventoryError::WriteProtected { .. } => {
+                refused.hint("it can be read here; to change it, work where it can be written")
+            }
+            InventoryError::SchemaTooOld { .. } | InventoryError::Unfinished { .. } => refused
+                .hint("copy the whole home to a place that can be written, and read it there"),
             _ => refused,
         }
     }

@@ -9,15 +9,13 @@
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 mod batch;
-mod disk;
 mod moments;
 
 use std::time::Duration;
 
-use dps_pki_tests::{Home, PASSPHRASE, Run, binary};
+use dps_pki_tests::{Home, PASSPHRASE, Run, SmallDisk, binary};
 
 use self::batch::{Batch, entries};
-use self::disk::SmallDisk;
 use self::moments::Moments;
 
 #[test]

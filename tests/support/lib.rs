@@ -8,6 +8,7 @@
 
 mod binary;
 mod device;
+mod disk;
 mod emulator;
 mod home;
 mod http;
@@ -17,6 +18,7 @@ mod sdks;
 
 pub use binary::binary;
 pub use device::Device;
+pub use disk::SmallDisk;
 pub use emulator::Emulator;
 pub use home::{Home, PASSPHRASE};
 pub use http::HttpAnswer;

@@ -201,6 +201,34 @@ pub enum InventoryError {
         /// The newest that is known.
         known: i64,
     },
+    /// An earlier version of the toolkit has written it, and it cannot be changed where it is.
+    #[error(
+        "the inventory has schema {found} and is write-protected, so that it cannot be brought to {known}"
+    )]
+    SchemaTooOld {
+        /// The schema that was found.
+        found: i64,
+        /// The one that is needed.
+        known: i64,
+    },
+    /// It is write-protected, and was to be changed.
+    #[error("the inventory {} is write-protected", path.display())]
+    WriteProtected {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The last changes are in a log beside it, which cannot be read where nothing can be written.
+    #[error(
+        "the inventory {} is write-protected, and its last changes are still in {}",
+        path.display(),
+        log.display()
+    )]
+    Unfinished {
+        /// The file.
+        path: PathBuf,
+        /// The log.
+        log: PathBuf,
+    },
     /// Another process is writing to it and did not finish in time.
     #[error("the inventory {} is locked by another process", path.display())]
     Locked {

@@ -2,7 +2,8 @@
 //!
 //! Write-ahead log with `synchronous=FULL`: when a method returns, its transaction survives a power
 //! cut. Several processes may use the file at once; one writes at a time, the others wait for the
-//! busy timeout. The schema is `migrations/sqlite`, its number is in `user_version`.
+//! busy timeout. The schema is `migrations/sqlite`, its number is in `user_version`. A file that is
+//! write-protected, or lies in a folder that is, can be read.
 //! Not here: rules. Which change is allowed, and what the trail says of it, is decided beside the
 //! port and the same for every adapter.
 
@@ -47,11 +48,13 @@ pub struct SqliteInventory {
 }
 
 impl SqliteInventory {
-    /// Opens an inventory that exists.
+    /// Opens an inventory that exists. Where it cannot be written it can be read, and every change
+    /// is refused as [`InventoryError::WriteProtected`].
     ///
     /// # Errors
     /// [`InventoryError::Missing`], [`InventoryError::NotAnInventory`],
-    /// [`InventoryError::SchemaTooNew`], [`InventoryError::Locked`], [`InventoryError::Storage`].
+    /// [`InventoryError::SchemaTooNew`], [`InventoryError::Locked`], [`InventoryError::Storage`];
+    /// [`InventoryError::SchemaTooOld`], [`InventoryError::Unfinished`] where it cannot be written.
     pub fn open(path: &Path) -> Result<Self, InventoryError> {
         if !path.exists() {
             return Err(InventoryError::Missing {
@@ -148,6 +151,9 @@ fn explain(failure: Failure, action: &'static str, path: &Path) -> InventoryErro
     };
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => InventoryError::Locked {
+            path: path.to_owned(),
+        },
+        Some(ErrorCode::ReadOnly) => InventoryError::WriteProtected {
             path: path.to_owned(),
         },
         Some(ErrorCode::NotADatabase) => InventoryError::NotAnInventory {

@@ -1,12 +1,16 @@
 //! Opening the file: that it is ours, that we know its schema, how it is written.
+//!
+//! Where it cannot be written, in a backup or on a disk of somebody else's, it is opened to be read.
 
+use std::cmp::Ordering;
 use std::fs::OpenOptions;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, TransactionBehavior};
 
 use super::Failure;
 use crate::inventory::InventoryError;
@@ -33,28 +37,99 @@ pub(super) fn create_file(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Opens the file to be read and written or, where that cannot be, to be read.
 pub(super) fn open_file(path: &Path) -> Result<Connection, Failure> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = Connection::open_with_flags(path, flags)?;
+    // SQLite leaves it at reading by itself if the file is write-protected.
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    if connection.is_readonly(MAIN_DB)? {
+        return open_to_read(path);
+    }
+    match begin_writing(connection, path) {
+        Err(Failure::Sqlite(error)) if is_write_protected(&error) => open_to_read(path),
+        opened => opened,
+    }
+}
+
+fn is_write_protected(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error_code();
+    matches!(code, Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen))
+}
+
+/// Opens a file that cannot be written, or in whose folder nothing can.
+fn open_to_read(path: &Path) -> Result<Connection, Failure> {
+    let Some(log) = log_with_changes(path) else {
+        return begin_reading(connect_immutable(path)?, path);
+    };
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    match begin_reading(connection, path) {
+        Err(Failure::Sqlite(error)) if is_write_protected(&error) => {
+            let path = path.to_owned();
+            Err(InventoryError::Unfinished { path, log }.into())
+        }
+        opened => opened,
+    }
+}
+
+/// The log beside the file, if there is one with changes that are not in the file yet.
+fn log_with_changes(path: &Path) -> Option<PathBuf> {
+    let logs = ["-wal", "-journal"].map(|ending| {
+        let mut log = path.as_os_str().to_owned();
+        log.push(ending);
+        PathBuf::from(log)
+    });
+    let has_content = |log: &PathBuf| log.metadata().is_ok_and(|metadata| metadata.len() > 0);
+    logs.into_iter().find(has_content)
+}
+
+/// Takes the file for one that nobody changes: nothing is locked, and nothing is put beside it.
+fn connect_immutable(path: &Path) -> Result<Connection, rusqlite::Error> {
+    let encoded = percent_encode(path.as_os_str().as_encoded_bytes(), NON_ALPHANUMERIC);
+    let uri = format!("file:{encoded}?immutable=1");
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+    connect(Path::new(&uri), flags)
+}
+
+fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, rusqlite::Error> {
+    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(Duration::from_secs(5))?;
     // Plans do not depend on what is bound, so that statements are not compiled anew each time.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
+
+fn begin_writing(mut connection: Connection, path: &Path) -> Result<Connection, Failure> {
     refuse_others(&connection, path)?;
     // Certificates fill a page of 8 KiB better than one of 4, and the journal has half the frames.
     connection.pragma_update(None, "page_size", 8192)?;
     connection.pragma_update(None, "journal_mode", "wal")?;
     connection.pragma_update(None, "synchronous", "full")?;
     connection.pragma_update(None, "foreign_keys", true)?;
-    connection.pragma_update(None, "trusted_schema", false)?;
-    connection.pragma_update(None, "cache_size", -32_768)?; // KiB
+    set_for_reading(&connection)?;
     // Pages that many chunks touch are written back once for all of them; what is left at the end of a
     // run is written back while nothing else happens, so it should not be much.
     connection.pragma_update(None, "wal_autocheckpoint", 2048)?; // pages
     // A merge of large lookups leaves a large journal behind; it need not stay so.
     connection.pragma_update(None, "journal_size_limit", 128 << 20)?; // octets
-    connection.set_prepared_statement_cache_capacity(64);
     migrate(&mut connection)?;
     Ok(connection)
+}
+
+fn begin_reading(connection: Connection, path: &Path) -> Result<Connection, Failure> {
+    refuse_others(&connection, path)?;
+    set_for_reading(&connection)?;
+    let found = pragma(&connection, "user_version")?;
+    let known = known_schema();
+    match found.cmp(&known) {
+        Ordering::Less => Err(InventoryError::SchemaTooOld { found, known }.into()),
+        Ordering::Equal => Ok(connection),
+        Ordering::Greater => Err(InventoryError::SchemaTooNew { found, known }.into()),
+    }
+}
+
+fn set_for_reading(connection: &Connection) -> Result<(), rusqlite::Error> {
+    connection.pragma_update(None, "trusted_schema", false)?;
+    connection.pragma_update(None, "cache_size", -32_768) // KiB
 }
 
 /// Refuses a file that somebody else's program made.
@@ -72,7 +147,7 @@ fn refuse_others(connection: &Connection, path: &Path) -> Result<(), Failure> {
 }
 
 fn migrate(connection: &mut Connection) -> Result<(), Failure> {
-    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    let known = known_schema();
     if pragma(connection, "user_version")? == known {
         return Ok(());
     }
@@ -91,6 +166,11 @@ fn migrate(connection: &mut Connection) -> Result<(), Failure> {
     transaction.pragma_update(None, "user_version", known)?;
     transaction.commit()?;
     Ok(())
+}
+
+/// The schema that the migrations lead to.
+fn known_schema() -> i64 {
+    i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
 }
 
 fn pragma(connection: &Connection, name: &str) -> Result<i64, rusqlite::Error> {

@@ -1,12 +1,14 @@
-//! A place where there is soon no space left.
+//! A place where there is soon no space left, or where nothing can be written.
 
 use std::fs;
 use std::path::PathBuf;
 
-use dps_pki_tests::{Home, Run};
+use crate::home::Home;
+use crate::run::Run;
 
 /// A disk in memory that is soon full.
-pub(super) struct SmallDisk {
+#[derive(Debug)]
+pub struct SmallDisk {
     home: Home,
     path: PathBuf,
 }
@@ -14,7 +16,7 @@ pub(super) struct SmallDisk {
 impl SmallDisk {
     /// Mounts one; `None`, visibly, for users who may not. In CI it must be possible.
     #[expect(clippy::print_stderr, reason = "what is skipped is said")]
-    pub(super) fn mount(path: PathBuf, size: &str) -> Option<Self> {
+    pub fn mount(path: PathBuf, size: &str) -> Option<Self> {
         fs::create_dir_all(&path).expect("a folder");
         let disk = Self {
             home: Home::empty(),
@@ -32,8 +34,23 @@ impl SmallDisk {
         Some(disk)
     }
 
-    pub(super) fn resize(&self, size: &str) {
-        self.call("mount", &format!("-o remount,size={size}")).ok();
+    /// Gives it another size.
+    pub fn resize(&self, size: &str) {
+        self.remount(&format!("size={size}"));
+    }
+
+    /// Lets nobody write to it any more, whoever they are.
+    pub fn write_protect(&self) {
+        self.remount("ro");
+    }
+
+    /// Lets it be written again.
+    pub fn lift_protection(&self) {
+        self.remount("rw");
+    }
+
+    fn remount(&self, options: &str) {
+        self.call("mount", &format!("-o remount,{options}")).ok();
     }
 
     fn call(&self, program: &str, flags: &str) -> Run {
