@@ -70,7 +70,7 @@ pub use journal::Journal;
 pub use label::{Label, Labels, NamedLabel};
 pub use query::{Count, Filter, IdPage, IdPattern, Page, PageKey, Stats};
 pub use record::{
-    AuthorityGeneration, CertificateState, InventoryEntry, NewCertificate, Recorded,
+    AuthorityGeneration, CertificateState, InventoryEntry, NewCertificate, Recorded, Revocation,
     RevocationReason, RowKey, Status, TextError,
 };
 pub use store::Inventory;

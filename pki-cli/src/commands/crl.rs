@@ -1,13 +1,17 @@
 //! `crl`: the list of what an authority has revoked.
 
-use std::fmt;
-use std::path::PathBuf;
+mod number;
 
+use std::collections::HashSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use pki_core::certificate::Certificate;
 use pki_core::crl::{Crl, CrlContent, CrlNumber, RevokedEntry};
-use pki_core::ids::{AuthorityName, Generation};
-use pki_core::inventory::audit::AuditEvent;
+use pki_core::format::pem;
+use pki_core::ids::{AuthorityName, Generation, SerialNumber};
 use pki_core::inventory::{
-    AuthorityGeneration, CertificateState, Filter, Inventory, InventoryEntry, Status, TextError,
+    AuthorityGeneration, CertificateState, Filter, Inventory, InventoryEntry, Status,
 };
 use pki_core::time::{Span, Time};
 use serde::Serialize;
@@ -24,11 +28,15 @@ use crate::issuance::OpenAuthority;
 /// The list is whole, signed with the key that signed the certificates, and has a number that grows
 /// with each. DPS and IoT Hub consult no CRL: what keeps a device out of them is quarantine. CRLs are
 /// for other services that trust the same authorities.
+///
+/// Of an authority that was taken over, and made CRLs elsewhere, name the last of these once: all that
+/// are made here get greater numbers, without which nobody would take them for newer.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   dps-pki crl factory --out factory.crl
-  dps-pki crl root --next-update 90d --format der --out root.crl")]
+  dps-pki crl root --next-update 90d --format der --out root.crl
+  dps-pki crl factory --after-crl old/factory.crl --out factory.crl")]
 pub(crate) struct Args {
     /// The authority
     #[arg(value_name = "AUTHORITY")]
@@ -41,6 +49,16 @@ pub(crate) struct Args {
     /// How long the list holds: the next must be out by then
     #[arg(long, value_name = "SPAN", default_value = "7d")]
     next_update: Span,
+
+    /// The last CRL of this authority that was made elsewhere: the number goes on after its own, from
+    /// now on
+    #[arg(long, value_name = "FILE")]
+    after_crl: Option<PathBuf>,
+
+    /// The number of the last CRL that was made elsewhere, in decimal, if the list itself is lost
+    #[arg(long, value_name = "NUMBER", conflicts_with = "after_crl")]
+    #[arg(value_parser = clap::value_parser!(u64).range(..=number::GREATEST))]
+    after: Option<u64>,
 
     /// How it is encoded
     #[arg(long, value_enum, default_value = "pem")]
@@ -66,6 +84,7 @@ impl Args {
             OpenAuthority::open_generation(context, &inventory, &self.name, self.generation)?;
         let signed_by = authority.generation();
         let revoked = revoked(&inventory, &signed_by)?;
+        let last_elsewhere = self.last_elsewhere(context, authority.certificate(), &revoked)?;
         let now = context.now();
         let (this_update, next_update) = (now, now + self.next_update);
         if context.settings.dry_run {
@@ -73,8 +92,16 @@ impl Args {
             context.ui.result(&report)?;
             return Ok(Outcome::Done);
         }
-        let number = number(&mut inventory, &signed_by, revoked.len(), next_update, now)?;
+        if let Some(last) = last_elsewhere {
+            number::continue_after(&mut inventory, &signed_by, last, now)?;
+        }
         let count = revoked.len();
+        let facts = json!({
+            "generation": signed_by.generation,
+            "revoked": count,
+            "nextUpdate": next_update,
+        });
+        let number = number::take(&mut inventory, &signed_by.name, facts, now)?;
         let content = CrlContent {
             number,
             this_update,
@@ -84,6 +111,31 @@ impl Args {
         let crl = Crl::issue(authority.certificate(), authority.signer(), content)?;
         let report = Report::new(&signed_by, Some(number), (now, next_update), count);
         self.hand_out(context, &crl, report)
+    }
+
+    /// The number that the last list had which was made elsewhere, if one is named.
+    fn last_elsewhere(
+        &self,
+        context: &Context,
+        issuer: &Certificate,
+        revoked: &[RevokedEntry],
+    ) -> Result<Option<CrlNumber>, CommandError> {
+        let Some(file) = &self.after_crl else {
+            return Ok(self.after.map(CrlNumber::new));
+        };
+        let last = read_list(context, file, issuer)?;
+        warn_of_dropped(context, file, &last, revoked);
+        let number = last
+            .number()
+            .filter(|number| number.number() <= number::GREATEST);
+        let lacks = || {
+            let message = format!(
+                "{}: it has no number that could be continued",
+                file.display()
+            );
+            CommandError::invalid_input(message)
+        };
+        number.map(Some).ok_or_else(lacks)
     }
 
     fn hand_out(&self, context: &Context, crl: &Crl, mut report: Report) -> CommandResult {
@@ -106,6 +158,45 @@ impl Args {
         }
         Ok(Outcome::Done)
     }
+}
+
+/// The one list of a file, which this authority must have signed.
+fn read_list(context: &Context, file: &Path, issuer: &Certificate) -> Result<Crl, CommandError> {
+    let wrong =
+        |problem: String| CommandError::invalid_input(format!("{}: {problem}", file.display()));
+    let lists = pem::crls(&context.read(file)?).map_err(|error| wrong(error.to_string()))?;
+    let Ok([list]) = <[Crl; 1]>::try_from(lists) else {
+        return Err(wrong("it holds several CRLs".to_owned()));
+    };
+    if *list.issuer() != issuer.subject() {
+        return Err(wrong(format!("it is a CRL of {}", list.issuer())));
+    }
+    list.verify(issuer)
+        .map_err(|error| wrong(error.to_string()))?;
+    Ok(list)
+}
+
+/// Whoever relies on lists would take what the last one revoked, and this one does not, for good again.
+fn warn_of_dropped(context: &Context, file: &Path, last: &Crl, revoked: &[RevokedEntry]) {
+    const SHOWN: usize = 5;
+    let kept: HashSet<&SerialNumber> = revoked.iter().map(|entry| &entry.serial_number).collect();
+    let serials = last.revoked().iter().map(|entry| &entry.serial_number);
+    let dropped: Vec<&SerialNumber> = serials.filter(|serial| !kept.contains(serial)).collect();
+    if dropped.is_empty() {
+        return;
+    }
+    let shown = dropped.iter().take(SHOWN).map(ToString::to_string);
+    let more = match dropped.len() > SHOWN {
+        true => ", …",
+        false => "",
+    };
+    context.ui.warning(format!(
+        "{} revokes {} certificates that the new list does not: {}{more}; unless they have expired, \
+         bring them in with dps-pki inventory import, and make the list again",
+        file.display(),
+        dropped.len(),
+        shown.collect::<Vec<String>>().join(", ")
+    ));
 }
 
 /// What this generation has revoked.
@@ -141,29 +232,6 @@ fn entry(entry: &InventoryEntry) -> Option<RevokedEntry> {
         at,
         reason,
     })
-}
-
-/// The list's number is that of its entry in the audit trail, which is written first: it only grows,
-/// whoever else makes lists, and a list that is never finished leaves a gap.
-fn number(
-    inventory: &mut dyn Inventory,
-    signed_by: &AuthorityGeneration,
-    revoked: usize,
-    next_update: Time,
-    now: Time,
-) -> Result<CrlNumber, CommandError> {
-    let action = "crl-numbered".parse();
-    let event = AuditEvent {
-        action: action.map_err(|error: TextError| CommandError::failed(error.to_string()))?,
-        subject: signed_by.name.to_string(),
-        detail: json!({
-            "generation": signed_by.generation,
-            "revoked": revoked,
-            "nextUpdate": next_update,
-        }),
-    };
-    let head = inventory.append_audit(event, now)?;
-    Ok(CrlNumber::new(head.sequence))
 }
 
 #[derive(Serialize)]

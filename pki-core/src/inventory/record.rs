@@ -318,6 +318,17 @@ impl RevocationReason {
     }
 }
 
+/// A revocation that was made elsewhere, before the certificate was recorded here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Revocation {
+    /// The certificate.
+    pub row: RowKey,
+    /// When it was revoked: what CRLs are to say, whenever the trail learnt of it.
+    pub since: Time,
+    /// Why.
+    pub reason: RevocationReason,
+}
+
 /// Why a text cannot be kept in the inventory.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

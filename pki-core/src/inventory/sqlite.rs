@@ -24,11 +24,12 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
-use super::audit::{AuditEntry, AuditEvent, AuditHead, AuditReport, Draft};
+use super::audit::{AuditEntry, AuditEvent, AuditHead, AuditReport, Draft, EventAction};
 use super::{
     AuthorityGeneration, AuthorityRecord, BatchProgress, BatchRecord, CertificateState, Filter,
     GenerationChange, IdPage, Inventory, InventoryEntry, InventoryError, Label, NewBatch,
-    NewCertificate, NewGeneration, Page, PageKey, Recorded, RevocationReason, RowKey, Stats,
+    NewCertificate, NewGeneration, Page, PageKey, Recorded, Revocation, RevocationReason, RowKey,
+    Stats,
 };
 use crate::ids::{AuthorityName, RegistrationId, SerialNumber, Sha1Thumbprint, Sha256Thumbprint};
 use crate::time::Time;
@@ -249,6 +250,18 @@ impl Inventory for SqliteInventory {
         self.write(|transaction| run::change_state(transaction, rows, &revoked, at))
     }
 
+    fn revoke_as_of(&mut self, revocations: &[Revocation], at: Time) -> Result<(), InventoryError> {
+        self.write(|transaction| {
+            revocations.iter().try_for_each(|revocation| {
+                let revoked = CertificateState::Revoked {
+                    at: revocation.since,
+                    reason: revocation.reason,
+                };
+                run::change_state(transaction, &[revocation.row], &revoked, at)
+            })
+        })
+    }
+
     fn record_authority(
         &mut self,
         generation: NewGeneration,
@@ -383,6 +396,14 @@ impl Inventory for SqliteInventory {
 
     fn audit_entries(&self, after: u64, limit: usize) -> Result<Vec<AuditEntry>, InventoryError> {
         self.read(|transaction| read::audit_entries(transaction, after, limit))
+    }
+
+    fn events(
+        &self,
+        action: &EventAction,
+        subject: &str,
+    ) -> Result<Vec<AuditEntry>, InventoryError> {
+        self.read(|transaction| read::events(transaction, action, subject))
     }
 
     fn audit_head(&self) -> Result<Option<AuditHead>, InventoryError> {

@@ -5,11 +5,11 @@
 //! Several processes may work on one inventory; an adapter keeps serial numbers and generations
 //! unique among them. Nothing here assumes SQLite.
 
-use super::audit::{AuditEntry, AuditEvent, AuditHead, AuditReport};
+use super::audit::{AuditEntry, AuditEvent, AuditHead, AuditReport, EventAction};
 use super::{
     AuthorityGeneration, AuthorityRecord, BatchProgress, BatchRecord, Filter, GenerationChange,
     IdPage, InventoryEntry, InventoryError, Label, NewBatch, NewCertificate, NewGeneration, Page,
-    PageKey, Recorded, RevocationReason, RowKey, Stats, Status,
+    PageKey, Recorded, Revocation, RevocationReason, RowKey, Stats, Status,
 };
 use crate::ids::{AuthorityName, RegistrationId, SerialNumber, Sha1Thumbprint, Sha256Thumbprint};
 use crate::profile::Role;
@@ -72,6 +72,12 @@ pub trait Inventory: Send {
         reason: RevocationReason,
         at: Time,
     ) -> Result<(), InventoryError>;
+
+    /// Revokes certificates that were revoked elsewhere before, all or none: each keeps its own date.
+    ///
+    /// # Errors
+    /// As [`Self::revoke`].
+    fn revoke_as_of(&mut self, revocations: &[Revocation], at: Time) -> Result<(), InventoryError>;
 
     /// Opens a batch. One that is open with the same fingerprint is returned as it stands, and so is
     /// one with the same name and fingerprint, even if it is complete: the same command run again
@@ -352,6 +358,17 @@ pub trait Inventory: Send {
     /// # Errors
     /// [`InventoryError`] if the inventory cannot be read.
     fn audit_entries(&self, after: u64, limit: usize) -> Result<Vec<AuditEntry>, InventoryError>;
+
+    /// What [`Self::append_audit`] appended of an action and a subject, oldest first. It looks through
+    /// the whole trail.
+    ///
+    /// # Errors
+    /// [`InventoryError`] if the inventory cannot be read.
+    fn events(
+        &self,
+        action: &EventAction,
+        subject: &str,
+    ) -> Result<Vec<AuditEntry>, InventoryError>;
 
     /// The last entry of the audit trail: a checkpoint to keep outside of the home.
     ///

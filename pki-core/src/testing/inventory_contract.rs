@@ -34,6 +34,7 @@ pub fn inventory_contract(make: impl Fn() -> Box<dyn Inventory>) {
         Sample::a_signer_must_be_known,
         Sample::states_follow_one_another,
         Sample::a_hold_may_become_another_reason,
+        Sample::a_revocation_from_elsewhere_keeps_its_date,
         Sample::the_delivered_mark_rides_with_the_next_chunk,
         Sample::a_generation_lives_from_pending_to_retired,
         Sample::an_authority_has_one_generation_of_each_state,
@@ -53,6 +54,7 @@ pub fn inventory_contract(make: impl Fn() -> Box<dyn Inventory>) {
         Sample::counts_are_those_of_lists,
         Sample::ascending_serials_are_as_unique_as_others,
         Sample::the_trail_tells_of_every_change,
+        Sample::events_are_found_by_action_and_subject,
         Sample::a_checkpoint_finds_another_history,
     ] {
         rule(&sample, make().as_mut());

@@ -10,14 +10,14 @@ use crate::ids::{
     AuthorityName, Generation, RegistrationId, SerialNumber, Sha1Thumbprint, Sha256Thumbprint,
 };
 use crate::inventory::audit::{
-    AuditEntry, AuditEvent, AuditHead, AuditReport, Auditor, Draft, Rows, StoredCertificate,
-    StoredGeneration,
+    AuditEntry, AuditEvent, AuditHead, AuditReport, Auditor, Draft, EventAction, Rows,
+    StoredCertificate, StoredGeneration,
 };
 use crate::inventory::{
     self, AuthorityGeneration, AuthorityRecord, BatchProgress, BatchRecord, BatchState,
     CertificateState, Count, Filter, GenerationChange, GenerationRecord, GenerationState,
     Inventory, InventoryEntry, InventoryError, Label, NewBatch, NewCertificate, NewGeneration,
-    Page, PageKey, Recorded, RevocationReason, RowKey, Stats, Status,
+    Page, PageKey, Recorded, Revocation, RevocationReason, RowKey, Stats, Status,
 };
 use crate::lifecycle::PlanRecord;
 use crate::time::Time;
@@ -256,7 +256,19 @@ impl Inventory for MemoryInventory {
     ) -> Result<(), InventoryError> {
         let revoked = CertificateState::Revoked { at, reason };
         self.write(|inventory| {
-            inventory.change_state(rows, &revoked, |rows| Draft::revoked(rows, reason, at))
+            inventory.change_state(rows, &revoked, |rows| Draft::revoked(rows, reason, at, at))
+        })
+    }
+
+    fn revoke_as_of(&mut self, revocations: &[Revocation], at: Time) -> Result<(), InventoryError> {
+        self.write(|inventory| {
+            revocations.iter().try_for_each(|revocation| {
+                let Revocation { row, since, reason } = *revocation;
+                let revoked = CertificateState::Revoked { at: since, reason };
+                inventory.change_state(&[row], &revoked, |rows| {
+                    Draft::revoked(rows, reason, since, at)
+                })
+            })
         })
     }
 
@@ -440,6 +452,17 @@ impl Inventory for MemoryInventory {
     fn audit_entries(&self, after: u64, limit: usize) -> Result<Vec<AuditEntry>, InventoryError> {
         let entries = self.audit.iter().filter(|entry| entry.sequence() > after);
         Ok(entries.take(limit).cloned().collect())
+    }
+
+    fn events(
+        &self,
+        action: &EventAction,
+        subject: &str,
+    ) -> Result<Vec<AuditEntry>, InventoryError> {
+        let entries = self.audit.iter();
+        let found =
+            entries.filter(|entry| entry.action() == action.as_str() && entry.subject() == subject);
+        Ok(found.cloned().collect())
     }
 
     fn audit_head(&self) -> Result<Option<AuditHead>, InventoryError> {

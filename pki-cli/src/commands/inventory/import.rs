@@ -14,8 +14,8 @@ use pki_core::ids::{RegistrationId, Sha256Thumbprint};
 use pki_core::inventory::openssl_index::{self, IndexEntry};
 use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{
-    AuthorityGeneration, Inventory as _, Labels, NamedLabel, NewCertificate, RevocationReason,
-    RowKey, Status,
+    AuthorityGeneration, Inventory as _, Labels, NamedLabel, NewCertificate, Revocation, RowKey,
+    Status,
 };
 use pki_core::profile::Role;
 use pki_core::wording::counted;
@@ -249,17 +249,17 @@ impl Found {
         Ok(())
     }
 
-    /// Revokes what an index says was revoked. The inventory dates that from now; when it was, is in
-    /// the index.
+    /// Revokes what an index says was revoked, as of when it says so: CRLs keep the dates that they had.
     fn revoke(
         &self,
         context: &Context,
         inventory: &mut SqliteInventory,
         done: &mut Imported,
     ) -> Result<(), CommandError> {
-        let mut by_reason: BTreeMap<RevocationReason, Vec<RowKey>> = BTreeMap::new();
+        let now = context.now();
+        let mut revocations: BTreeMap<RowKey, Revocation> = BTreeMap::new();
         for entry in self.indexes.iter().flat_map(|(_, entries)| entries) {
-            let (Some((_, reason)), Some(certificate)) = (entry.revoked, self.holder_of(entry))
+            let (Some((since, reason)), Some(certificate)) = (entry.revoked, self.holder_of(entry))
             else {
                 continue;
             };
@@ -270,22 +270,22 @@ impl Found {
             match known {
                 Some(known) if known.state.status() == Status::Revoked => {}
                 Some(known) => {
-                    done.revoked += 1;
-                    by_reason
-                        .entry(reason)
-                        .or_default()
-                        .push(known.recorded.row());
+                    let row = known.recorded.row();
+                    // A clock that was ahead revokes nothing in the future.
+                    let since = since.min(now);
+                    let revocation = Revocation { row, since, reason };
+                    revocations.entry(row).or_insert(revocation);
                 }
+                // Not recorded yet, in a dry run.
                 None => done.revoked += 1,
             }
         }
-        if done.dry_run {
+        done.revoked += revocations.len();
+        if done.dry_run || revocations.is_empty() {
             return Ok(());
         }
-        for (reason, rows) in by_reason {
-            inventory.revoke(&rows, reason, context.now())?;
-        }
-        Ok(())
+        let revocations: Vec<Revocation> = revocations.into_values().collect();
+        Ok(inventory.revoke_as_of(&revocations, now)?)
     }
 }
 

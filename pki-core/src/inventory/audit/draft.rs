@@ -84,9 +84,14 @@ impl Draft {
         }
     }
 
-    pub(crate) fn revoked(rows: Rows, reason: RevocationReason, at: Time) -> Self {
+    /// `since` is in the entry only if it is not the entry's own time.
+    pub(crate) fn revoked(rows: Rows, reason: RevocationReason, since: Time, at: Time) -> Self {
+        let reason = reason.as_str();
         Self {
-            detail: json!({ "reason": reason.as_str() }),
+            detail: match since == at {
+                true => json!({ "reason": reason }),
+                false => json!({ "reason": reason, "since": since }),
+            },
             ..Self::about(rows, Action::CertificatesRevoked, at)
         }
     }

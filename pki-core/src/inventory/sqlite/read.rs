@@ -10,7 +10,7 @@ use super::row::{self, AUDIT_ENTRIES, COLUMNS, JOINS, RUN_OF_CERTIFICATE};
 use super::{Failure, lookup};
 use crate::certificate::Certificate;
 use crate::ids::{AuthorityName, RegistrationId, SerialNumber};
-use crate::inventory::audit::{AuditEntry, AuditHash, AuditHead};
+use crate::inventory::audit::{AuditEntry, AuditHash, AuditHead, EventAction};
 use crate::inventory::{
     AuthorityRecord, Count, GenerationRecord, InventoryEntry, InventoryError, RowKey, Status,
 };
@@ -54,6 +54,21 @@ pub(super) fn audit_entries(
     let sql = format!("{AUDIT_ENTRIES} WHERE sequence > ? ORDER BY sequence LIMIT ?");
     let mut query = transaction.prepare_cached(&sql)?;
     let mut rows = query.query([clamped(after), clamped(limit)])?;
+    let mut entries = Vec::new();
+    while let Some(row) = rows.next()? {
+        entries.push(row::audit_entry(row)?);
+    }
+    Ok(entries)
+}
+
+pub(super) fn events(
+    transaction: &Transaction<'_>,
+    action: &EventAction,
+    subject: &str,
+) -> Result<Vec<AuditEntry>, Failure> {
+    let sql = format!("{AUDIT_ENTRIES} WHERE action = ? AND subject = ? ORDER BY sequence");
+    let mut query = transaction.prepare_cached(&sql)?;
+    let mut rows = query.query([action.as_str(), subject])?;
     let mut entries = Vec::new();
     while let Some(row) = rows.next()? {
         entries.push(row::audit_entry(row)?);

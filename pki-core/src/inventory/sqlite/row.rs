@@ -43,11 +43,15 @@ pub(super) const AUDIT_ENTRIES: &str =
 /// A certificate with its state.
 pub(super) fn entry(row: &Row<'_>) -> Result<InventoryEntry, Failure> {
     let stored = stored(row)?;
-    let reason: Option<String> = match row.get::<_, Option<String>>(13)? {
-        Some(detail) => reason_in(&detail),
-        None => None,
+    let last = match row.get::<_, Option<String>>(13)? {
+        Some(detail) => LastChange::read(&detail),
+        None => LastChange::default(),
     };
-    let state = CertificateState::assemble(stored.status, time(row, 12)?, reason.as_deref());
+    let at = match last.since {
+        Some(since) => since,
+        None => time(row, 12)?,
+    };
+    let state = CertificateState::assemble(stored.status, at, last.reason.as_deref());
     let key = stored.recorded.row();
     Ok(InventoryEntry {
         recorded: stored.recorded,
@@ -57,9 +61,19 @@ pub(super) fn entry(row: &Row<'_>) -> Result<InventoryEntry, Failure> {
     })
 }
 
-pub(super) fn reason_in(detail: &str) -> Option<String> {
-    let detail: serde_json::Value = serde_json::from_str(detail).ok()?;
-    Some(detail.get("reason")?.as_str()?.to_owned())
+/// What the trail says of certificates that were voided or revoked.
+#[derive(Default, serde::Deserialize)]
+pub(super) struct LastChange {
+    pub(super) reason: Option<String>,
+    /// When they were revoked, if that was before the trail learnt of it.
+    since: Option<Time>,
+}
+
+impl LastChange {
+    /// Reads the detail of an entry; nothing is known from one that was tampered with.
+    pub(super) fn read(detail: &str) -> Self {
+        serde_json::from_str(detail).unwrap_or_default()
+    }
 }
 
 /// A certificate with what binds it to the trail.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{OptionalExtension as _, Row, Transaction, params};
 
+use super::row::LastChange;
 use super::write::append;
 use super::{Failure, row};
 use crate::inventory::audit::{Draft, Rows};
@@ -43,7 +44,8 @@ impl Run {
 
     /// Refuses a change that the state does not allow, by the first row that it would be made to.
     fn refuse(&self, next: &CertificateState, row: i64) -> Result<(), InventoryError> {
-        let reason = self.detail.as_deref().and_then(row::reason_in);
+        let last = self.detail.as_deref().map(LastChange::read);
+        let reason = last.and_then(|last| last.reason);
         let state = CertificateState::assemble(self.status, Time::FOREVER, reason.as_deref());
         match state.is_some_and(|state| state.may_become(next)) {
             true => Ok(()),
@@ -124,7 +126,9 @@ pub(super) fn change_state(
         CertificateState::Undelivered => return Ok(()),
         CertificateState::Delivered { .. } => Draft::delivered(rows.clone(), None, at),
         CertificateState::Voided { reason, .. } => Draft::voided(rows.clone(), reason, at),
-        CertificateState::Revoked { reason, .. } => Draft::revoked(rows.clone(), *reason, at),
+        CertificateState::Revoked { at: since, reason } => {
+            Draft::revoked(rows.clone(), *reason, *since, at)
+        }
     };
     change(transaction, &rows, next, draft)
 }

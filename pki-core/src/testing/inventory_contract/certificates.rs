@@ -1,10 +1,12 @@
 //! Certificates: recorded, found, delivered, voided, revoked.
 
+use serde_json::json;
+
 use super::{Sample, generation, rows};
 use crate::ids::RegistrationId;
 use crate::inventory::{
-    CertificateState, GenerationState, Inventory, InventoryError, NewCertificate, RevocationReason,
-    RowKey, Status,
+    CertificateState, GenerationState, Inventory, InventoryError, NewCertificate, Revocation,
+    RevocationReason, RowKey, Status,
 };
 
 impl Sample {
@@ -250,6 +252,51 @@ impl Sample {
         let reason = RevocationReason::KeyCompromise;
         inventory.revoke(&row, reason, self.now).expect("for good");
         inventory.revoke(&row, hold, self.now).expect_err("final");
+    }
+
+    pub(super) fn a_revocation_from_elsewhere_keeps_its_date(&self, inventory: &mut dyn Inventory) {
+        let chunk = vec![self.leaf("a", 1), self.leaf("b", 2)];
+        let recorded = rows(&inventory.record(chunk, self.now).expect("recorded"));
+        let reason = RevocationReason::KeyCompromise;
+        let revocation = |row, day| Revocation {
+            row,
+            since: self.day(day),
+            reason,
+        };
+        let twice = [revocation(recorded[0], 1), revocation(recorded[0], 2)];
+        inventory
+            .revoke_as_of(&twice, self.day(9))
+            .expect_err("final");
+        let revocations = [revocation(recorded[0], 1), revocation(recorded[1], 9)];
+        inventory
+            .revoke_as_of(&revocations, self.day(9))
+            .expect("revoked");
+        for revocation in revocations {
+            let entry = inventory.certificate(revocation.row).expect("read");
+            let at = revocation.since;
+            assert_eq!(
+                entry.expect("found").state,
+                CertificateState::Revoked { at, reason }
+            );
+        }
+        let trail = inventory.audit_entries(1, 10).expect("read");
+        let told: Vec<_> = trail
+            .iter()
+            .map(|entry| (entry.at(), entry.detail()))
+            .collect();
+        let since = self.day(1);
+        assert_eq!(
+            told,
+            [
+                (
+                    self.day(9),
+                    json!({ "reason": "keyCompromise", "since": since })
+                ),
+                (self.day(9), json!({ "reason": "keyCompromise" })),
+            ]
+        );
+        let report = inventory.verify_audit(&[]).expect("read");
+        assert!(report.is_intact(), "{:?}", report.findings);
     }
 
     pub(super) fn the_delivered_mark_rides_with_the_next_chunk(

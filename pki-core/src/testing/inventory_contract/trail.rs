@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{Sample, rows};
-use crate::inventory::audit::{AuditEvent, AuditFinding, AuditHash, AuditHead};
+use crate::inventory::audit::{AuditEntry, AuditEvent, AuditFinding, AuditHash, AuditHead};
 use crate::inventory::{GenerationState, Inventory, RevocationReason};
 
 impl Sample {
@@ -57,6 +57,26 @@ impl Sample {
             (report.entries, report.certificates, report.head),
             (9, 3, Some(head))
         );
+    }
+
+    pub(super) fn events_are_found_by_action_and_subject(&self, inventory: &mut dyn Inventory) {
+        let mut append = |action: &str, subject: &str| {
+            let event = AuditEvent {
+                action: action.parse().expect("action"),
+                subject: subject.to_owned(),
+                detail: json!({}),
+            };
+            inventory.append_audit(event, self.now).expect("appended");
+        };
+        append("group-pushed", "line-1");
+        append("group-pushed", "line-2");
+        append("group-deleted", "line-1");
+        append("group-pushed", "line-1");
+        let action = "group-pushed".parse().expect("action");
+        let found = inventory.events(&action, "line-1").expect("read");
+        let numbers: Vec<u64> = found.iter().map(AuditEntry::sequence).collect();
+        assert_eq!(numbers, [1, 4]);
+        assert_eq!(inventory.events(&action, "line").expect("read"), []);
     }
 
     pub(super) fn a_checkpoint_finds_another_history(&self, inventory: &mut dyn Inventory) {
