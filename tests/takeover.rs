@@ -587,6 +587,20 @@ fn crls_go_on_where_the_old_authority_stopped() {
         3,
         "root.crl: it is a CRL of",
     );
+    // Somebody else who goes by the factory's name.
+    key(&home, "other");
+    request(&home, "other", FACTORY);
+    let other = "-in old/other.csr -signkey old/other.key -days 9 -extfile old/ca.ext";
+    home.tool("openssl", &format!("x509 -req {other} -out old/other.pem"))
+        .ok();
+    let other = "-config old/ca.cnf -cert old/other.pem -keyfile old/other.key -crldays 7";
+    home.tool("openssl", &format!("ca {other} -gencrl -out forged.crl"))
+        .ok();
+    refused(
+        home.dps_pki(&format!("{after} forged.crl")),
+        3,
+        "forged.crl: the CRL was not signed by",
+    );
     refused(
         home.dps_pki(&format!("{after} old/factory.pem")),
         3,

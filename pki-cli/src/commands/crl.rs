@@ -129,11 +129,9 @@ impl Args {
             .number()
             .filter(|number| number.number() <= number::GREATEST);
         let lacks = || {
-            let message = format!(
-                "{}: it has no number that could be continued",
-                file.display()
-            );
-            CommandError::invalid_input(message)
+            let name = file.display();
+            CommandError::invalid_input(format!("{name}: it has no number to go on after"))
+                .hint("a list without a number needs none after it: leave out --after-crl")
         };
         number.map(Some).ok_or_else(lacks)
     }
@@ -162,17 +160,19 @@ impl Args {
 
 /// The one list of a file, which this authority must have signed.
 fn read_list(context: &Context, file: &Path, issuer: &Certificate) -> Result<Crl, CommandError> {
-    let wrong =
-        |problem: String| CommandError::invalid_input(format!("{}: {problem}", file.display()));
-    let lists = pem::crls(&context.read(file)?).map_err(|error| wrong(error.to_string()))?;
+    let name = file.display();
+    let read = pem::crls(&context.read(file)?);
+    let lists = read.map_err(|error| CommandError::in_file(file, &error))?;
     let Ok([list]) = <[Crl; 1]>::try_from(lists) else {
-        return Err(wrong("it holds several CRLs".to_owned()));
+        let message = format!("{name}: it holds several CRLs");
+        return Err(CommandError::invalid_input(message));
     };
     if *list.issuer() != issuer.subject() {
-        return Err(wrong(format!("it is a CRL of {}", list.issuer())));
+        let message = format!("{name}: it is a CRL of {}", list.issuer());
+        return Err(CommandError::invalid_input(message));
     }
-    list.verify(issuer)
-        .map_err(|error| wrong(error.to_string()))?;
+    let signed = list.verify(issuer);
+    signed.map_err(|error| CommandError::in_file(file, &error))?;
     Ok(list)
 }
 
