@@ -550,7 +550,7 @@ fn crls_go_on_where_the_old_authority_stopped() {
     let run = home.dps_pki(&format!("{make} --dry-run")).ok();
     assert!(
         run.stderr
-            .contains("old/factory.crl revokes 1 certificates that the new list does not: 0a02"),
+            .contains("old/factory.crl revokes 1 certificate that the new list does not: 0a02"),
         "{run}"
     );
     home.dps_pki("inventory import old/ca/index.txt").ok();

@@ -14,6 +14,7 @@ use pki_core::inventory::{
     AuthorityGeneration, CertificateState, Filter, Inventory, InventoryEntry, Status,
 };
 use pki_core::time::{Span, Time};
+use pki_core::wording::counted;
 use serde::Serialize;
 use serde_json::json;
 
@@ -191,10 +192,10 @@ fn warn_of_dropped(context: &Context, file: &Path, last: &Crl, revoked: &[Revoke
         false => "",
     };
     context.ui.warning(format!(
-        "{} revokes {} certificates that the new list does not: {}{more}; unless they have expired, \
+        "{} revokes {} that the new list does not: {}{more}; unless they have expired, \
          bring them in with dps-pki inventory import, and make the list again",
         file.display(),
-        dropped.len(),
+        counted(dropped.len(), "certificate", "certificates"),
         shown.collect::<Vec<String>>().join(", ")
     ));
 }
