@@ -77,7 +77,7 @@ impl<R: Read> DeviceList<R> {
             self.record.trim();
             match read {
                 Ok(true) if is_open => {
-                    let last = self.record.iter().last().unwrap_or_default();
+                    let last = self.record.iter().next_back().unwrap_or_default();
                     let value = last.lines().next().unwrap_or_default();
                     let reason = "its quote is not closed before the end of the list".to_owned();
                     return Some(Err(bad(&place, value, reason)));
