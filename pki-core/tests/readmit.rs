@@ -438,7 +438,7 @@ fn the_checker_lets_no_broken_promise_pass() {
     let broken = check(&view, vec![refuse.clone(), back.clone()], &nothing);
     let message = broken.expect_err("refused in between").to_string();
     assert!(
-        message.contains("\"delete enrollment group line\" 1 leaves"),
+        message.contains("\"delete enrollment group line\" 1 leaf would"),
         "{message}"
     );
     assert!(message.contains("sensor-2"), "{message}");
