@@ -116,15 +116,6 @@ impl Fleet {
         counted.saturating_add(u64::try_from(self.exceptions.len()).unwrap_or(u64::MAX))
     }
 
-    /// The class that a leaf of the inventory belongs to, as an exception too.
-    pub fn class_of(&self, leaf: &InventoryEntry) -> Option<&Class> {
-        let signed_by = leaf.recorded.signed_by();
-        let is_foreign = signed_by.is_none();
-        let issuer = is_foreign.then(|| issuer_key(leaf.recorded.certificate()));
-        let mut classes = self.classes.iter();
-        classes.find(|class| class.signed_by.as_ref() == signed_by && class.issuer == issuer)
-    }
-
     /// Names the devices of a class, the exceptions left out, until `take` breaks.
     ///
     /// # Errors

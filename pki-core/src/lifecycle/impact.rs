@@ -174,8 +174,8 @@ impl Impact {
         Ok(())
     }
 
-    /// Counts the devices that are left without an admitted leaf. All leaves of all that lose one are
-    /// looked up, which takes time where they are many. This comes before [`Self::name`], which keeps
+    /// Counts the devices that lose a leaf and have no other one that is admitted: all that lose one,
+    /// but those of which a leaf is admitted afterwards. This comes before [`Self::name`], which keeps
     /// only the first names.
     ///
     /// # Errors
@@ -189,21 +189,25 @@ impl Impact {
     ) -> Result<(), InventoryError> {
         let mut named = self.clone();
         named.name(fleet, inventory, at, None)?;
-        let losing = named.with(Effect::Loses);
-        let losing: BTreeSet<&RegistrationId> = losing.flat_map(|one| &one.named).collect();
-        let mut left_out = 0;
-        for id in losing {
-            let leaves = inventory.live_leaves(id, at)?;
-            let is_admitted = leaves.iter().any(|entry| {
-                let leaf = entry.recorded.certificate().sha256_thumbprint();
-                let class = fleet.class_of(entry);
-                class.is_some_and(|class| {
-                    Verdict::from(outcome_of(after, id, &leaf, &class.above)).is_admitted()
-                })
-            });
-            left_out += u64::from(!is_admitted);
+        let losing = named.with(Effect::Loses).flat_map(|one| &one.named);
+        let mut left_out: BTreeSet<&RegistrationId> = losing.collect();
+        let admitted = self.movements.iter().filter(|one| one.after.is_admitted());
+        for class in admitted.flat_map(|one| &one.classes) {
+            if left_out.is_empty() {
+                break;
+            }
+            fleet.name_members(*class, inventory, at, |id| {
+                left_out.remove(&id);
+                ControlFlow::Continue(())
+            })?;
         }
-        self.devices_left_out = Some(left_out);
+        for one in &fleet.exceptions {
+            let above = &fleet.classes[one.class].above;
+            if Verdict::from(outcome_of(after, &one.id, &one.leaf, above)).is_admitted() {
+                left_out.remove(&one.id);
+            }
+        }
+        self.devices_left_out = Some(u64::try_from(left_out.len()).unwrap_or(u64::MAX));
         Ok(())
     }
 
