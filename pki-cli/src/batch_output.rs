@@ -109,9 +109,17 @@ pub(crate) fn publish_finished(path: &Path, is_folder: bool) -> io::Result<Writt
     Ok(written(&OutputHash::of(File::open(stream(path))?)?))
 }
 
+/// The next stretch of a stream; files do not go into one.
+fn stream_of(released: &Released) -> io::Result<&[u8]> {
+    match released.files.is_empty() {
+        true => Ok(&released.stream),
+        false => Err(io::ErrorKind::InvalidInput.into()),
+    }
+}
+
 /// A stream in one file.
 pub(crate) struct StreamFile {
-    writer: HashingWriter<BufWriter<File>>,
+    writer: HashingWriter<File>,
     path: PathBuf,
     ending: &'static [u8],
 }
@@ -120,9 +128,8 @@ impl StreamFile {
     /// Opens the part of an output, cut back to the octets that are delivered.
     pub(crate) fn open(path: &Path, delivered: u64, ending: &'static [u8]) -> io::Result<Self> {
         let (file, hash) = cut_back(&part_of(path), delivered)?;
-        let writer = HashingWriter::new(BufWriter::with_capacity(1 << 18, file), hash);
         Ok(Self {
-            writer,
+            writer: HashingWriter::new(file, hash),
             path: path.to_owned(),
             ending,
         })
@@ -137,16 +144,12 @@ impl StreamFile {
 }
 
 impl BatchOutput for StreamFile {
-    fn append(&mut self, released: Released) -> io::Result<()> {
-        match released {
-            Released::Stream(piece) => self.writer.write_all(&piece),
-            Released::Files(_) => Err(io::ErrorKind::InvalidInput.into()),
-        }
+    fn append(&mut self, released: &Released) -> io::Result<()> {
+        self.writer.write_all(stream_of(released)?)
     }
 
     fn sync(&mut self) -> io::Result<u64> {
-        self.writer.flush()?;
-        self.writer.get_ref().get_ref().sync_data()?;
+        self.writer.get_ref().sync_data()?;
         Ok(self.writer.hash().octets())
     }
 
@@ -209,11 +212,11 @@ impl Folder {
 }
 
 impl BatchOutput for Folder {
-    fn append(&mut self, released: Released) -> io::Result<()> {
-        match released {
-            Released::Files(entries) => entries.iter().try_for_each(|entry| self.write(entry)),
-            Released::Stream(_) => Err(io::ErrorKind::InvalidInput.into()),
+    fn append(&mut self, released: &Released) -> io::Result<()> {
+        if !released.stream.is_empty() {
+            return Err(io::ErrorKind::InvalidInput.into());
         }
+        released.files.iter().try_for_each(|file| self.write(file))
     }
 
     /// One sync of the whole file system for a chunk: a sync for each file takes fifty times as long.
@@ -275,11 +278,8 @@ impl SealedFile {
 }
 
 impl BatchOutput for SealedFile {
-    fn append(&mut self, released: Released) -> io::Result<()> {
-        match released {
-            Released::Stream(piece) => self.writer()?.write_all(&piece),
-            Released::Files(_) => Err(io::ErrorKind::InvalidInput.into()),
-        }
+    fn append(&mut self, released: &Released) -> io::Result<()> {
+        self.writer()?.write_all(stream_of(released)?)
     }
 
     /// Nothing of it is of use before its end, so nothing is synced before.
@@ -358,11 +358,8 @@ impl<'a> Pipe<'a> {
 }
 
 impl BatchOutput for Pipe<'_> {
-    fn append(&mut self, released: Released) -> io::Result<()> {
-        match released {
-            Released::Stream(piece) => self.write(&piece),
-            Released::Files(_) => Err(io::ErrorKind::InvalidInput.into()),
-        }
+    fn append(&mut self, released: &Released) -> io::Result<()> {
+        self.write(stream_of(released)?)
     }
 
     /// Nothing of it counts before its end.

@@ -16,7 +16,9 @@ use std::io::{Write as _, sink};
 use std::time::Instant;
 
 use pki_core::format::seal::{KeySealer, Passphrase, SealedWriter};
-use pki_core::format::{Device, DeviceFiles, Form, KeyForm, Pfx, PfxEncryption, Renderer, Shards};
+use pki_core::format::{
+    Device, DeviceFiles, Form, KeyForm, Pfx, PfxEncryption, Rendered, Renderer, Shards,
+};
 use pki_core::key::software::SoftwareSigner;
 use pki_core::key::{KeyAlgorithm, Signer as _};
 use pki_core::testing::SeededEntropy;
@@ -44,7 +46,10 @@ fn main() {
     for (name, rounds, form) in forms() {
         let renderer = Renderer::new(form, &issuers);
         measure(name, rounds, || {
-            drop(black_box(renderer.render(&device)).expect("rendered"));
+            let mut rendered = Rendered::default();
+            let added = renderer.render(&device, &mut rendered);
+            added.expect("rendered");
+            drop(black_box(rendered));
         });
     }
     let recipient = age::x25519::Identity::generate().to_public();

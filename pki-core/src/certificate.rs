@@ -31,8 +31,9 @@ struct Facts {
     der: Vec<u8>,
     serial_number: SerialNumber,
     validity: Validity,
-    /// Decoded when first asked for: certificates that were just made in bulk never are.
-    parsed: OnceLock<x509_cert::Certificate>,
+    /// Decoded when first asked for: certificates that were just made in bulk never are, and take no
+    /// room for it.
+    parsed: OnceLock<Box<x509_cert::Certificate>>,
     sha1_thumbprint: OnceLock<Sha1Thumbprint>,
     sha256_thumbprint: OnceLock<Sha256Thumbprint>,
 }
@@ -81,7 +82,7 @@ impl Certificate {
             SerialNumber::from_be_octets(serial).map_err(|_| CertificateError::SerialNumber)?;
         let validity = validity.ok_or(CertificateError::Validity)?;
         let facts = Facts {
-            parsed: parsed.into(),
+            parsed: Box::new(parsed).into(),
             ..Facts::new(der.to_vec(), serial_number, validity)
         };
         Ok(Self(Arc::new(facts)))
@@ -177,7 +178,7 @@ impl Certificate {
     pub fn parsed(&self) -> &x509_cert::Certificate {
         let decode =
             || x509_cert::Certificate::from_der(self.der()).expect("a decodable certificate");
-        self.0.parsed.get_or_init(decode)
+        self.0.parsed.get_or_init(|| Box::new(decode()))
     }
 
     /// Whether basicConstraints says CA:TRUE (RFC 5280 §4.2.1.9).
@@ -292,7 +293,7 @@ pub(crate) fn validity_of(
 
 impl PartialEq for Certificate {
     fn eq(&self, other: &Self) -> bool {
-        self.der() == other.der()
+        Arc::ptr_eq(&self.0, &other.0) || self.der() == other.der()
     }
 }
 

@@ -146,12 +146,12 @@ impl From<Vec<KeyPurpose>> for LeafContent {
 /// The SHA-1 of a public key's bits: key identifier by method 1 of RFC 5280 §4.2.1.2.
 pub(crate) fn key_identifier(public_key: &[u8]) -> Result<Vec<u8>, der::Error> {
     let spki = SubjectPublicKeyInfoRef::from_der(public_key)?;
-    Ok(key_identifier_of(&spki).as_ref().to_vec())
+    let bits = spki.subject_public_key.raw_bytes();
+    Ok(key_identifier_of(bits).as_ref().to_vec())
 }
 
-/// As [`key_identifier`], of a key that is decoded already.
-pub(crate) fn key_identifier_of(spki: &SubjectPublicKeyInfoRef<'_>) -> Digest {
-    let bits = spki.subject_public_key.raw_bytes();
+/// As [`key_identifier`], of the bits themselves.
+pub(crate) fn key_identifier_of(bits: &[u8]) -> Digest {
     digest(&SHA1_FOR_LEGACY_USE_ONLY, bits)
 }
 

@@ -281,7 +281,7 @@ impl Batch<'_> {
             let message = format!("{source} names no device");
             return Err(CommandError::invalid_input(message));
         }
-        let form = self.form(checked)?;
+        let form = self.form(&checked)?;
         let (mut inventory, authority) = opened?;
         authority.warn_of_chain(context)?;
         note_dropped(context, &judgement.asked);
@@ -295,7 +295,7 @@ impl Batch<'_> {
         }
         let run = BatchRun::new(self, &authority, profile, source)?;
         let _lock = run.lock()?;
-        let batch = run.open(&mut inventory, total)?;
+        let batch = run.open(&mut inventory, &checked)?;
         let dropped = judgement.asked;
         if batch.state == BatchState::Complete {
             context
@@ -323,7 +323,7 @@ impl Batch<'_> {
         Ok((inventory, authority))
     }
 
-    fn form(&self, checked: Checked) -> Result<Form, CommandError> {
+    fn form(&self, checked: &Checked) -> Result<Form, CommandError> {
         let shards = Shards::of(checked.devices);
         if self.format == Format::Pfx {
             return Ok(Form::Folder(DeviceFiles::Pfx(self.pfx(checked)?), shards));
@@ -339,7 +339,7 @@ impl Batch<'_> {
         })
     }
 
-    fn pfx(&self, checked: Checked) -> Result<Pfx, CommandError> {
+    fn pfx(&self, checked: &Checked) -> Result<Pfx, CommandError> {
         let own = checked.devices - checked.new_keys;
         if own > 0 {
             let keep = counted(own, "device keeps its own", "devices keep their own");
@@ -398,11 +398,11 @@ fn checked(
     let known = |name: &ProfileName| declaration.profiles.contains_key(name);
     drop(source.devices()?);
     let devices = || source.devices().into_iter().flatten();
-    let checked = check(devices, known);
-    if let (Ok(checked), true) = (&checked, bad.is_empty()) {
-        return Ok(*checked);
+    match check(devices, known) {
+        Ok(checked) if bad.is_empty() => return Ok(checked),
+        Ok(_) => {}
+        Err(found) => bad.extend(found),
     }
-    bad.extend(checked.err().unwrap_or_default());
     bad.sort_by(|one, other| one.place.cmp(&other.place));
     Err(rejected(source, &bad))
 }

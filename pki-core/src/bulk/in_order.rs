@@ -1,7 +1,7 @@
 //! Work on all cores whose results come in the order of what was worked on.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -9,18 +9,22 @@ use std::thread;
 /// their results to `take` on this thread, in order. Few items wait between two stages, so that
 /// memory does not grow with their number.
 ///
+/// What `take` leaves of a result goes back to its worker with a later item, to be used again or
+/// dropped: a thread that frees what others allocated makes them wait.
+///
 /// # Errors
 /// The first that `take` returns; nothing more is taken then.
-pub(super) fn in_order<T, R, W, E>(
+pub(super) fn in_order<T, R, L, W, E>(
     items: impl Iterator<Item = T> + Send,
     jobs: usize,
     worker: impl Fn() -> W + Sync,
-    take: impl FnMut(R) -> Result<(), E>,
+    take: impl FnMut(R) -> Result<L, E>,
 ) -> Result<(), E>
 where
     T: Send,
     R: Send,
-    W: FnMut(T) -> R,
+    L: Send + Default,
+    W: FnMut(T, L) -> R,
 {
     /// Enough to keep every stage busy, and no more.
     const WAITING: usize = 4;
@@ -38,10 +42,17 @@ where
         for _ in 0..jobs.max(1) {
             let (from_feeder, to_taker) = (Arc::clone(&from_feeder), to_taker.clone());
             let worker = &worker;
+            let (give_back, leftovers) = channel();
             scope.spawn(move || {
                 let mut work = worker();
                 while let Some((number, item)) = next(&from_feeder) {
-                    if to_taker.send((number, work(item))).is_err() {
+                    let leftover = leftovers.try_recv().unwrap_or_default();
+                    let result = Made {
+                        number,
+                        result: work(item, leftover),
+                        give_back: give_back.clone(),
+                    };
+                    if to_taker.send(result).is_err() {
                         return;
                     }
                 }
@@ -52,21 +63,30 @@ where
     })
 }
 
+/// A result, and the way back to the worker that made it.
+struct Made<R, L> {
+    number: u64,
+    result: R,
+    give_back: Sender<L>,
+}
+
 fn next<T>(items: &Mutex<Receiver<T>>) -> Option<T> {
     let items = items.lock().unwrap_or_else(PoisonError::into_inner);
     items.recv().ok()
 }
 
 /// Owns the results, so that whoever still waits to hand one over is let go at an error.
-fn take_in_order<R, E>(
-    results: Receiver<(u64, R)>,
-    mut take: impl FnMut(R) -> Result<(), E>,
+fn take_in_order<R, L, E>(
+    results: Receiver<Made<R, L>>,
+    mut take: impl FnMut(R) -> Result<L, E>,
 ) -> Result<(), E> {
     let (mut early, mut next) = (BTreeMap::new(), 0);
-    for (number, result) in results {
-        early.insert(number, result);
-        while let Some(result) = early.remove(&next) {
-            take(result)?;
+    for made in results {
+        early.insert(made.number, made);
+        while let Some(made) = early.remove(&next) {
+            let leftover = take(made.result)?;
+            // Nobody waits for it once the items are at their end.
+            let _ = made.give_back.send(leftover);
             next += 1;
         }
     }
@@ -83,7 +103,7 @@ mod tests {
     fn results_come_in_order_however_long_each_takes() {
         let mut taken = Vec::new();
         let worker = || {
-            |number: u64| {
+            |number: u64, ()| {
                 thread::sleep(Duration::from_micros(number * 7919 % 500));
                 number
             }
@@ -102,7 +122,7 @@ mod tests {
         let ended = in_order(
             0_u64..,
             3,
-            || |number| number,
+            || |number, ()| number,
             |number| match number {
                 50 => Err("enough"),
                 _ => Ok(()),

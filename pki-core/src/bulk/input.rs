@@ -8,7 +8,7 @@ mod list;
 
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::hash::{Hash as _, Hasher as _};
 
 use serde::{Deserialize, Serialize};
@@ -113,7 +113,10 @@ impl Counter {
         let width = last.to_string().len();
         let prefix = self.prefix;
         (0..self.count).map(move |index| {
-            let text = format!("{prefix}{:0width$}", self.start.saturating_add(index));
+            let number = self.start.saturating_add(index);
+            let mut text = String::with_capacity(prefix.len() + width);
+            // Nothing can fail: a string takes whatever is written.
+            let _ = write!(text, "{prefix}{number:0width$}");
             let place = Place::Line(index + 1);
             parse_id(&place, &text).map(|id| Device::new(place, id))
         })
@@ -132,6 +135,11 @@ impl Device {
             key: DeviceKey::New,
             labels: Vec::new(),
         }
+    }
+
+    /// Whether its leaf is of another profile or length than those of most.
+    pub fn has_own_terms(&self) -> bool {
+        self.profile.is_some() || self.validity.is_some()
     }
 }
 
@@ -159,12 +167,31 @@ fn parse<T: std::str::FromStr<Err: fmt::Display>>(place: &Place, text: &str) -> 
 }
 
 /// What an input holds that was found sound.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Checked {
     /// How many devices there are.
     pub devices: u64,
     /// How many of them get a key that is made here.
     pub new_keys: u64,
+    /// How many have terms of their own: [`Device::has_own_terms`].
+    pub own_terms: u64,
+    /// The least and the greatest of their IDs.
+    pub ends: Option<(RegistrationId, RegistrationId)>,
+}
+
+impl Checked {
+    fn count(&mut self, device: Device) {
+        self.devices += 1;
+        self.new_keys += u64::from(device.key == DeviceKey::New);
+        self.own_terms += u64::from(device.has_own_terms());
+        let id = device.id;
+        match &mut self.ends {
+            None => self.ends = Some((id.clone(), id)),
+            Some((least, _)) if id < *least => *least = id,
+            Some((_, greatest)) if id > *greatest => *greatest = id,
+            Some(_) => {}
+        }
+    }
 }
 
 /// Goes through the whole input and says what it holds. `devices` begins at the start whenever it is
@@ -182,7 +209,7 @@ where
 {
     let mut wrong = Vec::new();
     let mut seen: Vec<(u128, u64)> = Vec::new();
-    let mut new_keys = 0;
+    let mut checked = Checked::default();
     for (index, device) in (0..).zip(devices()) {
         match device {
             Err(line) => wrong.push((index, line)),
@@ -192,22 +219,18 @@ where
                     let reason = "pki.toml declares no such profile".to_owned();
                     wrong.push((index, bad(&device.place, profile.as_str(), reason)));
                 }
-                new_keys += u64::from(device.key == DeviceKey::New);
                 seen.push((digest(&device.id), index));
+                checked.count(device);
             }
         }
     }
-    let count = u64::try_from(seen.len()).unwrap_or(u64::MAX);
     seen.sort_unstable();
     let twice = seen.windows(2).filter(|pair| pair[0].0 == pair[1].0);
     let firsts: BTreeMap<u64, u64> = twice.map(|pair| (pair[1].1, pair[0].1)).collect();
     wrong.extend(duplicates(devices, &firsts));
     wrong.sort_by_key(|(index, _)| *index);
     if wrong.is_empty() {
-        return Ok(Checked {
-            devices: count,
-            new_keys,
-        });
+        return Ok(checked);
     }
     Err(wrong.into_iter().map(|(_, line)| line).collect())
 }

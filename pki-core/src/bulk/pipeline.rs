@@ -2,9 +2,9 @@
 
 use super::input::{BadLine, Device, DeviceKey};
 use super::run::Job;
-use crate::format::{self, RenderError, Rendered};
+use crate::format::{self, Released, RenderError, Rendered};
 use crate::ids::SerialNumber;
-use crate::inventory::{Labels, NamedLabel, NewCertificate, TextError};
+use crate::inventory::{Labels, NamedLabel, NewCertificate, Recorded, TextError};
 use crate::issue::{IssueError, Issued, LeafPress, Request, SignError, compose};
 use crate::key::{KeyAlgorithm, KeyError};
 use crate::ports::EntropyError;
@@ -70,7 +70,14 @@ pub(super) struct Chunk {
 /// A chunk that is ready to be recorded.
 pub(super) struct Prepared {
     pub(super) certificates: Vec<NewCertificate>,
-    pub(super) rendered: Vec<Rendered>,
+    pub(super) rendered: Rendered,
+}
+
+/// What is left of a chunk that is out.
+#[derive(Default)]
+pub(super) struct Spent {
+    pub(super) recorded: Vec<Recorded>,
+    pub(super) released: Released,
 }
 
 /// A press with what tells it from the others.
@@ -92,12 +99,12 @@ impl<'a, 'j> Worker<'a, 'j> {
         Self { job, presses }
     }
 
-    /// Makes keys, leaves and their renderings. The first signature of the chunk is verified.
-    pub(super) fn prepare(&mut self, chunk: Chunk) -> Result<Prepared, WorkError> {
-        let mut prepared = Prepared {
-            certificates: Vec::with_capacity(chunk.devices.len()),
-            rendered: Vec::with_capacity(chunk.devices.len()),
-        };
+    /// Makes keys, leaves and their rendering, which goes where an earlier one has been. The first
+    /// signature of the chunk is verified.
+    pub(super) fn prepare(&mut self, chunk: Chunk, spent: Spent) -> Result<Prepared, WorkError> {
+        drop(spent.recorded);
+        let mut certificates = Vec::with_capacity(chunk.devices.len());
+        let mut rendered = Rendered::reusing(spent.released);
         let milliseconds = self.job.milliseconds(chunk.number);
         let mut random = vec![[0; 8]; chunk.devices.len()];
         self.job.entropy.fill(random.as_flattened_mut())?;
@@ -105,11 +112,13 @@ impl<'a, 'j> Worker<'a, 'j> {
             let device = device.map_err(WorkError::Input)?;
             let serial = SerialNumber::ordered(milliseconds, place, random);
             let index = chunk.first + u64::from(place);
-            let (new, rendered) = self.make(device, index, &serial, place == 0)?;
-            prepared.certificates.push(new);
-            prepared.rendered.push(rendered);
+            let new = self.make(device, index, &serial, place == 0, &mut rendered)?;
+            certificates.push(new);
         }
-        Ok(prepared)
+        Ok(Prepared {
+            certificates,
+            rendered,
+        })
     }
 
     fn make(
@@ -118,7 +127,8 @@ impl<'a, 'j> Worker<'a, 'j> {
         index: u64,
         serial: &SerialNumber,
         verify: bool,
-    ) -> Result<(NewCertificate, Rendered), WorkError> {
+        rendered: &mut Rendered,
+    ) -> Result<NewCertificate, WorkError> {
         let planned = (self.job.plan)(&device);
         let plan = planned.map_err(|source| WorkError::Issue {
             id: device.id.to_string(),
@@ -138,14 +148,15 @@ impl<'a, 'j> Worker<'a, 'j> {
             id: device.id.to_string(),
             source,
         })?;
-        let rendered = self.job.renderer.render(&format::Device {
+        let to_render = format::Device {
             id: &device.id,
             index,
             issued: &issued,
             key: key.as_ref(),
             labels: &device.labels,
-        })?;
-        let new = NewCertificate {
+        };
+        self.job.renderer.render(&to_render, rendered)?;
+        Ok(NewCertificate {
             batch: Some(self.job.batch.clone()),
             labels: labels(&device)?,
             request: match device.key {
@@ -153,8 +164,7 @@ impl<'a, 'j> Worker<'a, 'j> {
                 DeviceKey::New | DeviceKey::Unchecked(_) => None,
             },
             ..NewCertificate::from(issued)
-        };
-        Ok((new, rendered))
+        })
     }
 
     fn issue(

@@ -101,25 +101,27 @@ pub fn judge_all<T: Send>(
         (!piece.is_empty()).then_some(piece)
     });
     let mut whole = Judgement::default();
-    let worker = || |piece| judge_piece(piece, &judge);
-    in_order(pieces, jobs, worker, |piece| {
+    let worker = || |piece, lines| judge_piece(piece, &judge, lines);
+    in_order(pieces, jobs, worker, |piece: io::Result<_>| {
         let (lines, judgement) = piece?;
         spool.write_all(&lines)?;
         whole.bad.extend(judgement.bad);
         for (name, count) in judgement.asked {
             *whole.asked.entry(name).or_default() += count;
         }
-        Ok(())
+        Ok(lines)
     })
     .map(|()| whole)
 }
 
-/// The lines for the spool, and what does not go there.
+/// The lines for the spool, in place of what is in `lines`, and what does not go there.
 fn judge_piece<T>(
     piece: Vec<T>,
     judge: &impl Fn(T) -> Vec<Judged>,
+    mut lines: Vec<u8>,
 ) -> io::Result<(Vec<u8>, Judgement)> {
-    let (mut lines, mut judgement) = (Vec::new(), Judgement::default());
+    let mut judgement = Judgement::default();
+    lines.clear();
     for judged in piece.into_iter().flat_map(judge) {
         match judged.device {
             Ok(device) => write_device(device, &mut lines)?,

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::in_order::in_order;
 use super::input::{BadLine, Device};
-use super::pipeline::{Chunk, LeafPlan, Prepared, WorkError, Worker};
-use crate::format::{Released, Renderer};
+use super::pipeline::{Chunk, LeafPlan, Prepared, Spent, WorkError, Worker};
+use crate::format::{Released, Renderer, UnrecordedError};
 use crate::inventory::{BatchProgress, Inventory, InventoryError, Label, Recorded, RowKey};
 use crate::issue::Issuer;
 use crate::key::{KeyGenerator, Signer};
@@ -76,11 +76,11 @@ impl Job<'_> {
 
 /// Where a batch goes.
 pub trait BatchOutput {
-    /// Takes what belongs to one device.
+    /// Takes what belongs to the next devices.
     ///
     /// # Errors
     /// The output's.
-    fn append(&mut self, released: Released) -> io::Result<()>;
+    fn append(&mut self, released: &Released) -> io::Result<()>;
 
     /// Makes everything that was taken durable, and tells how many octets of a stream there are in all.
     ///
@@ -128,8 +128,8 @@ pub enum BulkError {
     #[error("the output cannot be written: {0}")]
     Output(io::Error),
     /// The inventory gave back other certificates than it was given; a bug.
-    #[error("the inventory recorded something else than it was given")]
-    Mismatch,
+    #[error("the inventory recorded something else than it was given: {0}")]
+    Mismatch(#[from] UnrecordedError),
 }
 
 /// Issues the devices from `from` on: those before it are delivered already.
@@ -160,12 +160,12 @@ pub fn run(
         job.jobs,
         || {
             let mut worker = Worker::new(job);
-            move |chunk| worker.prepare(chunk)
+            move |chunk, spent| worker.prepare(chunk, spent)
         },
         |prepared: Result<Prepared, WorkError>| {
-            committer.commit(prepared?)?;
+            let spent = committer.commit(prepared?)?;
             observe(committer.progress);
-            Ok(())
+            Ok(spent)
         },
     );
     committer.end(result, all_fed.load(Ordering::Acquire))
@@ -213,7 +213,7 @@ struct Committer<'a, 'j> {
 }
 
 impl Committer<'_, '_> {
-    fn commit(&mut self, chunk: Prepared) -> Result<(), BulkError> {
+    fn commit(&mut self, chunk: Prepared) -> Result<Spent, BulkError> {
         let rows = match self.job.delivery {
             Delivery::Chunkwise => std::mem::take(&mut self.unmarked),
             Delivery::AtEnd => Vec::new(),
@@ -224,15 +224,8 @@ impl Committer<'_, '_> {
         let recorded =
             self.inventory
                 .deliver_and_record(&rows, progress, certificates, self.job.now)?;
-        if recorded.len() != chunk.rendered.len() {
-            return Err(BulkError::Mismatch);
-        }
-        for (rendered, recorded) in chunk.rendered.into_iter().zip(&recorded) {
-            let released = rendered
-                .release(recorded)
-                .map_err(|_| BulkError::Mismatch)?;
-            self.output.append(released).map_err(BulkError::Output)?;
-        }
+        let released = chunk.rendered.release(&recorded)?;
+        self.output.append(&released).map_err(BulkError::Output)?;
         let output_octets = self.output.sync().map_err(BulkError::Output)?;
         let count = u64::try_from(recorded.len()).unwrap_or_default();
         self.progress = Progress {
@@ -240,7 +233,7 @@ impl Committer<'_, '_> {
             output_octets,
         };
         self.unmarked.extend(recorded.iter().map(Recorded::row));
-        Ok(())
+        Ok(Spent { recorded, released })
     }
 
     /// Finishes the output if all went well, and marks what it holds.

@@ -141,6 +141,9 @@ impl<W: Write> HashingWriter<W> {
 
 impl<W: Write> Write for HashingWriter<W> {
     fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        /// What fits into a core's own cache twice: it is read for the writer and for the hash.
+        const MOST: usize = 1 << 16;
+        let octets = &octets[..octets.len().min(MOST)];
         let written = self.inner.write(octets)?;
         self.hash.update(&octets[..written]);
         Ok(written)

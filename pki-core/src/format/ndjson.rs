@@ -16,52 +16,59 @@ use serde::Serializer as _;
 use super::armor::{self, ChainPem, LineEnd};
 use super::render::{Device, KeyBlock, KeyForm, RenderError};
 use super::rendered::Piece;
+use crate::certificate::Certificate;
 
-/// More than all members take that are not PEM, with an ID of 64 characters.
+/// More than all members take but the ID, the labels and what is PEM.
 const ROOM: usize = 512;
 
-pub(super) fn line(
+/// Appends the line of a device.
+pub(super) fn push_line(
     device: &Device<'_>,
     chain: &ChainPem,
     keys: &KeyForm,
-) -> Result<Piece, RenderError> {
+    lines: &mut Piece,
+) -> Result<(), RenderError> {
     let key = KeyBlock::of(device, keys)?;
+    let (id, labels) = (device.id.as_str().as_bytes(), labels_member(device.labels));
     let certificate = device.issued.certificate();
     let key_length = key.as_ref().map_or(0, |key| key.length(LineEnd::Escaped));
-    let der = certificate.der();
-    let pem_length = armor::length(armor::CERTIFICATE, der, LineEnd::Escaped);
-    let room = ROOM + pem_length + chain.escaped.len() + key_length;
-    let mut line = Vec::with_capacity(room);
-    line.extend_from_slice(b"{\"registrationId\":\"");
-    line.extend_from_slice(device.id.as_str().as_bytes());
+    let pem_length = armor::length(armor::CERTIFICATE, certificate.der(), LineEnd::Escaped);
+    let room = ROOM + id.len() + labels.len() + pem_length + chain.escaped.len() + key_length;
+    lines.push(room, |line| {
+        line.extend_from_slice(b"{\"registrationId\":\"");
+        line.extend_from_slice(id);
+        push_facts(certificate, line);
+        line.extend_from_slice(&labels);
+        line.extend_from_slice(b",\"certificate\":\"");
+        let der = certificate.der();
+        armor::push(armor::CERTIFICATE, der, LineEnd::Escaped, line);
+        line.extend_from_slice(b"\",\"chain\":\"");
+        line.extend_from_slice(&chain.escaped);
+        let mut secret = 0..0;
+        if let Some(key) = &key {
+            line.extend_from_slice(b"\",\"privateKey\":\"");
+            secret = key.push(LineEnd::Escaped, line);
+        }
+        line.extend_from_slice(b"\"}\n");
+        secret
+    });
+    Ok(())
+}
+
+/// What the certificate says, after the ID.
+fn push_facts(certificate: &Certificate, line: &mut Vec<u8>) {
     let (sha1, sha256) = (
         certificate.sha1_thumbprint(),
         certificate.sha256_thumbprint(),
     );
     let validity = certificate.validity();
-    push_member("serialNumber", certificate.serial_number(), &mut line);
-    push_member("sha1Thumbprint", &sha1, &mut line);
-    push_member("sha256Thumbprint", &sha256, &mut line);
-    push_member("notBefore", &validity.not_before(), &mut line);
-    push_member("notAfter", &validity.not_after(), &mut line);
+    push_member("serialNumber", certificate.serial_number(), line);
+    push_member("sha1Thumbprint", &sha1, line);
+    push_member("sha256Thumbprint", &sha256, line);
+    push_member("notBefore", &validity.not_before(), line);
+    push_member("notAfter", &validity.not_after(), line);
     line.push(b'"');
-    push_labels(device.labels, &mut line);
-    line.extend_from_slice(b",\"certificate\":\"");
-    armor::push(armor::CERTIFICATE, der, LineEnd::Escaped, &mut line);
-    line.extend_from_slice(b"\",\"chain\":\"");
-    line.extend_from_slice(&chain.escaped);
-    let mut secret = 0..0;
-    if let Some(key) = key {
-        let name = b"\",\"privateKey\":\"";
-        line.reserve(name.len() + key_length + END.len());
-        line.extend_from_slice(name);
-        secret = key.push(LineEnd::Escaped, &mut line);
-    }
-    line.extend_from_slice(END);
-    Ok(Piece::with_secret(line, secret))
 }
-
-const END: &[u8] = b"\"}\n";
 
 /// Ends the string before it and begins the next member's with a text that needs no escaping.
 #[expect(clippy::expect_used, reason = "a vector takes whatever is written")]
@@ -72,16 +79,18 @@ fn push_member(name: &str, text: &impl Display, line: &mut Vec<u8>) {
     write!(line, "{text}").expect("nothing can fail");
 }
 
+/// The labels as a member, or nothing if there are none.
 #[expect(
     clippy::expect_used,
     reason = "strings can be written into a vector whatever is in them"
 )]
-fn push_labels(labels: &[(String, String)], line: &mut Vec<u8>) {
+fn labels_member(labels: &[(String, String)]) -> Vec<u8> {
     if labels.is_empty() {
-        return;
+        return Vec::new();
     }
-    line.extend_from_slice(b",\"labels\":");
-    serde_json::Serializer::new(line)
+    let mut member = b",\"labels\":".to_vec();
+    serde_json::Serializer::new(&mut member)
         .collect_map(labels.iter().map(|(name, value)| (name, value)))
         .expect("nothing can fail");
+    member
 }

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::armor::{self, ChainPem, LineEnd};
 use super::entry::{Access, Entry, Shards, file_name};
-use super::rendered::{Piece, Released, Rendered};
+use super::rendered::{Piece, Rendered};
 use super::seal::KeySealer;
 use super::{Pfx, ndjson, tar};
 use crate::certificate::Certificate;
@@ -98,26 +98,31 @@ impl Renderer {
         }
     }
 
-    /// Makes what will go out for one device once its certificate is recorded.
+    /// Adds what will go out for one device once its certificate is recorded.
     ///
     /// # Errors
-    /// [`RenderError`].
-    pub fn render(&self, device: &Device<'_>) -> Result<Rendered, RenderError> {
-        let content = match &self.form {
-            Form::Ndjson(keys) => Released::Stream(ndjson::line(device, &self.chain, keys)?),
+    /// [`RenderError`]; nothing is added then.
+    pub fn render(&self, device: &Device<'_>, rendered: &mut Rendered) -> Result<(), RenderError> {
+        let content = &mut rendered.content;
+        match &self.form {
+            Form::Ndjson(keys) => {
+                ndjson::push_line(device, &self.chain, keys, &mut content.stream)?;
+            }
             Form::Tar(files) => {
                 let entries = files.entries(device, &self.chain)?;
-                Released::Stream(tar::records(&entries, device))
+                tar::push_records(&entries, device, &mut content.stream);
             }
             Form::Folder(files, shards) => {
                 let mut entries = files.entries(device, &self.chain)?;
                 for entry in &mut entries {
                     entry.path = shards.path(device.index, std::mem::take(&mut entry.path));
                 }
-                Released::Files(entries)
+                content.files.append(&mut entries);
             }
-        };
-        Ok(Rendered::new(device.issued.certificate(), content))
+        }
+        let certificate = device.issued.certificate();
+        rendered.certificates.push(certificate.clone());
+        Ok(())
     }
 
     /// What a stream of this form ends with, after its last device: two empty records for an archive,
@@ -151,9 +156,10 @@ fn pem_files(
     };
     let mut entries = Vec::with_capacity(3);
     if let Some(block) = KeyBlock::of(device, keys)? {
-        let mut pem = Vec::with_capacity(block.length(LineEnd::Feed));
-        let secret = block.push(LineEnd::Feed, &mut pem);
-        let content = Piece::with_secret(pem, secret);
+        let mut content = Piece::default();
+        content.push(block.length(LineEnd::Feed), |pem| {
+            block.push(LineEnd::Feed, pem)
+        });
         entries.push(file(".key.pem", Access::Secret, content));
     }
     let der = device.issued.certificate().der();
@@ -207,10 +213,8 @@ impl<'a> KeyBlock<'a> {
         armor::length(self.label(), self.der(), line_end)
     }
 
-    /// Appends the block and tells which part of `out` is secret. There must be room for it already:
-    /// a vector that grows leaves a copy behind.
+    /// Appends the block and tells which part of `out` is secret.
     pub(super) fn push(&self, line_end: LineEnd, out: &mut Vec<u8>) -> Range<usize> {
-        debug_assert!(out.capacity() - out.len() >= self.length(line_end));
         let start = out.len();
         armor::push(self.label(), self.der(), line_end, out);
         match self {

@@ -1,4 +1,4 @@
-//! What a worker made of one certificate, shut until the certificate is recorded.
+//! What a worker made of a chunk of certificates, shut until they are recorded.
 
 use std::ops::{Deref, Range};
 
@@ -9,11 +9,12 @@ use crate::certificate::Certificate;
 use crate::ids::{SerialNumber, Sha256Thumbprint};
 use crate::inventory::Recorded;
 
-/// A stretch of an output. If it holds a key in the clear, that part of it is wiped when it is
-/// dropped: wiping all of it would take as long as making it.
+/// A stretch of an output. The parts of it that hold keys in the clear are wiped when it is dropped or
+/// moves: wiping all of it would take as long as making it.
+#[derive(Default)]
 pub struct Piece {
     octets: Vec<u8>,
-    secret: Range<usize>,
+    secrets: Vec<Range<usize>>,
 }
 
 impl Piece {
@@ -21,18 +22,45 @@ impl Piece {
     pub(super) fn public(octets: Vec<u8>) -> Self {
         Self {
             octets,
-            secret: 0..0,
+            secrets: Vec::new(),
         }
     }
 
-    /// A part of it is secret.
-    pub(super) fn with_secret(octets: Vec<u8>, secret: Range<usize>) -> Self {
-        Self { octets, secret }
+    /// Has `write` append `most` octets or fewer, and say which part of all is secret.
+    pub(super) fn push(&mut self, most: usize, write: impl FnOnce(&mut Vec<u8>) -> Range<usize>) {
+        let end = self.octets.len() + most;
+        self.make_room(end);
+        let secret = write(&mut self.octets);
+        debug_assert!(self.octets.len() <= end, "more than {most} octets");
+        if !secret.is_empty() {
+            self.secrets.push(secret);
+        }
     }
 
-    /// Which part of it is secret; empty if none is.
-    pub(super) fn secret_range(&self) -> Range<usize> {
-        self.secret.clone()
+    /// A vector that grows by itself leaves a copy of the keys behind.
+    fn make_room(&mut self, length: usize) {
+        if length <= self.octets.capacity() {
+            return;
+        }
+        let mut larger = Vec::with_capacity(length.max(2 * self.octets.capacity()));
+        larger.extend_from_slice(&self.octets);
+        self.wipe();
+        self.octets = larger;
+    }
+
+    fn wipe(&mut self) {
+        for secret in &self.secrets {
+            if let Some(secret) = self.octets.get_mut(secret.clone()) {
+                secret.zeroize();
+            }
+        }
+    }
+
+    /// Takes everything out, and keeps the memory.
+    fn clear(&mut self) {
+        self.wipe();
+        self.octets.clear();
+        self.secrets.clear();
     }
 }
 
@@ -46,61 +74,86 @@ impl Deref for Piece {
 
 impl Drop for Piece {
     fn drop(&mut self) {
-        if let Some(secret) = self.octets.get_mut(self.secret.clone()) {
-            secret.zeroize();
-        }
+        self.wipe();
     }
 }
 
-/// What was rendered for one certificate, bound to that certificate and shut.
+/// What was rendered for a chunk of certificates, bound to them and shut.
+#[derive(Default)]
 pub struct Rendered {
-    certificate: Certificate,
-    content: Released,
+    pub(super) certificates: Vec<Certificate>,
+    pub(super) content: Released,
 }
 
-/// What may be written out.
-pub enum Released {
+/// What may be written out: the next stretch of a stream, or files for a folder. The other is empty.
+#[derive(Default)]
+pub struct Released {
     /// The next stretch of a stream.
-    Stream(Piece),
+    pub stream: Piece,
     /// Files for a folder.
-    Files(Vec<Entry>),
+    pub files: Vec<Entry>,
 }
 
 /// What was recorded is not what this was rendered for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the output of certificate {rendered} was to be released for certificate {recorded} (SHA-256 {thumbprint})"
-)]
-pub struct UnrecordedError {
-    /// The certificate that was rendered.
-    pub rendered: SerialNumber,
-    /// The certificate that was recorded.
-    pub recorded: SerialNumber,
-    /// The thumbprint of the recorded one, for two of the same number.
-    pub thumbprint: Sha256Thumbprint,
+#[non_exhaustive]
+pub enum UnrecordedError {
+    /// Another certificate was recorded.
+    #[error(
+        "the output of certificate {rendered} was to be released for certificate {recorded} (SHA-256 {thumbprint})"
+    )]
+    Another {
+        /// The certificate that was rendered.
+        rendered: SerialNumber,
+        /// The certificate that was recorded.
+        recorded: SerialNumber,
+        /// The thumbprint of the recorded one, for two of the same number.
+        thumbprint: Sha256Thumbprint,
+    },
+    /// Fewer or more certificates were recorded.
+    #[error("the output of {rendered} certificates was to be released for {recorded}")]
+    Count {
+        /// How many were rendered.
+        rendered: usize,
+        /// How many were recorded.
+        recorded: usize,
+    },
 }
 
 impl Rendered {
-    pub(super) fn new(certificate: &Certificate, content: Released) -> Self {
+    /// Nothing yet, in the memory of what was written out.
+    pub fn reusing(mut spent: Released) -> Self {
+        spent.stream.clear();
+        spent.files.clear();
         Self {
-            certificate: certificate.clone(),
-            content,
+            certificates: Vec::new(),
+            content: spent,
         }
     }
 
-    /// Gives out what was rendered, once the very certificate is recorded.
+    /// Gives out what was rendered, once the very certificates are recorded, in their order.
     ///
     /// # Errors
-    /// [`UnrecordedError`] for another certificate; what was rendered is wiped then.
-    pub fn release(self, recorded: &Recorded) -> Result<Released, UnrecordedError> {
-        let certificate = recorded.certificate();
-        if self.certificate == *certificate {
-            return Ok(self.content);
+    /// [`UnrecordedError`] for others; what was rendered is wiped then.
+    pub fn release(self, recorded: &[Recorded]) -> Result<Released, UnrecordedError> {
+        if self.certificates.len() != recorded.len() {
+            return Err(UnrecordedError::Count {
+                rendered: self.certificates.len(),
+                recorded: recorded.len(),
+            });
         }
-        Err(UnrecordedError {
-            rendered: self.certificate.serial_number().clone(),
-            recorded: certificate.serial_number().clone(),
-            thumbprint: certificate.sha256_thumbprint(),
-        })
+        let pairs = self.certificates.iter().zip(recorded);
+        let other = pairs.map(|(rendered, recorded)| (rendered, recorded.certificate()));
+        match other
+            .into_iter()
+            .find(|(rendered, recorded)| rendered != recorded)
+        {
+            None => Ok(self.content),
+            Some((rendered, recorded)) => Err(UnrecordedError::Another {
+                rendered: rendered.serial_number().clone(),
+                recorded: recorded.serial_number().clone(),
+                thumbprint: recorded.sha256_thumbprint(),
+            }),
+        }
     }
 }

@@ -17,25 +17,22 @@ const RECORD: usize = 512;
 /// The end of an archive: two records of zeros.
 pub(super) const ENDING: [u8; 2 * RECORD] = [0; 2 * RECORD];
 
-/// The records of a device's files, dated to the beginning of its certificate.
-pub(super) fn records(entries: &[Entry], device: &Device<'_>) -> Piece {
+/// Appends the records of a device's files, dated to the beginning of its certificate.
+pub(super) fn push_records(entries: &[Entry], device: &Device<'_>, archive: &mut Piece) {
     let modified = device.issued.certificate().validity().not_before();
-    // Room for a long name, too: a vector that grows leaves a copy of the key behind.
-    let room = |entry: &Entry| 3 * RECORD + padded(entry.path.len()) + padded(entry.content.len());
-    let room = entries.iter().map(room).sum();
-    let mut archive = Vec::with_capacity(room);
-    let mut secret = 0..0;
     for entry in entries {
-        push_header(entry, modified, &mut archive);
-        let start = archive.len();
-        push_padded(&entry.content, &mut archive);
-        let within = entry.content.secret_range();
-        if !within.is_empty() {
-            secret = start + within.start..start + within.end;
-        }
+        // Room for a long name, too.
+        let room = 3 * RECORD + padded(entry.path.len()) + padded(entry.content.len());
+        archive.push(room, |archive| {
+            push_header(entry, modified, archive);
+            let start = archive.len();
+            push_padded(&entry.content, archive);
+            match entry.access {
+                Access::Secret => start..archive.len(),
+                Access::Public => 0..0,
+            }
+        });
     }
-    debug_assert!(archive.len() <= room);
-    Piece::with_secret(archive, secret)
 }
 
 fn push_header(entry: &Entry, modified: Time, archive: &mut Vec<u8>) {

@@ -374,6 +374,14 @@ impl Inventory for SqliteInventory {
         self.read(|transaction| list::live_ids(transaction, signed_by, at, after, limit))
     }
 
+    fn any_id_between(
+        &self,
+        least: &RegistrationId,
+        greatest: &RegistrationId,
+    ) -> Result<bool, InventoryError> {
+        self.read(|transaction| read::any_id_between(transaction, least, greatest))
+    }
+
     fn find_ids(
         &self,
         ids: &[RegistrationId],

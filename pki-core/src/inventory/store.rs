@@ -323,6 +323,17 @@ pub trait Inventory: Send {
         })
     }
 
+    /// Whether there is a certificate, whatever became of it, of any registration ID from `least` to
+    /// `greatest`. Of a new line of devices, whose IDs go on where the last one's ended, there is none.
+    ///
+    /// # Errors
+    /// [`InventoryError`] if the inventory cannot be read.
+    fn any_id_between(
+        &self,
+        least: &RegistrationId,
+        greatest: &RegistrationId,
+    ) -> Result<bool, InventoryError>;
+
     /// Those of some registration IDs that have a live leaf, in the order given. Fastest if they are
     /// sorted.
     ///

@@ -6,17 +6,18 @@
 //! come from the ordinary path, and a property test holds both byte for byte equal.
 //! Invariant: the fixed part was linted once, each patch's variable part every time.
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use aws_lc_rs::digest::Digest;
+use const_oid::db::rfc5912::ID_EC_PUBLIC_KEY;
 use der::Decode as _;
 use spki::SubjectPublicKeyInfoRef;
 
 use super::{ComposeError, IssueError, Issuer, LintError, Linted, Request, RequestError, compose};
 use crate::ids::{RegistrationId, SerialNumber};
 use crate::lint::public_key_problem;
-use crate::profile::{LeafContent, Role, key_identifier, key_identifier_of};
+use crate::profile::{LeafContent, Role, key_identifier_of};
 use crate::time::{Time, Validity};
 
 /// Stamps leaves of one authority, profile and validity.
@@ -26,11 +27,12 @@ pub struct LeafPress {
     validity: Validity,
     content: LeafContent,
     now: Time,
-    stencils: HashMap<Shape, Stencil>,
+    /// A batch has few shapes, and most have one.
+    stencils: Vec<(Shape, Stencil)>,
 }
 
 /// What decides where the patches are.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Shape {
     serial_number: usize,
     common_name: usize,
@@ -45,6 +47,18 @@ struct Stencil {
     common_name: Range<usize>,
     public_key: Range<usize>,
     key_identifier: Range<usize>,
+    /// What stands before the coordinates of its elliptic key; any other key is decoded anew.
+    elliptic: Option<EllipticHead>,
+}
+
+/// Two keys of one length that begin with this are on the same curve and of the same form: they differ
+/// in their coordinates alone, which nothing is checked of.
+#[derive(Clone)]
+struct EllipticHead {
+    /// SubjectPublicKeyInfo up to the coordinates of the point.
+    octets: Vec<u8>,
+    /// Where the point begins within the key: one octet says its form (RFC 5480 §2.2).
+    point: usize,
 }
 
 impl LeafPress {
@@ -55,7 +69,7 @@ impl LeafPress {
         content: impl Into<LeafContent>,
         now: Time,
     ) -> Self {
-        let stencils = HashMap::new();
+        let stencils = Vec::new();
         Self {
             issuer: Arc::new(issuer),
             validity,
@@ -80,11 +94,14 @@ impl LeafPress {
             let (id, length) = (id.clone(), name.len());
             return Err(RequestError::LongRegistrationId { id, length }.into());
         }
-        let spki = SubjectPublicKeyInfoRef::from_der(public_key);
-        let spki = spki.map_err(ComposeError::PublicKey)?;
-        self.check_public_key(&spki)?;
-        let key_identifier = key_identifier_of(&spki);
-        let stencil = self.stencil(id, public_key, serial_number)?;
+        let place = self.stencil(id, public_key, serial_number)?;
+        let stencil = &self.stencils[place].1;
+        let key_identifier = match &stencil.elliptic {
+            Some(head) if public_key.starts_with(&head.octets) => {
+                key_identifier_of(&public_key[head.point..])
+            }
+            _ => self.check_public_key(public_key)?,
+        };
         let mut tbs_der = stencil.tbs_der.clone();
         tbs_der[stencil.serial_number.clone()].copy_from_slice(serial);
         tbs_der[stencil.common_name.clone()].copy_from_slice(name);
@@ -101,9 +118,12 @@ impl LeafPress {
         })
     }
 
-    fn check_public_key(&self, spki: &SubjectPublicKeyInfoRef<'_>) -> Result<(), IssueError> {
-        match public_key_problem(spki) {
-            None => Ok(()),
+    /// Checks a key by itself, and returns its identifier.
+    fn check_public_key(&self, public_key: &[u8]) -> Result<Digest, IssueError> {
+        let spki = SubjectPublicKeyInfoRef::from_der(public_key);
+        let spki = spki.map_err(ComposeError::PublicKey)?;
+        match public_key_problem(&spki) {
+            None => Ok(key_identifier_of(spki.subject_public_key.raw_bytes())),
             Some(finding) => {
                 let (authority, role) = (self.issuer.name.clone(), Role::Leaf.as_str());
                 Err(LintError {
@@ -116,24 +136,24 @@ impl LeafPress {
         }
     }
 
+    /// The place of the stencil for a leaf, which is cut if there is none.
     fn stencil(
         &mut self,
         id: &RegistrationId,
         public_key: &[u8],
         serial_number: &SerialNumber,
-    ) -> Result<&Stencil, IssueError> {
+    ) -> Result<usize, IssueError> {
         let shape = Shape {
             serial_number: serial_number.as_be_octets().len(),
             common_name: id.as_str().len(),
             public_key: public_key.len(),
         };
-        if !self.stencils.contains_key(&shape) {
-            let stencil = self.cut(id, public_key, serial_number)?;
-            self.stencils.insert(shape, stencil);
+        if let Some(place) = self.stencils.iter().position(|(of, _)| *of == shape) {
+            return Ok(place);
         }
-        self.stencils
-            .get(&shape)
-            .ok_or_else(|| no_such_shape().into())
+        let stencil = self.cut(id, public_key, serial_number)?;
+        self.stencils.push((shape, stencil));
+        Ok(self.stencils.len() - 1)
     }
 
     /// Makes a stencil of the first leaf of its shape, by the ordinary path.
@@ -166,12 +186,15 @@ impl Stencil {
         serial_number: &SerialNumber,
     ) -> Result<Option<Self>, ComposeError> {
         let name = id.as_str().as_bytes();
-        let identifier = key_identifier(public_key).map_err(ComposeError::PublicKey)?;
+        let spki = SubjectPublicKeyInfoRef::from_der(public_key);
+        let spki = spki.map_err(ComposeError::PublicKey)?;
+        let identifier = key_identifier_of(spki.subject_public_key.raw_bytes());
+        let elliptic = EllipticHead::of(&spki, public_key);
         let find = || {
             let serial_number = first(&tbs_der, 0, serial_number.as_be_octets())?;
             let public_key = first(&tbs_der, serial_number.end, public_key)?;
             let common_name = public_key.start.checked_sub(name.len())?..public_key.start;
-            let key_identifier = first(&tbs_der, public_key.end, &identifier)?;
+            let key_identifier = first(&tbs_der, public_key.end, identifier.as_ref())?;
             let names_it = tbs_der.get(common_name.clone()) == Some(name);
             names_it.then_some((serial_number, common_name, public_key, key_identifier))
         };
@@ -182,8 +205,23 @@ impl Stencil {
                 common_name,
                 public_key,
                 key_identifier,
+                elliptic,
             },
         ))
+    }
+}
+
+impl EllipticHead {
+    /// The head of a key, if it is elliptic.
+    fn of(spki: &SubjectPublicKeyInfoRef<'_>, encoded: &[u8]) -> Option<Self> {
+        if spki.algorithm.oid != ID_EC_PUBLIC_KEY {
+            return None;
+        }
+        let point = encoded
+            .len()
+            .checked_sub(spki.subject_public_key.raw_bytes().len())?;
+        let octets = encoded.get(..=point)?.to_vec();
+        Some(Self { octets, point })
     }
 }
 

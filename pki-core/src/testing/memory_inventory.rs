@@ -423,6 +423,16 @@ impl Inventory for MemoryInventory {
         Ok(Page::cut(found, limit))
     }
 
+    fn any_id_between(
+        &self,
+        least: &RegistrationId,
+        greatest: &RegistrationId,
+    ) -> Result<bool, InventoryError> {
+        let is_between = |id: &RegistrationId| least <= id && id <= greatest;
+        let found = self.find(|entry| entry.recorded.registration_id().is_some_and(is_between));
+        Ok(!found.is_empty())
+    }
+
     fn find_ids(
         &self,
         ids: &[RegistrationId],

@@ -7,7 +7,9 @@ use pki_core::key::KeyAlgorithm;
 use secrecy::ExposeSecret as _;
 
 use crate::support::openssl;
-use crate::{Made, files, issuers, listed, pfx, public_key_of, random_passphrase, stream};
+use crate::{
+    Made, files, issuers, listed, pfx, public_key_of, random_passphrase, rendered, stream,
+};
 
 fn archive(made: &[Made], form: fn() -> Form) -> Vec<u8> {
     let renderer = Renderer::new(form(), &issuers());
@@ -90,7 +92,7 @@ fn a_folder_gets_the_tutorials_files_sharded_by_a_thousand() {
         index: 11_999,
         ..made.device()
     };
-    let rendered = Renderer::new(form, &issuers()).render(&device);
+    let rendered = rendered(&Renderer::new(form, &issuers()), &device);
     let entries = files(rendered.expect("rendered"), &made.recorded);
     let told: Vec<_> = entries
         .iter()

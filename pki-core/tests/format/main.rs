@@ -18,7 +18,9 @@ use std::sync::LazyLock;
 
 use pki_core::certificate::Certificate;
 use pki_core::format::seal::Passphrase;
-use pki_core::format::{Device, Entry, Form, Pfx, PfxEncryption, Released, Rendered, Renderer};
+use pki_core::format::{
+    Device, Entry, Form, Pfx, PfxEncryption, Released, RenderError, Rendered, Renderer,
+};
 use pki_core::ids::RegistrationId;
 use pki_core::inventory::{Inventory as _, NewCertificate, Recorded};
 use pki_core::issue::Issued;
@@ -88,7 +90,7 @@ impl Made {
     }
 
     fn rendered(&self, renderer: &Renderer) -> Rendered {
-        renderer.render(&self.device()).expect("rendered")
+        rendered(renderer, &self.device()).expect("rendered")
     }
 
     fn stream(&self, form: Form) -> Vec<u8> {
@@ -99,18 +101,27 @@ impl Made {
     }
 }
 
+fn rendered(renderer: &Renderer, device: &Device<'_>) -> Result<Rendered, RenderError> {
+    let mut rendered = Rendered::default();
+    renderer.render(device, &mut rendered)?;
+    Ok(rendered)
+}
+
+fn released(rendered: Rendered, recorded: &Recorded) -> Released {
+    let released = rendered.release(std::slice::from_ref(recorded));
+    released.expect("released")
+}
+
 fn stream(rendered: Rendered, recorded: &Recorded) -> Vec<u8> {
-    match rendered.release(recorded).expect("released") {
-        Released::Stream(piece) => piece.to_vec(),
-        Released::Files(_) => panic!("a stream was asked for"),
-    }
+    let released = released(rendered, recorded);
+    assert!(released.files.is_empty(), "a stream was asked for");
+    released.stream.to_vec()
 }
 
 fn files(rendered: Rendered, recorded: &Recorded) -> Vec<Entry> {
-    match rendered.release(recorded).expect("released") {
-        Released::Files(entries) => entries,
-        Released::Stream(_) => panic!("files were asked for"),
-    }
+    let released = released(rendered, recorded);
+    assert!(released.stream.is_empty(), "files were asked for");
+    released.files
 }
 
 fn json(line: &[u8]) -> serde_json::Value {

@@ -4,8 +4,10 @@ use std::path::Path;
 
 use pki_core::format::seal::{KeySealer, Passphrase};
 use pki_core::format::{
-    Device, DeviceFiles, Form, KeyForm, PfxEncryption, RenderError, Renderer, Shards, pem,
+    Device, DeviceFiles, Form, KeyForm, PfxEncryption, Released, RenderError, Rendered, Renderer,
+    Shards, pem,
 };
+use pki_core::inventory::Recorded;
 use pki_core::key::{KeyAlgorithm, read_private_key};
 use pki_core::testing::SeededEntropy;
 use proptest::prelude::*;
@@ -13,7 +15,8 @@ use secrecy::ExposeSecret as _;
 
 use crate::support::openssl;
 use crate::{
-    Made, check_line, files, issuers, json, pfx, public_key_of, random_passphrase, stream, text,
+    Made, check_line, files, issuers, json, pfx, public_key_of, random_passphrase, rendered,
+    stream, text,
 };
 
 proptest! {
@@ -46,17 +49,18 @@ fn a_device_that_made_its_key_has_none_in_the_output() {
         ..made.device()
     };
     let renderer = Renderer::new(Form::Ndjson(KeyForm::Plain), &issuers());
-    let line = stream(renderer.render(&device).expect("rendered"), &made.recorded);
+    let line = rendered(&renderer, &device).expect("rendered");
+    let line = stream(line, &made.recorded);
     assert!(json(&line).get("privateKey").is_none());
     let folder = Form::Folder(DeviceFiles::Pem(KeyForm::Plain), Shards::of(1));
-    let rendered = Renderer::new(folder, &issuers()).render(&device);
-    let names: Vec<String> = files(rendered.expect("rendered"), &made.recorded)
+    let in_folder = rendered(&Renderer::new(folder, &issuers()), &device);
+    let names: Vec<String> = files(in_folder.expect("rendered"), &made.recorded)
         .into_iter()
         .map(|entry| entry.path)
         .collect();
     assert_eq!(names, ["device-1.cert.pem", "device-1-full-chain.cert.pem"]);
     let pfx = DeviceFiles::Pfx(pfx(PfxEncryption::Modern));
-    let refused = Renderer::new(Form::Tar(pfx), &issuers()).render(&device);
+    let refused = rendered(&Renderer::new(Form::Tar(pfx), &issuers()), &device);
     assert!(matches!(refused.err(), Some(RenderError::NoKey { .. })));
 }
 
@@ -68,8 +72,45 @@ fn only_the_recorded_certificate_itself_releases_its_output() {
         Made::new("device-1", KeyAlgorithm::EcdsaP256),
     );
     let renderer = Renderer::new(Form::Ndjson(KeyForm::Plain), &issuers());
-    assert!(one.rendered(&renderer).release(&other.recorded).is_err());
-    assert!(one.rendered(&renderer).release(&one.recorded).is_ok());
+    let released = |made: &[&Made], recorded: &[&Made]| {
+        let mut rendered = Rendered::default();
+        for made in made {
+            let added = renderer.render(&made.device(), &mut rendered);
+            added.expect("rendered");
+        }
+        let recorded: Vec<Recorded> = recorded.iter().map(|made| made.recorded.clone()).collect();
+        rendered.release(&recorded).is_ok()
+    };
+    assert!(released(&[&one], &[&one]));
+    assert!(!released(&[&one], &[&other]));
+    assert!(released(&[&one, &other], &[&one, &other]));
+    assert!(!released(&[&one, &other], &[&other, &one]));
+    assert!(!released(&[&one, &other], &[&one]));
+    assert!(!released(&[&one], &[&one, &other]));
+}
+
+/// A stretch grows as it is added to, and one that is used again holds nothing of what it held.
+#[test]
+fn what_is_rendered_for_many_is_what_is_rendered_for_each() {
+    let made = ["a", "bc", "d"].map(|id| Made::new(id, KeyAlgorithm::EcdsaP256));
+    for form in [
+        || Form::Ndjson(KeyForm::Plain),
+        || Form::Tar(DeviceFiles::Pem(KeyForm::Plain)),
+    ] {
+        let renderer = Renderer::new(form(), &issuers());
+        let one_by_one: Vec<Vec<u8>> = made.iter().map(|made| made.stream(form())).collect();
+        let mut spent = Released::default();
+        for count in [3, 1, 2] {
+            let mut rendered = Rendered::reusing(spent);
+            for made in &made[..count] {
+                let added = renderer.render(&made.device(), &mut rendered);
+                added.expect("rendered");
+            }
+            let recorded: Vec<Recorded> = made.iter().map(|made| made.recorded.clone()).collect();
+            spent = rendered.release(&recorded[..count]).expect("released");
+            assert!(*spent.stream == one_by_one[..count].concat());
+        }
+    }
 }
 
 fn sealed(passphrase: &Passphrase) -> KeyForm {

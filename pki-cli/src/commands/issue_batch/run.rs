@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use pki_core::bulk::input::{BadLine, Device};
+use pki_core::bulk::input::{BadLine, Checked, Device};
 use pki_core::bulk::{self, BatchOutput, BulkError, Delivery, Finished, Job, LeafPlan, Progress};
 use pki_core::declaration::LeafProfile;
 use pki_core::format::Renderer;
@@ -91,7 +91,7 @@ impl<'a> BatchRun<'a> {
     pub(super) fn open(
         &self,
         inventory: &mut SqliteInventory,
-        total: u64,
+        checked: &Checked,
     ) -> Result<BatchRecord, CommandError> {
         let Batch {
             context, target, ..
@@ -118,12 +118,12 @@ impl<'a> BatchRun<'a> {
                     .hint("it belongs to another batch; move it away, or choose another --out"),
             );
         }
-        self.refuse_unfit(inventory)?;
+        self.refuse_unfit(inventory, checked)?;
         let new = NewBatch {
             name,
             signed_by: self.authority.generation(),
             fingerprint: *fingerprint.as_octets(),
-            total,
+            total: checked.devices,
             output: target.out.display().to_string(),
             format: self.batch.format.word().to_owned(),
         };
@@ -132,7 +132,11 @@ impl<'a> BatchRun<'a> {
 
     /// Refuses devices that have a valid leaf, since a batch never gives a device a second one, and
     /// those whose leaf would outlive the authority.
-    fn refuse_unfit(&self, inventory: &SqliteInventory) -> Result<(), CommandError> {
+    fn refuse_unfit(
+        &self,
+        inventory: &SqliteInventory,
+        checked: &Checked,
+    ) -> Result<(), CommandError> {
         const CHUNK: usize = 1000;
         let now = self.batch.context.now();
         // Told once, and not for every device.
@@ -141,6 +145,13 @@ impl<'a> BatchRun<'a> {
                 "no leaf of profile {} can be issued: {reason}",
                 self.batch.target.profile
             )));
+        }
+        let may_be_known = match &checked.ends {
+            Some((least, greatest)) => inventory.any_id_between(least, greatest)?,
+            None => false,
+        };
+        if !may_be_known && checked.own_terms == 0 {
+            return Ok(());
         }
         let mut unfit = Vec::new();
         let mut devices = self.source.devices()?.filter_map(Result::ok).peekable();
@@ -269,9 +280,9 @@ impl<'a> BatchRun<'a> {
         const CHUNK: usize = 1000;
         let (profile, now) = (self.profile, self.batch.context.now());
         let usual = self.plan(profile, profile.validity, now)?;
-        let plan = |device: &Device| match is_usual(device) {
-            true => Ok(Cow::Borrowed(&usual)),
-            false => {
+        let plan = |device: &Device| match device.has_own_terms() {
+            false => Ok(Cow::Borrowed(&usual)),
+            true => {
                 let own = self.plan(self.profile(device), self.span(device), now);
                 own.map(Cow::Owned)
             }
@@ -337,9 +348,9 @@ impl<'a> BatchRun<'a> {
 
     /// As [`Self::outlives`], of a device whose line says something of its validity.
     fn outlives_by_itself(&self, device: &Device) -> Result<Option<String>, TimeError> {
-        match is_usual(device) {
-            true => Ok(None),
-            false => self.outlives(self.span(device)),
+        match device.has_own_terms() {
+            false => Ok(None),
+            true => self.outlives(self.span(device)),
         }
     }
 
@@ -453,10 +464,6 @@ fn fingerprint(
 }
 
 /// Whether the input says nothing of how its leaf is to be.
-fn is_usual(device: &Device) -> bool {
-    device.profile.is_none() && device.validity.is_none()
-}
-
 /// Keys that take so long that a chunk of a thousand would be minutes without a trace.
 fn is_slow(profile: &LeafProfile) -> bool {
     use pki_core::key::KeyAlgorithm::{Rsa2048, Rsa3072, Rsa4096};

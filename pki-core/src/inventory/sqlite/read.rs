@@ -111,7 +111,10 @@ pub(super) fn find_ids(
     ids: &[RegistrationId],
     at: Time,
 ) -> Result<Vec<RegistrationId>, Failure> {
-    if !any_between(transaction, ids)? {
+    let (Some(least), Some(greatest)) = (ids.iter().min(), ids.iter().max()) else {
+        return Ok(Vec::new());
+    };
+    if !any_id_between(transaction, least, greatest)? {
         return Ok(Vec::new());
     }
     let sql = format!(
@@ -135,12 +138,11 @@ pub(super) fn find_ids(
     Ok(found)
 }
 
-/// Whether a certificate is of any ID from the least of these to the greatest: of a new line of devices,
-/// whose IDs count up from where the last ones ended, none is.
-fn any_between(transaction: &Transaction<'_>, ids: &[RegistrationId]) -> Result<bool, Failure> {
-    let (Some(least), Some(greatest)) = (ids.iter().min(), ids.iter().max()) else {
-        return Ok(false);
-    };
+pub(super) fn any_id_between(
+    transaction: &Transaction<'_>,
+    least: &RegistrationId,
+    greatest: &RegistrationId,
+) -> Result<bool, Failure> {
     let mut query = transaction.prepare_cached(
         "SELECT 1 FROM certificate WHERE registration_id BETWEEN ? AND ? LIMIT 1",
     )?;

@@ -335,6 +335,16 @@ impl Sample {
         assert_eq!(found, ["LIVE"], "as it was asked for");
         let found = inventory.find_ids(&ids, self.day(1)).expect("read");
         assert_eq!(found.len(), 2, "valid until the end of the day");
+        for (least, greatest, is_there) in [
+            ("EXPIRED", "expired", true),
+            ("a", "EXPIREC", false),
+            ("live-1", "REVOKED", true),
+            ("undelivered-1", "zzz", false),
+        ] {
+            let ends = [least, greatest].map(|id| id.parse().expect(id));
+            let found = inventory.any_id_between(&ends[0], &ends[1]);
+            assert_eq!(found.expect("read"), is_there, "{least} to {greatest}");
+        }
     }
 
     pub(super) fn devices_below_a_generation_are_named(&self, inventory: &mut dyn Inventory) {
