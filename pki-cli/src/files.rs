@@ -36,6 +36,16 @@ pub enum Access {
     Public,
 }
 
+/// A file that is to be written whole.
+pub struct NewFile<'a> {
+    /// Where it goes.
+    pub path: PathBuf,
+    /// What is in it.
+    pub content: &'a [u8],
+    /// Who may read it.
+    pub access: Access,
+}
+
 /// What to do if the file is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Existing {
@@ -171,16 +181,44 @@ impl Files {
         access: Access,
         existing: Existing,
     ) -> Result<(), CommandError> {
-        let resolved = self.resolve(path);
-        // Asked first for the sentence, and again by the rename for the truth.
-        if existing == Existing::Keep && self.exists(path) {
-            return Err(already_there(path));
+        let path = path.to_owned();
+        let file = NewFile {
+            path,
+            content,
+            access,
+        };
+        self.write_all(&[file], existing)
+    }
+
+    /// Writes files whole, one after the other, into folders that exist. All are durable on return;
+    /// after a power cut before that, any of them may be missing.
+    ///
+    /// # Errors
+    /// As [`Self::write`]; those before it are written then.
+    pub fn write_all(&self, files: &[NewFile<'_>], existing: Existing) -> Result<(), CommandError> {
+        let mut folders = BTreeSet::new();
+        for NewFile { path, .. } in files {
+            // Asked first for the sentence, and again by the rename for the truth.
+            if existing == Existing::Keep && self.exists(path) {
+                return Err(already_there(path));
+            }
         }
-        self.sweep_once(resolved.parent());
-        match write_whole(&resolved, content, access, existing) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(already_there(path)),
-            result => result.map_err(|error| cannot("write", path, error)),
+        for file in files {
+            let resolved = self.resolve(&file.path);
+            self.sweep_once(resolved.parent());
+            match write_whole(&resolved, file, existing) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    return Err(already_there(&file.path));
+                }
+                result => result.map_err(|error| cannot("write", &file.path, error))?,
+            }
+            folders.extend(resolved.parent().map(Path::to_owned));
         }
+        for folder in folders {
+            let synced = File::open(&folder).and_then(|folder| folder.sync_all());
+            synced.map_err(|error| cannot("write", &folder, error))?;
+        }
+        Ok(())
     }
 
     /// Sweeps a folder before the first file that goes there; a folder may hold millions.
@@ -252,20 +290,21 @@ fn check_readable(path: &Path, metadata: &Metadata) -> Result<(), CommandError> 
     )))
 }
 
-fn write_whole(path: &Path, content: &[u8], access: Access, existing: Existing) -> io::Result<()> {
+/// Everything but the folder is durable on return.
+fn write_whole(path: &Path, file: &NewFile<'_>, existing: Existing) -> io::Result<()> {
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    let mode = match access {
+    let mode = match file.access {
         Access::Secret => 0o600,
         Access::Public => 0o644,
     };
     let mut beside = begin_beside(folder, mode)?;
-    beside.write_all(content)?;
+    beside.write_all(file.content)?;
     beside.as_file().sync_all()?;
     match existing {
         Existing::Keep => beside.persist_noclobber(path)?,
         Existing::Replace => beside.persist(path)?,
     };
-    File::open(folder)?.sync_all()
+    Ok(())
 }
 
 /// A lock that its process holds until it is dropped, or the process ends, however it ends.

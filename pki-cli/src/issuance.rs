@@ -20,7 +20,7 @@ use pki_core::time::{Span, Time, TimeError, Validity};
 use crate::authority_key;
 use crate::context::Context;
 use crate::error::CommandError;
-use crate::files::{Access, Existing, ending, file_name};
+use crate::files::{Access, Existing, NewFile, ending, file_name};
 
 /// One generation of an authority, its key at hand.
 pub(crate) struct OpenAuthority {
@@ -126,9 +126,13 @@ impl OpenAuthority {
 
     /// Warns of what every leaf below it will suffer from: a chain too large for small devices, or one
     /// that leads to no CA that DPS is to verify.
-    pub(crate) fn warn_of_chain(&self, context: &Context) -> Result<(), CommandError> {
+    pub(crate) fn warn_of_chain(
+        &self,
+        context: &Context,
+        inventory: &dyn Inventory,
+    ) -> Result<(), CommandError> {
         let chain = self.chain();
-        let verified = verified_cas(context)?;
+        let verified = verified_cas(context, inventory)?;
         let unverified = match verified.is_empty() {
             true => None,
             false => lint::reaches_verified_ca(&chain, &verified),
@@ -201,18 +205,19 @@ fn numbered(
     found.ok_or_else(missing)
 }
 
-/// The certificates of the CAs that `pki.toml` has DPS verify; none outside of a home.
-pub(crate) fn verified_cas(context: &Context) -> Result<Vec<Certificate>, CommandError> {
-    let is_home = context.files.exists(&context.home.declaration())
-        && context.files.exists(&context.home.inventory());
-    if !is_home {
-        return Ok(Vec::new());
-    }
+/// The certificates of the CAs that `pki.toml` has DPS verify.
+pub(crate) fn verified_cas(
+    context: &Context,
+    inventory: &dyn Inventory,
+) -> Result<Vec<Certificate>, CommandError> {
     let declared = context.declaration()?.dps.values();
     let names: Vec<&AuthorityName> = declared
         .flat_map(|dps| dps.ca.values().map(|ca| &ca.authority))
         .collect();
-    let authorities = context.inventory()?.authorities()?;
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let authorities = inventory.authorities()?;
     let verified = authorities
         .iter()
         .filter(|authority| names.contains(&&authority.name));
@@ -274,14 +279,17 @@ pub(crate) fn authority_certificates(
         .iter()
         .flat_map(|authority| &authority.generations);
     let recorded = generations.filter_map(|generation| generation.certificate.as_ref());
-    let mut found: Vec<Certificate> = recorded
-        .map(|recorded| recorded.certificate().clone())
-        .collect();
+    let recorded: Vec<&Recorded> = recorded.collect();
+    let certificates = recorded.iter().map(|recorded| recorded.certificate());
+    let mut found: Vec<Certificate> = certificates.cloned().collect();
     // Only an authority that was signed elsewhere has issuers that are none of ours.
-    let all_ours = |certificate: &Certificate| {
-        certificate.is_self_issued() || found.iter().any(|issuer| certificate.is_issued_by(issuer))
+    let is_ours = |recorded: &&Recorded| {
+        let certificate = recorded.certificate();
+        recorded.signed_by().is_some()
+            || certificate.is_self_issued()
+            || found.iter().any(|issuer| certificate.is_issued_by(issuer))
     };
-    if !found.iter().all(all_ours) {
+    if !recorded.iter().all(is_ours) {
         for role in [Role::Root, Role::Intermediate] {
             found.extend(of_role(inventory, role)?);
         }
@@ -388,6 +396,12 @@ impl<'a> Folder<'a> {
         certificates.map(Certificate::to_pem).collect()
     }
 
+    fn has_certificate(&self, recorded: &Recorded) -> Option<()> {
+        let path = self.path_of(recorded, ending::CERTIFICATE).ok()?;
+        let content = self.context.files.read(&path).ok()?;
+        (*content == recorded.certificate().to_pem().as_bytes()).then_some(())
+    }
+
     fn has_key_of(&self, recorded: &Recorded) -> Option<()> {
         let path = self.path_of(recorded, ending::KEY).ok()?;
         let key = read_private_key(&self.context.files.read(&path).ok()?, None).ok()?;
@@ -405,22 +419,26 @@ impl Outlet for Folder<'_> {
         recorded: &Recorded,
         key: Option<&PrivateKey>,
     ) -> Result<(), CommandError> {
-        let files = &self.context.files;
-        if let Some(key) = key {
-            let path = self.path_of(recorded, ending::KEY)?;
-            let pem = key.expose_pkcs8_pem();
-            files.write(&path, pem.as_bytes(), Access::Secret, self.existing)?;
+        let key = key.map(PrivateKey::expose_pkcs8_pem);
+        let key = key.as_ref().map(|pem| (ending::KEY, pem.as_bytes()));
+        let certificate = recorded.certificate().to_pem();
+        let chain = self.full_chain(recorded);
+        let public = [
+            (ending::CERTIFICATE, certificate.as_bytes()),
+            (ending::FULL_CHAIN, chain.as_bytes()),
+        ];
+        let mut files = Vec::with_capacity(3);
+        for (ending, content) in key.into_iter().chain(public) {
+            files.push(NewFile {
+                path: self.path_of(recorded, ending)?,
+                content,
+                access: match ending {
+                    ending::KEY => Access::Secret,
+                    _ => Access::Public,
+                },
+            });
         }
-        let certificate = self.path_of(recorded, ending::CERTIFICATE)?;
-        let pem = recorded.certificate().to_pem();
-        files.write(&certificate, pem.as_bytes(), Access::Public, self.existing)?;
-        let chain = self.path_of(recorded, ending::FULL_CHAIN)?;
-        files.write(
-            &chain,
-            self.full_chain(recorded).as_bytes(),
-            Access::Public,
-            self.existing,
-        )
+        self.context.files.write_all(&files, self.existing)
     }
 
     fn holds(&self, recorded: &Recorded) -> bool {
@@ -429,6 +447,8 @@ impl Outlet for Folder<'_> {
             let chain = pem::certificates(&self.context.files.read(&path).ok()?).ok()?;
             (chain.first() == Some(recorded.certificate())).then_some(())
         };
-        same().is_some() && (!self.with_keys || self.has_key_of(recorded).is_some())
+        same().is_some()
+            && self.has_certificate(recorded).is_some()
+            && (!self.with_keys || self.has_key_of(recorded).is_some())
     }
 }

@@ -283,7 +283,7 @@ impl Batch<'_> {
         }
         let form = self.form(&checked)?;
         let (mut inventory, authority) = opened?;
-        authority.warn_of_chain(context)?;
+        authority.warn_of_chain(context, &inventory)?;
         note_dropped(context, &judgement.asked);
         if context.settings.dry_run {
             context.ui.note(format!(

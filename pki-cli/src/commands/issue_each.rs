@@ -106,7 +106,7 @@ pub(super) fn serve(
     orders: &[Order],
 ) -> Result<Vec<Leaf>, CommandError> {
     let authority = OpenAuthority::open(context, inventory, authority)?;
-    authority.warn_of_chain(context)?;
+    authority.warn_of_chain(context, inventory)?;
     let folder = Folder::new(context, out, authority.chain());
     folder.create()?;
     let mut counter = Counter {

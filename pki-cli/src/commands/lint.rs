@@ -67,7 +67,12 @@ impl From<RoleWord> for Role {
 
 impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
-        let verified = verified_cas(context)?;
+        let is_home = context.files.exists(&context.home.declaration())
+            && context.files.exists(&context.home.inventory());
+        let verified = match is_home {
+            true => verified_cas(context, &context.inventory()?)?,
+            false => Vec::new(),
+        };
         let files = self
             .files
             .iter()

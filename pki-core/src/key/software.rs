@@ -9,6 +9,7 @@
 
 mod ecdsa;
 
+use aws_lc_rs::digest::{SHA256, SHA384};
 use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa;
@@ -172,10 +173,8 @@ impl Signer for SoftwareSigner {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
         let failed = |_| KeyError::Backend { action: "sign" };
         match &self.pair {
-            Pair::EcdsaP256(pair) | Pair::EcdsaP384(pair) => {
-                let signature = pair.sign(&SystemRandom::new(), message).map_err(failed)?;
-                Ok(signature.as_ref().to_vec())
-            }
+            Pair::EcdsaP256(pair) => ecdsa::sign(pair, &SHA256, message).map_err(failed),
+            Pair::EcdsaP384(pair) => ecdsa::sign(pair, &SHA384, message).map_err(failed),
             Pair::Ed25519(pair) => Ok(pair.sign(message).as_ref().to_vec()),
             Pair::Rsa(_, pair) => {
                 let mut signature = vec![0; pair.public_modulus_len()];

@@ -1,4 +1,4 @@
-//! New ECDSA keys, encoded by patching.
+//! ECDSA: signatures, and new keys that are encoded by patching.
 //!
 //! For each encoding of a key aws-lc computes the affine form of its public point anew, a field
 //! inversion; a new pair has it at hand already. PKCS#8 and SubjectPublicKeyInfo of one curve differ
@@ -9,6 +9,7 @@
 use std::ops::Range;
 use std::sync::OnceLock;
 
+use aws_lc_rs::digest::{Algorithm, digest};
 use aws_lc_rs::encoding::{AsBigEndian as _, AsDer as _, EcPrivateKeyBin, PublicKeyX509Der};
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair,
@@ -38,6 +39,16 @@ fn make(
         let _ = stencil.set(Stencil::of(&pair)?);
     }
     stencil.get().ok_or(Failed)?.stamp(&pair)
+}
+
+/// Signs the digest instead of the message: the library then copies no state of a hash for it.
+pub(super) fn sign(
+    pair: &EcdsaKeyPair,
+    algorithm: &'static Algorithm,
+    message: &[u8],
+) -> Result<Vec<u8>, aws_lc_rs::error::Unspecified> {
+    let signature = pair.sign_digest(&digest(algorithm, message))?;
+    Ok(signature.as_ref().to_vec())
 }
 
 /// The encodings of a key, with the places of what differs from key to key.
