@@ -194,7 +194,8 @@ impl Files {
     /// after a power cut before that, any of them may be missing.
     ///
     /// # Errors
-    /// As [`Self::write`]; those before it are written then.
+    /// As [`Self::write`]: of none if one is there that is to be kept; else those before the one that
+    /// could not be written are there.
     pub fn write_all(&self, files: &[NewFile<'_>], existing: Existing) -> Result<(), CommandError> {
         let mut folders = BTreeSet::new();
         for NewFile { path, .. } in files {
@@ -393,6 +394,14 @@ mod tests {
         (folder, files)
     }
 
+    fn new(path: &str) -> NewFile<'static> {
+        NewFile {
+            path: path.into(),
+            content: b"x",
+            access: Access::Secret,
+        }
+    }
+
     fn mode(files: &Files, path: &str) -> u32 {
         let metadata = fs::metadata(files.resolve(Path::new(path))).expect(path);
         metadata.permissions().mode() & 0o777
@@ -428,12 +437,26 @@ mod tests {
         assert_eq!(&files.read(path).expect("read")[..], b"third");
         assert_eq!(fs::read_dir(folder.path()).expect("list").count(), 1);
         // The rename itself refuses too, whoever came between.
-        let raced = write_whole(&files.resolve(path), b"x", Access::Secret, Existing::Keep);
+        let file = new("a");
+        let raced = write_whole(&files.resolve(path), &file, Existing::Keep);
         assert_eq!(
             raced.expect_err("exists").kind(),
             io::ErrorKind::AlreadyExists
         );
         assert_eq!(fs::read_dir(folder.path()).expect("list").count(), 1);
+    }
+
+    #[test]
+    fn of_several_files_none_is_written_if_one_is_there() {
+        let (folder, files) = folder();
+        fs::create_dir(folder.path().join("b")).expect("folder");
+        let both = [new("a"), new("b/a")];
+        files.write_all(&both, Existing::Keep).expect("new");
+        assert_eq!(mode(&files, "b/a"), 0o600);
+        let refused = files.write_all(&[new("c"), new("b/a")], Existing::Keep);
+        let refused = refused.expect_err("exists");
+        assert!(refused.to_string().contains("b/a"), "{refused}");
+        assert!(!files.exists(Path::new("c")));
     }
 
     /// A run that was killed leaves its file beside; one that still writes holds a lock on it.
