@@ -19,7 +19,6 @@ use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
 use crate::render::table::Table;
 
-/// Read and verify the audit trail, prove what is in it
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]

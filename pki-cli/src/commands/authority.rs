@@ -23,7 +23,6 @@ use crate::error::{CommandError, CommandResult, Outcome};
 use crate::issuance::{self, certificate_of, issuers, no_authority};
 use crate::render::table::Table;
 
-/// Make, take over, list and export authorities
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]

@@ -15,7 +15,6 @@ use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
 use crate::render::table::Table;
 
-/// List batches, show one, verify what a batch has handed out
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]

@@ -15,11 +15,6 @@ use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::files::{Access, Existing};
 use crate::secret::{SecretWord, SecretWordParser};
 
-/// Convert certificates, requests, CRLs and keys from one form into another
-///
-/// What the files are is found out by reading them: PEM, DER, PKCS#7 or PKCS#12. Several files are
-/// taken together: a certificate, its key and its issuers make one PKCS#12 file. Private keys are left
-/// out unless they are asked for, and then come out encrypted unless asked for otherwise.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -24,14 +24,6 @@ use crate::error::{CommandError, CommandResult, Outcome};
 use crate::files::{Access, Existing};
 use crate::issuance::OpenAuthority;
 
-/// Make the CRL of an authority: everything of it that was revoked
-///
-/// The list is whole, signed with the key that signed the certificates, and has a number that grows
-/// with each. DPS and IoT Hub consult no CRL: what keeps a device out of them is quarantine. CRLs are
-/// for other services that trust the same authorities.
-///
-/// Of an authority that was taken over, and made CRLs elsewhere, name the last of these once: all that
-/// are made here get greater numbers, without which nobody would take them for newer.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -13,7 +13,6 @@ use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
 use crate::files::{Access, Existing, ending, file_name};
 
-/// Make signing requests, as devices do
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]

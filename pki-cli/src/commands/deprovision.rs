@@ -28,12 +28,6 @@ use crate::render::plan::{Outline, PlanAndImpact};
 use crate::snapshot::{DpsSnapshot, chain_of};
 use crate::unknown::unknown_device;
 
-/// Take devices, or a group with all its devices, out of DPS and off their hubs for good
-///
-/// Disenrolled first, deregistered afterwards, with the registration records; then DPS is read again,
-/// and each device must be refused. A device that a group would admit is kept out by a disabled
-/// enrollment, which must stay; and so is a group whose devices another group would admit. Revoking
-/// the leaves is another matter: revoke.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:

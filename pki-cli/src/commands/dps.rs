@@ -19,7 +19,6 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult};
 
-/// Look at and change single records in DPS: CA certificates, groups, devices, registrations
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]

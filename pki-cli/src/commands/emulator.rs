@@ -23,7 +23,6 @@ use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
 use crate::files::{Access, Existing};
 
-/// Run a local DPS with linked hubs until Ctrl-C, and say how to reach it
 #[derive(clap::Args)]
 #[command(after_help = "\
 It verifies for real: chains, proofs of possession, tokens, ETags. Its keys and its server's CA are

@@ -16,7 +16,6 @@ use crate::error::{CommandError, CommandResult, Outcome};
 use crate::planes::Planes;
 use crate::snapshot::{DpsSnapshot, chain_of};
 
-/// Tell whether DPS would admit a device, which entry decides, and why
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:

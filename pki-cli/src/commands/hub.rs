@@ -10,7 +10,6 @@ use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::planes::Planes;
 use crate::render::document::{Shown, without_keys};
 
-/// Look at and change device identities in the hubs
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]

@@ -23,10 +23,6 @@ use crate::render::plan::write_impact;
 use crate::snapshot::{DpsSnapshot, impact};
 use crate::unknown::unknown_device;
 
-/// Tell who would be hit if an authority, a device or a certificate were refused
-///
-/// It compares what DPS decides now about every valid leaf of the inventory with what it would decide
-/// without these: because they are compromised, have expired, or are removed. Nothing is changed.
 #[derive(clap::Args)]
 #[command(
     args_conflicts_with_subcommands = true,

@@ -15,7 +15,6 @@ use crate::error::{CommandError, CommandResult, ErrorKind, Outcome, in_declarati
 use crate::files::{Access, Existing};
 use crate::home::Home;
 
-/// Make a home: a folder with a pki.toml from a template
 #[derive(clap::Args)]
 #[command(after_help = "\
 Templates:

@@ -17,10 +17,6 @@ use crate::error::{CommandError, CommandResult, Outcome};
 use crate::render::certificate::{CertificateFacts, RequestFacts, public_key};
 use crate::render::crl::CrlFacts;
 
-/// Tell what a file holds: certificates, CSRs, CRLs, keys; PEM, DER, PKCS#7 or PKCS#12
-///
-/// Of private keys only the public part is shown. What is encrypted is opened if a passphrase was
-/// given.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:

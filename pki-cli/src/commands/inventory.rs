@@ -21,7 +21,6 @@ use crate::error::{CommandError, CommandResult, Outcome};
 use crate::render::certificate::CertificateFacts;
 use crate::render::table::Table;
 
-/// List certificates of the inventory, show one, count, export or import them
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]

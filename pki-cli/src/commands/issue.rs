@@ -10,7 +10,6 @@ use super::issue_each::{Leaves, Order, Wish, check_orders, serve};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 
-/// Issue key, leaf and full chain for devices, a few or a whole line
 #[derive(clap::Args)]
 #[command(after_help = "\
 A batch is checked as a whole before the first key is made. Cut anywhere, the same command goes on

@@ -34,7 +34,7 @@ use crate::issuance::OpenAuthority;
 use crate::request_input::{Item, Judge};
 use crate::secret::{SecretWord, SecretWordParser};
 
-/// A batch of devices, and what becomes of their keys.
+// A batch of devices, and what becomes of their keys.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Batches")]
 pub(super) struct BatchArgs {
@@ -63,7 +63,7 @@ pub(super) struct BatchArgs {
     keys: KeyArgs,
 }
 
-/// What becomes of keys that are made here.
+// What becomes of keys that are made here.
 #[derive(clap::Args, Default)]
 #[command(next_help_heading = "Batches")]
 pub(super) struct KeyArgs {
@@ -76,7 +76,7 @@ pub(super) struct KeyArgs {
     key_passphrase_from: Option<SecretWord>,
 }
 
-/// How a batch is written.
+// How a batch is written.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Batches")]
 pub(super) struct BatchOptions {

@@ -15,10 +15,6 @@ use crate::execute;
 use crate::planes::Planes;
 use crate::render::document::Listed;
 
-/// Plans that changed DPS: what was done, and what was cut short
-///
-/// A plan is stored before its first step, and each step before and after it is sent. One that was
-/// interrupted stays open until it is resumed or abandoned; running its command again resumes it too.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]

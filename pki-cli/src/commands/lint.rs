@@ -14,10 +14,6 @@ use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
 use crate::issuance::verified_cas;
 
-/// Check certificates against the rules of RFC 5280 and DPS, each finding with its source
-///
-/// Made for certificates of others: what is issued here is checked by the same rules before it is
-/// signed. Certificates in one file are looked at as a chain. Exit code 4 if there is an error.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -15,7 +15,6 @@ use crate::planes::Planes;
 use crate::render::plan::PlanAndImpact;
 use crate::snapshot::{DpsSnapshot, chain_of};
 
-/// Show what differs between pki.toml and DPS, the steps and their impact
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -31,7 +30,6 @@ pub(crate) struct PlanArgs {
     prune: bool,
 }
 
-/// Bring DPS to what pki.toml declares: upload and prove CAs, put groups
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:

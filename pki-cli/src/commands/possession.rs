@@ -20,7 +20,6 @@ use crate::error::{CommandError, CommandResult, Outcome};
 use crate::files::{Access, Existing};
 use crate::issuance::{OpenAuthority, no_authority};
 
-/// Make the verification certificate for a code that DPS gave; its own key is never written
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -25,10 +25,6 @@ use crate::render::plan::{NAMED, Outline, PlanAndImpact, PlanAndProof};
 use crate::snapshot::{DpsSnapshot, chain_of};
 use crate::unknown::near;
 
-/// Shut devices out everywhere: disabled enrollment, registration record, hub identity
-///
-/// Many devices are shut out of DPS first, ten in a call, then told to their hubs; the report has a line
-/// for each of them, and those that failed do not stop the others.
 #[derive(clap::Args)]
 #[command(after_help = "\
 The registration ID is taken from the certificate wherever one is at hand: an entry under another ID

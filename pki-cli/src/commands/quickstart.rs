@@ -23,7 +23,6 @@ use crate::files::{Access, Existing, ending, file_name};
 use crate::home::Home;
 use crate::render::table::Table;
 
-/// See the whole lifecycle on an embedded local DPS: no account, no argument
 #[derive(clap::Args)]
 #[command(after_help = "\
 Builds a chain, proves its root, pushes a group, registers three devices over mutual TLS, shuts one out

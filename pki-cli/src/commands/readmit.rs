@@ -22,10 +22,6 @@ use crate::render::plan::{PlanAndImpact, PlanAndProof};
 use crate::snapshot::{DpsSnapshot, chain_of};
 use crate::unknown::unknown_device;
 
-/// Let a device that was shut out back in, with its new leaf only
-///
-/// Its entry becomes an enabled one that names the new leaf. The old leaf stays out, and the entry must
-/// stay until that has expired; apply deletes it then.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:

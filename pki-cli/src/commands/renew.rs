@@ -22,10 +22,6 @@ use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::request_input::policy;
 
-/// Issue a new leaf with the same CN for devices that have one
-///
-/// The old leaf stays valid until its end; its labels and alternative names are taken over. A device that made its own key gets a leaf for that key, by
-/// the request that it once sent, or for another one with --csr; for all others a new key is made.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -14,11 +14,6 @@ use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
 use crate::render::table::Table;
 
-/// Mark certificates as revoked, for the next CRL of their authorities
-///
-/// A registration ID stands for all certificates of the device that are in force. Revocation is
-/// final, but for certificateHold. DPS and IoT Hub consult no CRL and still admit the device: shut it
-/// out with quarantine.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:

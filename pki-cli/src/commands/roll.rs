@@ -20,12 +20,6 @@ use pki_core::time::Span;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind};
 
-/// Roll authorities and leaves, by expiry or after a breach
-///
-/// By expiry, the new certificate stands beside the old one until every device has moved, and nobody
-/// is refused. After a breach (--compromised), the old one is shut out first. The name is that of an
-/// authority, or of a device with an individual enrollment; a device of a group needs no roll, only a
-/// new leaf.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]

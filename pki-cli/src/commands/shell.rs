@@ -12,7 +12,6 @@ use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
 use crate::files::{Access, Existing};
 
-/// Print the completion script of a shell
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -32,7 +31,6 @@ impl CompletionArgs {
     }
 }
 
-/// Write the man pages of all commands into a folder
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:

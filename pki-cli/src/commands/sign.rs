@@ -17,13 +17,6 @@ use crate::context::Context;
 use crate::error::{CommandError, CommandResult};
 use crate::request_input::{Judge, RequestInput};
 
-/// Sign the requests (CSRs) of devices that made their own keys
-///
-/// Only the key is taken from a request, and whose it is; what it asks for beyond is told and dropped.
-/// A request must be signed by its own key with SHA-256 or better, and its key be of a kind that the
-/// profile takes (csr-keys in pki.toml). It is kept, so that renewing needs no new one.
-///
-/// A folder, a stream of JSON objects, or any option of batches makes a batch of all requests.
 #[derive(clap::Args)]
 #[command(after_help = "\
 A stream has an object a line: {\"csr\": PEM or base64 of DER, \"registrationId\": optional}.

@@ -15,14 +15,6 @@ use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
 use crate::render::table::Table;
 
-/// Check that a certificate's path leads to a trust anchor
-///
-/// The first certificate of CERT is judged; what follows it in the file may be part of the path, but
-/// is not trusted. Without --anchor the home's roots are trusted, and its other authorities may be
-/// part of the path, unless they are compromised. Exit code 4 if the path does not hold.
-///
-/// OpenSSL builds and judges the path; each certificate's form is checked too (see lint), and each
-/// CRL that is given. The report names every check of every certificate.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:

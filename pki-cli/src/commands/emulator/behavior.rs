@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use crate::context::Context;
 use crate::error::CommandError;
 
-/// Faults and limits; all are off by default
+// Faults and limits; all are off by default
 #[derive(clap::Args)]
 #[command(next_help_heading = "Limits and faults")]
 pub(crate) struct BehaviorArgs {
