@@ -12,7 +12,7 @@ use pki_core::authority::LeafSpec;
 use pki_core::certificate::Certificate;
 use pki_core::csr::ProvenKey;
 use pki_core::declaration::LeafProfile;
-use pki_core::delivery::{self, DeliveryError, Outlet as _};
+use pki_core::delivery::{self, DeliveryError, Outlet as _, Resumed};
 use pki_core::ids::{AuthorityName, RegistrationId, SerialNumber};
 use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{
@@ -130,10 +130,15 @@ impl Counter<'_> {
     fn serve(&mut self, order: &Order) -> Result<Leaf, CommandError> {
         let (id, now) = (&order.id, self.context.now());
         self.folder.serving(order.key.is_none());
-        if let Some(leaf) = self.served_before(order)? {
+        // Most devices are new, and one look tells.
+        let is_known = self.inventory.any_id_between(id, id)?;
+        if is_known && let Some(leaf) = self.served_before(order)? {
             return Ok(leaf);
         }
-        let resumed = delivery::resume(self.inventory, id, &self.folder, now)?;
+        let resumed = match is_known {
+            true => delivery::resume(self.inventory, id, &self.folder, now)?,
+            false => Resumed::default(),
+        };
         if let Some(finished) = resumed.finished.first() {
             return Ok(Leaf::new(finished, "issued", self.folder.paths(id)));
         }
