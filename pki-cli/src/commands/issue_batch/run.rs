@@ -463,7 +463,6 @@ fn fingerprint(
     Ok(hash.digest())
 }
 
-/// Whether the input says nothing of how its leaf is to be.
 /// Keys that take so long that a chunk of a thousand would be minutes without a trace.
 fn is_slow(profile: &LeafProfile) -> bool {
     use pki_core::key::KeyAlgorithm::{Rsa2048, Rsa3072, Rsa4096};
