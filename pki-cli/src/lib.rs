@@ -56,7 +56,8 @@ struct Cli {
     command: commands::Command,
 }
 
-/// The definition of every command, for help, man pages and completions.
+/// The definition of every command, for help, man pages and completions; `build` puts together what
+/// belongs to each.
 pub fn command() -> clap::Command {
     Cli::command()
 }
