@@ -32,7 +32,9 @@ const NEEDS_NO_DEVICES: [&str; 2] = ["issue", "sign"];
 
 #[test]
 fn every_example_is_a_command_line() {
-    for example in examples_of(&whole_command()) {
+    let examples = examples_of(&whole_command());
+    assert!(!examples.is_empty());
+    for example in examples {
         let words = std::iter::once("dps-pki").chain(example.split_whitespace());
         let parsed = pki_cli::command().try_get_matches_from(words);
         assert!(

@@ -395,6 +395,21 @@ mod tests {
     }
 
     /// What follows a wrong header means nothing, so it is not judged.
+    /// What is looked up beforehand is chosen by this: of other terms and known IDs none may be missed.
+    #[test]
+    fn a_sound_input_is_told_with_its_ends_and_terms() {
+        let list = "registration_id,profile,validity\nm,,\nZ,,10d\na,device,\nB,,\n";
+        let checked = check(|| read(list).into_iter(), |_| true).expect("sound");
+        let ends = ["a", "Z"].map(|id| id.parse().expect(id));
+        assert_eq!(checked.ends, Some(ends.into()));
+        assert_eq!(
+            (checked.devices, checked.new_keys, checked.own_terms),
+            (4, 4, 2)
+        );
+        let nothing = check(|| read("").into_iter(), |_| true).expect("sound");
+        assert_eq!(nothing, Checked::default());
+    }
+
     #[test]
     fn a_wrong_header_is_told_once() {
         let reasons = |text: &str| {
