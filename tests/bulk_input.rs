@@ -87,6 +87,23 @@ fn a_device_has_one_identity_whatever_its_case_and_whoever_asks() {
     nothing_issued(&home);
 }
 
+/// Of new devices nothing needs to be looked up, but for what their lines ask.
+#[test]
+fn a_new_device_that_asks_for_too_long_a_leaf_is_refused() {
+    let home = Home::from_template("quickstart");
+    home.write(
+        "devices.csv",
+        "registration_id,validity\nsensor-1,10d\nsensor-2,9000d\n",
+    );
+    let run = issue(&home, "--devices devices.csv").ends_with(3);
+    assert!(
+        run.stderr
+            .contains(r#"line 3: "sensor-2": it would be valid until"#),
+        "{run}"
+    );
+    nothing_issued(&home);
+}
+
 #[test]
 fn lists_from_spreadsheets_are_read() {
     let home = Home::from_template("quickstart");
