@@ -102,7 +102,7 @@ impl Bench {
 
     /// Requests of devices that made their own keys: each is verified before its leaf is signed.
     fn requests(&self) {
-        let devices = self.share(60_000);
+        let devices = self.share(200_000);
         let title = format!("requests signed under ecdsa-p256, {devices}, per s");
         if !self.wants(&title) {
             return;
