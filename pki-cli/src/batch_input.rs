@@ -2,14 +2,18 @@
 //!
 //! What brings requests is judged first, and goes on as a copy of what was found sound.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use pki_core::bulk::input::{BadLine, Counter, Device, DeviceList};
-use pki_core::bulk::requests::Spool;
-use pki_core::format::digest::OutputHash;
+use pki_core::bulk::input::{BadLine, Checked, Counter, Device, DeviceList, Place, check};
+use pki_core::bulk::requests::{Judgement, Spool};
+use pki_core::declaration::Declaration;
+use pki_core::format::digest::{OutputDigest, OutputHash};
+use pki_core::ids::ProfileName;
+use pki_core::wording::counted;
 
 use crate::context::Context;
 use crate::error::CommandError;
@@ -26,9 +30,68 @@ pub(crate) enum Source {
     /// What was found sound of an input that brings requests.
     Judged {
         sound: PrivateCopy,
+        digest: OutputDigest,
         name: String,
     },
     Counter(Counter),
+}
+
+/// What a batch is made of, found sound as a whole.
+pub(crate) struct Input {
+    pub(crate) source: Source,
+    pub(crate) checked: Checked,
+    /// The extensions that requests ask for and do not get, and how many ask.
+    pub(crate) asked: BTreeMap<String, u64>,
+}
+
+impl Input {
+    /// A list or a counter without requests: goes through it, before anything is made.
+    pub(crate) fn listed(source: Source, declaration: &Declaration) -> Result<Self, CommandError> {
+        let known = |name: &ProfileName| declaration.profiles.contains_key(name);
+        drop(source.devices()?);
+        let devices = || source.devices().into_iter().flatten();
+        match check(devices, known) {
+            Ok(checked) => Ok(Self {
+                source,
+                checked,
+                asked: BTreeMap::new(),
+            }),
+            Err(bad) => Err(rejected(&source, &bad)),
+        }
+    }
+
+    /// What was judged already, if all of it is sound.
+    pub(crate) fn judged(source: Source, judgement: Judgement) -> Result<Self, CommandError> {
+        let Judgement {
+            asked,
+            mut bad,
+            sound,
+        } = judgement;
+        let checked = sound.end(|| source.devices().into_iter().flatten());
+        match checked {
+            Ok(checked) if bad.is_empty() => {
+                return Ok(Self {
+                    source,
+                    checked,
+                    asked,
+                });
+            }
+            checked => bad.extend(checked.err().into_iter().flatten()),
+        }
+        bad.sort_by(|one, other| one.place.cmp(&other.place));
+        Err(rejected(&source, &bad))
+    }
+}
+
+/// One sentence, and every bad line or request: the first hundred for people, all of them in JSON.
+pub(crate) fn rejected(source: &Source, bad: &[BadLine]) -> CommandError {
+    let is_line = |bad: &BadLine| matches!(bad.place, Place::Line(_));
+    let what = match bad.iter().all(is_line) {
+        true => counted(bad.len(), "line", "lines"),
+        false => counted(bad.len(), "request", "requests"),
+    };
+    let message = format!("{source}: {what} cannot be used; nothing was issued");
+    CommandError::invalid_input(message).lines(bad)
 }
 
 /// The devices, each or what is wrong with it.
@@ -72,15 +135,19 @@ impl Source {
 
     /// What tells this input from any other.
     pub(crate) fn digest(&self) -> Result<String, CommandError> {
-        let hash = match self {
+        let digest = match self {
+            Self::Judged { digest, .. } => *digest,
             Self::Counter(counter) => {
                 let mut hash = OutputHash::new();
                 hash.update(format!("{counter:?}").as_bytes());
-                hash
+                hash.digest()
             }
-            _ => OutputHash::of(self.open()?).map_err(|error| self.unreadable(error))?,
+            Self::File { .. } | Self::Copied(_) => {
+                let hash = OutputHash::of(self.open()?);
+                hash.map_err(|error| self.unreadable(error))?.digest()
+            }
         };
-        Ok(hash.digest().to_string())
+        Ok(digest.to_string())
     }
 
     fn open(&self) -> Result<Box<dyn Read + Send>, CommandError> {

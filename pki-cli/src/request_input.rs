@@ -9,14 +9,15 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use percent_encoding::percent_decode_str;
-use pki_core::bulk::input::{BadLine, Device, DeviceKey, Place};
-use pki_core::bulk::requests::{Judged, Judgement, judge_all};
+use pki_core::bulk::input::{BadLine, Device, DeviceKey, Place, unknown_profile};
+use pki_core::bulk::requests::{Judged, judge_all};
 use pki_core::csr::{self, IdFrom, RequestPolicy, Stated};
 use pki_core::declaration::Declaration;
+use pki_core::format::digest::{HashingWriter, OutputHash};
 use pki_core::ids::{ProfileName, RegistrationId};
 use serde::Deserialize;
 
-use crate::batch_input::Source;
+use crate::batch_input::{Input, Source};
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::files::Files;
@@ -85,18 +86,24 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Judges all of an input; what is sound becomes the source of a batch that is called `name`.
+    /// Judges all of an input; what is sound becomes the input of a batch that is called `name`.
     pub(crate) fn judge(
         &self,
         items: impl Iterator<Item = Item> + Send,
-        name: &str,
+        name: String,
         jobs: usize,
-    ) -> Result<(Source, Judgement), CommandError> {
-        let (sound, judgement) = PrivateCopy::make(|copy| {
-            judge_all(items, |item| self.item(item), jobs, copy).map_err(cannot_copy)
+    ) -> Result<Input, CommandError> {
+        let (sound, (judgement, digest)) = PrivateCopy::make(|copy| {
+            let mut copy = HashingWriter::new(copy, OutputHash::new());
+            let judged = judge_all(items, |item| self.item(item), jobs, &mut copy);
+            Ok((judged.map_err(cannot_copy)?, copy.hash().digest()))
         })?;
-        let name = name.to_owned();
-        Ok((Source::Judged { sound, name }, judgement))
+        let source = Source::Judged {
+            sound,
+            digest,
+            name,
+        };
+        Input::judged(source, judgement)
     }
 
     /// What came of each request of an item.
@@ -107,10 +114,7 @@ impl<'a> Judge<'a> {
             Item::Line(number, line) => vec![self.line(Place::Line(number), &line)],
             Item::Listed(device, folder) => vec![match device {
                 Ok(device) => self.listed(device, &folder),
-                Err(bad) => Judged {
-                    device: Err(bad),
-                    asked: Vec::new(),
-                },
+                Err(bad) => Judged::unusable(bad),
             }],
         }
     }
@@ -171,6 +175,10 @@ impl<'a> Judge<'a> {
     }
 
     fn listed(&self, device: Device, folder: &Path) -> Judged {
+        let policy = match self.policy(&device) {
+            Ok(policy) => policy,
+            Err(bad) => return Judged::unusable(bad),
+        };
         let DeviceKey::Unchecked(text) = &device.key else {
             return Judged::sound(device);
         };
@@ -189,15 +197,21 @@ impl<'a> Judge<'a> {
             Ok(der) => der,
             Err(error) => return Judged::bad(place, device.id.as_str(), error),
         };
-        let named = device.profile.as_ref();
-        let policy = named.and_then(|profile| self.policies.get(profile));
         let id = device.id.clone();
         let stated = Stated {
             id: Some(&id),
             file_name: None,
         };
-        let policy = policy.unwrap_or(&self.default);
         Judged::request(&place, &der, stated, policy, |_| device)
+    }
+
+    /// What the profile lets in that the list names.
+    fn policy(&self, device: &Device) -> Result<&RequestPolicy, BadLine> {
+        let Some(profile) = &device.profile else {
+            return Ok(&self.default);
+        };
+        let policy = self.policies.get(profile);
+        policy.ok_or_else(|| unknown_profile(&device.place, profile))
     }
 }
 
@@ -255,7 +269,7 @@ impl RequestInput {
             return Self::folder(context, path);
         }
         context.files.check_streamable(path)?;
-        let open = || File::open(&resolved).map(BufReader::new);
+        let open = || File::open(&resolved).map(|file| BufReader::with_capacity(1 << 16, file));
         if !open().is_ok_and(begins_with_object) {
             return Ok(Self::Single(Item::File(path.to_owned())));
         }
@@ -298,10 +312,12 @@ impl RequestInput {
 
 /// The lines of a stream that are not blank. One that cannot be read is told as a line that is none.
 fn lines(mut reader: Box<dyn BufRead + Send>) -> impl Iterator<Item = Item> + Send {
+    /// What a request of an elliptic key takes, and some more.
+    const USUAL: usize = 1 << 10;
     let mut number = 0;
     std::iter::from_fn(move || {
         loop {
-            let mut line = Vec::new();
+            let mut line = Vec::with_capacity(USUAL);
             number += 1;
             match reader.read_until(b'\n', &mut line) {
                 Ok(0) => return None,

@@ -12,13 +12,14 @@ use const_oid::ObjectIdentifier;
 use const_oid::db::DB;
 use const_oid::db::rfc5280::ID_CE_SUBJECT_ALT_NAME;
 use const_oid::db::rfc5912::ID_EXTENSION_REQ;
-use der::{Decode as _, Encode as _};
-use spki::{SubjectPublicKeyInfoOwned, SubjectPublicKeyInfoRef};
+use der::{Decode as _, Encode as _, Sequence};
+use spki::SubjectPublicKeyInfoRef;
+use x509_cert::attr::Attributes;
 use x509_cert::ext::Extensions;
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::name::Name;
-use x509_cert::request::{CertReqInfo, Version};
+use x509_cert::request::Version;
 
 pub use policy::{IdFrom, PolicyError, RequestPolicy, Stated};
 
@@ -36,6 +37,16 @@ pub struct SigningRequest {
     subject: DistinguishedName,
     public_key: Vec<u8>,
     requested: Vec<Requested>,
+}
+
+/// What is signed of a request (RFC 2986 §4.1).
+#[derive(Sequence)]
+struct RequestInfo<'a> {
+    version: Version,
+    subject: Name,
+    public_key: SubjectPublicKeyInfoRef<'a>,
+    #[asn1(context_specific = "0", tag_mode = "IMPLICIT")]
+    attributes: Attributes,
 }
 
 /// An extension that is asked for.
@@ -181,22 +192,20 @@ impl SigningRequest {
     /// [`CsrError`].
     pub fn from_der(der: &[u8]) -> Result<Self, CsrError> {
         let signed = Signed::from_der(der).map_err(CsrError::Structure)?;
-        let info = CertReqInfo::from_der(signed.content()).map_err(CsrError::Structure)?;
-        let public_key = info.public_key.to_der().map_err(CsrError::Structure)?;
+        let info = RequestInfo::from_der(signed.content()).map_err(CsrError::Structure)?;
         // Before the signature: those of weak keys are refused without a word about the key.
-        let spki = SubjectPublicKeyInfoRef::from_der(&public_key).map_err(CsrError::Structure)?;
-        if let Some(finding) = public_key_problem(&spki) {
+        if let Some(finding) = public_key_problem(&info.public_key) {
             let problem = finding.message;
             return Err(CsrError::Key { problem });
         }
         signed
-            .verify(&public_key)
+            .verify_with(&info.public_key)
             .map_err(CsrError::SelfSignature)?;
         Ok(Self {
             der: der.to_vec(),
+            public_key: info.public_key.to_der().map_err(CsrError::Structure)?,
             requested: requested(&info),
             subject: DistinguishedName::from_name(info.subject),
-            public_key,
         })
     }
 
@@ -206,11 +215,11 @@ impl SigningRequest {
     /// [`CsrError::Name`], [`CsrError::Signer`]; [`CsrError::Structure`] if the parts do not fit.
     pub fn make(id: &RegistrationId, signer: &dyn Signer) -> Result<Self, CsrError> {
         let subject = DistinguishedName::common(id.as_str())?;
-        let read = SubjectPublicKeyInfoOwned::from_der(signer.public_key());
-        let info = CertReqInfo {
+        let public_key = SubjectPublicKeyInfoRef::from_der(signer.public_key());
+        let info = RequestInfo {
             version: Version::V1,
             subject: Name::from_der(&subject.to_der()).map_err(CsrError::Structure)?,
-            public_key: read.map_err(CsrError::Structure)?,
+            public_key: public_key.map_err(CsrError::Structure)?,
             attributes: der::asn1::SetOfVec::new(),
         };
         let content = info.to_der().map_err(CsrError::Structure)?;
@@ -273,7 +282,7 @@ impl SigningRequest {
     }
 }
 
-fn requested(info: &CertReqInfo) -> Vec<Requested> {
+fn requested(info: &RequestInfo<'_>) -> Vec<Requested> {
     let asked = info
         .attributes
         .iter()

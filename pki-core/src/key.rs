@@ -18,6 +18,7 @@ mod verify;
 pub use algorithm::{KeyAlgorithm, SignatureAlgorithm, UnknownKeyAlgorithm};
 pub use encrypted::{KeyFileError, read_private_key, to_encrypted_pem};
 pub use uri::{Pkcs11Uri, Pkcs11UriError};
+pub(crate) use verify::verify_with;
 pub use verify::{SignatureError, verify};
 
 use zeroize::Zeroizing;

@@ -3,20 +3,19 @@
 //!
 //! Invariant: what was signed is kept as the bytes that were read, never encoded anew.
 
-use const_oid::ObjectIdentifier;
-use der::asn1::{AnyRef, BitString, BitStringRef};
-use der::referenced::{OwnedToRef as _, RefToOwned as _};
-use der::{Decode as _, Encode as _, Sequence};
-use spki::{AlgorithmIdentifierOwned, AlgorithmIdentifierRef};
+use der::asn1::{AnyRef, BitStringRef};
+use der::referenced::OwnedToRef as _;
+use der::{Decode as _, Encode as _, Reader as _, Sequence, SliceReader};
+use spki::{AlgorithmIdentifierOwned, AlgorithmIdentifierRef, SubjectPublicKeyInfoRef};
 
-use crate::key::{SignatureError, verify};
+use crate::key::{SignatureError, verify, verify_with};
 
 /// A signed structure, taken apart but not interpreted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Signed {
-    content: Vec<u8>,
-    algorithm: AlgorithmIdentifierOwned,
-    signature: BitString,
+pub(crate) struct Signed<'a> {
+    content: &'a [u8],
+    algorithm: AlgorithmIdentifierRef<'a>,
+    signature: BitStringRef<'a>,
 }
 
 #[derive(Sequence)]
@@ -26,15 +25,19 @@ struct Envelope<'a> {
     signature: BitStringRef<'a>,
 }
 
-impl Signed {
+impl<'a> Signed<'a> {
     /// Takes DER apart.
-    pub(crate) fn from_der(der: &[u8]) -> Result<Self, der::Error> {
-        let envelope = Envelope::from_der(der)?;
-        Ok(Self {
-            content: envelope.content.to_der()?,
-            algorithm: envelope.algorithm.ref_to_owned(),
-            signature: envelope.signature.ref_to_owned(),
-        })
+    pub(crate) fn from_der(der: &'a [u8]) -> Result<Self, der::Error> {
+        let mut reader = SliceReader::new(der)?;
+        let signed = reader.sequence(|parts| {
+            Ok::<_, der::Error>(Self {
+                content: parts.tlv_bytes()?,
+                algorithm: parts.decode()?,
+                signature: parts.decode()?,
+            })
+        })?;
+        reader.finish()?;
+        Ok(signed)
     }
 
     /// Puts content, algorithm and signature together as DER.
@@ -53,18 +56,22 @@ impl Signed {
     }
 
     /// What was signed, as it was read.
-    pub(crate) fn content(&self) -> &[u8] {
-        &self.content
-    }
-
-    /// The object identifier of the algorithm outside of the signed content.
-    pub(crate) fn algorithm(&self) -> ObjectIdentifier {
-        self.algorithm.oid
+    pub(crate) fn content(&self) -> &'a [u8] {
+        self.content
     }
 
     /// Checks the signature with a public key (SubjectPublicKeyInfo DER).
     pub(crate) fn verify(&self, public_key: &[u8]) -> Result<(), SignatureError> {
         let signature = self.signature.as_bytes().ok_or(SignatureError::Mismatch)?;
-        verify(public_key, self.algorithm(), &self.content, signature)
+        verify(public_key, self.algorithm.oid, self.content, signature)
+    }
+
+    /// As [`Self::verify`], with a key that was taken apart.
+    pub(crate) fn verify_with(
+        &self,
+        public_key: &SubjectPublicKeyInfoRef<'_>,
+    ) -> Result<(), SignatureError> {
+        let signature = self.signature.as_bytes().ok_or(SignatureError::Mismatch)?;
+        verify_with(public_key, self.algorithm.oid, self.content, signature)
     }
 }

@@ -11,13 +11,10 @@ use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use pki_core::bulk::input::{BadLine, Checked, Place, check};
-use pki_core::bulk::requests::Judgement;
+use pki_core::bulk::input::Checked;
 use pki_core::csr::IdFrom;
-use pki_core::declaration::Declaration;
 use pki_core::format::seal::{KeySealer, Passphrase, Recipient};
 use pki_core::format::{DeviceFiles, Form, KeyForm, Pfx, PfxEncryption, Renderer, Shards};
-use pki_core::ids::ProfileName;
 use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{BatchRecord, BatchState, Inventory as _, Label};
 use pki_core::wording::counted;
@@ -25,7 +22,7 @@ use serde::Serialize;
 
 use self::run::BatchRun;
 use super::issue::Target;
-use crate::batch_input::Source;
+use crate::batch_input::{Input, Source};
 use crate::batch_output::beside;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
@@ -149,18 +146,16 @@ impl BatchArgs {
             format,
         };
         batch.check_usage()?;
-        let source = self.source(context)?;
+        let (source, declaration) = (self.source(context)?, context.declaration()?);
         if !self.brings_requests(&source)? {
-            return batch.run(&source, Judgement::default());
+            return batch.run(|| Input::listed(source, declaration));
         }
-        let declaration = context.declaration()?;
         let judge = Judge::new(context, declaration, &target.profile, IdFrom::CommonName);
         let beside = self.devices.as_deref().and_then(Path::parent);
         let folder = beside.unwrap_or_else(|| Path::new("")).to_owned();
         let listed = source.devices()?;
         let items = listed.map(|device| Item::Listed(device, folder.clone()));
-        let (source, judgement) = judge.judge(items, &source.to_string(), self.options.jobs())?;
-        batch.run(&source, judgement)
+        batch.run(|| judge.judge(items, source.to_string(), self.options.jobs()))
     }
 
     fn source(&self, context: &Context) -> Result<Source, CommandError> {
@@ -263,19 +258,25 @@ impl Batch<'_> {
         }
     }
 
-    /// Issues the batch, or what is left of it.
-    pub(super) fn run(&self, source: &Source, judgement: Judgement) -> CommandResult {
+    /// Issues the batch that `read` reads, or what is left of it.
+    pub(super) fn run(
+        &self,
+        read: impl FnOnce() -> Result<Input, CommandError> + Send,
+    ) -> CommandResult {
         let (context, target) = (self.context, self.target);
-        let declaration = context.declaration()?;
         let profile = target.profile(context)?;
-        // Both take about as long: a list of 200,000 and the stretching of a passphrase.
-        let (checked, opened) = thread::scope(|scope| {
-            let checking = scope.spawn(|| checked(source, declaration, judgement.bad));
+        // Beside each other: a list of 200,000 takes about as long as the stretching of a passphrase.
+        let (input, opened) = thread::scope(|scope| {
+            let reading = scope.spawn(read);
             let opened = self.open();
-            let checked = checking.join().unwrap_or_else(|panic| resume_unwind(panic));
-            (checked, opened)
+            let input = reading.join().unwrap_or_else(|panic| resume_unwind(panic));
+            (input, opened)
         });
-        let checked = checked?;
+        let Input {
+            source,
+            checked,
+            asked,
+        } = input?;
         let total = checked.devices;
         if total == 0 {
             let message = format!("{source} names no device");
@@ -284,7 +285,7 @@ impl Batch<'_> {
         let form = self.form(&checked)?;
         let (mut inventory, authority) = opened?;
         authority.warn_of_chain(context, &inventory)?;
-        note_dropped(context, &judgement.asked);
+        note_dropped(context, &asked);
         if context.settings.dry_run {
             context.ui.note(format!(
                 "would issue {} to {}",
@@ -293,15 +294,14 @@ impl Batch<'_> {
             ));
             return Ok(Outcome::Done);
         }
-        let run = BatchRun::new(self, &authority, profile, source)?;
+        let run = BatchRun::new(self, &authority, profile, &source)?;
         let _lock = run.lock()?;
         let batch = run.open(&mut inventory, &checked)?;
-        let dropped = judgement.asked;
         if batch.state == BatchState::Complete {
             context
                 .ui
                 .note(format!("batch {} is complete already", batch.name));
-            self.tell(&batch, dropped)?;
+            self.tell(&batch, asked)?;
             return Ok(Outcome::Done);
         }
         let renderer = Renderer::new(form, &authority.chain());
@@ -313,7 +313,7 @@ impl Batch<'_> {
         }
         let batch = inventory.complete_batch(&batch.name, &text, context.now())?;
         run.forget_note();
-        self.tell(&batch, dropped)?;
+        self.tell(&batch, asked)?;
         Ok(Outcome::Done)
     }
 
@@ -387,35 +387,6 @@ fn note_dropped(context: &Context, asked: &BTreeMap<String, u64>) {
             "{ask} for {extension}; the profile decides instead"
         ));
     }
-}
-
-/// Goes through the whole input before anything is made; some of it was found `bad` by then.
-fn checked(
-    source: &Source,
-    declaration: &Declaration,
-    mut bad: Vec<BadLine>,
-) -> Result<Checked, CommandError> {
-    let known = |name: &ProfileName| declaration.profiles.contains_key(name);
-    drop(source.devices()?);
-    let devices = || source.devices().into_iter().flatten();
-    match check(devices, known) {
-        Ok(checked) if bad.is_empty() => return Ok(checked),
-        Ok(_) => {}
-        Err(found) => bad.extend(found),
-    }
-    bad.sort_by(|one, other| one.place.cmp(&other.place));
-    Err(rejected(source, &bad))
-}
-
-/// One sentence, and every bad line or request: the first hundred for people, all of them in JSON.
-fn rejected(source: &Source, bad: &[BadLine]) -> CommandError {
-    let is_line = |bad: &BadLine| matches!(bad.place, Place::Line(_));
-    let what = match bad.iter().all(is_line) {
-        true => counted(bad.len(), "line", "lines"),
-        false => counted(bad.len(), "request", "requests"),
-    };
-    let message = format!("{source}: {what} cannot be used; nothing was issued");
-    CommandError::invalid_input(message).lines(bad)
 }
 
 #[derive(Serialize)]

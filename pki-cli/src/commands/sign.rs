@@ -112,8 +112,7 @@ impl Args {
         });
         let name = name.collect::<Vec<_>>().join(", ");
         let items = inputs.into_iter().flat_map(RequestInput::items);
-        let (source, judgement) = judge.judge(items, &name, self.options.jobs())?;
-        batch.run(&source, judgement)
+        batch.run(|| judge.judge(items, name, self.options.jobs()))
     }
 }
 

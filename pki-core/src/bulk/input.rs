@@ -1,13 +1,13 @@
 //! The input of a batch: a list of devices, or a counter; checked as a whole before anything is made.
 //!
-//! It is read twice, so that memory does not grow with its length but for 32 octets a device, which find
+//! It is read twice, so that memory does not grow with its length but for 16 octets a device, which find
 //! duplicates. The form of a list is [`DeviceList`]'s; a request in it is read and checked elsewhere:
 //! [`super::requests`].
 
 mod list;
 
+use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
-use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::{self, Write as _};
 use std::hash::{Hash as _, Hasher as _};
 
@@ -179,16 +179,83 @@ pub struct Checked {
     pub ends: Option<(RegistrationId, RegistrationId)>,
 }
 
+/// Counts the devices of an input, and finds those whose registration ID stood there before.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tally {
+    checked: Checked,
+    digests: Vec<u128>,
+}
+
+impl Tally {
+    /// Counts one more.
+    pub fn count(&mut self, device: &Device) {
+        self.digests.push(digest(&device.id));
+        self.checked.devices += 1;
+        self.checked.new_keys += u64::from(device.key == DeviceKey::New);
+        self.checked.own_terms += u64::from(device.has_own_terms());
+        self.checked.widen(&device.id);
+    }
+
+    /// Adds what others counted.
+    pub fn add(&mut self, others: Self) {
+        self.digests.extend(others.digests);
+        self.checked.add(&others.checked);
+    }
+
+    /// What was counted, if no ID is there twice (without regard to case). `devices` begins at the
+    /// first that was counted; it is called only to name duplicates.
+    ///
+    /// # Errors
+    /// Every device whose ID stood there before.
+    pub fn end<I>(mut self, devices: impl FnOnce() -> I) -> Result<Checked, Vec<BadLine>>
+    where
+        I: Iterator<Item = Result<Device, BadLine>>,
+    {
+        self.digests.sort_unstable();
+        let twice = self.digests.windows(2).filter(|pair| pair[0] == pair[1]);
+        let firsts: HashMap<u128, Option<Place>> = twice.map(|pair| (pair[0], None)).collect();
+        match firsts.is_empty() {
+            true => Ok(self.checked),
+            false => Err(duplicates(devices().flatten(), firsts)),
+        }
+    }
+}
+
+/// The devices that stood there before. `firsts` has the digests of their IDs, and gets where each
+/// stands first.
+fn duplicates(
+    devices: impl Iterator<Item = Device>,
+    mut firsts: HashMap<u128, Option<Place>>,
+) -> Vec<BadLine> {
+    let named = devices.filter_map(|device| match firsts.get_mut(&digest(&device.id))? {
+        Some(first) => {
+            let reason = format!("the same registration ID stands in {first} already");
+            Some(bad(&device.place, device.id.as_str(), reason))
+        }
+        first => {
+            *first = Some(device.place);
+            None
+        }
+    });
+    named.collect()
+}
+
 impl Checked {
-    fn count(&mut self, device: Device) {
-        self.devices += 1;
-        self.new_keys += u64::from(device.key == DeviceKey::New);
-        self.own_terms += u64::from(device.has_own_terms());
-        let id = device.id;
+    fn add(&mut self, others: &Self) {
+        self.devices += others.devices;
+        self.new_keys += others.new_keys;
+        self.own_terms += others.own_terms;
+        if let Some((least, greatest)) = &others.ends {
+            self.widen(least);
+            self.widen(greatest);
+        }
+    }
+
+    fn widen(&mut self, id: &RegistrationId) {
         match &mut self.ends {
-            None => self.ends = Some((id.clone(), id)),
-            Some((least, _)) if id < *least => *least = id,
-            Some((_, greatest)) if id > *greatest => *greatest = id,
+            None => self.ends = Some((id.clone(), id.clone())),
+            Some((least, _)) if id < least => *least = id.clone(),
+            Some((_, greatest)) if id > greatest => *greatest = id.clone(),
             Some(_) => {}
         }
     }
@@ -207,57 +274,32 @@ pub fn check<I>(
 where
     I: Iterator<Item = Result<Device, BadLine>>,
 {
-    let mut wrong = Vec::new();
-    let mut seen: Vec<(u128, u64)> = Vec::new();
-    let mut checked = Checked::default();
-    for (index, device) in (0..).zip(devices()) {
+    let (mut wrong, mut tally) = (Vec::new(), Tally::default());
+    for device in devices() {
         match device {
-            Err(line) => wrong.push((index, line)),
+            Err(line) => wrong.push(line),
             Ok(device) => {
                 let unknown = device.profile.as_ref();
                 if let Some(profile) = unknown.filter(|profile| !profile_is_known(profile)) {
-                    let reason = "pki.toml declares no such profile".to_owned();
-                    wrong.push((index, bad(&device.place, profile.as_str(), reason)));
+                    wrong.push(unknown_profile(&device.place, profile));
                 }
-                seen.push((digest(&device.id), index));
-                checked.count(device);
+                tally.count(&device);
             }
         }
     }
-    seen.sort_unstable();
-    let twice = seen.windows(2).filter(|pair| pair[0].0 == pair[1].0);
-    let firsts: BTreeMap<u64, u64> = twice.map(|pair| (pair[1].1, pair[0].1)).collect();
-    wrong.extend(duplicates(devices, &firsts));
-    wrong.sort_by_key(|(index, _)| *index);
+    let ended = tally.end(devices);
     if wrong.is_empty() {
-        return Ok(checked);
+        return ended;
     }
-    Err(wrong.into_iter().map(|(_, line)| line).collect())
+    wrong.extend(ended.err().into_iter().flatten());
+    wrong.sort_by(|one, other| one.place.cmp(&other.place));
+    Err(wrong)
 }
 
-/// Names the devices that stood there before, each with its index. `firsts` leads from the index of
-/// one to the index of the same ID before it.
-fn duplicates<I>(devices: impl Fn() -> I, firsts: &BTreeMap<u64, u64>) -> Vec<(u64, BadLine)>
-where
-    I: Iterator<Item = Result<Device, BadLine>>,
-{
-    let (mut found, mut places) = (Vec::new(), HashMap::new());
-    if firsts.is_empty() {
-        return found;
-    }
-    let wanted: HashSet<u64> = firsts.values().copied().collect();
-    for (index, device) in (0..).zip(devices()) {
-        let Ok(device) = device else { continue };
-        let first = firsts.get(&index).and_then(|first| places.get(first));
-        if let Some(first) = first {
-            let reason = format!("the same registration ID stands in {first} already");
-            found.push((index, bad(&device.place, device.id.as_str(), reason)));
-        }
-        if wanted.contains(&index) {
-            places.insert(index, device.place);
-        }
-    }
-    found
+/// What is wrong with a device whose profile nobody declared.
+pub fn unknown_profile(place: &Place, profile: &ProfileName) -> BadLine {
+    let reason = "pki.toml declares no such profile".to_owned();
+    bad(place, profile.as_str(), reason)
 }
 
 /// 128 bits of an ID without its case: two of a batch of ten million collide once in 10^24 batches.

@@ -14,7 +14,7 @@ use std::io::{self, BufRead, Write};
 use serde::{Deserialize, Serialize};
 
 use super::in_order::in_order;
-use super::input::{BadLine, Device, DeviceKey, Place};
+use super::input::{BadLine, Device, DeviceKey, Place, Tally};
 use crate::alternative_name::AlternativeName;
 use crate::csr::{ProvenKey, RequestPolicy, SigningRequest, Stated};
 use crate::ids::{ProfileName, RegistrationId};
@@ -31,8 +31,10 @@ pub struct Judged {
 /// What a whole input came to.
 #[derive(Debug, Default)]
 pub struct Judgement {
-    /// Everything that cannot be used, in the order of the input.
+    /// Everything that cannot be used, in the order of the input; but for IDs that are there twice.
     pub bad: Vec<BadLine>,
+    /// What was found sound, counted.
+    pub sound: Tally,
     /// The extensions that are asked for and not granted, and by how many requests.
     pub asked: BTreeMap<String, u64>,
 }
@@ -45,17 +47,19 @@ impl Judged {
     }
 
     /// Something that cannot be used.
+    pub fn unusable(bad: BadLine) -> Self {
+        let (device, asked) = (Err(bad), Vec::new());
+        Self { device, asked }
+    }
+
+    /// As [`Self::unusable`], in its parts.
     pub fn bad(place: Place, value: impl Into<String>, reason: impl ToString) -> Self {
         let (value, reason) = (value.into(), reason.to_string());
-        let device = Err(BadLine {
+        Self::unusable(BadLine {
             place,
             value,
             reason,
-        });
-        Self {
-            device,
-            asked: Vec::new(),
-        }
+        })
     }
 
     /// Reads a request and judges it; `rest` makes the device of the ID that it is for.
@@ -105,16 +109,24 @@ pub fn judge_all<T: Send>(
     in_order(pieces, jobs, worker, |piece: io::Result<_>| {
         let (lines, judgement) = piece?;
         spool.write_all(&lines)?;
-        whole.bad.extend(judgement.bad);
-        for (name, count) in judgement.asked {
-            *whole.asked.entry(name).or_default() += count;
-        }
+        whole.add(judgement);
         Ok(lines)
     })
     .map(|()| whole)
 }
 
-/// The lines for the spool, in place of what is in `lines`, and what does not go there.
+impl Judgement {
+    /// Adds that of what comes next in the input.
+    fn add(&mut self, next: Self) {
+        self.bad.extend(next.bad);
+        self.sound.add(next.sound);
+        for (name, count) in next.asked {
+            *self.asked.entry(name).or_default() += count;
+        }
+    }
+}
+
+/// The lines for the spool, in place of what is in `lines`, and what they came to.
 fn judge_piece<T>(
     piece: Vec<T>,
     judge: &impl Fn(T) -> Vec<Judged>,
@@ -124,7 +136,10 @@ fn judge_piece<T>(
     lines.clear();
     for judged in piece.into_iter().flat_map(judge) {
         match judged.device {
-            Ok(device) => write_device(device, &mut lines)?,
+            Ok(device) => {
+                judgement.sound.count(&device);
+                write_device(device, &mut lines)?;
+            }
             Err(bad) => judgement.bad.push(bad),
         }
         for name in judged.asked {

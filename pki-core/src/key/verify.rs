@@ -46,10 +46,21 @@ pub fn verify(
     message: &[u8],
     signature: &[u8],
 ) -> Result<(), SignatureError> {
-    let spki =
+    let public_key =
         SubjectPublicKeyInfoRef::from_der(public_key).map_err(|_| SignatureError::PublicKey)?;
-    let accepted = acceptable(&spki, algorithm).ok_or(SignatureError::Algorithm { algorithm })?;
-    let key = spki
+    verify_with(&public_key, algorithm, message, signature)
+}
+
+/// As [`verify`], with a key that was taken apart.
+pub(crate) fn verify_with(
+    public_key: &SubjectPublicKeyInfoRef<'_>,
+    algorithm: ObjectIdentifier,
+    message: &[u8],
+    signature: &[u8],
+) -> Result<(), SignatureError> {
+    let accepted =
+        acceptable(public_key, algorithm).ok_or(SignatureError::Algorithm { algorithm })?;
+    let key = public_key
         .subject_public_key
         .as_bytes()
         .ok_or(SignatureError::PublicKey)?;

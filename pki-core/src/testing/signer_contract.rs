@@ -38,9 +38,9 @@ fn its_identifier_is_that_of_its_key(signer: &dyn Signer) {
     let content = [0x30, 3, 2, 1, 7];
     let signature = sign(signer, &content);
     let assembled = Signed::assemble(&content, algorithm.identifier(), &signature);
-    let read = assembled.and_then(|der| Signed::from_der(&der));
-    let verified = read.map(|signed| signed.verify(signer.public_key()));
-    assert_eq!(verified, Ok(Ok(())));
+    let read = assembled.as_deref().map(Signed::from_der);
+    let verified = read.map(|read| read.map(|signed| signed.verify(signer.public_key())));
+    assert_eq!(verified, Ok(Ok(Ok(()))));
 }
 
 /// Bulk issuance signs from every core with one signer.

@@ -21,8 +21,8 @@ use pki_core::wording::counted;
 use serde_json::json;
 
 use super::super::issue::Target;
-use super::{Batch, rejected};
-use crate::batch_input::Source;
+use super::Batch;
+use crate::batch_input::{Source, rejected};
 use crate::batch_output::{
     Folder, OutputLock, Pipe, SealedFile, StreamFile, Written, part_of, publish_finished,
 };
