@@ -194,8 +194,8 @@ impl Files {
     /// after a power cut before that, any of them may be missing.
     ///
     /// # Errors
-    /// As [`Self::write`]: of none if one is there that is to be kept; else those before the one that
-    /// could not be written are there.
+    /// As [`Self::write`]: of none if one is there that is to be kept, or cannot be written; else those
+    /// before the one that could not be put in its place are there.
     pub fn write_all(&self, files: &[NewFile<'_>], existing: Existing) -> Result<(), CommandError> {
         let mut folders = BTreeSet::new();
         for NewFile { path, .. } in files {
@@ -204,16 +204,27 @@ impl Files {
                 return Err(already_there(path));
             }
         }
+        let mut begun = Vec::with_capacity(files.len());
         for file in files {
-            let resolved = self.resolve(&file.path);
-            self.sweep_once(resolved.parent());
-            match write_whole(&resolved, file, existing) {
+            let path = self.resolve(&file.path);
+            self.sweep_once(path.parent());
+            let beside = write_beside(&path, file);
+            let beside = beside.map_err(|error| cannot("write", &file.path, error))?;
+            begun.push((file, path, beside));
+        }
+        // All are written by now, so that the first sync is most of the others' work.
+        for (file, _, beside) in &begun {
+            let synced = beside.as_file().sync_all();
+            synced.map_err(|error| cannot("write", &file.path, error))?;
+        }
+        for (file, path, beside) in begun {
+            match put_in_place(beside, &path, existing) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                     return Err(already_there(&file.path));
                 }
                 result => result.map_err(|error| cannot("write", &file.path, error))?,
             }
-            folders.extend(resolved.parent().map(Path::to_owned));
+            folders.extend(path.parent().map(Path::to_owned));
         }
         for folder in folders {
             let synced = File::open(&folder).and_then(|folder| folder.sync_all());
@@ -291,8 +302,8 @@ fn check_readable(path: &Path, metadata: &Metadata) -> Result<(), CommandError> 
     )))
 }
 
-/// Everything but the folder is durable on return.
-fn write_whole(path: &Path, file: &NewFile<'_>, existing: Existing) -> io::Result<()> {
+/// Writes what is to be at a path into a file beside it.
+fn write_beside(path: &Path, file: &NewFile<'_>) -> io::Result<NamedTempFile> {
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     let mode = match file.access {
         Access::Secret => 0o600,
@@ -300,7 +311,10 @@ fn write_whole(path: &Path, file: &NewFile<'_>, existing: Existing) -> io::Resul
     };
     let mut beside = begin_beside(folder, mode)?;
     beside.write_all(file.content)?;
-    beside.as_file().sync_all()?;
+    Ok(beside)
+}
+
+fn put_in_place(beside: NamedTempFile, path: &Path, existing: Existing) -> io::Result<()> {
     match existing {
         Existing::Keep => beside.persist_noclobber(path)?,
         Existing::Replace => beside.persist(path)?,
@@ -437,8 +451,9 @@ mod tests {
         assert_eq!(&files.read(path).expect("read")[..], b"third");
         assert_eq!(fs::read_dir(folder.path()).expect("list").count(), 1);
         // The rename itself refuses too, whoever came between.
-        let file = new("a");
-        let raced = write_whole(&files.resolve(path), &file, Existing::Keep);
+        let (file, place) = (new("a"), files.resolve(path));
+        let beside = write_beside(&place, &file).expect("written");
+        let raced = put_in_place(beside, &place, Existing::Keep);
         assert_eq!(
             raced.expect_err("exists").kind(),
             io::ErrorKind::AlreadyExists

@@ -41,9 +41,10 @@ impl OpenAuthority {
         name: &AuthorityName,
     ) -> Result<Self, CommandError> {
         let record = inventory.authority(name)?;
-        let next = record.as_ref().and_then(AuthorityRecord::next);
-        let generation = next.map(|next| next.generation);
-        Self::open_generation(context, inventory, name, generation)
+        match record.as_ref().and_then(AuthorityRecord::issuing) {
+            Some(generation) => Self::of(context, inventory, name, generation),
+            None => Err(no_authority(context, name)?),
+        }
     }
 
     /// Opens the generation of an authority that has a certificate.
@@ -64,7 +65,7 @@ impl OpenAuthority {
                 "no generation of authority {name} has the certificate {thumbprint}"
             ))
         })?;
-        Self::open_generation(context, inventory, name, Some(found.generation))
+        Self::of(context, inventory, name, found)
     }
 
     /// Opens one generation of an authority; the current one if none is named.
@@ -75,7 +76,16 @@ impl OpenAuthority {
         generation: Option<Generation>,
     ) -> Result<Self, CommandError> {
         let record = generation_of(context, inventory, name, generation)?;
-        let certificate = certificate_of(name, &record)?;
+        Self::of(context, inventory, name, &record)
+    }
+
+    fn of(
+        context: &Context,
+        inventory: &dyn Inventory,
+        name: &AuthorityName,
+        record: &GenerationRecord,
+    ) -> Result<Self, CommandError> {
+        let certificate = certificate_of(name, record)?;
         let signer = authority_key::open(context, &record.key_reference)?;
         Ok(Self {
             name: name.clone(),
@@ -261,13 +271,53 @@ pub(crate) fn no_authority(
     Ok(error.hint(format!("pki.toml declares: {known}")))
 }
 
-/// The certificates above one of ours, up to the root.
+/// The certificates above one of ours, up to the root. Who signed what here is recorded; what was
+/// signed elsewhere is held against the certificates at hand.
 pub(crate) fn issuers(
     inventory: &dyn Inventory,
     certificate: &Certificate,
 ) -> Result<Vec<Certificate>, CommandError> {
-    let bundle = ChainBundle::build(certificate, &authority_certificates(inventory)?);
-    Ok(bundle.certificates().iter().skip(1).cloned().collect())
+    let authorities = inventory.authorities()?;
+    let mut chain = vec![certificate.clone()];
+    while let Some(issuer) = chain
+        .last()
+        .and_then(|last| recorded_issuer(&authorities, last))
+    {
+        chain.push(issuer.clone());
+    }
+    if let Some(last) = chain.pop() {
+        let found = match last.is_self_issued() {
+            true => Vec::new(),
+            false => authority_certificates(inventory)?,
+        };
+        chain.extend(
+            ChainBundle::build(&last, &found)
+                .certificates()
+                .iter()
+                .cloned(),
+        );
+    }
+    Ok(chain.split_off(1))
+}
+
+/// Who signed the certificate of one of our authorities, if that was another of them.
+fn recorded_issuer<'a>(
+    authorities: &'a [AuthorityRecord],
+    certificate: &Certificate,
+) -> Option<&'a Certificate> {
+    let generations = || {
+        authorities
+            .iter()
+            .flat_map(|authority| &authority.generations)
+    };
+    let recorded = generations().filter_map(|generation| generation.certificate.as_ref());
+    let mut ours = recorded.filter(|recorded| recorded.certificate() == certificate);
+    let signer = ours.next()?.signed_by()?;
+    let named = authorities
+        .iter()
+        .find(|authority| authority.name == signer.name);
+    let issuer = named?.generation(signer.generation)?.certificate.as_ref()?;
+    (!certificate.is_self_issued()).then_some(issuer.certificate())
 }
 
 /// The certificates of our authorities, and of those outside that signed one of them.

@@ -139,6 +139,12 @@ pub struct AuthorityRecord {
 }
 
 impl AuthorityRecord {
+    /// The generation that new certificates come from: the next one while it is being rolled in, else
+    /// the current one.
+    pub fn issuing(&self) -> Option<&GenerationRecord> {
+        self.next().or_else(|| self.current())
+    }
+
     /// The generation that issues.
     pub fn current(&self) -> Option<&GenerationRecord> {
         self.in_state(GenerationState::Current)

@@ -99,12 +99,13 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, rusqlite::Error>
 }
 
 fn begin_writing(mut connection: Connection, path: &Path) -> Result<Connection, Failure> {
-    refuse_others(&connection, path)?;
-    // Certificates fill a page of 8 KiB better than one of 4, and the journal has half the frames.
-    connection.pragma_update(None, "page_size", 8192)?;
+    if is_new(&connection, path)? {
+        // Certificates fill a page of 8 KiB better than one of 4, and the journal has half the frames.
+        connection.pragma_update(None, "page_size", 8192)?;
+    }
     connection.pragma_update(None, "journal_mode", "wal")?;
     connection.pragma_update(None, "synchronous", "full")?;
-    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, true)?;
     set_for_reading(&connection)?;
     // Pages that many chunks touch are written back once for all of them; what is left at the end of a
     // run is written back while nothing else happens, so it should not be much.
@@ -116,7 +117,7 @@ fn begin_writing(mut connection: Connection, path: &Path) -> Result<Connection, 
 }
 
 fn begin_reading(connection: Connection, path: &Path) -> Result<Connection, Failure> {
-    refuse_others(&connection, path)?;
+    is_new(&connection, path)?;
     set_for_reading(&connection)?;
     let found = pragma(&connection, "user_version")?;
     let known = known_schema();
@@ -128,17 +129,20 @@ fn begin_reading(connection: Connection, path: &Path) -> Result<Connection, Fail
 }
 
 fn set_for_reading(connection: &Connection) -> Result<(), rusqlite::Error> {
-    connection.pragma_update(None, "trusted_schema", false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     connection.pragma_update(None, "cache_size", -32_768) // KiB
 }
 
-/// Refuses a file that somebody else's program made.
-fn refuse_others(connection: &Connection, path: &Path) -> Result<(), Failure> {
-    let application: i64 = pragma(connection, "application_id")?;
-    let objects: i64 =
-        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    if application == APPLICATION_ID || (application == 0 && objects == 0) {
-        return Ok(());
+/// Whether there is nothing in the file yet; one that somebody else's program made is refused.
+fn is_new(connection: &Connection, path: &Path) -> Result<bool, Failure> {
+    let application = pragma(connection, "application_id")?;
+    if application == APPLICATION_ID {
+        return Ok(false);
+    }
+    let count = "SELECT count(*) FROM sqlite_schema";
+    let objects: i64 = connection.query_row(count, [], |row| row.get(0))?;
+    if application == 0 && objects == 0 {
+        return Ok(true);
     }
     Err(InventoryError::NotAnInventory {
         path: path.to_owned(),
