@@ -24,7 +24,24 @@ impl Home {
 
     /// A home whose leaves have keys of this kind.
     pub(crate) fn with(authority: Authority, leaf: &str) -> Self {
+        let home = Self::empty();
+        fs::write(home.path("passphrase"), "benchmark").expect("passphrase");
+        home.create(authority, leaf)
+    }
+
+    /// A home whose passphrase was made by `init`, so that it is hardly stretched.
+    pub(crate) fn with_made_passphrase(authority: Authority) -> Self {
+        let home = Self::empty();
+        home.run("init --new-passphrase passphrase");
+        home.create(authority, "ecdsa-p256")
+    }
+
+    fn empty() -> Self {
         let folder = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+        Self { folder }
+    }
+
+    fn create(self, authority: Authority, leaf: &str) -> Self {
         let declaration = format!(
             "[authority.root]\nsubject = \"CN=Root\"\nkey = \"ecdsa-p384\"\nvalidity = \"10y\"\n\
              [authority.ca]\nissuer = \"root\"\nsubject = \"CN=CA\"\nkey = \"{}\"\nvalidity = \"2y\"\n\
@@ -32,11 +49,9 @@ impl Home {
              [profile.device]\nkey = \"{leaf}\"\nvalidity = \"90d\"\n",
             authority.word()
         );
-        let home = Self { folder };
-        fs::write(home.path("pki.toml"), declaration).expect("pki.toml");
-        fs::write(home.path("passphrase"), "benchmark").expect("passphrase");
-        home.run("authority create");
-        home
+        fs::write(self.path("pki.toml"), declaration).expect("pki.toml");
+        self.run("authority create");
+        self
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -91,24 +106,6 @@ impl Home {
     pub(crate) fn watched_batch(&self, name: &str, devices: u64) -> Spent {
         let line = batch_line(name, devices, "");
         measure::watched_program(&mut self.dps_pki(&line))
-    }
-
-    /// Has openssl encrypt the authority's key anew with 2048 rounds, OpenSSL's own number, so that
-    /// opening it takes next to nothing.
-    pub(crate) fn stretch_little(&self) {
-        let words = "pkcs8 -topk8 -v2 aes-256-cbc -iter 2048 -in authorities/ca/1.key.pem \
-                     -passin pass:benchmark -passout pass:benchmark -out weak.key.pem";
-        let mut command = Command::new("openssl");
-        measure::program(
-            command
-                .args(words.split_whitespace())
-                .current_dir(self.folder.path()),
-        );
-        fs::rename(
-            self.path("weak.key.pem"),
-            self.path("authorities/ca/1.key.pem"),
-        )
-        .expect("the key in its place");
     }
 }
 

@@ -56,7 +56,7 @@ pub enum KeyFileError {
 }
 
 /// Encrypts a key under a passphrase, as PEM. One of the form that [`Passphrase::random`] makes is
-/// hashed 2 048 times, any other 600 000 times.
+/// hashed 1 000 times, any other 600 000 times.
 ///
 /// # Errors
 /// [`KeyFileError::Entropy`]; [`KeyFileError::Key`] if the key cannot be encoded.
