@@ -278,26 +278,18 @@ pub(crate) fn issuers(
     certificate: &Certificate,
 ) -> Result<Vec<Certificate>, CommandError> {
     let authorities = inventory.authorities()?;
-    let mut chain = vec![certificate.clone()];
-    while let Some(issuer) = chain
-        .last()
-        .and_then(|last| recorded_issuer(&authorities, last))
+    let (mut last, mut above) = (certificate, Vec::new());
+    while let Some(issuer) = recorded_issuer(&authorities, last)
+        && !above.contains(issuer)
     {
-        chain.push(issuer.clone());
+        above.push(issuer.clone());
+        last = issuer;
     }
-    if let Some(last) = chain.pop() {
-        let found = match last.is_self_issued() {
-            true => Vec::new(),
-            false => authority_certificates(inventory)?,
-        };
-        chain.extend(
-            ChainBundle::build(&last, &found)
-                .certificates()
-                .iter()
-                .cloned(),
-        );
+    if !last.is_self_issued() {
+        let bundle = ChainBundle::build(last, &authority_certificates(inventory)?);
+        above.extend(bundle.certificates().iter().skip(1).cloned());
     }
-    Ok(chain.split_off(1))
+    Ok(above)
 }
 
 /// Who signed the certificate of one of our authorities, if that was another of them.
@@ -305,19 +297,15 @@ fn recorded_issuer<'a>(
     authorities: &'a [AuthorityRecord],
     certificate: &Certificate,
 ) -> Option<&'a Certificate> {
-    let generations = || {
-        authorities
-            .iter()
-            .flat_map(|authority| &authority.generations)
-    };
-    let recorded = generations().filter_map(|generation| generation.certificate.as_ref());
-    let mut ours = recorded.filter(|recorded| recorded.certificate() == certificate);
-    let signer = ours.next()?.signed_by()?;
-    let named = authorities
-        .iter()
-        .find(|authority| authority.name == signer.name);
-    let issuer = named?.generation(signer.generation)?.certificate.as_ref()?;
-    (!certificate.is_self_issued()).then_some(issuer.certificate())
+    let generations = authorities.iter().flat_map(|one| &one.generations);
+    let mut recorded = generations.filter_map(|generation| generation.certificate.as_ref());
+    let of_ours = recorded.find(|recorded| recorded.certificate() == certificate)?;
+    let signer = of_ours
+        .signed_by()
+        .filter(|_| !certificate.is_self_issued())?;
+    let named = authorities.iter().find(|one| one.name == signer.name)?;
+    let issuer = named.generation(signer.generation)?.certificate.as_ref()?;
+    Some(issuer.certificate())
 }
 
 /// The certificates of our authorities, and of those outside that signed one of them.

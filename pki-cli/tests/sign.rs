@@ -79,17 +79,20 @@ fn every_bad_request_of_a_list_is_told() {
     home.write("broken.csr", "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n");
     home.write(
         "list.csv",
-        "registration_id,csr\ndev-1,dev-1.csr\ndev-2,dev-1.csr\ndev-3,none.csr\ndev-4,broken.csr\nbad id,\nDEV-1,dev-1.csr\n",
+        "registration_id,csr,profile\ndev-1,dev-1.csr,\ndev-2,dev-1.csr,\ndev-3,none.csr,\n\
+         dev-4,broken.csr,\nbad id,,\nDEV-1,dev-1.csr,\ndev-6,dev-1.csr,none\ndev-7,,other\n",
     );
     let run = home.run("issue --devices list.csv --authority factory --out out.ndjson");
     assert_eq!(run.code, 3, "{}", run.stderr);
     for told in [
-        "list.csv: 5 lines cannot be used; nothing was issued",
+        "list.csv: 7 lines cannot be used; nothing was issued",
         "line 3: \"dev-2\": it is the request of dev-1, not of dev-2",
         "line 4: \"none.csr\": none.csr does not exist",
         "line 5: \"dev-4\": broken.csr: it is not readable as PEM",
         "line 6: \"bad id\": ",
         "line 7: \"DEV-1\": the same registration ID stands in line 2 already",
+        "line 8: \"none\": pki.toml declares no such profile",
+        "line 9: \"other\": pki.toml declares no such profile",
     ] {
         assert!(run.stderr.contains(told), "{told} in {}", run.stderr);
     }

@@ -4,7 +4,7 @@
 mod support;
 
 use pki_core::bulk::input::{Device, DeviceKey, Place};
-use pki_core::bulk::requests::{Judged, Spool, judge_all};
+use pki_core::bulk::requests::{Judged, Judgement, Spool, judge_all};
 use pki_core::csr::{self, CsrError, IdFrom, PolicyError, RequestPolicy, SigningRequest, Stated};
 use pki_core::format::pem::InputError;
 use pki_core::ids::RegistrationId;
@@ -166,50 +166,73 @@ fn openssl_verifies_the_requests_that_we_make() {
     }
 }
 
-/// In the order of the input whatever the number of threads, with every bad one told.
-#[test]
-fn what_was_judged_comes_back_from_the_spool() {
-    let names: Vec<String> = (0..40).map(|number| format!("unit-{number:02}")).collect();
+/// Requests by the same key for these IDs, each with its ID for its place.
+fn requests_of(names: &[String]) -> Vec<(String, Vec<u8>)> {
     let key = signer(KeyAlgorithm::EcdsaP256);
-    let requests = names.iter().map(|name| {
+    let request = |name: &String| {
         let request = SigningRequest::make(&id(name), &key).expect("request");
         (name.clone(), request.der().to_vec())
-    });
-    let mut requests: Vec<_> = requests.collect();
-    let forged = &mut requests[17].1;
-    let last = forged.len() - 1;
-    forged[last] ^= 1;
-    let judge = |(name, der): (String, Vec<u8>)| {
-        let place = Place::File(name);
-        let policy = RequestPolicy::default();
+    };
+    names.iter().map(request).collect()
+}
+
+/// The spool and the judgement that requests come to.
+fn judged(requests: &[(String, Vec<u8>)], jobs: usize) -> (Vec<u8>, Judgement) {
+    let judge = |(name, der): &(String, Vec<u8>)| {
+        let (place, policy) = (Place::File(name.clone()), RequestPolicy::default());
         let rest = |id| Device {
             labels: vec![("site".into(), "Ulm".into())],
             ..Device::new(place.clone(), id)
         };
-        vec![Judged::request(
-            &place,
-            &der,
-            Stated::default(),
-            &policy,
-            rest,
-        )]
+        let stated = Stated::default();
+        vec![Judged::request(&place, der, stated, &policy, rest)]
     };
+    let mut spool = Vec::new();
+    let judgement = judge_all(requests.iter(), judge, jobs, &mut spool);
+    (spool, judgement.expect("written"))
+}
+
+/// In the order of the input whatever the number of threads, with every bad one told.
+#[test]
+fn what_was_judged_comes_back_from_the_spool() {
+    let names: Vec<String> = (0..600).map(|number| format!("unit-{number:03}")).collect();
+    let mut requests = requests_of(&names);
+    let forged = &mut requests[317].1;
+    let last = forged.len() - 1;
+    forged[last] ^= 1;
     for jobs in [1, 3] {
-        let mut spool = Vec::new();
-        let judgement = judge_all(requests.clone().into_iter(), judge, jobs, &mut spool);
-        let bad = judgement.expect("written").bad;
+        let (spool, Judgement { bad, sound, .. }) = judged(&requests, jobs);
         assert_eq!(bad.len(), 1);
-        assert_eq!(bad[0].place, Place::File("unit-17".into()));
+        assert_eq!(bad[0].place, Place::File("unit-317".into()));
         let devices: Vec<Device> = Spool::new(&spool[..])
             .map(|device| device.expect("sound"))
             .collect();
         let ids: Vec<&str> = devices.iter().map(|device| device.id.as_str()).collect();
-        let expected = names.iter().filter(|name| *name != "unit-17");
+        let expected = names.iter().filter(|name| *name != "unit-317");
         assert_eq!(ids, expected.collect::<Vec<_>>());
         let DeviceKey::Proven(proven) = &devices[0].key else {
             panic!("it has a key");
         };
         assert_eq!(proven.request(), requests[0].1);
         assert_eq!(devices[0].labels, [("site".into(), "Ulm".into())]);
+        let checked = sound.end(|| Spool::new(&spool[..])).expect("no ID twice");
+        assert_eq!((checked.devices, checked.new_keys), (599, 0));
+        assert_eq!(checked.ends, Some((id("unit-000"), id("unit-599"))));
     }
+}
+
+/// However far apart they stand, and whoever judged them.
+#[test]
+fn a_second_request_for_the_same_id_is_told() {
+    let mut names: Vec<String> = (0..600).map(|number| format!("unit-{number:03}")).collect();
+    names.push("UNIT-002".into());
+    let (spool, judgement) = judged(&requests_of(&names), 3);
+    let twice = judgement.sound.end(|| Spool::new(&spool[..]));
+    let told: Vec<String> = twice
+        .expect_err("an ID twice")
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let sentence = "UNIT-002: the same registration ID stands in unit-002 already";
+    assert_eq!(told, [sentence]);
 }

@@ -145,7 +145,7 @@ impl AuthorityRecord {
         self.next().or_else(|| self.current())
     }
 
-    /// The generation that issues.
+    /// The generation that issues where none is being rolled in.
     pub fn current(&self) -> Option<&GenerationRecord> {
         self.in_state(GenerationState::Current)
     }
