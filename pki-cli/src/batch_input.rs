@@ -50,7 +50,11 @@ impl Input {
         let known = |name: &ProfileName| declaration.profiles.contains_key(name);
         drop(source.devices()?);
         let devices = || source.devices().into_iter().flatten();
-        match check(devices, known) {
+        let checked = match &source {
+            Source::Counter(counter) => counter.check(),
+            _ => check(devices, known),
+        };
+        match checked {
             Ok(checked) => Ok(Self {
                 source,
                 checked,

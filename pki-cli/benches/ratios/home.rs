@@ -22,17 +22,17 @@ impl Home {
         Self::with(authority, "ecdsa-p256")
     }
 
-    /// A home whose leaves have keys of this kind.
+    /// A home whose leaves have keys of this kind, its passphrase made by `init` as the guides have it.
     pub(crate) fn with(authority: Authority, leaf: &str) -> Self {
         let home = Self::empty();
-        fs::write(home.path("passphrase"), "benchmark").expect("passphrase");
+        home.run("init --new-passphrase passphrase");
         home.create(authority, leaf)
     }
 
-    /// A home whose passphrase was made by `init`, so that it is hardly stretched.
-    pub(crate) fn with_made_passphrase(authority: Authority) -> Self {
+    /// A home whose passphrase somebody chose, so that it is stretched.
+    pub(crate) fn with_chosen_passphrase(authority: Authority) -> Self {
         let home = Self::empty();
-        home.run("init --new-passphrase passphrase");
+        fs::write(home.path("passphrase"), "benchmark").expect("passphrase");
         home.create(authority, "ecdsa-p256")
     }
 

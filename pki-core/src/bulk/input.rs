@@ -109,17 +109,40 @@ pub struct Counter {
 impl Counter {
     /// The devices, in order.
     pub fn devices(self) -> impl Iterator<Item = Result<Device, BadLine>> + Send {
-        let last = self.start.saturating_add(self.count.saturating_sub(1));
-        let width = last.to_string().len();
-        let prefix = self.prefix;
-        (0..self.count).map(move |index| {
-            let number = self.start.saturating_add(index);
-            let mut text = String::with_capacity(prefix.len() + width);
-            // Nothing can fail: a string takes whatever is written.
-            let _ = write!(text, "{prefix}{number:0width$}");
-            let place = Place::Line(index + 1);
-            parse_id(&place, &text).map(|id| Device::new(place, id))
-        })
+        let width = self.last().to_string().len();
+        (0..self.count).map(move |index| self.device(index, width))
+    }
+
+    /// As [`check`]. IDs that differ in digits alone are all sound if one is, so that of most counters
+    /// the first and the last device tell.
+    ///
+    /// # Errors
+    /// As [`check`].
+    pub fn check(&self) -> Result<Checked, Vec<BadLine>> {
+        let (last, width) = (self.count.saturating_sub(1), self.last().to_string().len());
+        let counts_on = self.start.checked_add(last).is_some();
+        match (self.device(0, width), self.device(last, width)) {
+            (Ok(first), Ok(last)) if counts_on && self.count > 0 => Ok(Checked {
+                devices: self.count,
+                new_keys: self.count,
+                own_terms: 0,
+                ends: Some((first.id, last.id)),
+            }),
+            _ => check(|| self.clone().devices(), |_| true),
+        }
+    }
+
+    fn last(&self) -> u64 {
+        self.start.saturating_add(self.count.saturating_sub(1))
+    }
+
+    fn device(&self, index: u64, width: usize) -> Result<Device, BadLine> {
+        let (prefix, number) = (&self.prefix, self.start.saturating_add(index));
+        let mut text = String::with_capacity(prefix.len() + width);
+        // Nothing can fail: a string takes whatever is written.
+        let _ = write!(text, "{prefix}{number:0width$}");
+        let place = Place::Line(index + 1);
+        parse_id(&place, &text).map(|id| Device::new(place, id))
     }
 }
 
@@ -498,5 +521,26 @@ mod tests {
             .map(|device| device.expect("id").id.to_string())
             .collect();
         assert_eq!(ids, ["line-7-09", "line-7-10", "line-7-11"]);
+    }
+
+    #[test]
+    fn a_counter_is_checked_as_its_devices_are() {
+        for (prefix, start, count) in [
+            ("line-7-", 9, 3),
+            ("7", 0, 1),
+            ("a-", 1, 0),
+            ("b d-", 1, 2),
+            ("much-", u64::MAX - 1, 4),
+            (&"x".repeat(63), 9, 2),
+        ] {
+            let prefix = prefix.to_owned();
+            let counter = Counter {
+                prefix,
+                start,
+                count,
+            };
+            let one_by_one = check(|| counter.clone().devices(), |_| true);
+            assert_eq!(counter.check(), one_by_one, "{counter:?}");
+        }
     }
 }
