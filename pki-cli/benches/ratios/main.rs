@@ -40,7 +40,7 @@ fn main() {
     table::head();
     bench.against_limit(Authority::P256, 200_000, Target::AtLeast(0.75, 0.85));
     bench.against_limit(Authority::P384, 80_000, Target::AtLeast(0.85, 0.92));
-    bench.against_limit(Authority::Rsa2048, 30_000, Target::AtLeast(0.95, 0.98));
+    bench.against_limit(Authority::Rsa2048, 90_000, Target::AtLeast(0.95, 0.98));
     bench.against_limit(Authority::Rsa4096, 8_000, Target::AtLeast(0.95, 0.98));
     bench.requests();
     bench.rsa_leaves();
