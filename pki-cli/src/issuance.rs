@@ -9,6 +9,7 @@ use pki_core::format::pem;
 use pki_core::ids::{AuthorityName, Generation, RegistrationId, Sha1Thumbprint};
 use pki_core::inventory::{
     AuthorityGeneration, AuthorityRecord, Filter, GenerationRecord, Inventory, Recorded, Status,
+    recorded_issuers,
 };
 use pki_core::issue::Issuer;
 use pki_core::key::software::SoftwareSigner;
@@ -278,34 +279,14 @@ pub(crate) fn issuers(
     certificate: &Certificate,
 ) -> Result<Vec<Certificate>, CommandError> {
     let authorities = inventory.authorities()?;
-    let (mut last, mut above) = (certificate, Vec::new());
-    while let Some(issuer) = recorded_issuer(&authorities, last)
-        && !above.contains(issuer)
-    {
-        above.push(issuer.clone());
-        last = issuer;
-    }
+    let recorded = recorded_issuers(&authorities, certificate);
+    let last = recorded.last().copied().unwrap_or(certificate);
+    let mut above: Vec<Certificate> = recorded.iter().copied().cloned().collect();
     if !last.is_self_issued() {
         let bundle = ChainBundle::build(last, &authority_certificates(inventory)?);
         above.extend(bundle.certificates().iter().skip(1).cloned());
     }
     Ok(above)
-}
-
-/// Who signed the certificate of one of our authorities, if that was another of them.
-fn recorded_issuer<'a>(
-    authorities: &'a [AuthorityRecord],
-    certificate: &Certificate,
-) -> Option<&'a Certificate> {
-    let generations = authorities.iter().flat_map(|one| &one.generations);
-    let mut recorded = generations.filter_map(|generation| generation.certificate.as_ref());
-    let of_ours = recorded.find(|recorded| recorded.certificate() == certificate)?;
-    let signer = of_ours
-        .signed_by()
-        .filter(|_| !certificate.is_self_issued())?;
-    let named = authorities.iter().find(|one| one.name == signer.name)?;
-    let issuer = named.generation(signer.generation)?.certificate.as_ref()?;
-    Some(issuer.certificate())
 }
 
 /// The certificates of our authorities, and of those outside that signed one of them.

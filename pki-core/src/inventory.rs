@@ -62,7 +62,7 @@ mod store;
 
 pub use authority::{
     AuthorityRecord, GenerationChange, GenerationRecord, GenerationState, KeyReference,
-    NewGeneration,
+    NewGeneration, recorded_issuers,
 };
 pub use batch::{BatchProgress, BatchRecord, BatchState, NewBatch};
 pub use error::InventoryError;

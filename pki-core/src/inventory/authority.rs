@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::record::check_line;
 use super::{AuthorityGeneration, CertificateState, InventoryError, Recorded, TextError};
+use crate::certificate::Certificate;
 use crate::ids::{AuthorityName, Generation};
 use crate::name::DistinguishedName;
 use crate::time::Time;
@@ -172,6 +173,40 @@ impl AuthorityRecord {
     }
 }
 
+/// The certificates above one of an authority of the inventory, as it is recorded who signed whose: up
+/// to a self-issued one, or to where one was signed elsewhere.
+pub fn recorded_issuers<'a>(
+    authorities: &'a [AuthorityRecord],
+    certificate: &'a Certificate,
+) -> Vec<&'a Certificate> {
+    let mut chain = vec![certificate];
+    // Nothing signs what is above it, but a damaged inventory may say so.
+    while let Some(issuer) = chain
+        .last()
+        .and_then(|last| recorded_issuer(authorities, last))
+        && !chain.contains(&issuer)
+    {
+        chain.push(issuer);
+    }
+    chain.split_off(1)
+}
+
+fn recorded_issuer<'a>(
+    authorities: &'a [AuthorityRecord],
+    certificate: &Certificate,
+) -> Option<&'a Certificate> {
+    let generations = authorities.iter().flat_map(|one| &one.generations);
+    let mut recorded = generations.filter_map(|generation| generation.certificate.as_ref());
+    let of_ours = recorded.find(|recorded| recorded.certificate() == certificate)?;
+    if certificate.is_self_issued() {
+        return None;
+    }
+    let signer = of_ours.signed_by()?;
+    let named = authorities.iter().find(|one| one.name == signer.name)?;
+    let issuer = named.generation(signer.generation)?.certificate.as_ref()?;
+    Some(issuer.certificate())
+}
+
 /// The states of an authority's generations, oldest first.
 pub(crate) type States = Vec<(Generation, GenerationState)>;
 
@@ -254,6 +289,64 @@ fn refuse_two(authority: &AuthorityName, states: &States) -> Result<(), Inventor
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inventory::{Labels, NewCertificate, RowKey};
+    use crate::profile::Role;
+    use crate::testing::SampleAuthority;
+    use crate::time::Validity;
+
+    /// An authority with one generation, and a certificate that another is recorded to have signed.
+    fn authority(name: &str, certificate: &Certificate, signer: Option<&str>) -> AuthorityRecord {
+        let generation = Generation::FIRST;
+        let id = |name: &str| name.parse::<AuthorityName>().expect("a name");
+        let signed_by = signer.map(|name| AuthorityGeneration {
+            name: id(name),
+            generation,
+        });
+        let content = NewCertificate {
+            certificate: certificate.clone(),
+            role: Role::Intermediate,
+            signed_by,
+            registration_id: None,
+            batch: None,
+            labels: Labels::default(),
+            request: None,
+        };
+        let record = GenerationRecord {
+            generation,
+            subject: certificate.subject(),
+            key_reference: format!("{name}.key.pem").parse().expect("a reference"),
+            state: GenerationState::Current,
+            certificate: Some(Recorded::new(RowKey::new(1), content)),
+        };
+        AuthorityRecord {
+            name: id(name),
+            generations: vec![record],
+        }
+    }
+
+    #[test]
+    fn issuers_are_those_that_are_recorded_and_a_circle_ends() {
+        let moment = |seconds| Time::from_unix_seconds(seconds).expect("a time");
+        let validity = Validity::new(moment(0), moment(1)).expect("a second");
+        let sample = SampleAuthority::new("root");
+        let root = sample.root(1, validity);
+        let certificate = |name, serial| sample.certificate(name, serial, validity);
+        let (plant, line) = (certificate("plant", 2), certificate("line", 3));
+        let with = |above_root, above_plant| {
+            [
+                authority("root", &root, Some(above_root)),
+                authority("plant", &plant, above_plant),
+                authority("line", &line, Some("plant")),
+            ]
+        };
+        let whole = with("root", Some("root"));
+        assert_eq!(recorded_issuers(&whole, &line), [&plant, &root]);
+        assert!(recorded_issuers(&whole, &root).is_empty());
+        let elsewhere = with("root", None);
+        assert_eq!(recorded_issuers(&elsewhere, &line), [&plant]);
+        let circle = with("root", Some("line"));
+        assert_eq!(recorded_issuers(&circle, &line), [&plant]);
+    }
 
     #[test]
     fn a_key_reference_holds_no_key_and_no_pin() {
