@@ -8,7 +8,7 @@ use der::referenced::OwnedToRef as _;
 use der::{Decode as _, Encode as _, Reader as _, Sequence, SliceReader};
 use spki::{AlgorithmIdentifierOwned, AlgorithmIdentifierRef, SubjectPublicKeyInfoRef};
 
-use crate::key::{SignatureError, verify, verify_with};
+use crate::key::{SignatureError, verify_with};
 
 /// A signed structure, taken apart but not interpreted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,8 +62,8 @@ impl<'a> Signed<'a> {
 
     /// Checks the signature with a public key (SubjectPublicKeyInfo DER).
     pub(crate) fn verify(&self, public_key: &[u8]) -> Result<(), SignatureError> {
-        let signature = self.signature.as_bytes().ok_or(SignatureError::Mismatch)?;
-        verify(public_key, self.algorithm.oid, self.content, signature)
+        let public_key = SubjectPublicKeyInfoRef::from_der(public_key);
+        self.verify_with(&public_key.map_err(|_| SignatureError::PublicKey)?)
     }
 
     /// As [`Self::verify`], with a key that was taken apart.
