@@ -468,6 +468,9 @@ mod tests {
         let both = [new("a"), new("b/a")];
         files.write_all(&both, Existing::Keep).expect("new");
         assert_eq!(mode(&files, "b/a"), 0o600);
+        let nowhere = files.write_all(&[new("c"), new("none/a")], Existing::Keep);
+        assert_eq!(nowhere.expect_err("no folder").kind, ErrorKind::NotFound);
+        assert!(!files.exists(Path::new("c")));
         let refused = files.write_all(&[new("c"), new("b/a")], Existing::Keep);
         let refused = refused.expect_err("exists");
         assert!(refused.to_string().contains("b/a"), "{refused}");
