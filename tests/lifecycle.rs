@@ -122,6 +122,8 @@ fn the_whole_story_by_hand_each_command_twice() {
         assert_eq!(again[index]["status"], "alreadyIssued");
         assert_eq!(again[index]["serialNumber"], issued[index]["serialNumber"]);
     }
+    home.json("issue sensor-1 --authority factory --out elsewhere");
+    assert!(!home.path("elsewhere").exists(), "nothing was issued");
 
     let [first, second] = ["sensor-1", "sensor-2"].map(|id| Device::new(&home, &emulator, id));
     assert_eq!(

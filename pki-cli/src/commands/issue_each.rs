@@ -108,7 +108,6 @@ pub(super) fn serve(
     let authority = OpenAuthority::open(context, inventory, authority)?;
     authority.warn_of_chain(context, inventory)?;
     let folder = Folder::new(context, out, authority.chain());
-    folder.create()?;
     let mut counter = Counter {
         context,
         inventory,
@@ -143,6 +142,7 @@ impl Counter<'_> {
             return Ok(Leaf::new(finished, "issued", self.folder.paths(id)));
         }
         self.folder.replacing(!resumed.voided.is_empty());
+        self.folder.create()?;
         self.folder.check_free(id)?;
         let (issued, key) = self.issue(order)?;
         for finding in issued.warnings() {
