@@ -509,6 +509,9 @@ fn unreachable(error: &TransportError) -> CommandError {
         TransportError::Tls { .. } => {
             "the server's certificate must lead to trust-anchor in pki.toml, or without one to a root that this machine trusts"
         }
+        TransportError::Proxy { .. } | TransportError::Tunnel { .. } => {
+            "HTTPS_PROXY says which proxy leads to Azure, NO_PROXY which hosts are reached without it"
+        }
         TransportError::Timeout { .. } => {
             "it takes connections and does not answer; try again later, with -v to see each attempt"
         }
