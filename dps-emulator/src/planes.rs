@@ -69,6 +69,14 @@ impl Answer {
         }
     }
 
+    /// 200 with nothing.
+    fn empty() -> Self {
+        Self {
+            status: StatusCode::OK,
+            ..Self::no_content()
+        }
+    }
+
     fn with_header(mut self, name: &'static str, value: impl ToString) -> Self {
         self.headers.push((name, value.to_string()));
         self

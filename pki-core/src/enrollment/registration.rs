@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::OtherMembers;
+use crate::document::{keeps_nulls, told};
 use crate::ids::{DeviceId, Etag, HubHostName, RegistrationId};
 use crate::text::wire_words;
 
@@ -12,7 +13,7 @@ use crate::text::wire_words;
 /// Records outlive the entry that admitted the device; those of refused and failed attempts are kept
 /// as well.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", remote = "Self")]
 pub struct RegistrationState {
     /// Whose record it is.
     pub registration_id: RegistrationId,
@@ -45,10 +46,12 @@ pub struct RegistrationState {
     /// What the record was when it was read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etag: Option<Etag>,
-    /// Members that this crate does not know.
-    #[serde(flatten)]
+    /// Members that this crate does not know, and those that were null.
+    #[serde(flatten, serialize_with = "told")]
     pub other: OtherMembers,
 }
+
+keeps_nulls!(RegistrationState);
 
 impl RegistrationState {
     /// A record with a status and nothing else yet.
