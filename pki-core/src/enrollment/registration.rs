@@ -17,20 +17,20 @@ use crate::text::wire_words;
 pub struct RegistrationState {
     /// Whose record it is.
     pub registration_id: RegistrationId,
-    /// Where the attempt stands.
-    pub status: RegistrationStatus,
-    /// How an assigned device got its hub.
+    /// When the record was made, ISO 8601.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub substatus: Option<Substatus>,
+    pub created_date_time_utc: Option<String>,
     /// The hub that the device belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub assigned_hub: Option<HubHostName>,
     /// The device's name on that hub.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_id: Option<DeviceId>,
-    /// When the record was made, ISO 8601.
+    /// Where the attempt stands.
+    pub status: RegistrationStatus,
+    /// How an assigned device got its hub.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub created_date_time_utc: Option<String>,
+    pub substatus: Option<Substatus>,
     /// When it last changed, ISO 8601.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_updated_date_time_utc: Option<String>,
