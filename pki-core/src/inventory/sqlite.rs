@@ -8,6 +8,7 @@
 //! port and the same for every adapter.
 
 mod batch;
+mod bound;
 mod generation;
 mod journal;
 mod list;
@@ -16,15 +17,19 @@ mod open;
 mod read;
 mod row;
 mod run;
+mod trust;
 mod verify;
 mod write;
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
-use super::audit::{AuditEntry, AuditEvent, AuditHead, AuditReport, Draft, EventAction};
+use self::journal::Followed;
+use self::trust::Trusted;
+use super::audit::{AuditEntry, AuditEvent, AuditFinding, AuditHead, AuditReport, Draft, EventAction};
 use super::{
     AuthorityGeneration, AuthorityRecord, BatchProgress, BatchRecord, CertificateState, Filter,
     GenerationChange, IdPage, Inventory, InventoryEntry, InventoryError, Label, NewBatch,
@@ -46,6 +51,9 @@ use crate::time::Time;
 pub struct SqliteInventory {
     connection: Connection,
     path: PathBuf,
+    trusted: RefCell<Trusted>,
+    /// The plan that is being carried out, as the trail says it is.
+    followed: Option<Followed>,
 }
 
 impl SqliteInventory {
@@ -93,6 +101,8 @@ impl SqliteInventory {
         Ok(Self {
             connection,
             path: path.to_owned(),
+            trusted: RefCell::default(),
+            followed: None,
         })
     }
 
@@ -126,6 +136,34 @@ impl SqliteInventory {
     }
 }
 
+impl SqliteInventory {
+    /// Reads certificates, and refuses those that are not as the trail says.
+    fn trusted(
+        &self,
+        query: impl FnOnce(&Transaction<'_>) -> Result<Vec<InventoryEntry>, Failure>,
+    ) -> Result<Vec<InventoryEntry>, InventoryError> {
+        self.read(|transaction| {
+            let found = query(transaction)?;
+            let mut trusted = self.trusted.borrow_mut();
+            trusted.certificates(transaction, &found)?;
+            Ok(found)
+        })
+    }
+
+    /// As [`Self::trusted`], for authorities.
+    fn trusted_authorities(
+        &self,
+        name: Option<&AuthorityName>,
+    ) -> Result<Vec<AuthorityRecord>, InventoryError> {
+        self.read(|transaction| {
+            let found = read::authorities(transaction, name)?;
+            let mut trusted = self.trusted.borrow_mut();
+            trusted.authorities(transaction, name, &found)?;
+            Ok(found)
+        })
+    }
+}
+
 /// Why a transaction was given up: a rule said no, or SQLite did.
 #[derive(Debug)]
 enum Failure {
@@ -148,6 +186,10 @@ impl From<rusqlite::Error> for Failure {
 fn explain(failure: Failure, action: &'static str, path: &Path) -> InventoryError {
     let error = match failure {
         Failure::Inventory(error) => return error,
+        Failure::Sqlite(
+            error @ (rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::FromSqlConversionFailure(..)),
+        ) => return InventoryError::corrupt(error.to_string()),
         Failure::Sqlite(error) => error,
     };
     match error.sqlite_error_code() {
@@ -216,7 +258,11 @@ impl Inventory for SqliteInventory {
     }
 
     fn batch(&self, name: &Label) -> Result<Option<BatchRecord>, InventoryError> {
-        self.read(|transaction| Ok(batch::find(transaction, name)?.map(|(_, record)| record)))
+        self.read(|transaction| {
+            let found = batch::find(transaction, name)?.map(|(_, record)| record);
+            trust::batch(transaction, name.as_str(), found.as_ref())?;
+            Ok(found)
+        })
     }
 
     fn ends_of_batch(
@@ -305,37 +351,51 @@ impl Inventory for SqliteInventory {
     }
 
     fn authority(&self, name: &AuthorityName) -> Result<Option<AuthorityRecord>, InventoryError> {
-        self.read(|transaction| Ok(read::authorities(transaction, Some(name))?.pop()))
+        Ok(self.trusted_authorities(Some(name))?.pop())
     }
 
     fn authorities(&self) -> Result<Vec<AuthorityRecord>, InventoryError> {
-        self.read(|transaction| read::authorities(transaction, None))
+        self.trusted_authorities(None)
     }
 
     fn certificate(&self, row: RowKey) -> Result<Option<InventoryEntry>, InventoryError> {
-        self.read(|transaction| read::certificate(transaction, row))
+        let found = self.trusted(|transaction| {
+            let found = read::certificate(transaction, row)?;
+            if found.is_none() && read::is_taken(transaction, row)? {
+                let missing = AuditFinding::CertificateUnrecorded { row };
+                return Err(trust::refused(&missing));
+            }
+            Ok(found.into_iter().collect())
+        })?;
+        Ok(found.into_iter().next())
     }
 
     fn request(&self, row: RowKey) -> Result<Option<Vec<u8>>, InventoryError> {
-        self.read(|transaction| read::request(transaction, row))
+        self.read(|transaction| {
+            let found = read::request(transaction, row)?;
+            if read::is_taken(transaction, row)? {
+                self.trusted.borrow_mut().certificate(transaction, row)?;
+            }
+            Ok(found)
+        })
     }
 
     fn certificates_of(&self, id: &RegistrationId) -> Result<Vec<InventoryEntry>, InventoryError> {
-        self.read(|transaction| read::certificates_of(transaction, id))
+        self.trusted(|transaction| read::certificates_of(transaction, id))
     }
 
     fn by_serial_number(
         &self,
         serial: &SerialNumber,
     ) -> Result<Vec<InventoryEntry>, InventoryError> {
-        self.read(|transaction| read::by_serial_number(transaction, serial))
+        self.trusted(|transaction| read::by_serial_number(transaction, serial))
     }
 
     fn by_sha1_thumbprint(
         &self,
         thumbprint: &Sha1Thumbprint,
     ) -> Result<Vec<InventoryEntry>, InventoryError> {
-        self.read(|transaction| {
+        self.trusted(|transaction| {
             read::by_thumbprint(transaction, thumbprint.as_octets(), |certificate| {
                 certificate.sha1_thumbprint() == *thumbprint
             })
@@ -346,13 +406,12 @@ impl Inventory for SqliteInventory {
         &self,
         thumbprint: &Sha256Thumbprint,
     ) -> Result<Option<InventoryEntry>, InventoryError> {
-        self.read(|transaction| {
-            let mut found =
-                read::by_thumbprint(transaction, thumbprint.as_octets(), |certificate| {
-                    certificate.sha256_thumbprint() == *thumbprint
-                })?;
-            Ok(found.pop())
-        })
+        let mut found = self.trusted(|transaction| {
+            read::by_thumbprint(transaction, thumbprint.as_octets(), |certificate| {
+                certificate.sha256_thumbprint() == *thumbprint
+            })
+        })?;
+        Ok(found.pop())
     }
 
     fn list(
@@ -361,7 +420,13 @@ impl Inventory for SqliteInventory {
         after: Option<&PageKey>,
         limit: usize,
     ) -> Result<Page, InventoryError> {
-        self.read(|transaction| list::list(transaction, filter, after, limit))
+        let page = self.read(|transaction| list::list(transaction, filter, after, limit))?;
+        if let Some(label) = &filter.label {
+            for entry in &page.entries {
+                trust::label(entry, label)?;
+            }
+        }
+        Ok(page)
     }
 
     fn live_ids(
