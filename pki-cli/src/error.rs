@@ -329,7 +329,8 @@ impl From<InventoryError> for CommandError {
             | InventoryError::SchemaTooNew { .. }
             | InventoryError::SchemaTooOld { .. }
             | InventoryError::Unfinished { .. } => ErrorKind::InvalidInput,
-            InventoryError::CertificateState { .. }
+            InventoryError::Edited { .. }
+            | InventoryError::CertificateState { .. }
             | InventoryError::GenerationState { .. }
             | InventoryError::GenerationNumber { .. }
             | InventoryError::HasCertificate { .. }
@@ -356,6 +357,9 @@ impl From<InventoryError> for CommandError {
             InventoryError::WriteProtected { .. } => {
                 refused.hint("it can be read here; to change it, work where it can be written")
             }
+            InventoryError::Edited { .. } => refused.hint(
+                "nothing was done with it; see what else was changed, with: dps-pki audit verify",
+            ),
             InventoryError::SchemaTooOld { .. } | InventoryError::Unfinished { .. } => refused
                 .hint("copy the whole home to a place that can be written, and read it there"),
             _ => refused,

@@ -74,7 +74,7 @@ impl Dps {
                 let verified = self.store().verified();
                 let chain = PresentedChain::link(leaf, sent, &verified);
                 let options = PathOptions::new(self.now()).purpose(choices::LEAF_PURPOSE);
-                let report = validate(leaf, sent, &verified, options.lenient());
+                let report = validate(leaf, sent, &verified, options.lenient().weak());
                 Ok(Presented::Chain {
                     leaf,
                     chain,

@@ -255,6 +255,12 @@ pub enum InventoryError {
         /// What cannot be read.
         what: String,
     },
+    /// What somebody was to act on is not as the audit trail says.
+    #[error("the inventory was edited: {what}")]
+    Edited {
+        /// What the audit finds.
+        what: String,
+    },
     /// The storage failed.
     #[error("cannot {action} the inventory {place}")]
     Storage {

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use super::audit::CertificateStatement;
+use super::audit::{AuditHash, CertificateStatement};
 use super::{InventoryError, Label, Labels};
 use crate::certificate::Certificate;
 use crate::ids::{AuthorityName, Generation, RegistrationId, SerialNumber, Sha256Thumbprint};
@@ -64,7 +64,7 @@ pub struct NewCertificate {
     /// What people noted of it.
     pub labels: Labels,
     /// The signing request that it answers (PKCS#10 DER), if the device made its own key: kept for
-    /// renewals, and not bound by the audit trail, since it proves itself.
+    /// renewals.
     pub request: Option<Vec<u8>>,
     /// Which other leaves its device may have; the transaction that records it decides.
     pub uniqueness: Uniqueness,
@@ -154,6 +154,7 @@ impl NewCertificate {
             registration_id: self.registration_id.as_ref(),
             batch: self.batch.as_ref(),
             labels: &self.labels,
+            request: self.request.as_deref().map(AuditHash::of),
         }
     }
 }

@@ -8,6 +8,7 @@
 //! port and the same for every adapter.
 
 mod batch;
+mod bound;
 mod generation;
 mod journal;
 mod list;
@@ -17,16 +18,22 @@ mod patience;
 mod read;
 mod row;
 mod run;
+mod trust;
 mod unique;
 mod verify;
 mod write;
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
+use self::journal::Followed;
 pub use self::patience::Patience;
-use super::audit::{AuditEntry, AuditEvent, AuditHead, AuditReport, Draft, EventAction};
+use self::trust::Trusted;
+use super::audit::{
+    AuditEntry, AuditEvent, AuditFinding, AuditHead, AuditReport, Draft, EventAction,
+};
 use super::{
     AuthorityGeneration, AuthorityRecord, BatchProgress, BatchRecord, CertificateState, Filter,
     GenerationChange, Holder, IdPage, Inventory, InventoryEntry, InventoryError, Label, NewBatch,
@@ -49,6 +56,9 @@ pub struct SqliteInventory {
     connection: Connection,
     path: PathBuf,
     patience: Patience,
+    trusted: RefCell<Trusted>,
+    /// The plan that is being carried out, as the trail says it is.
+    followed: Option<Followed>,
 }
 
 impl SqliteInventory {
@@ -95,6 +105,8 @@ impl SqliteInventory {
             connection: opened.map_err(|failure| explain(failure, "open", path))?,
             path: path.to_owned(),
             patience,
+            trusted: RefCell::default(),
+            followed: None,
         })
     }
 
@@ -135,6 +147,34 @@ impl SqliteInventory {
     }
 }
 
+impl SqliteInventory {
+    /// Reads certificates, and refuses those that are not as the trail says.
+    fn trusted(
+        &self,
+        query: impl FnOnce(&Transaction<'_>) -> Result<Vec<InventoryEntry>, Failure>,
+    ) -> Result<Vec<InventoryEntry>, InventoryError> {
+        self.read(|transaction| {
+            let found = query(transaction)?;
+            let mut trusted = self.trusted.borrow_mut();
+            trusted.certificates(transaction, &found)?;
+            Ok(found)
+        })
+    }
+
+    /// As [`Self::trusted`], for authorities.
+    fn trusted_authorities(
+        &self,
+        name: Option<&AuthorityName>,
+    ) -> Result<Vec<AuthorityRecord>, InventoryError> {
+        self.read(|transaction| {
+            let found = read::authorities(transaction, name)?;
+            let mut trusted = self.trusted.borrow_mut();
+            trusted.authorities(transaction, name, &found)?;
+            Ok(found)
+        })
+    }
+}
+
 /// Why a transaction was given up: a rule said no, or SQLite did.
 #[derive(Debug)]
 enum Failure {
@@ -157,6 +197,10 @@ impl From<rusqlite::Error> for Failure {
 fn explain(failure: Failure, action: &'static str, path: &Path) -> InventoryError {
     let error = match failure {
         Failure::Inventory(error) => return error,
+        Failure::Sqlite(
+            error @ (rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::FromSqlConversionFailure(..)),
+        ) => return InventoryError::corrupt(error.to_string()),
         Failure::Sqlite(error) => error,
     };
     match error.sqlite_error_code() {
@@ -225,7 +269,11 @@ impl Inventory for SqliteInventory {
     }
 
     fn batch(&self, name: &Label) -> Result<Option<BatchRecord>, InventoryError> {
-        self.read(|transaction| Ok(batch::find(transaction, name)?.map(|(_, record)| record)))
+        self.read(|transaction| {
+            let found = batch::find(transaction, name)?.map(|(_, record)| record);
+            trust::batch(transaction, name.as_str(), found.as_ref())?;
+            Ok(found)
+        })
     }
 
     fn ends_of_batch(
@@ -314,37 +362,51 @@ impl Inventory for SqliteInventory {
     }
 
     fn authority(&self, name: &AuthorityName) -> Result<Option<AuthorityRecord>, InventoryError> {
-        self.read(|transaction| Ok(read::authorities(transaction, Some(name))?.pop()))
+        Ok(self.trusted_authorities(Some(name))?.pop())
     }
 
     fn authorities(&self) -> Result<Vec<AuthorityRecord>, InventoryError> {
-        self.read(|transaction| read::authorities(transaction, None))
+        self.trusted_authorities(None)
     }
 
     fn certificate(&self, row: RowKey) -> Result<Option<InventoryEntry>, InventoryError> {
-        self.read(|transaction| read::certificate(transaction, row))
+        let found = self.trusted(|transaction| {
+            let found = read::certificate(transaction, row)?;
+            if found.is_none() && read::is_taken(transaction, row)? {
+                let missing = AuditFinding::CertificateUnrecorded { row };
+                return Err(trust::refused(&missing));
+            }
+            Ok(found.into_iter().collect())
+        })?;
+        Ok(found.into_iter().next())
     }
 
     fn request(&self, row: RowKey) -> Result<Option<Vec<u8>>, InventoryError> {
-        self.read(|transaction| read::request(transaction, row))
+        self.read(|transaction| {
+            let found = read::request(transaction, row)?;
+            if read::is_taken(transaction, row)? {
+                self.trusted.borrow_mut().certificate(transaction, row)?;
+            }
+            Ok(found)
+        })
     }
 
     fn certificates_of(&self, id: &RegistrationId) -> Result<Vec<InventoryEntry>, InventoryError> {
-        self.read(|transaction| read::certificates_of(transaction, id))
+        self.trusted(|transaction| read::certificates_of(transaction, id))
     }
 
     fn by_serial_number(
         &self,
         serial: &SerialNumber,
     ) -> Result<Vec<InventoryEntry>, InventoryError> {
-        self.read(|transaction| read::by_serial_number(transaction, serial))
+        self.trusted(|transaction| read::by_serial_number(transaction, serial))
     }
 
     fn by_sha1_thumbprint(
         &self,
         thumbprint: &Sha1Thumbprint,
     ) -> Result<Vec<InventoryEntry>, InventoryError> {
-        self.read(|transaction| {
+        self.trusted(|transaction| {
             read::by_thumbprint(transaction, thumbprint.as_octets(), |certificate| {
                 certificate.sha1_thumbprint() == *thumbprint
             })
@@ -355,13 +417,12 @@ impl Inventory for SqliteInventory {
         &self,
         thumbprint: &Sha256Thumbprint,
     ) -> Result<Option<InventoryEntry>, InventoryError> {
-        self.read(|transaction| {
-            let mut found =
-                read::by_thumbprint(transaction, thumbprint.as_octets(), |certificate| {
-                    certificate.sha256_thumbprint() == *thumbprint
-                })?;
-            Ok(found.pop())
-        })
+        let mut found = self.trusted(|transaction| {
+            read::by_thumbprint(transaction, thumbprint.as_octets(), |certificate| {
+                certificate.sha256_thumbprint() == *thumbprint
+            })
+        })?;
+        Ok(found.pop())
     }
 
     fn list(
@@ -370,7 +431,13 @@ impl Inventory for SqliteInventory {
         after: Option<&PageKey>,
         limit: usize,
     ) -> Result<Page, InventoryError> {
-        self.read(|transaction| list::list(transaction, filter, after, limit))
+        let page = self.read(|transaction| list::list(transaction, filter, after, limit))?;
+        if let Some(label) = &filter.label {
+            for entry in &page.entries {
+                trust::label(entry, label)?;
+            }
+        }
+        Ok(page)
     }
 
     fn live_ids(

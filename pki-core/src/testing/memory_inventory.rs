@@ -10,8 +10,8 @@ use crate::ids::{
     AuthorityName, Generation, RegistrationId, SerialNumber, Sha1Thumbprint, Sha256Thumbprint,
 };
 use crate::inventory::audit::{
-    AuditEntry, AuditEvent, AuditHead, AuditReport, Auditor, Draft, EventAction, Rows,
-    StoredCertificate, StoredGeneration,
+    AuditEntry, AuditEvent, AuditHash, AuditHead, AuditReport, Auditor, Draft, EventAction, Rows,
+    StoredCertificate, StoredGeneration, StoredPlan,
 };
 use crate::inventory::{
     self, AuthorityGeneration, AuthorityRecord, BatchProgress, BatchRecord, BatchState,
@@ -495,6 +495,10 @@ impl Inventory for MemoryInventory {
                 status: held.entry.state.status(),
                 recorded_in: held.entry.recorded_in,
                 changed_in: held.changed_in,
+                request: self
+                    .requests
+                    .get(&held.entry.recorded.row())
+                    .map(|der| AuditHash::of(der)),
             });
         }
         for (authority, records) in &self.authorities {
@@ -503,6 +507,9 @@ impl Inventory for MemoryInventory {
             }
         }
         self.batches.iter().for_each(|batch| auditor.batch(batch));
+        for record in &self.plans {
+            auditor.plan(&StoredPlan::of(record)?);
+        }
         self.counts()
             .into_iter()
             .for_each(|count| auditor.counter(count));

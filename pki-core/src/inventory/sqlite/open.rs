@@ -11,7 +11,7 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, TransactionBehavior};
 
-use super::{Failure, patience};
+use super::{Failure, bound, patience};
 use crate::inventory::InventoryError;
 
 /// "DPSP": marks the file as an inventory of ours, also for file(1).
@@ -21,7 +21,11 @@ const APPLICATION_ID: i64 = 0x4450_5350;
 const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/0001.sql"),
     include_str!("../../../migrations/sqlite/0002.sql"),
+    include_str!("../../../migrations/sqlite/0003.sql"),
 ];
+
+/// The schema from which on the trail binds plans and requests.
+const BINDING: i64 = 3;
 
 /// Makes an empty file that only its owner may read, unless there is one. SQLite gives its journals
 /// the mode of the database.
@@ -172,6 +176,9 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Failure> {
         if number > found {
             transaction.execute_batch(migration)?;
         }
+    }
+    if (1..BINDING).contains(&found) {
+        bound::bind(&transaction)?;
     }
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", known)?;

@@ -31,6 +31,15 @@ pub(super) const JOINS: &str = "
 pub(super) const RUN_OF_CERTIFICATE: &str = "
     CROSS JOIN run r ON r.first = (SELECT max(first) FROM run WHERE first <= c.id) AND r.last >= c.id";
 
+/// What the columns need of a certificate `c` that is looked for by itself: where its run or the entries
+/// were removed it is damaged, not one that is not there.
+pub(super) const JOINS_IF_ANY: &str = "
+    LEFT JOIN run r ON r.first = (SELECT max(first) FROM run WHERE first <= c.id) AND r.last >= c.id
+    LEFT JOIN audit recorded ON recorded.sequence = r.recorded_in
+    LEFT JOIN audit changed ON changed.sequence = r.changed_in
+    LEFT JOIN generation g ON g.id = r.signed_by
+    LEFT JOIN batch b ON b.id = r.batch";
+
 /// Everything about batches that [`batch`] reads.
 pub(super) const BATCHES: &str = "
     SELECT b.id, b.name, g.authority, g.number, b.fingerprint, b.total, b.delivered,
@@ -98,6 +107,7 @@ pub(super) fn stored(row: &Row<'_>) -> Result<StoredCertificate, Failure> {
         status: status(key, &row.get::<_, String>(2)?)?,
         recorded_in: unsigned(row.get(9)?)?,
         changed_in: unsigned(row.get(10)?)?,
+        request: None,
     })
 }
 
