@@ -207,6 +207,11 @@ pub struct Recorded {
 impl Recorded {
     /// For adapters, once the transaction that holds `content` is durable.
     pub(crate) fn new(row: RowKey, content: NewCertificate) -> Self {
+        let content = NewCertificate {
+            // What was asked of others then says nothing of them now.
+            uniqueness: Uniqueness::default(),
+            ..content
+        };
         Self { row, content }
     }
 
