@@ -21,6 +21,17 @@ pub(in crate::commands) struct Target {
     pub(in crate::commands) entry: Option<InventoryEntry>,
 }
 
+impl Target {
+    /// A device of which no leaf is at hand.
+    pub(in crate::commands) fn without_leaf(id: RegistrationId) -> Self {
+        Self {
+            id,
+            leaf: None,
+            entry: None,
+        }
+    }
+}
+
 /// Finds out what was named: certificate files, lists of names, and names; each device once.
 pub(in crate::commands) fn targets(
     context: &Context,
@@ -37,12 +48,7 @@ pub(in crate::commands) fn targets(
         let content = context.read(path)?;
         match list(&content) {
             Some(text) => found.extend(listed(context, inventory, path, text)?),
-            None => {
-                let leaf = pem::certificate(&content);
-                let leaf = leaf.map_err(|error| CommandError::in_file(path, &error))?;
-                let entry = inventory.by_sha256_thumbprint(&leaf.sha256_thumbprint())?;
-                found.push(of_leaf(leaf, entry)?);
-            }
+            None => found.push(of_file(inventory, path, &content)?),
         }
     }
     let mut seen = HashSet::new();
@@ -71,7 +77,7 @@ fn listed(
         if what.is_empty() || what.starts_with('#') {
             continue;
         }
-        match named(context, inventory, what) {
+        match line_of_list(context, inventory, what) {
             Ok(target) => found.push(target),
             Err(error) if error.kind == ErrorKind::Failed => return Err(error),
             Err(error) => bad.push(format!("line {number}: {}", error.message)),
@@ -85,6 +91,36 @@ fn listed(
             Err(CommandError::invalid_input(message).lines(&bad))
         }
     }
+}
+
+/// A certificate file, or what [`named`] takes.
+fn line_of_list(
+    context: &Context,
+    inventory: &SqliteInventory,
+    what: &str,
+) -> Result<Target, CommandError> {
+    let path = Path::new(what);
+    if !context.files.exists(path) {
+        return named(context, inventory, what);
+    }
+    let content = context.read(path)?;
+    if list(&content).is_some() {
+        let message = format!("{what} is a list; a list in a list is not read");
+        return Err(CommandError::invalid_input(message));
+    }
+    of_file(inventory, path, &content)
+}
+
+/// The device of a certificate file.
+fn of_file(
+    inventory: &SqliteInventory,
+    path: &Path,
+    content: &[u8],
+) -> Result<Target, CommandError> {
+    let leaf = pem::certificate(content);
+    let leaf = leaf.map_err(|error| CommandError::in_file(path, &error))?;
+    let entry = inventory.by_sha256_thumbprint(&leaf.sha256_thumbprint())?;
+    of_leaf(leaf, entry)
 }
 
 /// A thumbprint, a serial number or a registration ID.
@@ -103,11 +139,7 @@ fn named(
         .next();
     match newest {
         Some(entry) => of_leaf(entry.recorded.certificate().clone(), Some(entry)),
-        None => Ok(Target {
-            id,
-            leaf: None,
-            entry: None,
-        }),
+        None => Ok(Target::without_leaf(id)),
     }
 }
 
@@ -139,10 +171,9 @@ fn by_identity(
 fn of_leaf(leaf: Certificate, entry: Option<InventoryEntry>) -> Result<Target, CommandError> {
     let subject = leaf.subject();
     if leaf.is_ca() {
-        let message = format!(
-            "{subject} is a CA, not a device: shut out what is below it with a disabled group"
-        );
-        return Err(CommandError::refused(message));
+        let message = format!("{subject} is a CA, not a device");
+        return Err(CommandError::refused(message)
+            .hint("to shut out everything below it: dps-pki quarantine --authority NAME"));
     }
     let name = leaf.common_name().ok_or_else(|| {
         CommandError::invalid_input(format!(

@@ -31,9 +31,9 @@ pub struct Breach {
 /// A device as DPS and its hubs know it.
 #[derive(Debug, Clone)]
 pub struct RegisteredDevice {
-    /// Its registration record.
-    pub registration: RegistrationState,
-    /// Its identity on the hub that the record names.
+    /// Its registration record; `None` if it was deleted, and the hub knows the device still.
+    pub registration: Option<RegistrationState>,
+    /// Its identity on the hub that the record names, or that it was found on without one.
     pub hub_identity: Option<HubIdentity>,
 }
 
@@ -45,7 +45,7 @@ impl RegisteredDevice {
         let from_hub = found.and_then(|found| hub_step(hub, Some(reason), found));
         from_hub
             .into_iter()
-            .chain([forget_registration(&self.registration)])
+            .chain(self.registration.as_ref().map(forget_registration))
     }
 }
 
@@ -148,6 +148,12 @@ fn repair(
     devices: &[RegisteredDevice],
 ) -> Result<Vec<Step>, RollError> {
     let (old_side, mut new_side) = (Side::of(old, instance), Side::of(new, instance));
+    // What the first step deletes is gone when a plan that was cut is made again, and groups that hold the
+    // certificate itself tell no name: the declared one does.
+    let mut old_side = old_side;
+    if old_side.names.is_empty() {
+        old_side.names.clone_from(&instance.declared);
+    }
     let mut steps = uploaded(state, instance, &old_side, &mut new_side)?;
     let gone = std::slice::from_ref(&old_side);
     let by_name = holders(instance, &old_side).filter(|group| old_side.is_referred_to_by(group));
