@@ -354,7 +354,7 @@ fn a_group_is_disabled_before_its_devices_leave_and_stays_where_they_would_fall_
     let plan = deprovision_group(&site.dps.groups[0], &[device], &[id("all")]);
     assert_eq!(steps(&plan), common);
     assert!(
-        plan.notes[0].contains("without it all would admit its devices"),
+        plan.notes[0].contains("without it all would decide about its devices"),
         "{:?}",
         plan.notes
     );

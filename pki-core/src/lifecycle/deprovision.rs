@@ -71,8 +71,9 @@ pub fn deprovision(request: &Deprovision, state: &QuarantineState) -> Plan {
     plan
 }
 
-/// Plans that a group and all its devices leave. `falls_to` are the enabled groups that would admit
-/// its devices if it were deleted: then it stays, disabled.
+/// Plans that a group and all its devices leave. `falls_to` are the groups that would decide about its
+/// devices if it were deleted, enabled or not, since those that are disabled today are enabled tomorrow:
+/// then it stays, disabled.
 pub fn deprovision_group(
     group: &EnrollmentGroup,
     devices: &[RegisteredDevice],
@@ -98,7 +99,7 @@ pub fn deprovision_group(
     } else {
         let groups: Vec<&str> = falls_to.iter().map(EnrollmentGroupId::as_str).collect();
         plan.notes.push(format!(
-            "enrollment group {id} stays, disabled: without it {} would admit its devices",
+            "enrollment group {id} stays, disabled: without it {} would decide about its devices",
             groups.join(", ")
         ));
     }

@@ -212,7 +212,7 @@ impl Leaving<'_> {
         }
     }
 
-    /// The enabled groups that would admit the devices of a group if it were gone: those of the
+    /// The groups that would decide about the devices of a group if it were gone, enabled or not: those of the
     /// inventory, and whatever else is below its certificates.
     fn falls_to(
         &self,
@@ -225,7 +225,7 @@ impl Leaving<'_> {
         let fallen = fleet.classes.iter().filter_map(|class| {
             let now = Verdict::from(outcome_below(&self.view, &class.above));
             let then = Verdict::from(outcome_below(&without, &class.above));
-            let falls = now.group() == Some(id) && then.is_admitted();
+            let falls = now.group() == Some(id);
             then.group().filter(|_| falls).cloned()
         });
         let mut found: Vec<EnrollmentGroupId> = fallen.collect();

@@ -10,6 +10,7 @@ use super::slots::{self, Side};
 use super::{HeldGeneration, Instance, InstancePlan, RollError, RollState};
 use crate::admission::{DpsView, Outcome};
 use crate::enrollment::RegistrationState;
+use crate::ids::CertificateName;
 use crate::inventory::{AuthorityGeneration, GenerationState};
 use crate::lifecycle::below::blocking_group;
 use crate::lifecycle::quarantine::{HubAction, HubIdentity, forget_registration, hub_step};
@@ -152,7 +153,10 @@ fn repair(
     // certificate itself tell no name: the declared one does.
     let mut old_side = old_side;
     if old_side.names.is_empty() {
-        old_side.names.clone_from(&instance.declared);
+        let is_gone =
+            |name: &&CertificateName| !instance.authorities.iter().any(|held| held.name == **name);
+        let deleted = instance.declared.iter().filter(is_gone);
+        old_side.names.extend(deleted.cloned());
     }
     let mut steps = uploaded(state, instance, &old_side, &mut new_side)?;
     let gone = std::slice::from_ref(&old_side);
