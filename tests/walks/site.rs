@@ -166,7 +166,7 @@ impl Site {
             let config = EmulatorConfig {
                 clock: Arc::clone(&clock) as Arc<dyn Clock>,
                 dps_name: (*name).to_owned(),
-                resource_group: (*name).to_owned(),
+                resource_group: "local".to_owned(),
                 hubs: HUBS.iter().map(|hub| hub.parse().expect("hub")).collect(),
                 assigning_rounds: 0,
                 retry_after_seconds: 0,
