@@ -177,7 +177,9 @@ impl Registered {
         let registrations = planes.registrations()?;
         let mut records = Vec::new();
         for id in ids {
-            records.extend(registrations.find(id).await?);
+            let record = registrations.find(id).await?;
+            // That of a refused attempt names no hub, and is made again whenever the device knocks.
+            records.extend(record.filter(|record| record.assigned_hub.is_some()));
         }
         let found = records
             .iter()

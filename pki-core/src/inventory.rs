@@ -55,7 +55,7 @@ mod journal;
 mod label;
 pub mod openssl_index;
 mod query;
-mod record;
+pub(crate) mod record;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod store;
@@ -70,7 +70,7 @@ pub use journal::Journal;
 pub use label::{Label, Labels, NamedLabel};
 pub use query::{Count, Filter, IdPage, IdPattern, Page, PageKey, Stats};
 pub use record::{
-    AuthorityGeneration, CertificateState, InventoryEntry, NewCertificate, Recorded, Revocation,
-    RevocationReason, RowKey, Status, TextError,
+    AuthorityGeneration, CertificateState, Holder, InventoryEntry, NewCertificate, Recorded,
+    Revocation, RevocationReason, RowKey, Status, TextError, Uniqueness,
 };
 pub use store::Inventory;

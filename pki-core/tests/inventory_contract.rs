@@ -8,7 +8,7 @@ use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{
     AuthorityGeneration, BatchProgress, Filter, GenerationChange, GenerationState, Inventory,
     InventoryEntry, InventoryError, Label, Labels, NewBatch, NewCertificate, NewGeneration,
-    RevocationReason, RowKey, Status,
+    RevocationReason, RowKey, Status, Uniqueness,
 };
 use pki_core::profile::Role;
 use pki_core::testing::{MemoryInventory, SampleAuthority, inventory_contract, journal_contract};
@@ -229,6 +229,7 @@ impl World {
                 _ => Labels::default(),
             },
             request: None,
+            uniqueness: Uniqueness::OnlyLeaf,
         }
     }
 
@@ -243,6 +244,7 @@ impl World {
             batch: None,
             labels: Labels::default(),
             request: None,
+            uniqueness: Uniqueness::OnlyLeaf,
         }
     }
 

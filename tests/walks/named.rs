@@ -269,7 +269,10 @@ fn apply_refuses_to_make_a_group_again_that_was_deprovisioned() {
 /// A10: a device that has a new leaf and registers with its old one is still on that.
 #[test]
 fn a_roll_does_not_end_while_a_device_shows_its_old_leaf() {
-    let mut fleet = plain();
+    let mut fleet = fleet(Shape {
+        has_top: false,
+        ..Shape::PLAIN
+    });
     fleet.site.done("roll start line-a --yes");
     let [new, _] = ["device-0", "device-2"].map(|id| fleet.renewed(id));
     assert!(fleet.shows("device-2", new).is_in());

@@ -11,7 +11,7 @@ use pki_core::ids::{AuthorityName, DpsName, RegistrationId};
 use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{Inventory as _, InventoryEntry, Status};
 use pki_core::lifecycle::{
-    HubAction, Plan, Promise, Quarantine, QuarantineState, Subject, Who, quarantine_many,
+    HubAction, Plan, Promise, Quarantine, QuarantineState, Step, Who, quarantine_many,
 };
 use pki_core::wording::{counted, fitting};
 use serde::Serialize;
@@ -298,10 +298,13 @@ fn warn_of_unknown(
     targets: &[Target],
     plan: &Plan,
 ) -> Result<(), CommandError> {
-    let planned = plan.subjects();
-    let is_unknown = |target: &&Target| {
-        target.leaf.is_none() && planned.contains(&Subject::Device(target.id.clone()))
+    let is_put = |id: &RegistrationId| {
+        plan.steps.iter().any(|step| match step {
+            Step::PutIndividual { enrollment, .. } => enrollment.registration_id == *id,
+            _ => false,
+        })
     };
+    let is_unknown = |target: &&Target| target.leaf.is_none() && is_put(&target.id);
     let unknown: Vec<&Target> = targets.iter().filter(is_unknown).collect();
     for Target { id, .. } in unknown.iter().take(NAMED) {
         let near = match inventory.certificates_of(id)?.is_empty() {

@@ -12,7 +12,9 @@ use super::pin::Mark;
 use super::{Expectation, FieldChange, Plan, Step};
 use crate::certificate::Certificate;
 use crate::enrollment::compose::by_leaf;
-use crate::enrollment::{Attestation, IndividualEnrollment, ProvisioningStatus, RegistrationState};
+use crate::enrollment::{
+    Attestation, IndividualEnrollment, ProvisioningStatus, RegistrationState, RegistrationStatus,
+};
 use crate::hub::{HubDevice, HubDeviceStatus};
 use crate::ids::{EnrollmentGroupId, HubHostName, RegistrationId};
 
@@ -85,11 +87,19 @@ pub fn quarantine(request: &Quarantine, state: &QuarantineState) -> Plan {
             .iter()
             .filter_map(|found| hub_step(request.hub, request.reason.as_deref(), found)),
     );
-    // The record stays as long as its hub was not seen to.
+    // The record stays as long as its hub was not seen to. That of a refused attempt names none, and is made
+    // again whenever the device knocks.
+    let is_refused = |record: &RegistrationState| {
+        record.assigned_hub.is_none()
+            && matches!(
+                record.status,
+                RegistrationStatus::Disabled | RegistrationStatus::Failed
+            )
+    };
     let forgotten = state
         .registration
         .as_ref()
-        .filter(|_| state.unread_hub.is_none());
+        .filter(|record| state.unread_hub.is_none() && !is_refused(record));
     plan.steps.extend(forgotten.map(forget_registration));
     plan.steps.extend(revocations(request, state));
     plan.notes.extend(state.entries_under_other_ids.iter().map(|id| {

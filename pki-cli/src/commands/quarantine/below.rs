@@ -111,14 +111,15 @@ impl Args {
             .filter_map(|one| one.signed_by.as_ref())
             .collect();
         let now = context.now();
-        let is_below = |group: &EnrollmentGroupId, id: &RegistrationId| {
-            let leaves = inventory.live_leaves(id, now)?;
-            let mut known = leaves.iter().filter_map(|leaf| leaf.recorded.signed_by());
-            Ok(match leaves.is_empty() {
-                true => disabled.contains(group),
-                false => known.any(|signer| signers.contains(signer)),
-            })
-        };
+        let is_below =
+            |group: &EnrollmentGroupId, id: &RegistrationId| -> Result<bool, CommandError> {
+                let leaves = inventory.live_leaves(id, now)?;
+                let mut known = leaves.iter().filter_map(|leaf| leaf.recorded.signed_by());
+                Ok(match leaves.is_empty() {
+                    true => disabled.contains(group),
+                    false => known.any(|signer| signers.contains(signer)),
+                })
+            };
         let groups = snapshot
             .groups
             .iter()
@@ -126,7 +127,7 @@ impl Args {
         let members = below.members(context, inventory)?;
         let registered = context.block_on(async {
             let wanted = |group: &EnrollmentGroupId, record: &RegistrationState| {
-                is_below(group, &record.registration_id)
+                Ok(record.assigned_hub.is_some() && is_below(group, &record.registration_id)?)
             };
             let records = records_of_groups(planes, groups, wanted).await?;
             let mut registered = with_identities(planes, records).await;

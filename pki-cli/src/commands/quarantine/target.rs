@@ -8,7 +8,8 @@ use pki_core::certificate::Certificate;
 use pki_core::format::pem;
 use pki_core::ids::{RegistrationId, SerialNumber, Sha1Thumbprint, Sha256Thumbprint};
 use pki_core::inventory::sqlite::SqliteInventory;
-use pki_core::inventory::{Inventory as _, InventoryEntry};
+use pki_core::inventory::{Inventory as _, InventoryEntry, Status};
+use pki_core::profile::Role;
 use pki_core::wording::counted;
 
 use crate::context::Context;
@@ -133,14 +134,30 @@ fn named(
         return of_leaf(entry.recorded.certificate().clone(), Some(entry));
     }
     let id: RegistrationId = what.parse()?;
-    let newest = inventory
-        .live_leaves(&id, context.now())?
-        .into_iter()
-        .next();
-    match newest {
+    match newest(context, inventory, &id)? {
         Some(entry) => of_leaf(entry.recorded.certificate().clone(), Some(entry)),
         None => Ok(Target::without_leaf(id)),
     }
+}
+
+/// The newest valid leaf of a device; where all are revoked the newest of those, since DPS reads no CRL.
+fn newest(
+    context: &Context,
+    inventory: &SqliteInventory,
+    id: &RegistrationId,
+) -> Result<Option<InventoryEntry>, CommandError> {
+    let now = context.now();
+    let live = inventory.live_leaves(id, now)?.into_iter().next();
+    if live.is_some() {
+        return Ok(live);
+    }
+    let is_revoked = |entry: &InventoryEntry| {
+        entry.recorded.role() == Role::Leaf
+            && entry.state.status() == Status::Revoked
+            && entry.recorded.certificate().validity().not_after() >= now
+    };
+    let known = inventory.certificates_of(id)?;
+    Ok(known.into_iter().find(is_revoked))
 }
 
 fn by_identity(

@@ -232,6 +232,9 @@ impl Question<'_> {
         let listed = RefCell::new(BTreeSet::new());
         self.context.block_on(async {
             let records = records_of_groups(planes, ids, |group, record| {
+                if record.assigned_hub.is_none() {
+                    return Ok(false);
+                }
                 listed.borrow_mut().insert(record.registration_id.clone());
                 let known = known_below(record)?;
                 Ok(known.unwrap_or_else(|| holders.contains(group)))
