@@ -1,6 +1,8 @@
 //! Gathers what planners and admission take: DPS's documents, and the fleet of the inventory.
 
-use futures::TryStreamExt as _;
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::{StreamExt as _, TryStreamExt as _};
 use pki_core::admission::{ChainElement, DpsView, PresentedChain};
 use pki_core::certificate::Certificate;
 use pki_core::enrollment::{EnrollmentGroup, IndividualEnrollment};
@@ -21,7 +23,11 @@ use crate::render::plan::NAMED;
 const PAGE: u32 = 1000;
 
 /// Up to so many devices, each one's entry is asked for.
-const FEW: usize = 20;
+pub(crate) const FEW: usize = 20;
+
+/// So many entries of an instance are looked at for one that names a leaf under another ID than its CN. It
+/// is a hint for who wrote a name wrong, for which a full instance is not read.
+const LOOKED_AT: usize = 100;
 
 /// What one DPS instance holds, as its planes told it.
 #[derive(Debug, Clone, Default)]
@@ -62,6 +68,25 @@ impl DpsSnapshot {
         })
     }
 
+    /// The same as [`Self::about`], with what people trip over: the first entries of an instance, which in a
+    /// small one are all, may name a leaf under another ID than its CN.
+    pub(crate) async fn around(
+        planes: &Planes<'_>,
+        ids: &[&RegistrationId],
+    ) -> Result<Self, CommandError> {
+        let mut snapshot = Self::about(planes, ids).await?;
+        if ids.len() <= FEW {
+            let page = u32::try_from(LOOKED_AT).ok();
+            let first = planes.individuals()?.list(page).take(LOOKED_AT);
+            let first: Vec<IndividualEnrollment> = first.try_collect().await?;
+            let is_other = |entry: &IndividualEnrollment| !ids.contains(&&entry.registration_id);
+            snapshot
+                .individuals
+                .extend(first.into_iter().filter(is_other));
+        }
+        Ok(snapshot)
+    }
+
     /// The individual enrollment of a device.
     pub(crate) fn individual(&self, id: &RegistrationId) -> Option<&IndividualEnrollment> {
         let mut entries = self.individuals.iter();
@@ -93,7 +118,13 @@ impl DpsSnapshot {
         inventory: &dyn Inventory,
     ) -> Result<DeclaredState, CommandError> {
         let mut certificates = Vec::<(AuthorityName, Certificate)>::new();
+        let mut successors = BTreeMap::<AuthorityName, Vec<Certificate>>::new();
         for authority in inventory.authorities()? {
+            // A roll uploads a generation before it is the next one.
+            let coming = authority.next().into_iter().chain(authority.pending());
+            let coming = coming.filter_map(|one| one.certificate.as_ref());
+            let coming = coming.map(|recorded| recorded.certificate().clone());
+            successors.insert(authority.name.clone(), coming.collect());
             if let Some(current) = AuthorityRecord::current(&authority) {
                 let certificate = certificate_of(&authority.name, current)?;
                 certificates.push((authority.name.clone(), certificate));
@@ -103,6 +134,8 @@ impl DpsSnapshot {
             authorities: self.authorities.clone(),
             groups: self.groups.clone(),
             certificates: certificates.into_iter().collect(),
+            successors,
+            deprovisioned: BTreeSet::new(),
         })
     }
 }

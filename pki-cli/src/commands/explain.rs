@@ -36,7 +36,9 @@ impl Args {
         let planes = Planes::chosen(context)?;
         let inventory = context.inventory()?;
         let leaf = self.leaf(context, &inventory)?;
-        let snapshot = context.block_on(DpsSnapshot::gather(&planes))?;
+        let id = leaf.common_name().and_then(|name| name.parse().ok());
+        let ids: Vec<&RegistrationId> = id.iter().collect();
+        let snapshot = context.block_on(DpsSnapshot::around(&planes, &ids))?;
         let chain = self.presented(context, &inventory, &leaf, &snapshot)?;
         let decision = explain(&snapshot.view()?, &chain);
         context.ui.result(&Explanation {
