@@ -55,10 +55,11 @@ mod journal;
 mod label;
 pub mod openssl_index;
 mod query;
-pub(crate) mod record;
+mod record;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod store;
+pub(crate) mod unique;
 
 pub use authority::{
     AuthorityRecord, GenerationChange, GenerationRecord, GenerationState, KeyReference,
@@ -70,7 +71,8 @@ pub use journal::Journal;
 pub use label::{Label, Labels, NamedLabel};
 pub use query::{Count, Filter, IdPage, IdPattern, Page, PageKey, Stats};
 pub use record::{
-    AuthorityGeneration, CertificateState, Holder, InventoryEntry, NewCertificate, Recorded,
-    Revocation, RevocationReason, RowKey, Status, TextError, Uniqueness,
+    AuthorityGeneration, CertificateState, InventoryEntry, NewCertificate, Recorded, Revocation,
+    RevocationReason, RowKey, Status, TextError,
 };
 pub use store::Inventory;
+pub use unique::{Holder, Uniqueness};

@@ -13,7 +13,7 @@ pub(super) fn rounds() -> impl Iterator<Item = Round> {
     let rounds = rounds.map_or(8, |number| {
         number.parse().expect("DPS_PKI_ROUNDS is a number")
     });
-    (0..rounds).map(|number| Round { number, of: rounds })
+    (0..rounds).map(move |number| Round { number, of: rounds })
 }
 
 /// Fewer rounds, for what takes long.

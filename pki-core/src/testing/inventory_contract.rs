@@ -165,6 +165,15 @@ fn new_generation(number: u32) -> NewGeneration {
     }
 }
 
+/// The same certificates as they come from elsewhere, where a device may have several leaves.
+fn from_elsewhere(chunk: Vec<NewCertificate>) -> Vec<NewCertificate> {
+    let from_elsewhere = |new| NewCertificate {
+        uniqueness: Uniqueness::FromElsewhere,
+        ..new
+    };
+    chunk.into_iter().map(from_elsewhere).collect()
+}
+
 fn rows(recorded: &[Recorded]) -> Vec<RowKey> {
     recorded.iter().map(Recorded::row).collect()
 }

@@ -100,7 +100,7 @@ pub(super) fn stored(row: &Row<'_>) -> Result<StoredCertificate, Failure> {
         batch: batch_name(key, row.get(6)?)?,
         labels: parsed::<Labels>(row.get(7)?, || damage(key, "labels"))?.unwrap_or_default(),
         request: None,
-        uniqueness: Uniqueness::FromElsewhere,
+        uniqueness: Uniqueness::default(),
     };
     Ok(StoredCertificate {
         recorded: Recorded::new(key, content),

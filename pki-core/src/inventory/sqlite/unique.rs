@@ -8,7 +8,7 @@ use rusqlite::{OptionalExtension as _, Transaction, params};
 use super::row::RUN_OF_CERTIFICATE;
 use super::{Failure, row};
 use crate::ids::RegistrationId;
-use crate::inventory::record::{LeafFacts, only_leaves, refuse_holders};
+use crate::inventory::unique::{LeafFacts, only_leaves, refuse_holders};
 use crate::inventory::{Holder, NewCertificate, RowKey, Uniqueness};
 use crate::time::Time;
 

@@ -51,8 +51,12 @@ impl Sample {
                 .expect("read")
                 .is_empty()
         );
+        let another = NewCertificate {
+            uniqueness: Uniqueness::FromElsewhere,
+            ..self.leaf("device-1", 3)
+        };
         let renewed = inventory
-            .record(vec![self.leaf("device-1", 3)], self.day(1))
+            .record(vec![another], self.day(1))
             .expect("recorded");
         let both = inventory.certificates_of(&id("device-1")).expect("read");
         let rows: Vec<RowKey> = both.iter().map(|entry| entry.recorded.row()).collect();

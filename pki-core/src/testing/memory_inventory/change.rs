@@ -3,7 +3,7 @@
 use super::{Held, MemoryInventory, states};
 use crate::ids::RegistrationId;
 use crate::inventory::audit::{AuditEntry, AuditHash, AuditHead, Draft, Links, Rows};
-use crate::inventory::record::{LeafFacts, only_leaves, refuse_holders};
+use crate::inventory::unique::{LeafFacts, only_leaves, refuse_holders};
 use crate::inventory::{
     self, AuthorityGeneration, CertificateState, GenerationRecord, GenerationState, Holder,
     Inventory as _, InventoryEntry, InventoryError, NewCertificate, NewGeneration, Recorded,
