@@ -10,7 +10,7 @@ use pki_core::format::pem;
 use pki_core::ids::{AuthorityName, RegistrationId};
 use pki_core::inventory::{AuthorityRecord, Inventory};
 use pki_core::lifecycle::{DeclaredState, Impact};
-use pki_core::management::CaCertificate;
+use pki_core::management::{CaCertificate, CaCertificateProperties};
 
 use crate::config::OutputFormat;
 use crate::context::Context;
@@ -102,14 +102,35 @@ impl DpsSnapshot {
         )?)
     }
 
-    /// The verified CA certificates, as far as DPS gave them.
-    pub(crate) fn verified(&self) -> Vec<Certificate> {
+    /// The verified CA certificates, as DPS gave them or as the inventory has them under their thumbprints:
+    /// the live service answers with null in the place of the certificate.
+    pub(crate) fn verified(
+        &self,
+        inventory: &dyn Inventory,
+    ) -> Result<Vec<Certificate>, CommandError> {
+        let mut own = Vec::new();
+        for authority in inventory.authorities()? {
+            let recorded = authority.generations.into_iter();
+            let recorded = recorded.filter_map(|generation| generation.certificate);
+            own.extend(recorded.map(|recorded| recorded.certificate().clone()));
+        }
         let verified = self
             .authorities
             .iter()
-            .filter(|held| held.properties.is_verified);
-        let texts = verified.filter_map(|held| held.properties.certificate.as_deref());
-        texts.filter_map(pem::certificate_in_json).collect()
+            .map(|held| &held.properties)
+            .filter(|held| held.is_verified);
+        let given = |held: &CaCertificateProperties| {
+            let text = held.certificate.as_deref()?;
+            pem::certificate_in_json(text)
+        };
+        let known = |held: &CaCertificateProperties| {
+            let thumbprint = held.thumbprint?;
+            let mut own = own.iter();
+            own.find(|one| one.sha1_thumbprint() == thumbprint).cloned()
+        };
+        Ok(verified
+            .filter_map(|held| given(held).or_else(|| known(held)))
+            .collect())
     }
 
     /// What convergence compares the declaration with.

@@ -81,7 +81,8 @@ impl Args {
         };
         let sent = pem::certificates(&context.read(path)?);
         let sent = sent.map_err(|error| CommandError::in_file(path, &error))?;
-        Ok(PresentedChain::link(leaf, &sent, &snapshot.verified()))
+        let verified = snapshot.verified(inventory)?;
+        Ok(PresentedChain::link(leaf, &sent, &verified))
     }
 }
 
