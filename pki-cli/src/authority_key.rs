@@ -21,6 +21,7 @@ use secrecy::SecretString;
 use crate::context::Context;
 use crate::error::{CommandError, in_key_file};
 use crate::files::{Access, Existing};
+use crate::permissions;
 use crate::secret::SecretWord;
 
 /// The tokens that this command has logged in to, by module and by what the URI says of the token.
@@ -133,6 +134,7 @@ pub(crate) fn open(
         return open_in_token(context, &uri);
     }
     let path = context.home.resolve(reference.as_str());
+    permissions::check_key(context, &path)?;
     let content = context.files.read(&path)?;
     let key = read_private_key(&content, Some(context.passphrase()?))
         .map_err(|error| in_key_file(&path, &error))?;

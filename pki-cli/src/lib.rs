@@ -22,6 +22,7 @@ pub mod host;
 mod issuance;
 mod judged;
 pub mod memory;
+mod permissions;
 mod planes;
 mod registered;
 pub mod render;

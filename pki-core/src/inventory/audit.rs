@@ -52,14 +52,25 @@ use std::str::FromStr;
 
 use aws_lc_rs::digest::{Context, SHA256, digest};
 
-#[cfg_attr(not(feature = "sqlite"), expect(unused_imports, reason = "for adapters that are upgraded"))]
+#[cfg_attr(
+    not(feature = "sqlite"),
+    expect(unused_imports, reason = "for adapters that are upgraded")
+)]
 pub(crate) use bound::{AsFound, FoundRequests};
 pub(crate) use draft::Draft;
 pub(crate) use plans::{BoundStep, StoredPlan, state_hash};
-#[cfg_attr(not(feature = "sqlite"), expect(unused_imports, reason = "for adapters that keep texts"))]
+#[cfg_attr(
+    not(feature = "sqlite"),
+    expect(unused_imports, reason = "for adapters that keep texts")
+)]
 pub(crate) use plans::{ExpectedPlan, FoundPlan, StoredStep};
 pub use proof::{AuditProof, ProofError};
 pub use report::{AuditFinding, AuditReport};
+#[cfg_attr(
+    not(feature = "sqlite"),
+    expect(unused_imports, reason = "for adapters that keep files")
+)]
+pub(crate) use rows::RowMap;
 pub use rows::{Rows, RowsError};
 pub(crate) use verify::{Auditor, StoredCertificate, StoredGeneration};
 

@@ -10,7 +10,7 @@ use crate::ids::{
     AuthorityName, Generation, RegistrationId, SerialNumber, Sha1Thumbprint, Sha256Thumbprint,
 };
 use crate::inventory::audit::{
-    AuditEntry, AuditEvent, AuditHead, AuditReport, AuditHash, Auditor, Draft, EventAction, Rows,
+    AuditEntry, AuditEvent, AuditHash, AuditHead, AuditReport, Auditor, Draft, EventAction, Rows,
     StoredCertificate, StoredGeneration, StoredPlan,
 };
 use crate::inventory::{
@@ -488,7 +488,10 @@ impl Inventory for MemoryInventory {
                 status: held.entry.state.status(),
                 recorded_in: held.entry.recorded_in,
                 changed_in: held.changed_in,
-                request: self.requests.get(&held.entry.recorded.row()).map(|der| AuditHash::of(der)),
+                request: self
+                    .requests
+                    .get(&held.entry.recorded.row())
+                    .map(|der| AuditHash::of(der)),
             });
         }
         for (authority, records) in &self.authorities {

@@ -4,15 +4,15 @@
 use serde_json::{Value, json};
 
 use super::{
-    Action, AsFound, AuditEntry, AuditEvent, AuditHash, AuditHead, BoundStep, Links, Rows, StoredPlan,
-    merkle, state_hash,
-};
-use crate::ids::{AuthorityName, Generation, RegistrationId, Sha256Thumbprint};
-use crate::inventory::{
-    BatchProgress, BatchRecord, GenerationChange, InventoryError, NewCertificate, NewGeneration, RevocationReason,
-    RowKey, Status,
+    Action, AsFound, AuditEntry, AuditEvent, AuditHash, AuditHead, BoundStep, Links, Rows,
+    StoredPlan, merkle, state_hash,
 };
 use crate::ids::PlanId;
+use crate::ids::{AuthorityName, Generation, RegistrationId, Sha256Thumbprint};
+use crate::inventory::{
+    BatchProgress, BatchRecord, GenerationChange, InventoryError, NewCertificate, NewGeneration,
+    RevocationReason, RowKey, Status,
+};
 use crate::lifecycle::{PlanRecord, PlanState, StepState};
 use crate::time::Time;
 

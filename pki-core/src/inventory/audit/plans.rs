@@ -131,9 +131,8 @@ impl StoredPlan {
     /// What a plan is about, by its steps.
     fn subjects_of_steps(&self) -> Option<BTreeSet<String>> {
         let steps = self.steps.iter();
-        let steps: Result<Vec<Step>, _> = steps
-            .map(|step| serde_json::from_str(&step.step))
-            .collect();
+        let steps: Result<Vec<Step>, _> =
+            steps.map(|step| serde_json::from_str(&step.step)).collect();
         let plan = Plan {
             goal: String::new(),
             steps: steps.ok()?,
@@ -197,7 +196,10 @@ pub(crate) struct FoundPlan {
 
 impl FoundPlan {
     /// The plan as it stands.
-    #[cfg_attr(not(feature = "sqlite"), expect(dead_code, reason = "for adapters that are upgraded"))]
+    #[cfg_attr(
+        not(feature = "sqlite"),
+        expect(dead_code, reason = "for adapters that are upgraded")
+    )]
     pub(crate) fn of(stored: &StoredPlan) -> Self {
         let is_open = stored.is_open();
         let states = || stored.steps.iter().map(StoredStep::state_hash).collect();
@@ -292,7 +294,10 @@ impl ExpectedPlan {
     }
 
     /// Whether a step is in the state that the trail says.
-    #[cfg_attr(not(feature = "sqlite"), expect(dead_code, reason = "for adapters that keep texts"))]
+    #[cfg_attr(
+        not(feature = "sqlite"),
+        expect(dead_code, reason = "for adapters that keep texts")
+    )]
     pub(crate) fn has_state(&self, index: usize, state: AuditHash) -> bool {
         let expected = self.steps.as_ref().and_then(|steps| steps.get(index));
         expected == Some(&state)
@@ -316,11 +321,20 @@ impl ExpectedPlan {
             ("instance", self.dps.as_ref() == Some(&stored.dps)),
             ("start", self.opened_at == stored.opened_at),
             ("content", self.content == Some(stored.content())),
-            ("mark of withheld keys", self.keys_withheld.is_none_or(withheld)),
-            ("content", self.fixed.is_none_or(|fixed| fixed == stored.fixed())),
+            (
+                "mark of withheld keys",
+                self.keys_withheld.is_none_or(withheld),
+            ),
+            (
+                "content",
+                self.fixed.is_none_or(|fixed| fixed == stored.fixed()),
+            ),
             ("state", state_fits),
             ("state", stored.is_in_order()),
-            ("list of subjects", subjects.as_ref() == Some(&stored.subjects)),
+            (
+                "list of subjects",
+                subjects.as_ref() == Some(&stored.subjects),
+            ),
         ];
         let mut wrong: Vec<&'static str> = checks
             .into_iter()

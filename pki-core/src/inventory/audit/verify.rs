@@ -12,8 +12,8 @@ use super::draft::batch_facts;
 use super::report::{AuditFinding, AuditReport};
 use super::rows::RowMap;
 use super::{
-    Action, AsFound, AuditEntry, AuditHash, AuditHead, ExpectedPlan, FoundRequests, Links, StoredPlan,
-    merkle,
+    Action, AsFound, AuditEntry, AuditHash, AuditHead, ExpectedPlan, FoundRequests, Links,
+    StoredPlan, merkle,
 };
 use crate::ids::{AuthorityName, Generation};
 use crate::inventory::{
@@ -138,7 +138,10 @@ impl Auditor {
     }
 
     /// For some rows and the entries that bind them, which the caller has proven.
-    #[cfg_attr(not(feature = "sqlite"), expect(dead_code, reason = "for adapters that keep files"))]
+    #[cfg_attr(
+        not(feature = "sqlite"),
+        expect(dead_code, reason = "for adapters that keep files")
+    )]
     pub(crate) fn of_part() -> Self {
         Self {
             is_part: true,
@@ -284,6 +287,10 @@ impl Auditor {
             ),
             ("state", record.state == state),
             ("completion", expected.completed == completed),
+            (
+                "manifest",
+                record.completed_at.is_some() || record.manifest.is_none(),
+            ),
             ("place", in_order),
         ] {
             if !same {
@@ -311,7 +318,10 @@ impl Auditor {
     }
 
     /// The plan as the entries so far say it is.
-    #[cfg_attr(not(feature = "sqlite"), expect(dead_code, reason = "for adapters that keep texts"))]
+    #[cfg_attr(
+        not(feature = "sqlite"),
+        expect(dead_code, reason = "for adapters that keep texts")
+    )]
     pub(crate) fn expected_plan(&self, name: &str) -> Option<&ExpectedPlan> {
         self.plans.get(name)
     }
@@ -358,7 +368,11 @@ impl Auditor {
             return self.report;
         }
         let requests = std::mem::take(&mut self.requests).finish();
-        if self.bound.as_ref().is_some_and(|bound| bound.requests != requests) {
+        if self
+            .bound
+            .as_ref()
+            .is_some_and(|bound| bound.requests != requests)
+        {
             self.found(AuditFinding::RequestsChanged);
         }
         for ((signed_by, _, status), (role, expected)) in std::mem::take(&mut self.counts) {

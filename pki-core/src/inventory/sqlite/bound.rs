@@ -4,8 +4,8 @@ use rusqlite::Transaction;
 
 use super::write::append;
 use super::{Failure, journal, read};
-use crate::inventory::audit::{AsFound, AuditEntry, AuditHash, Draft, FoundPlan, FoundRequests};
 use crate::inventory::RowKey;
+use crate::inventory::audit::{AsFound, AuditEntry, AuditHash, Draft, FoundPlan, FoundRequests};
 
 /// Appends the entry, unless there is nothing yet.
 pub(super) fn bind(transaction: &Transaction<'_>) -> Result<(), Failure> {

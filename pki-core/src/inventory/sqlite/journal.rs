@@ -6,13 +6,13 @@ use rusqlite::{OptionalExtension as _, Row, Transaction, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::write::append;
 use super::trust::{self, Trail};
+use super::write::append;
 use super::{Failure, SqliteInventory, read, row};
 use crate::ids::{DpsName, PlanId};
 use crate::inventory::audit::{
-    Action, AuditEntry, AuditFinding, AuditHash, AuditHead, Auditor, Draft, ExpectedPlan, StoredPlan,
-    StoredStep,
+    Action, AuditEntry, AuditFinding, AuditHash, AuditHead, Auditor, Draft, ExpectedPlan,
+    StoredPlan, StoredStep,
 };
 use crate::inventory::{InventoryError, Journal};
 use crate::lifecycle::{
@@ -307,7 +307,8 @@ pub(super) fn stored(transaction: &Transaction<'_>, id: i64) -> Result<StoredPla
             state: row.get(3)?,
         });
     }
-    let mut query = transaction.prepare_cached("SELECT subject FROM plan_subject WHERE plan = ?")?;
+    let mut query =
+        transaction.prepare_cached("SELECT subject FROM plan_subject WHERE plan = ?")?;
     let subjects = query.query_map([id], |row| row.get(0))?;
     plan.subjects = subjects.collect::<Result<_, _>>()?;
     Ok(plan)
@@ -377,7 +378,10 @@ fn expected(
     };
     let stored = stored(transaction, id)?;
     if let Some(what) = expected.differences(&stored).first().copied() {
-        return Err(trust::refused(&AuditFinding::PlanChanged { plan: name, what }));
+        return Err(trust::refused(&AuditFinding::PlanChanged {
+            plan: name,
+            what,
+        }));
     }
     Ok(Some((expected, stored)))
 }
@@ -439,7 +443,10 @@ impl Followed {
                 head,
                 expected,
                 stored,
-                documents: steps.iter().map(|step| AuditHash::of(step.step.as_bytes())).collect(),
+                documents: steps
+                    .iter()
+                    .map(|step| AuditHash::of(step.step.as_bytes()))
+                    .collect(),
             });
         }
         let followed = followed.as_ref();
@@ -494,7 +501,11 @@ impl Followed {
             return Err(changed("content"));
         }
         let word: StepState = parsed(row, 1)?;
-        if word.as_str() != status || !self.expected.has_state(index, AuditHash::of(state.as_bytes())) {
+        if word.as_str() != status
+            || !self
+                .expected
+                .has_state(index, AuditHash::of(state.as_bytes()))
+        {
             return Err(changed("state"));
         }
         Ok(())
