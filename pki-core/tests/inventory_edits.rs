@@ -12,7 +12,7 @@ use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{
     AuthorityGeneration, BatchProgress, Filter, GenerationChange, GenerationState, Inventory,
     InventoryError, Journal, Labels, NewBatch, NewCertificate, NewGeneration, RevocationReason,
-    RowKey,
+    RowKey, Uniqueness,
 };
 use pki_core::lifecycle::{
     Expectation, NewPlan, Plan, Settled, Step, StepEnd, StepOutcome, Subject,
@@ -110,6 +110,7 @@ fn certificate(authority: &SampleAuthority, id: &str, serial: u32) -> NewCertifi
         batch: None,
         labels: "order=4711\nsite=here".parse().expect("labels"),
         request: None,
+        uniqueness: Uniqueness::OnlyLeaf,
     }
 }
 

@@ -257,6 +257,7 @@ fn self_signed(leaf: &Certificate, is_copied: bool) -> HubAuthentication {
         x509_thumbprint: Some(Thumbprints {
             primary_thumbprint: Some(thumbprint.clone()),
             secondary_thumbprint: is_copied.then_some(thumbprint),
+            ..Thumbprints::default()
         }),
         other: serde_json::Map::new(),
     }

@@ -14,6 +14,7 @@ mod mqtt_client;
 mod mqtt_hub;
 mod operations;
 mod possession;
+mod recorded;
 mod resource;
 mod symmetric_key;
 mod tls;

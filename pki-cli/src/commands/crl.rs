@@ -24,6 +24,7 @@ use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
 use crate::files::{Access, Existing};
 use crate::issuance::OpenAuthority;
+use crate::locks::HomeLock;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -87,6 +88,18 @@ enum Encoding {
 impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
         let mut inventory = context.inventory()?;
+        // Of two lists the one with the greater number must not know less.
+        let _lock = match context.settings.dry_run {
+            true => None,
+            false => {
+                let does = format!("makes a CRL of authority {}", self.name);
+                Some(HomeLock::wait(
+                    context,
+                    &format!("crl-{}", self.name),
+                    &does,
+                )?)
+            }
+        };
         self.refuse_restored(context, &inventory)?;
         let authority =
             OpenAuthority::open_generation(context, &inventory, &self.name, self.generation)?;

@@ -5,7 +5,7 @@
 use std::fmt;
 
 use super::audit::{AuditHash, CertificateStatement};
-use super::{Label, Labels};
+use super::{Label, Labels, Uniqueness};
 use crate::certificate::Certificate;
 use crate::ids::{AuthorityName, Generation, RegistrationId, Sha256Thumbprint};
 use crate::profile::Role;
@@ -66,6 +66,8 @@ pub struct NewCertificate {
     /// The signing request that it answers (PKCS#10 DER), if the device made its own key: kept for
     /// renewals.
     pub request: Option<Vec<u8>>,
+    /// Which other leaves its device may have; the transaction that records it decides.
+    pub uniqueness: Uniqueness,
 }
 
 impl NewCertificate {
@@ -99,6 +101,11 @@ pub struct Recorded {
 impl Recorded {
     /// For adapters, once the transaction that holds `content` is durable.
     pub(crate) fn new(row: RowKey, content: NewCertificate) -> Self {
+        let content = NewCertificate {
+            // What was asked of others then says nothing of them now.
+            uniqueness: Uniqueness::default(),
+            ..content
+        };
         Self { row, content }
     }
 

@@ -15,9 +15,9 @@ use crate::inventory::audit::{
 };
 use crate::inventory::{
     self, AuthorityGeneration, AuthorityRecord, BatchProgress, BatchRecord, BatchState,
-    CertificateState, Count, Filter, GenerationChange, GenerationRecord, GenerationState,
+    CertificateState, Count, Filter, GenerationChange, GenerationRecord, GenerationState, Holder,
     Inventory, InventoryEntry, InventoryError, Label, NewBatch, NewCertificate, NewGeneration,
-    Page, PageKey, Recorded, Revocation, RevocationReason, RowKey, Stats, Status,
+    Page, PageKey, Recorded, Revocation, RevocationReason, RowKey, Stats, Status, Uniqueness,
 };
 use crate::lifecycle::PlanRecord;
 use crate::time::Time;
@@ -444,6 +444,13 @@ impl Inventory for MemoryInventory {
             leaves.is_ok_and(|leaves| !leaves.is_empty())
         });
         Ok(found)
+    }
+
+    fn holders(&self, ids: &[RegistrationId], at: Time) -> Result<Vec<Holder>, InventoryError> {
+        let mut sorted: Vec<&RegistrationId> = ids.iter().collect();
+        sorted.sort();
+        let holder = |id: &RegistrationId| self.holder(id, Uniqueness::OnlyLeaf, at);
+        Ok(sorted.into_iter().filter_map(holder).collect())
     }
 
     fn count(&self, filter: &Filter) -> Result<u64, InventoryError> {

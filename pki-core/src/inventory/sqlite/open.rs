@@ -6,13 +6,12 @@ use std::cmp::Ordering;
 use std::fs::OpenOptions;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, TransactionBehavior};
 
-use super::{Failure, bound};
+use super::{Failure, bound, patience};
 use crate::inventory::InventoryError;
 
 /// "DPSP": marks the file as an inventory of ours, also for file(1).
@@ -131,8 +130,9 @@ fn connect_immutable(path: &Path) -> Result<Connection, rusqlite::Error> {
 }
 
 fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, rusqlite::Error> {
-    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    connection.busy_timeout(Duration::from_secs(5))?;
+    let mut connection =
+        Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    patience::set(&mut connection)?;
     // Plans do not depend on what is bound, so that statements are not compiled anew each time.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.set_prepared_statement_cache_capacity(64);
@@ -153,7 +153,7 @@ fn begin_writing(mut connection: Connection, path: &Path) -> Result<Connection, 
     connection.pragma_update(None, "wal_autocheckpoint", 2048)?; // pages
     // A merge of large lookups leaves a large journal behind; it need not stay so.
     connection.pragma_update(None, "journal_size_limit", 128 << 20)?; // octets
-    migrate(&mut connection)?;
+    migrate(&mut connection, path)?;
     Ok(connection)
 }
 
@@ -176,12 +176,18 @@ fn set_for_reading(connection: &Connection) -> Result<(), rusqlite::Error> {
 
 /// Whether there is nothing in the file yet; one that somebody else's program made is refused.
 fn is_new(connection: &Connection, path: &Path) -> Result<bool, Failure> {
+    // Both of one moment: another process may be about to begin the inventory.
+    let snapshot = match connection.is_autocommit() {
+        true => Some(connection.unchecked_transaction()?),
+        false => None,
+    };
     let application = pragma(connection, "application_id")?;
+    let count = "SELECT count(*) FROM sqlite_schema";
+    let objects: i64 = connection.query_row(count, [], |row| row.get(0))?;
+    drop(snapshot);
     if application == APPLICATION_ID {
         return Ok(false);
     }
-    let count = "SELECT count(*) FROM sqlite_schema";
-    let objects: i64 = connection.query_row(count, [], |row| row.get(0))?;
     if application == 0 && objects == 0 {
         return Ok(true);
     }
@@ -191,13 +197,14 @@ fn is_new(connection: &Connection, path: &Path) -> Result<bool, Failure> {
     .into())
 }
 
-fn migrate(connection: &mut Connection) -> Result<(), Failure> {
+fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Failure> {
     let known = known_schema();
     if pragma(connection, "user_version")? == known {
         return Ok(());
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    // Read again under the lock: another process may have been faster.
+    // All of it again under the lock: another process may have been faster.
+    is_new(&transaction, path)?;
     let found = pragma(&transaction, "user_version")?;
     if found > known {
         return Err(InventoryError::SchemaTooNew { found, known }.into());

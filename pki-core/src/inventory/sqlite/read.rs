@@ -211,14 +211,27 @@ pub(super) fn row_in_ascending(
     };
     while first <= last {
         let middle = RowKey::new(first.midpoint(last));
-        let found = der(transaction, middle)?;
-        match row::serial_key(found.serial_number()).cmp(&key) {
+        let found = serial_number(transaction, middle)?;
+        match row::serial_key(&found).cmp(&key) {
             Ordering::Less => first = middle.number() + 1,
             Ordering::Equal => return Ok(Some(middle)),
             Ordering::Greater => last = middle.number() - 1,
         }
     }
     Ok(None)
+}
+
+/// The serial number of a certificate, of which nothing else is decoded.
+pub(super) fn serial_number(
+    transaction: &Transaction<'_>,
+    key: RowKey,
+) -> Result<SerialNumber, Failure> {
+    let mut query = transaction.prepare_cached("SELECT der FROM certificate WHERE id = ?")?;
+    let mut rows = query.query([key.number()])?;
+    let missing = || InventoryError::corrupt(format!("certificate {key} is missing"));
+    let row = rows.next()?.ok_or_else(missing)?;
+    let der = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
+    row::serial_number(key, der)
 }
 
 /// The certificate alone.

@@ -9,6 +9,7 @@ use crate::inventory::audit::{AuditEntry, AuditHash, Rows, StoredCertificate};
 use crate::inventory::{
     AuthorityGeneration, BatchRecord, BatchState, CertificateState, GenerationState,
     InventoryEntry, InventoryError, Label, Labels, NewCertificate, Recorded, RowKey, Status,
+    Uniqueness,
 };
 use crate::profile::Role;
 use crate::time::Time;
@@ -96,9 +97,10 @@ pub(super) fn stored(row: &Row<'_>) -> Result<StoredCertificate, Failure> {
         role: Role::from_word(&role).ok_or_else(|| damage(key, "role"))?,
         signed_by: signed_by(row, 3)?,
         registration_id: parsed(id, || damage(key, "registration ID"))?,
-        batch: parsed::<Label>(row.get(6)?, || damage(key, "batch"))?,
+        batch: batch_name(key, row.get(6)?)?,
         labels: parsed::<Labels>(row.get(7)?, || damage(key, "labels"))?.unwrap_or_default(),
         request: None,
+        uniqueness: Uniqueness::default(),
     };
     Ok(StoredCertificate {
         recorded: Recorded::new(key, content),
@@ -109,8 +111,18 @@ pub(super) fn stored(row: &Row<'_>) -> Result<StoredCertificate, Failure> {
     })
 }
 
+/// The name of a batch that a certificate is in.
+pub(super) fn batch_name(key: RowKey, name: Option<String>) -> Result<Option<Label>, Failure> {
+    parsed(name, || damage(key, "batch"))
+}
+
 pub(super) fn certificate(key: RowKey, der: &[u8]) -> Result<Certificate, Failure> {
     Ok(Certificate::from_der(der).map_err(|_| damage(key, "DER"))?)
+}
+
+pub(super) fn serial_number(key: RowKey, der: &[u8]) -> Result<SerialNumber, Failure> {
+    let serial = Certificate::serial_number_in(der);
+    Ok(serial.ok_or_else(|| damage(key, "serial number"))?)
 }
 
 pub(super) fn registration_id(key: RowKey, id: &str) -> Result<RegistrationId, Failure> {
