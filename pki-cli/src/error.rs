@@ -357,9 +357,9 @@ impl From<InventoryError> for CommandError {
             InventoryError::WriteProtected { .. } => {
                 refused.hint("it can be read here; to change it, work where it can be written")
             }
-            InventoryError::Edited { .. } => refused.hint(
-                "nothing was done with it; see what else was changed, with: dps-pki audit verify",
-            ),
+            InventoryError::Edited { .. } => refused
+                .hint("nothing was done with it; see what else was changed, with: dps-pki audit verify")
+                .hint("a backup of the home from before the edit can be gone on with"),
             InventoryError::SchemaTooOld { .. } | InventoryError::Unfinished { .. } => refused
                 .hint("copy the whole home to a place that can be written, and read it there"),
             _ => refused,

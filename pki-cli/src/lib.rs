@@ -25,6 +25,7 @@ mod judged;
 mod locks;
 pub mod memory;
 mod neighbour;
+mod permissions;
 mod planes;
 mod registered;
 pub mod render;

@@ -114,7 +114,11 @@ impl Home {
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
         let path = self.path(name);
         fs::create_dir_all(path.parent().expect("a folder")).expect(name);
-        fs::write(path, content).expect(name);
+        fs::write(&path, content).expect(name);
+        if name.ends_with("passphrase") {
+            // Nobody else's, as it should be; one that others can read is warned of.
+            fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect(name);
+        }
     }
 
     /// Issues a new leaf for a device, at the place of the old one, which is kept as `ID-old`.

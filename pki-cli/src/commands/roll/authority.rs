@@ -25,6 +25,7 @@ use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::execute::Proposal;
 use crate::hubs::{UnreadHub, refuse_unread};
+use crate::issuance::refuse_not_begun;
 use crate::judged::Judged;
 use crate::render::plan::PlanAndImpact;
 
@@ -44,9 +45,11 @@ impl StartArgs {
                 return Err(not_made(name));
             }
             if !context.settings.dry_run {
-                successor(context, &mut inventory, declared(context, name)?)?;
+                let declared = declared(context, name)?;
+                successor(context, &mut inventory, declared, self.clock_is_right)?;
             }
         }
+        refuse_not_begun(context, &inventory, name)?;
         let roll = AuthorityRoll::gather(context, &inventory, &instances, name)?;
         let mut unread = Vec::new();
         let (plans, promise) = match self.compromised {
