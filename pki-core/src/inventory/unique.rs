@@ -78,25 +78,6 @@ impl fmt::Display for Holder {
     }
 }
 
-impl NewCertificate {
-    /// What the audit trail binds of it.
-    pub fn statement(&self) -> CertificateStatement<'_> {
-        self.statement_of(self.certificate.sha256_thumbprint())
-    }
-
-    /// As [`Self::statement`], for callers that have the thumbprint.
-    pub(crate) fn statement_of(&self, thumbprint: Sha256Thumbprint) -> CertificateStatement<'_> {
-        CertificateStatement {
-            thumbprint,
-            role: self.role,
-            signed_by: self.signed_by.as_ref(),
-            registration_id: self.registration_id.as_ref(),
-            batch: self.batch.as_ref(),
-            labels: &self.labels,
-        }
-    }
-}
-
 /// The leaves of a chunk that bear not just any other, sorted by their IDs.
 ///
 /// # Errors
