@@ -325,6 +325,9 @@ impl<'t> Trail<'t> {
             Some(proven) => *proven,
             None => read::audit_head(self.transaction)?.map_or(0, |head| head.sequence),
         };
+        if wanted == 0 || wanted > at {
+            return Err(missing(wanted, wanted));
+        }
         loop {
             let entry = self.read(at)?;
             if self.proven.insert(at) {
