@@ -403,9 +403,15 @@ impl From<CrlError> for CommandError {
 
 impl From<DeclaredError> for CommandError {
     fn from(error: DeclaredError) -> Self {
+        let message = error.to_string();
         match error {
-            DeclaredError::NoAuthority { .. } => Self::not_found(error.to_string()),
-            _ => Self::refused(error.to_string()),
+            DeclaredError::NoAuthority { .. } => Self::not_found(message),
+            DeclaredError::Deprovisioned { group } => Self::refused(message)
+                .hint("take the group out of pki.toml")
+                .hint(format!(
+                    "if its devices are to come back, say --make-again {group}"
+                )),
+            _ => Self::refused(message),
         }
     }
 }
@@ -434,6 +440,8 @@ impl From<RollError> for CommandError {
             }
             RollError::LeftBehind { .. } => refused
                 .hint("give them new leaves with: dps-pki renew ID…; or accept their number with --accept-stranded N"),
+            RollError::NotKnown { .. } | RollError::DeviceNotKnown { .. } => refused
+                .hint("let the hub be read: its sign-in and address are in pki.toml; or accept their number with --accept-stranded N"),
             RollError::StrandsBelow { .. } => refused.hint("say --with-intermediates"),
             RollError::NoLeafEntry { id } => {
                 refused.hint(format!("dps-pki renew {id}; if its leaf is stolen: dps-pki quarantine {id}, then readmit"))

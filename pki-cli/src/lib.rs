@@ -19,6 +19,7 @@ mod execute;
 pub mod files;
 pub mod home;
 pub mod host;
+mod hubs;
 mod issuance;
 mod judged;
 mod locks;

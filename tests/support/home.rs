@@ -12,7 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::binary::binary;
-use crate::emulator::Emulator;
+use crate::emulator::{Emulator, SingleCertificate};
 use crate::run::Run;
 
 /// What opens the authority keys of every home here; in the file `passphrase` of its folder.
@@ -68,6 +68,14 @@ impl Home {
     pub fn with_dps() -> (Self, Emulator) {
         let home = Self::from_template("quickstart");
         let emulator = Emulator::start(&home);
+        home.dps_pki("apply --yes").ok();
+        (home, emulator)
+    }
+
+    /// The same with what the DPS makes of a single certificate.
+    pub fn with_dps_that(service: SingleCertificate) -> (Self, Emulator) {
+        let home = Self::from_template("quickstart");
+        let emulator = Emulator::start_that(&home, service);
         home.dps_pki("apply --yes").ok();
         (home, emulator)
     }
@@ -138,7 +146,8 @@ impl Home {
         metadata.permissions().mode() & 0o777
     }
 
-    /// Every file in the folder and below, relative to it, sorted.
+    /// Every file in the folder and below, relative to it, sorted; but for `locks/`, where commands say
+    /// what they are at.
     pub fn files(&self) -> Vec<String> {
         let mut found = Vec::new();
         let mut folders = vec![self.root.clone()];
@@ -154,6 +163,7 @@ impl Home {
                 }
             }
         }
+        found.retain(|file| !file.starts_with("locks/"));
         found.sort();
         found
     }

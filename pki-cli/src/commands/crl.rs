@@ -89,16 +89,15 @@ impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
         let mut inventory = context.inventory()?;
         // Of two lists the one with the greater number must not know less.
-        let _lock = match context.settings.dry_run {
-            true => None,
-            false => {
-                let does = format!("makes a CRL of authority {}", self.name);
-                Some(HomeLock::wait(
-                    context,
-                    &format!("crl-{}", self.name),
-                    &does,
-                )?)
-            }
+        let _lock = if context.settings.dry_run {
+            None
+        } else {
+            let does = format!("makes a CRL of authority {}", self.name);
+            Some(HomeLock::wait(
+                context,
+                &format!("crl-{}", self.name),
+                &does,
+            )?)
         };
         self.refuse_restored(context, &inventory)?;
         let authority =

@@ -177,9 +177,10 @@ fn set_for_reading(connection: &Connection) -> Result<(), rusqlite::Error> {
 /// Whether there is nothing in the file yet; one that somebody else's program made is refused.
 fn is_new(connection: &Connection, path: &Path) -> Result<bool, Failure> {
     // Both of one moment: another process may be about to begin the inventory.
-    let snapshot = match connection.is_autocommit() {
-        true => Some(connection.unchecked_transaction()?),
-        false => None,
+    let snapshot = if connection.is_autocommit() {
+        Some(connection.unchecked_transaction()?)
+    } else {
+        None
     };
     let application = pragma(connection, "application_id")?;
     let count = "SELECT count(*) FROM sqlite_schema";
