@@ -193,6 +193,11 @@ fn world(command: &str) -> World {
         // Another list of the same authority stands for the last one of its old home.
         world.done("crl factory --out factory.crl");
         world.write("old/factory.crl", world.read("factory.crl"));
+        world.done("audit checkpoint --out checkpoint.json");
+    }
+    if command == "verify" {
+        world.done("crl factory --out factory.crl");
+        world.done("crl root --out root.crl");
     }
     world
 }
