@@ -32,8 +32,11 @@ const WORTH_TELLING: Duration = Duration::from_secs(2);
 /// ```
 pub struct Patience {
     idle: Duration,
-    tell: Option<Box<dyn Fn(&Path) + Send>>,
+    tell: Option<Tell>,
 }
+
+/// Is told the path of an inventory.
+type Tell = Box<dyn Fn(&Path) + Send>;
 
 impl Default for Patience {
     /// Gives up once nobody has written for five minutes, and tells nobody.
