@@ -98,9 +98,7 @@ impl Args {
         let passphrase = Passphrase::random(context.entropy.as_ref())
             .map_err(|error| CommandError::failed(error.to_string()))?;
         let text = passphrase.secret().expose_secret().as_bytes();
-        context
-            .files
-            .write(path, text, Access::Secret, Existing::Keep)
+        context.files.write_output(path, text, Access::Secret)
     }
 
     fn folder(&self, context: &Context) -> PathBuf {

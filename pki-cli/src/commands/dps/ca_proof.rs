@@ -17,7 +17,7 @@ use crate::commands::change::nothing_to_do;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::execute::Proposal;
-use crate::files::{Access, Existing};
+use crate::files::Access;
 use crate::judged::Judged;
 use crate::planes::Planes;
 use crate::render::plan::PlanAndImpact;
@@ -99,8 +99,8 @@ pub(super) fn request(context: &Context, name: &CertificateName, path: &Path) ->
     let text = serde_json::to_string_pretty(&request)
         .map_err(|error| CommandError::failed("the request has no JSON form").because(error))?;
     let content = format!("{text}\n");
-    let files = &context.files;
-    files.write(path, content.as_bytes(), Access::Public, Existing::Keep)?;
+    let content = content.as_bytes();
+    context.files.write_output(path, content, Access::Public)?;
     context.ui.result(&request)?;
     Ok(Outcome::Done)
 }
