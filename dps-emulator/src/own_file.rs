@@ -56,6 +56,10 @@ pub(crate) fn open(path: &Path, privacy: Privacy) -> io::Result<File> {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "tests make files as anybody does"
+)]
 mod tests {
     use std::fs::{self, Permissions};
     use std::os::unix::fs::{PermissionsExt as _, symlink};

@@ -81,7 +81,9 @@ impl OutputLock {
 impl Drop for OutputLock {
     fn drop(&mut self) {
         // What is left of it locks nobody out.
-        let _ = self.folder.remove(&self.name);
+        if self.folder.leads_to(&self.name, &self.file) {
+            let _ = self.folder.remove(&self.name);
+        }
     }
 }
 
@@ -506,6 +508,10 @@ fn cut_back(
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "tests make files as anybody does"
+)]
 mod tests {
     use super::*;
     use crate::error::ErrorKind;

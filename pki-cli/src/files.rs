@@ -217,6 +217,24 @@ impl Files {
             .map_err(|error| cannot("create", folder, error))
     }
 
+    /// Makes a folder that is its owner's alone, where there is nothing yet; those above it are made if
+    /// they are not there.
+    ///
+    /// # Errors
+    /// `Refused` if something came between; `Failed` if the system does not let it be made.
+    #[expect(clippy::disallowed_methods, reason = "folders are made here")]
+    pub(crate) fn create_new_folder(&self, folder: &Path) -> Result<(), CommandError> {
+        let resolved = self.resolve(folder);
+        if let Some(above) = resolved.parent() {
+            self.create_folder(above, Access::Secret)?;
+        }
+        let made = DirBuilder::new().mode(0o700).create(&resolved);
+        made.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => already_there(folder),
+            _ => cannot("create", folder, error),
+        })
+    }
+
     /// Writes a file whole, into a folder that exists.
     ///
     /// # Errors
@@ -397,6 +415,10 @@ fn cannot(action: &str, path: &Path, error: io::Error) -> CommandError {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "tests make files as anybody does"
+)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 

@@ -1,5 +1,9 @@
 //! `audit checkpoint`, and `audit verify` with a checkpoint in a file.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests make files as anybody does"
+)]
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 mod support;

@@ -1,5 +1,10 @@
 //! `audit prove` and `audit verify --proof`: a certificate proven away from its home.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests make files as anybody does"
+)]
+
 mod support;
 
 use serde_json::{Value, json};

@@ -1,4 +1,8 @@
 //! The examples in help texts: every one is a command line, and those that need no DPS are run.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests make files as anybody does"
+)]
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 mod support;

@@ -63,6 +63,9 @@ impl Args {
             let message = format!("{} exists already", home.declaration().display());
             return Err(CommandError::refused(message).hint("edit it, or choose another folder"));
         }
+        if let Some(path) = &self.new_passphrase {
+            context.files.check_output(path)?;
+        }
         if !context.settings.dry_run {
             self.make_passphrase(context)?;
             context.files.create_folder(home.root(), Access::Secret)?;

@@ -206,9 +206,8 @@ impl OpenFolder {
 
     fn foreign(&self, name: &OsStr, problem: &str) -> CommandError {
         let path = self.path_of(name);
-        CommandError::refused(format!("{} cannot be trusted: {problem}", path.display())).hint(
-            "keys would be written there; find out who made it, then remove it, or choose another --out",
-        )
+        CommandError::refused(format!("{} cannot be trusted: {problem}", path.display()))
+            .hint("find out who made it, then remove it; or choose another place for the output")
     }
 }
 
@@ -244,6 +243,10 @@ fn cannot_write(path: &Path, error: io::Error) -> CommandError {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "tests make files as anybody does"
+)]
 mod tests {
     use std::fs::{self, Permissions};
     use std::io::{Read as _, Write as _};

@@ -65,10 +65,7 @@ pub(super) fn request(context: &Context, name: &CertificateName, path: &Path) ->
             &format!("CA certificate {name} is verified already"),
         );
     }
-    if context.files.exists(path) {
-        let message = format!("{} exists already", path.display());
-        return Err(CommandError::refused(message).hint("move it away, or choose another place"));
-    }
+    context.files.check_output(path)?;
     let question = format!(
         "DPS {}: make a code for CA certificate {name}, which voids any other?",
         planes.name()

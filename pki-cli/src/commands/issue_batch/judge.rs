@@ -61,11 +61,17 @@ impl BatchRun<'_> {
         }
         self.check_out()?;
         self.authority.signing()?;
-        self.judge_usual(batch.started_at)?;
-        if checked.special > 0 {
-            self.judge_each(None, batch.started_at, batch.delivered)?;
+        let begin = batch.started_at;
+        let mut judged = self.judge_usual(begin);
+        if judged.is_ok() && checked.special > 0 {
+            judged = self.judge_each(None, begin, batch.delivered);
         }
-        Ok(())
+        judged.map_err(|error| {
+            error.hint(format!(
+                "its leaves begin on {begin}, when the batch was opened; what is left of it goes into \
+                 another one, with --batch and --out"
+            ))
+        })
     }
 
     /// Refuses to call a batch complete whose output is not where it was delivered to: its keys were
@@ -260,10 +266,7 @@ impl BatchRun<'_> {
             ));
         }
         if end <= self.now {
-            return Some(format!(
-                "it would have ended on {end}, since its batch was opened on an earlier day; \
-                 what is left goes into a batch of its own, with --batch and another --out"
-            ));
+            return Some(format!("it would have ended already, on {end}"));
         }
         let judged = rehearsal.judge(device, plan);
         judged.err().map(|error| error.to_string())
