@@ -383,7 +383,8 @@ fn a_complete_batch_whose_output_is_gone_is_not_called_complete() {
 #[test]
 fn names_from_outside_do_nothing_to_a_terminal() {
     const HOSTILE: &str = "e\u{1b}[2J\u{9b}31m\u{7f}\u{202e}\nerror:";
-    let home = home();
+    let mut home = home();
+    home.terminal.stdout = true;
     let made = Command::new("openssl")
         .args([
             "req",
@@ -426,6 +427,8 @@ fn names_from_outside_do_nothing_to_a_terminal() {
         "verify d/known.cert.pem --anchor foreign",
         "explain foreign",
         "convert foreign --to c-header",
+        "convert foreign --to nvs",
+        "inventory export --format csv",
         "sign HERE --authority factory --out s",
         "sign HERE/FILE.csr --authority factory --out s",
         "inspect HERE/FILE",

@@ -27,7 +27,9 @@ pub(crate) fn line(text: &str) -> Cow<'_, str> {
 
 /// A text whose lines are ours.
 pub(crate) fn lines(text: &str) -> Cow<'_, str> {
-    shown(text, |character| character != '\n' && is_obeyed(character))
+    shown(text, |character| {
+        !matches!(character, '\n' | '\t') && is_obeyed(character)
+    })
 }
 
 /// Whether a terminal does something for a character instead of showing it: control characters, and

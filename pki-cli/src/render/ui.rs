@@ -28,6 +28,8 @@ pub struct Ui {
     verbosity: Verbosity,
     colour: bool,
     at_terminal: bool,
+    /// Whether a person looks at standard output.
+    is_shown: bool,
 }
 
 impl Ui {
@@ -41,6 +43,7 @@ impl Ui {
             format,
             verbosity: Verbosity::Normal,
             at_terminal: host.terminal.stderr,
+            is_shown: host.terminal.stdout,
             colour: host.terminal.stderr && no_colour.is_none_or(|value| value.is_empty()),
         }
     }
@@ -87,6 +90,14 @@ impl Ui {
     /// # Errors
     /// As [`Self::result`].
     pub fn raw(&self, bytes: &[u8]) -> Result<(), CommandError> {
+        match str::from_utf8(bytes) {
+            // What goes into a file or a program goes there as it is.
+            Ok(text) if self.is_shown => self.write_out(outside::lines(text).as_bytes()),
+            _ => self.write_out(bytes),
+        }
+    }
+
+    fn write_out(&self, bytes: &[u8]) -> Result<(), CommandError> {
         let mut stdout = locked(&self.stdout);
         stdout
             .write_all(bytes)

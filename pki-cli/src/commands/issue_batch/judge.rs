@@ -4,7 +4,9 @@
 //! meanwhile.
 //! Invariant: nothing is written here, neither to the inventory nor to a file.
 
+use std::panic::resume_unwind;
 use std::path::Path;
+use std::thread::{self, ScopedJoinHandle};
 
 use pki_core::bulk::input::{BadLine, Checked, Device};
 use pki_core::bulk::{LeafPlan, Rehearsal};
@@ -201,7 +203,9 @@ impl BatchRun<'_> {
     ) -> Result<(), CommandError> {
         let context = self.batch.context;
         let mut unfit = BadLines::new(context.ui.is_json())?;
-        let mut rehearsal = self.rehearsal()?;
+        let jobs = self.batch.options.jobs().max(1);
+        let rehearsals: Result<Vec<Rehearsal>, _> = (0..jobs).map(|_| self.rehearsal()).collect();
+        let mut rehearsals = rehearsals?;
         let skip = usize::try_from(skip).unwrap_or(usize::MAX);
         let devices = self.source.devices()?.skip(skip);
         let mut devices = devices.filter_map(Result::ok).peekable();
@@ -220,8 +224,9 @@ impl BatchRun<'_> {
                     inventory.find_ids(&ids, self.now)?.into_iter().collect()
                 }
             };
-            for device in chunk {
-                let reason = match self.refusal(&mut rehearsal, &device, begin) {
+            let refusals = self.refusals(&mut rehearsals, &chunk, begin);
+            for (device, refusal) in chunk.into_iter().zip(refusals) {
+                let reason = match refusal {
                     None if live.contains(&device.id) => "it has a valid leaf already".to_owned(),
                     None => continue,
                     Some(reason) => reason,
@@ -238,6 +243,31 @@ impl BatchRun<'_> {
         }
         let others = BadLines::new(context.ui.is_json())?;
         Err(rejected(self.source, unfit, others))
+    }
+
+    /// As [`Self::refusal`], of a chunk on all cores.
+    fn refusals(
+        &self,
+        rehearsals: &mut [Rehearsal],
+        chunk: &[Device],
+        begin: Time,
+    ) -> Vec<Option<String>> {
+        let share = chunk.len().div_ceil(rehearsals.len()).max(1);
+        thread::scope(|scope| {
+            let shares = chunk.chunks(share).zip(rehearsals);
+            let judging = shares.map(|(devices, rehearsal)| {
+                scope.spawn(move || {
+                    let refusal = |device| self.refusal(rehearsal, device, begin);
+                    devices.iter().map(refusal).collect::<Vec<_>>()
+                })
+            });
+            // All are begun before the first is waited for.
+            let judging: Vec<_> = judging.collect();
+            let judged = judging.into_iter().map(ScopedJoinHandle::join);
+            judged
+                .flat_map(|share| share.unwrap_or_else(|panic| resume_unwind(panic)))
+                .collect()
+        })
     }
 
     /// Why the leaf of a device would be refused whose line says something of it.
