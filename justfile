@@ -12,6 +12,10 @@ clippy:
 test:
     cargo test --workspace
 
+# Every changing command two to eight times at once, with and without kills; takes a quarter of an hour.
+at-once ROUNDS="200":
+    DPS_PKI_ROUNDS={{ ROUNDS }} cargo test --release -p dps-pki-tests --test at_once
+
 # What tests/sdk drives: Microsoft's SDKs for Python and Node, as pinned there. The tests need the ports 443 and 8883.
 sdks:
     .ci/run sdks

@@ -189,9 +189,9 @@ fn the_emulator_keeps_its_secrets_to_itself() {
     symlink(home.path("precious"), home.path("link")).expect("link");
     let start = "emulator --listen localhost:0 --mqtt-listen localhost:0";
     for (flags, code) in [
-        ("--state open", 1),
-        ("--state link", 1),
-        ("--request-log link", 1),
+        ("--state open", 3),
+        ("--state link", 3),
+        ("--request-log link", 3),
         ("--state pki.toml", 4),
         ("--request-log pki.toml", 4),
         ("--ca-file precious", 4),

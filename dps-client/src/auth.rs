@@ -43,7 +43,7 @@ pub enum CredentialError {
     #[error("Entra ID gave no token for {scope}")]
     Entra {
         /// What the token was for.
-        scope: &'static str,
+        scope: String,
         /// What the sign-in said.
         source: BoxError,
     },

@@ -52,8 +52,6 @@ pub enum BaseUrlError {
 }
 
 impl BaseUrl {
-    /// Azure's management plane.
-    pub const MANAGEMENT: &'static str = "management.azure.com";
     /// Where all devices register, whatever DPS instance they belong to.
     pub const GLOBAL_DEVICE: &'static str = "global.azure-devices-provisioning.net";
 

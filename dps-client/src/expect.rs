@@ -31,21 +31,24 @@ impl From<IfMatch> for Expect {
     }
 }
 
-/// How the wildcard stands in `If-Match`: IoT Hub wants it in quotes, the others take it bare.
+/// How a tag stands in `If-Match`, as clients were recorded to send it with success. The wildcard is
+/// bare everywhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wildcard {
-    Bare,
+pub(crate) enum TagForm {
+    /// As the record has it, without quotes of ours: ARM and DPS.
+    AsGiven,
+    /// In one pair of quotes (RFC 9110 §8.8.3): IoT Hub.
     Quoted,
 }
 
 impl Expect {
     /// The value of `If-Match`, if one is sent.
-    pub(crate) fn header(&self, wildcard: Wildcard) -> Option<String> {
-        match (self, wildcard) {
+    pub(crate) fn header(&self, form: TagForm) -> Option<String> {
+        match (self, form) {
             (Self::Absent, _) => None,
-            (Self::Etag(etag), _) => Some(etag.quoted()),
-            (Self::Any, Wildcard::Bare) => Some("*".to_owned()),
-            (Self::Any, Wildcard::Quoted) => Some("\"*\"".to_owned()),
+            (Self::Etag(etag), TagForm::AsGiven) => Some(etag.as_str().to_owned()),
+            (Self::Etag(etag), TagForm::Quoted) => Some(etag.quoted()),
+            (Self::Any, _) => Some("*".to_owned()),
         }
     }
 }

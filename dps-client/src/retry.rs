@@ -46,7 +46,9 @@ impl Setback {
                 Some(Self::Failed(error.retry_after))
             }
             ClientError::Transport { source, .. } => match source {
-                TransportError::Connect { .. } => Some(Self::Unreached),
+                TransportError::Connect { .. }
+                | TransportError::Proxy { .. }
+                | TransportError::Tunnel { .. } => Some(Self::Unreached),
                 TransportError::Timeout { .. } => Some(Self::Unanswered),
                 TransportError::Interrupted { .. } => Some(Self::Lost),
                 TransportError::Tls { .. } => None,

@@ -7,6 +7,7 @@
 //! ([`crate::auth`]).
 
 mod http;
+mod routes;
 #[cfg(feature = "testing")]
 mod scripted;
 
@@ -20,6 +21,7 @@ use futures::future::BoxFuture;
 use url::Url;
 
 pub use self::http::{HttpOptions, HttpTransport, ProxyUse, TransportSetupError, Trust};
+pub use self::routes::Routes;
 #[cfg(feature = "testing")]
 pub use self::scripted::{Exchange, Fate, Fault, Script, ScriptedRequest, ScriptedTransport};
 
@@ -87,6 +89,24 @@ pub enum TransportError {
         /// Where to.
         host: String,
         /// What the network said.
+        source: BoxError,
+    },
+    /// No connection to the proxy came about that leads to the service, which has not seen the request.
+    #[error("cannot connect to the proxy {proxy}")]
+    Proxy {
+        /// The proxy, without its user name and password.
+        proxy: String,
+        /// What the network said.
+        source: BoxError,
+    },
+    /// The proxy opened no way to the service, which has not seen the request.
+    #[error("the proxy {proxy} opens no way to {host}")]
+    Tunnel {
+        /// The proxy, without its user name and password.
+        proxy: String,
+        /// Where to.
+        host: String,
+        /// What the proxy said.
         source: BoxError,
     },
     /// The TLS handshake failed: the peer is not trusted, or it refused us.

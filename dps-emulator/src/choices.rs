@@ -6,6 +6,8 @@
 //!
 //! What can be chosen otherwise is a member of [`Choices`]. The rest is the shape of code:
 //! - bulk items run in order and one by one; what failed is reported, what succeeded stays;
+//! - a bulk update of an item with an ETag replaces whatever is there, as documented; without one it
+//!   only creates, as recorded;
 //! - a DELETE in the management plane needs `If-Match` (else 400);
 //! - a PUT of an existing CA certificate without `If-Match` is 412;
 //! - of several certificates in one upload the first counts;
@@ -18,17 +20,39 @@
 //!   not ends the connection;
 //! - a device of type `certificateAuthority` is judged by the CAs that are verified in DPS, since the
 //!   hubs' own lists of CAs are not modelled; thumbprints are compared and nothing else;
-//! - a slot with `info` alone keeps its certificate only if that very slot held it.
+//! - a slot with `info` alone keeps its certificate only if that very slot held or showed it;
+//! - the copy of a single certificate is made anew at every PUT, which replaces the record as a whole;
+//! - names of CA certificates are not shown twice, since that was recorded of certificates alone;
+//! - the service's own policy may do everything, though it is listed with three rights;
+//! - moments have decimals that order the writes within one second: the clock counts seconds.
 
 use pki_core::path::Purpose;
 use serde::{Deserialize, Serialize};
 
 use crate::policy::Right;
 
+/// What becomes of the secondary slot of an attestation by one certificate in the primary one.
+///
+/// The live service was recorded to answer the certificate in both slots. Whether it stores the copy is
+/// not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum SingleCertificate {
+    /// Answers show it in both slots, the record holds it once.
+    #[default]
+    Shown,
+    /// It is put into both slots.
+    Stored,
+    /// It stays in the one slot, which is not what was recorded.
+    Once,
+}
+
 /// The choices that a user of the emulator may make differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Choices {
+    /// What becomes of the secondary slot beside a single certificate. Default: it is shown there too.
+    pub single_certificate: SingleCertificate,
     /// Whether GET and query show the certificates of enrollments beside their `info`. Default: no.
     pub show_certificates: bool,
     /// Whether the leaf of an individual enrollment must be within its dates. Default: no, the
@@ -59,7 +83,8 @@ pub struct Choices {
     pub page_most: usize,
     /// Whether a page may hold fewer items than were asked for though there are more. Default: no.
     pub short_pages: bool,
-    /// How many polls are answered `assigning` at least. Default: what the configuration says.
+    /// How many polls are answered `assigning` at least, and how many polls of a change in ARM that it is
+    /// running. Default: what the configuration says, and none.
     pub assigning_rounds: u32,
     /// How often a webhook that answers 429 or more is called again. Default: 10.
     pub webhook_retries: u32,
@@ -72,6 +97,7 @@ pub struct Choices {
 impl Default for Choices {
     fn default() -> Self {
         Self {
+            single_certificate: SingleCertificate::Shown,
             show_certificates: false,
             check_individual_dates: false,
             check_proof_dates: true,
@@ -95,7 +121,8 @@ impl Default for Choices {
 
 impl Choices {
     /// Of what is legal, that which careless clients get wrong: short pages, several rounds of
-    /// `assigning`, dates that are checked, answers with nothing that is not promised.
+    /// `assigning`, dates that are checked, answers with nothing that is not promised, a single
+    /// certificate in both slots.
     pub fn strict() -> Self {
         Self {
             check_individual_dates: true,
@@ -104,6 +131,7 @@ impl Choices {
             short_pages: true,
             assigning_rounds: 3,
             bare_answers: true,
+            single_certificate: SingleCertificate::Stored,
             ..Self::default()
         }
     }

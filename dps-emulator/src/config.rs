@@ -46,7 +46,7 @@ pub struct EmulatorConfig {
     pub bearer_token: Option<SecretString>,
     /// How many polls are answered `assigning` before the result. Default: 1.
     pub assigning_rounds: u32,
-    /// What devices are told to wait between polls, in seconds. Azure says 3. Default: 1.
+    /// What devices are told to wait between polls, in seconds. Default: 3, as the live service says.
     pub retry_after_seconds: u32,
     /// Faults, limits and choices; all off by default.
     pub behavior: Behavior,
@@ -97,7 +97,7 @@ impl Default for EmulatorConfig {
             policies: Vec::new(),
             bearer_token: None,
             assigning_rounds: 1,
-            retry_after_seconds: 1,
+            retry_after_seconds: 3,
             behavior: Behavior::default(),
             state: None,
             seed: Seed::default(),

@@ -24,6 +24,11 @@ pub(crate) enum ServiceError {
     MalformedBody(String),
     #[error(transparent)]
     PossessionFailed(#[from] PossessionError),
+    #[error(
+        "A provisioning service's name has 3 to 50 letters, digits and hyphens, begins and ends with a \
+         letter or digit, and is not 'global'."
+    )]
+    InvalidServiceName,
     #[error("{0}")]
     InvalidRegistrationId(IdError),
     #[error("{0}")]
@@ -44,7 +49,7 @@ pub(crate) enum ServiceError {
     ArmUnauthenticated,
     #[error("The Resource '{0}' was not found.")]
     ResourceNotFound(String),
-    #[error("Certificate {0} was not found.")]
+    #[error("Certificate '{0}' not found.")]
     CertificateNotFound(String),
     #[error("There is no such path")]
     NoSuchPath,
@@ -56,7 +61,7 @@ pub(crate) enum ServiceError {
     RegistrationNotFound(RegistrationId),
     #[error("Operation not found.")]
     OperationNotFound,
-    #[error("Policy {0} not found.")]
+    #[error("Key name '{0}' not found.")]
     PolicyNotFound(String),
     #[error("Device {0} not registered")]
     DeviceNotFound(String),
@@ -66,10 +71,10 @@ pub(crate) enum ServiceError {
     DeviceTimeout(String),
     #[error("{0} is not allowed here")]
     MethodNotAllowed(String),
-    #[error("Enrollment {0} already exists.")]
-    EnrollmentConflict(RegistrationId),
-    #[error("Enrollment group {0} already exists.")]
-    EnrollmentGroupConflict(EnrollmentGroupId),
+    #[error("Enrollment already exists.")]
+    EnrollmentConflict,
+    #[error("EnrollmentGroup already exists.")]
+    EnrollmentGroupConflict,
     #[error("A device with ID '{0}' is already registered.")]
     DeviceAlreadyExists(String),
     #[error(
@@ -79,6 +84,10 @@ pub(crate) enum ServiceError {
     Locked(String),
     #[error("Invalid ETag supplied.")]
     PreconditionFailed,
+    #[error(
+        "Precondition failed: Device version did not match, existingVersion:{existing} newVersion:{given}"
+    )]
+    DeviceVersion { existing: String, given: String },
     #[error("At most {most} {what} are allowed in this service.")]
     QuotaExceeded { what: &'static str, most: usize },
     #[error("Too many requests; try again in {retry_after_seconds} seconds.")]
@@ -161,6 +170,7 @@ impl ServiceError {
             Self::ApiVersion(_) => (400_004, "InvalidApiVersionParameter"),
             Self::MalformedBody(_) => (400_006, "IotHubFormatError"),
             Self::PossessionFailed(_) => (400_053, "BadRequest"),
+            Self::InvalidServiceName => (400_305, "BadRequest"),
             Self::InvalidRegistrationId(_) => (400_202, "InvalidRegistrationId"),
             Self::InvalidEnrollmentGroupId(_) => (400_204, "InvalidEnrollmentGroupId"),
             Self::DeviceDefinedMultipleTimes(_) => (400_011, "DeviceDefinedMultipleTimes"),
@@ -176,18 +186,20 @@ impl ServiceError {
             Self::NoSuchPath => (404_000, "NotFound"),
             Self::DeviceNotFound(_) => (404_001, "DeviceNotFound"),
             Self::DeviceNotOnline(_) => (404_103, "DeviceNotOnline"),
-            Self::CertificateNotFound(_) => (404_007, "NotFound"),
-            Self::PolicyNotFound(_) => (404_000, "NotFound"),
+            Self::CertificateNotFound(_) => (404_015, "NotFound"),
+            Self::PolicyNotFound(_) => (404_001, "NotFound"),
             Self::EnrollmentNotFound(_) => (404_201, "EnrollmentNotFound"),
             Self::RegistrationNotFound(_) => (404_202, "DeviceRegistrationNotFound"),
             Self::OperationNotFound => (404_203, "AsyncOperationNotFound"),
             Self::EnrollmentGroupNotFound(_) => (404_204, "EnrollmentGroupNotFound"),
             Self::MethodNotAllowed(_) => (405_000, "MethodNotAllowed"),
             Self::DeviceAlreadyExists(_) => (409_001, "DeviceAlreadyExists"),
-            Self::EnrollmentConflict(_) => (409_201, "EnrollmentConflict"),
-            Self::EnrollmentGroupConflict(_) => (409_202, "EnrollmentGroupConflict"),
+            Self::EnrollmentConflict => (409_201, "EnrollmentConflict"),
+            Self::EnrollmentGroupConflict => (409_202, "EnrollmentGroupConflict"),
             Self::Locked(_) => (409_000, "ScopeLocked"),
-            Self::PreconditionFailed => (412_001, "PreconditionFailed"),
+            Self::PreconditionFailed | Self::DeviceVersion { .. } => {
+                (412_001, "PreconditionFailed")
+            }
             Self::TooManyDevices { .. } => (413_002, "TooManyDevices"),
             Self::TooLarge(_) => (413_001, "MessageTooLarge"),
             Self::QuotaExceeded { .. } => (choices::QUOTA_CODE, "IotHubQuotaExceeded"),
@@ -239,10 +251,24 @@ impl ServiceError {
         json!({
             "Message": format!("ErrorCode:{};{self}", self.name()),
             "ExceptionMessage": format!(
-                "Tracking ID:{}-TimeStamp:{}",
-                occasion.tracking_id, occasion.timestamp
+                "Tracking ID:{}-G:{GATEWAY}-TimeStamp:{}",
+                occasion.tracking_id.replace('-', ""),
+                in_american_order(&occasion.timestamp),
             ),
         })
+    }
+}
+
+/// Which of a hub's front ends answered.
+const GATEWAY: u32 = 1;
+
+/// `2019-08-23T09:17:53Z` as hubs write it in their errors: `08/23/2019 09:17:53`.
+fn in_american_order(timestamp: &str) -> String {
+    let seconds = timestamp.trim_end_matches('Z');
+    let parts: Vec<&str> = seconds.split(['-', 'T']).collect();
+    match parts.as_slice() {
+        [year, month, day, time] => format!("{month}/{day}/{year} {time}"),
+        _ => seconds.to_owned(),
     }
 }
 
@@ -281,6 +307,10 @@ mod tests {
                 .as_str()
                 .expect("text")
                 .starts_with("ErrorCode:PreconditionFailed;")
+        );
+        assert_eq!(
+            hub["ExceptionMessage"],
+            "Tracking ID:408d5ad7aa7c45a1b19ae4af41ccf54b-G:1-TimeStamp:08/23/2019 09:17:53"
         );
     }
 

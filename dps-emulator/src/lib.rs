@@ -42,7 +42,7 @@ mod tls;
 mod websocket;
 
 pub use behavior::{Behavior, BehaviorError, Quotas, Throttle};
-pub use choices::Choices;
+pub use choices::{Choices, SingleCertificate};
 pub use config::{ConfigError, EmulatorConfig, Exposure};
 pub use emulator::{Emulator, EmulatorError, EmulatorHandle, Hub};
 pub use policy::Right;

@@ -74,8 +74,12 @@ impl Policy {
         self.rights.contains(&right)
     }
 
-    /// The rights as ARM lists them.
+    /// The rights as ARM lists them: all of them as three words, which is how the live service lists those
+    /// of its own policy.
     pub(crate) fn rights_text(&self) -> String {
+        if Right::ALL.iter().all(|right| self.rights.contains(right)) {
+            return "ServiceConfig, DeviceConnect, EnrollmentWrite".to_owned();
+        }
         let words: Vec<String> = self.rights.iter().map(Right::to_string).collect();
         words.join(", ")
     }

@@ -28,6 +28,7 @@ impl Random<'_> {
         Ok(SymmetricKeys {
             primary_key: Some(self.key()?),
             secondary_key: Some(self.key()?),
+            ..SymmetricKeys::default()
         })
     }
 

@@ -120,6 +120,7 @@ pub(crate) fn derived_keys(group: &SymmetricKeys, id: &RegistrationId) -> [Symme
         SymmetricKeys {
             primary_key: group.primary_key.as_ref().and_then(derive),
             secondary_key: group.secondary_key.as_ref().and_then(derive),
+            ..SymmetricKeys::default()
         }
     })
 }
@@ -177,7 +178,7 @@ mod tests {
     fn keys(primary: &[u8]) -> SymmetricKeys {
         SymmetricKeys {
             primary_key: Some(SymmetricKey::from_base64(STANDARD.encode(primary))),
-            secondary_key: None,
+            ..SymmetricKeys::default()
         }
     }
 

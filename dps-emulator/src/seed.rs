@@ -15,6 +15,7 @@ use pki_core::ids::{CertificateName, HubHostName, RegistrationId};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::Dps;
+use crate::domain::authority::Upload;
 use crate::domain::enrollment::Document;
 use crate::domain::registration::Registration;
 use crate::error::ServiceError;
@@ -182,7 +183,12 @@ impl SeedCertificate {
         let certificate = pem::certificate_in_json(&self.certificate).ok_or_else(|| {
             ServiceError::ArgumentInvalid("it holds no certificate that can be read".to_owned())
         })?;
-        dps.put_authority(&self.name, certificate, self.is_verified, IfMatch::Absent)?;
+        let upload = Upload {
+            certificate,
+            text: self.certificate.clone(),
+            attested: self.is_verified,
+        };
+        dps.put_authority(&self.name, upload, IfMatch::Absent)?;
         Ok(true)
     }
 }
@@ -215,7 +221,7 @@ fn sow_all<D: Document>(dps: &Dps, documents: Vec<D>) -> Result<usize, SeedError
         let id = document.id().clone();
         match dps.put_enrollment(document, IfMatch::Absent) {
             Ok(_) => count += 1,
-            Err(error) if error == D::conflict(&id) => {}
+            Err(error) if error == D::conflict() => {}
             Err(problem) => return Err(SeedError::new(D::LIST, id, problem)),
         }
     }

@@ -11,7 +11,7 @@ pub(crate) mod keeper;
 pub(crate) mod sqlite;
 mod table;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use pki_core::admission::{DpsView, ViewError};
 use pki_core::certificate::Certificate;
@@ -22,7 +22,7 @@ use pki_core::ids::{
 use pki_core::time::Time;
 use serde::Serialize;
 
-pub(crate) use etag::EtagMint;
+pub(crate) use etag::{EtagMint, device_version};
 pub(crate) use hub::Registry;
 pub(crate) use keeper::{Keeper, StateError};
 pub(crate) use table::{Conflict, Precondition, Record, Table};
@@ -48,8 +48,8 @@ pub(crate) struct Store {
     /// The last operation of each registration; its result is kept until the next one. Devices whose
     /// operation is forgotten register again, so that these do not outlive the process.
     pub(crate) operations: HashMap<RegistrationId, Operation>,
-    /// Operations in ARM, all of which are over.
-    pub(crate) finished: HashSet<String>,
+    /// Changes of the service in ARM, all of which are made: how often each is still told to be running.
+    pub(crate) arm_operations: HashMap<String, u32>,
     keeper: Box<dyn Keeper>,
     /// The resource, if it was written since the last commit.
     new_resource: Option<String>,
@@ -78,7 +78,7 @@ impl Store {
             tables,
             view,
             operations: HashMap::new(),
-            finished: HashSet::new(),
+            arm_operations: HashMap::new(),
             keeper,
             new_resource: None,
         }
@@ -167,7 +167,7 @@ impl Store {
         now: Time,
     ) -> Result<(), Conflict> {
         let uploaded = authority.uploaded();
-        let etag = self.tables.mint.resource();
+        let etag = self.tables.mint.record(now);
         let table = &mut self.tables.authorities;
         table.put(name.clone(), authority, precondition, etag, now)?;
         self.view.put_uploaded(name.clone(), uploaded);
@@ -193,7 +193,7 @@ impl Store {
         let table = &mut self.tables.individuals;
         table.check(&individual.registration_id, precondition)?;
         self.view.put_individual(&individual)?;
-        let etag = self.tables.mint.enrollment(now);
+        let etag = self.tables.mint.record(now);
         let id = individual.registration_id.clone();
         Ok(table.put(id, individual, precondition, etag, now)?)
     }
@@ -217,7 +217,7 @@ impl Store {
         let table = &mut self.tables.groups;
         table.check(&group.enrollment_group_id, precondition)?;
         self.view.put_group(&group)?;
-        let etag = self.tables.mint.enrollment(now);
+        let etag = self.tables.mint.record(now);
         let id = group.enrollment_group_id.clone();
         Ok(table.put(id, group, precondition, etag, now)?)
     }
@@ -239,7 +239,7 @@ impl Store {
         registration: Registration,
         now: Time,
     ) -> &Record<Registration> {
-        let etag = self.tables.mint.registration(now);
+        let etag = self.tables.mint.record(now);
         let table = &mut self.tables.registrations;
         table.put_anyhow(id.clone(), registration, etag, now)
     }
@@ -385,6 +385,11 @@ impl IfMatch {
             Some("*" | "\"*\"") => Self::Any,
             Some(tag) => Self::Tag(Etag::new(tag)),
         }
+    }
+
+    /// Reads the value as hubs do: an empty word in quotes is no tag, so that a write creates.
+    pub(crate) fn from_hub_header(value: Option<&str>) -> Self {
+        Self::from_header(value.filter(|value| value.trim() != "\"\""))
     }
 
     /// The precondition of a write that replaces.

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use pki_core::declaration::{Declaration, DpsDeclaration};
 use pki_core::ids::DpsName;
-use pki_core::inventory::sqlite::SqliteInventory;
+use pki_core::inventory::sqlite::{Patience, SqliteInventory};
 use pki_core::ports::{Clock, Entropy};
 use pki_core::time::Time;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -23,6 +23,7 @@ use crate::error::{CommandError, ErrorKind, in_declaration};
 use crate::files::{Files, read_stream};
 use crate::home::Home;
 use crate::host::{Host, Network, Prompt, Terminal};
+use crate::neighbour;
 use crate::render::outside;
 use crate::render::ui::Ui;
 use crate::secret::SecretWord;
@@ -160,7 +161,17 @@ impl Context {
     /// `NotFound` if there is no home; else as [`SqliteInventory::open_or_create`].
     pub fn inventory(&self) -> Result<SqliteInventory, CommandError> {
         self.declaration()?;
-        Ok(SqliteInventory::open_or_create(&self.home.inventory())?)
+        let path = self.home.inventory();
+        let tell = self.ui.notes();
+        let patience = Patience::default().telling(move |path| {
+            let whom = neighbour::writer_of(path);
+            let whom = whom.unwrap_or_else(|| "another process".to_owned());
+            tell(&format!(
+                "waiting for {whom}, which writes to {}",
+                path.display()
+            ));
+        });
+        Ok(SqliteInventory::open_or_create_with(&path, patience)?)
     }
 
     /// Reads an input: a file, or standard input for `-`.

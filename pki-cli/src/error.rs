@@ -26,6 +26,7 @@ use pki_core::ports::EntropyError;
 use pki_core::time::TimeError;
 
 use crate::bad_lines::ToldLines;
+use crate::neighbour;
 
 /// What commands return.
 pub type CommandResult = Result<Outcome, CommandError>;
@@ -346,8 +347,13 @@ impl From<InventoryError> for CommandError {
             | InventoryError::SchemaTooNew { .. }
             | InventoryError::SchemaTooOld { .. }
             | InventoryError::Unfinished { .. } => ErrorKind::InvalidInput,
-            InventoryError::CertificateState { .. }
+            InventoryError::Edited { .. }
+            | InventoryError::CertificateState { .. }
             | InventoryError::GenerationState { .. }
+            | InventoryError::GenerationNumber { .. }
+            | InventoryError::HasCertificate { .. }
+            | InventoryError::LeafExists { .. }
+            | InventoryError::TwoLeaves { .. }
             | InventoryError::TwoGenerations { .. }
             | InventoryError::PlanInTheWay { .. }
             | InventoryError::PlanClosed { .. }
@@ -357,9 +363,21 @@ impl From<InventoryError> for CommandError {
         let refused = Self::new(kind, error.to_string());
         match error {
             InventoryError::Storage { source, .. } => refused.because(source),
+            InventoryError::Locked { path } => match neighbour::writer_of(&path) {
+                Some(holder) => {
+                    refused.hint(format!("{holder} has it, and has written nothing for long"))
+                }
+                None => refused,
+            },
+            InventoryError::LeafExists { .. } => {
+                refused.hint("to give a device another leaf: dps-pki renew ID")
+            }
             InventoryError::WriteProtected { .. } => {
                 refused.hint("it can be read here; to change it, work where it can be written")
             }
+            InventoryError::Edited { .. } => refused.hint(
+                "nothing was done with it; see what else was changed, with: dps-pki audit verify",
+            ),
             InventoryError::SchemaTooOld { .. } | InventoryError::Unfinished { .. } => refused
                 .hint("copy the whole home to a place that can be written, and read it there"),
             _ => refused,
@@ -527,6 +545,9 @@ fn unreachable(error: &TransportError) -> CommandError {
     let hint = match error {
         TransportError::Tls { .. } => {
             "the server's certificate must lead to trust-anchor in pki.toml, or without one to a root that this machine trusts"
+        }
+        TransportError::Proxy { .. } | TransportError::Tunnel { .. } => {
+            "HTTPS_PROXY says which proxy leads to Azure, NO_PROXY which hosts are reached without it"
         }
         TransportError::Timeout { .. } => {
             "it takes connections and does not answer; try again later, with -v to see each attempt"

@@ -10,7 +10,7 @@ use dps_client::auth::{Account, BearerToken, ConnectionString, Credential, SasCr
 use dps_client::hub::Devices;
 use dps_client::management::{Certificates, Instance, InstanceId};
 use dps_client::service::{Groups, Individuals, Registrations};
-use dps_client::transport::{HttpOptions, ProxyUse, Transport, Trust};
+use dps_client::transport::{HttpOptions, ProxyUse, Routes, Transport, Trust};
 use dps_client::{ApiVersion, BaseUrl, Limit, Plane};
 use pki_core::declaration::{DpsDeclaration, Endpoint, EntraIdentity, SecretSource, SignIn};
 use pki_core::ids::{DpsName, HubHostName};
@@ -29,6 +29,8 @@ pub(crate) struct Planes<'a> {
     name: &'a DpsName,
     declared: &'a DpsDeclaration,
     transport: Arc<dyn Transport>,
+    /// Where the transport dials hubs that a stand-in has.
+    routes: Routes,
     limit: Limit,
     rate: NonZeroU32,
 }
@@ -70,12 +72,14 @@ impl<'a> Planes<'a> {
                 None => error,
             }
         })?;
+        let routes = options.routes;
         let rate = declared.rate.unwrap_or(Limit::DEFAULT_PER_MINUTE);
         Ok(Self {
             context,
             name,
             declared,
             transport,
+            routes,
             limit: Limit::per_minute(rate),
             rate,
         })
@@ -129,11 +133,11 @@ impl<'a> Planes<'a> {
             );
             return Err(CommandError::invalid_input(message).hint(hint));
         };
-        let endpoint = management.endpoint.as_ref();
-        let host = endpoint.map_or(BaseUrl::MANAGEMENT, Endpoint::as_str);
+        let host = self.declared.management_host();
         let declared = self.declared.api_versions.management.as_deref();
         let plane = self.plane(host, self.version(declared, ApiVersion::MANAGEMENT)?)?;
-        let credential = self.credential(management.sign_in.as_ref(), Scope::Arm)?;
+        let scope = Scope::new(self.declared.management_scope());
+        let credential = self.credential(management.sign_in.as_ref(), scope, &[])?;
         let id = InstanceId {
             subscription: management.subscription.clone(),
             resource_group: management.resource_group.clone(),
@@ -169,15 +173,19 @@ impl<'a> Planes<'a> {
     }
 
     /// The identity registry of a hub: where it is declared to be, at the one address of a stand-in, or
-    /// at its own name.
+    /// at its own name. A stand-in tells its hubs apart by name, so it is called by the hub's wherever it is.
     pub(crate) fn hub(&self, hub: &HubHostName) -> Result<Devices, CommandError> {
         let declared = self.declared.hubs.get(hub);
         let endpoint = declared.and_then(|declared| declared.endpoint.as_ref());
         let in_azure = self.declared.service.azure_instance().is_some();
-        let host = match endpoint {
+        let dialled = match endpoint {
             Some(endpoint) => endpoint.as_str(),
             None if in_azure => hub.as_str(),
             None => self.declared.service.as_str(),
+        };
+        let host = match in_azure {
+            true => dialled.to_owned(),
+            false => self.led_to(hub, endpoint.unwrap_or(&self.declared.service)),
         };
         // A connection string of DPS opens no hub; an Entra sign-in opens both.
         let shared = self
@@ -197,10 +205,19 @@ impl<'a> Planes<'a> {
             return Err(CommandError::invalid_input(message).hint(hint));
         }
         let version = self.version(self.declared.api_versions.hub.as_deref(), ApiVersion::HUB)?;
-        let plane = self
-            .plane(host, version)?
-            .with_credential(self.credential(sign_in, Scope::Hub)?);
+        let scope = Scope::new(self.declared.hub_scope(hub));
+        let credential = self.credential(sign_in, scope, &[hub.as_str(), dialled])?;
+        let plane = self.plane(&host, version)?.with_credential(credential);
         Ok(Devices::new(plane))
+    }
+
+    /// The address of a hub by its name, which leads to another host from now on.
+    fn led_to(&self, hub: &HubHostName, dialled: &Endpoint) -> String {
+        self.routes.lead(hub.as_str(), dialled.host());
+        match dialled.port() {
+            Some(port) => format!("{hub}:{port}"),
+            None => hub.to_string(),
+        }
     }
 
     fn service(&self) -> Result<Plane, CommandError> {
@@ -208,10 +225,13 @@ impl<'a> Planes<'a> {
             self.declared.api_versions.service.as_deref(),
             ApiVersion::SERVICE,
         )?;
-        let plane = self
-            .plane(self.declared.service.as_str(), version)?
-            .with_limit(self.limit.clone());
-        Ok(plane.with_credential(self.credential(self.declared.sign_in.as_ref(), Scope::Dps)?))
+        let service = self.declared.service.as_str();
+        let scope = Scope::new(self.declared.service_scope());
+        let credential = self.credential(self.declared.sign_in.as_ref(), scope, &[service])?;
+        let plane = self.plane(service, version)?;
+        Ok(plane
+            .with_limit(self.limit.clone())
+            .with_credential(credential))
     }
 
     fn plane(&self, host: &str, version: ApiVersion) -> Result<Plane, CommandError> {
@@ -235,10 +255,12 @@ impl<'a> Planes<'a> {
         parsed.map_err(|error| CommandError::invalid_input(format!("DPS {}: {error}", self.name)))
     }
 
+    /// The credential for a plane that is at one of these hosts.
     fn credential(
         &self,
         sign_in: Option<&SignIn>,
         scope: Scope,
+        hosts: &[&str],
     ) -> Result<Arc<dyn Credential>, CommandError> {
         let clock = self.context.clock.clone();
         Ok(match sign_in {
@@ -253,26 +275,49 @@ impl<'a> Planes<'a> {
                         CommandError::invalid_input(format!("{source}: {error}"))
                     },
                 )?;
+                self.check_host(&connection, source, hosts)?;
                 Arc::new(SasCredential::new(connection, clock))
             }
             Some(SignIn::Entra) => Arc::new(self.account()?.at(scope, clock)),
         })
     }
 
+    /// A key is shown to nobody but the host that it is for. Ports may differ: that of a container is not
+    /// the one outside.
+    fn check_host(
+        &self,
+        connection: &ConnectionString,
+        source: &SecretSource,
+        hosts: &[&str],
+    ) -> Result<(), CommandError> {
+        let own = connection.host();
+        if hosts.iter().any(|host| is_same_host(host, own)) {
+            return Ok(());
+        }
+        let declared = hosts.first().copied().unwrap_or_default();
+        let message = format!(
+            "{source}: the connection string is for {own}, and pki.toml declares {declared} for DPS {}",
+            self.name
+        );
+        let hint = format!("take the connection string of {declared}, or declare {own}");
+        Err(CommandError::invalid_input(message).hint(hint))
+    }
+
     fn account(&self) -> Result<Account, CommandError> {
+        let authority = self.declared.authority_host();
         let account = match &self.declared.entra {
             EntraIdentity::DeveloperTools => Account::developer_tools(),
             EntraIdentity::ManagedIdentity { client } => {
                 Account::managed_identity(client.as_deref())
             }
-            EntraIdentity::WorkloadIdentity => Account::workload_identity(),
+            EntraIdentity::WorkloadIdentity => Account::workload_identity(authority),
             EntraIdentity::ClientSecret {
                 tenant,
                 client,
                 secret,
             } => {
                 let secret = self.secret(secret, "the client secret")?;
-                Account::client_secret(tenant, client, &secret)
+                Account::client_secret(tenant, client, &secret, authority)
             }
         };
         account.map_err(|error| {
@@ -291,5 +336,36 @@ impl<'a> Planes<'a> {
         };
         self.context
             .secret(&word, &format!("{what} of DPS {}: ", self.name))
+    }
+}
+
+/// Whether two hosts are the same but for their ports; the names and addresses of this machine are.
+fn is_same_host(one: &str, other: &str) -> bool {
+    let name = |text: &str| {
+        let endpoint = text.parse::<Endpoint>().ok()?;
+        match endpoint.host() {
+            "127.0.0.1" | "[::1]" => Some("localhost".to_owned()),
+            host => Some(host.to_owned()),
+        }
+    };
+    name(one).is_some_and(|one| name(other) == Some(one))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_the_same_but_for_case_port_and_the_names_of_this_machine() {
+        for (one, other, is_same) in [
+            ("localhost:8443", "127.0.0.1:9443", true),
+            ("[::1]:8443", "localhost", true),
+            ("X.azure-devices.net", "x.azure-devices.net:443", true),
+            ("x.azure-devices.net", "y.azure-devices.net", false),
+            ("x.azure-devices.net", "x.azure-devices.cn", false),
+            ("", "", false),
+        ] {
+            assert_eq!(is_same_host(one, other), is_same, "{one} {other}");
+        }
     }
 }

@@ -304,7 +304,7 @@ fn the_signature_of_a_compromised_authority_proves_nothing() {
     };
     let inventory = inventory.as_mut().expect("inventory");
     inventory
-        .settle_generations(&"factory".parse().expect("name"), &[change], support::now())
+        .settle_generations(&"factory".parse().expect("name"), &[change], now())
         .expect("settled");
     let run = home.verify("--home pki");
     assert_eq!(run.code, 4, "{}", run.stdout);

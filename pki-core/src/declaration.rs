@@ -8,6 +8,7 @@
 //! Invariant: a secret never stands in the file, only the word that says where it is
 //! ([`SecretSource`]); errors repeat no value that could be one.
 
+mod cloud;
 mod dps;
 mod error;
 mod file;
@@ -16,6 +17,7 @@ mod resolve;
 
 use std::collections::BTreeMap;
 
+pub use cloud::Cloud;
 pub use dps::{
     ApiVersions, CaDeclaration, DpsDeclaration, EntraIdentity, GroupAttestation, GroupDeclaration,
     HubDeclaration, ManagementDeclaration, SignIn, VerifiedBy,

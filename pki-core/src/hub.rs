@@ -4,18 +4,18 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::document::{keeps_nulls, told};
 use crate::enrollment::{OtherMembers, SymmetricKeys};
 use crate::ids::{DeviceId, Etag};
-use crate::text::null_as_default;
 
 /// A device identity.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", remote = "Self")]
 pub struct HubDevice {
     /// The device's name; case-sensitive.
     pub device_id: DeviceId,
     /// Whether it may connect.
-    #[serde(default, deserialize_with = "null_as_default")]
+    #[serde(default)]
     pub status: HubDeviceStatus,
     /// Why it has that status, at most 128 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -26,8 +26,8 @@ pub struct HubDevice {
     /// What the record was when it was read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etag: Option<Etag>,
-    /// Members that this crate does not know.
-    #[serde(flatten)]
+    /// Members that this crate does not know, and those that were null.
+    #[serde(flatten, serialize_with = "told")]
     pub other: OtherMembers,
 }
 
@@ -54,7 +54,7 @@ impl HubDeviceStatus {
 
 /// How a device proves itself to its hub.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", remote = "Self")]
 pub struct HubAuthentication {
     /// `sas`, `selfSigned` (by thumbprint; what DPS writes for X.509), `certificateAuthority` or `none`.
     #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
@@ -65,14 +65,14 @@ pub struct HubAuthentication {
     /// Thumbprints of the leaf: 64 hex digits (SHA-256) as DPS writes them, or 40 (SHA-1).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub x509_thumbprint: Option<Thumbprints>,
-    /// Members that this crate does not know.
-    #[serde(flatten)]
+    /// Members that this crate does not know, and those that were null.
+    #[serde(flatten, serialize_with = "told")]
     pub other: OtherMembers,
 }
 
 /// The two thumbprints of a `selfSigned` identity.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", remote = "Self")]
 pub struct Thumbprints {
     /// The leaf that the device presented last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -80,4 +80,11 @@ pub struct Thumbprints {
     /// A copy of the primary, where DPS wrote it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secondary_thumbprint: Option<String>,
+    /// Members that this crate does not know, and those that were null.
+    #[serde(flatten, serialize_with = "told")]
+    pub other: OtherMembers,
 }
+
+keeps_nulls!(HubDevice, "status" = "enabled");
+keeps_nulls!(HubAuthentication);
+keeps_nulls!(Thumbprints);

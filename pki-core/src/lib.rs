@@ -35,6 +35,7 @@ pub mod crl;
 pub mod csr;
 pub mod declaration;
 pub mod delivery;
+mod document;
 pub mod enrollment;
 pub mod format;
 pub mod hub;

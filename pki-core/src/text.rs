@@ -47,13 +47,3 @@ macro_rules! wire_words {
 }
 
 pub(crate) use {serde_as_text, wire_words};
-
-/// Reads a member that may be absent or `null` as its default.
-pub(crate) fn null_as_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
-where
-    D: serde::Deserializer<'de>,
-    T: serde::Deserialize<'de> + Default,
-{
-    let value = <Option<T> as serde::Deserialize>::deserialize(deserializer)?;
-    Ok(value.unwrap_or_default())
-}

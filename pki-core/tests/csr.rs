@@ -3,7 +3,7 @@
 
 mod support;
 
-use pki_core::bulk::input::{Device, DeviceKey, Place};
+use pki_core::bulk::input::{BadLine, Device, DeviceKey, Place};
 use pki_core::bulk::requests::{Judged, Judgement, Spool, judge_all};
 use pki_core::csr::{self, CsrError, IdFrom, PolicyError, RequestPolicy, SigningRequest, Stated};
 use pki_core::format::pem::InputError;

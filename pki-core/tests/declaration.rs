@@ -589,3 +589,77 @@ fn windows_files_are_read_like_others() {
     parsed(&text);
     assert_eq!(refused(&text.replace("\"20y\"", "20")).line(), 17);
 }
+
+/// The management plane, Entra ID and the audience of tokens follow the cloud of the service plane.
+#[test]
+fn the_planes_of_an_instance_are_in_its_cloud() {
+    for (domain, management, authority, hub_scope) in [
+        (
+            "net",
+            "management.azure.com",
+            None,
+            "https://iothubs.azure.net/.default",
+        ),
+        (
+            "cn",
+            "management.chinacloudapi.cn",
+            Some("login.chinacloudapi.cn"),
+            "https://iothubs.azure.net/.default",
+        ),
+        (
+            "us",
+            "management.usgovcloudapi.net",
+            Some("login.microsoftonline.us"),
+            "https://iothubs.azure.us/.default",
+        ),
+    ] {
+        let dev = dps(&format!(
+            "[dps.dev]\nservice = \"x.azure-devices-provisioning.{domain}\"\n\
+             [dps.dev.management]\nsubscription = \"s\"\nresource-group = \"g\"\n"
+        ));
+        assert_eq!(dev.management_host(), management);
+        assert_eq!(
+            dev.management_scope(),
+            format!("https://{management}/.default")
+        );
+        assert_eq!(dev.authority_host(), authority);
+        let hub = name(&format!("hub-1.azure-devices.{domain}"));
+        assert_eq!(dev.hub_scope(&hub), hub_scope);
+        assert_eq!(
+            dev.service_scope(),
+            "https://azure-devices-provisioning.net/.default"
+        );
+    }
+}
+
+#[test]
+fn what_follows_from_the_cloud_can_be_declared_otherwise() {
+    let dev = dps(r#"
+[dps.dev]
+service = "x.azure-devices-provisioning.cn"
+token-scope = "https://service.example/.default"
+[dps.dev.entra]
+authority-host = "login.example"
+[dps.dev.management]
+endpoint = "arm.example"
+subscription = "s"
+resource-group = "g"
+token-scope = "https://arm.example/.default"
+[dps.dev.hub."hub-1.azure-devices.cn"]
+token-scope = "https://hubs.example/.default"
+"#);
+    assert_eq!(dev.management_host(), "arm.example");
+    assert_eq!(dev.management_scope(), "https://arm.example/.default");
+    assert_eq!(dev.authority_host(), Some("login.example"));
+    assert_eq!(dev.entra, EntraIdentity::DeveloperTools);
+    assert_eq!(dev.service_scope(), "https://service.example/.default");
+    let hub_scope = dev.hub_scope(&name("hub-1.azure-devices.cn"));
+    assert_eq!(hub_scope, "https://hubs.example/.default");
+}
+
+#[test]
+fn entra_without_a_word_is_refused() {
+    let error =
+        refused("[dps.dev]\nservice = \"x.azure-devices-provisioning.net\"\n[dps.dev.entra]\n");
+    assert!(error.to_string().contains("exactly one of"), "{error}");
+}

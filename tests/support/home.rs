@@ -93,6 +93,15 @@ impl Home {
         fs::read_to_string(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
+    /// The file in which the key of an authority's newest generation is.
+    #[track_caller]
+    pub fn key_of(&self, authority: &str) -> String {
+        let shown = self.json(&format!("authority show {authority}"));
+        let newest = shown.as_array().and_then(|generations| generations.last());
+        let key = newest.and_then(|newest| newest["key"].as_str());
+        key.expect("a key in a file").to_owned()
+    }
+
     /// Writes a file, and the folders above it.
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
         let path = self.path(name);

@@ -14,26 +14,19 @@ use super::{Credential, CredentialError};
 #[cfg(feature = "entra")]
 pub use account::{Account, EntraCredential};
 
-/// What a token is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Scope {
-    /// The management plane.
-    Arm,
-    /// The service plane of DPS. The device plane takes no tokens of Entra ID.
-    Dps,
-    /// The hub's registry.
-    Hub,
-}
+/// What a token is for, as Entra ID names it: a resource and `/.default`. It differs between clouds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scope(String);
 
 impl Scope {
+    /// The scope of this name, such as `https://iothubs.azure.net/.default`.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self(name.into())
+    }
+
     /// The scope as Entra ID names it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Arm => "https://management.azure.com/.default",
-            Self::Dps => "https://azure-devices-provisioning.net/.default",
-            Self::Hub => "https://iothubs.azure.net/.default",
-        }
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 

@@ -5,7 +5,7 @@ use pki_core::hub::{HubDevice, HubDeviceStatus};
 use pki_core::ids::DeviceId;
 
 use crate::error::{ClientError, found};
-use crate::expect::{Expect, IfMatch, Wildcard};
+use crate::expect::{Expect, IfMatch, TagForm};
 use crate::plane::{Operation, Plane};
 
 /// The device identities of one hub.
@@ -46,7 +46,7 @@ impl Devices {
     /// [`ClientError::is_precondition_failed`] if it was not as expected.
     pub async fn put(&self, device: &HubDevice, expect: &Expect) -> Result<HubDevice, ClientError> {
         let operation = Operation::write(Method::PUT, &["devices", device.device_id.as_str()])
-            .if_match(expect.header(Wildcard::Quoted))
+            .if_match(expect.header(TagForm::Quoted))
             .json(device)?;
         self.plane.send(operation).await?.json()
     }
@@ -88,7 +88,7 @@ impl Devices {
     /// [`ClientError`]; [`ClientError::is_not_found`] if there is none,
     /// [`ClientError::is_precondition_failed`] if it was not as expected.
     pub async fn delete(&self, id: &DeviceId, expect: &IfMatch) -> Result<(), ClientError> {
-        let if_match = Expect::from(expect.clone()).header(Wildcard::Quoted);
+        let if_match = Expect::from(expect.clone()).header(TagForm::Quoted);
         let operation = Operation::write(Method::DELETE, &["devices", id.as_str()]);
         self.plane.send(operation.if_match(if_match)).await?;
         Ok(())

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::InstanceId;
 use crate::api_version::ApiVersion;
 use crate::error::{ClientError, found};
-use crate::expect::{Expect, IfMatch, Wildcard};
+use crate::expect::{Expect, IfMatch, TagForm};
 use crate::plane::{Operation, Plane};
 
 /// How DPS comes to believe that an uploaded CA is ours.
@@ -81,7 +81,7 @@ impl Certificates {
         expect: &Expect,
     ) -> Result<CaCertificate, ClientError> {
         let operation = Operation::write(Method::PUT, &self.path(name, &[]))
-            .if_match(expect.header(Wildcard::Bare));
+            .if_match(expect.header(TagForm::AsGiven));
         let properties = Upload {
             certificate: STANDARD.encode(der),
             is_verified: (verification == Verification::SelfAttestation).then_some(true),
@@ -158,7 +158,7 @@ impl Certificates {
         below: &[&str],
         expect: &IfMatch,
     ) -> Operation {
-        let if_match = Expect::from(expect.clone()).header(Wildcard::Bare);
+        let if_match = Expect::from(expect.clone()).header(TagForm::AsGiven);
         Operation::write(method, &self.path(name, below)).if_match(if_match)
     }
 

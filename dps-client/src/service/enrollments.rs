@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{ClientError, found};
-use crate::expect::{Expect, IfMatch, Wildcard};
+use crate::expect::{Expect, IfMatch, TagForm};
 use crate::plane::{Operation, Plane};
 
 /// A document of the service plane that lets devices in: a group or an individual enrollment.
@@ -81,7 +81,7 @@ impl<E: Entry> Enrollments<E> {
             Expect::Etag(_) | Expect::Any => self.with_present_keys(entry).await?,
         };
         let operation = Operation::write(Method::PUT, &[E::COLLECTION, &entry.id().to_string()])
-            .if_match(expect.header(Wildcard::Bare))
+            .if_match(expect.header(TagForm::AsGiven))
             .json(entry.as_ref())?;
         self.plane.send(operation).await?.json()
     }
@@ -92,7 +92,7 @@ impl<E: Entry> Enrollments<E> {
     /// [`ClientError`]; [`ClientError::is_not_found`] if there is none,
     /// [`ClientError::is_precondition_failed`] if it was not as expected.
     pub async fn delete(&self, id: &E::Id, expect: &IfMatch) -> Result<(), ClientError> {
-        let if_match = Expect::from(expect.clone()).header(Wildcard::Bare);
+        let if_match = Expect::from(expect.clone()).header(TagForm::AsGiven);
         let operation = Operation::write(Method::DELETE, &[E::COLLECTION, &id.to_string()]);
         self.plane.send(operation.if_match(if_match)).await?;
         Ok(())
@@ -128,6 +128,7 @@ impl<E: Entry> Enrollments<E> {
         entry.attestation_mut().mechanism = Mechanism::SymmetricKey(Some(SymmetricKeys {
             primary_key: given.primary_key.or(present.primary_key),
             secondary_key: given.secondary_key.or(present.secondary_key),
+            ..given
         }));
         Ok(Cow::Owned(entry))
     }

@@ -6,7 +6,7 @@ use pki_core::ids::{EnrollmentGroupId, RegistrationId};
 
 use super::query::sized;
 use crate::error::{ClientError, found};
-use crate::expect::{Expect, IfMatch, Wildcard};
+use crate::expect::{Expect, IfMatch, TagForm};
 use crate::page::{Records, records};
 use crate::plane::{Operation, Plane};
 
@@ -50,7 +50,7 @@ impl Registrations {
     /// [`ClientError`]; [`ClientError::is_not_found`] if it has none,
     /// [`ClientError::is_precondition_failed`] if it was not as expected.
     pub async fn delete(&self, id: &RegistrationId, expect: &IfMatch) -> Result<(), ClientError> {
-        let if_match = Expect::from(expect.clone()).header(Wildcard::Bare);
+        let if_match = Expect::from(expect.clone()).header(TagForm::AsGiven);
         let operation = Operation::write(Method::DELETE, &["registrations", id.as_str()]);
         self.plane.send(operation.if_match(if_match)).await?;
         Ok(())

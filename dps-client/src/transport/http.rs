@@ -2,15 +2,18 @@
 
 use std::error::Error;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use http::Uri;
+use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::header::CONTENT_LENGTH;
 use reqwest::redirect::Policy;
-use reqwest::{Certificate, Client, ClientBuilder, Identity, Method};
+use reqwest::{Certificate, Client, ClientBuilder, Identity, Method, Url};
 
-use super::{BoxError, Request, Response, Transport, TransportError};
+use super::{BoxError, Request, Response, Routes, Transport, TransportError};
 use crate::auth::DeviceIdentity;
 
 /// Whose server certificates are believed.
@@ -51,6 +54,8 @@ pub struct HttpOptions {
     pub timeout: Duration,
     /// Whether requests go through a proxy.
     pub proxy: ProxyUse,
+    /// Names that are dialled elsewhere than the machine's resolver says.
+    pub routes: Routes,
     /// The `User-Agent` header.
     pub user_agent: String,
 }
@@ -64,6 +69,7 @@ impl Default for HttpOptions {
             connect_timeout: Duration::from_secs(10),
             timeout: Duration::from_secs(30),
             proxy: ProxyUse::Environment,
+            routes: Routes::default(),
             user_agent: concat!("dps-pki/", env!("CARGO_PKG_VERSION")).to_owned(),
         }
     }
@@ -94,7 +100,15 @@ pub enum TransportSetupError {
 #[derive(Debug, Clone)]
 pub struct HttpTransport {
     client: Client,
+    way: Arc<Way>,
     timeout: Duration,
+}
+
+/// Where requests go before they are at the service, for errors to name it.
+#[derive(Debug)]
+struct Way {
+    proxies: Option<Matcher>,
+    routes: Routes,
 }
 
 impl HttpTransport {
@@ -108,16 +122,22 @@ impl HttpTransport {
             .redirect(Policy::none())
             .connect_timeout(options.connect_timeout)
             .timeout(options.timeout)
+            .dns_resolver(options.routes.clone())
             .user_agent(&options.user_agent);
         if options.proxy == ProxyUse::Direct {
             builder = builder.no_proxy();
         }
+        let way = Way {
+            proxies: (options.proxy == ProxyUse::Environment).then(Matcher::from_system),
+            routes: options.routes.clone(),
+        };
         if let Some(identity) = &options.identity {
             builder = builder.identity(tls_identity(identity)?);
         }
         let client = trusting(builder, &options.trust)?.build();
         Ok(Self {
             client: client.map_err(|error| TransportSetupError::Client(error.into()))?,
+            way: Arc::new(way),
             timeout: options.timeout,
         })
     }
@@ -148,10 +168,10 @@ impl HttpTransport {
 impl Transport for HttpTransport {
     fn send(&self, request: Request) -> BoxFuture<'_, Result<Response, TransportError>> {
         async move {
-            let host = request.url.authority().to_owned();
+            let url = request.url.clone();
             self.exchange(request)
                 .await
-                .map_err(|error| classify(host, self.timeout, error))
+                .map_err(|error| self.way.classify(&url, self.timeout, error))
         }
         .boxed()
     }
@@ -179,29 +199,78 @@ fn tls_identity(identity: &DeviceIdentity) -> Result<Identity, TransportSetupErr
         .map_err(|error| TransportSetupError::Identity(error.into()))
 }
 
-fn classify(host: String, timeout: Duration, error: reqwest::Error) -> TransportError {
-    let error = error.without_url();
-    if is_tls(&error) {
-        TransportError::Tls {
-            host,
-            source: error.into(),
-        }
-    } else if error.is_connect() {
-        TransportError::Connect {
-            host,
-            source: error.into(),
-        }
-    } else if error.is_timeout() {
-        TransportError::Timeout {
-            host,
-            after: timeout,
-        }
-    } else {
-        TransportError::Interrupted {
-            host,
-            source: error.into(),
+impl Way {
+    /// The service as errors name it: by its name, and by where it was dialled if that is elsewhere.
+    fn host(&self, url: &Url) -> String {
+        let authority = url.authority();
+        match url.host_str().and_then(|name| self.routes.of(name)) {
+            Some(dialled) => format!("{authority} (at {dialled})"),
+            None => authority.to_owned(),
         }
     }
+
+    /// The proxy on the way to an address, without its user name and password.
+    fn proxy(&self, url: &Url) -> Option<String> {
+        let uri: Uri = url.as_str().parse().ok()?;
+        let intercepted = self.proxies.as_ref()?.intercept(&uri)?;
+        let host = intercepted.uri().host()?;
+        let port = intercepted.uri().port_u16();
+        Some(port.map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
+    }
+
+    fn classify(&self, url: &Url, timeout: Duration, error: reqwest::Error) -> TransportError {
+        let error = error.without_url();
+        let host = self.host(url);
+        if is_tls(&error) {
+            TransportError::Tls {
+                host,
+                source: error.into(),
+            }
+        } else if error.is_connect() {
+            self.no_connection(url, error)
+        } else if error.is_timeout() {
+            TransportError::Timeout {
+                host,
+                after: timeout,
+            }
+        } else {
+            TransportError::Interrupted {
+                host,
+                source: error.into(),
+            }
+        }
+    }
+
+    fn no_connection(&self, url: &Url, error: reqwest::Error) -> TransportError {
+        let host = self.host(url);
+        match self.proxy(url) {
+            Some(proxy) if is_refused_by_proxy(&error) => TransportError::Tunnel {
+                proxy,
+                host,
+                source: error.into(),
+            },
+            Some(proxy) => TransportError::Proxy {
+                proxy,
+                source: error.into(),
+            },
+            None => TransportError::Connect {
+                host,
+                source: error.into(),
+            },
+        }
+    }
+}
+
+/// Whether a proxy answered, and not with a way to the service. The library's type for it is private,
+/// so its words have to do.
+fn is_refused_by_proxy(error: &(dyn Error + 'static)) -> bool {
+    const TUNNEL: &str = "tunnel error: ";
+    const DEAD: &str = "tunnel error: failed to create underlying connection";
+    let text = error.to_string();
+    if text.starts_with(TUNNEL) {
+        return text != DEAD;
+    }
+    error.source().is_some_and(is_refused_by_proxy)
 }
 
 /// Whether TLS is at the bottom of it. An [`io::Error`] hides what it wraps from `source()`.

@@ -5,6 +5,7 @@
 mod device;
 mod hub;
 mod management;
+mod recorded;
 mod service;
 
 use std::sync::Arc;
@@ -29,7 +30,11 @@ impl Wire {
             env!("CARGO_MANIFEST_DIR")
         );
         let text = std::fs::read_to_string(&path).expect(&path);
-        let script: Script = serde_json::from_str(&text).expect(&path);
+        let script = serde_json::from_str(&text).expect(&path);
+        Self::of(script, api_version)
+    }
+
+    fn of(script: Script, api_version: ApiVersion) -> Self {
         let transport = Arc::new(ScriptedTransport::new(script.exchanges));
         let base = "https://localhost:8443".parse().expect("base");
         let plane = Plane::new(transport.clone(), base, api_version);
@@ -62,6 +67,13 @@ impl Wire {
 
     fn hub(name: &str) -> (Self, Devices) {
         let wire = Self::script(name, ApiVersion::HUB);
+        let devices = Devices::new(wire.plane.clone());
+        (wire, devices)
+    }
+
+    fn hub_of(script: serde_json::Value) -> (Self, Devices) {
+        let script = serde_json::from_value(script).expect("a script");
+        let wire = Self::of(script, ApiVersion::HUB);
         let devices = Devices::new(wire.plane.clone());
         (wire, devices)
     }

@@ -39,7 +39,9 @@ async fn each_step_of_a_proof_carries_the_tag_of_the_one_before() {
 #[tokio::test]
 async fn a_ca_may_be_attested_by_whoever_uploads_it() {
     let (wire, certificates) = Wire::management("ca-self-attest");
-    let expect = Expect::Etag(Etag::new("AAAAAAExpNs="));
+    let expect = Expect::Etag(Etag::new(
+        "IjA1MDA2YmVhLTAwMDAtMDcwMC0wMDAwLTYyNzE2YjRiMDAwMCI=",
+    ));
     let name = "root".parse().expect("name");
     let ca = certificates
         .put(&name, CA, Verification::SelfAttestation, &expect)
@@ -75,7 +77,12 @@ async fn certificates_are_listed_and_deleted() {
     let (wire, certificates) = Wire::management("ca-delete");
     let name = "root".parse().expect("name");
     certificates
-        .delete(&name, &IfMatch::Etag(Etag::new("AAAAAAExpNs=")))
+        .delete(
+            &name,
+            &IfMatch::Etag(Etag::new(
+                "IjA1MDA2YmVhLTAwMDAtMDcwMC0wMDAwLTYyNzE2YjRiMDAwMCI=",
+            )),
+        )
         .await
         .expect("by tag");
     certificates
@@ -88,7 +95,9 @@ async fn certificates_are_listed_and_deleted() {
 #[tokio::test]
 async fn a_stale_tag_is_a_failed_precondition_with_its_correlation_identifier() {
     let (wire, certificates) = Wire::management("ca-stale-etag");
-    let stale = IfMatch::Etag(Etag::new("AAAAAAExpNs="));
+    let stale = IfMatch::Etag(Etag::new(
+        "IjA1MDA2YmVhLTAwMDAtMDcwMC0wMDAwLTYyNzE2YjRiMDAwMCI=",
+    ));
     let error = certificates
         .verify(&"root".parse().expect("name"), PROOF, &stale)
         .await

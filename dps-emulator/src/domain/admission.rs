@@ -74,7 +74,7 @@ impl Dps {
                 let verified = self.store().verified();
                 let chain = PresentedChain::link(leaf, sent, &verified);
                 let options = PathOptions::new(self.now()).purpose(choices::LEAF_PURPOSE);
-                let report = validate(leaf, sent, &verified, options.lenient());
+                let report = validate(leaf, sent, &verified, options.lenient().weak());
                 Ok(Presented::Chain {
                     leaf,
                     chain,
@@ -257,6 +257,7 @@ fn self_signed(leaf: &Certificate, is_copied: bool) -> HubAuthentication {
         x509_thumbprint: Some(Thumbprints {
             primary_thumbprint: Some(thumbprint.clone()),
             secondary_thumbprint: is_copied.then_some(thumbprint),
+            ..Thumbprints::default()
         }),
         other: serde_json::Map::new(),
     }

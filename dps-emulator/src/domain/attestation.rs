@@ -1,7 +1,8 @@
 //! What becomes of an enrollment's attestation when it is written, and what is shown of it.
 //!
 //! Certificates are read and described by us; keys that are left out are made. A slot that comes with
-//! `info` alone, as every client sends it back, keeps the certificate it holds.
+//! `info` alone, as every client sends it back, keeps the certificate it holds. A single certificate is
+//! answered in both slots, as [`SingleCertificate`] says.
 //! Invariant: a stored slot has both the certificate (PEM) and its `info`.
 
 use base64::Engine as _;
@@ -14,6 +15,7 @@ use pki_core::format::pem;
 use pki_core::ids::CertificateName;
 
 use super::Dps;
+use crate::choices::SingleCertificate;
 use crate::error::ServiceError;
 use crate::store::Store;
 
@@ -71,14 +73,16 @@ impl Dps {
                     Some(X509Certificates::Client(present)) => Some(present),
                     _ => None,
                 };
-                Ok(X509Certificates::Client(accept_slots(slots, present)?))
+                Ok(X509Certificates::Client(self.accept_slots(slots, present)?))
             }
             X509Certificates::Signing(slots) => {
                 let present = match present {
                     Some(X509Certificates::Signing(present)) => Some(present),
                     _ => None,
                 };
-                Ok(X509Certificates::Signing(accept_slots(slots, present)?))
+                Ok(X509Certificates::Signing(
+                    self.accept_slots(slots, present)?,
+                ))
             }
             X509Certificates::CaReferences(names) => {
                 occupied(&names)?;
@@ -101,12 +105,40 @@ impl Dps {
         Ok(SymmetricKeys {
             primary_key: Some(accept(sent.primary_key)?),
             secondary_key: Some(accept(sent.secondary_key)?),
+            ..SymmetricKeys::default()
         })
+    }
+
+    fn accept_slots(
+        &self,
+        sent: Slots<CertificateSlot>,
+        present: Option<&Slots<CertificateSlot>>,
+    ) -> Result<Slots<CertificateSlot>, ServiceError> {
+        let mirrors = self.choices().single_certificate;
+        let mut present = present.cloned();
+        if let Some(present) = &mut present
+            && mirrors != SingleCertificate::Once
+        {
+            copy_single(present);
+        }
+        let mut accepted = accept_slots(sent, present.as_ref())?;
+        match mirrors {
+            SingleCertificate::Shown => forget_copy(&mut accepted),
+            SingleCertificate::Stored => copy_single(&mut accepted),
+            SingleCertificate::Once => {}
+        }
+        Ok(accepted)
     }
 
     /// An attestation as an answer shows it.
     pub(crate) fn show_attestation(&self, stored: &Attestation, keys: Keys) -> Attestation {
         let mut shown = stored.clone();
+        if let Mechanism::X509(X509Certificates::Client(slots) | X509Certificates::Signing(slots)) =
+            &mut shown.mechanism
+            && self.choices().single_certificate == SingleCertificate::Shown
+        {
+            copy_single(slots);
+        }
         match &mut shown.mechanism {
             Mechanism::SymmetricKey(shown) if keys == Keys::Hidden => *shown = None,
             Mechanism::X509(X509Certificates::Client(slots) | X509Certificates::Signing(slots))
@@ -147,6 +179,22 @@ fn occupied<T>(slots: &Slots<T>) -> Result<(), ServiceError> {
         ));
     }
     Ok(())
+}
+
+/// Puts a single certificate into the secondary slot too.
+fn copy_single(slots: &mut Slots<CertificateSlot>) {
+    if slots.secondary.is_none() {
+        slots.secondary.clone_from(&slots.primary);
+    }
+}
+
+/// Takes a copy that a client sent back out again: what is only shown is not stored.
+fn forget_copy(slots: &mut Slots<CertificateSlot>) {
+    let thumbprint = |slot: &CertificateSlot| slot.sha256_thumbprint();
+    let primary = slots.primary.as_ref().and_then(thumbprint);
+    if primary.is_some() && slots.secondary.as_ref().and_then(thumbprint) == primary {
+        slots.secondary = None;
+    }
 }
 
 fn accept_slots(

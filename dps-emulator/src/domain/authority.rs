@@ -22,10 +22,22 @@ use crate::store::{Conflict, IfMatch, Precondition, Record, Store};
 pub(crate) struct Authority {
     #[serde(serialize_with = "to_pem", deserialize_with = "from_pem")]
     pub(crate) certificate: Certificate,
+    /// The certificate's text as it came, which is how it is shown beside a code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) uploaded_text: Option<String>,
     pub(crate) is_verified: bool,
     /// The code to be proven, once one was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) code: Option<VerificationCode>,
+}
+
+/// A certificate that is uploaded.
+pub(crate) struct Upload {
+    pub(crate) certificate: Certificate,
+    /// The certificate as it came.
+    pub(crate) text: String,
+    /// Whether its uploader attests possession of the key.
+    pub(crate) attested: bool,
 }
 
 impl Authority {
@@ -44,14 +56,13 @@ impl Dps {
     pub(crate) fn put_authority(
         &self,
         name: &CertificateName,
-        certificate: Certificate,
-        attested: bool,
+        upload: Upload,
         if_match: IfMatch,
     ) -> Result<Record<Authority>, ServiceError> {
         self.change(|store| {
             let present = store.authorities().get(name).map(|record| &record.value);
             if present.is_none() {
-                self.check_new(store, &certificate)?;
+                self.check_new(store, &upload.certificate)?;
             }
             let precondition = match (&present, if_match) {
                 (None, _) => Precondition::Absent,
@@ -59,13 +70,15 @@ impl Dps {
                 (Some(_), if_match) => if_match.replacing(),
             };
             let authority = match present {
-                Some(present) if present.certificate == certificate => Authority {
-                    is_verified: present.is_verified || attested,
+                Some(present) if present.certificate == upload.certificate => Authority {
+                    is_verified: present.is_verified || upload.attested,
+                    uploaded_text: Some(upload.text),
                     ..present.clone()
                 },
                 _ => Authority {
-                    certificate,
-                    is_verified: attested,
+                    certificate: upload.certificate,
+                    uploaded_text: Some(upload.text),
+                    is_verified: upload.attested,
                     code: None,
                 },
             };

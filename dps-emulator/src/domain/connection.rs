@@ -168,7 +168,7 @@ impl Dps {
                     "certificateAuthority" => {
                         let options = PathOptions::new(self.now()).purpose(choices::LEAF_PURPOSE);
                         leaf.common_name().as_deref() == Some(id.as_str())
-                            && validate(leaf, sent, &authorities, options.lenient()).holds()
+                            && validate(leaf, sent, &authorities, options.lenient().weak()).holds()
                     }
                     _ => false,
                 };

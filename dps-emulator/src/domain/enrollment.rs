@@ -44,7 +44,7 @@ pub(crate) trait Document: Clone + Serialize + DeserializeOwned {
 
     fn parse_id(text: &str) -> Result<Self::Id, ServiceError>;
     fn not_found(id: &Self::Id) -> ServiceError;
-    fn conflict(id: &Self::Id) -> ServiceError;
+    fn conflict() -> ServiceError;
 
     fn id(&self) -> &Self::Id;
     fn set_id(&mut self, id: Self::Id);
@@ -123,8 +123,8 @@ impl Document for IndividualEnrollment {
         ServiceError::EnrollmentNotFound(id.clone())
     }
 
-    fn conflict(id: &Self::Id) -> ServiceError {
-        ServiceError::EnrollmentConflict(id.clone())
+    fn conflict() -> ServiceError {
+        ServiceError::EnrollmentConflict
     }
 
     fn id(&self) -> &Self::Id {
@@ -194,8 +194,8 @@ impl Document for EnrollmentGroup {
         ServiceError::EnrollmentGroupNotFound(id.clone())
     }
 
-    fn conflict(id: &Self::Id) -> ServiceError {
-        ServiceError::EnrollmentGroupConflict(id.clone())
+    fn conflict() -> ServiceError {
+        ServiceError::EnrollmentGroupConflict
     }
 
     fn id(&self) -> &Self::Id {
@@ -320,7 +320,9 @@ impl Dps {
             (BulkMode::Create, _) => Precondition::Absent,
             (BulkMode::UpdateIfMatch, Some(etag)) => Precondition::Matches(etag),
             (BulkMode::UpdateIfMatch, None) => return Err(ServiceError::PreconditionFailed),
-            (BulkMode::Update | BulkMode::Delete, _) => Precondition::Present,
+            // An item without a tag is written as a PUT without If-Match is: it only creates.
+            (BulkMode::Update, None) => Precondition::Absent,
+            (BulkMode::Update, Some(_)) | (BulkMode::Delete, _) => Precondition::Present,
         };
         self.change(|store| self.write_enrollment(store, document, &precondition))
     }
@@ -394,7 +396,7 @@ impl Dps {
 
 fn refusal<D: Document>(conflict: Conflict, id: &D::Id) -> ServiceError {
     match conflict {
-        Conflict::Exists => D::conflict(id),
+        Conflict::Exists => D::conflict(),
         Conflict::Missing => D::not_found(id),
         Conflict::Stale => ServiceError::PreconditionFailed,
     }

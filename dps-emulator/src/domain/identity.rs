@@ -11,7 +11,7 @@ use super::Dps;
 use super::connection::Event;
 use crate::error::ServiceError;
 use crate::store::hub::{Device, Twin};
-use crate::store::{Conflict, IfMatch, Precondition, Record};
+use crate::store::{Conflict, IfMatch, Precondition, Record, Registry, device_version};
 
 /// Members that the hub sets; what a client sends in them is ignored.
 const SET_BY_HUB: [&str; 6] = [
@@ -33,7 +33,7 @@ impl Dps {
         let record = store.registry(hub).get(id);
         record
             .cloned()
-            .ok_or_else(|| refusal(Conflict::Missing, id))
+            .ok_or_else(|| ServiceError::DeviceNotFound(id.to_string()))
     }
 
     /// Creates a device, or replaces one whole; its twin and generation stay.
@@ -68,11 +68,11 @@ impl Dps {
                     twin: Twin::initial(None),
                 },
             };
-            let put = registry.put(device, precondition, mint.resource(), now);
-            put.map_err(|conflict| refusal(conflict, &id))?;
+            let put = registry.put(device, precondition, mint.device(), now);
+            put.map_err(|conflict| refusal(conflict, registry, &id, precondition))?;
             self.connections.tell(hub, &id, Event::IdentityChanged);
             let record = registry.get(&id).cloned();
-            record.ok_or_else(|| refusal(Conflict::Missing, &id))
+            record.ok_or_else(|| ServiceError::DeviceNotFound(id.to_string()))
         })
     }
 
@@ -83,8 +83,10 @@ impl Dps {
         if_match: IfMatch,
     ) -> Result<(), ServiceError> {
         self.change(|store| {
-            let removed = store.registry(hub).remove(id, &if_match.replacing());
-            removed.map_err(|conflict| refusal(conflict, id))?;
+            let precondition = if_match.replacing();
+            let registry = store.registry(hub);
+            let removed = registry.remove(id, &precondition);
+            removed.map_err(|conflict| refusal(conflict, registry, id, &precondition))?;
             self.connections.tell(hub, id, Event::IdentityChanged);
             Ok(())
         })
@@ -124,10 +126,21 @@ impl Dps {
     }
 }
 
-fn refusal(conflict: Conflict, id: &DeviceId) -> ServiceError {
+fn refusal(
+    conflict: Conflict,
+    registry: &Registry,
+    id: &DeviceId,
+    precondition: &Precondition,
+) -> ServiceError {
     match conflict {
         Conflict::Missing => ServiceError::DeviceNotFound(id.to_string()),
         Conflict::Exists => ServiceError::DeviceAlreadyExists(id.to_string()),
-        Conflict::Stale => ServiceError::PreconditionFailed,
+        Conflict::Stale => match (registry.get(id), precondition) {
+            (Some(record), Precondition::Matches(given)) => ServiceError::DeviceVersion {
+                existing: device_version(&record.etag),
+                given: device_version(given),
+            },
+            _ => ServiceError::PreconditionFailed,
+        },
     }
 }

@@ -393,7 +393,7 @@ impl Dps {
         }
         let (registry, mint) = store.registry_and_mint(&assignment.hub);
         let resets = matches!(movement, Move::Migrate { .. } | Move::Reset { .. });
-        registry.assign(device, resets, mint.resource(), self.now());
+        registry.assign(device, resets, mint.device(), self.now());
         Ok(())
     }
 

@@ -32,10 +32,12 @@ pub(crate) struct Resource {
 pub(crate) struct LinkedHub {
     pub(crate) host_name: HubHostName,
     pub(crate) policy: Policy,
-    /// Whether devices whose enrollment lists no hubs may be sent there.
-    pub(crate) applies_allocation_policy: bool,
-    /// Its share among the linked hubs.
-    pub(crate) weight: u32,
+    /// Whether devices whose enrollment lists no hubs may be sent there; they may if nobody said.
+    #[serde(default)]
+    pub(crate) applies_allocation_policy: Option<bool>,
+    /// Its share among the linked hubs; 1 if nobody said.
+    #[serde(default)]
+    pub(crate) weight: Option<u32>,
 }
 
 impl LinkedHub {
@@ -43,15 +45,15 @@ impl LinkedHub {
         Self {
             host_name,
             policy,
-            applies_allocation_policy: true,
-            weight: 1,
+            applies_allocation_policy: None,
+            weight: None,
         }
     }
 
     pub(crate) fn candidate(&self) -> Candidate {
         Candidate {
             host_name: self.host_name.clone(),
-            weight: self.weight,
+            weight: self.weight.unwrap_or(1),
         }
     }
 }
@@ -63,7 +65,8 @@ impl Resource {
 
     /// The hubs for devices whose enrollment lists none.
     pub(crate) fn candidates(&self) -> Vec<Candidate> {
-        let hubs = self.hubs.iter().filter(|hub| hub.applies_allocation_policy);
+        let applies = |hub: &&LinkedHub| hub.applies_allocation_policy.unwrap_or(true);
+        let hubs = self.hubs.iter().filter(applies);
         hubs.map(LinkedHub::candidate).collect()
     }
 }

@@ -3,9 +3,12 @@
 //! Desired and reported properties have a version each, which grows with every change and is shown
 //! as `$version`.
 
+mod metadata;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use pki_core::ids::{DeviceId, Etag, HubHostName};
+use pki_core::time::Time;
 use serde_json::{Map, Value, json};
 
 use super::Dps;
@@ -13,6 +16,8 @@ use super::connection::Event;
 use crate::error::ServiceError;
 use crate::store::IfMatch;
 use crate::store::hub::Twin;
+
+pub(crate) use metadata::{Mark, WITH_THE_TWIN};
 
 /// How large tags, desired and reported properties may be each as JSON, in octets, as in IoT Hub.
 const PART_LARGEST: usize = 32 * 1024;
@@ -53,7 +58,7 @@ impl Dps {
                 }
                 _ => {}
             }
-            twin.write(tags, desired, write)?;
+            twin.write(tags, desired, write, self.now())?;
             let version = twin.desired_version;
             registry.device_mut(id).ok_or_else(missing)?.twin = twin;
             Ok(version)
@@ -63,6 +68,21 @@ impl Dps {
             self.connections.tell(hub, id, Event::Desired(patch));
         }
         Ok(())
+    }
+
+    /// Gives a new device the twin that a document describes.
+    pub(crate) fn begin_twin(
+        &self,
+        hub: &HubHostName,
+        id: &DeviceId,
+        document: &Value,
+    ) -> Result<(), ServiceError> {
+        self.change(|store| {
+            let device = store.registry(hub).device_mut(id);
+            let device = device.ok_or_else(|| ServiceError::DeviceNotFound(id.to_string()))?;
+            device.twin = Twin::initial(Some(document));
+            Ok(())
+        })
     }
 
     /// Merges what a device reports into its twin, and gives the new version.
@@ -80,7 +100,7 @@ impl Dps {
         self.change(|store| {
             let device = store.registry(hub).device_mut(id);
             let device = device.ok_or_else(|| ServiceError::DeviceNotFound(id.to_string()))?;
-            device.twin.report(patch)
+            device.twin.report(patch, self.now())
         })
     }
 }
@@ -100,14 +120,21 @@ impl Twin {
         Etag::new(STANDARD.encode(self.version.to_be_bytes()))
     }
 
+    /// The version as it is shown: a twin is made in two steps, so that the first one is 2.
+    pub(crate) fn shown_version(&self) -> u64 {
+        self.version + 1
+    }
+
     fn write(
         &mut self,
         tags: Option<&Map<String, Value>>,
         desired: Option<&Map<String, Value>>,
         write: TwinWrite,
+        at: Time,
     ) -> Result<(), ServiceError> {
         if write == TwinWrite::Replace {
             (self.tags, self.desired) = (json!({}), json!({}));
+            self.desired_metadata = Value::Null;
         }
         if let Some(tags) = tags {
             merge(&mut self.tags, tags);
@@ -123,6 +150,9 @@ impl Twin {
         }
         if desired.is_some() || write == TwinWrite::Replace {
             self.desired_version += 1;
+            let mark = Mark::new(at, self.desired_version);
+            let nothing = Map::new();
+            mark.put_on(&mut self.desired_metadata, desired.unwrap_or(&nothing));
         }
         self.version += 1;
         Ok(())
@@ -133,12 +163,25 @@ impl Twin {
         with_version(&self.desired, self.desired_version)
     }
 
+    /// Both parts as the hub's service API shows them: with versions and metadata. The twin was made at this
+    /// moment.
+    pub(crate) fn shown_properties(&self, made: &str) -> Value {
+        let part = |mut part: Value, metadata: &Value| {
+            part["$metadata"] = metadata::shown(metadata, made);
+            part
+        };
+        json!({
+            "desired": part(self.shown_desired(), &self.desired_metadata),
+            "reported": part(self.shown_reported(), &self.reported_metadata),
+        })
+    }
+
     /// The reported properties with their version.
     pub(crate) fn shown_reported(&self) -> Value {
         with_version(&self.reported, self.reported_version)
     }
 
-    fn report(&mut self, patch: &Map<String, Value>) -> Result<u64, ServiceError> {
+    fn report(&mut self, patch: &Map<String, Value>, at: Time) -> Result<u64, ServiceError> {
         let mut reported = self.reported.clone();
         merge(&mut reported, patch);
         if reported.to_string().len() > PART_LARGEST {
@@ -147,6 +190,8 @@ impl Twin {
         self.reported = reported;
         self.reported_version += 1;
         self.version += 1;
+        let mark = Mark::new(at, self.reported_version);
+        mark.put_on(&mut self.reported_metadata, patch);
         Ok(self.reported_version)
     }
 }
@@ -185,12 +230,16 @@ fn merge(target: &mut Value, patch: &Map<String, Value>) {
 mod tests {
     use super::*;
 
+    fn now() -> Time {
+        Time::from_unix_seconds(1_600_858_711).expect("time")
+    }
+
     #[test]
     fn a_patch_merges_and_null_removes() {
         let mut twin = Twin::initial(None);
         twin.reported = json!({"a": {"b": 1, "c": 2}, "d": 3});
         let patch = json!({"a": {"b": null, "e": {"f": null}}, "d": [1], "$version": 9});
-        let version = twin.report(patch.as_object().expect("an object"));
+        let version = twin.report(patch.as_object().expect("an object"), now());
         assert_eq!(version, Ok(2));
         let expected = json!({"a": {"c": 2, "e": {}}, "d": [1], "$version": 2});
         assert_eq!(twin.shown_reported(), expected);
@@ -200,7 +249,7 @@ mod tests {
     fn a_twin_does_not_grow_without_end() {
         let mut twin = Twin::initial(None);
         let patch = json!({"a": "x".repeat(PART_LARGEST)});
-        let refused = twin.report(patch.as_object().expect("an object"));
+        let refused = twin.report(patch.as_object().expect("an object"), now());
         assert_eq!(refused, Err(ServiceError::TooLarge(PART_LARGEST)));
         assert_eq!(twin.shown_reported(), json!({"$version": 1}));
     }

@@ -9,6 +9,7 @@
 //! Nothing that happens to enrollments or registration records comes here.
 
 use http::Method;
+use http::header::IF_MATCH;
 use pki_core::hub::{HubDevice, HubDeviceStatus};
 use pki_core::ids::{DeviceId, HubHostName};
 use pki_core::time::Time;
@@ -33,6 +34,16 @@ const LIST_MOST: usize = 1000;
 /// "Never", as the registry writes it.
 const NEVER: &str = "0001-01-01T00:00:00Z";
 
+/// The same in the answer to a PUT that made the device: without the Z.
+const NEVER_IN_A_NEW_DEVICE: &str = "0001-01-01T00:00:00";
+
+/// The moments of an identity.
+const MOMENTS: [&str; 3] = [
+    "connectionStateUpdatedTime",
+    "statusUpdatedTime",
+    "lastActivityTime",
+];
+
 const REFUSED: ServiceError = ServiceError::Unauthorized("Unauthorized");
 
 pub(super) fn answer(dps: &Dps, request: &Request) -> Result<Answer, ServiceError> {
@@ -46,7 +57,8 @@ pub(super) fn answer(dps: &Dps, request: &Request) -> Result<Answer, ServiceErro
         (&Method::POST, ["devices"]) => bulk(dps, request, hub),
         (&Method::POST, ["devices", "query"]) => query(dps, request, hub),
         (&Method::GET, ["devices", _]) => {
-            shown(dps, hub, &dps.device(hub, &device_id(name)?)?).map(Answer::ok)
+            let record = dps.device(hub, &device_id(name)?)?;
+            Ok(identity(shown(dps, hub, &record)?, &record))
         }
         (&Method::PUT, ["devices", _]) => put(dps, request, hub, &device_id(name)?),
         (&Method::DELETE, ["devices", _]) => {
@@ -153,11 +165,24 @@ fn put(
             "The body's deviceId is not that of the path".to_owned(),
         ));
     }
-    let precondition = match request.if_match()? {
+    let if_match = request.header(IF_MATCH.as_str());
+    let precondition = match IfMatch::from_hub_header(if_match) {
         IfMatch::Absent => Precondition::Absent,
         if_match => if_match.replacing(),
     };
-    shown(dps, hub, &dps.put_device(hub, document, &precondition)?).map(Answer::ok)
+    let record = dps.put_device(hub, document, &precondition)?;
+    let mut value = shown(dps, hub, &record)?;
+    if precondition == Precondition::Absent {
+        for member in MOMENTS {
+            value[member] = json!(NEVER_IN_A_NEW_DEVICE);
+        }
+    }
+    Ok(identity(value, &record))
+}
+
+/// An identity with its tag in a header too.
+fn identity(value: Value, record: &Record<Device>) -> Answer {
+    Answer::ok(value).with_header("etag", record.etag.quoted())
 }
 
 fn list(dps: &Dps, request: &Request, hub: &HubHostName) -> Result<Answer, ServiceError> {
@@ -304,13 +329,16 @@ fn bulk_item(dps: &Dps, hub: &HubHostName, item: &Value) -> Result<(), ServiceEr
         }
     };
     dps.put_device(hub, bulk_document(item)?, &precondition)?;
-    match ["tags", "properties"]
+    let has_twin = ["tags", "properties"]
         .iter()
-        .any(|member| item.get(member).is_some_and(Value::is_object))
-    {
-        true => dps.write_twin(hub, &id, item, IfMatch::Any, TwinWrite::Merge),
-        false => Ok(()),
+        .any(|member| item.get(member).is_some_and(Value::is_object));
+    if !has_twin {
+        return Ok(());
     }
+    if precondition == Precondition::Absent {
+        return dps.begin_twin(hub, &id, item);
+    }
+    dps.write_twin(hub, &id, item, IfMatch::Any, TwinWrite::Merge)
 }
 
 fn bulk_document(item: &Value) -> Result<HubDevice, ServiceError> {
@@ -340,7 +368,36 @@ fn shown(dps: &Dps, hub: &HubHostName, record: &Record<Device>) -> Result<Value,
     ] {
         document.other.insert(member.to_owned(), value);
     }
-    to_value(&document)
+    let mut value = to_value(&document)?;
+    complete(&mut value);
+    Ok(value)
+}
+
+/// Members that are there in every answer, null where there is nothing to tell.
+fn complete(identity: &mut Value) {
+    let whole = json!({
+        "statusReason": null,
+        "authentication": {
+            "symmetricKey": {"primaryKey": null, "secondaryKey": null},
+            "x509Thumbprint": {"primaryThumbprint": null, "secondaryThumbprint": null},
+        },
+        "capabilities": {"iotEdge": false},
+    });
+    fill(identity, &whole);
+}
+
+fn fill(value: &mut Value, whole: &Value) {
+    let (Value::Object(members), Value::Object(whole)) = (value, whole) else {
+        return;
+    };
+    for (name, whole) in whole {
+        match members.get_mut(name) {
+            None | Some(Value::Null) => {
+                members.insert(name.clone(), whole.clone());
+            }
+            Some(present) => fill(present, whole),
+        }
+    }
 }
 
 fn moment(at: Option<Time>) -> Value {
@@ -353,7 +410,10 @@ fn twin(dps: &Dps, hub: &HubHostName, record: &Record<Device>) -> Value {
     let authentication = device.document.authentication.as_ref();
     let thumbprints =
         authentication.and_then(|authentication| authentication.x509_thumbprint.clone());
-    json!({
+    let mut thumbprints = json!(thumbprints.unwrap_or_default());
+    let nothing = json!({"primaryThumbprint": null, "secondaryThumbprint": null});
+    fill(&mut thumbprints, &nothing);
+    let mut shown = json!({
         "deviceId": device.document.device_id.as_str(),
         "etag": device.twin.etag().as_str(),
         "deviceEtag": record.etag.as_str(),
@@ -363,14 +423,15 @@ fn twin(dps: &Dps, hub: &HubHostName, record: &Record<Device>) -> Value {
         "lastActivityTime": moment(presence.last_activity),
         "cloudToDeviceMessageCount": 0,
         "authenticationType": device.authentication_kind(),
-        "x509Thumbprint": thumbprints.unwrap_or_default(),
-        "version": device.twin.version,
-        "tags": device.twin.tags,
-        "properties": {
-            "desired": device.twin.shown_desired(),
-            "reported": device.twin.shown_reported(),
-        },
+        "x509Thumbprint": thumbprints,
+        "version": device.twin.shown_version(),
+        "properties": device.twin.shown_properties(&record.created()),
         "capabilities": device.document.other.get("capabilities").cloned()
             .unwrap_or_else(|| json!({"iotEdge": false})),
-    })
+    });
+    let tags = &device.twin.tags;
+    if tags.as_object().is_some_and(|tags| !tags.is_empty()) {
+        shown["tags"] = tags.clone();
+    }
+    shown
 }

@@ -88,6 +88,9 @@ fn in_group(dps: &Dps, request: &Request, rest: &[&str]) -> Result<Answer, Servi
                 rest => resource::answer(dps, request, rest),
             }
         }
+        ["provisioningservices", name] if request.method == Method::PUT && !is_dps_name(name) => {
+            Err(ServiceError::InvalidServiceName)
+        }
         ["provisioningservices", _] if request.method == Method::PUT => {
             Err(ServiceError::ArgumentInvalid(format!(
                 "This emulator holds one provisioning service, {}, and makes no other.",
@@ -130,7 +133,8 @@ fn name_availability(dps: &Dps, body: &Value) -> Result<Value, ServiceError> {
     } else if name.eq_ignore_ascii_case(&dps.settings.name) {
         refused("AlreadyExists", "The name is taken.")
     } else {
-        json!({"nameAvailable": true})
+        // Reason and message were recorded like this of a name that is free.
+        json!({"nameAvailable": true, "reason": "Invalid", "message": null})
     })
 }
 

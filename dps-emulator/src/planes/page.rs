@@ -17,12 +17,15 @@ const MAX_ITEM_COUNT: &str = "x-ms-max-item-count";
 /// What a client asks for.
 pub(super) struct PageRequest {
     size: usize,
+    /// Whether the client named a size; else the answer does not tell it either.
+    is_sized: bool,
     after: Option<String>,
 }
 
 impl PageRequest {
     pub(super) fn from_request(request: &Request, choices: &Choices) -> Result<Self, ServiceError> {
-        let asked = match request.header(MAX_ITEM_COUNT) {
+        let named = request.header(MAX_ITEM_COUNT);
+        let asked = match named {
             None => choices.page_default,
             Some(text) => match text.trim().parse::<usize>() {
                 Ok(size) if size > 0 => size,
@@ -35,7 +38,11 @@ impl PageRequest {
         };
         let size = size.clamp(1, choices.page_most.max(1));
         let after = request.header(CONTINUATION).map(key).transpose()?;
-        Ok(Self { size, after })
+        Ok(Self {
+            size,
+            is_sized: named.is_some(),
+            after,
+        })
     }
 
     /// The most items on the page.
@@ -60,9 +67,10 @@ impl PageRequest {
         items.truncate(self.size);
         let last = items.last().map(|(key, _)| URL_SAFE_NO_PAD.encode(key));
         let body = items.into_iter().map(|(_, value)| value).collect();
-        let answer = Answer::ok(Value::Array(body))
-            .with_header("x-ms-item-type", item_type)
-            .with_header(MAX_ITEM_COUNT, self.size);
+        let mut answer = Answer::ok(Value::Array(body)).with_header("x-ms-item-type", item_type);
+        if self.is_sized {
+            answer = answer.with_header(MAX_ITEM_COUNT, self.size);
+        }
         Ok(match last.filter(|_| has_more) {
             Some(last) => answer.with_header(CONTINUATION, last),
             None => answer,

@@ -6,13 +6,15 @@
 use std::collections::HashSet;
 
 use http::Method;
-use pki_core::enrollment::{Attestation, EnrollmentGroup, IndividualEnrollment};
+use pki_core::enrollment::{
+    Attestation, EnrollmentGroup, IndividualEnrollment, RegistrationState, RegistrationStatus,
+};
 use pki_core::ids::{EnrollmentGroupId, RegistrationId};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
 use super::page::PageRequest;
-use super::{Answer, Request, to_value};
+use super::{Answer, Request, in_order, to_value};
 use crate::choices;
 use crate::domain::Dps;
 use crate::domain::attestation::Keys;
@@ -55,7 +57,7 @@ fn enrollments<D: Document>(
         (&Method::POST, ["query"]) => query::<D>(dps, request),
         (&Method::GET, [_]) => {
             let record = dps.enrollment::<D>(&D::parse_id(name)?)?;
-            shown(dps, &record, Keys::Hidden).map(Answer::ok)
+            got(dps, &record).map(Answer::ok)
         }
         (&Method::PUT, [_]) => put::<D>(dps, request, &D::parse_id(name)?),
         (&Method::DELETE, [_]) => {
@@ -112,17 +114,64 @@ fn put<D: Document>(dps: &Dps, request: &Request, id: &D::Id) -> Result<Answer, 
     shown(dps, &record, Keys::Shown).map(Answer::ok)
 }
 
-/// Reads a document. Members that are null count as left out.
-fn read<D: Document>(body: Value) -> Result<D, ServiceError> {
-    let body = match body {
-        Value::Object(members) => {
-            let present = members.into_iter().filter(|(_, value)| !value.is_null());
-            Value::Object(present.collect())
+/// The member that the service keeps null if it was sent so.
+const KEPT_NULL: &str = "provisioningStatus";
+
+/// Reads a document. Members that are null count as left out, but for one.
+fn read<D: Document>(mut body: Value) -> Result<D, ServiceError> {
+    if let Value::Object(members) = &mut body {
+        members.retain(|name, value| !value.is_null() || name == KEPT_NULL);
+    }
+    for pointer in ["/attestation/x509", "/attestation/symmetricKey"] {
+        if let Some(part) = body.pointer_mut(pointer) {
+            drop_nulls(part);
         }
-        other => other,
-    };
+    }
     serde_json::from_value(body).map_err(|error| ServiceError::MalformedBody(error.to_string()))
 }
+
+fn drop_nulls(value: &mut Value) {
+    if let Value::Object(members) = value {
+        members.retain(|_, value| !value.is_null());
+        members.values_mut().for_each(drop_nulls);
+    }
+}
+
+/// A record as a GET shows it: that of one device with the state of its registration.
+fn got<D: Document>(dps: &Dps, record: &Record<D>) -> Result<Value, ServiceError> {
+    let mut value = shown(dps, record, Keys::Hidden)?;
+    let Some(id) = record.value.device() else {
+        return Ok(value);
+    };
+    let store = dps.store();
+    let state = match store.registrations().get(id) {
+        Some(registration) => service_view(id, registration),
+        None => RegistrationState::new(id.clone(), RegistrationStatus::Unassigned),
+    };
+    if let Value::Object(members) = &mut value {
+        members.insert("registrationState".to_owned(), to_value(&state)?);
+        in_order(members, &ORDER);
+    }
+    Ok(value)
+}
+
+/// The order in which the service writes members; others follow.
+const ORDER: [&str; 14] = [
+    "enrollmentGroupId",
+    "registrationId",
+    "deviceId",
+    "registrationState",
+    "optionalDeviceInformation",
+    "attestation",
+    "initialTwin",
+    "etag",
+    "provisioningStatus",
+    "reprovisionPolicy",
+    "createdDateTimeUtc",
+    "lastUpdatedDateTimeUtc",
+    "allocationPolicy",
+    "customAllocationDefinition",
+];
 
 /// A record as an answer shows it.
 fn shown<D: Document>(dps: &Dps, record: &Record<D>, keys: Keys) -> Result<Value, ServiceError> {
@@ -132,18 +181,16 @@ fn shown<D: Document>(dps: &Dps, record: &Record<D>, keys: Keys) -> Result<Value
     *document.etag_mut() = Some(record.etag.clone());
     if !dps.choices().bare_answers {
         for (member, time) in [
-            ("createdDateTimeUtc", record.created),
-            ("lastUpdatedDateTimeUtc", record.updated),
+            ("createdDateTimeUtc", record.created()),
+            ("lastUpdatedDateTimeUtc", record.updated()),
         ] {
             let other = document.other_mut();
-            other.insert(member.to_owned(), json!(time.to_string()));
+            other.insert(member.to_owned(), json!(time));
         }
     }
     let mut value = to_value(&document)?;
-    if let Some(id) = record.value.device()
-        && let Some(registration) = dps.store().registrations().get(id)
-    {
-        value["registrationState"] = to_value(&service_view(id, registration))?;
+    if let Value::Object(members) = &mut value {
+        in_order(members, &ORDER);
     }
     Ok(value)
 }

@@ -1,4 +1,4 @@
-//! ETags as the planes write them. Every one is made once: a counter is in each.
+//! ETags as the planes were recorded to write them. Every one is made once: a counter is in each.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,30 +14,37 @@ pub(crate) struct EtagMint {
 }
 
 impl EtagMint {
-    /// For an enrollment or group: the quotes are part of the JSON string.
-    pub(crate) fn enrollment(&mut self, now: Time) -> Etag {
-        Etag::new(self.quoted(now))
+    /// For an enrollment, a group, a registration record or a CA certificate: base64 of a quoted word of
+    /// five hex groups.
+    pub(crate) fn record(&mut self, now: Time) -> Etag {
+        let seconds = now.unix_seconds() & 0xffff_ffff;
+        let word = format!("\"{:08x}-0000-0100-0000-{seconds:08x}0000\"", self.next());
+        Etag::new(STANDARD.encode(word))
     }
 
-    /// For a registration record: base64 of the quoted form.
-    pub(crate) fn registration(&mut self, now: Time) -> Etag {
-        Etag::new(STANDARD.encode(self.quoted(now)))
-    }
-
-    /// For ARM resources and hub devices: base64 of eight octets.
+    /// For the service as an ARM resource: base64 of eight octets.
     pub(crate) fn resource(&mut self) -> Etag {
         Etag::new(STANDARD.encode(self.next().to_be_bytes()))
     }
 
-    fn quoted(&mut self, now: Time) -> String {
-        let seconds = now.unix_seconds() & 0xffff_ffff;
-        format!("\"{:08x}-0000-0100-0000-{seconds:08x}0000\"", self.next())
+    /// For a hub's device identity: base64 of a number in decimal.
+    pub(crate) fn device(&mut self) -> Etag {
+        Etag::new(STANDARD.encode(self.next().to_string()))
     }
 
     fn next(&mut self) -> u64 {
         self.counter += 1;
         self.counter
     }
+}
+
+/// The number in a device identity's tag, or the tag as it was given if it holds none.
+pub(crate) fn device_version(etag: &Etag) -> String {
+    let bare = etag.as_str().trim_matches('"');
+    let decoded = STANDARD.decode(bare).ok();
+    let number = decoded.and_then(|octets| String::from_utf8(octets).ok());
+    let number = number.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    number.unwrap_or_else(|| bare.to_owned())
 }
 
 #[cfg(test)]
@@ -48,10 +55,14 @@ mod tests {
     fn etags_have_the_shape_of_their_plane_and_are_never_equal() {
         let now = Time::from_unix_seconds(1_600_858_711).expect("time");
         let mut mint = EtagMint::default();
-        let (first, second) = (mint.enrollment(now), mint.registration(now));
-        assert_eq!(first.as_str(), "\"00000001-0000-0100-0000-5f6b2a570000\"");
-        assert!(second.as_str().starts_with("Ij"));
+        let first = mint.record(now);
+        let second = mint.record(now);
+        let word = STANDARD.decode(first.as_str()).expect("base64");
+        assert_eq!(word, b"\"00000001-0000-0100-0000-5f6b2a570000\"");
         assert_ne!(first, second);
         assert_eq!(mint.resource().as_str(), "AAAAAAAAAAM=");
+        let device = mint.device();
+        assert_eq!((device.as_str(), &*device_version(&device)), ("NA==", "4"));
+        assert_eq!(device_version(&Etag::new("\"stale\"")), "stale");
     }
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Conflict, Precondition, Record, Table};
+use crate::domain::twin::{Mark, WITH_THE_TWIN};
 
 /// The devices that a hub knows.
 #[derive(Debug, Default)]
@@ -42,6 +43,11 @@ pub(crate) struct Twin {
     /// Grows with every change.
     #[serde(default = "first_version")]
     pub(crate) version: u64,
+    /// When each member was written, once one was.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub(crate) desired_metadata: Value,
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub(crate) reported_metadata: Value,
 }
 
 fn first_version() -> u64 {
@@ -57,9 +63,20 @@ impl Twin {
                 .cloned()
                 .unwrap_or_else(|| json!({}))
         };
+        let desired = part("/properties/desired");
+        let mut desired_metadata = Value::Null;
+        if let Some(members) = desired.as_object().filter(|members| !members.is_empty()) {
+            let mark = Mark {
+                at: WITH_THE_TWIN.to_owned(),
+                version: first_version(),
+            };
+            mark.put_on(&mut desired_metadata, members);
+        }
         Self {
             tags: part("/tags"),
-            desired: part("/properties/desired"),
+            desired,
+            desired_metadata,
+            reported_metadata: Value::Null,
             reported: json!({}),
             desired_version: first_version(),
             reported_version: first_version(),

@@ -20,6 +20,8 @@ pub(crate) struct Table<K, V> {
     records: BTreeMap<K, Record<V>>,
     /// Keys of records that were written or removed, spelled as they were then.
     changed: Vec<K>,
+    /// How many records were written. The clock counts seconds; this orders the writes within one.
+    writes: u32,
 }
 
 /// One record.
@@ -27,9 +29,48 @@ pub(crate) struct Table<K, V> {
 pub(crate) struct Record<V> {
     pub(crate) value: V,
     pub(crate) etag: Etag,
-    pub(crate) created: Time,
-    pub(crate) updated: Time,
+    created: Time,
+    updated: Time,
+    /// Ten millionths of a second in addition.
+    #[serde(default)]
+    created_ticks: u32,
+    #[serde(default)]
+    updated_ticks: u32,
 }
+
+impl<V> Record<V> {
+    /// When it was made, with up to seven decimals.
+    pub(crate) fn created(&self) -> String {
+        with_decimals(self.created, self.created_ticks)
+    }
+
+    /// When it was last written, with up to seven decimals.
+    pub(crate) fn updated(&self) -> String {
+        with_decimals(self.updated, self.updated_ticks)
+    }
+
+    /// When it was last written, in whole seconds.
+    pub(crate) fn updated_at(&self) -> Time {
+        self.updated
+    }
+}
+
+/// A moment as the services write it: seven decimals without the zeros at their end.
+pub(crate) fn with_decimals(at: Time, ticks: u32) -> String {
+    let seconds = at.to_string();
+    if ticks == 0 {
+        return seconds;
+    }
+    let decimals = format!("{ticks:07}");
+    format!(
+        "{}.{}Z",
+        seconds.trim_end_matches('Z'),
+        decimals.trim_end_matches('0')
+    )
+}
+
+/// Ten millionths in a second.
+const TICKS: u32 = 10_000_000;
 
 /// What a write expects to find.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +99,7 @@ impl<K, V> Default for Table<K, V> {
         Self {
             records: BTreeMap::new(),
             changed: Vec::new(),
+            writes: 0,
         }
     }
 }
@@ -115,12 +157,15 @@ impl<K: Ord + Clone, V> Table<K, V> {
 
     /// Writes a record without a precondition; the date of its creation stays.
     pub(crate) fn put_anyhow(&mut self, key: K, value: V, etag: Etag, now: Time) -> &Record<V> {
-        let created = self.records.get(&key).map_or(now, |record| record.created);
+        self.writes = (self.writes + 1) % TICKS;
+        let present = self.records.get(&key);
         let record = Record {
             value,
             etag,
-            created,
+            created: present.map_or(now, |record| record.created),
             updated: now,
+            created_ticks: present.map_or(self.writes, |record| record.created_ticks),
+            updated_ticks: self.writes,
         };
         match self.records.entry(key) {
             btree_map::Entry::Occupied(mut occupied) => {
@@ -179,7 +224,31 @@ impl<K: Ord + Clone + Display + FromStr, V: Serialize + DeserializeOwned> Table<
     /// Takes a kept record back in.
     pub(crate) fn restore(&mut self, row: &Row) -> Result<(), StateError> {
         let key = row.key.parse().map_err(|_| StateError::key(row))?;
-        self.records.insert(key, super::read(row)?);
+        let record: Record<V> = super::read(row)?;
+        self.writes = self.writes.max(record.updated_ticks);
+        self.records.insert(key, record);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_within_one_second_have_moments_of_their_own() {
+        let now = Time::from_unix_seconds(1_600_858_711).expect("time");
+        let mut table: Table<u8, ()> = Table::default();
+        let mut put = |key| {
+            let record = table.put_anyhow(key, (), Etag::new("1"), now);
+            [record.created(), record.updated()]
+        };
+        assert_eq!(put(1), ["2020-09-23T10:58:31.0000001Z"; 2]);
+        let again = [
+            "2020-09-23T10:58:31.0000001Z",
+            "2020-09-23T10:58:31.0000002Z",
+        ];
+        assert_eq!(put(1), again);
+        assert_eq!(with_decimals(now, 1_200_000), "2020-09-23T10:58:31.12Z");
     }
 }

@@ -18,6 +18,7 @@ mod mqtt_client;
 mod mqtt_hub;
 mod operations;
 mod possession;
+mod recorded;
 mod resource;
 mod symmetric_key;
 mod tls;

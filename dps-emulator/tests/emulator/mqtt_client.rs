@@ -199,7 +199,7 @@ impl Client {
         assert_eq!(granted, SubscribeReasonCode::Success(QoS::AtLeastOnce));
         let (topic, mut body) = self.ask(REGISTER, r#"{"payload": null}"#).await;
         let mut topic = topic;
-        while topic == "$dps/registrations/res/202/?$rid=r-1&retry-after=1" {
+        while topic == "$dps/registrations/res/202/?$rid=r-1&retry-after=3" {
             let operation = body["operationId"].as_str().expect("an operation");
             let poll = format!(
                 "$dps/registrations/GET/iotdps-get-operationstatus/?$rid=r-1&operationId={operation}"

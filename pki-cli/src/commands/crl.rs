@@ -23,6 +23,7 @@ use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
 use crate::files::Access;
 use crate::issuance::OpenAuthority;
+use crate::locks::HomeLock;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -77,6 +78,18 @@ impl Args {
             context.files.check_output(path)?;
         }
         let mut inventory = context.inventory()?;
+        // Of two lists the one with the greater number must not know less.
+        let _lock = match context.settings.dry_run {
+            true => None,
+            false => {
+                let does = format!("makes a CRL of authority {}", self.name);
+                Some(HomeLock::wait(
+                    context,
+                    &format!("crl-{}", self.name),
+                    &does,
+                )?)
+            }
+        };
         let authority =
             OpenAuthority::open_generation(context, &inventory, &self.name, self.generation)?;
         let signed_by = authority.generation();

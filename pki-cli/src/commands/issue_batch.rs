@@ -276,7 +276,7 @@ impl Batch<'_> {
         });
         let Input {
             source,
-            checked,
+            mut checked,
             asked,
         } = input?;
         let total = checked.devices;
@@ -291,10 +291,10 @@ impl Batch<'_> {
         let run = BatchRun::new(self, &authority, profile, &source)?;
         run.keep_off_homes()?;
         if context.settings.dry_run {
-            return self.rehearse(&run, &inventory, &checked);
+            return self.rehearse(&run, &mut inventory, &checked);
         }
         let _lock = run.lock()?;
-        let batch = match run.find(&inventory)? {
+        let found = match run.find(&inventory)? {
             Some(batch) if batch.state == BatchState::Complete => {
                 run.check_output_is_here(&inventory, &batch)?;
                 context
@@ -303,12 +303,17 @@ impl Batch<'_> {
                 self.tell(&batch, asked)?;
                 return Ok(Outcome::Done);
             }
+            found => found,
+        };
+        // Nobody else issues to one of its devices until this run ends.
+        let _claim = run.claim(std::mem::take(&mut checked.digests))?;
+        let batch = match found {
             Some(batch) => {
                 run.judge_rest(&batch, &checked)?;
                 batch
             }
             None => {
-                run.judge_new(&inventory, &checked)?;
+                run.judge_new(&mut inventory, &checked)?;
                 run.open(&mut inventory, &checked)?
             }
         };
@@ -331,7 +336,7 @@ impl Batch<'_> {
     fn rehearse(
         &self,
         run: &BatchRun<'_>,
-        inventory: &SqliteInventory,
+        inventory: &mut SqliteInventory,
         checked: &Checked,
     ) -> CommandResult {
         let found = run.find(inventory)?;

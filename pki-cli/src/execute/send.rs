@@ -20,6 +20,7 @@ use pki_core::management::CaCertificate;
 use crate::context::Context;
 use crate::error::{CommandError, ErrorKind};
 use crate::issuance::OpenAuthority;
+use crate::locks;
 use crate::planes::Planes;
 
 /// Why a step was not done.
@@ -354,7 +355,7 @@ impl Sender<'_> {
         let open =
             OpenAuthority::open_with_certificate(self.context, self.journal, authority, proven)?;
         let now = self.context.now();
-        delivery::void_proofs(self.journal, now)?;
+        let _proving = locks::prove(self.context, self.journal)?;
         let serial =
             SerialNumber::random(self.context.entropy.as_ref()).map_err(CommandError::from)?;
         let proof = open

@@ -212,6 +212,8 @@ pub struct Checked {
     pub special: u64,
     /// The least and the greatest of their IDs.
     pub ends: Option<(RegistrationId, RegistrationId)>,
+    /// The [`digest`]s of their IDs, sorted; empty where nobody had to go through them.
+    pub digests: Vec<u128>,
 }
 
 /// Counts the devices of an input, and finds those whose registration ID stood there before.
@@ -252,7 +254,10 @@ impl Tally {
         let twice = self.digests.windows(2).filter(|pair| pair[0] == pair[1]);
         let firsts: HashMap<u128, Option<Place>> = twice.map(|pair| (pair[0], None)).collect();
         if firsts.is_empty() {
-            return Some(self.checked);
+            return Some(Checked {
+                digests: self.digests,
+                ..self.checked
+            });
         }
         // They are as many as the duplicates need; those of all devices are not needed any more.
         drop(self.digests);
@@ -342,8 +347,9 @@ pub fn unknown_profile(place: &Place, profile: &ProfileName) -> BadLine {
     bad(place, profile.as_str(), reason)
 }
 
-/// 128 bits of an ID without its case: two of a batch of ten million collide once in 10^24 batches.
-fn digest(id: &RegistrationId) -> u128 {
+/// 128 bits of an ID without its case: two of a batch of ten million collide once in 10^24 batches. It is
+/// the same in every process of one version, and not to be kept.
+pub fn digest(id: &RegistrationId) -> u128 {
     let half = |seed: u8| {
         let mut hasher = DefaultHasher::new();
         hasher.write_u8(seed);
@@ -587,7 +593,10 @@ mod tests {
                 start,
                 count,
             };
-            let one_by_one = check(|| counter.clone().devices(), |_| true);
+            let one_by_one = check(|| counter.clone().devices(), |_| true).map(|checked| Checked {
+                digests: Vec::new(),
+                ..checked
+            });
             assert_eq!(check_counter(&counter), one_by_one, "{counter:?}");
         }
     }

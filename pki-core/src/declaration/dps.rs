@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use serde_json::Value;
 
+use super::cloud::Cloud;
 use crate::enrollment::{AllocationPolicy, ProvisioningStatus, ReprovisionPolicy};
 use crate::ids::{AuthorityName, CertificateName, EnrollmentGroupId, HubHostName, IdScope};
 
@@ -22,8 +23,12 @@ pub struct DpsDeclaration {
     pub id_scope: Option<IdScope>,
     /// How to sign in to the service plane. `None` only outside of Azure, where nothing is declared.
     pub sign_in: Option<SignIn>,
+    /// What a token of Entra ID for the service plane is asked for, if not what its cloud takes.
+    pub token_scope: Option<String>,
     /// Who signs in where [`SignIn::Entra`] is chosen.
     pub entra: EntraIdentity,
+    /// Where Entra ID gives tokens, if not where its cloud does.
+    pub authority_host: Option<Endpoint>,
     /// The management plane. `None` only for an instance in Azure that does not declare it.
     pub management: Option<ManagementDeclaration>,
     /// A PEM file whose certificates alone are trusted as the server's, as for an emulator. The
@@ -42,6 +47,48 @@ pub struct DpsDeclaration {
 }
 
 impl DpsDeclaration {
+    /// The cloud that the instance is in; the public one for what stands in for Azure.
+    pub fn cloud(&self) -> Cloud {
+        self.service.cloud().unwrap_or_default()
+    }
+
+    /// The host, and perhaps the port, of the management plane.
+    pub fn management_host(&self) -> &str {
+        let declared = self.management.as_ref();
+        let endpoint = declared.and_then(|declared| declared.endpoint.as_ref());
+        endpoint.map_or_else(|| self.cloud().management_host(), Endpoint::as_str)
+    }
+
+    /// Where Entra ID gives tokens, if it is not the public cloud's address.
+    pub fn authority_host(&self) -> Option<&str> {
+        let cloud = self.cloud();
+        let of_cloud = (cloud != Cloud::Public).then(|| cloud.authority_host());
+        self.authority_host
+            .as_ref()
+            .map(Endpoint::as_str)
+            .or(of_cloud)
+    }
+
+    /// What a token of Entra ID for the management plane is asked for.
+    pub fn management_scope(&self) -> &str {
+        let declared = self.management.as_ref();
+        let scope = declared.and_then(|declared| declared.token_scope.as_deref());
+        scope.unwrap_or_else(|| self.cloud().management_scope())
+    }
+
+    /// What a token of Entra ID for the service plane is asked for.
+    pub fn service_scope(&self) -> &str {
+        let declared = self.token_scope.as_deref();
+        declared.unwrap_or_else(|| self.cloud().service_scope())
+    }
+
+    /// What a token of Entra ID for this hub's registry is asked for.
+    pub fn hub_scope(&self, hub: &HubHostName) -> &str {
+        let declared = self.hubs.get(hub);
+        let scope = declared.and_then(|declared| declared.token_scope.as_deref());
+        scope.unwrap_or_else(|| self.cloud().hub_scope())
+    }
+
     /// The name and declaration of the CA that holds this authority's certificate.
     pub fn ca_of(&self, authority: &AuthorityName) -> Option<(&CertificateName, &CaDeclaration)> {
         self.ca.iter().find(|(_, ca)| ca.authority == *authority)
@@ -51,8 +98,10 @@ impl DpsDeclaration {
 /// The management plane of an instance: its address in Azure Resource Manager.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ManagementDeclaration {
-    /// Where the plane is, unless it is Azure's own address.
+    /// Where the plane is, unless it is its cloud's own address.
     pub endpoint: Option<Endpoint>,
+    /// What a token of Entra ID is asked for, if not what its cloud takes.
+    pub token_scope: Option<String>,
     /// The subscription's ID.
     pub subscription: String,
     /// The resource group.
@@ -70,6 +119,8 @@ pub struct HubDeclaration {
     pub endpoint: Option<Endpoint>,
     /// How to sign in to its registry.
     pub sign_in: Option<SignIn>,
+    /// What a token of Entra ID is asked for, if not what its cloud's hubs take.
+    pub token_scope: Option<String>,
 }
 
 /// How to sign in to a plane.
@@ -178,13 +229,6 @@ pub struct Endpoint(String);
 pub struct EndpointError(String);
 
 impl Endpoint {
-    /// The domains of DPS service planes in Azure's clouds.
-    const AZURE: [&'static str; 3] = [
-        ".azure-devices-provisioning.net",
-        ".azure-devices-provisioning.cn",
-        ".azure-devices-provisioning.us",
-    ];
-
     /// `host` or `host:port`.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -198,12 +242,20 @@ impl Endpoint {
         }
     }
 
+    /// The port, if one stands there.
+    pub fn port(&self) -> Option<u16> {
+        let rest = &self.0[self.host().len()..];
+        rest.strip_prefix(':')?.parse().ok()
+    }
+
     /// The name of the instance, if this is a DPS in Azure: the first label of the host.
     pub fn azure_instance(&self) -> Option<&str> {
-        Self::AZURE
-            .iter()
-            .find_map(|domain| self.0.strip_suffix(domain))
-            .filter(|name| !name.is_empty())
+        Cloud::of_instance(&self.0).map(|(_, name)| name)
+    }
+
+    /// The cloud, if this is a DPS in Azure.
+    pub fn cloud(&self) -> Option<Cloud> {
+        Cloud::of_instance(&self.0).map(|(cloud, _)| cloud)
     }
 }
 

@@ -44,6 +44,7 @@ const DPS: &[&str] = &[
     "id-scope",
     "connection-string",
     "token",
+    "token-scope",
     "entra",
     "management",
     "trust-anchor",
@@ -58,7 +59,10 @@ const ENTRA: &[&str] = &[
     "managed-identity",
     "workload-identity",
     "client-secret",
+    "authority-host",
 ];
+/// The sub-tables of `[dps.NAME.entra]`, of which one names who signs in.
+const IDENTITIES: &str = "developer-tools, managed-identity, workload-identity, client-secret";
 const MANAGED_IDENTITY: &[&str] = &["client"];
 const CLIENT_SECRET: &[&str] = &["tenant", "client", "secret"];
 const MANAGEMENT: &[&str] = &[
@@ -67,9 +71,10 @@ const MANAGEMENT: &[&str] = &[
     "resource-group",
     "name",
     "token",
+    "token-scope",
 ];
 const API_VERSION: &[&str] = &["management", "service", "device", "hub"];
-const HUB: &[&str] = &["endpoint", "connection-string", "token"];
+const HUB: &[&str] = &["endpoint", "connection-string", "token", "token-scope"];
 const CA: &[&str] = &["authority", "verified-by"];
 const GROUP: &[&str] = &[
     "authority",
@@ -119,7 +124,8 @@ pub(super) struct DpsTable {
     pub(super) device: Option<Endpoint>,
     pub(super) id_scope: Option<IdScope>,
     pub(super) sign_in: Option<SignIn>,
-    pub(super) entra: Option<EntraIdentity>,
+    pub(super) token_scope: Option<String>,
+    pub(super) entra: Option<EntraTable>,
     pub(super) management: Option<ManagementTable>,
     pub(super) trust_anchor: Option<String>,
     pub(super) api_versions: ApiVersions,
@@ -127,6 +133,12 @@ pub(super) struct DpsTable {
     pub(super) hubs: Vec<HubTable>,
     pub(super) ca: Vec<CaTable>,
     pub(super) groups: Vec<GroupTable>,
+}
+
+/// `[dps.NAME.entra]`.
+pub(super) struct EntraTable {
+    pub(super) identity: EntraIdentity,
+    pub(super) authority_host: Option<Endpoint>,
 }
 
 /// `[dps.NAME.management]`.
@@ -137,6 +149,7 @@ pub(super) struct ManagementTable {
     /// The resource name; the first label of an address in Azure if left out.
     pub(super) name: Option<String>,
     pub(super) sign_in: Option<SignIn>,
+    pub(super) token_scope: Option<String>,
     /// The table, for the error that the name was left out where nothing else tells it.
     pub(super) itself: Field<()>,
 }
@@ -146,6 +159,7 @@ pub(super) struct HubTable {
     pub(super) name: Field<HubHostName>,
     pub(super) endpoint: Option<Endpoint>,
     pub(super) sign_in: Option<SignIn>,
+    pub(super) token_scope: Option<String>,
 }
 
 /// `[dps.NAME.ca.NAME]`.
@@ -308,6 +322,7 @@ fn dps(name: Field<DpsName>, table: Table<'_>) -> Result<DpsTable, DeclarationEr
         device: table.text("device")?.map(|field| field.value),
         id_scope: table.text("id-scope")?.map(|field| field.value),
         sign_in: sign_in(&table)?,
+        token_scope: filled(&table, "token-scope")?,
         entra: entra_table.map(entra).transpose()?,
         management: management_table.map(management).transpose()?,
         trust_anchor: filled(&table, "trust-anchor")?,
@@ -346,8 +361,9 @@ fn sign_in(table: &Table<'_>) -> Result<Option<SignIn>, DeclarationError> {
     }
 }
 
-/// Exactly one sub-table names the identity.
-fn entra(table: Table<'_>) -> Result<EntraIdentity, DeclarationError> {
+/// One sub-table names the identity; it may be left out beside another authority host.
+fn entra(table: Table<'_>) -> Result<EntraTable, DeclarationError> {
+    let authority_host = table.text("authority-host")?.map(|field| field.value);
     let mut chosen = Vec::new();
     if table.table("developer-tools", &[])?.is_some() {
         chosen.push(EntraIdentity::DeveloperTools);
@@ -366,12 +382,17 @@ fn entra(table: Table<'_>) -> Result<EntraIdentity, DeclarationError> {
             secret: inner.required_text("secret")?.value,
         });
     }
-    match <[EntraIdentity; 1]>::try_from(chosen) {
-        Ok([identity]) => Ok(identity),
-        Err(_) => Err(table
-            .itself()
-            .invalid(format!("exactly one of {} must be there", ENTRA.join(", ")))),
-    }
+    let identity = match chosen.len() {
+        0 | 1 if authority_host.is_some() || !chosen.is_empty() => chosen.pop(),
+        _ => {
+            let problem = format!("exactly one of {IDENTITIES} must be there");
+            return Err(table.itself().invalid(problem));
+        }
+    };
+    Ok(EntraTable {
+        identity: identity.unwrap_or_default(),
+        authority_host,
+    })
 }
 
 fn management(table: Table<'_>) -> Result<ManagementTable, DeclarationError> {
@@ -383,6 +404,7 @@ fn management(table: Table<'_>) -> Result<ManagementTable, DeclarationError> {
         resource_group: table.required("resource-group", filled(&table, "resource-group")?)?,
         name: filled(&table, "name")?,
         sign_in: token.map(|field| SignIn::Token(field.value)),
+        token_scope: filled(&table, "token-scope")?,
     })
 }
 
@@ -400,6 +422,7 @@ fn hub(name: Field<HubHostName>, table: Table<'_>) -> Result<HubTable, Declarati
         name,
         endpoint: table.text("endpoint")?.map(|field| field.value),
         sign_in: sign_in(&table)?,
+        token_scope: filled(&table, "token-scope")?,
     })
 }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::dps::{
-    CaDeclaration, DpsDeclaration, Endpoint, GroupAttestation, GroupDeclaration, HubDeclaration,
-    ManagementDeclaration, SignIn,
+    CaDeclaration, DpsDeclaration, Endpoint, EntraIdentity, GroupAttestation, GroupDeclaration,
+    HubDeclaration, ManagementDeclaration, SignIn,
 };
 use super::error::{DeclarationError, DeclarationProblem, nearest};
 use super::file::{
@@ -224,10 +224,16 @@ fn resolve_dps(
         &table.service,
         default_sign_in.clone(),
     )?;
+    let (entra, authority_host) = match table.entra {
+        Some(entra) => (entra.identity, entra.authority_host),
+        None => (EntraIdentity::default(), None),
+    };
     Ok(DpsDeclaration {
         hubs: hubs(table.hubs, default_sign_in.as_ref())?,
         sign_in: table.sign_in.or(default_sign_in),
-        entra: table.entra.unwrap_or_default(),
+        token_scope: table.token_scope,
+        entra,
+        authority_host,
         service: table.service,
         device: table.device,
         id_scope: table.id_scope,
@@ -253,6 +259,7 @@ fn management(
     let Some(table) = table else {
         let stand_in = ManagementDeclaration {
             endpoint: Some(service.clone()),
+            token_scope: None,
             subscription: NO_SUBSCRIPTION.to_owned(),
             resource_group: "local".to_owned(),
             name: dps.to_string(),
@@ -270,7 +277,8 @@ fn management(
             Some(name) => name,
             None => instance.ok_or_else(missing)?.to_owned(),
         },
-        // Leaving the address out means Azure's own, unless the service plane is elsewhere.
+        token_scope: table.token_scope,
+        // Leaving the address out means the cloud's own, unless the service plane is elsewhere.
         endpoint: table
             .endpoint
             .or_else(|| instance.is_none().then(|| service.clone())),
@@ -289,6 +297,7 @@ fn hubs(
         let hub = HubDeclaration {
             endpoint: table.endpoint,
             sign_in: table.sign_in.or_else(|| default_sign_in.cloned()),
+            token_scope: table.token_scope,
         };
         hubs.insert(table.name, hub)?;
     }

@@ -6,18 +6,19 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::OtherMembers;
+use crate::document::{keeps_nulls, same, told};
 use crate::format::pem::certificate_in_json;
 use crate::ids::{CertificateName, Sha1Thumbprint, Sha256Thumbprint};
 
 /// The `attestation` member of an enrollment or group.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(try_from = "WireAttestation", into = "WireAttestation")]
 pub struct Attestation {
     /// The mechanism and what it needs.
     pub mechanism: Mechanism,
-    /// Members beside the mechanism that this crate does not know.
+    /// Members beside the mechanism that this crate does not know, or that were null.
     pub other: OtherMembers,
-    /// Members of `x509` that this crate does not know.
+    /// Members of `x509` that this crate does not know, or that were null.
     pub other_x509: OtherMembers,
 }
 
@@ -52,8 +53,8 @@ pub enum X509Certificates {
 }
 
 /// The two slots that let a certificate be rolled: equal at admission.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(bound(deserialize = "T: serde::de::DeserializeOwned"))]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(remote = "Self", bound(deserialize = "T: serde::de::DeserializeOwned"))]
 pub struct Slots<T> {
     /// The primary slot. A record with only a secondary makes Microsoft's C# SDK throw.
     #[serde(default = "Option::default", skip_serializing_if = "Option::is_none")]
@@ -61,10 +62,23 @@ pub struct Slots<T> {
     /// The secondary slot.
     #[serde(default = "Option::default", skip_serializing_if = "Option::is_none")]
     pub secondary: Option<T>,
-    /// Members that this crate does not know.
-    #[serde(flatten)]
+    /// Members that this crate does not know, and those that were null.
+    #[serde(flatten, serialize_with = "told")]
     pub other: OtherMembers,
 }
+
+keeps_nulls!(Slots<T>);
+
+/// Null is absent.
+impl<T: PartialEq> PartialEq for Slots<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.primary == other.primary
+            && self.secondary == other.secondary
+            && same(&self.other, &other.other)
+    }
+}
+
+impl<T: Eq> Eq for Slots<T> {}
 
 impl<T> Slots<T> {
     /// The primary slot alone.
@@ -84,6 +98,7 @@ impl<T> Slots<T> {
 
 /// A certificate in a slot. What goes in is `certificate`; what comes back may be `info` alone.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct CertificateSlot {
     /// PEM text, base64 of DER or base64 of PEM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -91,14 +106,14 @@ pub struct CertificateSlot {
     /// What the service read in the certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub info: Option<CertificateInfo>,
-    /// Members that this crate does not know.
-    #[serde(flatten)]
+    /// Members that this crate does not know, and those that were null.
+    #[serde(flatten, serialize_with = "told")]
     pub other: OtherMembers,
 }
 
 /// What the service tells of a certificate (`X509CertificateInfo`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", remote = "Self")]
 pub struct CertificateInfo {
     /// The subject in .NET's order and style: `CN=device-001, O=Contoso`.
     pub subject_name: String,
@@ -116,8 +131,8 @@ pub struct CertificateInfo {
     pub serial_number: String,
     /// 1 or 3.
     pub version: u8,
-    /// Members that this crate does not know.
-    #[serde(flatten)]
+    /// Members that this crate does not know, and those that were null.
+    #[serde(flatten, serialize_with = "told")]
     pub other: OtherMembers,
 }
 
@@ -152,7 +167,7 @@ impl fmt::Debug for SymmetricKey {
 
 /// The two keys of a symmetric-key attestation. The service makes those that are left out.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", remote = "Self")]
 pub struct SymmetricKeys {
     /// The primary key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -160,7 +175,25 @@ pub struct SymmetricKeys {
     /// The secondary key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secondary_key: Option<SymmetricKey>,
+    /// Members that this crate does not know, and those that were null.
+    #[serde(flatten, serialize_with = "told")]
+    pub other: OtherMembers,
 }
+
+keeps_nulls!(CertificateSlot);
+keeps_nulls!(CertificateInfo);
+keeps_nulls!(SymmetricKeys);
+
+/// Null is absent.
+impl PartialEq for Attestation {
+    fn eq(&self, other: &Self) -> bool {
+        self.mechanism == other.mechanism
+            && same(&self.other, &other.other)
+            && same(&self.other_x509, &other.other_x509)
+    }
+}
+
+impl Eq for Attestation {}
 
 impl Attestation {
     /// An attestation by these certificates.
@@ -215,7 +248,7 @@ impl CertificateSlot {
 
 /// The attestation as it stands on the wire: a word, and one member of that name.
 #[derive(Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", remote = "Self")]
 struct WireAttestation {
     #[serde(rename = "type")]
     kind: String,
@@ -225,12 +258,12 @@ struct WireAttestation {
     symmetric_key: Option<SymmetricKeys>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     tpm: Option<Value>,
-    #[serde(flatten)]
+    #[serde(flatten, serialize_with = "told")]
     other: OtherMembers,
 }
 
 #[derive(Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", remote = "Self")]
 struct WireX509 {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     client_certificates: Option<Slots<CertificateSlot>>,
@@ -238,9 +271,12 @@ struct WireX509 {
     signing_certificates: Option<Slots<CertificateSlot>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ca_references: Option<Slots<CertificateName>>,
-    #[serde(flatten)]
+    #[serde(flatten, serialize_with = "told")]
     other: OtherMembers,
 }
+
+keeps_nulls!(WireAttestation);
+keeps_nulls!(WireX509);
 
 /// Why an attestation document makes no sense.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -350,6 +386,9 @@ mod tests {
             json!({"type":"symmetricKey","symmetricKey":{"primaryKey":"YQ==","secondaryKey":"Yg=="}}),
             json!({"type":"tpm","tpm":{"endorsementKey":"YQ==","storageRootKey":null}}),
             json!({"type":"dice","dice":{"alias":1}}),
+            json!({"type":"x509","tpm":null,"x509":{"caReferences":null,"signingCertificates":{
+                "primary":{"certificate":null},"secondary":null}}}),
+            json!({"type":"symmetricKey","symmetricKey":{"primaryKey":null,"secondaryKey":null}}),
         ] {
             assert_eq!(round_trip(&document), document);
         }
@@ -370,7 +409,7 @@ mod tests {
     fn keys_do_not_print() {
         let keys = SymmetricKeys {
             primary_key: Some(SymmetricKey::from_base64("c2VjcmV0")),
-            secondary_key: None,
+            ..SymmetricKeys::default()
         };
         assert!(!format!("{keys:?}").contains("c2VjcmV0"));
     }

@@ -4,19 +4,19 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{AllocationPolicy, Attestation, OtherMembers, ProvisioningStatus, ReprovisionPolicy};
+use crate::document::{keeps_nulls, told};
 use crate::ids::{EnrollmentGroupId, Etag, HubHostName};
-use crate::text::null_as_default;
 
 /// An enrollment group (`EnrollmentGroup`, service API 2021-10-01).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", remote = "Self")]
 pub struct EnrollmentGroup {
     /// The record's name.
     pub enrollment_group_id: EnrollmentGroupId,
     /// How its devices are recognised: signing certificates, CA references or a group key.
     pub attestation: Attestation,
     /// Whether its devices are let in.
-    #[serde(default, deserialize_with = "null_as_default")]
+    #[serde(default)]
     pub provisioning_status: ProvisioningStatus,
     /// What happens to a device's data when it registers again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -33,10 +33,12 @@ pub struct EnrollmentGroup {
     /// What the record was when it was read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etag: Option<Etag>,
-    /// Members that this crate does not know.
-    #[serde(flatten)]
+    /// Members that this crate does not know, and those that were null.
+    #[serde(flatten, serialize_with = "told")]
     pub other: OtherMembers,
 }
+
+keeps_nulls!(EnrollmentGroup, "provisioningStatus" = "enabled");
 
 impl EnrollmentGroup {
     /// An enabled group with the service's defaults for everything else.

@@ -7,15 +7,15 @@ use super::{
     AllocationPolicy, Attestation, OtherMembers, ProvisioningStatus, RegistrationState,
     ReprovisionPolicy,
 };
+use crate::document::{keeps_nulls, told};
 use crate::ids::{DeviceId, Etag, HubHostName, RegistrationId};
-use crate::text::null_as_default;
 
 /// An individual enrollment (`IndividualEnrollment`, service API 2021-10-01).
 ///
 /// It decides about its device before any group does. A disabled one is how a device of a group is
 /// shut out; deleting it lets the device in again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", remote = "Self")]
 pub struct IndividualEnrollment {
     /// The record's name; for X.509 the CN of the leaf.
     pub registration_id: RegistrationId,
@@ -25,7 +25,7 @@ pub struct IndividualEnrollment {
     /// How the device is recognised.
     pub attestation: Attestation,
     /// Whether the device is let in.
-    #[serde(default, deserialize_with = "null_as_default")]
+    #[serde(default)]
     pub provisioning_status: ProvisioningStatus,
     /// What happens to its data when it registers again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -42,10 +42,12 @@ pub struct IndividualEnrollment {
     /// What the record was when it was read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etag: Option<Etag>,
-    /// Members that this crate does not know.
-    #[serde(flatten)]
+    /// Members that this crate does not know, and those that were null.
+    #[serde(flatten, serialize_with = "told")]
     pub other: OtherMembers,
 }
+
+keeps_nulls!(IndividualEnrollment, "provisioningStatus" = "enabled");
 
 impl IndividualEnrollment {
     /// An enabled entry with the service's defaults for everything else.

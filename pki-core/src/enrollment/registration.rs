@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::OtherMembers;
+use crate::document::{keeps_nulls, told};
 use crate::ids::{DeviceId, Etag, HubHostName, RegistrationId};
 use crate::text::wire_words;
 
@@ -12,24 +13,24 @@ use crate::text::wire_words;
 /// Records outlive the entry that admitted the device; those of refused and failed attempts are kept
 /// as well.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", remote = "Self")]
 pub struct RegistrationState {
     /// Whose record it is.
     pub registration_id: RegistrationId,
-    /// Where the attempt stands.
-    pub status: RegistrationStatus,
-    /// How an assigned device got its hub.
+    /// When the record was made, ISO 8601.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub substatus: Option<Substatus>,
+    pub created_date_time_utc: Option<String>,
     /// The hub that the device belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub assigned_hub: Option<HubHostName>,
     /// The device's name on that hub.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_id: Option<DeviceId>,
-    /// When the record was made, ISO 8601.
+    /// Where the attempt stands.
+    pub status: RegistrationStatus,
+    /// How an assigned device got its hub.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub created_date_time_utc: Option<String>,
+    pub substatus: Option<Substatus>,
     /// When it last changed, ISO 8601.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_updated_date_time_utc: Option<String>,
@@ -45,10 +46,12 @@ pub struct RegistrationState {
     /// What the record was when it was read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etag: Option<Etag>,
-    /// Members that this crate does not know.
-    #[serde(flatten)]
+    /// Members that this crate does not know, and those that were null.
+    #[serde(flatten, serialize_with = "told")]
     pub other: OtherMembers,
 }
+
+keeps_nulls!(RegistrationState);
 
 impl RegistrationState {
     /// A record with a status and nothing else yet.

@@ -172,7 +172,7 @@ fn keys_are_not_stored(journal: &mut dyn Journal) {
     let key = SymmetricKey::from_base64("c2VjcmV0");
     let keys = SymmetricKeys {
         primary_key: Some(key),
-        secondary_key: None,
+        ..SymmetricKeys::default()
     };
     let mut new = of(1, &["a"]);
     let Step::PutIndividual { enrollment, .. } = &mut new.plan.steps[0] else {

@@ -4,10 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use azure_core::cloud::{CloudConfiguration, CustomConfiguration};
 use azure_core::credentials::{AccessToken, Secret, TokenCredential};
+use azure_core::http::ClientOptions;
 use azure_identity::{
-    ClientSecretCredential, DeveloperToolsCredential, ManagedIdentityCredential,
-    ManagedIdentityCredentialOptions, UserAssignedId, WorkloadIdentityCredential,
+    ClientAssertionCredentialOptions, ClientSecretCredential, ClientSecretCredentialOptions,
+    DeveloperToolsCredential, ManagedIdentityCredential, ManagedIdentityCredentialOptions,
+    UserAssignedId, WorkloadIdentityCredential, WorkloadIdentityCredentialOptions,
 };
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -26,7 +29,8 @@ const MARGIN: Duration = Duration::from_secs(300);
 pub struct Account(Arc<dyn TokenCredential>);
 
 impl Account {
-    /// Whoever is signed in to the Azure CLI or the Azure Developer CLI.
+    /// Whoever is signed in to the Azure CLI or the Azure Developer CLI, in the cloud that these are set
+    /// to (`az cloud set`).
     ///
     /// # Errors
     /// [`azure_core::Error`] if neither can be used here.
@@ -34,21 +38,33 @@ impl Account {
         Ok(Self(DeveloperToolsCredential::new(None)?))
     }
 
-    /// A service principal with a client secret.
+    /// A service principal with a client secret, which gets its tokens at `authority`, a host; at that
+    /// of the public cloud if `None`.
     ///
     /// # Errors
-    /// [`azure_core::Error`] if tenant, client or secret is malformed.
+    /// [`azure_core::Error`] if tenant, client, secret or authority is malformed.
     pub fn client_secret(
         tenant: &str,
         client: &str,
         secret: &SecretString,
+        authority: Option<&str>,
+    ) -> azure_core::Result<Self> {
+        Self::client_secret_by(tenant, client, secret, at_authority(authority))
+    }
+
+    fn client_secret_by(
+        tenant: &str,
+        client: &str,
+        secret: &SecretString,
+        client_options: ClientOptions,
     ) -> azure_core::Result<Self> {
         let secret = Secret::from(secret.expose_secret().to_owned());
+        let options = ClientSecretCredentialOptions { client_options };
         Ok(Self(ClientSecretCredential::new(
             tenant,
             client.to_owned(),
             secret,
-            None,
+            Some(options),
         )?))
     }
 
@@ -65,12 +81,19 @@ impl Account {
         Ok(Self(ManagedIdentityCredential::new(Some(options))?))
     }
 
-    /// The federated identity of a Kubernetes workload or a CI job, as its environment describes it.
+    /// The federated identity of a Kubernetes workload or a CI job, as its environment describes it,
+    /// which gets its tokens at `authority`, a host; at that of the public cloud if `None`.
     ///
     /// # Errors
     /// [`azure_core::Error`] if the environment describes none.
-    pub fn workload_identity() -> azure_core::Result<Self> {
-        Ok(Self(WorkloadIdentityCredential::new(None)?))
+    pub fn workload_identity(authority: Option<&str>) -> azure_core::Result<Self> {
+        let options = WorkloadIdentityCredentialOptions {
+            credential_options: ClientAssertionCredentialOptions {
+                client_options: at_authority(authority),
+            },
+            ..Default::default()
+        };
+        Ok(Self(WorkloadIdentityCredential::new(Some(options))?))
     }
 
     /// The credential for one kind of plane; `clock` tells when its token must be renewed.
@@ -81,6 +104,19 @@ impl Account {
             clock,
             token: Mutex::new(None),
         }
+    }
+}
+
+/// Without a word the library asks the public cloud, or what `AZURE_AUTHORITY_HOST` says.
+fn at_authority(host: Option<&str>) -> ClientOptions {
+    let cloud = host.map(|host| {
+        let mut custom = CustomConfiguration::default();
+        custom.authority_host = format!("https://{host}");
+        Arc::new(CloudConfiguration::from(custom))
+    });
+    ClientOptions {
+        cloud,
+        ..Default::default()
     }
 }
 
@@ -117,7 +153,7 @@ impl EntraCredential {
         let scope = self.scope.as_str();
         let token = self.account.0.get_token(&[scope], None).await;
         token.map_err(|error| CredentialError::Entra {
-            scope,
+            scope: scope.to_owned(),
             source: error.into(),
         })
     }
@@ -150,6 +186,8 @@ mod tests {
     use std::sync::atomic::{AtomicI64, Ordering};
 
     use azure_core::credentials::TokenRequestOptions;
+    use azure_core::http::headers::Headers;
+    use azure_core::http::{AsyncRawResponse, Body, HttpClient, Request, StatusCode, Transport};
     use azure_core::time::OffsetDateTime;
     use pki_core::time::Time;
 
@@ -199,7 +237,10 @@ mod tests {
         let fake = Arc::new(Fake::default());
         let account: Arc<dyn TokenCredential> = fake.clone();
         let account = Account::from(account);
-        let credential = account.at(Scope::Hub, fake.clone());
+        let credential = account.at(
+            Scope::new("https://iothubs.azure.net/.default"),
+            fake.clone(),
+        );
         let first = "Bearer https://iothubs.azure.net/.default 0";
         for now in [0, 3_299] {
             fake.now.store(now, Ordering::Relaxed);
@@ -211,5 +252,57 @@ mod tests {
             "Bearer https://iothubs.azure.net/.default 1"
         );
         assert!(!format!("{credential:?}").contains("default 1"));
+    }
+
+    /// Notes where a token is asked for, and for what; nothing goes to a network.
+    #[derive(Debug, Default)]
+    struct Recorder(std::sync::Mutex<Vec<String>>);
+
+    #[async_trait::async_trait]
+    impl HttpClient for Recorder {
+        async fn execute_request(&self, request: &Request) -> azure_core::Result<AsyncRawResponse> {
+            let Body::Bytes(body) = request.body() else {
+                panic!("a form is expected");
+            };
+            let form = url::form_urlencoded::parse(body);
+            let scope = form
+                .filter(|(name, _)| name == "scope")
+                .map(|(_, value)| value);
+            let asked = format!("{} {}", request.url(), scope.collect::<String>());
+            self.0.lock().expect("lock").push(asked);
+            let token = r#"{"token_type":"Bearer","expires_in":3600,"access_token":"eyJ0"}"#;
+            Ok(AsyncRawResponse::from_bytes(
+                StatusCode::Ok,
+                Headers::new(),
+                token,
+            ))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_token_is_asked_of_the_authority_for_the_scope_that_are_named() {
+        for (authority, host) in [
+            (Some("login.chinacloudapi.cn"), "login.chinacloudapi.cn"),
+            (Some("login.microsoftonline.us"), "login.microsoftonline.us"),
+            (None, "login.microsoftonline.com"),
+        ] {
+            let recorder = Arc::new(Recorder::default());
+            let options = ClientOptions {
+                transport: Some(Transport::new(recorder.clone())),
+                ..at_authority(authority)
+            };
+            let secret = SecretString::from("secret");
+            let account = Account::client_secret_by("tenant", "client", &secret, options);
+            let scope = Scope::new("https://management.example/.default");
+            let credential = account
+                .expect("an account")
+                .at(scope, Arc::new(Fake::default()));
+            assert_eq!(header(&credential).await, "Bearer eyJ0");
+            let asked = recorder.0.lock().expect("lock").clone();
+            let expected = format!(
+                "https://{host}/tenant/oauth2/v2.0/token https://management.example/.default"
+            );
+            assert_eq!(asked, [expected]);
+        }
     }
 }

@@ -21,8 +21,8 @@ pub(crate) fn service_view(
         RegistrationOutcome::Failed { .. } => RegistrationStatus::Failed,
     };
     let mut state = RegistrationState::new(id.clone(), status);
-    state.created_date_time_utc = Some(record.created.to_string());
-    state.last_updated_date_time_utc = Some(record.updated.to_string());
+    state.created_date_time_utc = Some(record.created());
+    state.last_updated_date_time_utc = Some(record.updated());
     state.etag = Some(record.etag.clone());
     state.payload.clone_from(&registration.payload);
     match &registration.outcome {

@@ -1,10 +1,9 @@
 //! CA certificates in ARM: uploaded, proven, deleted.
 //!
 //! The body of a PUT is flat up to 2021-10-15 and nested under `properties` from 2022-02-05 on; both
-//! are read, whatever the version. Dates are RFC 1123.
+//! are read, whatever the version. Dates are RFC 1123; that of the upload is told as year 1. Of the
+//! certificate itself no answer tells but the one that brings a code.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use http::Method;
 use pki_core::certificate::Certificate;
 use pki_core::enrollment::OtherMembers;
@@ -13,10 +12,10 @@ use pki_core::ids::CertificateName;
 use pki_core::management::{CaCertificate, CaCertificateProperties};
 use serde_json::{Value, json};
 
-use crate::domain::authority::Authority;
+use crate::domain::authority::{Authority, Upload};
 use crate::domain::{Dps, Settings};
 use crate::error::ServiceError;
-use crate::planes::{Answer, Request, to_value};
+use crate::planes::{Answer, Request, in_order, to_value};
 use crate::store::{IfMatch, Record};
 
 pub(super) fn answer(dps: &Dps, request: &Request, rest: &[&str]) -> Result<Answer, ServiceError> {
@@ -31,25 +30,26 @@ pub(super) fn answer(dps: &Dps, request: &Request, rest: &[&str]) -> Result<Answ
     match (&request.method, rest) {
         (&Method::GET, [_]) => get(dps, &name, request.if_match()?),
         (&Method::PUT, [_]) => {
-            let (certificate, attested) = upload(&request.json()?)?;
-            let if_match = request.if_match()?;
-            let record = dps.put_authority(&name, certificate, attested, if_match)?;
-            Answer::document(&document(settings, &name, &record))
+            let upload = upload(&request.json()?)?;
+            let record = dps.put_authority(&name, upload, request.if_match()?)?;
+            shown(&document(settings, &name, &record)).map(Answer::ok)
         }
         (&Method::DELETE, [_]) => {
             dps.delete_authority(&name, required(request)?)?;
-            Ok(Answer::no_content())
+            Ok(Answer::empty())
         }
         (&Method::POST, [_, "generateverificationcode"]) => {
             let record = dps.generate_code(&name, required(request)?)?;
             let mut document = document(settings, &name, &record);
+            document.properties.other.clear();
+            document.properties.certificate = record.value.uploaded_text;
             document.properties.verification_code = record.value.code;
-            Answer::document(&document)
+            shown(&document).map(Answer::ok)
         }
         (&Method::POST, [_, "verify"]) => {
             let proof = certificate_of(&request.json()?)?;
             let record = dps.verify_authority(&name, &proof, required(request)?)?;
-            Answer::document(&document(settings, &name, &record))
+            shown(&document(settings, &name, &record)).map(Answer::ok)
         }
         (_, [_] | [_, "generateverificationcode" | "verify"]) => {
             Err(ServiceError::MethodNotAllowed(request.method.to_string()))
@@ -57,6 +57,9 @@ pub(super) fn answer(dps: &Dps, request: &Request, rest: &[&str]) -> Result<Answ
         _ => Err(ServiceError::ResourceNotFound(request.path())),
     }
 }
+
+/// "Never", as ARM writes it.
+const NEVER: &str = "Mon, 01 Jan 0001 00:00:00 GMT";
 
 /// A name as it was first written, if it was.
 fn certificate_name(dps: &Dps, text: &str) -> Result<CertificateName, ServiceError> {
@@ -71,7 +74,7 @@ fn list_certificates(dps: &Dps) -> Result<Answer, ServiceError> {
     let store = dps.store();
     let authorities = store.authorities().iter();
     let documents = authorities
-        .map(|(name, record)| to_value(&document(&dps.settings, name, record)))
+        .map(|(name, record)| shown(&document(&dps.settings, name, record)))
         .collect::<Result<Vec<_>, _>>()?;
     Ok(Answer::ok(json!({"value": documents})))
 }
@@ -82,7 +85,7 @@ fn get(dps: &Dps, name: &CertificateName, if_match: IfMatch) -> Result<Answer, S
     let record = record.ok_or_else(|| ServiceError::CertificateNotFound(name.to_string()))?;
     match if_match {
         IfMatch::Tag(etag) if etag != record.etag => Err(ServiceError::PreconditionFailed),
-        _ => Answer::document(&document(&dps.settings, name, record)),
+        _ => shown(&document(&dps.settings, name, record)).map(Answer::ok),
     }
 }
 
@@ -96,11 +99,15 @@ fn required(request: &Request) -> Result<IfMatch, ServiceError> {
     }
 }
 
-/// The certificate of a PUT, and whether its uploader attests possession.
-fn upload(body: &Value) -> Result<(Certificate, bool), ServiceError> {
+fn upload(body: &Value) -> Result<Upload, ServiceError> {
     let properties = body.get("properties").unwrap_or(body);
+    let text = properties.get("certificate").and_then(Value::as_str);
     let attested = properties.get("isVerified").and_then(Value::as_bool);
-    Ok((certificate_of(properties)?, attested.unwrap_or(false)))
+    Ok(Upload {
+        certificate: certificate_of(properties)?,
+        text: text.unwrap_or_default().to_owned(),
+        attested: attested.unwrap_or(false),
+    })
 }
 
 fn certificate_of(members: &Value) -> Result<Certificate, ServiceError> {
@@ -110,6 +117,18 @@ fn certificate_of(members: &Value) -> Result<Certificate, ServiceError> {
             "The member certificate holds no certificate that can be read.".to_owned(),
         )
     })
+}
+
+/// A document with its members in ARM's order.
+fn shown(document: &CaCertificate) -> Result<Value, ServiceError> {
+    let mut value = to_value(document)?;
+    if let Value::Object(members) = &mut value {
+        in_order(members, &["properties", "id", "name", "type", "etag"]);
+    }
+    if let Some(Value::Object(properties)) = value.get_mut("properties") {
+        in_order(properties, &["verificationCode"]);
+    }
+    Ok(value)
 }
 
 fn document(
@@ -122,20 +141,24 @@ fn document(
     let mut other = OtherMembers::new();
     let id = format!("{}/certificates/{name}", settings.resource_id());
     other.insert("id".to_owned(), json!(id));
-    let kind = "Microsoft.Devices/ProvisioningServices/Certificates";
+    let kind = "Microsoft.Devices/provisioningServices/Certificates";
     other.insert("type".to_owned(), json!(kind));
+    let subject = certificate.subject();
+    let common_name = subject.common_name();
+    // Null, which is more than absent: it is what the live service answers.
+    let nothing = OtherMembers::from_iter([("certificate".to_owned(), Value::Null)]);
     CaCertificate {
         name: name.clone(),
         properties: CaCertificateProperties {
-            subject: Some(certificate.subject().to_string()),
+            subject: Some(common_name.unwrap_or_else(|| subject.to_string())),
             expiry: Some(certificate.validity().not_after().to_rfc1123()),
             thumbprint: Some(certificate.sha1_thumbprint()),
             is_verified: authority.is_verified,
-            certificate: Some(STANDARD.encode(certificate.der())),
+            certificate: None,
             verification_code: None,
-            created: Some(record.created.to_rfc1123()),
-            updated: Some(record.updated.to_rfc1123()),
-            other: OtherMembers::new(),
+            created: Some(NEVER.to_owned()),
+            updated: Some(record.updated_at().to_rfc1123()),
+            other: nothing,
         },
         etag: Some(record.etag.clone()),
         other,

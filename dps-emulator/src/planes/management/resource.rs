@@ -2,15 +2,15 @@
 //!
 //! Linking a hub is a PUT of the whole resource with one more in `iotHubs`, adding a policy one with
 //! one more in `authorizationPolicies`. Keys come back masked; a masked key that is sent again stands
-//! for the one that is known. Changes are made at once; the operation that ARM's clients poll is over
-//! when they first ask.
+//! for the one that is known. Changes are made at once, but told as ARM tells them: the answer to a PUT
+//! has the tag that was sent and says that the service is in transition, and an operation is polled.
 //! The one service cannot be deleted: it answers as a locked resource does.
 
 use http::{Method, StatusCode};
 use pki_core::enrollment::{AllocationPolicy, OtherMembers, SymmetricKey, SymmetricKeys};
 use pki_core::ids::HubHostName;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::domain::Dps;
 use crate::domain::resource::{LinkedHub, Resource};
@@ -38,16 +38,14 @@ const SET_BY_ARM: [&str; 7] = [
 pub(super) fn answer(dps: &Dps, request: &Request, rest: &[&str]) -> Result<Answer, ServiceError> {
     match (&request.method, rest) {
         (&Method::GET, []) => Ok(Answer::ok(document(dps, &dps.resource()))),
-        (&Method::PUT, []) => changed(dps, request, replaced(dps, request)?),
-        (&Method::PATCH, []) => changed(dps, request, retagged(dps, &request.json()?)?),
+        (&Method::PUT, []) => put(dps, request),
+        (&Method::PATCH, []) => patch(dps, &request.json()?),
         (&Method::DELETE, []) => Err(ServiceError::Locked(dps.settings.resource_id())),
         (&Method::GET, ["skus"]) => Ok(Answer::ok(json!({"value": [{"name": "S1"}]}))),
         (&Method::GET, ["operationresults", id]) => {
-            let known = dps.store().finished.contains(*id);
-            match known {
-                true => Ok(Answer::ok(json!({"status": "Succeeded"}))),
-                false => Err(ServiceError::ResourceNotFound(request.path())),
-            }
+            let status = poll(dps, id);
+            let status = status.ok_or_else(|| ServiceError::ResourceNotFound(request.path()))?;
+            Ok(Answer::ok(json!({"status": status})))
         }
         (&Method::POST, ["listkeys"]) => {
             let keys: Vec<Value> = dps.resource().policies.iter().map(key).collect();
@@ -98,12 +96,9 @@ pub(super) fn document(dps: &Dps, resource: &Resource) -> Value {
             json!("global.azure-devices-provisioning.net"),
         ),
         ("idScope", json!(settings.id_scope.as_str())),
-        ("authorizationPolicies", Value::Null),
     ] {
         properties.insert(name.to_owned(), value);
     }
-    let access = properties.entry("publicNetworkAccess");
-    access.or_insert_with(|| json!("Enabled"));
     json!({
         "id": settings.resource_id(),
         "name": settings.name,
@@ -120,14 +115,19 @@ pub(super) fn document(dps: &Dps, resource: &Resource) -> Value {
 
 fn shown_hub(hub: &LinkedHub) -> Value {
     let (name, policy) = (&hub.host_name, &hub.policy.name);
-    json!({
-        "name": name.as_str(),
-        "connectionString":
-            format!("HostName={name};SharedAccessKeyName={policy};SharedAccessKey={MASK}"),
-        "location": LOCATION,
-        "applyAllocationPolicy": hub.applies_allocation_policy,
-        "allocationWeight": hub.weight,
-    })
+    let mut shown = Map::new();
+    // What nobody sent is not shown.
+    if let Some(applies) = hub.applies_allocation_policy {
+        shown.insert("applyAllocationPolicy".to_owned(), json!(applies));
+    }
+    if let Some(weight) = hub.weight {
+        shown.insert("allocationWeight".to_owned(), json!(weight));
+    }
+    let string = format!("HostName={name};SharedAccessKeyName={policy};SharedAccessKey={MASK}");
+    shown.insert("name".to_owned(), json!(name.as_str()));
+    shown.insert("connectionString".to_owned(), json!(string));
+    shown.insert("location".to_owned(), json!(LOCATION));
+    Value::Object(shown)
 }
 
 fn key(policy: &Policy) -> Value {
@@ -146,9 +146,58 @@ fn in_pascal_case(policy: &AllocationPolicy) -> String {
     first.to_ascii_uppercase() + rest
 }
 
+/// How a change stands: running for as many polls as the choices say, and over then.
+fn poll(dps: &Dps, id: &str) -> Option<&'static str> {
+    let mut store = dps.store();
+    let left = store.arm_operations.get_mut(id)?;
+    if *left == 0 {
+        return Some("Succeeded");
+    }
+    *left -= 1;
+    Some("Running")
+}
+
+/// Changes tags. The answer has the tag of before.
+fn patch(dps: &Dps, body: &Value) -> Result<Answer, ServiceError> {
+    let before = dps.resource().etag.clone();
+    let resource = dps.put_resource(retagged(dps, body)?)?;
+    let mut shown = document(dps, &resource);
+    shown["etag"] = json!(before.as_str());
+    Ok(Answer::ok(shown))
+}
+
+/// The service while it changes, as a PUT is answered: without what is not known yet, and with the
+/// policies that were sent.
+fn in_transition(dps: &Dps, sent: &Value, resource: &Resource) -> Value {
+    let mut shown = document(dps, resource);
+    let properties = &mut shown["properties"];
+    properties["state"] = json!("Transitioning");
+    properties["provisioningState"] = json!("Accepted");
+    properties["idScope"] = Value::Null;
+    if sent
+        .pointer("/properties/authorizationPolicies")
+        .is_some_and(Value::is_array)
+    {
+        let policies: Vec<Value> = resource.policies.iter().map(key).collect();
+        properties["authorizationPolicies"] = json!(policies);
+    }
+    if let Value::Object(properties) = properties {
+        properties.shift_remove("serviceOperationsHostName");
+        properties.shift_remove("deviceProvisioningHostName");
+    }
+    if let Value::Object(members) = &mut shown {
+        match sent.get("etag").filter(|etag| etag.is_string()) {
+            Some(etag) => members.insert("etag".to_owned(), etag.clone()),
+            None => members.shift_remove("etag"),
+        };
+    }
+    shown
+}
+
 /// Makes a change and answers as for one that takes its time.
-fn changed(dps: &Dps, request: &Request, resource: Resource) -> Result<Answer, ServiceError> {
-    let resource = dps.put_resource(resource)?;
+fn put(dps: &Dps, request: &Request) -> Result<Answer, ServiceError> {
+    let sent = request.json()?;
+    let resource = dps.put_resource(replaced(dps, request)?)?;
     let id = dps.random().uuid()?.to_string();
     let host = request.header("host").unwrap_or("localhost");
     let version = request.api_version()?;
@@ -156,10 +205,13 @@ fn changed(dps: &Dps, request: &Request, resource: Resource) -> Result<Answer, S
         "https://{host}{}/operationresults/{id}?api-version={version}&asyncinfo",
         dps.settings.resource_id()
     );
-    dps.store().finished.insert(id);
-    Ok(Answer::new(StatusCode::OK, document(dps, &resource))
-        .with_header("azure-asyncoperation", operation)
-        .with_header("retry-after", dps.settings.retry_after_seconds))
+    let rounds = dps.choices().assigning_rounds;
+    dps.store().arm_operations.insert(id, rounds);
+    Ok(
+        Answer::new(StatusCode::CREATED, in_transition(dps, &sent, &resource))
+            .with_header("azure-asyncoperation", operation)
+            .with_header("retry-after", dps.settings.retry_after_seconds),
+    )
 }
 
 /// The body of a PUT, as far as anything acts on it.
@@ -306,12 +358,13 @@ fn linked(dps: &Dps, present: &Resource, sent: &SentHub) -> Result<LinkedHub, Se
             SymmetricKeys {
                 primary_key: Some(SymmetricKey::from_base64(key)),
                 secondary_key: Some(dps.random().key()?),
+                ..SymmetricKeys::default()
             },
         ),
     };
     Ok(LinkedHub {
-        applies_allocation_policy: sent.apply_allocation_policy.unwrap_or(true),
-        weight: sent.allocation_weight.unwrap_or(1),
+        applies_allocation_policy: sent.apply_allocation_policy,
+        weight: sent.allocation_weight,
         ..LinkedHub::new(host_name, policy)
     })
 }
@@ -327,6 +380,18 @@ fn connection_member<'s>(connection_string: &'s str, name: &str) -> Option<&'s s
 
 /// A policy; keys that are left out or masked are those that are known, or new ones.
 fn accepted(dps: &Dps, present: &Resource, sent: SentPolicy) -> Result<Policy, ServiceError> {
+    if let Some(kept) = present
+        .policies
+        .iter()
+        .find(|policy| policy.name == sent.key_name && policy.rights_text() == sent.rights)
+    {
+        // Listed with less than it may do: the service's own policy.
+        return Ok(Policy::new(
+            &kept.name,
+            &kept.rights,
+            keys_of(sent.primary_key, sent.secondary_key, kept.keys.clone()),
+        ));
+    }
     let mut rights = Vec::new();
     for word in sent.rights.split(',').map(str::trim) {
         let right = Right::ALL
@@ -341,13 +406,23 @@ fn accepted(dps: &Dps, present: &Resource, sent: SentPolicy) -> Result<Policy, S
         Some(policy) => policy.keys.clone(),
         None => dps.random().keys()?,
     };
-    let is_given = |key: &SymmetricKey| !["", MASK].contains(&key.expose_base64());
     Ok(Policy::new(
         &sent.key_name,
         &rights,
-        SymmetricKeys {
-            primary_key: sent.primary_key.filter(is_given).or(keys.primary_key),
-            secondary_key: sent.secondary_key.filter(is_given).or(keys.secondary_key),
-        },
+        keys_of(sent.primary_key, sent.secondary_key, keys),
     ))
+}
+
+/// The keys that were sent, and those that are known in the place of what is left out or masked.
+fn keys_of(
+    primary: Option<SymmetricKey>,
+    secondary: Option<SymmetricKey>,
+    known: SymmetricKeys,
+) -> SymmetricKeys {
+    let is_given = |key: &SymmetricKey| !["", MASK].contains(&key.expose_base64());
+    SymmetricKeys {
+        primary_key: primary.filter(is_given).or(known.primary_key.clone()),
+        secondary_key: secondary.filter(is_given).or(known.secondary_key.clone()),
+        ..SymmetricKeys::default()
+    }
 }

@@ -70,25 +70,36 @@ pub(crate) fn create(
     declared: &AuthorityDeclaration,
 ) -> Result<AuthorityRow, CommandError> {
     let name = &declared.name;
-    let record = inventory.authority(name)?;
-    let record = record.as_ref();
-    if let Some(current) = record.and_then(AuthorityRecord::current) {
-        return Ok(AuthorityRow::new(name, current, "exists"));
-    }
-    let pending = record.and_then(AuthorityRecord::pending);
-    if let Some(pending) = pending.filter(|pending| pending.certificate.is_none()) {
-        return Ok(AuthorityRow::new(name, pending, "requested"));
+    if let Some(row) = begun(name, inventory.authority(name)?.as_ref()) {
+        return Ok(row);
     }
     if context.settings.dry_run {
         return Ok(AuthorityRow::planned(declared));
     }
-    if let Some(pending) = pending
+    let _lock = takeover::lock(context, name)?;
+    let record = inventory.authority(name)?;
+    let record = record.as_ref();
+    // Whoever had the lock may have made it.
+    if let Some(row) = begun(name, record) {
+        return Ok(row);
+    }
+    if let Some(pending) = record.and_then(AuthorityRecord::pending)
         && takeover::finish(context, inventory, name, pending)?
     {
         return Ok(AuthorityRow::new(name, pending, "finished"));
     }
     let generation = make(context, inventory, declared)?;
     takeover::row(inventory, name, generation, "created")
+}
+
+/// What there is of an authority that is not to be made, or goes on elsewhere.
+fn begun(name: &AuthorityName, record: Option<&AuthorityRecord>) -> Option<AuthorityRow> {
+    if let Some(current) = record.and_then(AuthorityRecord::current) {
+        return Some(AuthorityRow::new(name, current, "exists"));
+    }
+    let pending = record.and_then(AuthorityRecord::pending)?;
+    let waits = pending.certificate.is_none();
+    waits.then(|| AuthorityRow::new(name, pending, "requested"))
 }
 
 fn create_next(
@@ -117,6 +128,7 @@ pub(crate) fn successor(
     declared: &AuthorityDeclaration,
 ) -> Result<(), CommandError> {
     let name = &declared.name;
+    let _lock = takeover::lock(context, name)?;
     let record = inventory.authority(name)?;
     let record = record.as_ref();
     if record.and_then(AuthorityRecord::next).is_some() {

@@ -90,6 +90,10 @@ impl Args {
     ) -> Result<AuthorityRow, CommandError> {
         let mut inventory = context.inventory()?;
         let name = &self.name;
+        let _lock = match context.settings.dry_run {
+            true => None,
+            false => Some(takeover::lock(context, name)?),
+        };
         let record = inventory.authority(name)?;
         let record = record.as_ref();
         let known = record.and_then(|record| holder_of(record, &offer.certificate));

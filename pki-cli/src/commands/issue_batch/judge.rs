@@ -2,8 +2,10 @@
 //!
 //! A dry run ends here; a run that is gone on with comes by again, since clock and `pki.toml` went on
 //! meanwhile.
-//! Invariant: nothing is written here, neither to the inventory nor to a file.
+//! Invariant: no file is written here, and nothing to the inventory but that a leaf is void which a run
+//! left that was cut short.
 
+use std::collections::BTreeSet;
 use std::panic::resume_unwind;
 use std::path::Path;
 use std::thread::{self, ScopedJoinHandle};
@@ -30,7 +32,7 @@ impl BatchRun<'_> {
     /// Judges a batch that is to be opened now: its name, its places, and every leaf.
     pub(super) fn judge_new(
         &self,
-        inventory: &SqliteInventory,
+        inventory: &mut SqliteInventory,
         checked: &Checked,
     ) -> Result<(), CommandError> {
         let name = self.name()?;
@@ -197,7 +199,7 @@ impl BatchRun<'_> {
     /// Judges the devices behind the first `skip`, those that the inventory knows among them.
     fn judge_each(
         &self,
-        known: Option<&SqliteInventory>,
+        mut known: Option<&mut SqliteInventory>,
         begin: Time,
         skip: u64,
     ) -> Result<(), CommandError> {
@@ -215,14 +217,9 @@ impl BatchRun<'_> {
                 return Err(interrupted.hint("nothing was issued; run it again"));
             }
             let chunk: Vec<Device> = devices.by_ref().take(CHUNK).collect();
-            let live = match known {
-                None => Vec::new(),
-                Some(inventory) => {
-                    let mut ids: Vec<RegistrationId> =
-                        chunk.iter().map(|device| device.id.clone()).collect();
-                    ids.sort();
-                    inventory.find_ids(&ids, self.now)?.into_iter().collect()
-                }
+            let live = match &mut known {
+                None => BTreeSet::new(),
+                Some(inventory) => self.live(inventory, &chunk)?,
             };
             let refusals = self.refusals(&mut rehearsals, &chunk, begin);
             for (device, refusal) in chunk.into_iter().zip(refusals) {
@@ -243,6 +240,20 @@ impl BatchRun<'_> {
         }
         let others = BadLines::new(context.ui.is_json())?;
         Err(rejected(self.source, unfit, others))
+    }
+
+    /// Those of a chunk that have a leaf. A run voids what one left that was cut short; a dry run leaves it.
+    fn live(
+        &self,
+        inventory: &mut SqliteInventory,
+        chunk: &[Device],
+    ) -> Result<BTreeSet<RegistrationId>, CommandError> {
+        let mut ids: Vec<RegistrationId> = chunk.iter().map(|device| device.id.clone()).collect();
+        ids.sort();
+        if self.batch.context.settings.dry_run {
+            return Ok(inventory.find_ids(&ids, self.now)?.into_iter().collect());
+        }
+        Ok(self.holders(inventory, &ids)?.into_keys().collect())
     }
 
     /// As [`Self::refusal`], of a chunk on all cores.

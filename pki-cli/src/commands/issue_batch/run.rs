@@ -1,25 +1,30 @@
 //! One run over a batch: opened or found, gone on with, delivered, its manifest made.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use pki_core::bulk::input::{Checked, Device};
+use pki_core::bulk::input::{Checked, Device, digest};
 use pki_core::bulk::{self, BatchOutput, BulkError, Delivery, Finished, Job, LeafPlan, Progress};
 use pki_core::declaration::LeafProfile;
 use pki_core::format::Renderer;
 use pki_core::format::digest::{OutputDigest, OutputHash};
 use pki_core::format::manifest::Manifest;
+use pki_core::ids::RegistrationId;
 use pki_core::inventory::sqlite::SqliteInventory;
-use pki_core::inventory::{AuthorityGeneration, BatchRecord, Inventory as _, Label, NewBatch};
+use pki_core::inventory::{
+    AuthorityGeneration, BatchRecord, Inventory as _, Label, NewBatch, RowKey, Status,
+};
 use pki_core::key::software::SoftwareKeyGenerator;
 use pki_core::time::{Span, Time, TimeError};
 use pki_core::wording::counted;
 use serde_json::json;
 
 use super::super::issue::Target;
+use super::super::issue_each::refused;
 use super::Batch;
 use crate::batch_input::Source;
 use crate::batch_output::{
@@ -30,6 +35,7 @@ use crate::error::{CommandError, ErrorKind};
 use crate::files::own::Taken;
 use crate::files::{Access, Existing};
 use crate::issuance::OpenAuthority;
+use crate::locks::{Asked, Claim};
 use crate::render::progress::ProgressLine;
 
 /// One run over what is left of a batch.
@@ -121,6 +127,48 @@ impl<'a> BatchRun<'a> {
         match &self.batch.options.name {
             Some(name) => Ok(name.clone()),
             None => default_name(self.batch.target, &self.fingerprint),
+        }
+    }
+
+    /// Claims the devices, all or none: what is recorded of one of them and not delivered is nobody's who
+    /// is still at it.
+    pub(super) fn claim(&self, mut digests: Vec<u128>) -> Result<Claim, CommandError> {
+        if digests.is_empty() {
+            let devices = self.source.devices()?.filter_map(Result::ok);
+            digests = devices.map(|device| digest(&device.id)).collect();
+        }
+        let claimed = match Claim::ask(self.batch.context, digests)? {
+            Asked::Granted(claim) => return Ok(claim),
+            Asked::Refused(claimed) => claimed,
+        };
+        let mut devices = self.source.devices()?.filter_map(Result::ok);
+        let first = devices.find(|device| digest(&device.id) == claimed.digest);
+        Err(refused(first.as_ref().map(|device| &device.id), &claimed))
+    }
+
+    /// The devices that have a leaf, and why they get no other. What a run left to them that was cut short
+    /// is voided.
+    pub(super) fn holders(
+        &self,
+        inventory: &mut SqliteInventory,
+        ids: &[RegistrationId],
+    ) -> Result<BTreeMap<RegistrationId, &'static str>, CommandError> {
+        let now = self.batch.context.now();
+        loop {
+            let found = inventory.holders(ids, now)?;
+            let left = found
+                .iter()
+                .filter(|holder| holder.status == Status::Undelivered);
+            let rows: Vec<RowKey> = left.map(|holder| holder.row).collect();
+            if rows.is_empty() {
+                let reason = "it has a valid leaf already";
+                return Ok(found
+                    .into_iter()
+                    .map(|holder| (holder.id, reason))
+                    .collect());
+            }
+            // Behind each there may be another one.
+            inventory.void(&rows, "cut short before it was delivered", now)?;
         }
     }
 

@@ -48,6 +48,14 @@ impl Rows {
         sizes.sum()
     }
 
+    /// Whether a row is in it.
+    pub fn contains(&self, row: RowKey) -> bool {
+        let row = row.number();
+        let after = self.0.partition_point(|(first, _)| *first <= row);
+        let range = after.checked_sub(1).and_then(|place| self.0.get(place));
+        range.is_some_and(|(_, last)| row <= *last)
+    }
+
     /// First and last row of each range, ascending.
     pub(crate) fn ranges(&self) -> impl Iterator<Item = (i64, i64)> {
         self.0.iter().copied()

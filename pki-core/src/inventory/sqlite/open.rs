@@ -6,13 +6,12 @@ use std::cmp::Ordering;
 use std::fs::OpenOptions;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, TransactionBehavior};
 
-use super::Failure;
+use super::{Failure, bound, patience};
 use crate::inventory::InventoryError;
 
 /// "DPSP": marks the file as an inventory of ours, also for file(1).
@@ -22,7 +21,11 @@ const APPLICATION_ID: i64 = 0x4450_5350;
 const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/0001.sql"),
     include_str!("../../../migrations/sqlite/0002.sql"),
+    include_str!("../../../migrations/sqlite/0003.sql"),
 ];
+
+/// The schema from which on the trail binds plans and requests.
+const BINDING: i64 = 3;
 
 /// Makes an empty file that only its owner may read, unless there is one. SQLite gives its journals
 /// the mode of the database.
@@ -94,8 +97,9 @@ fn connect_immutable(path: &Path) -> Result<Connection, rusqlite::Error> {
 }
 
 fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, rusqlite::Error> {
-    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    connection.busy_timeout(Duration::from_secs(5))?;
+    let mut connection =
+        Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    patience::set(&mut connection)?;
     // Plans do not depend on what is bound, so that statements are not compiled anew each time.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.set_prepared_statement_cache_capacity(64);
@@ -116,7 +120,7 @@ fn begin_writing(mut connection: Connection, path: &Path) -> Result<Connection, 
     connection.pragma_update(None, "wal_autocheckpoint", 2048)?; // pages
     // A merge of large lookups leaves a large journal behind; it need not stay so.
     connection.pragma_update(None, "journal_size_limit", 128 << 20)?; // octets
-    migrate(&mut connection)?;
+    migrate(&mut connection, path)?;
     Ok(connection)
 }
 
@@ -139,12 +143,18 @@ fn set_for_reading(connection: &Connection) -> Result<(), rusqlite::Error> {
 
 /// Whether there is nothing in the file yet; one that somebody else's program made is refused.
 fn is_new(connection: &Connection, path: &Path) -> Result<bool, Failure> {
+    // Both of one moment: another process may be about to begin the inventory.
+    let snapshot = match connection.is_autocommit() {
+        true => Some(connection.unchecked_transaction()?),
+        false => None,
+    };
     let application = pragma(connection, "application_id")?;
+    let count = "SELECT count(*) FROM sqlite_schema";
+    let objects: i64 = connection.query_row(count, [], |row| row.get(0))?;
+    drop(snapshot);
     if application == APPLICATION_ID {
         return Ok(false);
     }
-    let count = "SELECT count(*) FROM sqlite_schema";
-    let objects: i64 = connection.query_row(count, [], |row| row.get(0))?;
     if application == 0 && objects == 0 {
         return Ok(true);
     }
@@ -154,13 +164,14 @@ fn is_new(connection: &Connection, path: &Path) -> Result<bool, Failure> {
     .into())
 }
 
-fn migrate(connection: &mut Connection) -> Result<(), Failure> {
+fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Failure> {
     let known = known_schema();
     if pragma(connection, "user_version")? == known {
         return Ok(());
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    // Read again under the lock: another process may have been faster.
+    // All of it again under the lock: another process may have been faster.
+    is_new(&transaction, path)?;
     let found = pragma(&transaction, "user_version")?;
     if found > known {
         return Err(InventoryError::SchemaTooNew { found, known }.into());
@@ -169,6 +180,9 @@ fn migrate(connection: &mut Connection) -> Result<(), Failure> {
         if number > found {
             transaction.execute_batch(migration)?;
         }
+    }
+    if (1..BINDING).contains(&found) {
+        bound::bind(&transaction)?;
     }
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", known)?;

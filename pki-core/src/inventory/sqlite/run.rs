@@ -193,6 +193,39 @@ pub(super) fn status_of(
     status.map(|word| row::status(key, &word)).transpose()
 }
 
+/// The state of a certificate and the entry that brought it there, if there is one in this row.
+pub(super) fn standing(
+    transaction: &Transaction<'_>,
+    key: RowKey,
+) -> Result<Option<(Status, u64)>, Failure> {
+    let found: Option<(String, i64)> = transaction
+        .prepare_cached(
+            "SELECT status, changed_in FROM run WHERE last >= ?1 AND first <= ?1
+             ORDER BY first DESC LIMIT 1",
+        )?
+        .query_row([key.number()], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((word, changed_in)) = found else {
+        return Ok(None);
+    };
+    Ok(Some((row::status(key, &word)?, row::unsigned(changed_in)?)))
+}
+
+/// The entry that recorded a certificate, if there is one in this row.
+pub(super) fn recorded_in(
+    transaction: &Transaction<'_>,
+    key: RowKey,
+) -> Result<Option<u64>, Failure> {
+    let found: Option<i64> = transaction
+        .prepare_cached(
+            "SELECT recorded_in FROM run WHERE last >= ?1 AND first <= ?1
+             ORDER BY first DESC LIMIT 1",
+        )?
+        .query_row([key.number()], |row| row.get(0))
+        .optional()?;
+    found.map(row::unsigned).transpose()
+}
+
 fn change(
     transaction: &Transaction<'_>,
     rows: &Rows,
