@@ -191,7 +191,7 @@ fn the_emulator_keeps_its_secrets_to_itself() {
     for (flags, code) in [
         ("--state open", 3),
         ("--state link", 3),
-        ("--request-log link", 3),
+        ("--request-log link", 1),
         ("--state pki.toml", 4),
         ("--request-log pki.toml", 4),
         ("--ca-file precious", 4),

@@ -163,16 +163,27 @@ pub(crate) fn publish_finished(
 ) -> Result<Written, CommandError> {
     let place = Place::of(path, taken)?;
     let is_part = place.folder.holds(&place.part);
-    let name = if is_part { &place.part } else { &place.name };
-    let digest = if is_folder {
-        let folder = place.folder.own_folder(name)?;
-        folder.open_file(OsStr::new(LIST)).and_then(OutputHash::of)
-    } else if is_part {
-        OutputHash::of(place.folder.open_own(name)?)
-    } else {
-        place.folder.open_file(name).and_then(OutputHash::of)
+    let list = OsStr::new(LIST);
+    let digest = match (is_part, is_folder) {
+        (true, true) => {
+            let part = place.folder.own_folder(&place.part)?;
+            part.open_file(list).and_then(OutputHash::of)
+        }
+        (true, false) => OutputHash::of(place.folder.open_own(&place.part)?),
+        // It has its name already, and whoever it belongs to may have done with it what they like.
+        (false, true) => OpenFolder::of(&path.join(list))
+            .and_then(|(folder, list)| folder.open_file(&list))
+            .and_then(OutputHash::of),
+        (false, false) => place.folder.open_file(&place.name).and_then(OutputHash::of),
     };
-    let digest = digest.map_err(|error| place.cannot_write(error))?;
+    let digest = digest.map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => {
+            let path = path.display();
+            CommandError::not_found(format!("all of it was delivered, but {path} is not here"))
+                .hint("its keys cannot be made again: put it back, and the same command completes the batch")
+        }
+        _ => place.cannot_write(error),
+    })?;
     if is_part {
         place.publish()?;
     }
@@ -503,6 +514,11 @@ fn cut_back(
     };
     match cut(&mut file) {
         Ok(hash) => Ok((file, hash)),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            Err(cannot_write(&folder.path_of(name), error).hint(
+                "the keys in what is missing cannot be made again: put it back, and the same command goes on",
+            ))
+        }
         Err(error) => Err(cannot_write(&folder.path_of(name), error)),
     }
 }
