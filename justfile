@@ -20,6 +20,10 @@ at-once ROUNDS="200":
 sdks:
     .ci/run sdks
 
+# Random walks from end to end with real registrations: operations in a row on mixed fleets, killed and said again.
+walks-e2e COUNT="200":
+    DPS_PKI_WALKS={{ COUNT }} cargo test -p dps-pki-tests --test walks -- --nocapture
+
 docs:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features
 

@@ -24,9 +24,10 @@ fn nothing_that_is_told_or_recorded_holds_a_secret() {
 
     let mut told = Vec::new();
     for words in LIFECYCLE {
-        let words = match words.contains("ROOT-KEY") {
-            true => words.replace("ROOT-KEY", &home.key_of("root")),
-            false => (*words).to_owned(),
+        let words = if words.contains("ROOT-KEY") {
+            words.replace("ROOT-KEY", &home.key_of("root"))
+        } else {
+            (*words).to_owned()
         };
         for flags in ["-vv", "-vv --output json"] {
             let run = home.dps_pki(&format!("{words} {flags}"));

@@ -22,6 +22,7 @@ use crate::context::Context;
 use crate::error::{CommandError, in_key_file};
 use crate::files::{Access, Existing};
 use crate::home::Home;
+use crate::permissions;
 use crate::secret::SecretWord;
 
 /// The tokens that this command has logged in to, by module and by what the URI says of the token.
@@ -154,6 +155,7 @@ pub(crate) fn open(
         return open_in_token(context, &uri);
     }
     let path = context.home.resolve(reference.as_str());
+    permissions::check_key(context, &path)?;
     let content = context.files.read(&path)?;
     let key = read_private_key(&content, Some(context.passphrase()?))
         .map_err(|error| in_key_file(&path, &error))?;

@@ -1,10 +1,6 @@
 //! Every edit that a SQLite shell can make of any column of any table: found by verification, and by
 //! whoever would act on the row. The edits are made from the schema, so a new column is among them.
 #![expect(clippy::expect_used, reason = "what fails here is the test")]
-#![expect(
-    clippy::disallowed_methods,
-    reason = "a test of files makes and copies files"
-)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -59,6 +55,30 @@ const NOT_FOUND_BY_ACTORS: &[(&str, &str)] = &[
     ),
     ("lookup_page", "as lookup_segment"),
     ("ascending_serials", "as lookup_segment"),
+    (
+        "certificate (added)",
+        "an authority's that no generation names; a device's is refused when the device is looked for",
+    ),
+    (
+        "request (added)",
+        "that of a certificate which is not there is asked for by nobody",
+    ),
+    (
+        "run (added)",
+        "a run of certificates that are not there is looked at by nobody",
+    ),
+    (
+        "certificate_label (added)",
+        "a label of a certificate that is not there leads nowhere; another is refused when it is found by it",
+    ),
+    (
+        "plan_step (added)",
+        "a step of a plan that is not there is sent by nobody; another is refused with its plan",
+    ),
+    (
+        "plan_subject (added)",
+        "a subject of a plan that is not there is in nobody's way; another is refused with its plan",
+    ),
 ];
 
 struct World {
@@ -250,7 +270,13 @@ fn fill(inventory: &mut SqliteInventory) -> Result<Vec<PlanId>, InventoryError> 
 
 impl World {
     fn new() -> Self {
-        let folder = tempfile::tempdir().expect("folder");
+        // In memory where there is such a place: the copies are many, and each is flushed.
+        let memory = Path::new("/dev/shm");
+        let folder = match memory.is_dir() {
+            true => tempfile::tempdir_in(memory),
+            false => tempfile::tempdir(),
+        };
+        let folder = folder.expect("folder");
         let path = folder.path().join("inventory.db");
         let mut inventory = SqliteInventory::open_or_create(&path).expect("created");
         let ids = fill(&mut inventory).expect("filled");
@@ -289,6 +315,7 @@ impl World {
     /// Reads, and goes on with, everything that commands act on.
     fn act(&self, path: &Path) -> Result<(), InventoryError> {
         let mut inventory = SqliteInventory::open(path)?;
+        self.read_what_is_there(&inventory, path)?;
         for row in self.rows.iter().copied() {
             let entry = inventory
                 .certificate(row)?
@@ -306,6 +333,11 @@ impl World {
         for name in ["one", "second"] {
             inventory.batch(&name.parse().expect("label"))?;
         }
+        let revoked = Filter {
+            status: Some(pki_core::inventory::Status::Revoked),
+            ..Filter::default()
+        };
+        inventory.list(&revoked, None, 1000)?;
         for label in ["order=4711", "site=here", "order=4711x", "site=herex"] {
             let filter = Filter {
                 label: label.parse().ok(),
@@ -319,6 +351,39 @@ impl World {
             inventory.plan(*id)?;
         }
         self.carry_out(&mut inventory)
+    }
+
+    /// What somebody finds in the file, whether it was there before or not.
+    fn read_what_is_there(
+        &self,
+        inventory: &SqliteInventory,
+        path: &Path,
+    ) -> Result<(), InventoryError> {
+        let connection = Connection::open(path).expect("opened");
+        let texts = |sql: &str| -> Vec<String> {
+            let mut query = connection.prepare(sql).expect("prepared");
+            let texts = query.query_map([], |row| row.get(0));
+            // One that is no text any more is read by its place.
+            texts.expect("read").filter_map(Result::ok).collect()
+        };
+        for name in texts("SELECT name FROM batch") {
+            if let Ok(name) = name.parse() {
+                inventory.batch(&name)?;
+            }
+        }
+        for thumbed in texts("SELECT lower(hex(der)) FROM certificate") {
+            let octets: Vec<u8> = (0..thumbed.len() / 2)
+                .filter_map(|at| u8::from_str_radix(&thumbed[2 * at..2 * at + 2], 16).ok())
+                .collect();
+            if let Ok(certificate) = pki_core::certificate::Certificate::from_der(&octets) {
+                inventory.by_serial_number(certificate.serial_number())?;
+            }
+        }
+        for subject in texts("SELECT subject FROM plan_subject") {
+            let subjects = BTreeSet::from([subject]);
+            inventory.plans_in_the_way(&"dev".parse().expect("name"), &subjects)?;
+        }
+        Ok(())
     }
 
     /// The executor: it looks at each step once more before it is sent.
@@ -450,8 +515,11 @@ struct Edit {
 
 impl Edit {
     fn excepted(&self, list: &'static [(&'static str, &'static str)]) -> Option<&'static str> {
-        let column = self.column.as_deref().unwrap_or_default();
-        let place = format!("{}.{column}", self.table);
+        let place = match &self.column {
+            Some(column) => format!("{}.{column}", self.table),
+            None if self.kind.ends_with(" added") => format!("{} (added)", self.table),
+            None => self.table.clone(),
+        };
         let mut excepted = list.iter().map(|(what, _)| *what);
         excepted.find(|what| *what == self.table || *what == place)
     }
@@ -491,7 +559,9 @@ fn edits(table: &Table) -> Vec<Edit> {
             }
         }
         edits.push(removed(table, row));
-        edits.extend(added(table, row));
+        for key in &table.key {
+            edits.extend(added(table, row, *key));
+        }
         let next = &table.rows[(at + 1) % table.rows.len()];
         edits.extend(swapped(table, row, next));
     }
@@ -525,15 +595,16 @@ fn removed(table: &Table, row: &[Value]) -> Edit {
     }
 }
 
-/// The same row once more under another key; other unique columns get another value too.
-fn added(table: &Table, row: &[Value]) -> Option<Edit> {
+/// The same row once more, with another value in one column of its key; other unique columns get another
+/// value too.
+fn added(table: &Table, row: &[Value], key: usize) -> Option<Edit> {
     let mut new = row.to_vec();
     for (place, value) in new.iter_mut().enumerate() {
         let is_unique = matches!(
             (table.name.as_str(), table.columns[place].as_str()),
             ("batch" | "plan", "name") | ("generation", "number") | ("ascending_serials", "least")
         );
-        if !is_unique && table.key.last() != Some(&place) {
+        if !is_unique && key != place {
             continue;
         }
         match value {
@@ -680,4 +751,88 @@ fn copy(path: &Path) -> PathBuf {
     let to = path.with_file_name("edited.db");
     std::fs::copy(path, &to).expect("copied");
     to
+}
+
+/// An inventory from before the trail bound plans and requests, as its version has left it.
+fn older(folder: &Path) -> PathBuf {
+    let path = folder.join("inventory.db");
+    let sql = include_str!("../../fixtures/inventory/schema-2.sql");
+    let connection = Connection::open(&path).expect("opened");
+    connection.execute_batch(sql).expect("schema 2");
+    path
+}
+
+/// What its owner acts on.
+fn act_on_older(path: &Path) -> Result<(), InventoryError> {
+    let mut inventory = SqliteInventory::open(path)?;
+    for entry in inventory.list(&Filter::default(), None, 1000)?.entries {
+        inventory.request(entry.recorded.row())?;
+    }
+    let connection = Connection::open(path).expect("opened");
+    let mut query = connection.prepare("SELECT name FROM plan").expect("plans");
+    let names = query.query_map([], |row| row.get(0)).expect("plans");
+    let names: Vec<String> = names.filter_map(Result::ok).collect();
+    for name in names.iter().map(String::as_str).chain(KNOWN) {
+        if let Ok(id) = name.parse() {
+            inventory.plan(id)?;
+        }
+    }
+    let open: PlanId = KNOWN[2].parse().expect("ID");
+    inventory.open_plan(plan(9, "new", 1), now())?;
+    for step in 0..2 {
+        inventory.begin_steps(open, &[(step, Expectation::Absent)], now())?;
+        inventory.end_steps(open, &[(step, done("\"8\""))], now())?;
+    }
+    inventory.close_plan(open, None, now())
+}
+
+/// Its plans; the last one is open.
+const KNOWN: [&str; 3] = ["1b3b6c370099", "cb10cc4e7039", "d8be22d33605"];
+
+#[test]
+fn what_was_there_before_an_upgrade_is_bound_as_it_was_found() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = older(folder.path());
+    let inventory = SqliteInventory::open(&path).expect("upgraded");
+    let head = inventory.audit_head().expect("read").expect("entries");
+    let last = inventory.audit_entries(head.sequence - 2, 2).expect("read");
+    assert_eq!(last[1].action(), "inventory-bound");
+    assert_eq!(last[1].at(), last[0].at());
+    let report = inventory.verify_audit(&[head]).expect("verified");
+    assert!(report.is_intact(), "{:?}", report.findings);
+    drop(inventory);
+    // Once is enough.
+    let again = SqliteInventory::open(&path).expect("opened");
+    assert_eq!(again.audit_head().expect("read"), Some(head));
+    drop(again);
+    let used = folder.path().join("used.db");
+    std::fs::copy(&path, &used).expect("copied");
+    act_on_older(&used).expect("acted on");
+    let used = SqliteInventory::open(&used).expect("opened");
+    let report = used.verify_audit(&[head]).expect("verified");
+    assert!(report.is_intact(), "{:?}", report.findings);
+    let edited = folder.path().join("edited.db");
+    let bound = ["plan", "plan_step", "plan_subject", "request"];
+    let mut missed = Vec::new();
+    let tables = Table::all(&path).into_iter();
+    for table in tables.filter(|table| bound.contains(&table.name.as_str())) {
+        for edit in edits(&table) {
+            std::fs::copy(&path, &edited).expect("copied");
+            if !edit.make(&edited) {
+                continue;
+            }
+            let inventory = SqliteInventory::open(&edited).expect("opened");
+            let report = inventory.verify_audit(&[head]);
+            let is_intact = report.is_ok_and(|report| report.is_intact());
+            drop(inventory);
+            if is_intact && edit.excepted(NOT_FOUND_BY_VERIFICATION).is_none() {
+                missed.push(format!("verification: {}: {}", edit.table, edit.kind));
+            }
+            let is_done = act_on_older(&edited).is_ok();
+            if is_done && edit.excepted(NOT_FOUND_BY_ACTORS).is_none() {
+                missed.push(format!("actor: {}: {}", edit.table, edit.kind));
+            }
+        }
+    }
+    assert!(missed.is_empty(), "{}", missed.join("\n"));
 }

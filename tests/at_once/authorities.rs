@@ -101,6 +101,19 @@ fn requests_made_at_once_are_for_one_key() {
     }
 }
 
+/// Another generation may have it, in the inventory that this one was restored in the place of.
+#[test]
+fn a_key_that_no_generation_has_is_told_and_kept() {
+    let home = used_home();
+    let stray = "authorities/factory/2-0123456789abcdef.key.pem";
+    home.write(stray, home.read(&home.key_of("factory")));
+    let made = home.dps_pki("authority create factory --next").ok();
+    assert!(made.stderr.contains(stray), "{made}");
+    assert!(home.path(stray).exists());
+    assert_ne!(home.key_of("factory"), stray);
+    check(&home, true);
+}
+
 /// Two who take over the same authority, and one who makes it.
 #[test]
 fn an_authority_is_taken_over_or_made_and_not_both() {

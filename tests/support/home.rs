@@ -12,7 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::binary::binary;
-use crate::emulator::Emulator;
+use crate::emulator::{Emulator, SingleCertificate};
 use crate::run::Run;
 
 /// What opens the authority keys of every home here; in the file `passphrase` of its folder.
@@ -72,6 +72,14 @@ impl Home {
         (home, emulator)
     }
 
+    /// The same with what the DPS makes of a single certificate.
+    pub fn with_dps_that(service: SingleCertificate) -> (Self, Emulator) {
+        let home = Self::from_template("quickstart");
+        let emulator = Emulator::start_that(&home, service);
+        home.dps_pki("apply --yes").ok();
+        (home, emulator)
+    }
+
     /// A home in a folder below this one.
     pub fn below(&self, name: &str) -> Self {
         let home = Self {
@@ -106,7 +114,11 @@ impl Home {
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
         let path = self.path(name);
         fs::create_dir_all(path.parent().expect("a folder")).expect(name);
-        fs::write(path, content).expect(name);
+        fs::write(&path, content).expect(name);
+        if name.ends_with("passphrase") {
+            // Nobody else's, as it should be; one that others can read is warned of.
+            fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect(name);
+        }
     }
 
     /// Issues a new leaf for a device, at the place of the old one, which is kept as `ID-old`.

@@ -148,8 +148,8 @@ fn claim(context: &Context, orders: &[Order]) -> Result<Claim, CommandError> {
         Asked::Granted(claim) => return Ok(claim),
         Asked::Refused(claimed) => claimed,
     };
-    let is_first = |order: &&Order| input::digest(&order.id) == claimed.digest;
-    let first = orders.iter().find(is_first).map(|order| &order.id);
+    let mut ids = orders.iter().map(|order| &order.id);
+    let first = ids.find(|id| input::digest(id) == claimed.digest);
     Err(refused(first, &claimed))
 }
 

@@ -66,6 +66,11 @@ pub(crate) use plans::{BoundStep, StoredPlan, state_hash};
 pub(crate) use plans::{ExpectedPlan, FoundPlan, StoredStep};
 pub use proof::{AuditProof, ProofError};
 pub use report::{AuditFinding, AuditReport};
+#[cfg_attr(
+    not(feature = "sqlite"),
+    expect(unused_imports, reason = "for adapters that keep files")
+)]
+pub(crate) use rows::RowMap;
 pub use rows::{Rows, RowsError};
 pub(crate) use verify::{Auditor, StoredCertificate, StoredGeneration};
 

@@ -199,6 +199,19 @@ pub enum InventoryError {
         /// Where it was looked for.
         path: PathBuf,
     },
+    /// SQLite cannot open a file so deep down.
+    #[error(
+        "the path of the inventory has {octets} octets, and SQLite opens none of more than {most}: {}",
+        path.display()
+    )]
+    PathTooLong {
+        /// The file, with links followed.
+        path: PathBuf,
+        /// How long its path is.
+        octets: usize,
+        /// How long it may be.
+        most: usize,
+    },
     /// The file is something else.
     #[error("{} is not an inventory of dps-pki", path.display())]
     NotAnInventory {

@@ -38,7 +38,7 @@ use super::{
     AuthorityGeneration, AuthorityRecord, BatchProgress, BatchRecord, CertificateState, Filter,
     GenerationChange, Holder, IdPage, Inventory, InventoryEntry, InventoryError, Label, NewBatch,
     NewCertificate, NewGeneration, Page, PageKey, Recorded, Revocation, RevocationReason, RowKey,
-    Stats, Uniqueness,
+    Stats, Status, Uniqueness,
 };
 use crate::ids::{AuthorityName, RegistrationId, SerialNumber, Sha1Thumbprint, Sha256Thumbprint};
 use crate::time::Time;
@@ -384,7 +384,7 @@ impl Inventory for SqliteInventory {
     fn request(&self, row: RowKey) -> Result<Option<Vec<u8>>, InventoryError> {
         self.read(|transaction| {
             let found = read::request(transaction, row)?;
-            if read::is_taken(transaction, row)? {
+            if found.is_some() || read::is_taken(transaction, row)? {
                 self.trusted.borrow_mut().certificate(transaction, row)?;
             }
             Ok(found)
@@ -431,7 +431,13 @@ impl Inventory for SqliteInventory {
         after: Option<&PageKey>,
         limit: usize,
     ) -> Result<Page, InventoryError> {
-        let page = self.read(|transaction| list::list(transaction, filter, after, limit))?;
+        let page = self.read(|transaction| {
+            let ends = matches!(filter.status, Some(Status::Revoked | Status::Voided));
+            if ends && after.is_none() {
+                self.trusted.borrow_mut().ended(transaction)?;
+            }
+            list::list(transaction, filter, after, limit)
+        })?;
         if let Some(label) = &filter.label {
             for entry in &page.entries {
                 trust::label(entry, label)?;
@@ -509,7 +515,6 @@ impl Inventory for SqliteInventory {
 mod tests {
     use super::*;
     use crate::ids::Generation;
-    use crate::inventory::Status;
 
     /// Ten million rows must not be sorted, nor skipped over, for a page of fifty.
     #[test]

@@ -90,9 +90,10 @@ impl Args {
     ) -> Result<AuthorityRow, CommandError> {
         let mut inventory = context.inventory()?;
         let name = &self.name;
-        let _lock = match context.settings.dry_run {
-            true => None,
-            false => Some(takeover::lock(context, name)?),
+        let _lock = if context.settings.dry_run {
+            None
+        } else {
+            Some(takeover::lock(context, name)?)
         };
         let record = inventory.authority(name)?;
         let record = record.as_ref();

@@ -184,6 +184,9 @@ pub(super) fn record_outside(
     inventory: &mut SqliteInventory,
     issuers: &[Certificate],
 ) -> Result<(), CommandError> {
+    // Two authorities may be taken over at once that have an issuer in common.
+    let does = "records certificates of other homes";
+    let _lock = HomeLock::wait(context, "outside", does)?;
     for issuer in issuers {
         let row = match inventory.by_sha256_thumbprint(&issuer.sha256_thumbprint())? {
             Some(entry) if entry.state.status() != Status::Undelivered => continue,

@@ -80,9 +80,10 @@ impl ImportArgs {
             found.gather(context, path)?;
         }
         let mut inventory = context.inventory()?;
-        let _lock = match context.settings.dry_run {
-            true => None,
-            false => Some(HomeLock::wait(context, "import", "imports certificates")?),
+        let _lock = if context.settings.dry_run {
+            None
+        } else {
+            Some(HomeLock::wait(context, "import", "imports certificates")?)
         };
         let mut done = Imported {
             dry_run: context.settings.dry_run,
@@ -244,10 +245,9 @@ impl Found {
             inventory.mark_delivered(&cut_short, context.now())?;
         }
         // In their order, so that those of one authority are found by halving.
-        new.sort_by(|one, other| {
-            let [one, other] =
-                [one, other].map(|new| new.certificate.serial_number().as_be_octets());
-            (one.len(), one).cmp(&(other.len(), other))
+        new.sort_by_key(|new| {
+            let serial = new.certificate.serial_number();
+            (serial.as_be_octets().len(), serial.clone())
         });
         for chunk in new.chunks(CHUNK) {
             let recorded = inventory.record(chunk.to_vec(), context.now())?;

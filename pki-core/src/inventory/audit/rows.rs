@@ -142,6 +142,16 @@ impl<T: Copy> RowMap<T> {
         (row <= *last).then_some(*value)
     }
 
+    /// First and last row of each range, and its value.
+    #[cfg_attr(
+        not(feature = "sqlite"),
+        expect(dead_code, reason = "for adapters that keep files")
+    )]
+    pub(crate) fn ranges(&self) -> impl Iterator<Item = (i64, i64, T)> {
+        let ranges = self.ranges.iter();
+        ranges.map(|(first, (last, value))| (*first, *last, *value))
+    }
+
     /// Makes `row` the start of its range.
     fn split_before(&mut self, row: i64) {
         let Some((start, (last, value))) = self.ranges.range(..row).next_back() else {

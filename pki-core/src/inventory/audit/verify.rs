@@ -287,6 +287,10 @@ impl Auditor {
             ),
             ("state", record.state == state),
             ("completion", expected.completed == completed),
+            (
+                "manifest",
+                record.completed_at.is_some() || record.manifest.is_none(),
+            ),
             ("place", in_order),
         ] {
             if !same {

@@ -46,6 +46,7 @@ pub(super) fn create_file(path: &Path) -> io::Result<()> {
 
 /// Opens the file to be read and written or, where that cannot be, to be read.
 pub(super) fn open_file(path: &Path) -> Result<Connection, Failure> {
+    refuse_too_long(path)?;
     // SQLite leaves it at reading by itself if the file is write-protected.
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     if connection.is_readonly(MAIN_DB)? {
@@ -53,8 +54,44 @@ pub(super) fn open_file(path: &Path) -> Result<Connection, Failure> {
     }
     match begin_writing(connection, path) {
         Err(Failure::Sqlite(error)) if is_write_protected(&error) => open_to_read(path),
+        Err(Failure::Sqlite(error)) if has_no_room(&error) => open_without_room(path, error),
         opened => opened,
     }
+}
+
+/// SQLite follows all links, also those of `/proc/self/fd`, and then takes so many octets, of which the
+/// names of its logs have a few more than the file's.
+fn refuse_too_long(path: &Path) -> Result<(), Failure> {
+    const MOST: usize = 512 - "-journal".len();
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let octets = path.as_os_str().len();
+    if octets <= MOST {
+        return Ok(());
+    }
+    let most = MOST;
+    Err(InventoryError::PathTooLong { path, octets, most }.into())
+}
+
+/// Whether the disk is full, so that what SQLite puts beside the file cannot be made.
+fn has_no_room(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error_code();
+    matches!(code, Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure))
+}
+
+/// Opens a file beside which there is no room for what processes share: it is read by this one alone, which
+/// keeps that in its own memory.
+fn open_without_room(path: &Path, full: rusqlite::Error) -> Result<Connection, Failure> {
+    if log_with_changes(path).is_none() {
+        return begin_reading(connect_immutable(path)?, path);
+    }
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    connection.pragma_update(None, "locking_mode", "exclusive")?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    connection.pragma_update(None, "query_only", true)?;
+    begin_reading(connection, path).map_err(|failure| match failure {
+        Failure::Sqlite(_) => Failure::Sqlite(full),
+        failure => failure,
+    })
 }
 
 fn is_write_protected(error: &rusqlite::Error) -> bool {
@@ -144,9 +181,10 @@ fn set_for_reading(connection: &Connection) -> Result<(), rusqlite::Error> {
 /// Whether there is nothing in the file yet; one that somebody else's program made is refused.
 fn is_new(connection: &Connection, path: &Path) -> Result<bool, Failure> {
     // Both of one moment: another process may be about to begin the inventory.
-    let snapshot = match connection.is_autocommit() {
-        true => Some(connection.unchecked_transaction()?),
-        false => None,
+    let snapshot = if connection.is_autocommit() {
+        Some(connection.unchecked_transaction()?)
+    } else {
+        None
     };
     let application = pragma(connection, "application_id")?;
     let count = "SELECT count(*) FROM sqlite_schema";

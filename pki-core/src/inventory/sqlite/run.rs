@@ -193,37 +193,35 @@ pub(super) fn status_of(
     status.map(|word| row::status(key, &word)).transpose()
 }
 
-/// The state of a certificate and the entry that brought it there, if there is one in this row.
-pub(super) fn standing(
-    transaction: &Transaction<'_>,
-    key: RowKey,
-) -> Result<Option<(Status, u64)>, Failure> {
-    let found: Option<(String, i64)> = transaction
-        .prepare_cached(
-            "SELECT status, changed_in FROM run WHERE last >= ?1 AND first <= ?1
-             ORDER BY first DESC LIMIT 1",
-        )?
-        .query_row([key.number()], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    let Some((word, changed_in)) = found else {
-        return Ok(None);
-    };
-    Ok(Some((row::status(key, &word)?, row::unsigned(changed_in)?)))
+/// The run of a certificate, as far as the trail is compared with it.
+pub(super) struct Whole {
+    pub(super) first: RowKey,
+    pub(super) last: RowKey,
+    pub(super) status: Status,
+    pub(super) recorded_in: u64,
+    pub(super) changed_in: u64,
 }
 
-/// The entry that recorded a certificate, if there is one in this row.
-pub(super) fn recorded_in(
-    transaction: &Transaction<'_>,
-    key: RowKey,
-) -> Result<Option<u64>, Failure> {
-    let found: Option<i64> = transaction
-        .prepare_cached(
-            "SELECT recorded_in FROM run WHERE last >= ?1 AND first <= ?1
-             ORDER BY first DESC LIMIT 1",
-        )?
-        .query_row([key.number()], |row| row.get(0))
-        .optional()?;
-    found.map(row::unsigned).transpose()
+/// The run of a certificate, if it is in one and in no other.
+pub(super) fn whole(transaction: &Transaction<'_>, key: RowKey) -> Result<Option<Whole>, Failure> {
+    let mut query = transaction.prepare_cached(
+        "SELECT first, last, status, recorded_in, changed_in FROM run
+         WHERE first = (SELECT max(first) FROM run WHERE first <= ?1) AND last >= ?1
+             AND NOT EXISTS (SELECT 1 FROM run next WHERE next.first > run.first
+                 AND next.first <= run.last)",
+    )?;
+    let mut rows = query.query([key.number()])?;
+    let Some(row) = rows.next()? else {
+        return Ok(None);
+    };
+    let word: String = row.get(2)?;
+    Ok(Some(Whole {
+        first: RowKey::new(row.get(0)?),
+        last: RowKey::new(row.get(1)?),
+        status: row::status(key, &word)?,
+        recorded_in: row::unsigned(row.get(3)?)?,
+        changed_in: row::unsigned(row.get(4)?)?,
+    }))
 }
 
 fn change(

@@ -6,20 +6,23 @@
 //! Not here: certificates that nobody asks for by themselves (pages of lists, counts), and rows that were
 //! made unreachable; `verify` finds these.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
 
 use rusqlite::{Params, Transaction};
 
-use super::row::{self, AUDIT_ENTRIES, COLUMNS, JOINS, RUN_OF_CERTIFICATE};
+use super::row::{self, AUDIT_ENTRIES};
 use super::{Failure, read, run};
-use crate::ids::AuthorityName;
+use crate::ids::{AuthorityName, RegistrationId, Sha256Thumbprint};
 use crate::inventory::audit::{
-    AuditEntry, AuditFinding, AuditHash, Auditor, FoundRequests, Links, Rows, StoredCertificate,
-    StoredGeneration,
+    Action, AuditEntry, AuditFinding, AuditHash, Auditor, CertificateStatement, FoundRequests,
+    Links, RowMap, Rows, StoredCertificate, StoredGeneration, merkle,
 };
 use crate::inventory::{
-    AuthorityRecord, BatchRecord, InventoryEntry, InventoryError, NamedLabel, RowKey, Status,
+    AuthorityGeneration, AuthorityRecord, BatchRecord, InventoryEntry, InventoryError, Label,
+    Labels, NamedLabel, RowKey, Status,
 };
+use crate::profile::Role;
 
 /// The entries that are in the index by action and subject; the words of the index, so that it is used.
 const INDEXED: &str = "action NOT IN ('certificates-recorded', 'certificates-delivered')";
@@ -28,7 +31,8 @@ const INDEXED: &str = "action NOT IN ('certificates-recorded', 'certificates-del
 #[derive(Debug, Default)]
 pub(super) struct Trusted {
     version: i64,
-    chunks: BTreeSet<u64>,
+    /// Chunks by the entries that recorded them.
+    chunks: BTreeMap<u64, Rows>,
     has_found_requests: bool,
     /// The entries that voided or revoked certificates, up to an entry.
     changes: Vec<(u64, Rows)>,
@@ -101,45 +105,105 @@ impl Trusted {
         self.refresh(transaction)?;
         let mut trail = Trail::begin(transaction);
         trail.proven = std::mem::take(&mut self.proven);
-        let recorded_in = self.chunk(&mut trail, key)?;
-        let found = run::standing(transaction, key)?.ok_or_else(|| inconsistent(key, "run"))?;
-        let expected = self.standing(&mut trail, key, recorded_in)?;
+        let run = run::whole(transaction, key)?.ok_or_else(|| inconsistent(key, "run"))?;
+        let rows = self.chunk(&mut trail, key, run.recorded_in)?;
+        if ![key, run.first, run.last]
+            .iter()
+            .all(|row| rows.contains(*row))
+        {
+            return Err(inconsistent(key, "run"));
+        }
+        refuse_misplaced(transaction, key)?;
+        let expected = self.standing(&mut trail, key, run.recorded_in)?;
         self.proven = trail.proven;
-        if found != expected {
+        if (run.status, run.changed_in) != expected {
             return Err(refused(&AuditFinding::StatusChanged {
                 row: key,
-                found: found.0,
+                found: run.status,
                 expected: expected.0,
             }));
         }
         Ok(())
     }
 
-    /// Compares the chunk that a certificate was recorded in, and tells its entry.
-    fn chunk(&mut self, trail: &mut Trail<'_>, key: RowKey) -> Result<u64, Failure> {
+    /// Refuses revoked and voided certificates if any is missing among them or is not what it was, whoever
+    /// signed it: a list of what was revoked is whole or it is none.
+    pub(super) fn ended(&mut self, transaction: &Transaction<'_>) -> Result<(), Failure> {
+        self.refresh(transaction)?;
+        self.read_changes(transaction)?;
+        let mut expected = RowMap::default();
+        for (sequence, rows) in &self.changes {
+            for (first, last) in rows.ranges() {
+                expected.assign(first, last, *sequence);
+            }
+        }
+        let mut query = transaction.prepare_cached(
+            "SELECT first, last, changed_in, recorded_in FROM run
+             WHERE status IN ('voided', 'revoked') ORDER BY first",
+        )?;
+        let mut rows = query.query([])?;
+        let mut found = Vec::new();
+        let mut chunks = BTreeMap::new();
+        while let Some(row) = rows.next()? {
+            let first: i64 = row.get(0)?;
+            found.push((first, row.get(1)?, row::unsigned(row.get(2)?)?));
+            chunks.insert(row::unsigned(row.get(3)?)?, RowKey::new(first));
+        }
+        let found = joined(found);
+        let expected = joined(expected.ranges());
+        if found != expected {
+            let wrong = found
+                .iter()
+                .zip(&expected)
+                .find(|(one, other)| one != other);
+            let first = wrong.map(|(one, other)| one.0.min(other.0));
+            let longer = if found.len() > expected.len() {
+                &found
+            } else {
+                &expected
+            };
+            let last = || longer.last().map_or(1, |(first, ..)| *first);
+            return Err(inconsistent(
+                RowKey::new(first.unwrap_or_else(last)),
+                "state",
+            ));
+        }
+        let mut trail = Trail::begin(transaction);
+        for (recorded_in, row) in chunks {
+            self.chunk(&mut trail, row, recorded_in)?;
+        }
+        Ok(())
+    }
+
+    /// Compares the chunk that a certificate was recorded in, and tells its rows.
+    fn chunk(
+        &mut self,
+        trail: &mut Trail<'_>,
+        key: RowKey,
+        recorded_in: u64,
+    ) -> Result<Rows, Failure> {
         let transaction = trail.transaction;
-        let recorded_in = run::recorded_in(transaction, key)?;
-        let recorded_in = recorded_in.ok_or_else(|| inconsistent(key, "run"))?;
-        if self.chunks.contains(&recorded_in) {
-            return Ok(recorded_in);
+        if let Some(rows) = self.chunks.get(&recorded_in) {
+            return Ok(rows.clone());
         }
         let entry = trail.entry(recorded_in)?;
-        let mut auditor = Auditor::of_part();
-        auditor.replay(&entry);
-        let mut keeps_requests = false;
-        for (first, last) in entry.rows().ranges() {
-            keeps_requests |= members(transaction, (first, last), &mut auditor)?;
-        }
-        if !entry.rows().contains(key) {
+        let is_recording = entry.action() == Action::CertificatesRecorded.as_str();
+        if !is_recording || !entry.rows().contains(key) {
             return Err(inconsistent(key, "recording entry"));
         }
-        refuse_findings(auditor)?;
-        if keeps_requests && !entry.binds_requests() && !self.has_found_requests {
+        let leaves = Leaves::read(transaction, &entry)?;
+        if entry.content() != Some(merkle::root(&leaves.hashes)) {
+            return Err(refused(&AuditFinding::CertificatesChanged {
+                sequence: recorded_in,
+                rows: entry.rows().to_string(),
+            }));
+        }
+        if leaves.keeps_requests && !entry.binds_requests() && !self.has_found_requests {
             refuse_found_requests(trail, recorded_in)?;
             self.has_found_requests = true;
         }
-        self.chunks.insert(recorded_in);
-        Ok(recorded_in)
+        self.chunks.insert(recorded_in, entry.rows().clone());
+        Ok(entry.rows().clone())
     }
 
     /// The state of a certificate by the trail, and the entry that brought it there.
@@ -352,40 +416,150 @@ fn inconsistent(row: RowKey, what: &'static str) -> Failure {
     refused(&AuditFinding::CertificateInconsistent { row, what })
 }
 
-/// Shows the certificates of a range to the auditor, and tells whether any has a request.
-fn members(
-    transaction: &Transaction<'_>,
-    (first, last): (i64, i64),
-    auditor: &mut Auditor,
-) -> Result<bool, Failure> {
-    let mut query = transaction.prepare_cached(&format!(
-        "SELECT {COLUMNS}, c.not_after, q.der FROM certificate c {RUN_OF_CERTIFICATE} {JOINS}
-         LEFT JOIN request q ON q.certificate = c.id
-         WHERE c.id BETWEEN ? AND ? ORDER BY c.id"
-    ))?;
-    let mut label = transaction
-        .prepare_cached("SELECT 1 FROM certificate_label WHERE label = ? AND certificate = ?")?;
-    let mut rows = query.query([first, last])?;
-    let mut keeps_requests = false;
-    while let Some(row) = rows.next()? {
-        let stored = with_request(row, 15)?;
-        let key = stored.recorded.row();
-        keeps_requests |= stored.request.is_some();
-        let not_after: i64 = row.get(14)?;
-        let validity = stored.recorded.certificate().validity();
-        if not_after != validity.not_after().unix_seconds() {
-            return Err(inconsistent(key, "end of validity"));
-        }
-        for line in stored.recorded.labels().lines() {
-            if !label.exists((line, key.number()))? {
-                return Err(inconsistent(key, "labels"));
+/// The leaves of the Merkle tree over the certificates of an entry, as they are stored.
+#[derive(Default)]
+struct Leaves {
+    hashes: Vec<AuditHash>,
+    keeps_requests: bool,
+}
+
+impl Leaves {
+    fn read(transaction: &Transaction<'_>, entry: &AuditEntry) -> Result<Self, Failure> {
+        let mut leaves = Self::default();
+        for (first, last) in entry.rows().ranges() {
+            let mut next = first;
+            for run in StoredRun::between(transaction, first, last)? {
+                if run.first != next || run.recorded_in != entry.sequence() {
+                    return Err(inconsistent(RowKey::new(next), "run"));
+                }
+                leaves.add(transaction, &run, entry.binds_requests())?;
+                next = run.last + 1;
+            }
+            if next != last + 1 {
+                return Err(inconsistent(RowKey::new(next), "run"));
             }
         }
-        if auditor.member(&stored).is_none() {
-            return Err(inconsistent(key, "recording entry"));
+        Ok(leaves)
+    }
+
+    /// Adds the certificates of a run. They are not parsed: what is bound of them is in columns, and the
+    /// digest of their octets.
+    fn add(
+        &mut self,
+        transaction: &Transaction<'_>,
+        run: &StoredRun,
+        binds_requests: bool,
+    ) -> Result<(), Failure> {
+        let mut query = transaction.prepare_cached(
+            "SELECT c.id, c.registration_id, c.labels, c.der, q.der FROM certificate c
+             LEFT JOIN request q ON q.certificate = c.id
+             WHERE c.id BETWEEN ? AND ? ORDER BY c.id",
+        )?;
+        let mut rows = query.query([run.first, run.last])?;
+        while let Some(row) = rows.next()? {
+            let key = RowKey::new(row.get(0)?);
+            let id: Option<String> = row.get(1)?;
+            let id: Option<RegistrationId> = bound(id, key, "registration ID")?;
+            let labels: Option<Labels> = bound(row.get(2)?, key, "labels")?;
+            let der = row.get_ref(3)?.as_blob().map_err(rusqlite::Error::from)?;
+            let request = row.get_ref(4)?;
+            let request = request.as_blob_or_null().map_err(rusqlite::Error::from)?;
+            self.keeps_requests |= request.is_some();
+            let statement = CertificateStatement {
+                thumbprint: Sha256Thumbprint::from_digest(*AuditHash::of(der).as_octets()),
+                role: run.role,
+                signed_by: run.signed_by.as_ref(),
+                registration_id: id.as_ref(),
+                batch: run.batch.as_ref(),
+                labels: &labels.unwrap_or_default(),
+                request: request.filter(|_| binds_requests).map(AuditHash::of),
+            };
+            self.hashes.push(statement.leaf_hash());
+        }
+        Ok(())
+    }
+}
+
+/// Ranges with those that follow each other and have the same value joined.
+fn joined(ranges: impl IntoIterator<Item = (i64, i64, u64)>) -> Vec<(i64, i64, u64)> {
+    let mut joined: Vec<(i64, i64, u64)> = Vec::new();
+    for (first, last, value) in ranges {
+        match joined.last_mut() {
+            Some(before) if before.1 + 1 == first && before.2 == value => before.1 = last,
+            _ => joined.push((first, last, value)),
         }
     }
-    Ok(keeps_requests)
+    joined
+}
+
+/// A run as far as the statements of its certificates rest on it.
+struct StoredRun {
+    first: i64,
+    last: i64,
+    role: Role,
+    signed_by: Option<AuthorityGeneration>,
+    batch: Option<Label>,
+    recorded_in: u64,
+}
+
+impl StoredRun {
+    fn between(transaction: &Transaction<'_>, first: i64, last: i64) -> Result<Vec<Self>, Failure> {
+        let mut query = transaction.prepare_cached(
+            "SELECT r.first, r.last, r.role, g.authority, g.number, b.name, r.recorded_in
+             FROM run r LEFT JOIN generation g ON g.id = r.signed_by
+             LEFT JOIN batch b ON b.id = r.batch
+             WHERE r.first BETWEEN ? AND ? ORDER BY r.first",
+        )?;
+        let mut rows = query.query([first, last])?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            let first = row.get(0)?;
+            let key = RowKey::new(first);
+            let role: String = row.get(2)?;
+            found.push(Self {
+                first,
+                last: row.get(1)?,
+                role: Role::from_word(&role).ok_or_else(|| inconsistent(key, "role"))?,
+                signed_by: row::signed_by(row, 3)?,
+                batch: bound(row.get(5)?, key, "batch")?,
+                recorded_in: row::unsigned(row.get(6)?)?,
+            });
+        }
+        Ok(found)
+    }
+}
+
+/// A column that must be what was written.
+fn bound<T: FromStr>(
+    text: Option<String>,
+    key: RowKey,
+    what: &'static str,
+) -> Result<Option<T>, Failure> {
+    let parse = |text: String| text.parse().map_err(|_| inconsistent(key, what));
+    text.map(parse).transpose()
+}
+
+/// Compares what serves finding a certificate with the certificate.
+fn refuse_misplaced(transaction: &Transaction<'_>, key: RowKey) -> Result<(), Failure> {
+    let mut query = transaction
+        .prepare_cached("SELECT not_after, labels, der FROM certificate WHERE id = ?")?;
+    let mut rows = query.query([key.number()])?;
+    let row = rows.next()?.ok_or_else(|| inconsistent(key, "DER"))?;
+    let not_after: i64 = row.get(0)?;
+    let der = row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?;
+    let certificate = row::certificate(key, der)?;
+    if not_after != certificate.validity().not_after().unix_seconds() {
+        return Err(inconsistent(key, "end of validity"));
+    }
+    let labels: Option<Labels> = bound(row.get(1)?, key, "labels")?;
+    let mut label = transaction
+        .prepare_cached("SELECT 1 FROM certificate_label WHERE label = ? AND certificate = ?")?;
+    for line in labels.unwrap_or_default().lines() {
+        if !label.exists((line, key.number()))? {
+            return Err(inconsistent(key, "labels"));
+        }
+    }
+    Ok(())
 }
 
 /// A certificate with its request, which is in a column.

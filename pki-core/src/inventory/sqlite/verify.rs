@@ -197,9 +197,11 @@ impl Certificates {
             "SELECT (SELECT count(*) FROM request),
                     (SELECT count(*) FROM plan_step WHERE plan NOT IN (SELECT id FROM plan)),
                     (SELECT count(*) FROM plan_subject WHERE plan NOT IN (SELECT id FROM plan)),
-                    (SELECT count(*) FROM ascending_serials
+                    (SELECT count(*) FROM ascending_serials s
                      WHERE first NOT IN (SELECT id FROM certificate)
-                         OR last NOT IN (SELECT id FROM certificate))",
+                         OR last NOT IN (SELECT id FROM certificate)
+                         OR EXISTS (SELECT 1 FROM ascending_serials other
+                             WHERE other.first > s.first AND other.first <= s.last))",
             [],
             |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
         )?;
@@ -211,7 +213,7 @@ impl Certificates {
             auditor.unreadable("the journal has steps or subjects of plans that are not there");
         }
         if ascending != 0 {
-            auditor.unreadable("serial numbers ascend among certificates that are not there");
+            auditor.unreadable("serial numbers ascend where they should not");
         }
         let mut stored = Sum::default();
         match lookup::for_each(transaction, |entry| stored.add(entry)) {
