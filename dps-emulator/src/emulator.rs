@@ -109,6 +109,9 @@ pub enum EmulatorError {
 }
 
 impl Emulator {
+    /// The common name of the CA that clients have to trust; its key is gone when the emulator ends.
+    pub const TRUST_ANCHOR_NAME: &str = "dps-emulator throw-away CA";
+
     /// Starts an emulator; it answers as soon as this returns.
     ///
     /// # Errors

@@ -30,6 +30,7 @@ mod error;
 mod faults;
 mod log;
 mod mqtt;
+mod own_file;
 mod planes;
 mod policy;
 mod random;

@@ -14,6 +14,7 @@ use serde_json::json;
 
 use crate::domain::Dps;
 use crate::error::ServiceError;
+use crate::own_file::{self, Privacy};
 use crate::planes::Request;
 
 /// Where requests are logged, if they are.
@@ -25,7 +26,7 @@ pub(crate) struct RequestLog {
 impl RequestLog {
     /// Goes on with a file, or begins one.
     pub(crate) fn append_to(path: &std::path::Path) -> io::Result<Self> {
-        let file = File::options().create(true).append(true).open(path)?;
+        let file = own_file::open(path, Privacy::Public)?;
         Ok(Self {
             file: Some(Mutex::new(file)),
         })

@@ -101,7 +101,7 @@ impl ServerIdentity {
         settings: TlsSettings,
     ) -> Result<Self, TlsError> {
         let ca_key = key_pair(settings.key)?;
-        let mut ca = dated("dps-emulator throw-away CA")?;
+        let mut ca = dated(crate::Emulator::TRUST_ANCHOR_NAME)?;
         ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let anchor = ca.self_signed(&ca_key)?;

@@ -122,7 +122,7 @@ impl NewKey {
         if self.sealed.is_some() && !is_recorded {
             let path = context.home.resolve(self.reference.as_str());
             // What stays is told by the next run that makes a key.
-            let _ = std::fs::remove_file(path);
+            context.files.remove(&path);
         }
     }
 }

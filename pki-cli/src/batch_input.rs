@@ -4,24 +4,25 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use pki_core::bulk::input::{BadLine, Checked, Counter, Device, DeviceList, Place, check};
+use pki_core::bulk::input::{BadLine, Checked, Counter, Device, DeviceList, check};
 use pki_core::bulk::requests::{Judgement, Spool};
-use pki_core::declaration::Declaration;
 use pki_core::format::digest::{OutputDigest, OutputHash};
 use pki_core::ids::ProfileName;
 use pki_core::wording::counted;
 
+use crate::bad_lines::{BadLines, ToldLines};
 use crate::context::Context;
 use crate::error::CommandError;
+use crate::files::Files;
 use crate::spool::PrivateCopy;
 
 /// Where the devices come from.
 pub(crate) enum Source {
     File {
+        files: Files,
         path: PathBuf,
         name: String,
     },
@@ -46,56 +47,68 @@ pub(crate) struct Input {
 
 impl Input {
     /// A list or a counter without requests: goes through it, before anything is made.
-    pub(crate) fn listed(source: Source, declaration: &Declaration) -> Result<Self, CommandError> {
+    pub(crate) fn listed(context: &Context, source: Source) -> Result<Self, CommandError> {
+        let declaration = context.declaration()?;
         let known = |name: &ProfileName| declaration.profiles.contains_key(name);
         drop(source.devices()?);
         let devices = || source.devices().into_iter().flatten();
+        let mut bad = BadLines::new(context.ui.is_json())?;
+        let mut duplicates = BadLines::new(context.ui.is_json())?;
+        // Duplicates are told last, in an order of their own.
+        let mut refuse = |line: BadLine| match bad.last_is_before(&line) {
+            true => bad.push(line),
+            false => duplicates.push(line),
+        };
         let checked = match &source {
-            Source::Counter(counter) => counter.check(),
-            _ => check(devices, known),
+            Source::Counter(counter) => counter.check(&mut refuse),
+            _ => check(devices, known, &mut refuse),
         };
         match checked {
-            Ok(checked) => Ok(Self {
+            Some(checked) => Ok(Self {
                 source,
                 checked,
                 asked: BTreeMap::new(),
             }),
-            Err(bad) => Err(rejected(&source, &bad)),
+            None => Err(rejected(&source, bad, duplicates)),
         }
     }
 
     /// What was judged already, if all of it is sound.
-    pub(crate) fn judged(source: Source, judgement: Judgement) -> Result<Self, CommandError> {
-        let Judgement {
-            asked,
-            mut bad,
-            sound,
-        } = judgement;
-        let checked = sound.end(|| source.devices().into_iter().flatten());
+    pub(crate) fn judged(
+        context: &Context,
+        source: Source,
+        judgement: Judgement,
+        bad: BadLines,
+    ) -> Result<Self, CommandError> {
+        let mut duplicates = BadLines::new(context.ui.is_json())?;
+        let devices = || source.devices().into_iter().flatten();
+        let checked = judgement
+            .sound
+            .end(devices, &mut |line| duplicates.push(line));
         match checked {
-            Ok(checked) if bad.is_empty() => {
-                return Ok(Self {
-                    source,
-                    checked,
-                    asked,
-                });
-            }
-            checked => bad.extend(checked.err().into_iter().flatten()),
+            Some(checked) if judgement.bad == 0 => Ok(Self {
+                source,
+                checked,
+                asked: judgement.asked,
+            }),
+            _ => Err(rejected(&source, bad, duplicates)),
         }
-        bad.sort_by(|one, other| one.place.cmp(&other.place));
-        Err(rejected(&source, &bad))
     }
 }
 
 /// One sentence, and every bad line or request: the first hundred for people, all of them in JSON.
-pub(crate) fn rejected(source: &Source, bad: &[BadLine]) -> CommandError {
-    let is_line = |bad: &BadLine| matches!(bad.place, Place::Line(_));
-    let what = match bad.iter().all(is_line) {
-        true => counted(bad.len(), "line", "lines"),
-        false => counted(bad.len(), "request", "requests"),
+pub(crate) fn rejected(source: &Source, bad: BadLines, others: BadLines) -> CommandError {
+    let count = bad.count() + others.count();
+    let what = if bad.are_lines() && others.are_lines() {
+        counted(count, "line", "lines")
+    } else {
+        counted(count, "request", "requests")
     };
     let message = format!("{source}: {what} cannot be used; nothing was issued");
-    CommandError::invalid_input(message).lines(bad)
+    match ToldLines::of(bad, others) {
+        Ok(lines) => CommandError::invalid_input(message).bad_lines(lines),
+        Err(error) => error,
+    }
 }
 
 /// The devices, each or what is wrong with it.
@@ -107,8 +120,9 @@ impl Source {
         if path == Path::new("-") {
             return Ok(Self::Copied(context.copy_stdin()?));
         }
-        context.files.check_streamable(path)?;
+        drop(context.files.open_stream(path)?);
         Ok(Self::File {
+            files: context.files.clone(),
             path: context.files.resolve(path),
             name: path.display().to_string(),
         })
@@ -156,8 +170,8 @@ impl Source {
 
     fn open(&self) -> Result<Box<dyn Read + Send>, CommandError> {
         match self {
-            Self::File { path, .. } => {
-                let file = File::open(path).map_err(|error| self.unreadable(error))?;
+            Self::File { files, path, .. } => {
+                let file = files.open_stream(path)?;
                 Ok(Box::new(BufReader::with_capacity(1 << 16, file)))
             }
             Self::Copied(copy) | Self::Judged { sound: copy, .. } => Ok(Box::new(copy.reader())),

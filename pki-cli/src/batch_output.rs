@@ -4,9 +4,9 @@
 //! so that what has its right name is whole. A part that a run left behind is cut back to what the
 //! inventory knows as delivered, and gone on with; a lock sees to it that only one run does.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, TryLockError};
 use std::io::{self, BufWriter, Read as _, Seek as _, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use pki_core::bulk::BatchOutput;
@@ -17,6 +17,8 @@ use pki_core::format::{Entry, Released};
 use serde::{Deserialize, Serialize};
 
 use crate::error::CommandError;
+use crate::files::already_there;
+use crate::files::own::{OpenFolder, Taken};
 use crate::render::ui::Stdout;
 
 /// What a finished output is, for the manifest.
@@ -40,7 +42,8 @@ pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
 
 /// Held while an output is written: two runs that write one part would tear it.
 pub(crate) struct OutputLock {
-    path: PathBuf,
+    folder: OpenFolder,
+    name: OsString,
     /// The lock lasts as long as the file is open.
     file: File,
 }
@@ -48,20 +51,20 @@ pub(crate) struct OutputLock {
 impl OutputLock {
     /// Takes the lock of an output, or says who has it; errors call the output as the user does.
     pub(crate) fn take(out: &Path, called: &Path) -> Result<Self, CommandError> {
-        let path = beside(out, ".lock");
         let failed = |error| {
             CommandError::failed(format!("cannot write {}", called.display())).because(error)
         };
+        let (folder, name) = OpenFolder::of(&beside(out, ".lock")).map_err(failed)?;
         loop {
-            let mut file = open_own(&path).map_err(failed)?;
+            let mut file = folder.open_own(&name)?;
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => return Err(held(called, &mut file)),
                 Err(TryLockError::Error(error)) => return Err(failed(error)),
             }
             // Who held it may have removed it since it was opened; then it keeps nobody out.
-            if file.metadata().map_err(failed)?.nlink() > 0 {
-                let mut lock = Self { path, file };
+            if folder.leads_to(&name, &file) {
+                let mut lock = Self { folder, name, file };
                 lock.sign().map_err(failed)?;
                 return Ok(lock);
             }
@@ -78,7 +81,9 @@ impl OutputLock {
 impl Drop for OutputLock {
     fn drop(&mut self) {
         // What is left of it locks nobody out.
-        let _ = fs::remove_file(&self.path);
+        if self.folder.leads_to(&self.name, &self.file) {
+            let _ = self.folder.remove(&self.name);
+        }
     }
 }
 
@@ -92,21 +97,97 @@ fn held(called: &Path, lock: &mut File) -> CommandError {
         .hint("wait for it to end; if it was cut short, the same command goes on")
 }
 
-/// Gives an output its name that was finished by a run which was cut right after; or finds it named.
-pub(crate) fn publish_finished(path: &Path, is_folder: bool) -> io::Result<Written> {
-    let stream = |folder: &Path| {
-        if is_folder {
-            folder.join(LIST)
-        } else {
-            folder.to_owned()
-        }
-    };
-    let part = part_of(path);
-    if part.exists() {
-        fs::rename(&part, path)?;
-        sync_folder_of(path)?;
+/// The place of an output: the folder that it lies in, and its names there.
+struct Place {
+    folder: OpenFolder,
+    /// What it is called when it is finished.
+    name: OsString,
+    part: OsString,
+    path: PathBuf,
+    taken: Taken,
+}
+
+impl Place {
+    /// The place of an output, which takes that of a file only if it is told to.
+    fn of(path: &Path, taken: Taken) -> Result<Self, CommandError> {
+        let part = part_of(path);
+        let (folder, part) = OpenFolder::of(&part).map_err(|error| cannot_write(&part, error))?;
+        let name = path.file_name().unwrap_or_default().to_owned();
+        Ok(Self {
+            folder,
+            name,
+            part,
+            path: path.to_owned(),
+            taken,
+        })
     }
-    Ok(written(&OutputHash::of(File::open(stream(path))?)?))
+
+    /// Gives the finished output its name.
+    fn publish(&self) -> Result<(), CommandError> {
+        let renamed = self.folder.rename(&self.part, &self.name, self.taken);
+        renamed.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty => already_there(
+                &self.path,
+            )
+            .hint("the output is finished; once its place is free, the same command puts it there"),
+            _ => self.cannot_write(error),
+        })
+    }
+
+    /// Refuses to publish what somebody put under the name of the part since it was opened.
+    fn check_part(&self, opened: impl std::os::fd::AsFd) -> Result<(), CommandError> {
+        if self.folder.leads_to(&self.part, opened) {
+            return Ok(());
+        }
+        let part = part_of(&self.path);
+        Err(CommandError::refused(format!(
+            "{} is not what was written: somebody else took its place",
+            part.display()
+        )))
+    }
+
+    fn cannot_write(&self, error: io::Error) -> CommandError {
+        cannot_write(&part_of(&self.path), error)
+    }
+}
+
+fn cannot_write(path: &Path, error: io::Error) -> CommandError {
+    CommandError::failed(format!("cannot write {}", path.display())).because(error)
+}
+
+/// Gives an output its name that was finished by a run which was cut right after; or finds it named.
+pub(crate) fn publish_finished(
+    path: &Path,
+    is_folder: bool,
+    taken: Taken,
+) -> Result<Written, CommandError> {
+    let place = Place::of(path, taken)?;
+    let is_part = place.folder.holds(&place.part);
+    let list = OsStr::new(LIST);
+    let digest = match (is_part, is_folder) {
+        (true, true) => {
+            let part = place.folder.own_folder(&place.part)?;
+            part.open_file(list).and_then(OutputHash::of)
+        }
+        (true, false) => OutputHash::of(place.folder.open_own(&place.part)?),
+        // It has its name already, and whoever it belongs to may have done with it what they like.
+        (false, true) => OpenFolder::of(&path.join(list))
+            .and_then(|(folder, list)| folder.open_file(&list))
+            .and_then(OutputHash::of),
+        (false, false) => place.folder.open_file(&place.name).and_then(OutputHash::of),
+    };
+    let digest = digest.map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => {
+            let path = path.display();
+            CommandError::not_found(format!("all of it was delivered, but {path} is not here"))
+                .hint("its keys cannot be made again: put it back, and the same command completes the batch")
+        }
+        _ => place.cannot_write(error),
+    })?;
+    if is_part {
+        place.publish()?;
+    }
+    Ok(written(&digest))
 }
 
 /// The next stretch of a stream; files do not go into one.
@@ -120,25 +201,31 @@ fn stream_of(released: &Released) -> io::Result<&[u8]> {
 /// A stream in one file.
 pub(crate) struct StreamFile {
     writer: HashingWriter<File>,
-    path: PathBuf,
+    place: Place,
     ending: &'static [u8],
 }
 
 impl StreamFile {
     /// Opens the part of an output, cut back to the octets that are delivered.
-    pub(crate) fn open(path: &Path, delivered: u64, ending: &'static [u8]) -> io::Result<Self> {
-        let (file, hash) = cut_back(&part_of(path), delivered)?;
+    pub(crate) fn open(
+        path: &Path,
+        taken: Taken,
+        delivered: u64,
+        ending: &'static [u8],
+    ) -> Result<Self, CommandError> {
+        let place = Place::of(path, taken)?;
+        let (file, hash) = cut_back(&place.folder, &place.part, delivered)?;
         Ok(Self {
             writer: HashingWriter::new(file, hash),
-            path: path.to_owned(),
+            place,
             ending,
         })
     }
 
     /// Gives the finished output its name.
-    pub(crate) fn publish(self) -> io::Result<Written> {
-        fs::rename(part_of(&self.path), &self.path)?;
-        sync_folder_of(&self.path)?;
+    pub(crate) fn publish(self) -> Result<Written, CommandError> {
+        self.place.check_part(self.writer.get_ref())?;
+        self.place.publish()?;
         Ok(written(self.writer.hash()))
     }
 }
@@ -162,52 +249,63 @@ impl BatchOutput for StreamFile {
 /// Files in folders, and a list of their digests as `sha256sum` reads it.
 pub(crate) struct Folder {
     list: HashingWriter<BufWriter<File>>,
-    path: PathBuf,
-    shard: Option<PathBuf>,
+    place: Place,
+    part: OpenFolder,
+    /// The folder inside that was written to last, and its name.
+    shard: Option<(OsString, OpenFolder)>,
 }
 
 /// The list of a folder's files.
-const LIST: &str = "SHA256SUMS";
+pub(crate) const LIST: &str = "SHA256SUMS";
 
 impl Folder {
     /// Opens the part of an output folder; its list is cut back to what is delivered.
-    pub(crate) fn open(path: &Path, delivered: u64) -> io::Result<Self> {
-        let part = part_of(path);
-        make_folder(&part)?;
-        let (file, hash) = cut_back(&part.join(LIST), delivered)?;
-        let list = HashingWriter::new(BufWriter::new(file), hash);
+    pub(crate) fn open(path: &Path, delivered: u64) -> Result<Self, CommandError> {
+        // A folder takes the place of nothing.
+        let place = Place::of(path, Taken::Stays)?;
+        let part = place.folder.own_folder(&place.part)?;
+        let (file, hash) = cut_back(&part, OsStr::new(LIST), delivered)?;
         Ok(Self {
-            list,
-            path: path.to_owned(),
+            list: HashingWriter::new(BufWriter::new(file), hash),
+            place,
+            part,
             shard: None,
         })
     }
 
     /// Gives the finished folder its name.
-    pub(crate) fn publish(self) -> io::Result<Written> {
-        fs::rename(part_of(&self.path), &self.path)?;
-        sync_folder_of(&self.path)?;
+    pub(crate) fn publish(self) -> Result<Written, CommandError> {
+        self.place.check_part(&self.part)?;
+        self.place.publish()?;
         Ok(written(self.list.hash()))
     }
 
     fn write(&mut self, entry: &Entry) -> io::Result<()> {
-        let path = part_of(&self.path).join(&entry.path);
-        let folder = path.parent().map(Path::to_owned);
-        if folder != self.shard {
-            make_folder(folder.as_deref().unwrap_or(&path))?;
-            self.shard = folder;
-        }
+        let path = Path::new(&entry.path);
+        let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+        let above = path.parent().filter(|above| !above.as_os_str().is_empty());
+        let folder = match above {
+            None => &self.part,
+            Some(shard) => self.enter(shard.as_os_str())?,
+        };
         // A file that a run left beyond what was delivered belongs to a voided certificate.
-        let mut options = OpenOptions::new();
-        let mut file = options
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(entry.access.mode())
-            .open(&path)?;
+        let mut file = folder.create_anew(name, entry.access.mode())?;
         file.write_all(&entry.content)?;
         let hash = OutputHash::of(&entry.content[..])?;
         writeln!(self.list, "{}  {}", hash.digest(), entry.path)
+    }
+
+    /// The folder of this name inside, made if it is not there.
+    fn enter(&mut self, name: &OsStr) -> io::Result<&OpenFolder> {
+        let entered = match self.shard.take() {
+            Some((entered, folder)) if entered == name => (entered, folder),
+            _ => {
+                let folder = self.part.own_folder(name);
+                let folder = folder.map_err(|error| io::Error::other(error.to_string()))?;
+                (name.to_owned(), folder)
+            }
+        };
+        Ok(&self.shard.insert(entered).1)
     }
 }
 
@@ -236,7 +334,9 @@ pub(crate) struct SealedFile {
     /// `None` once it is finished.
     writer: Option<SealedWriter<HashingWriter<BufWriter<File>>>>,
     finished: Option<Written>,
-    path: PathBuf,
+    place: Place,
+    /// The same file as the writer's, to be told from others at the end.
+    file: File,
     ending: &'static [u8],
 }
 
@@ -244,30 +344,33 @@ impl SealedFile {
     /// Begins the part of a sealed output.
     pub(crate) fn open(
         path: &Path,
+        taken: Taken,
         recipients: &[Recipient],
         ending: &'static [u8],
     ) -> Result<Self, CommandError> {
-        let part = part_of(path);
-        let failed = |error: &dyn std::fmt::Display| {
-            CommandError::failed(format!("cannot write {}: {error}", part.display()))
-        };
-        let (file, hash) = cut_back(&part, 0).map_err(|error| failed(&error))?;
+        let place = Place::of(path, taken)?;
+        let (file, hash) = cut_back(&place.folder, &place.part, 0)?;
+        let same = file
+            .try_clone()
+            .map_err(|error| place.cannot_write(error))?;
         let hashing = HashingWriter::new(BufWriter::with_capacity(1 << 18, file), hash);
-        let writer = SealedWriter::new(hashing, recipients).map_err(|error| failed(&error))?;
+        let writer = SealedWriter::new(hashing, recipients);
+        let writer = writer.map_err(|error| place.cannot_write(io::Error::other(error)))?;
         Ok(Self {
             writer: Some(writer),
             finished: None,
-            path: path.to_owned(),
+            place,
+            file: same,
             ending,
         })
     }
 
     /// Gives the finished output its name.
-    pub(crate) fn publish(self) -> io::Result<Written> {
-        fs::rename(part_of(&self.path), &self.path)?;
-        sync_folder_of(&self.path)?;
+    pub(crate) fn publish(self) -> Result<Written, CommandError> {
+        self.place.check_part(&self.file)?;
+        self.place.publish()?;
         self.finished
-            .ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+            .ok_or_else(|| CommandError::failed("the output was not finished"))
     }
 
     fn writer(&mut self) -> io::Result<&mut SealedWriter<HashingWriter<BufWriter<File>>>> {
@@ -393,54 +496,67 @@ fn written(hash: &OutputHash) -> Written {
 }
 
 /// Opens a file, cuts it to a length, and hashes what stays.
-fn cut_back(path: &Path, length: u64) -> io::Result<(File, OutputHash)> {
-    let mut file = open_own(path)?;
-    if file.metadata()?.len() < length {
-        let problem = format!(
-            "{} is shorter than what was delivered to it",
-            path.display()
-        );
-        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, problem));
+fn cut_back(
+    folder: &OpenFolder,
+    name: &OsStr,
+    length: u64,
+) -> Result<(File, OutputHash), CommandError> {
+    let mut file = folder.open_own(name)?;
+    let cut = |file: &mut File| {
+        if file.metadata()?.len() < length {
+            let problem = "it is shorter than what was delivered to it";
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, problem));
+        }
+        file.set_len(length)?;
+        let hash = OutputHash::of(file.take(length))?;
+        file.seek(SeekFrom::Start(length))?;
+        Ok(hash)
+    };
+    match cut(&mut file) {
+        Ok(hash) => Ok((file, hash)),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            Err(cannot_write(&folder.path_of(name), error).hint(
+                "the keys in what is missing cannot be made again: put it back, and the same command goes on",
+            ))
+        }
+        Err(error) => Err(cannot_write(&folder.path_of(name), error)),
     }
-    file.set_len(length)?;
-    let hash = OutputHash::of((&mut file).take(length))?;
-    file.seek(SeekFrom::Start(length))?;
-    Ok((file, hash))
-}
-
-/// Opens a file for its owner alone, and makes it if it is not there.
-fn open_own(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    options.mode(0o600).open(path)
-}
-
-fn make_folder(path: &Path) -> io::Result<()> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-}
-
-fn sync_folder_of(path: &Path) -> io::Result<()> {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or_else(|| Path::new(".")))?.sync_all()
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "tests make files as anybody does"
+)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
 
-    /// As on a full disk: the lock can be made, and nothing written into it.
+    /// Its name can be guessed, and whatever it leads to would be cut to nothing.
     #[test]
-    fn a_lock_that_cannot_be_written_is_not_left_behind() {
+    fn a_lock_is_not_taken_through_a_link() {
         let folder = tempfile::tempdir().expect("folder");
-        let (out, lock) = (folder.path().join("out"), folder.path().join("out.lock"));
-        std::os::unix::fs::symlink("/dev/full", &lock).expect("symlink");
-        assert!(OutputLock::take(&out, &out).is_err());
-        assert!(lock.symlink_metadata().is_err());
+        let out = folder.path().join("out");
+        let precious = folder.path().join("precious");
+        std::fs::write(&precious, "precious").expect("written");
+        let lock = folder.path().join("out.lock");
+        std::os::unix::fs::symlink(&precious, &lock).expect("link");
+        let refused = OutputLock::take(&out, &out).err().expect("refused");
+        assert_eq!(refused.kind, ErrorKind::Refused);
+        let kept = std::fs::read_to_string(&precious).expect("read");
+        assert_eq!(kept, "precious");
+        assert!(lock.is_symlink());
+    }
+
+    #[test]
+    fn a_lock_is_free_again_when_it_is_dropped() {
+        let folder = tempfile::tempdir().expect("folder");
+        let out = folder.path().join("out");
+        let lock = OutputLock::take(&out, &out).expect("free");
+        let held = OutputLock::take(&out, &out).err().expect("held");
+        assert!(held.to_string().contains("is writing"), "{held}");
+        drop(lock);
+        assert!(!folder.path().join("out.lock").exists());
         drop(OutputLock::take(&out, &out).expect("free again"));
     }
 }

@@ -45,6 +45,10 @@ pub struct GlobalFlags {
     #[arg(long, global = true)]
     dry_run: bool,
 
+    /// Replace an output file that exists; a file of the home never
+    #[arg(long, global = true)]
+    force: bool,
+
     /// Print the result and errors only
     #[arg(long, short, global = true, conflicts_with = "verbose")]
     quiet: bool,
@@ -135,6 +139,8 @@ pub struct Settings {
     pub yes: bool,
     /// Whether nothing may be changed.
     pub dry_run: bool,
+    /// Whether outputs take the place of files that exist.
+    pub force: bool,
     /// How much is told.
     pub verbosity: Verbosity,
     /// Where the passphrase of authority keys is; asked for if `None`.
@@ -179,6 +185,7 @@ impl Settings {
             },
             yes: flags.yes,
             dry_run: flags.dry_run,
+            force: flags.force,
             verbosity,
             passphrase: flags
                 .passphrase_from

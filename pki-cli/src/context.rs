@@ -26,6 +26,7 @@ use crate::home::Home;
 use crate::host::{Host, Network, Prompt, Terminal};
 use crate::neighbour;
 use crate::permissions;
+use crate::render::outside;
 use crate::render::ui::Ui;
 use crate::secret::SecretWord;
 use crate::spool::{PrivateCopy, cannot_copy};
@@ -75,7 +76,7 @@ impl Context {
         }
         Self {
             ui: ui.set(&settings, host.terminal),
-            files: Files::seen_from(host.directory),
+            files: Files::seen_from(host.directory).of_command(home.root(), settings.force),
             home,
             clock: host.clock,
             entropy: host.entropy,
@@ -232,7 +233,7 @@ impl Context {
             return Err(CommandError::refused(format!("not confirmed: {question}"))
                 .hint("there is no terminal to ask at; run it again with --yes"));
         }
-        let asked = format!("{question} [y/N] ");
+        let asked = format!("{} [y/N] ", outside::lines(question));
         let answer = self.answer(move |prompt| prompt.line(&asked))?;
         match answer.trim().to_ascii_lowercase().as_str() {
             "y" | "yes" => Ok(()),
@@ -383,6 +384,7 @@ impl Context {
             code => {
                 let said = stderr.text();
                 let said = said.trim_end().trim_start_matches("error: ");
+                let said = said.split("\n  ").collect::<Vec<_>>().join("; ");
                 Err(CommandError::failed(format!(
                     "dps-pki {} ended with {code}: {said}",
                     words.join(" ")
@@ -407,7 +409,7 @@ impl Context {
             )
             .hint("give it with --passphrase-file, or in DPS_PKI_PASSPHRASE"));
         }
-        let asked = question.to_owned();
+        let asked = outside::line(question).into_owned();
         let answer = self.answer(move |prompt| prompt.secret(&asked))?;
         match answer.expose_secret().is_empty() {
             true => Err(CommandError::refused("the passphrase is empty")),

@@ -25,6 +25,7 @@ use pki_core::lifecycle::{BelowError, CheckError, DeclaredError, PruneError, Rea
 use pki_core::ports::EntropyError;
 use pki_core::time::TimeError;
 
+use crate::bad_lines::ToldLines;
 use crate::neighbour;
 
 /// What commands return.
@@ -118,8 +119,10 @@ pub struct CommandError {
     pub source: Option<Box<dyn Error + Send + Sync>>,
     /// What to do.
     pub hints: Vec<String>,
-    /// What it is about, one by one: the bad lines of an input.
+    /// What it is about, one by one.
     pub lines: Vec<Line>,
+    /// The bad lines of an input, of which there may be any number.
+    pub bad_lines: Option<Box<ToldLines>>,
 }
 
 /// One of many things that an error is about.
@@ -131,6 +134,16 @@ pub struct Line {
     pub json: serde_json::Value,
 }
 
+impl Line {
+    /// One thing, for people and for scripts.
+    pub fn of(line: &(impl fmt::Display + serde::Serialize)) -> Self {
+        Self {
+            text: line.to_string(),
+            json: serde_json::to_value(line).unwrap_or_default(),
+        }
+    }
+}
+
 impl CommandError {
     /// An error of one sentence: lower case, no full stop.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
@@ -140,6 +153,7 @@ impl CommandError {
             source: None,
             hints: Vec::new(),
             lines: Vec::new(),
+            bad_lines: None,
         }
     }
 
@@ -195,10 +209,14 @@ impl CommandError {
     /// The same error with what it is about, one by one.
     #[must_use]
     pub fn lines(mut self, lines: &[impl fmt::Display + serde::Serialize]) -> Self {
-        self.lines.extend(lines.iter().map(|line| Line {
-            text: line.to_string(),
-            json: serde_json::to_value(line).unwrap_or_default(),
-        }));
+        self.lines.extend(lines.iter().map(Line::of));
+        self
+    }
+
+    /// The same error with the bad lines of an input.
+    #[must_use]
+    pub fn bad_lines(mut self, lines: ToldLines) -> Self {
+        self.bad_lines = Some(Box::new(lines));
         self
     }
 

@@ -1,28 +1,39 @@
 //! Files in and out: the only code that writes them, and the one way to read an input.
 //!
+//! Clippy refuses whatever else would make, open to write, rename or remove one. What a command is told
+//! to write goes by the rule of [`output`]; what lies beside it under a name that can be guessed, by
+//! that of [`own`].
 //! Invariant: a file appears under its name complete and durable, or not at all; a secret one is 0600
-//! from its creation on. It is written beside its place, synced, renamed, and the folder synced. What
-//! a run leaves beside it that is cut short holds no lock, and the next run removes it.
+//! from its creation on. It is written beside its place, synced, renamed, and the folder synced.
+
+mod beside;
+mod output;
+pub(crate) mod own;
 
 use std::collections::BTreeSet;
-use std::fs::{self, DirBuilder, File, Metadata, Permissions, TryLockError};
-use std::io::{self, Read, Write as _};
-use std::os::unix::fs::{
-    DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _,
-};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError};
+use std::io::{self, Read};
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use pki_core::format::file_name;
-use tempfile::NamedTempFile;
+use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
+use self::beside::{put_in_place, sweep, write_beside};
+pub(crate) use self::output::already_there;
+use self::own::OpenFolder;
 use crate::error::{CommandError, ErrorKind};
 
 /// The files that a command may touch; relative paths start at its working directory.
 #[derive(Debug, Clone)]
 pub struct Files {
     directory: PathBuf,
+    /// Whether outputs take the place of files that are there.
+    replaces: bool,
+    /// The home of the command, whose files no output may touch.
+    home: Option<PathBuf>,
     /// Folders in which what earlier runs left was looked for.
     swept: Arc<Mutex<BTreeSet<PathBuf>>>,
 }
@@ -63,7 +74,20 @@ impl Files {
     pub fn seen_from(directory: PathBuf) -> Self {
         Self {
             directory,
+            replaces: false,
+            home: None,
             swept: Arc::default(),
+        }
+    }
+
+    /// The same files for a command with this home; with `replaces`, its outputs take the place of
+    /// files that are there.
+    #[must_use]
+    pub fn of_command(self, home: &Path, replaces: bool) -> Self {
+        Self {
+            home: Some(home.to_owned()),
+            replaces,
+            ..self
         }
     }
 
@@ -73,11 +97,9 @@ impl Files {
     /// `Failed` if the file cannot be made.
     pub fn lock(&self, path: &Path) -> Result<Option<Lock>, CommandError> {
         let path = self.resolve(path);
-        let mut options = fs::OpenOptions::new();
-        options.write(true).create(true).truncate(false);
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(&path);
-        let file = file.map_err(|error| cannot("write", &path, error))?;
+        let opened = OpenFolder::of(&path);
+        let (folder, name) = opened.map_err(|error| cannot("write", &path, error))?;
+        let file = folder.open_own(&name)?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Lock { _file: file, path })),
             Err(TryLockError::WouldBlock) => Ok(None),
@@ -102,10 +124,12 @@ impl Files {
     /// `NotFound`; `InvalidInput` for folders, devices, pipes that may never end and files that are
     /// too large; `Failed` if the system does not let it be read.
     pub fn read(&self, path: &Path) -> Result<Zeroizing<Vec<u8>>, CommandError> {
-        let resolved = self.resolve(path);
-        let metadata = fs::metadata(&resolved).map_err(|error| cannot("read", path, error))?;
-        check_readable(path, &metadata)?;
-        let file = File::open(&resolved).map_err(|error| cannot("read", path, error))?;
+        let file = self.open_input(path)?;
+        let metadata = file.metadata();
+        check_readable(
+            path,
+            &metadata.map_err(|error| cannot("read", path, error))?,
+        )?;
         let mut content = Zeroizing::new(Vec::new());
         file.take(Self::LARGEST_INPUT + 1)
             .read_to_end(&mut content)
@@ -114,17 +138,39 @@ impl Files {
         Ok(content)
     }
 
-    /// Refuses what is no file that can be read as a stream, whatever its size.
+    /// Opens an input that is read as a stream, whatever its size.
     ///
     /// # Errors
     /// As [`Self::read`], but for the size.
-    pub fn check_streamable(&self, path: &Path) -> Result<(), CommandError> {
-        let metadata =
-            fs::metadata(self.resolve(path)).map_err(|error| cannot("read", path, error))?;
-        match metadata.is_file() {
-            true => Ok(()),
-            false => check_readable(path, &metadata),
+    pub fn open_stream(&self, path: &Path) -> Result<File, CommandError> {
+        let file = self.open_input(path)?;
+        let metadata = file.metadata();
+        let metadata = metadata.map_err(|error| cannot("read", path, error))?;
+        if !metadata.is_file() {
+            check_readable(path, &metadata)?;
         }
+        Ok(file)
+    }
+
+    /// Opens an input without waiting for anybody, so that what it is can be asked of what was opened
+    /// and not of what had its name a moment before.
+    #[expect(clippy::disallowed_methods, reason = "it is opened to be read")]
+    fn open_input(&self, path: &Path) -> Result<File, CommandError> {
+        let resolved = self.resolve(path);
+        let metadata = fs::metadata(&resolved).map_err(|error| cannot("read", path, error))?;
+        // A device may do something when it is opened.
+        if !metadata.is_file() {
+            check_readable(path, &metadata)?;
+        }
+        let mut options = OpenOptions::new();
+        options.read(true);
+        if metadata.is_file() {
+            let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+            options.custom_flags(flags);
+        }
+        options
+            .open(&resolved)
+            .map_err(|error| cannot("read", path, error))
     }
 
     /// Reads a text input, as [`Self::read`].
@@ -159,6 +205,7 @@ impl Files {
     ///
     /// # Errors
     /// `Failed` if the system does not let it be made.
+    #[expect(clippy::disallowed_methods, reason = "folders are made here")]
     pub fn create_folder(&self, folder: &Path, access: Access) -> Result<(), CommandError> {
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(match access {
@@ -168,6 +215,24 @@ impl Files {
         builder
             .create(self.resolve(folder))
             .map_err(|error| cannot("create", folder, error))
+    }
+
+    /// Makes a folder that is its owner's alone, where there is nothing yet; those above it are made if
+    /// they are not there.
+    ///
+    /// # Errors
+    /// `Refused` if something came between; `Failed` if the system does not let it be made.
+    #[expect(clippy::disallowed_methods, reason = "folders are made here")]
+    pub(crate) fn create_new_folder(&self, folder: &Path) -> Result<(), CommandError> {
+        let resolved = self.resolve(folder);
+        if let Some(above) = resolved.parent() {
+            self.create_folder(above, Access::Secret)?;
+        }
+        let made = DirBuilder::new().mode(0o700).create(&resolved);
+        made.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => already_there(folder),
+            _ => cannot("create", folder, error),
+        })
     }
 
     /// Writes a file whole, into a folder that exists.
@@ -231,6 +296,12 @@ impl Files {
             synced.map_err(|error| cannot("write", &folder, error))?;
         }
         Ok(())
+    }
+
+    /// Removes a file of the home, if it is there; one that cannot be removed stays.
+    #[expect(clippy::disallowed_methods, reason = "files are removed here")]
+    pub(crate) fn remove(&self, path: &Path) {
+        let _ = fs::remove_file(self.resolve(path));
     }
 
     /// Sweeps a folder before the first file that goes there; a folder may hold millions.
@@ -302,26 +373,6 @@ fn check_readable(path: &Path, metadata: &Metadata) -> Result<(), CommandError> 
     )))
 }
 
-/// Writes what is to be at a path into a file beside it.
-fn write_beside(path: &Path, file: &NewFile<'_>) -> io::Result<NamedTempFile> {
-    let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    let mode = match file.access {
-        Access::Secret => 0o600,
-        Access::Public => 0o644,
-    };
-    let mut beside = begin_beside(folder, mode)?;
-    beside.write_all(file.content)?;
-    Ok(beside)
-}
-
-fn put_in_place(beside: NamedTempFile, path: &Path, existing: Existing) -> io::Result<()> {
-    match existing {
-        Existing::Keep => beside.persist_noclobber(path)?,
-        Existing::Replace => beside.persist(path)?,
-    };
-    Ok(())
-}
-
 /// A lock that its process holds until it is dropped, or the process ends, however it ends.
 #[derive(Debug)]
 pub struct Lock {
@@ -331,46 +382,11 @@ pub struct Lock {
 
 impl Lock {
     /// Gives the lock up for good, and removes its file.
+    #[expect(clippy::disallowed_methods, reason = "its own file is removed")]
     pub fn remove(self) {
         // Best effort: an empty file that nobody holds is taken again by whoever wants it.
         let _ = fs::remove_file(&self.path);
     }
-}
-
-const BESIDE_PREFIX: &str = ".dps-pki-";
-const BESIDE_SUFFIX: &str = ".tmp";
-
-/// A new file beside its place, locked for as long as somebody writes it.
-fn begin_beside(folder: &Path, mode: u32) -> io::Result<NamedTempFile> {
-    loop {
-        let beside = tempfile::Builder::new()
-            .prefix(BESIDE_PREFIX)
-            .suffix(BESIDE_SUFFIX)
-            .permissions(Permissions::from_mode(mode))
-            .tempfile_in(folder)?;
-        // Another process that sweeps may have come between; then it is gone, and a new one is made.
-        if beside.as_file().try_lock().is_ok() && beside.as_file().metadata()?.nlink() > 0 {
-            return Ok(beside);
-        }
-    }
-}
-
-/// Removes what runs left beside their files that were cut short: what nobody holds a lock on.
-fn sweep(folder: &Path) {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let is_ours = |name: &str| name.starts_with(BESIDE_PREFIX) && name.ends_with(BESIDE_SUFFIX);
-    for entry in entries.filter(|entry| entry.file_name().to_str().is_some_and(is_ours)) {
-        let left = File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok());
-        if left {
-            // Best effort: the next run tries again.
-            let _ = fs::remove_file(entry.path());
-        }
-    }
-}
-
-fn already_there(path: &Path) -> CommandError {
-    CommandError::refused(format!("{} exists already", path.display()))
-        .hint("move it away, or choose another place")
 }
 
 fn cannot(action: &str, path: &Path, error: io::Error) -> CommandError {
@@ -399,7 +415,14 @@ fn cannot(action: &str, path: &Path, error: io::Error) -> CommandError {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "tests make files as anybody does"
+)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::beside::begin_beside;
     use super::*;
 
     fn folder() -> (tempfile::TempDir, Files) {

@@ -13,7 +13,7 @@ use pki_core::inventory::{
 };
 use pki_core::issue::Issuer;
 use pki_core::key::software::SoftwareSigner;
-use pki_core::key::{PrivateKey, Signer, read_private_key};
+use pki_core::key::{KeyAlgorithm, KeyError, PrivateKey, Signer, read_private_key};
 use pki_core::lint;
 use pki_core::profile::Role;
 use pki_core::time::{Span, Time, TimeError, Validity};
@@ -89,8 +89,40 @@ impl OpenAuthority {
         name: &AuthorityName,
         record: &GenerationRecord,
     ) -> Result<Self, CommandError> {
-        let certificate = certificate_of(name, record)?;
         let signer = authority_key::open(context, &record.key_reference)?;
+        Self::with_signer(context, inventory, name, record, signer)
+    }
+
+    /// As [`Self::open`], to judge what it would sign: a dry run does without the key if no passphrase is
+    /// at hand.
+    pub(crate) fn open_or_stand_in(
+        context: &Context,
+        inventory: &dyn Inventory,
+        name: &AuthorityName,
+    ) -> Result<Self, CommandError> {
+        let record = inventory.authority(name)?;
+        let issuing = record.as_ref().and_then(AuthorityRecord::issuing);
+        let Some(generation) = issuing.filter(|_| context.settings.dry_run) else {
+            return Self::open(context, inventory, name);
+        };
+        let certificate = certificate_of(name, generation)?;
+        match Unopened::instead(context, name, &certificate)? {
+            Some(unopened) => {
+                let unopened = Box::new(unopened);
+                Self::with_signer(context, inventory, name, generation, unopened)
+            }
+            None => Self::of(context, inventory, name, generation),
+        }
+    }
+
+    fn with_signer(
+        context: &Context,
+        inventory: &dyn Inventory,
+        name: &AuthorityName,
+        record: &GenerationRecord,
+        signer: Box<dyn Signer>,
+    ) -> Result<Self, CommandError> {
+        let certificate = certificate_of(name, record)?;
         Ok(Self {
             name: name.clone(),
             generation: record.generation,
@@ -168,6 +200,51 @@ impl OpenAuthority {
             .into_iter()
             .chain(self.issuers.iter().cloned())
             .collect()
+    }
+}
+
+/// Stands for a key in a dry run for which no passphrase is at hand: nothing is signed there.
+struct Unopened {
+    algorithm: KeyAlgorithm,
+    public_key: Vec<u8>,
+}
+
+impl Unopened {
+    /// What stands for the key of an authority, if it need not be opened; says so.
+    fn instead(
+        context: &Context,
+        name: &AuthorityName,
+        certificate: &Certificate,
+    ) -> Result<Option<Self>, CommandError> {
+        if context.given_passphrase()?.is_some() {
+            return Ok(None);
+        }
+        let public_key = certificate.public_key();
+        let Some(algorithm) = KeyAlgorithm::of_public_key(&public_key) else {
+            return Ok(None);
+        };
+        context.ui.note(format!(
+            "not checked: whether the key of authority {name} can be opened"
+        ));
+        Ok(Some(Self {
+            algorithm,
+            public_key,
+        }))
+    }
+}
+
+impl Signer for Unopened {
+    fn key_algorithm(&self) -> KeyAlgorithm {
+        self.algorithm
+    }
+
+    fn public_key(&self) -> &[u8] {
+        &self.public_key
+    }
+
+    fn sign(&self, _: &[u8]) -> Result<Vec<u8>, KeyError> {
+        let action = "sign in a dry run";
+        Err(KeyError::Backend { action })
     }
 }
 
@@ -400,36 +477,48 @@ impl<'a> Folder<'a> {
         self.with_keys = with_key;
     }
 
-    /// Lets what a run left behind that was cut short be overwritten.
-    pub(crate) fn replacing(&mut self, voided: bool) {
-        self.existing = if voided {
-            Existing::Replace
-        } else {
-            Existing::Keep
-        };
-    }
-
     /// Makes the folder unless it is there.
     pub(crate) fn create(&self) -> Result<(), CommandError> {
+        self.context.files.keep_off_homes(&self.path)?;
         self.context.files.create_folder(&self.path, Access::Secret)
     }
 
-    /// Refuses before anything is issued if files of this ID would be in the way.
-    pub(crate) fn check_free(&self, id: &RegistrationId) -> Result<(), CommandError> {
-        if self.existing == Existing::Replace {
+    /// Refuses before anything is issued if files of this ID would be in the way. What is left of one of
+    /// the `dead` is not: those were never delivered.
+    pub(crate) fn make_room(
+        &mut self,
+        id: &RegistrationId,
+        dead: impl FnOnce() -> Result<Vec<Recorded>, CommandError>,
+    ) -> Result<(), CommandError> {
+        let files = &self.context.files;
+        let paths = self.paths(id);
+        for path in &paths {
+            files.keep_off_homes(path)?;
+        }
+        let mut in_the_way: Vec<PathBuf> = paths;
+        in_the_way.retain(|path| files.exists(path));
+        self.existing = if in_the_way.is_empty() {
+            Existing::Keep
+        } else {
+            Existing::Replace
+        };
+        if in_the_way.is_empty() {
             return Ok(());
         }
-        match self
-            .paths(id)
-            .into_iter()
-            .find(|path| self.context.files.exists(path))
-        {
-            None => Ok(()),
-            Some(path) => Err(
-                CommandError::refused(format!("{} exists already", path.display()))
-                    .hint("move it away, or choose another folder with --out"),
-            ),
+        let dead = dead()?;
+        let is_left = |path: &PathBuf| dead.iter().any(|dead| self.is_of(path, dead));
+        for path in in_the_way.iter().filter(|path| !is_left(path)) {
+            files.check_output(path)?;
         }
+        Ok(())
+    }
+
+    /// Whether a file is one of those that a certificate was to be delivered in.
+    fn is_of(&self, path: &Path, recorded: &Recorded) -> bool {
+        let is = |ending| self.path_of(recorded, ending).is_ok_and(|of| of == path);
+        (is(ending::KEY) && self.has_key_of(recorded).is_some())
+            || (is(ending::CERTIFICATE) && self.has_certificate(recorded).is_some())
+            || (is(ending::FULL_CHAIN) && self.has_chain(recorded).is_some())
     }
 
     /// What is written for an ID: key (if any), certificate, full chain.
@@ -461,6 +550,12 @@ impl<'a> Folder<'a> {
         let path = self.path_of(recorded, ending::CERTIFICATE).ok()?;
         let content = self.context.files.read(&path).ok()?;
         (*content == recorded.certificate().to_pem().as_bytes()).then_some(())
+    }
+
+    fn has_chain(&self, recorded: &Recorded) -> Option<()> {
+        let path = self.path_of(recorded, ending::FULL_CHAIN).ok()?;
+        let chain = pem::certificates(&self.context.files.read(&path).ok()?).ok()?;
+        (chain.first() == Some(recorded.certificate())).then_some(())
     }
 
     fn has_key_of(&self, recorded: &Recorded) -> Option<()> {
@@ -503,12 +598,7 @@ impl Outlet for Folder<'_> {
     }
 
     fn holds(&self, recorded: &Recorded) -> bool {
-        let same = || {
-            let path = self.path_of(recorded, ending::FULL_CHAIN).ok()?;
-            let chain = pem::certificates(&self.context.files.read(&path).ok()?).ok()?;
-            (chain.first() == Some(recorded.certificate())).then_some(())
-        };
-        same().is_some()
+        self.has_chain(recorded).is_some()
             && self.has_certificate(recorded).is_some()
             && (!self.with_keys || self.has_key_of(recorded).is_some())
     }

@@ -7,6 +7,7 @@
 //! Invariant: standard output carries the result and nothing else, and only [`render`] writes to it.
 
 pub(crate) mod authority_key;
+pub mod bad_lines;
 mod batch_input;
 mod batch_output;
 pub mod bug;

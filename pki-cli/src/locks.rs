@@ -11,6 +11,11 @@
 //!   has claimed it; whoever gets the claim knows that no such run is alive, and finishes or voids it.
 //! - [`prove`]: a proof of possession; what others left of theirs is voided only while nobody proves.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the locks of the home lie in a folder that is its owner's alone"
+)]
+
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};

@@ -4,7 +4,6 @@
 //! signed, and for whom, is said by [`pki_core::csr::RequestPolicy`].
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
@@ -17,6 +16,7 @@ use pki_core::format::digest::{HashingWriter, OutputHash};
 use pki_core::ids::{ProfileName, RegistrationId};
 use serde::Deserialize;
 
+use crate::bad_lines::BadLines;
 use crate::batch_input::{Input, Source};
 use crate::context::Context;
 use crate::error::CommandError;
@@ -25,7 +25,7 @@ use crate::spool::{PrivateCopy, cannot_copy};
 
 /// What judges requests: a policy for each profile.
 pub(crate) struct Judge<'a> {
-    files: &'a Files,
+    context: &'a Context,
     policies: BTreeMap<ProfileName, RequestPolicy>,
     default: RequestPolicy,
 }
@@ -80,7 +80,7 @@ impl<'a> Judge<'a> {
             .map(|(name, profile)| (name.clone(), policy(profile.csr_keys.clone())))
             .collect();
         Self {
-            files: &context.files,
+            context,
             default: policies.get(profile).cloned().unwrap_or_default(),
             policies,
         }
@@ -93,9 +93,11 @@ impl<'a> Judge<'a> {
         name: String,
         jobs: usize,
     ) -> Result<Input, CommandError> {
+        let mut bad = BadLines::new(self.context.ui.is_json())?;
         let (sound, (judgement, digest)) = PrivateCopy::make(|copy| {
             let mut copy = HashingWriter::new(copy, OutputHash::new());
-            let judged = judge_all(items, |item| self.item(item), jobs, &mut copy);
+            let mut refuse = |line| bad.push(line);
+            let judged = judge_all(items, |item| self.item(item), jobs, &mut copy, &mut refuse);
             Ok((judged.map_err(cannot_copy)?, copy.hash().digest()))
         })?;
         let source = Source::Judged {
@@ -103,7 +105,7 @@ impl<'a> Judge<'a> {
             digest,
             name,
         };
-        Input::judged(source, judgement)
+        Input::judged(self.context, source, judgement, bad)
     }
 
     /// What came of each request of an item.
@@ -121,7 +123,7 @@ impl<'a> Judge<'a> {
 
     fn file(&self, path: &Path) -> Vec<Judged> {
         let name = path.display().to_string();
-        match self.files.read(path) {
+        match self.context.files.read(path) {
             Ok(content) => self.content(&name, id_in_name(path).as_deref(), &content),
             Err(error) => vec![unreadable(Place::File(name), path, &error)],
         }
@@ -187,7 +189,7 @@ impl<'a> Judge<'a> {
             csr::request_in_text(text).map_err(|error| error.to_string())
         } else {
             let path = folder.join(text);
-            match self.files.read(&path) {
+            match self.context.files.read(&path) {
                 Ok(content) => csr::only_request(&content)
                     .map_err(|error| format!("{}: {error}", path.display())),
                 Err(error) => return unreadable(place, &path, &error),
@@ -268,14 +270,14 @@ impl RequestInput {
         if resolved.is_dir() {
             return Self::folder(context, path);
         }
-        context.files.check_streamable(path)?;
-        let open = || File::open(&resolved).map(|file| BufReader::with_capacity(1 << 16, file));
-        if !open().is_ok_and(begins_with_object) {
+        let open = || {
+            let file = context.files.open_stream(path)?;
+            Ok::<_, CommandError>(BufReader::with_capacity(1 << 16, file))
+        };
+        if !begins_with_object(open()?) {
             return Ok(Self::Single(Item::File(path.to_owned())));
         }
-        let failed =
-            |error| CommandError::failed(format!("cannot read {}", path.display())).because(error);
-        Ok(Self::Stream(Box::new(open().map_err(failed)?)))
+        Ok(Self::Stream(Box::new(open()?)))
     }
 
     fn folder(context: &Context, path: &Path) -> Result<Self, CommandError> {

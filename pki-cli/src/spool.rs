@@ -23,8 +23,13 @@ impl PrivateCopy {
     ) -> Result<(Self, T), CommandError> {
         let mut file = tempfile::tempfile().map_err(cannot_copy)?;
         let value = fill(&mut file)?;
+        Ok((Self::of(file), value))
+    }
+
+    /// What a file without a name holds that is written.
+    pub(crate) fn of(file: File) -> Self {
         let file = Arc::new(file);
-        Ok((Self { file }, value))
+        Self { file }
     }
 
     /// Reads it from its beginning.

@@ -1,5 +1,9 @@
 //! `audit checkpoint`, and `audit verify` with a checkpoint in a file.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests make files as anybody does"
+)]
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 mod support;
@@ -30,9 +34,9 @@ fn a_trail_that_grew_holds_its_checkpoint() {
     let kept: Value = serde_json::from_str(&world.read("kept.json")).expect("JSON");
     assert_eq!(kept["certificates"], 3);
     assert_eq!(kept["madeAt"], "2026-06-01T12:00:00Z");
+    world.done("issue sensor-2 --authority factory --out issued --home pki");
     let again = world.run("audit checkpoint --out kept.json --home pki");
     assert_eq!(again.code, 4, "a checkpoint is not overwritten");
-    world.done("issue sensor-2 --authority factory --out issued --home pki");
     world.done("audit verify --checkpoint kept.json --home pki");
     // Another history, as whoever computed the trail anew would have: refused.
     edit(&world, "kept.json", |checkpoint| {

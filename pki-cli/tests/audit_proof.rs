@@ -1,5 +1,10 @@
 //! `audit prove` and `audit verify --proof`: a certificate proven away from its home.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests make files as anybody does"
+)]
+
 mod support;
 
 use serde_json::{Value, json};
@@ -36,8 +41,11 @@ fn a_proof_holds_where_there_is_no_home() {
         .to_owned();
     let printed = world.done(&format!("audit prove {serial} --home pki"));
     assert_eq!(printed.stdout, world.read("proof.json"));
-    let again = world.run("audit prove sensor-1 --out proof.json --home pki");
+    world.done("audit prove sensor-1 --out proof.json --home pki");
+    world.write("other.json", "another proof");
+    let again = world.run("audit prove sensor-1 --out other.json --home pki");
     assert_eq!(again.code, 4, "{}", again.stderr);
+    assert_eq!(world.read("other.json"), "another proof");
 
     std::fs::rename(world.path("pki"), world.path("away")).expect("moved");
     let verify = "audit verify --proof proof.json --cert issued/sensor-1.cert.pem";

@@ -1,11 +1,19 @@
 //! `batch`: what was handed out is what was issued, or it is told what differs.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests make files as anybody does"
+)]
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 mod support;
 
+use std::sync::Arc;
+
+use pki_core::testing::FixedClock;
+use pki_core::time::Span;
 use serde_json::{Value, json};
-use support::{Run, World};
+use support::{Run, World, now};
 
 /// A home with its authorities and one batch of three devices, `line-7`.
 struct Home(World);
@@ -296,7 +304,7 @@ fn the_signature_of_a_compromised_authority_proves_nothing() {
     };
     let inventory = inventory.as_mut().expect("inventory");
     inventory
-        .settle_generations(&"factory".parse().expect("name"), &[change], support::now())
+        .settle_generations(&"factory".parse().expect("name"), &[change], now())
         .expect("settled");
     let run = home.verify("--home pki");
     assert_eq!(run.code, 4, "{}", run.stdout);
@@ -355,4 +363,80 @@ fn a_slash_behind_a_folder_changes_nothing() {
         "{}",
         again.stderr
     );
+}
+
+/// A run that is cut short after its first chunk, as by a broken disk.
+fn cut_short(home: &World, line: &str) {
+    let inventory = rusqlite::Connection::open(home.path("inventory.db")).expect("inventory");
+    let fail = "CREATE TRIGGER broken BEFORE INSERT ON certificate
+                WHEN (SELECT count(*) FROM certificate) > 60
+                BEGIN SELECT raise(ABORT, 'a broken disk'); END";
+    inventory.execute_batch(fail).expect("broken");
+    let run = home.run(line);
+    assert_eq!(run.code, 1, "{}", run.stderr);
+    inventory
+        .execute_batch("DROP TRIGGER broken")
+        .expect("mended");
+}
+
+#[test]
+fn leaves_of_a_batch_begin_when_it_was_opened_however_late_they_are_made() {
+    let mut home = World::with_authorities();
+    let list: String = (0..200).map(|number| format!("x-{number},30d\n")).collect();
+    home.write("list.csv", format!("registration_id,validity\n{list}"));
+    let line = "issue --devices list.csv --authority factory --plain-keys --jobs 1 --out out";
+    cut_short(&home, line);
+    // What is left of it a month later would have ended before it began.
+    home.clock = Arc::new(FixedClock(now() + Span::from_days(31)));
+    for dry in ["", " --dry-run"] {
+        let run = home.run(&format!("{line}{dry}"));
+        assert_eq!(run.code, 3, "{}", run.stderr);
+        for said in ["it would have ended already", "when the batch was opened"] {
+            assert!(run.stderr.contains(said), "{}", run.stderr);
+        }
+    }
+    home.clock = Arc::new(FixedClock(now() + Span::from_days(20)));
+    home.done(line);
+    let leaves = home
+        .done("inventory list --output json --limit 1000 --id x-*")
+        .json();
+    let leaves = leaves.as_array().expect("a list");
+    let delivered = leaves.iter().filter(|leaf| leaf["status"] == "delivered");
+    let ends: Vec<&Value> = delivered.map(|leaf| &leaf["notAfter"]).collect();
+    assert_eq!(ends.len(), 200);
+    let end = (now() + Span::from_days(30)).to_string();
+    assert!(ends.iter().all(|found| **found == end), "{ends:?}");
+}
+
+#[test]
+fn every_bad_line_is_told_to_scripts_and_the_first_hundred_to_people() {
+    let home = World::with_authorities();
+    let bad: String = (0..150)
+        .map(|number| format!("bad {number}\nx-{number}\n"))
+        .collect();
+    let twice: String = (0..150).map(|number| format!("X-{number}\n")).collect();
+    home.write("list", bad + &twice);
+    let line = "issue --devices list --authority factory --plain-keys --out out";
+    let run = home.run(line);
+    assert_eq!(run.code, 3, "{}", run.stderr);
+    assert!(
+        run.stderr
+            .starts_with("error: list: 300 lines cannot be used"),
+        "{}",
+        run.stderr
+    );
+    assert!(
+        run.stderr.contains("and 200 more; --output json"),
+        "{}",
+        run.stderr
+    );
+    let run = home.run(&format!("{line} --output json"));
+    let lines = run.error_json()["error"]["lines"].clone();
+    let lines = lines.as_array().expect("lines");
+    let places: Vec<u64> = lines
+        .iter()
+        .map(|line| line["line"].as_u64().expect("line"))
+        .collect();
+    let expected = (0..150).map(|number| 2 * number + 1).chain(301..=450);
+    assert_eq!(places, expected.collect::<Vec<u64>>());
 }

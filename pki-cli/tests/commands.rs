@@ -53,7 +53,7 @@ fn keys_under_a_made_passphrase_are_hardly_stretched() {
             4,
             &[
                 "error: words exists already",
-                "  hint: move it away, or choose another place",
+                "  hint: move it away, choose another place, or replace it with --force",
             ],
         );
     assert!(!world.path("other").exists());

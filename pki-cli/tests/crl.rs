@@ -33,7 +33,7 @@ fn a_revoked_leaf_is_in_the_next_crl_and_no_path_leads_to_it() {
     // The list that is out does not know yet.
     world.done(VERIFY);
     let made = world
-        .run("crl factory --out factory.crl --output json")
+        .run("crl factory --out factory.crl --force --output json")
         .json();
     assert_eq!(made["revoked"], 1);
     let refused = world.run(VERIFY);

@@ -1,5 +1,9 @@
 //! `sign` and lists with requests: devices that made their own keys.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests make files as anybody does"
+)]
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 mod support;

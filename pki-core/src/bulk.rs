@@ -1,6 +1,7 @@
 //! Bulk issuance: identities for a whole line, at the speed of the cryptography.
 //!
-//! [`input`] checks all of the input before the first key is made. [`run`] then issues in chunks:
+//! [`input`] checks all of the input before the first key is made, and a [`Rehearsal`] whatever a leaf can be
+//! refused for. [`run`] then issues in chunks:
 //! workers on all cores generate keys, press leaves, sign and render; one committer records a chunk
 //! in the inventory, hands it to the output, and has it marked as delivered in the transaction of
 //! the next chunk. Order is kept, and memory does not grow with the number of devices.
@@ -10,8 +11,10 @@
 mod in_order;
 pub mod input;
 mod pipeline;
+mod presses;
 pub mod requests;
 mod run;
 
 pub use pipeline::{LeafPlan, WorkError};
+pub use presses::Rehearsal;
 pub use run::{BatchOutput, BulkError, Delivery, Finished, Job, Progress, run};

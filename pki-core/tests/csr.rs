@@ -3,7 +3,7 @@
 
 mod support;
 
-use pki_core::bulk::input::{Device, DeviceKey, Place};
+use pki_core::bulk::input::{BadLine, Device, DeviceKey, Place};
 use pki_core::bulk::requests::{Judged, Judgement, Spool, judge_all};
 use pki_core::csr::{self, CsrError, IdFrom, PolicyError, RequestPolicy, SigningRequest, Stated};
 use pki_core::format::pem::InputError;
@@ -176,8 +176,8 @@ fn requests_of(names: &[String]) -> Vec<(String, Vec<u8>)> {
     names.iter().map(request).collect()
 }
 
-/// The spool and the judgement that requests come to.
-fn judged(requests: &[(String, Vec<u8>)], jobs: usize) -> (Vec<u8>, Judgement) {
+/// The spool and the judgement that requests come to, and what cannot be used.
+fn judged(requests: &[(String, Vec<u8>)], jobs: usize) -> (Vec<u8>, Judgement, Vec<BadLine>) {
     let judge = |(name, der): &(String, Vec<u8>)| {
         let (place, policy) = (Place::File(name.clone()), RequestPolicy::default());
         let rest = |id| Device {
@@ -188,8 +188,10 @@ fn judged(requests: &[(String, Vec<u8>)], jobs: usize) -> (Vec<u8>, Judgement) {
         vec![Judged::request(&place, der, stated, &policy, rest)]
     };
     let mut spool = Vec::new();
-    let judgement = judge_all(requests.iter(), judge, jobs, &mut spool);
-    (spool, judgement.expect("written"))
+    let mut bad = Vec::new();
+    let mut refuse = |line| bad.push(line);
+    let judgement = judge_all(requests.iter(), judge, jobs, &mut spool, &mut refuse);
+    (spool, judgement.expect("written"), bad)
 }
 
 /// In the order of the input whatever the number of threads, with every bad one told.
@@ -201,8 +203,9 @@ fn what_was_judged_comes_back_from_the_spool() {
     let last = forged.len() - 1;
     forged[last] ^= 1;
     for jobs in [1, 3] {
-        let (spool, Judgement { bad, sound, .. }) = judged(&requests, jobs);
-        assert_eq!(bad.len(), 1);
+        let (spool, judgement, bad) = judged(&requests, jobs);
+        let sound = judgement.sound;
+        assert_eq!((judgement.bad, bad.len()), (1, 1));
         assert_eq!(bad[0].place, Place::File("unit-317".into()));
         let devices: Vec<Device> = Spool::new(&spool[..])
             .map(|device| device.expect("sound"))
@@ -215,7 +218,8 @@ fn what_was_judged_comes_back_from_the_spool() {
         };
         assert_eq!(proven.request(), requests[0].1);
         assert_eq!(devices[0].labels, [("site".into(), "Ulm".into())]);
-        let checked = sound.end(|| Spool::new(&spool[..])).expect("no ID twice");
+        let checked = sound.end(|| Spool::new(&spool[..]), &mut |bad| panic!("{bad}"));
+        let checked = checked.expect("no ID twice");
         assert_eq!((checked.devices, checked.new_keys), (599, 0));
         assert_eq!(checked.ends, Some((id("unit-000"), id("unit-599"))));
     }
@@ -226,13 +230,11 @@ fn what_was_judged_comes_back_from_the_spool() {
 fn a_second_request_for_the_same_id_is_told() {
     let mut names: Vec<String> = (0..600).map(|number| format!("unit-{number:03}")).collect();
     names.push("UNIT-002".into());
-    let (spool, judgement) = judged(&requests_of(&names), 3);
-    let twice = judgement.sound.end(|| Spool::new(&spool[..]));
-    let told: Vec<String> = twice
-        .expect_err("an ID twice")
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let (spool, judgement, _) = judged(&requests_of(&names), 3);
+    let mut told = Vec::new();
+    let mut refuse = |bad: BadLine| told.push(bad.to_string());
+    let ended = judgement.sound.end(|| Spool::new(&spool[..]), &mut refuse);
+    assert_eq!(ended, None);
     let sentence = "UNIT-002: the same registration ID stands in unit-002 already";
     assert_eq!(told, [sentence]);
 }

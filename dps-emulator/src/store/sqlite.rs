@@ -5,12 +5,12 @@
 //! cut may cost the last writes, never the file: it is an emulator's.
 //! The file holds keys, so it is readable by its owner only; one process uses it at a time.
 
-use std::fs::OpenOptions;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, params};
+
+use crate::own_file::{self, Privacy};
 
 use super::keeper::{Change, Keeper, Row, StateError};
 
@@ -131,9 +131,7 @@ impl Keeper for SqliteKeeper {
 
 /// Makes the file readable by its owner only, before SQLite writes to it.
 fn create(path: &Path) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).mode(0o600);
-    options.open(path).map(drop)
+    own_file::open(path, Privacy::Secret).map(drop)
 }
 
 fn failure(path: &Path, source: rusqlite::Error) -> StateError {

@@ -1,4 +1,8 @@
 //! The emulator over real TLS, asked by plain HTTP and MQTT clients.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests make files as anybody does"
+)]
 #![expect(clippy::expect_used, reason = "a test that cannot go on stops")]
 
 mod admission;

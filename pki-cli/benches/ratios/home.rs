@@ -1,5 +1,10 @@
 //! A PKI with one authority below a root, on the disk that the build is on.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a benchmark makes files as anybody does"
+)]
+
 use std::fs::{self, File};
 use std::io::{BufWriter, Write as _};
 use std::path::PathBuf;

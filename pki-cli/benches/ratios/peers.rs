@@ -3,6 +3,11 @@
 //! Nothing of theirs is made durable, and their authority's key is not encrypted. Programs that are
 //! not installed are skipped, and that is said.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a benchmark makes files as anybody does"
+)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use crate::contents::{self, Key};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
-use crate::files::{Access, Existing};
+use crate::files::Access;
 use crate::secret::{SecretWord, SecretWordParser};
 
 #[derive(clap::Args)]
@@ -357,7 +357,7 @@ impl Args {
             Some(path) if path != Path::new("-") => {
                 context
                     .files
-                    .write(path, &output.content, output.access, Existing::Keep)
+                    .write_output(path, &output.content, output.access)
             }
             _ => context.ui.raw(&output.content),
         }

@@ -22,7 +22,7 @@ use super::audit::checkpoint::{self, KeptCheckpoint};
 use super::authority::generation_number;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
-use crate::files::{Access, Existing};
+use crate::files::Access;
 use crate::issuance::OpenAuthority;
 use crate::locks::HomeLock;
 
@@ -31,7 +31,7 @@ use crate::locks::HomeLock;
 Examples:
   dps-pki crl factory --out factory.crl
   dps-pki crl root --next-update 90d --format der --out root.crl
-  dps-pki crl factory --after-crl old/factory.crl --out factory.crl
+  dps-pki crl factory --after-crl old/factory.crl --out factory.crl --force
   dps-pki crl factory --checkpoint checkpoint.json --out factory.crl")]
 pub(crate) struct Args {
     /// The authority
@@ -72,7 +72,7 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value = "pem")]
     format: Encoding,
 
-    /// The file to write, in place of an older one [default: standard output]
+    /// The file to write; an older list there is replaced with --force [default: standard output]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
@@ -87,6 +87,10 @@ enum Encoding {
 
 impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
+        // No number is taken for a list that has no place to go.
+        if let Some(path) = &self.out {
+            context.files.check_output(path)?;
+        }
         let mut inventory = context.inventory()?;
         // Of two lists the one with the greater number must not know less.
         let _lock = if context.settings.dry_run {
@@ -186,8 +190,7 @@ impl Args {
         };
         match &self.out {
             Some(path) => {
-                let files = &context.files;
-                files.write(path, &octets, Access::Public, Existing::Replace)?;
+                context.files.write_output(path, &octets, Access::Public)?;
                 report.file = Some(path.clone());
                 context.ui.result(&report)?;
             }

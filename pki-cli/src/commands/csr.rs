@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
-use crate::files::{Access, Existing, ending, file_name};
+use crate::files::{Access, NewFile, ending, file_name};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -27,7 +27,7 @@ enum Command {
 /// Make a key and a signing request for it
 ///
 /// For scripts and tests: a device's own key is best made in the device. The key is written
-/// unencrypted and for its owner alone. An ID whose key is there already keeps it.
+/// unencrypted and for its owner alone. An ID whose key is there already keeps it, unless --force is given.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -59,11 +59,8 @@ impl CreateArgs {
     fn run(&self, context: &Context) -> CommandResult {
         let ids: Result<Vec<RegistrationId>, _> = self.ids.iter().map(|id| id.parse()).collect();
         let ids = ids?;
-        let taken = ids.iter().flat_map(|id| self.paths(id));
-        if let Some(path) = { taken }.find(|path| context.files.exists(path)) {
-            let message = format!("{} exists already", path.display());
-            return Err(CommandError::refused(message)
-                .hint("move it away, or choose another folder with --out"));
+        for path in ids.iter().flat_map(|id| self.paths(id)) {
+            context.files.check_output(&path)?;
         }
         context.files.create_folder(&self.out, Access::Secret)?;
         let made: Result<Vec<Made>, CommandError> =
@@ -77,15 +74,19 @@ impl CreateArgs {
         let request = SigningRequest::make(id, &SoftwareSigner::new(&key)?)
             .map_err(|error| CommandError::invalid_input(format!("{id}: {error}")))?;
         let [key_file, request_file] = self.paths(id);
-        let (files, pem) = (&context.files, key.expose_pkcs8_pem());
-        files.write(&key_file, pem.as_bytes(), Access::Secret, Existing::Keep)?;
+        let key = key.expose_pkcs8_pem();
         let pem = request.to_pem();
-        files.write(
-            &request_file,
-            pem.as_bytes(),
-            Access::Public,
-            Existing::Keep,
-        )?;
+        let key_pem = NewFile {
+            path: key_file.clone(),
+            content: key.as_bytes(),
+            access: Access::Secret,
+        };
+        let request_pem = NewFile {
+            path: request_file.clone(),
+            content: pem.as_bytes(),
+            access: Access::Public,
+        };
+        context.files.write_outputs(&[key_pem, request_pem])?;
         Ok(Made {
             registration_id: id.clone(),
             request: request_file,

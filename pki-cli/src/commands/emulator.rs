@@ -12,6 +12,7 @@ use dps_emulator::{
     ConfigError, Emulator, EmulatorConfig, EmulatorError, EmulatorHandle, Exposure, Seed,
     ServerKey, StateError, TlsSettings, TlsVersions,
 };
+use pki_core::format::pem;
 use pki_core::ids::{HubHostName, IdScope};
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
@@ -21,7 +22,7 @@ use self::behavior::{BehaviorArgs, read_document};
 use self::environment::Environment;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
-use crate::files::{Access, Existing};
+use crate::files::Access;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -161,16 +162,13 @@ impl Args {
 
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
         let config = self.config(context)?;
+        self.check_files(context)?;
         context.runtime()?.block_on(async {
             let mut end = End::expected()?;
             let emulator = start(config).await?;
             let pem = emulator.trust_anchor_pem();
-            context.files.write(
-                &self.ca_file,
-                pem.as_bytes(),
-                Access::Public,
-                Existing::Replace,
-            )?;
+            let files = &context.files;
+            files.write_generated(&self.ca_file, pem.as_bytes(), Access::Public, is_anchor)?;
             if self.print_env {
                 let ca_file = context.files.resolve(&self.ca_file);
                 let ca_file = std::path::absolute(&ca_file).unwrap_or(ca_file);
@@ -186,6 +184,19 @@ impl Args {
             emulator.shutdown().await.map_err(in_emulator)
         })?;
         Ok(Outcome::Done)
+    }
+
+    /// Refuses files that it would not write, before it starts. Each run writes these anew.
+    fn check_files(&self, context: &Context) -> Result<(), CommandError> {
+        let files = &context.files;
+        files.check_generated(&self.ca_file, is_anchor)?;
+        if let Some(path) = &self.dump_file {
+            files.check_generated(path, is_dump)?;
+        }
+        let kept = [&self.state, &self.request_log];
+        kept.into_iter()
+            .flatten()
+            .try_for_each(|path| files.keep_off_homes(path))
     }
 
     fn config(&self, context: &Context) -> Result<EmulatorConfig, CommandError> {
@@ -223,7 +234,20 @@ fn dump(context: &Context, emulator: &EmulatorHandle, path: &Path) -> Result<(),
         written.map_err(|error| CommandError::failed("the dump cannot be made").because(error))?;
     context
         .files
-        .write(path, &written, Access::Secret, Existing::Replace)
+        .write_generated(path, &written, Access::Secret, is_dump)
+}
+
+/// Whether a file is the CA certificate of an emulator, whose key is gone when it ends.
+fn is_anchor(content: &[u8]) -> bool {
+    let name = pem::certificate(content)
+        .ok()
+        .and_then(|anchor| anchor.common_name());
+    name.as_deref() == Some(Emulator::TRUST_ANCHOR_NAME)
+}
+
+/// Whether a file is what an emulator dumped.
+fn is_dump(content: &[u8]) -> bool {
+    serde_json::from_slice::<Seed>(content).is_ok()
 }
 
 /// An emulator under the names that `pki.toml` assumes outside of Azure.

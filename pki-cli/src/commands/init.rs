@@ -63,6 +63,9 @@ impl Args {
             let message = format!("{} exists already", home.declaration().display());
             return Err(CommandError::refused(message).hint("edit it, or choose another folder"));
         }
+        if let Some(path) = &self.new_passphrase {
+            context.files.check_output(path)?;
+        }
         if !context.settings.dry_run {
             self.make_passphrase(context)?;
             context.files.create_folder(home.root(), Access::Secret)?;
@@ -98,9 +101,7 @@ impl Args {
         let passphrase = Passphrase::random(context.entropy.as_ref())
             .map_err(|error| CommandError::failed(error.to_string()))?;
         let text = passphrase.secret().expose_secret().as_bytes();
-        context
-            .files
-            .write(path, text, Access::Secret, Existing::Keep)
+        context.files.write_output(path, text, Access::Secret)
     }
 
     fn folder(&self, context: &Context) -> PathBuf {

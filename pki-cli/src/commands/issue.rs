@@ -6,7 +6,7 @@ use pki_core::declaration::{Declaration, LeafProfile};
 use pki_core::ids::{AuthorityName, ProfileName, RegistrationId};
 
 use super::issue_batch::BatchArgs;
-use super::issue_each::{Leaves, Order, Wish, check_orders, serve};
+use super::issue_each::{Leaves, Order, Wish, check_orders, rehearse, serve};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 
@@ -66,19 +66,14 @@ impl Target {
         check_orders(orders)?;
         let profile = self.profile(context)?;
         let mut inventory = context.inventory()?;
+        let authority = &self.authority;
+        let out = &self.out;
         if context.settings.dry_run {
-            let ids = orders.iter().map(|order| order.id.clone()).collect();
-            context.ui.result(&Wish { would_issue: ids })?;
+            let would_issue = rehearse(context, &mut inventory, authority, profile, out, orders)?;
+            context.ui.result(&Wish { would_issue })?;
             return Ok(Outcome::Done);
         }
-        let leaves = serve(
-            context,
-            &mut inventory,
-            &self.authority,
-            profile,
-            &self.out,
-            orders,
-        )?;
+        let leaves = serve(context, &mut inventory, authority, profile, out, orders)?;
         context.ui.result(&Leaves(leaves))?;
         Ok(Outcome::Done)
     }

@@ -3,6 +3,7 @@
 //! The whole input is checked first. Then chunks go through [`pki_core::bulk`]; this file chooses the
 //! input, the output and the form of the keys; [`run`] does the rest.
 
+mod judge;
 mod run;
 
 use std::collections::BTreeMap;
@@ -26,7 +27,7 @@ use crate::batch_input::{Input, Source};
 use crate::batch_output::beside;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
-use crate::files::{Access, Existing};
+use crate::files::Access;
 use crate::issuance::OpenAuthority;
 use crate::request_input::{Item, Judge};
 use crate::secret::{SecretWord, SecretWordParser};
@@ -146,9 +147,10 @@ impl BatchArgs {
             format,
         };
         batch.check_usage()?;
-        let (source, declaration) = (self.source(context)?, context.declaration()?);
+        let source = self.source(context)?;
+        let declaration = context.declaration()?;
         if !self.brings_requests(&source)? {
-            return batch.run(|| Input::listed(source, declaration));
+            return batch.run(|| Input::listed(context, source));
         }
         let judge = Judge::new(context, declaration, &target.profile, IdFrom::CommonName);
         let beside = self.devices.as_deref().and_then(Path::parent);
@@ -286,31 +288,43 @@ impl Batch<'_> {
         let (mut inventory, authority) = opened?;
         authority.warn_of_chain(context, &inventory)?;
         note_dropped(context, &asked);
-        if context.settings.dry_run {
-            context.ui.note(format!(
-                "would issue {} to {}",
-                counted(total, "leaf", "leaves"),
-                target.out.display()
-            ));
-            return Ok(Outcome::Done);
-        }
         let run = BatchRun::new(self, &authority, profile, &source)?;
-        let _lock = run.lock()?;
-        let digests = std::mem::take(&mut checked.digests);
-        let (batch, _claim) = run.open(&mut inventory, &checked, digests)?;
-        if batch.state == BatchState::Complete {
-            context
-                .ui
-                .note(format!("batch {} is complete already", batch.name));
-            self.tell(&batch, asked)?;
-            return Ok(Outcome::Done);
+        run.keep_off_homes()?;
+        if context.settings.dry_run {
+            return self.rehearse(&run, &mut inventory, &checked);
         }
+        let _lock = run.lock()?;
+        let found = match run.find(&inventory)? {
+            Some(batch) if batch.state == BatchState::Complete => {
+                run.check_output_is_here(&inventory, &batch)?;
+                context
+                    .ui
+                    .note(format!("batch {} is complete already", batch.name));
+                self.tell(&batch, asked)?;
+                return Ok(Outcome::Done);
+            }
+            found => found,
+        };
+        // Nobody else issues to one of its devices until this run ends.
+        let _claim = run.claim(std::mem::take(&mut checked.digests))?;
+        let batch = match found {
+            Some(batch) => {
+                run.judge_rest(&batch, &checked)?;
+                batch
+            }
+            None => {
+                run.judge_new(&mut inventory, &checked)?;
+                run.open(&mut inventory, &checked)?
+            }
+        };
         let renderer = Renderer::new(form, &authority.chain());
         let manifest = run.issue(&mut inventory, &batch, &renderer)?;
         let text = run.manifest_text(manifest)?;
         if let Some(path) = self.manifest_path() {
-            let (text, existing) = (text.as_bytes(), Existing::Replace);
-            context.files.write(&path, text, Access::Public, existing)?;
+            // A run that was cut short right after may have written it.
+            let is_ours = |kept: &[u8]| is_manifest_of(kept, &batch.name);
+            let files = &context.files;
+            files.write_generated(&path, text.as_bytes(), Access::Public, is_ours)?;
         }
         let batch = inventory.complete_batch(&batch.name, &text, context.now())?;
         run.forget_note();
@@ -318,9 +332,44 @@ impl Batch<'_> {
         Ok(Outcome::Done)
     }
 
+    /// Judges all that a run would, and says what it would do.
+    fn rehearse(
+        &self,
+        run: &BatchRun<'_>,
+        inventory: &mut SqliteInventory,
+        checked: &Checked,
+    ) -> CommandResult {
+        let found = run.find(inventory)?;
+        let left = match &found {
+            Some(batch) if batch.state == BatchState::Complete => {
+                run.check_output_is_here(inventory, batch)?;
+                let name = &batch.name;
+                self.context
+                    .ui
+                    .note(format!("batch {name} is complete already"));
+                return Ok(Outcome::Done);
+            }
+            Some(batch) => {
+                run.judge_rest(batch, checked)?;
+                batch.total - batch.delivered
+            }
+            None => {
+                run.judge_new(inventory, checked)?;
+                checked.devices
+            }
+        };
+        self.context.ui.note(format!(
+            "would issue {} to {}",
+            counted(left, "leaf", "leaves"),
+            self.target.out.display()
+        ));
+        Ok(Outcome::Done)
+    }
+
     fn open(&self) -> Result<(SqliteInventory, OpenAuthority), CommandError> {
         let inventory = self.context.inventory()?;
-        let authority = OpenAuthority::open(self.context, &inventory, &self.target.authority)?;
+        let name = &self.target.authority;
+        let authority = OpenAuthority::open_or_stand_in(self.context, &inventory, name)?;
         Ok((inventory, authority))
     }
 
@@ -378,6 +427,12 @@ impl Batch<'_> {
         let secret = word.map(|word| self.context.secret(word, question));
         Ok(secret.transpose()?.map(Passphrase::read))
     }
+}
+
+/// Whether a file is the manifest of a batch.
+fn is_manifest_of(content: &[u8], name: &Label) -> bool {
+    let read: Option<serde_json::Value> = serde_json::from_slice(content).ok();
+    read.is_some_and(|manifest| manifest["batch"] == name.to_string())
 }
 
 /// Says what requests ask for and do not get.

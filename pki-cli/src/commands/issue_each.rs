@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use pki_core::alternative_name::AlternativeName;
 use pki_core::authority::LeafSpec;
-use pki_core::bulk::input;
+use pki_core::bulk::input::{self, Device, DeviceKey, Place};
+use pki_core::bulk::{LeafPlan, Rehearsal};
 use pki_core::certificate::Certificate;
 use pki_core::csr::ProvenKey;
 use pki_core::declaration::LeafProfile;
@@ -19,7 +20,7 @@ use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{
     Inventory as _, InventoryEntry, Labels, NewCertificate, Recorded, RowKey, Status, Uniqueness,
 };
-use pki_core::issue::Issued;
+use pki_core::issue::{IssueError, Issued};
 use pki_core::key::software::SoftwareKeyGenerator;
 use pki_core::key::{KeyGenerator as _, PrivateKey};
 use pki_core::profile::Role;
@@ -70,6 +71,16 @@ impl Order {
             renews: None,
         }
     }
+
+    /// The device that it is for, as a batch has it.
+    fn device(&self) -> Device {
+        let key = self.key.clone();
+        Device {
+            alternative_names: self.alternative_names.clone(),
+            key: key.map_or(DeviceKey::New, DeviceKey::Proven),
+            ..Device::new(Place::Line(1), self.id.clone())
+        }
+    }
 }
 
 /// Everything that can be wrong is found before the first key is made.
@@ -99,9 +110,12 @@ struct Counter<'a> {
     authority: OpenAuthority,
     folder: Folder<'a>,
     profile: &'a LeafProfile,
+    /// When all leaves begin: what was judged at this moment is still right for the last one.
+    begin: Time,
 }
 
-/// Serves orders, each in its turn: what is served stays served if a later one fails.
+/// Serves orders, each in its turn: what is served stays served if a later one fails. All are judged
+/// before the first.
 pub(super) fn serve(
     context: &Context,
     inventory: &mut SqliteInventory,
@@ -110,17 +124,9 @@ pub(super) fn serve(
     out: &Path,
     orders: &[Order],
 ) -> Result<Vec<Leaf>, CommandError> {
-    let authority = OpenAuthority::open(context, inventory, authority)?;
-    authority.warn_of_chain(context, inventory)?;
+    let mut counter = Counter::open(context, inventory, authority, profile, out)?;
     let _claim = claim(context, orders)?;
-    let folder = Folder::new(context, out, authority.chain());
-    let mut counter = Counter {
-        context,
-        inventory,
-        authority,
-        folder,
-        profile,
-    };
+    counter.judge(orders)?;
     let leaf = |order: &Order| {
         Ok(Leaf {
             dropped_extensions: order.dropped.clone(),
@@ -164,25 +170,103 @@ pub(super) fn refused(first: Option<&RegistrationId>, claimed: &Claimed) -> Comm
     CommandError::refused(message).hint("wait for it to end, and see: dps-pki inventory show ID")
 }
 
-impl Counter<'_> {
+/// Judges orders as [`serve`] does, and tells who would get a leaf. Nothing is written.
+pub(super) fn rehearse(
+    context: &Context,
+    inventory: &mut SqliteInventory,
+    authority: &AuthorityName,
+    profile: &LeafProfile,
+    out: &Path,
+    orders: &[Order],
+) -> Result<Vec<RegistrationId>, CommandError> {
+    let mut counter = Counter::open(context, inventory, authority, profile, out)?;
+    let served = counter.judge(orders)?;
+    if context.settings.dry_run {
+        served.iter().for_each(|served| served.tell(context));
+    }
+    let is_served = |id: &RegistrationId| served.iter().any(|served| served.id == *id);
+    let ids = orders.iter().map(|order| order.id.clone());
+    Ok(ids.filter(|id| !is_served(id)).collect())
+}
+
+/// A leaf that an order would give a second time.
+struct Served {
+    id: RegistrationId,
+    leaf: Recorded,
+    told: String,
+}
+
+impl Served {
+    fn tell(&self, context: &Context) {
+        let told = &self.told;
+        context.ui.warning(format!("{told}; nothing was issued"));
+    }
+}
+
+impl<'a> Counter<'a> {
+    fn open(
+        context: &'a Context,
+        inventory: &'a mut SqliteInventory,
+        authority: &AuthorityName,
+        profile: &'a LeafProfile,
+        out: &Path,
+    ) -> Result<Self, CommandError> {
+        let authority = OpenAuthority::open_or_stand_in(context, inventory, authority)?;
+        authority.warn_of_chain(context, inventory)?;
+        Ok(Self {
+            context,
+            inventory,
+            folder: Folder::new(context, out, authority.chain()),
+            authority,
+            profile,
+            begin: context.now(),
+        })
+    }
+
+    /// Whatever an order can be refused for is found before the first key is made; and who needs none.
+    fn judge(&mut self, orders: &[Order]) -> Result<Vec<Served>, CommandError> {
+        self.authority.signing()?;
+        let validity = self
+            .authority
+            .validity(self.begin, self.profile.validity)
+            .map_err(IssueError::from)?;
+        let plan = LeafPlan {
+            key: self.profile.key,
+            validity,
+            content: self.profile.content(),
+        };
+        let issuer = self.authority.issuer();
+        let mut rehearsal = Rehearsal::new(issuer, self.begin, &SoftwareKeyGenerator)?;
+        let mut served = Vec::new();
+        for order in orders {
+            match self.served_before(order)? {
+                Some(before) => served.push(before),
+                None => {
+                    rehearsal.judge(&order.device(), &plan)?;
+                    self.make_room(order)?;
+                }
+            }
+        }
+        Ok(served)
+    }
+
     fn serve(&mut self, order: &Order) -> Result<Leaf, CommandError> {
         let (id, now) = (&order.id, self.context.now());
         self.folder.serving(order.key.is_none());
-        // Most devices are new, and one look tells.
-        let is_known = self.inventory.any_id_between(id, id)?;
-        if is_known && let Some(leaf) = self.served_before(order)? {
-            return Ok(leaf);
+        if let Some(served) = self.served_before(order)? {
+            served.tell(self.context);
+            return Ok(Leaf::new(&served.leaf, "alreadyIssued", vec![]));
         }
-        let resumed = match is_known {
-            true => delivery::resume(self.inventory, id, &self.folder, now)?,
-            false => Resumed::default(),
+        let resumed = if self.is_known(id)? {
+            delivery::resume(self.inventory, id, &self.folder, now)?
+        } else {
+            Resumed::default()
         };
         if let Some(finished) = resumed.finished.first() {
             return Ok(Leaf::new(finished, "issued", self.folder.paths(id)));
         }
-        self.folder.replacing(!resumed.voided.is_empty());
+        self.make_room(order)?;
         self.folder.create()?;
-        self.folder.check_free(id)?;
         let (issued, key) = self.issue(order)?;
         for finding in issued.warnings() {
             self.context.ui.warning(format!("{id}: {finding}"));
@@ -205,10 +289,35 @@ impl Counter<'_> {
         Ok(Leaf::new(&recorded, "issued", self.folder.paths(id)))
     }
 
+    /// Refuses files of others in the way. Those that a run left which was cut short, or several, are
+    /// written over.
+    fn make_room(&mut self, order: &Order) -> Result<(), CommandError> {
+        let id = &order.id;
+        self.folder.serving(order.key.is_none());
+        let inventory = &*self.inventory;
+        self.folder.make_room(id, || {
+            let mut dead = inventory.certificates_of(id)?;
+            dead.retain(|entry| {
+                let status = entry.state.status();
+                matches!(status, Status::Undelivered | Status::Voided)
+            });
+            Ok(dead.into_iter().map(|entry| entry.recorded).collect())
+        })
+    }
+
+    /// Whether anything was ever recorded of a device. Most are new, and one look tells.
+    fn is_known(&self, id: &RegistrationId) -> Result<bool, CommandError> {
+        Ok(self.inventory.any_id_between(id, id)?)
+    }
+
     /// The leaf that an order would give a second time. A device has one valid leaf, unless the order
     /// is to renew it; then it is what an earlier run of the same command left in the same folder.
-    fn served_before(&self, order: &Order) -> Result<Option<Leaf>, CommandError> {
+    fn served_before(&mut self, order: &Order) -> Result<Option<Served>, CommandError> {
         let (id, now) = (&order.id, self.context.now());
+        if !self.is_known(id)? {
+            return Ok(None);
+        }
+        self.folder.serving(order.key.is_none());
         let live = self.inventory.live_leaves(id, now)?;
         let Some(newest) = live.first().map(|entry| &entry.recorded) else {
             return Ok(None);
@@ -225,10 +334,11 @@ impl Counter<'_> {
             }
             Some(_) => return Ok(None),
         };
-        self.context
-            .ui
-            .warning(format!("{told}; nothing was issued"));
-        Ok(Some(Leaf::new(newest, "alreadyIssued", vec![])))
+        Ok(Some(Served {
+            id: id.clone(),
+            leaf: newest.clone(),
+            told,
+        }))
     }
 
     /// Whether there was a leaf of the same device before.
@@ -243,7 +353,7 @@ impl Counter<'_> {
 
     fn issue(&self, order: &Order) -> Result<(Issued, Option<PrivateKey>), CommandError> {
         let serial = SerialNumber::random(self.context.entropy.as_ref())?;
-        let now = self.context.now();
+        let now = self.begin;
         let spec = LeafSpec {
             validity: self.profile.validity,
             content: self.profile.content(),

@@ -17,7 +17,7 @@ use super::authority::generation_number;
 use crate::commands::dps::ProofRequest;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
-use crate::files::{Access, Existing};
+use crate::files::Access;
 use crate::issuance::{OpenAuthority, no_authority};
 use crate::locks;
 
@@ -52,11 +52,8 @@ impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
         let mut inventory = context.inventory()?;
         let (code, authority) = self.asked(context, &inventory)?;
-        if let Some(path) = self.out.as_ref().filter(|path| context.files.exists(path)) {
-            return Err(CommandError::refused(format!(
-                "{} exists already",
-                path.display()
-            )));
+        if let Some(path) = &self.out {
+            context.files.check_output(path)?;
         }
         if context.settings.dry_run {
             context.ui.note(format!(
@@ -84,8 +81,8 @@ impl Args {
     ) -> Result<(), CommandError> {
         let pem = proof.to_pem();
         if let Some(path) = &self.out {
-            let files = &context.files;
-            files.write(path, pem.as_bytes(), Access::Public, Existing::Keep)?;
+            let pem = pem.as_bytes();
+            context.files.write_output(path, pem, Access::Public)?;
         } else if !context.ui.is_json() {
             return context.ui.raw(pem.as_bytes());
         }

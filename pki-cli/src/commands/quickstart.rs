@@ -92,7 +92,7 @@ impl<'a> Tour<'a> {
     fn begin(context: &'a Context, folder: &Path, keep: bool) -> Result<Self, CommandError> {
         if keep {
             // The emulator's state is the first file in it.
-            context.files.create_folder(folder, Access::Secret)?;
+            context.files.create_new_folder(folder)?;
         }
         let config = |port| EmulatorConfig {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),

@@ -16,7 +16,9 @@ use pki_core::inventory::{CertificateState, Inventory as _, InventoryEntry};
 use pki_core::profile::Role;
 
 use super::issue::profile_named;
-use super::issue_each::{Leaves, Order, Replaced, Wish, check_orders, serve, was_delivered};
+use super::issue_each::{
+    Leaves, Order, Replaced, Wish, check_orders, rehearse, serve, was_delivered,
+};
 use crate::batch_input::Source;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
@@ -74,15 +76,23 @@ impl Args {
         for orders in by_authority.values() {
             check_orders(orders)?;
         }
+        let out = &self.out;
+        let mut would_issue = Vec::new();
+        // What one authority would refuse is found before another has signed.
+        if context.settings.dry_run || by_authority.len() > 1 {
+            for (authority, orders) in &by_authority {
+                let inventory = &mut inventory;
+                let judged = rehearse(context, inventory, authority, profile, out, orders)?;
+                would_issue.extend(judged);
+            }
+        }
         if context.settings.dry_run {
-            let orders = by_authority.into_values().flatten();
-            let would_issue = orders.map(|order| order.id).collect();
             context.ui.result(&Wish { would_issue })?;
             return Ok(Outcome::Done);
         }
         let mut leaves = Vec::new();
         for (authority, orders) in &by_authority {
-            let (inventory, out) = (&mut inventory, &self.out);
+            let inventory = &mut inventory;
             leaves.extend(serve(context, inventory, authority, profile, out, orders)?);
         }
         context.ui.result(&Leaves(leaves))?;

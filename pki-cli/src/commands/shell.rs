@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
-use crate::files::{Access, Existing};
+use crate::files::{Access, NewFile};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -36,7 +36,7 @@ impl CompletionArgs {
 Examples:
   dps-pki man man1")]
 pub(crate) struct ManArgs {
-    /// The folder; made if it does not exist, pages in it are replaced
+    /// The folder; made if it does not exist, other pages in it are replaced with --force
     #[arg(value_name = "DIR")]
     folder: PathBuf,
 }
@@ -50,12 +50,12 @@ impl ManArgs {
             .map_err(|error| CommandError::failed("cannot make the man pages").because(error))?;
         if !context.settings.dry_run {
             context.files.create_folder(&self.folder, Access::Public)?;
-            for page in &pages {
-                let path = self.folder.join(&page.name);
-                context
-                    .files
-                    .write(&path, &page.content, Access::Public, Existing::Replace)?;
-            }
+            let files = pages.iter().map(|page| NewFile {
+                path: self.folder.join(&page.name),
+                content: &page.content,
+                access: Access::Public,
+            });
+            context.files.write_outputs(&files.collect::<Vec<_>>())?;
         }
         let pages = pages
             .into_iter()

@@ -21,6 +21,8 @@ use x509_cert::ext::pkix::{
 };
 use x509_cert::spki::SubjectPublicKeyInfoRef;
 
+use super::outside::Outside;
+
 /// What tells a certificate from others, and how long it is valid.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -298,8 +300,8 @@ fn hex(octets: &[u8]) -> String {
 impl fmt::Display for CertificateFacts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let summary = &self.summary;
-        writeln!(f, "  subject     {}", summary.subject)?;
-        writeln!(f, "  issuer      {}", summary.issuer)?;
+        writeln!(f, "  subject     {}", Outside(&summary.subject))?;
+        writeln!(f, "  issuer      {}", Outside(&summary.issuer))?;
         writeln!(f, "  serial      {}", summary.serial_number)?;
         writeln!(f, "  not before  {}", summary.not_before)?;
         writeln!(f, "  not after   {}", summary.not_after)?;
@@ -317,13 +319,18 @@ impl fmt::Display for CertificateFacts {
 impl fmt::Display for ExtensionFacts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let critical = if self.critical { " (critical)" } else { "" };
-        write!(f, "{}{critical}: {}", self.name, self.value)
+        write!(
+            f,
+            "{}{critical}: {}",
+            Outside(&self.name),
+            Outside(&self.value)
+        )
     }
 }
 
 impl fmt::Display for RequestFacts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "  subject          {}", self.subject)?;
+        writeln!(f, "  subject          {}", Outside(&self.subject))?;
         if let Some(id) = &self.registration_id {
             writeln!(f, "  registration ID  {id}")?;
         }
@@ -332,7 +339,7 @@ impl fmt::Display for RequestFacts {
             write!(
                 f,
                 "\n  asks for         {}",
-                self.requested_extensions.join(", ")
+                Outside(self.requested_extensions.join(", "))
             )?;
         }
         Ok(())

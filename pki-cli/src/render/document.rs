@@ -6,6 +6,7 @@ use pki_core::enrollment::{Attestation, CertificateSlot, Mechanism, X509Certific
 use serde::Serialize;
 use serde_json::Value;
 
+use super::outside::Outside;
 use super::table::Table;
 
 /// One document: all of it for scripts, some lines of it for people.
@@ -60,7 +61,7 @@ impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let lines = self.lines.iter().filter(|(_, value)| !value.is_empty());
         let lines: Vec<String> = lines
-            .map(|(name, value)| format!("{name:<15}  {value}"))
+            .map(|(name, value)| format!("{name:<15}  {}", Outside(value)))
             .collect();
         f.write_str(&lines.join("\n"))
     }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::outside::Outside;
+
 /// A table. It prints without a line feed at its end.
 #[derive(Debug, Clone, Default)]
 pub struct Table {
@@ -17,9 +19,13 @@ impl Table {
     }
 
     /// Adds a row; a cell that is missing is empty.
-    pub fn row<T: ToString>(&mut self, cells: impl IntoIterator<Item = T>) {
-        self.rows
-            .push(cells.into_iter().map(|cell| cell.to_string()).collect());
+    pub fn row<T: fmt::Display>(&mut self, cells: impl IntoIterator<Item = T>) {
+        self.rows.push(
+            cells
+                .into_iter()
+                .map(|cell| Outside(cell).to_string())
+                .collect(),
+        );
     }
 
     /// Whether there is nothing below the heads.

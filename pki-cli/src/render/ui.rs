@@ -1,7 +1,8 @@
 //! The streams: one result in text or JSON, messages beside it, colour where a person looks.
 
+use std::borrow::Cow;
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -9,9 +10,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, fstat};
 use rustix::io::ioctl_fionread;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter};
+use serde_json::{Serializer, json};
 
 use super::error;
+use super::outside::{self, Plain};
 use crate::config::{OutputFormat, Settings, Verbosity};
 use crate::error::{CommandError, ErrorKind};
 use crate::host::{Host, Terminal};
@@ -25,6 +28,8 @@ pub struct Ui {
     verbosity: Verbosity,
     colour: bool,
     at_terminal: bool,
+    /// Whether a person looks at standard output.
+    is_shown: bool,
 }
 
 impl Ui {
@@ -41,6 +46,7 @@ impl Ui {
             format,
             verbosity: Verbosity::Normal,
             at_terminal: host.terminal.stderr,
+            is_shown: host.terminal.stdout,
             colour: host.terminal.stderr && no_colour.is_none_or(|value| value.is_empty()),
         }
     }
@@ -66,8 +72,8 @@ impl Ui {
     /// `OutputClosed` if the reader has gone, `Failed` if the stream cannot be written.
     pub fn result(&self, result: &(impl Serialize + Display)) -> Result<(), CommandError> {
         match self.format {
-            OutputFormat::Text => self.raw(format!("{result}\n").as_bytes()),
-            OutputFormat::Json => self.json_line(serde_json::to_string_pretty(result)),
+            OutputFormat::Text => self.text_line(&result.to_string()),
+            OutputFormat::Json => self.json_line(result, PrettyFormatter::new()),
         }
     }
 
@@ -77,8 +83,8 @@ impl Ui {
     /// As [`Self::result`].
     pub fn item(&self, item: &(impl Serialize + Display)) -> Result<(), CommandError> {
         match self.format {
-            OutputFormat::Text => self.raw(format!("{item}\n").as_bytes()),
-            OutputFormat::Json => self.json_line(serde_json::to_string(item)),
+            OutputFormat::Text => self.text_line(&item.to_string()),
+            OutputFormat::Json => self.json_line(item, CompactFormatter),
         }
     }
 
@@ -87,6 +93,14 @@ impl Ui {
     /// # Errors
     /// As [`Self::result`].
     pub fn raw(&self, bytes: &[u8]) -> Result<(), CommandError> {
+        match str::from_utf8(bytes) {
+            // What goes into a file or a program goes there as it is.
+            Ok(text) if self.is_shown => self.write_out(outside::lines(text).as_bytes()),
+            _ => self.write_out(bytes),
+        }
+    }
+
+    fn write_out(&self, bytes: &[u8]) -> Result<(), CommandError> {
         let mut stdout = locked(&self.stdout);
         stdout
             .write_all(bytes)
@@ -108,7 +122,7 @@ impl Ui {
     /// Tells what is going on, unless `--quiet`. Scripts are not told.
     pub fn note(&self, message: impl Display) {
         if self.verbosity >= Verbosity::Normal && !self.is_json() {
-            self.message(&message.to_string());
+            self.message(&outside::lines(&message.to_string()));
         }
     }
 
@@ -127,7 +141,7 @@ impl Ui {
     /// Tells a detail, with `--verbose`. Scripts are not told.
     pub fn detail(&self, message: impl Display) {
         if self.verbosity >= Verbosity::Verbose && !self.is_json() {
-            self.message(&message.to_string());
+            self.message(&outside::lines(&message.to_string()));
         }
     }
 
@@ -141,6 +155,7 @@ impl Ui {
         if !self.rewrites() {
             return self.note(text);
         }
+        let text = outside::line(text);
         let mut stderr = locked(&self.stderr);
         let _ = write!(stderr, "\r{text}\x1b[K").and_then(|()| stderr.flush());
     }
@@ -155,12 +170,14 @@ impl Ui {
         if self.verbosity == Verbosity::Quiet {
             return;
         }
+        let message = message.to_string();
         match self.format {
             OutputFormat::Text => {
-                self.message(&format!("{} {message}", self.painted("warning:", YELLOW)))
+                let word = self.painted("warning:", YELLOW);
+                self.message(&format!("{word} {}", outside::line(&message)));
             }
             OutputFormat::Json => {
-                self.message(&json!({ "warning": { "message": message.to_string() } }).to_string());
+                self.json_message(&json!({ "warning": { "message": message } }));
             }
         }
     }
@@ -169,7 +186,7 @@ impl Ui {
     pub fn error(&self, error: &CommandError) -> u8 {
         match self.format {
             OutputFormat::Text => self.message(&error::text(error, |word| self.painted(word, RED))),
-            OutputFormat::Json => self.message(&error::json(error).to_string()),
+            OutputFormat::Json => self.json_message(&error::Document(error)),
         }
         error.kind.exit_code()
     }
@@ -186,10 +203,16 @@ impl Ui {
         }
         let code = ErrorKind::Usage.exit_code();
         match self.format {
-            OutputFormat::Text if self.colour => {
-                self.message(rendered.ansi().to_string().trim_end())
+            OutputFormat::Text => {
+                let text = rendered.to_string();
+                match outside::lines(text.trim_end()) {
+                    // Nothing in it is obeyed but the colours, which are ours.
+                    Cow::Borrowed(_) if self.colour => {
+                        self.message(rendered.ansi().to_string().trim_end());
+                    }
+                    shown => self.message(&shown),
+                }
             }
-            OutputFormat::Text => self.message(rendered.to_string().trim_end()),
             OutputFormat::Json => {
                 // What follows the first blank line is the usage.
                 let text = rendered.to_string();
@@ -202,16 +225,42 @@ impl Ui {
         code
     }
 
-    fn json_line(&self, encoded: serde_json::Result<String>) -> Result<(), CommandError> {
-        let encoded = encoded
+    fn text_line(&self, text: &str) -> Result<(), CommandError> {
+        self.raw(format!("{}\n", outside::lines(text)).as_bytes())
+    }
+
+    fn json_line(
+        &self,
+        result: &impl Serialize,
+        formatter: impl Formatter,
+    ) -> Result<(), CommandError> {
+        let mut encoded = Vec::new();
+        result
+            .serialize(&mut Serializer::with_formatter(
+                &mut encoded,
+                Plain(formatter),
+            ))
             .map_err(|error| CommandError::failed("the result has no JSON form").because(error))?;
-        self.raw(format!("{encoded}\n").as_bytes())
+        encoded.push(b'\n');
+        self.raw(&encoded)
     }
 
     /// One message on standard error. There is nobody to tell if that fails.
     fn message(&self, text: &str) {
         let mut stderr = locked(&self.stderr);
         let _ = writeln!(stderr, "{text}").and_then(|()| stderr.flush());
+    }
+
+    /// One message as JSON, written as it is made: it may be about a million lines.
+    fn json_message(&self, message: &impl Serialize) {
+        let mut stderr = locked(&self.stderr);
+        let mut writer = BufWriter::new(&mut **stderr);
+        let formatter = Plain(CompactFormatter);
+        let _ = message
+            .serialize(&mut Serializer::with_formatter(&mut writer, formatter))
+            .map_err(io::Error::from)
+            .and_then(|()| writer.write_all(b"\n"))
+            .and_then(|()| writer.flush());
     }
 
     fn painted(&self, word: &str, colour: &str) -> String {

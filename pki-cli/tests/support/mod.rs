@@ -1,5 +1,9 @@
 //! In-process runs: a folder, an environment, a clock that stands, and what a run wrote; with a DPS
 //! beside it in [`site`].
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests make files as anybody does"
+)]
 #![allow(dead_code, reason = "each test target uses a part of it")]
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
@@ -218,7 +222,23 @@ impl World {
         self.run_at(terminal, prompt, "", line)
     }
 
+    /// Runs a command line whose words may hold blanks.
+    pub(crate) fn run_words(&self, words: &[String]) -> Run {
+        self.run_as(self.terminal, Box::new(Answer(self.answer)), "", words)
+    }
+
     fn run_at(&self, terminal: Terminal, prompt: Box<dyn Prompt>, folder: &str, line: &str) -> Run {
+        let words: Vec<String> = line.split_whitespace().map(ToOwned::to_owned).collect();
+        self.run_as(terminal, prompt, folder, &words)
+    }
+
+    fn run_as(
+        &self,
+        terminal: Terminal,
+        prompt: Box<dyn Prompt>,
+        folder: &str,
+        words: &[String],
+    ) -> Run {
         let (stdout, stderr) = (Captured::default(), Captured::default());
         let host = Host {
             clock: Arc::clone(&self.clock),
@@ -239,7 +259,7 @@ impl World {
             prompt,
             logs: false,
         };
-        let words = std::iter::once("dps-pki").chain(line.split_whitespace());
+        let words = std::iter::once("dps-pki").chain(words.iter().map(String::as_str));
         let code = pki_cli::run(words, host);
         Run {
             code,

@@ -69,7 +69,7 @@ pub struct Device {
 }
 
 /// A line, or a file, that cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BadLine {
     /// Which.
@@ -115,21 +115,17 @@ impl Counter {
 
     /// As [`check`]. IDs that differ in digits alone are all sound if one is, so that of most counters
     /// the first and the last device tell.
-    ///
-    /// # Errors
-    /// As [`check`].
-    pub fn check(&self) -> Result<Checked, Vec<BadLine>> {
+    pub fn check(&self, refuse: &mut dyn FnMut(BadLine)) -> Option<Checked> {
         let (last, width) = (self.count.saturating_sub(1), self.last().to_string().len());
         let counts_on = self.start.checked_add(last).is_some();
         match (self.device(0, width), self.device(last, width)) {
-            (Ok(first), Ok(last)) if counts_on && self.count > 0 => Ok(Checked {
+            (Ok(first), Ok(last)) if counts_on && self.count > 0 => Some(Checked {
                 devices: self.count,
                 new_keys: self.count,
-                own_terms: 0,
                 ends: Some((first.id, last.id)),
-                digests: Vec::new(),
+                ..Checked::default()
             }),
-            _ => check(|| self.clone().devices(), |_| true),
+            _ => check(|| self.clone().devices(), |_| true, refuse),
         }
     }
 
@@ -165,13 +161,28 @@ impl Device {
     pub fn has_own_terms(&self) -> bool {
         self.profile.is_some() || self.validity.is_some()
     }
+
+    /// Whether its leaf differs from those of most in more than ID and key, so that it may be refused
+    /// where theirs are not.
+    pub fn is_special(&self) -> bool {
+        self.has_own_terms() || !self.alternative_names.is_empty()
+    }
 }
 
 fn bad(place: &Place, value: &str, reason: String) -> BadLine {
     BadLine {
         place: place.clone(),
-        value: value.to_owned(),
+        value: beginning(value),
         reason,
+    }
+}
+
+/// As much of a value as it takes to find it: a line may be as long as the input.
+pub(super) fn beginning(value: &str) -> String {
+    const MOST: usize = 200;
+    match value.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &value[..end]),
+        None => value.to_owned(),
     }
 }
 
@@ -197,8 +208,8 @@ pub struct Checked {
     pub devices: u64,
     /// How many of them get a key that is made here.
     pub new_keys: u64,
-    /// How many have terms of their own: [`Device::has_own_terms`].
-    pub own_terms: u64,
+    /// How many are to be judged by themselves: [`Device::is_special`].
+    pub special: u64,
     /// The least and the greatest of their IDs.
     pub ends: Option<(RegistrationId, RegistrationId)>,
     /// The [`digest`]s of their IDs, sorted; empty where nobody had to go through them.
@@ -218,7 +229,7 @@ impl Tally {
         self.digests.push(digest(&device.id));
         self.checked.devices += 1;
         self.checked.new_keys += u64::from(device.key == DeviceKey::New);
-        self.checked.own_terms += u64::from(device.has_own_terms());
+        self.checked.special += u64::from(device.is_special());
         self.checked.widen(&device.id);
     }
 
@@ -228,52 +239,57 @@ impl Tally {
         self.checked.add(&others.checked);
     }
 
-    /// What was counted, if no ID is there twice (without regard to case). `devices` begins at the
-    /// first that was counted; it is called only to name duplicates.
-    ///
-    /// # Errors
-    /// Every device whose ID stood there before.
-    pub fn end<I>(mut self, devices: impl FnOnce() -> I) -> Result<Checked, Vec<BadLine>>
+    /// What was counted, if no ID is there twice (without regard to case); else every device whose ID
+    /// stood there before is refused. `devices` begins at the first that was counted; it is called only
+    /// to name duplicates.
+    pub fn end<I>(
+        mut self,
+        devices: impl FnOnce() -> I,
+        refuse: &mut dyn FnMut(BadLine),
+    ) -> Option<Checked>
     where
         I: Iterator<Item = Result<Device, BadLine>>,
     {
         self.digests.sort_unstable();
         let twice = self.digests.windows(2).filter(|pair| pair[0] == pair[1]);
         let firsts: HashMap<u128, Option<Place>> = twice.map(|pair| (pair[0], None)).collect();
-        match firsts.is_empty() {
-            true => Ok(Checked {
+        if firsts.is_empty() {
+            return Some(Checked {
                 digests: self.digests,
                 ..self.checked
-            }),
-            false => Err(duplicates(devices().flatten(), firsts)),
+            });
         }
+        // They are as many as the duplicates need; those of all devices are not needed any more.
+        drop(self.digests);
+        refuse_duplicates(devices().flatten(), firsts, refuse);
+        None
     }
 }
 
-/// The devices that stood there before. `firsts` has the digests of their IDs, and gets where each
-/// stands first.
-fn duplicates(
+/// Refuses the devices that stood there before. `firsts` has the digests of their IDs, and gets where
+/// each stands first.
+fn refuse_duplicates(
     devices: impl Iterator<Item = Device>,
     mut firsts: HashMap<u128, Option<Place>>,
-) -> Vec<BadLine> {
-    let named = devices.filter_map(|device| match firsts.get_mut(&digest(&device.id))? {
-        Some(first) => {
-            let reason = format!("the same registration ID stands in {first} already");
-            Some(bad(&device.place, device.id.as_str(), reason))
+    refuse: &mut dyn FnMut(BadLine),
+) {
+    for device in devices {
+        match firsts.get_mut(&digest(&device.id)) {
+            None => {}
+            Some(Some(first)) => {
+                let reason = format!("the same registration ID stands in {first} already");
+                refuse(bad(&device.place, device.id.as_str(), reason));
+            }
+            Some(first) => *first = Some(device.place),
         }
-        first => {
-            *first = Some(device.place);
-            None
-        }
-    });
-    named.collect()
+    }
 }
 
 impl Checked {
     fn add(&mut self, others: &Self) {
         self.devices += others.devices;
         self.new_keys += others.new_keys;
-        self.own_terms += others.own_terms;
+        self.special += others.special;
         if let Some((least, greatest)) = &others.ends {
             self.widen(least);
             self.widen(greatest);
@@ -290,39 +306,39 @@ impl Checked {
     }
 }
 
-/// Goes through the whole input and says what it holds. `devices` begins at the start whenever it is
-/// called; a second time only to name duplicates.
+/// Goes through the whole input and says what it holds, if all of it can be used. `devices` begins at
+/// the start whenever it is called; a second time only to name duplicates.
 ///
-/// # Errors
-/// Every bad line: unreadable, out of the rules, with an unknown profile, or a registration ID that
-/// stood there before (without regard to case).
+/// Every bad line is refused: unreadable, out of the rules, with an unknown profile; then those with a
+/// registration ID that stood there before (without regard to case). Of each kind they come in the order
+/// of the input, one by one, so that memory does not grow with their number.
 pub fn check<I>(
     devices: impl Fn() -> I,
     profile_is_known: impl Fn(&ProfileName) -> bool,
-) -> Result<Checked, Vec<BadLine>>
+    refuse: &mut dyn FnMut(BadLine),
+) -> Option<Checked>
 where
     I: Iterator<Item = Result<Device, BadLine>>,
 {
-    let (mut wrong, mut tally) = (Vec::new(), Tally::default());
+    let mut tally = Tally::default();
+    let mut is_sound = true;
     for device in devices() {
         match device {
-            Err(line) => wrong.push(line),
+            Err(line) => {
+                is_sound = false;
+                refuse(line);
+            }
             Ok(device) => {
                 let unknown = device.profile.as_ref();
                 if let Some(profile) = unknown.filter(|profile| !profile_is_known(profile)) {
-                    wrong.push(unknown_profile(&device.place, profile));
+                    is_sound = false;
+                    refuse(unknown_profile(&device.place, profile));
                 }
                 tally.count(&device);
             }
         }
     }
-    let ended = tally.end(devices);
-    if wrong.is_empty() {
-        return ended;
-    }
-    wrong.extend(ended.err().into_iter().flatten());
-    wrong.sort_by(|one, other| one.place.cmp(&other.place));
-    Err(wrong)
+    tally.end(devices, refuse).filter(|_| is_sound)
 }
 
 /// What is wrong with a device whose profile nobody declared.
@@ -349,6 +365,37 @@ mod tests {
 
     fn read(text: &str) -> Vec<Result<Device, BadLine>> {
         DeviceList::new(text.as_bytes()).collect()
+    }
+
+    /// What is sound, or every bad line in order.
+    fn check<I>(
+        devices: impl Fn() -> I,
+        known: impl Fn(&ProfileName) -> bool,
+    ) -> Result<Checked, Vec<BadLine>>
+    where
+        I: Iterator<Item = Result<Device, BadLine>>,
+    {
+        let mut bad = Vec::new();
+        let checked = super::check(devices, known, &mut |line| bad.push(line));
+        bad.sort_by(|one: &BadLine, other| one.place.cmp(&other.place));
+        assert_eq!(checked.is_some(), bad.is_empty());
+        checked.ok_or(bad)
+    }
+
+    fn check_counter(counter: &Counter) -> Result<Checked, Vec<BadLine>> {
+        let mut bad = Vec::new();
+        let checked = counter.check(&mut |line| bad.push(line));
+        checked.ok_or(bad)
+    }
+
+    #[test]
+    fn of_a_value_without_end_the_beginning_is_told() {
+        let bad = check(|| read(&"x".repeat(1 << 20)).into_iter(), |_| true).expect_err("bad");
+        assert!(
+            bad[0].value.chars().count() <= 201,
+            "{}",
+            bad[0].value.len()
+        );
     }
 
     fn ids(text: &str) -> Vec<String> {
@@ -466,7 +513,6 @@ mod tests {
         assert!(reasons("registration_id,site\n,x\n").contains("is empty"));
     }
 
-    /// What follows a wrong header means nothing, so it is not judged.
     /// What is looked up beforehand is chosen by this: of other terms and known IDs none may be missed.
     #[test]
     fn a_sound_input_is_told_with_its_ends_and_terms() {
@@ -475,13 +521,14 @@ mod tests {
         let ends = ["a", "Z"].map(|id| id.parse().expect(id));
         assert_eq!(checked.ends, Some(ends.into()));
         assert_eq!(
-            (checked.devices, checked.new_keys, checked.own_terms),
+            (checked.devices, checked.new_keys, checked.special),
             (4, 4, 2)
         );
         let nothing = check(|| read("").into_iter(), |_| true).expect("sound");
         assert_eq!(nothing, Checked::default());
     }
 
+    /// What follows a wrong header means nothing, so it is not judged.
     #[test]
     fn a_wrong_header_is_told_once() {
         let reasons = |text: &str| {
@@ -550,7 +597,7 @@ mod tests {
                 digests: Vec::new(),
                 ..checked
             });
-            assert_eq!(counter.check(), one_by_one, "{counter:?}");
+            assert_eq!(check_counter(&counter), one_by_one, "{counter:?}");
         }
     }
 }

@@ -1,11 +1,12 @@
 //! The workers: a chunk of devices in, a chunk of signed and rendered leaves out.
 
 use super::input::{BadLine, Device, DeviceKey};
+use super::presses::Presses;
 use super::run::Job;
 use crate::format::{self, Released, RenderError, Rendered};
 use crate::ids::SerialNumber;
 use crate::inventory::{Labels, NamedLabel, NewCertificate, Recorded, TextError};
-use crate::issue::{IssueError, Issued, LeafPress, Request, SignError, compose};
+use crate::issue::{IssueError, Issued, SignError};
 use crate::key::{KeyAlgorithm, KeyError};
 use crate::ports::EntropyError;
 use crate::profile::LeafContent;
@@ -79,22 +80,15 @@ pub(super) struct Spent {
     pub(super) released: Released,
 }
 
-/// A press with what tells it from the others.
-struct Press {
-    validity: Validity,
-    content: LeafContent,
-    leaves: LeafPress,
-}
-
-/// One worker: its presses are its own, one for each plan that it met.
+/// One worker; its presses are its own.
 pub(super) struct Worker<'a, 'j> {
     job: &'a Job<'j>,
-    presses: Vec<Press>,
+    presses: Presses,
 }
 
 impl<'a, 'j> Worker<'a, 'j> {
     pub(super) fn new(job: &'a Job<'j>) -> Self {
-        let presses = Vec::new();
+        let presses = Presses::new(job.issuer.clone(), job.now);
         Self { job, presses }
     }
 
@@ -176,36 +170,13 @@ impl<'a, 'j> Worker<'a, 'j> {
         verify: bool,
     ) -> Result<Issued, IssueError> {
         let signer = self.job.signer;
-        let linted = match device.alternative_names.as_slice() {
-            [] => self.press(plan).stamp(&device.id, public_key, serial)?,
-            names => {
-                let (validity, content) = (plan.validity, plan.content.clone());
-                let request = Request::leaf(&device.id, public_key.to_vec(), validity, content)?
-                    .with_alternative_names(names.to_vec());
-                compose(&request, &self.job.issuer, serial)?.lint(self.job.now)?
-            }
-        };
+        let linted = self.presses.leaf(device, plan, public_key, serial)?;
         let issued = if verify {
             linted.sign(signer)
         } else {
             linted.sign_unverified(signer)
         };
         issued.map_err(|error: SignError| error.into())
-    }
-
-    /// The press for a plan, the newest first: most batches have one, some a few.
-    fn press(&mut self, plan: &LeafPlan) -> &mut LeafPress {
-        let made = |press: &Press| press.validity == plan.validity && press.content == plan.content;
-        let place = self.presses.iter().rposition(made).unwrap_or_else(|| {
-            let (issuer, content) = (self.job.issuer.clone(), plan.content.clone());
-            self.presses.push(Press {
-                validity: plan.validity,
-                content: plan.content.clone(),
-                leaves: LeafPress::new(issuer, plan.validity, content, self.job.now),
-            });
-            self.presses.len() - 1
-        });
-        &mut self.presses[place].leaves
     }
 }
 

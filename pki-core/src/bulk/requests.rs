@@ -14,7 +14,7 @@ use std::io::{self, BufRead, Write};
 use serde::{Deserialize, Serialize};
 
 use super::in_order::in_order;
-use super::input::{BadLine, Device, DeviceKey, Place, Tally};
+use super::input::{BadLine, Device, DeviceKey, Place, Tally, beginning};
 use crate::alternative_name::AlternativeName;
 use crate::csr::{ProvenKey, RequestPolicy, SigningRequest, Stated};
 use crate::ids::{ProfileName, RegistrationId};
@@ -31,8 +31,8 @@ pub struct Judged {
 /// What a whole input came to.
 #[derive(Debug, Default)]
 pub struct Judgement {
-    /// Everything that cannot be used, in the order of the input; but for IDs that are there twice.
-    pub bad: Vec<BadLine>,
+    /// How many cannot be used; but for IDs that are there twice.
+    pub bad: u64,
     /// What was found sound, counted.
     pub sound: Tally,
     /// The extensions that are asked for and not granted, and by how many requests.
@@ -54,11 +54,10 @@ impl Judged {
 
     /// As [`Self::unusable`], in its parts.
     pub fn bad(place: Place, value: impl Into<String>, reason: impl ToString) -> Self {
-        let (value, reason) = (value.into(), reason.to_string());
         Self::unusable(BadLine {
             place,
-            value,
-            reason,
+            value: beginning(&value.into()),
+            reason: reason.to_string(),
         })
     }
 
@@ -88,7 +87,8 @@ impl Judged {
     }
 }
 
-/// Judges all of an input on `jobs` threads and writes what is sound to the spool, in order.
+/// Judges all of an input on `jobs` threads and writes what is sound to the spool, in order. What cannot
+/// be used is refused in the order of the input.
 ///
 /// # Errors
 /// The spool's.
@@ -97,6 +97,7 @@ pub fn judge_all<T: Send>(
     judge: impl Fn(T) -> Vec<Judged> + Sync,
     jobs: usize,
     spool: &mut impl Write,
+    refuse: &mut dyn FnMut(BadLine),
 ) -> io::Result<Judgement> {
     /// Items that a thread judges before it hands them on: enough for that to cost nothing.
     const PIECE: usize = 256;
@@ -107,9 +108,14 @@ pub fn judge_all<T: Send>(
     let mut whole = Judgement::default();
     let worker = || |piece, lines| judge_piece(piece, &judge, lines);
     in_order(pieces, jobs, worker, |piece: io::Result<_>| {
-        let (lines, judgement) = piece?;
+        let Piece {
+            lines,
+            bad,
+            judgement,
+        } = piece?;
         spool.write_all(&lines)?;
         whole.add(judgement);
+        bad.into_iter().for_each(&mut *refuse);
         Ok(lines)
     })
     .map(|()| whole)
@@ -118,7 +124,7 @@ pub fn judge_all<T: Send>(
 impl Judgement {
     /// Adds that of what comes next in the input.
     fn add(&mut self, next: Self) {
-        self.bad.extend(next.bad);
+        self.bad += next.bad;
         self.sound.add(next.sound);
         for (name, count) in next.asked {
             *self.asked.entry(name).or_default() += count;
@@ -126,13 +132,22 @@ impl Judgement {
     }
 }
 
-/// The lines for the spool, in place of what is in `lines`, and what they came to.
+/// A piece of the input, judged.
+struct Piece {
+    /// What goes into the spool.
+    lines: Vec<u8>,
+    bad: Vec<BadLine>,
+    judgement: Judgement,
+}
+
+/// Judges a piece; what goes into the spool takes the place of what is in `lines`.
 fn judge_piece<T>(
     piece: Vec<T>,
     judge: &impl Fn(T) -> Vec<Judged>,
     mut lines: Vec<u8>,
-) -> io::Result<(Vec<u8>, Judgement)> {
+) -> io::Result<Piece> {
     let mut judgement = Judgement::default();
+    let mut bad = Vec::new();
     lines.clear();
     for judged in piece.into_iter().flat_map(judge) {
         match judged.device {
@@ -140,13 +155,18 @@ fn judge_piece<T>(
                 judgement.sound.count(&device);
                 write_device(device, &mut lines)?;
             }
-            Err(bad) => judgement.bad.push(bad),
+            Err(line) => bad.push(line),
         }
         for name in judged.asked {
             *judgement.asked.entry(name).or_default() += 1;
         }
     }
-    Ok((lines, judgement))
+    judgement.bad = u64::try_from(bad.len()).unwrap_or(u64::MAX);
+    Ok(Piece {
+        lines,
+        bad,
+        judgement,
+    })
 }
 
 /// What the input says of a device, as it stands in a spool.

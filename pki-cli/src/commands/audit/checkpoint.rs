@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
-use crate::files::{Access, Existing};
+use crate::files::Access;
 use crate::issuance::OpenAuthority;
 
 /// Write the last entry to a small file, to be kept outside of the home
@@ -65,8 +65,8 @@ impl CheckpointArgs {
             context.ui.raw(text.as_bytes())?;
             return Ok(Outcome::Done);
         };
-        let (text, existing) = (text.as_bytes(), Existing::Keep);
-        context.files.write(path, text, Access::Public, existing)?;
+        let text = text.as_bytes();
+        context.files.write_output(path, text, Access::Public)?;
         context.ui.result(&Made {
             file: path.clone(),
             checkpoint: head,

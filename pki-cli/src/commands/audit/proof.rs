@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::commands::inventory;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
-use crate::files::{Access, Existing};
+use crate::files::Access;
 
 /// Prove that a certificate is in the audit trail, in a small file
 ///
@@ -66,7 +66,7 @@ impl ProveArgs {
         };
         context
             .files
-            .write(path, text.as_bytes(), Access::Public, Existing::Keep)?;
+            .write_output(path, text.as_bytes(), Access::Public)?;
         context.ui.result(&Proven {
             proof: path.clone(),
             facts: ProofFacts::from(&proof),

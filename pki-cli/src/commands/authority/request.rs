@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use pki_core::authority::request_certificate;
+use pki_core::csr::SigningRequest;
 use pki_core::declaration::AuthorityDeclaration;
 use pki_core::format::pem;
 use pki_core::ids::{AuthorityName, Generation};
@@ -16,7 +17,7 @@ use super::takeover;
 use crate::authority_key::{self, NewKey};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
-use crate::files::{Access, Existing};
+use crate::files::Access;
 
 /// Make a key and a signing request for an authority whose issuer is elsewhere
 ///
@@ -47,6 +48,11 @@ impl Args {
             ));
             return Ok(Outcome::Done);
         }
+        if let Some(out) = &self.out {
+            context
+                .files
+                .check_generated(out, |kept| SigningRequest::read(kept).is_ok())?;
+        }
         let mut inventory = context.inventory()?;
         let (generation, signer) = requested(context, &mut inventory, declared)?;
         let request = request_certificate(&declared.subject, declared.path_length, signer.as_ref())
@@ -56,9 +62,11 @@ impl Args {
             context.ui.raw(request.as_bytes())?;
             return Ok(Outcome::Done);
         };
-        context
-            .files
-            .write(out, request.as_bytes(), Access::Public, Existing::Replace)?;
+        // Run again, it is the same request with another signature.
+        let is_same = |kept: &[u8]| is_request_for(kept, signer.as_ref());
+        let request = request.as_bytes();
+        let files = &context.files;
+        files.write_generated(out, request, Access::Public, is_same)?;
         context.ui.result(&Requested {
             authority: self.name.clone(),
             generation,
@@ -67,6 +75,11 @@ impl Args {
         })?;
         Ok(Outcome::Done)
     }
+}
+
+/// Whether a file holds a request for this key.
+fn is_request_for(content: &[u8], signer: &dyn Signer) -> bool {
+    SigningRequest::read(content).is_ok_and(|request| request.public_key() == signer.public_key())
 }
 
 /// The generation that waits for its certificate, and its key: the one of an earlier run, or a new one.

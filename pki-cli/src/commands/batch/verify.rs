@@ -298,13 +298,8 @@ fn check_output(
 }
 
 fn open(context: &Context, path: &Path) -> Result<File, CommandError> {
-    context
-        .files
-        .check_streamable(path)
-        .map_err(|error| error.hint("say where the output is with --file PATH"))?;
-    File::open(context.files.resolve(path)).map_err(|error| {
-        CommandError::failed(format!("cannot read {}", path.display())).because(error)
-    })
+    let opened = context.files.open_stream(path);
+    opened.map_err(|error| error.hint("say where the output is with --file PATH"))
 }
 
 fn as_stated(manifest: &Manifest, path: &Path) -> String {

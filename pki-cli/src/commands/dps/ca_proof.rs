@@ -17,7 +17,7 @@ use crate::commands::change::nothing_to_do;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::execute::Proposal;
-use crate::files::{Access, Existing};
+use crate::files::Access;
 use crate::judged::Judged;
 use crate::planes::Planes;
 use crate::render::plan::PlanAndImpact;
@@ -65,10 +65,7 @@ pub(super) fn request(context: &Context, name: &CertificateName, path: &Path) ->
             &format!("CA certificate {name} is verified already"),
         );
     }
-    if context.files.exists(path) {
-        let message = format!("{} exists already", path.display());
-        return Err(CommandError::refused(message).hint("move it away, or choose another place"));
-    }
+    context.files.check_output(path)?;
     let question = format!(
         "DPS {}: make a code for CA certificate {name}, which voids any other?",
         planes.name()
@@ -99,8 +96,8 @@ pub(super) fn request(context: &Context, name: &CertificateName, path: &Path) ->
     let text = serde_json::to_string_pretty(&request)
         .map_err(|error| CommandError::failed("the request has no JSON form").because(error))?;
     let content = format!("{text}\n");
-    let files = &context.files;
-    files.write(path, content.as_bytes(), Access::Public, Existing::Keep)?;
+    let content = content.as_bytes();
+    context.files.write_output(path, content, Access::Public)?;
     context.ui.result(&request)?;
     Ok(Outcome::Done)
 }

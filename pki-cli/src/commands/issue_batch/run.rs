@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use pki_core::bulk::input::{BadLine, Checked, Device, digest};
+use pki_core::bulk::input::{Checked, Device, digest};
 use pki_core::bulk::{self, BatchOutput, BulkError, Delivery, Finished, Job, LeafPlan, Progress};
 use pki_core::declaration::LeafProfile;
 use pki_core::format::Renderer;
@@ -16,8 +16,8 @@ use pki_core::format::manifest::Manifest;
 use pki_core::ids::RegistrationId;
 use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{
-    AuthorityGeneration, BatchRecord, BatchState, Inventory as _, InventoryError, Label, NewBatch,
-    RowKey, Status,
+    AuthorityGeneration, BatchRecord, Inventory as _, InventoryError, Label, NewBatch, RowKey,
+    Status,
 };
 use pki_core::key::software::SoftwareKeyGenerator;
 use pki_core::time::{Span, Time, TimeError};
@@ -27,12 +27,13 @@ use serde_json::json;
 use super::super::issue::Target;
 use super::super::issue_each::refused;
 use super::Batch;
-use crate::batch_input::{Source, rejected};
+use crate::batch_input::Source;
 use crate::batch_output::{
-    Folder, OutputLock, Pipe, SealedFile, StreamFile, Written, part_of, publish_finished,
+    Folder, OutputLock, Pipe, SealedFile, StreamFile, Written, publish_finished,
 };
 use crate::context::Context;
 use crate::error::{CommandError, ErrorKind};
+use crate::files::own::Taken;
 use crate::files::{Access, Existing};
 use crate::issuance::OpenAuthority;
 use crate::locks::{Asked, Claim};
@@ -45,6 +46,8 @@ pub(super) struct BatchRun<'a> {
     pub(super) profile: &'a LeafProfile,
     pub(super) source: &'a Source,
     fingerprint: OutputDigest,
+    /// When the run began: what is judged at this moment is signed at this moment.
+    pub(super) now: Time,
     /// Set by Ctrl-C.
     stop: Arc<AtomicBool>,
 }
@@ -63,6 +66,7 @@ impl<'a> BatchRun<'a> {
             profile,
             source,
             fingerprint: fingerprint(batch, authority, source)?,
+            now: batch.context.now(),
             stop: stop_on_interrupt(batch.context)?,
         })
     }
@@ -89,63 +93,47 @@ impl<'a> BatchRun<'a> {
     pub(super) fn forget_note(&self) {
         if self.batch.to_stdout() {
             // What is left of it harms nobody: it belongs to this batch alone.
-            let _ = std::fs::remove_file(self.note_path());
+            self.batch.context.files.remove(&self.note_path());
         }
     }
 
-    /// Opens the batch, or finds the one that a run of the same command left open, and claims its devices
-    /// if there is anything left to do. `digests` are those of the devices, as far as they are known.
+    /// Finds the batch that a run of the same command left open, or completed.
+    pub(super) fn find(
+        &self,
+        inventory: &SqliteInventory,
+    ) -> Result<Option<BatchRecord>, CommandError> {
+        let known = inventory.batch(&self.name()?)?;
+        Ok(known.filter(|batch| batch.fingerprint == *self.fingerprint.as_octets()))
+    }
+
+    /// Opens a batch that was judged.
     pub(super) fn open(
         &self,
         inventory: &mut SqliteInventory,
         checked: &Checked,
-        digests: Vec<u128>,
-    ) -> Result<(BatchRecord, Option<Claim>), CommandError> {
-        let Batch {
-            context, target, ..
-        } = self.batch;
-        let fingerprint = &self.fingerprint;
-        let name = match &self.batch.options.name {
-            Some(name) => name.clone(),
-            None => default_name(target, fingerprint)?,
-        };
-        let known = inventory
-            .batch(&name)?
-            .filter(|batch| batch.fingerprint == *fingerprint.as_octets());
-        if let Some(batch) = known {
-            let claim = match batch.state {
-                BatchState::Open => Some(self.claim(digests)?),
-                BatchState::Complete => None,
-            };
-            return Ok((batch, claim));
-        }
-        let output = context.files.resolve(&target.out);
-        let manifest = self.batch.manifest_path();
-        let in_the_way = |path: &Path| context.files.exists(path);
-        if (!self.batch.to_stdout() && in_the_way(&output))
-            || manifest.is_some_and(|manifest| in_the_way(&manifest))
-        {
-            return Err(
-                CommandError::refused(format!("{} exists already", target.out.display()))
-                    .hint("it belongs to another batch; move it away, or choose another --out"),
-            );
-        }
-        let claim = self.claim(digests)?;
-        self.refuse_unfit(inventory, checked)?;
+    ) -> Result<BatchRecord, CommandError> {
+        let target = self.batch.target;
         let new = NewBatch {
-            name,
+            name: self.name()?,
             signed_by: self.authority.generation(),
-            fingerprint: *fingerprint.as_octets(),
+            fingerprint: *self.fingerprint.as_octets(),
             total: checked.devices,
             output: target.out.display().to_string(),
             format: self.batch.format.word().to_owned(),
         };
-        Ok((inventory.open_batch(new, context.now())?, Some(claim)))
+        Ok(inventory.open_batch(new, self.now)?)
+    }
+
+    pub(super) fn name(&self) -> Result<Label, CommandError> {
+        match &self.batch.options.name {
+            Some(name) => Ok(name.clone()),
+            None => default_name(self.batch.target, &self.fingerprint),
+        }
     }
 
     /// Claims the devices, all or none: what is recorded of one of them and not delivered is nobody's who
     /// is still at it.
-    fn claim(&self, mut digests: Vec<u128>) -> Result<Claim, CommandError> {
+    pub(super) fn claim(&self, mut digests: Vec<u128>) -> Result<Claim, CommandError> {
         if digests.is_empty() {
             let devices = self.source.devices()?.filter_map(Result::ok);
             digests = devices.map(|device| digest(&device.id)).collect();
@@ -159,62 +147,9 @@ impl<'a> BatchRun<'a> {
         Err(refused(first.as_ref().map(|device| &device.id), &claimed))
     }
 
-    /// Refuses devices that have a valid leaf, since a batch never gives a device a second one, and
-    /// those whose leaf would outlive the authority.
-    fn refuse_unfit(
-        &self,
-        inventory: &mut SqliteInventory,
-        checked: &Checked,
-    ) -> Result<(), CommandError> {
-        const CHUNK: usize = 1000;
-        // Told once, and not for every device.
-        if let Some(reason) = self.outlives(self.profile.validity)? {
-            return Err(CommandError::refused(format!(
-                "no leaf of profile {} can be issued: {reason}",
-                self.batch.target.profile
-            )));
-        }
-        let may_be_known = match &checked.ends {
-            Some((least, greatest)) => inventory.any_id_between(least, greatest)?,
-            None => false,
-        };
-        if !may_be_known && checked.own_terms == 0 {
-            return Ok(());
-        }
-        let mut unfit = Vec::new();
-        let mut devices = self.source.devices()?.filter_map(Result::ok).peekable();
-        while devices.peek().is_some() {
-            if self.stop.load(Ordering::Relaxed) {
-                let interrupted = CommandError::new(ErrorKind::Interrupted, "interrupted");
-                return Err(interrupted.hint("nothing was issued; run it again"));
-            }
-            let chunk: Vec<Device> = devices.by_ref().take(CHUNK).collect();
-            let mut ids: Vec<RegistrationId> =
-                chunk.iter().map(|device| device.id.clone()).collect();
-            ids.sort();
-            let known = self.holders(inventory, &ids)?;
-            unfit.extend(chunk.iter().filter_map(|device| {
-                let reason = match self.outlives_by_itself(device) {
-                    Err(error) => error.to_string(),
-                    Ok(Some(reason)) => reason,
-                    Ok(None) => known.get(&device.id)?.to_string(),
-                };
-                Some(BadLine {
-                    place: device.place.clone(),
-                    value: device.id.to_string(),
-                    reason,
-                })
-            }));
-        }
-        match unfit.is_empty() {
-            true => Ok(()),
-            false => Err(rejected(self.source, &unfit)),
-        }
-    }
-
     /// The devices that have a leaf, and why they get no other. What a run left to them that was cut short
     /// is voided.
-    fn holders(
+    pub(super) fn holders(
         &self,
         inventory: &mut SqliteInventory,
         ids: &[RegistrationId],
@@ -245,7 +180,7 @@ impl<'a> BatchRun<'a> {
         batch: &BatchRecord,
         renderer: &Renderer,
     ) -> Result<Manifest, CommandError> {
-        let now = self.batch.context.now();
+        let now = self.now;
         let reason = "its batch was cut short before it was delivered";
         let voided = inventory.void_undelivered(&batch.name, reason, now)?;
         if batch.delivered > 0 || voided > 0 {
@@ -267,30 +202,31 @@ impl<'a> BatchRun<'a> {
         renderer: &Renderer,
     ) -> Result<Written, CommandError> {
         let out = self.batch.context.files.resolve(&self.batch.target.out);
-        let failed = |error| {
-            CommandError::failed(format!("cannot write {}", part_of(&out).display())).because(error)
+        let taken = if self.batch.context.files.replaces() {
+            Taken::IsReplaced
+        } else {
+            Taken::Stays
         };
         if self.batch.to_stdout() {
             return self.write_to_stdout(inventory, batch, renderer);
         }
         if batch.delivered == batch.total {
-            return publish_finished(&out, self.batch.format.is_folder()).map_err(failed);
+            return publish_finished(&out, self.batch.format.is_folder(), taken);
         }
         if self.batch.format.is_folder() {
-            let mut folder = Folder::open(&out, batch.output_octets).map_err(failed)?;
+            let mut folder = Folder::open(&out, batch.output_octets)?;
             self.run(inventory, batch, renderer, &mut folder, Delivery::Chunkwise)?;
-            return folder.publish().map_err(failed);
+            return folder.publish();
         }
         if !self.batch.options.recipients.is_empty() {
-            let mut sealed =
-                SealedFile::open(&out, &self.batch.options.recipients, renderer.ending())?;
+            let recipients = &self.batch.options.recipients;
+            let mut sealed = SealedFile::open(&out, taken, recipients, renderer.ending())?;
             self.run(inventory, batch, renderer, &mut sealed, Delivery::AtEnd)?;
-            return sealed.publish().map_err(failed);
+            return sealed.publish();
         }
-        let mut file =
-            StreamFile::open(&out, batch.output_octets, renderer.ending()).map_err(failed)?;
+        let mut file = StreamFile::open(&out, taken, batch.output_octets, renderer.ending())?;
         self.run(inventory, batch, renderer, &mut file, Delivery::Chunkwise)?;
-        file.publish().map_err(failed)
+        file.publish()
     }
 
     fn write_to_stdout(
@@ -329,13 +265,16 @@ impl<'a> BatchRun<'a> {
     ) -> Result<(), CommandError> {
         /// Devices of a chunk: one transaction and one sync.
         const CHUNK: usize = 1000;
-        let (profile, now) = (self.profile, self.batch.context.now());
-        let usual = self.plan(profile, profile.validity, now)?;
-        let plan = |device: &Device| match device.has_own_terms() {
-            false => Ok(Cow::Borrowed(&usual)),
-            true => {
-                let own = self.plan(self.profile(device), self.span(device), now);
-                own.map(Cow::Owned)
+        let profile = self.profile;
+        let now = self.now;
+        // A batch that is gone on with gives what was judged when it was opened, however long ago.
+        let begin = batch.started_at;
+        let usual = self.plan(profile, profile.validity, begin)?;
+        let plan = |device: &Device| {
+            if device.has_own_terms() {
+                self.plan_of(device, begin).map(Cow::Owned)
+            } else {
+                Ok(Cow::Borrowed(&usual))
             }
         };
         let job = Job {
@@ -377,12 +316,22 @@ impl<'a> BatchRun<'a> {
         }
     }
 
-    fn plan(&self, profile: &LeafProfile, span: Span, now: Time) -> Result<LeafPlan, TimeError> {
+    /// What the leaf of a device is to be that begins at a moment.
+    pub(super) fn plan_of(&self, device: &Device, begin: Time) -> Result<LeafPlan, TimeError> {
+        self.plan(self.profile(device), self.span(device), begin)
+    }
+
+    fn plan(&self, profile: &LeafProfile, span: Span, begin: Time) -> Result<LeafPlan, TimeError> {
         Ok(LeafPlan {
             key: profile.key,
-            validity: self.authority.validity(now, span)?,
+            validity: self.authority.validity(begin, span)?,
             content: profile.content(),
         })
+    }
+
+    /// Whether Ctrl-C was pressed.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
     }
 
     fn profile(&self, device: &Device) -> &LeafProfile {
@@ -395,24 +344,6 @@ impl<'a> BatchRun<'a> {
     fn span(&self, device: &Device) -> Span {
         let of_profile = || self.profile(device).validity;
         device.validity.unwrap_or_else(of_profile)
-    }
-
-    /// As [`Self::outlives`], of a device whose line says something of its validity.
-    fn outlives_by_itself(&self, device: &Device) -> Result<Option<String>, TimeError> {
-        match device.has_own_terms() {
-            false => Ok(None),
-            true => self.outlives(self.span(device)),
-        }
-    }
-
-    /// Why a leaf of this length would be refused, if so: the authority ends before it.
-    fn outlives(&self, span: Span) -> Result<Option<String>, TimeError> {
-        let now = self.batch.context.now();
-        let leaf = self.authority.validity(now, span)?.not_after();
-        let authority = self.authority.certificate().validity().not_after();
-        let reason =
-            || format!("it would be valid until {leaf}, its authority only until {authority}");
-        Ok((leaf > authority).then(reason))
     }
 
     fn manifest(

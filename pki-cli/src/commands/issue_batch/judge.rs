@@ -1,0 +1,320 @@
+//! Whether a batch can be issued, judged as a whole before the first key is made.
+//!
+//! A dry run ends here; a run that is gone on with comes by again, since clock and `pki.toml` went on
+//! meanwhile.
+//! Invariant: no file is written here, and nothing to the inventory but that a leaf is void which a run
+//! left that was cut short.
+
+use std::collections::BTreeSet;
+use std::panic::resume_unwind;
+use std::path::Path;
+use std::thread::{self, ScopedJoinHandle};
+
+use pki_core::bulk::input::{BadLine, Checked, Device};
+use pki_core::bulk::{LeafPlan, Rehearsal};
+use pki_core::ids::RegistrationId;
+use pki_core::inventory::sqlite::SqliteInventory;
+use pki_core::inventory::{BatchRecord, Filter, Inventory as _, InventoryError, Status};
+use pki_core::key::software::SoftwareKeyGenerator;
+use pki_core::time::Time;
+
+use super::run::BatchRun;
+use crate::bad_lines::BadLines;
+use crate::batch_input::rejected;
+use crate::batch_output::LIST;
+use crate::error::{CommandError, ErrorKind};
+use crate::files::already_there;
+
+/// Devices that are looked up at once.
+const CHUNK: usize = 1000;
+
+impl BatchRun<'_> {
+    /// Judges a batch that is to be opened now: its name, its places, and every leaf.
+    pub(super) fn judge_new(
+        &self,
+        inventory: &mut SqliteInventory,
+        checked: &Checked,
+    ) -> Result<(), CommandError> {
+        let name = self.name()?;
+        if inventory.batch(&name)?.is_some() {
+            return Err(InventoryError::BatchExists { batch: name }.into());
+        }
+        self.check_places()?;
+        // The key belongs to the certificate, and that may sign.
+        self.authority.signing()?;
+        self.judge_usual(self.now)?;
+        let may_be_known = match &checked.ends {
+            Some((least, greatest)) => inventory.any_id_between(least, greatest)?,
+            None => false,
+        };
+        let known = may_be_known.then_some(inventory);
+        if known.is_some() || checked.special > 0 {
+            self.judge_each(known, self.now, 0)?;
+        }
+        Ok(())
+    }
+
+    /// Judges what is left of a batch that was opened earlier: its leaves begin when it was opened.
+    pub(super) fn judge_rest(
+        &self,
+        batch: &BatchRecord,
+        checked: &Checked,
+    ) -> Result<(), CommandError> {
+        if batch.delivered == batch.total {
+            return Ok(());
+        }
+        self.check_out()?;
+        self.authority.signing()?;
+        let begin = batch.started_at;
+        let mut judged = self.judge_usual(begin);
+        if judged.is_ok() && checked.special > 0 {
+            judged = self.judge_each(None, begin, batch.delivered);
+        }
+        judged.map_err(|error| {
+            error.hint(format!(
+                "its leaves begin on {begin}, when the batch was opened; what is left of it goes into \
+                 another one, with --batch and --out"
+            ))
+        })
+    }
+
+    /// Refuses to call a batch complete whose output is not where it was delivered to: its keys were
+    /// nowhere else.
+    pub(super) fn check_output_is_here(
+        &self,
+        inventory: &SqliteInventory,
+        batch: &BatchRecord,
+    ) -> Result<(), CommandError> {
+        let has_live = self.has_live_leaf(inventory, batch)?;
+        if !has_live {
+            let name = &batch.name;
+            let warning = format!("no leaf of batch {name} is valid any more");
+            self.batch.context.ui.warning(warning);
+        }
+        if self.batch.to_stdout() {
+            return Ok(());
+        }
+        let manifest = batch.manifest.as_deref().unwrap_or_default();
+        let manifest: serde_json::Value = serde_json::from_str(manifest).unwrap_or_default();
+        let problem = match (self.octets_here(), manifest["outputOctets"].as_u64()) {
+            (Some(octets), Some(delivered)) if octets == delivered => return Ok(()),
+            (Some(octets), Some(delivered)) => {
+                format!("is another one: it has {octets} octets, not {delivered}")
+            }
+            _ => "is not here any more".to_owned(),
+        };
+        let name = &batch.name;
+        let out = self.batch.target.out.display();
+        let digest = manifest["outputSha256"].as_str().unwrap_or("unknown");
+        let missing = CommandError::not_found(format!(
+            "batch {name} is complete, but its output {out} {problem}"
+        ))
+        .hint(format!(
+            "its keys cannot be made again: find where it was moved to, by its SHA-256 {digest}"
+        ));
+        let anew = "the same command with --batch ANOTHER-NAME issues for these devices anew";
+        Err(if has_live {
+            missing.hint(format!(
+                "if it is lost, shut out and revoke its devices; then {anew}"
+            ))
+        } else {
+            missing.hint(anew)
+        })
+    }
+
+    /// How long the stream is that was delivered, or the list of a folder, if it is there.
+    fn octets_here(&self) -> Option<u64> {
+        let out = self.batch.context.files.resolve(&self.batch.target.out);
+        let stream = if self.batch.format.is_folder() {
+            out.join(LIST)
+        } else {
+            out
+        };
+        let found = std::fs::metadata(stream).ok()?;
+        found.is_file().then_some(found.len())
+    }
+
+    fn has_live_leaf(
+        &self,
+        inventory: &SqliteInventory,
+        batch: &BatchRecord,
+    ) -> Result<bool, CommandError> {
+        let filter = Filter {
+            batch: Some(batch.name.clone()),
+            status: Some(Status::Delivered),
+            ..Filter::default()
+        };
+        Ok(!inventory.list(&filter, None, 1)?.entries.is_empty())
+    }
+
+    /// Refuses places that no output may have, before a lock is put beside them.
+    pub(super) fn keep_off_homes(&self) -> Result<(), CommandError> {
+        let files = &self.batch.context.files;
+        if !self.batch.to_stdout() {
+            files.keep_off_homes(&self.batch.target.out)?;
+        }
+        match self.batch.manifest_path() {
+            Some(manifest) => files.keep_off_homes(&manifest),
+            None => Ok(()),
+        }
+    }
+
+    fn check_places(&self) -> Result<(), CommandError> {
+        self.check_out()?;
+        match self.batch.manifest_path() {
+            Some(manifest) => self.batch.context.files.check_output(&manifest),
+            None => Ok(()),
+        }
+    }
+
+    fn check_out(&self) -> Result<(), CommandError> {
+        let files = &self.batch.context.files;
+        let out: &Path = &self.batch.target.out;
+        if self.batch.to_stdout() {
+            return Ok(());
+        }
+        if self.batch.format.is_folder() && files.exists(out) {
+            return Err(already_there(out).hint("a folder of a batch takes the place of nothing"));
+        }
+        files.check_output(out)
+    }
+
+    /// Judges the leaf that most devices get. Told once, and not for every device.
+    fn judge_usual(&self, begin: Time) -> Result<(), CommandError> {
+        let first = self.source.devices()?.find_map(Result::ok);
+        let Some(device) = first else {
+            return Ok(());
+        };
+        let usual = Device::new(device.place, device.id);
+        let plan = self.plan_of(&usual, begin)?;
+        match self.problem(&mut self.rehearsal()?, &usual, &plan) {
+            None => Ok(()),
+            Some(reason) => Err(CommandError::refused(format!(
+                "no leaf of profile {} can be issued: {reason}",
+                self.batch.target.profile
+            ))),
+        }
+    }
+
+    /// Judges the devices behind the first `skip`, those that the inventory knows among them.
+    fn judge_each(
+        &self,
+        mut known: Option<&mut SqliteInventory>,
+        begin: Time,
+        skip: u64,
+    ) -> Result<(), CommandError> {
+        let context = self.batch.context;
+        let mut unfit = BadLines::new(context.ui.is_json())?;
+        let jobs = self.batch.options.jobs().max(1);
+        let rehearsals: Result<Vec<Rehearsal>, _> = (0..jobs).map(|_| self.rehearsal()).collect();
+        let mut rehearsals = rehearsals?;
+        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
+        let devices = self.source.devices()?.skip(skip);
+        let mut devices = devices.filter_map(Result::ok).peekable();
+        while devices.peek().is_some() {
+            if self.is_stopped() {
+                let interrupted = CommandError::new(ErrorKind::Interrupted, "interrupted");
+                return Err(interrupted.hint("nothing was issued; run it again"));
+            }
+            let chunk: Vec<Device> = devices.by_ref().take(CHUNK).collect();
+            let live = match &mut known {
+                None => BTreeSet::new(),
+                Some(inventory) => self.live(inventory, &chunk)?,
+            };
+            let refusals = self.refusals(&mut rehearsals, &chunk, begin);
+            for (device, refusal) in chunk.into_iter().zip(refusals) {
+                let reason = match refusal {
+                    None if live.contains(&device.id) => "it has a valid leaf already".to_owned(),
+                    None => continue,
+                    Some(reason) => reason,
+                };
+                unfit.push(BadLine {
+                    place: device.place,
+                    value: device.id.to_string(),
+                    reason,
+                });
+            }
+        }
+        if unfit.count() == 0 {
+            return Ok(());
+        }
+        let others = BadLines::new(context.ui.is_json())?;
+        Err(rejected(self.source, unfit, others))
+    }
+
+    /// Those of a chunk that have a leaf. A run voids what one left that was cut short; a dry run leaves it.
+    fn live(
+        &self,
+        inventory: &mut SqliteInventory,
+        chunk: &[Device],
+    ) -> Result<BTreeSet<RegistrationId>, CommandError> {
+        let mut ids: Vec<RegistrationId> = chunk.iter().map(|device| device.id.clone()).collect();
+        ids.sort();
+        if self.batch.context.settings.dry_run {
+            return Ok(inventory.find_ids(&ids, self.now)?.into_iter().collect());
+        }
+        Ok(self.holders(inventory, &ids)?.into_keys().collect())
+    }
+
+    /// As [`Self::refusal`], of a chunk on all cores.
+    fn refusals(
+        &self,
+        rehearsals: &mut [Rehearsal],
+        chunk: &[Device],
+        begin: Time,
+    ) -> Vec<Option<String>> {
+        let share = chunk.len().div_ceil(rehearsals.len()).max(1);
+        thread::scope(|scope| {
+            let shares = chunk.chunks(share).zip(rehearsals);
+            let judging = shares.map(|(devices, rehearsal)| {
+                scope.spawn(move || {
+                    let refusal = |device| self.refusal(rehearsal, device, begin);
+                    devices.iter().map(refusal).collect::<Vec<_>>()
+                })
+            });
+            // All are begun before the first is waited for.
+            let judging: Vec<_> = judging.collect();
+            let judged = judging.into_iter().map(ScopedJoinHandle::join);
+            judged
+                .flat_map(|share| share.unwrap_or_else(|panic| resume_unwind(panic)))
+                .collect()
+        })
+    }
+
+    /// Why the leaf of a device would be refused whose line says something of it.
+    fn refusal(&self, rehearsal: &mut Rehearsal, device: &Device, begin: Time) -> Option<String> {
+        if !device.is_special() {
+            return None;
+        }
+        match self.plan_of(device, begin) {
+            Err(error) => Some(error.to_string()),
+            Ok(plan) => self.problem(rehearsal, device, &plan),
+        }
+    }
+
+    /// Why a leaf would be refused, if so.
+    fn problem(
+        &self,
+        rehearsal: &mut Rehearsal,
+        device: &Device,
+        plan: &LeafPlan,
+    ) -> Option<String> {
+        let end = plan.validity.not_after();
+        let authority = self.authority.certificate().validity().not_after();
+        if end > authority {
+            return Some(format!(
+                "it would be valid until {end}, its authority only until {authority}"
+            ));
+        }
+        if end <= self.now {
+            return Some(format!("it would have ended already, on {end}"));
+        }
+        let judged = rehearsal.judge(device, plan);
+        judged.err().map(|error| error.to_string())
+    }
+
+    fn rehearsal(&self) -> Result<Rehearsal, CommandError> {
+        let issuer = self.authority.issuer();
+        Ok(Rehearsal::new(issuer, self.now, &SoftwareKeyGenerator)?)
+    }
+}
