@@ -1,5 +1,6 @@
 //! Certificates of others (`fixtures/hostile`) and weak ones, through every command that reads some:
 //! a verdict each, and no bug.
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 mod support;
 
@@ -101,7 +102,7 @@ fn what_is_weak_is_refused_with_and_without_lenient() {
         world.write("leaf.ext", LEAF);
         for line in [
             format!(
-                "req -x509 -newkey {root} -nodes -keyout root.key -subj /CN=root -days 36500 -sha256 -out root.pem"
+                "req -x509 -newkey {root} -nodes -keyout root.key -subj /CN=root -days 36500 -sha256 -addext keyUsage=critical,keyCertSign -out root.pem"
             ),
             format!(
                 "req -new -newkey {leaf} -nodes -keyout leaf.key -subj /CN=d-1 -sha256 -out leaf.csr"
