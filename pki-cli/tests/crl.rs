@@ -200,9 +200,9 @@ fn no_number_is_given_out_twice_after_a_restore_if_a_checkpoint_is_at_hand() {
         .json();
     let number = list["crlNumber"].as_u64().expect("a number");
     world.done("audit checkpoint --out checkpoint.json");
-    world.done("crl factory --checkpoint checkpoint.json --out factory.crl");
+    world.done("crl factory --checkpoint checkpoint.json --out factory.crl --force");
     world.write("inventory.db", backup);
-    let refused = world.run("crl factory --checkpoint checkpoint.json --out factory.crl");
+    let refused = world.run("crl factory --checkpoint checkpoint.json --out factory.crl --force");
     assert_eq!(refused.code, 4, "{}", refused.stderr);
     assert!(
         refused.stderr.contains("--after-number"),
@@ -214,7 +214,7 @@ fn no_number_is_given_out_twice_after_a_restore_if_a_checkpoint_is_at_hand() {
         number + 1
     );
     let next = world
-        .run(&format!("{line} --out factory.crl --output json"))
+        .run(&format!("{line} --out factory.crl --force --output json"))
         .json();
     assert_eq!(next["crlNumber"].as_u64(), Some(number + 2));
 }
