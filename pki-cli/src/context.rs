@@ -125,8 +125,10 @@ impl Context {
     pub fn declaration(&self) -> Result<&Declaration, CommandError> {
         once(&self.declaration, || {
             let path = self.home.declaration();
-            permissions::check_unwritable(self, self.home.root())?;
-            permissions::check_unwritable(self, &path)?;
+            if self.files.exists(&path) {
+                permissions::check_unwritable(self, self.home.root())?;
+                permissions::check_unwritable(self, &path)?;
+            }
             let text = self
                 .files
                 .read_text(&path)

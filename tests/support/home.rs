@@ -146,7 +146,8 @@ impl Home {
         metadata.permissions().mode() & 0o777
     }
 
-    /// Every file in the folder and below, relative to it, sorted.
+    /// Every file in the folder and below, relative to it, sorted; but for `locks/`, where commands say
+    /// what they are at.
     pub fn files(&self) -> Vec<String> {
         let mut found = Vec::new();
         let mut folders = vec![self.root.clone()];
@@ -162,6 +163,7 @@ impl Home {
                 }
             }
         }
+        found.retain(|file| !file.starts_with("locks/"));
         found.sort();
         found
     }

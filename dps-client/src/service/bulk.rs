@@ -19,7 +19,8 @@ use crate::retry::Repeat;
 pub enum BulkMode {
     /// Make it; fails for one that is there.
     Create,
-    /// Replace it, whatever its state.
+    /// Replace it, whatever its state, if its document has an ETag; the live service fails one without as
+    /// an entry that exists already.
     Update,
     /// Replace it as it was when it had the ETag inside the document.
     #[serde(rename = "updateIfMatchETag")]

@@ -522,7 +522,7 @@ mod tests {
         let ends = ["a", "Z"].map(|id| id.parse().expect(id));
         assert_eq!(checked.ends, Some(ends.into()));
         assert_eq!(
-            (checked.devices, checked.new_keys, checked.own_terms),
+            (checked.devices, checked.new_keys, checked.special),
             (4, 4, 2)
         );
         let nothing = check(|| read("").into_iter(), |_| true).expect("sound");

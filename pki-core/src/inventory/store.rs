@@ -101,7 +101,8 @@ pub trait Inventory: Send {
         at: Time,
     ) -> Result<BatchRecord, InventoryError>;
 
-    /// Voids what was recorded in a batch and never delivered, and says how many that were.
+    /// Voids what was recorded in a batch and never delivered, and says how many that were. The caller
+    /// knows that no run is at it.
     ///
     /// # Errors
     /// [`InventoryError::BatchNotFound`].

@@ -16,7 +16,8 @@ use pki_core::format::manifest::Manifest;
 use pki_core::ids::RegistrationId;
 use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{
-    AuthorityGeneration, BatchRecord, Inventory as _, Label, NewBatch, RowKey, Status,
+    AuthorityGeneration, BatchRecord, Inventory as _, InventoryError, Label, NewBatch, RowKey,
+    Status,
 };
 use pki_core::key::software::SoftwareKeyGenerator;
 use pki_core::time::{Span, Time, TimeError};
@@ -456,6 +457,9 @@ fn in_batch(error: BulkError, delivery: Delivery) -> CommandError {
         Delivery::AtEnd => "nothing of it counts as delivered; the same command begins it anew",
     };
     match error {
+        BulkError::Inventory(error @ InventoryError::LeafExists { .. }) => {
+            CommandError::from(error).hint("or revoke that leaf; then the same command goes on")
+        }
         BulkError::Inventory(error) => CommandError::from(error).hint(hint),
         BulkError::Output(source) if source.kind() == io::ErrorKind::BrokenPipe => {
             CommandError::failed("the reader of standard output has gone before the batch's end")

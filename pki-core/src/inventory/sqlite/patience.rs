@@ -32,8 +32,11 @@ const WORTH_TELLING: Duration = Duration::from_secs(2);
 /// ```
 pub struct Patience {
     idle: Duration,
-    tell: Option<Box<dyn Fn(&Path) + Send>>,
+    tell: Option<Tell>,
 }
+
+/// Is told the path of an inventory.
+type Tell = Box<dyn Fn(&Path) + Send>;
 
 impl Default for Patience {
     /// Gives up once nobody has written for five minutes, and tells nobody.
@@ -133,6 +136,10 @@ impl Traces {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the test writes as another process would"
+)]
 mod tests {
     use std::cell::Cell;
 

@@ -34,9 +34,9 @@ pub(super) struct Trusted {
     /// Chunks by the entries that recorded them.
     chunks: BTreeMap<u64, Rows>,
     has_found_requests: bool,
-    /// The entries that voided or revoked certificates, up to an entry.
-    changes: Vec<(u64, Rows)>,
-    changes_until: i64,
+    /// The last entry that voided or revoked each certificate, of the entries up to one.
+    ended: RowMap<u64>,
+    read_until: i64,
     /// Entries that were proven.
     proven: BTreeSet<u64>,
 }
@@ -126,17 +126,31 @@ impl Trusted {
         Ok(())
     }
 
+    /// Refuses a certificate as [`Self::certificate`], and one whose request may be missing: those from
+    /// before the trail bound requests are bound all together.
+    pub(super) fn request(
+        &mut self,
+        transaction: &Transaction<'_>,
+        key: RowKey,
+    ) -> Result<(), Failure> {
+        self.certificate(transaction, key)?;
+        let run = run::whole(transaction, key)?.ok_or_else(|| inconsistent(key, "run"))?;
+        let mut trail = Trail::begin(transaction);
+        let bound = trail.all("action = 'inventory-bound'", [])?;
+        let was_found = bound.iter().any(|entry| run.recorded_in < entry.sequence());
+        let binds = trail.entry(run.recorded_in)?.binds_requests();
+        if was_found && !binds && !self.has_found_requests {
+            refuse_found_requests(&mut trail, run.recorded_in)?;
+            self.has_found_requests = true;
+        }
+        Ok(())
+    }
+
     /// Refuses revoked and voided certificates if any is missing among them or is not what it was, whoever
     /// signed it: a list of what was revoked is whole or it is none.
     pub(super) fn ended(&mut self, transaction: &Transaction<'_>) -> Result<(), Failure> {
         self.refresh(transaction)?;
-        self.read_changes(transaction)?;
-        let mut expected = RowMap::default();
-        for (sequence, rows) in &self.changes {
-            for (first, last) in rows.ranges() {
-                expected.assign(first, last, *sequence);
-            }
-        }
+        self.read_ends(transaction)?;
         let mut query = transaction.prepare_cached(
             "SELECT first, last, changed_in, recorded_in FROM run
              WHERE status IN ('voided', 'revoked') ORDER BY first",
@@ -150,7 +164,7 @@ impl Trusted {
             chunks.insert(row::unsigned(row.get(3)?)?, RowKey::new(first));
         }
         let found = joined(found);
-        let expected = joined(expected.ranges());
+        let expected = joined(self.ended.ranges());
         if found != expected {
             let wrong = found
                 .iter()
@@ -213,10 +227,9 @@ impl Trusted {
         key: RowKey,
         recorded_in: u64,
     ) -> Result<(Status, u64), Failure> {
-        self.read_changes(trail.transaction)?;
-        let last = self.changes.iter().rfind(|(_, rows)| rows.contains(key));
-        let sequence = match last {
-            Some((sequence, _)) => Some(*sequence),
+        self.read_ends(trail.transaction)?;
+        let sequence = match self.ended.get(key.number()) {
+            Some(sequence) => Some(sequence),
             None => delivered_in(trail.transaction, key, recorded_in)?,
         };
         let Some(sequence) = sequence else {
@@ -227,19 +240,30 @@ impl Trusted {
         Ok((status.ok_or_else(|| inconsistent(key, "state"))?, sequence))
     }
 
-    /// Goes on to the end of the trail.
-    fn read_changes(&mut self, transaction: &Transaction<'_>) -> Result<(), Failure> {
-        let mut query = transaction.prepare_cached(&format!(
-            "SELECT sequence, certificates FROM audit
-             WHERE action IN ('certificates-voided', 'certificates-revoked') AND {INDEXED}
-                 AND sequence > ? ORDER BY sequence"
-        ))?;
-        let mut rows = query.query([self.changes_until])?;
-        while let Some(row) = rows.next()? {
-            let sequence: i64 = row.get(0)?;
-            self.changes.push((row::unsigned(sequence)?, rows_of(row)?));
-            self.changes_until = sequence;
+    /// Goes on to the end of the trail: by the index the first time, then over what is new.
+    fn read_ends(&mut self, transaction: &Transaction<'_>) -> Result<(), Failure> {
+        const ALL: &str = "SELECT sequence, certificates FROM audit
+             WHERE action IN ('certificates-voided', 'certificates-revoked')
+                 AND action NOT IN ('certificates-recorded', 'certificates-delivered')
+                 AND sequence > ? ORDER BY sequence";
+        const NEW: &str = "SELECT sequence, certificates FROM audit
+             WHERE sequence > ? AND +action IN ('certificates-voided', 'certificates-revoked')
+             ORDER BY sequence";
+        let head = read::audit_head(transaction)?.map_or(0, |head| head.sequence);
+        let head = row::signed(head)?;
+        if head == self.read_until {
+            return Ok(());
         }
+        let sql = if self.read_until == 0 { ALL } else { NEW };
+        let mut query = transaction.prepare_cached(sql)?;
+        let mut rows = query.query([self.read_until])?;
+        while let Some(row) = rows.next()? {
+            let sequence = row::unsigned(row.get(0)?)?;
+            for (first, last) in rows_of(row)?.ranges() {
+                self.ended.assign(first, last, sequence);
+            }
+        }
+        self.read_until = head;
         Ok(())
     }
 }
@@ -321,6 +345,9 @@ impl<'t> Trail<'t> {
             Some(proven) => *proven,
             None => read::audit_head(self.transaction)?.map_or(0, |head| head.sequence),
         };
+        if wanted == 0 || wanted > at {
+            return Err(missing(wanted, wanted));
+        }
         loop {
             let entry = self.read(at)?;
             if self.proven.insert(at) {

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Sample, generation, rows};
+use super::{Sample, from_elsewhere, generation, rows};
 use crate::ids::RegistrationId;
 use crate::inventory::{
     CertificateState, GenerationState, Inventory, InventoryError, NewCertificate, Revocation,
@@ -124,6 +124,8 @@ impl Sample {
             vec![self.leaf("again", LONG + 120)],
             vec![self.leaf("again", LONG + 339)],
         ] {
+            // Their devices have leaves too, which is not what is asked here.
+            let taken = from_elsewhere(taken);
             let error = record(inventory, taken).expect_err("taken");
             assert!(
                 matches!(error, InventoryError::DuplicateSerial { .. }),
@@ -235,11 +237,7 @@ impl Sample {
         let chunk = vec![self.leaf("b", 1), self.leaf("a", 2), self.leaf("B", 3)];
         let error = inventory.record(chunk.clone(), self.now).expect_err("two");
         assert!(matches!(error, InventoryError::TwoLeaves { .. }), "{error}");
-        let from_elsewhere = chunk.into_iter().map(|leaf| NewCertificate {
-            uniqueness: Uniqueness::FromElsewhere,
-            ..leaf
-        });
-        let recorded = inventory.record(from_elsewhere.collect(), self.now);
+        let recorded = inventory.record(from_elsewhere(chunk), self.now);
         assert_eq!(recorded.expect("as it was elsewhere").len(), 3);
     }
 
