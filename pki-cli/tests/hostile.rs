@@ -2,6 +2,8 @@
 //! a verdict each, and no bug.
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::path::{Path, PathBuf};

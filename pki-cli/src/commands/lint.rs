@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
 use crate::issuance::verified_cas;
+use crate::render::outside::Outside;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -178,9 +179,10 @@ impl fmt::Display for Report {
 
 impl fmt::Display for FileFindings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let file = &self.file;
+        let file = Outside(&self.file);
         for certificate in &self.certificates {
-            let (role, subject) = (certificate.role.as_str(), &certificate.subject);
+            let role = certificate.role.as_str();
+            let subject = Outside(&certificate.subject);
             writeln!(f, "{file}: {role} {subject}")?;
             for finding in &certificate.findings {
                 write_finding(f, finding)?;

@@ -112,7 +112,8 @@ impl BatchRun<'_> {
         .hint(format!(
             "its keys cannot be made again: find where it was moved to, by its SHA-256 {digest}"
         ));
-        let anew = "the same command with --batch ANOTHER-NAME issues for these devices anew";
+        let anew =
+            "the same command with --batch ANOTHER-NAME and another --out issues for them anew";
         Err(if has_live {
             missing.hint(format!(
                 "if it is lost, shut out and revoke its devices; then {anew}"
