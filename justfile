@@ -12,9 +12,17 @@ clippy:
 test:
     cargo test --workspace
 
+# Every changing command two to eight times at once, with and without kills; takes a quarter of an hour.
+at-once ROUNDS="200":
+    DPS_PKI_ROUNDS={{ ROUNDS }} cargo test --release -p dps-pki-tests --test at_once
+
 # What tests/sdk drives: Microsoft's SDKs for Python and Node, as pinned there. The tests need the ports 443 and 8883.
 sdks:
     .ci/run sdks
+
+# Random walks from end to end with real registrations: operations in a row on mixed fleets, killed and said again.
+walks-e2e COUNT="200":
+    DPS_PKI_WALKS={{ COUNT }} cargo test -p dps-pki-tests --test walks -- --nocapture
 
 docs:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features

@@ -248,7 +248,11 @@ fn passphrases() {
     check(
         &home,
         &[
-            (&with("--passphrase-file wrong"), REFUSED, "1.key.pem"),
+            (
+                &with("--passphrase-file wrong"),
+                REFUSED,
+                "authorities/factory/1-",
+            ),
             (&with("--passphrase-file empty"), INVALID, "empty"),
             (&with("--passphrase-file nowhere"), NOT_FOUND, "nowhere"),
             (&with("--passphrase-from env:NOT_SET"), INVALID, "NOT_SET"),
@@ -261,7 +265,7 @@ fn passphrases() {
             (
                 "possession root 0F0F --passphrase-file wrong",
                 REFUSED,
-                "1.key.pem",
+                "authorities/root/1-",
             ),
         ],
     );

@@ -68,9 +68,10 @@ fn check_authorities(home: &Home) {
         assert_eq!(authority["status"], "current", "{authority}");
         let name = authority["authority"].as_str().expect("a name");
         let base = format!("authorities/{name}/{}", authority["generation"]);
+        let key = authority["key"].as_str().expect("a file");
         let pass = "-passin file:passphrase";
         assert_eq!(
-            public_key(home, &format!("pkey -in {base}.key.pem {pass} -pubout")),
+            public_key(home, &format!("pkey -in {key} {pass} -pubout")),
             public_key(home, &format!("x509 -in {base}.cert.pem -noout -pubkey")),
             "{base}"
         );

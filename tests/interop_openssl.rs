@@ -74,9 +74,9 @@ fn judge(algorithm: &str, known_as: &str) {
         &format!("{leaf}.cert.pem"),
     );
     openssl(&home, &format!("pkey -in {leaf}.key.pem -check -noout"));
-    same_key(&home, "authorities/root/1.key.pem", "root.pem");
-    same_key(&home, "authorities/factory/1.key.pem", "factory.pem");
-    sealed(&home, "authorities/root/1.key.pem");
+    same_key(&home, &home.key_of("root"), "root.pem");
+    same_key(&home, &home.key_of("factory"), "factory.pem");
+    sealed(&home, &home.key_of("root"));
 
     signs_a_request(&home, algorithm);
     proves_possession(&home);

@@ -1,13 +1,45 @@
 //! Rolls for real: authorities and leaves, by expiry and after a breach, with devices that register at
-//! every stage.
+//! every stage. Each is done under every answer that the service may have to a single certificate.
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
-use dps_pki_tests::{Device, Emulator, Home};
+use dps_pki_tests::{Device, Emulator, Home, SingleCertificate};
 use serde_json::{Value, json};
 
+/// Each roll under every answer that the service may have to a single certificate.
+macro_rules! under_each_service {
+    ($($name:ident,)*) => {
+        under_each_service!(in shown, Shown, $($name,)*);
+        under_each_service!(in stored, Stored, $($name,)*);
+        under_each_service!(in once, Once, $($name,)*);
+    };
+    (in $module:ident, $service:ident, $($name:ident,)*) => {
+        mod $module {
+            use dps_pki_tests::SingleCertificate;
+
+            $(#[test]
+            fn $name() {
+                super::$name(SingleCertificate::$service);
+            })*
+        }
+    };
+}
+
+under_each_service! {
+    an_intermediate_expires,
+    a_root_expires_and_nobody_needs_a_new_leaf,
+    an_intermediate_is_compromised,
+    a_root_is_compromised,
+    a_roll_is_aborted,
+    the_leaf_of_an_individual_enrollment_is_rolled,
+    a_device_is_readmitted_with_its_new_leaf_only,
+    devices_and_groups_leave_for_good,
+    everything_below_an_intermediate_is_shut_out,
+    a_certificate_of_a_foreign_ca_is_refused,
+}
+
 /// Two devices of the factory that have registered.
-fn fleet() -> (Home, Emulator) {
-    let (home, emulator) = Home::with_dps();
+fn fleet(service: SingleCertificate) -> (Home, Emulator) {
+    let (home, emulator) = Home::with_dps_that(service);
     home.dps_pki("issue a b --authority factory --out devices")
         .ok();
     for id in ["a", "b"] {
@@ -57,9 +89,8 @@ fn names_of_cas(home: &Home) -> Vec<String> {
 
 /// Intermediate held by groups, expiry: secondary slot, devices move, the old one goes; nobody is
 /// refused on the way.
-#[test]
-fn an_intermediate_expires() {
-    let (home, emulator) = fleet();
+fn an_intermediate_expires(service: SingleCertificate) {
+    let (home, emulator) = fleet(service);
     let [a, b] = ["a", "b"].map(|id| Device::new(&home, &emulator, id));
     home.dps_pki("roll status --detailed-exitcode").ok();
     home.dps_pki("roll finish factory --yes").ends_with(4);
@@ -123,9 +154,8 @@ fn an_intermediate_expires() {
 
 /// Root that is verified while groups hold what is below it, expiry: the new one is proven under a
 /// name of its own; before the old one goes, what is below is verified itself.
-#[test]
-fn a_root_expires_and_nobody_needs_a_new_leaf() {
-    let (home, emulator) = fleet();
+fn a_root_expires_and_nobody_needs_a_new_leaf(service: SingleCertificate) {
+    let (home, emulator) = fleet(service);
     let [a, b] = ["a", "b"].map(|id| Device::new(&home, &emulator, id));
     home.dps_pki("roll start root --yes").ok();
     assert_eq!(names_of_cas(&home), ["root", "root-2"]);
@@ -143,9 +173,8 @@ fn a_root_expires_and_nobody_needs_a_new_leaf() {
 }
 
 /// Intermediate held by groups, breach: replaced at once, its devices off their hubs.
-#[test]
-fn an_intermediate_is_compromised() {
-    let (home, emulator) = fleet();
+fn an_intermediate_is_compromised(service: SingleCertificate) {
+    let (home, emulator) = fleet(service);
     let [a, b] = ["a", "b"].map(|id| Device::new(&home, &emulator, id));
     let hit = home.json("impact authority factory");
     assert_eq!(hit["impact"]["loses"], 2, "{hit}");
@@ -177,9 +206,8 @@ fn an_intermediate_is_compromised() {
 }
 
 /// Root, breach: it goes from DPS in the first step.
-#[test]
-fn a_root_is_compromised() {
-    let (home, emulator) = fleet();
+fn a_root_is_compromised(service: SingleCertificate) {
+    let (home, emulator) = fleet(service);
     let a = Device::new(&home, &emulator, "a");
     let shown = home.dps_pki("authority create root --next").ok();
     assert!(shown.stdout.contains("pending"), "{shown}");
@@ -193,9 +221,8 @@ fn a_root_is_compromised() {
 }
 
 /// A roll that is given up leaves everything as it was.
-#[test]
-fn a_roll_is_aborted() {
-    let (home, emulator) = fleet();
+fn a_roll_is_aborted(service: SingleCertificate) {
+    let (home, emulator) = fleet(service);
     let before = home.json("dps group show factory")["attestation"].clone();
     home.dps_pki("roll start factory --yes").ok();
     home.dps_pki("roll abort factory --yes").ok();
@@ -210,9 +237,8 @@ fn a_roll_is_aborted() {
 }
 
 /// Device with an individual enrollment, expiry and breach.
-#[test]
-fn the_leaf_of_an_individual_enrollment_is_rolled() {
-    let (home, emulator) = fleet();
+fn the_leaf_of_an_individual_enrollment_is_rolled(service: SingleCertificate) {
+    let (home, emulator) = fleet(service);
     let a = Device::new(&home, &emulator, "a");
     let refused = home.dps_pki("roll start a --yes").ends_with(4);
     assert!(
@@ -246,9 +272,8 @@ fn the_leaf_of_an_individual_enrollment_is_rolled() {
 }
 
 /// Device in a group, breach: shut out, and let back in with its new leaf only.
-#[test]
-fn a_device_is_readmitted_with_its_new_leaf_only() {
-    let (home, emulator) = fleet();
+fn a_device_is_readmitted_with_its_new_leaf_only(service: SingleCertificate) {
+    let (home, emulator) = fleet(service);
     let a = Device::new(&home, &emulator, "a");
     home.dps_pki("quarantine a --reason stolen --yes").ok();
     let refused = home
@@ -283,9 +308,8 @@ fn a_device_is_readmitted_with_its_new_leaf_only() {
 }
 
 /// Both halves, in order, and proven; unknown devices and groups are named.
-#[test]
-fn devices_and_groups_leave_for_good() {
-    let (home, emulator) = fleet();
+fn devices_and_groups_leave_for_good(service: SingleCertificate) {
+    let (home, emulator) = fleet(service);
     let [a, b] = ["a", "b"].map(|id| Device::new(&home, &emulator, id));
     home.dps_pki("deprovision c --yes").ends_with(8);
     home.dps_pki("deprovision --group factories --yes")
@@ -305,9 +329,8 @@ fn devices_and_groups_leave_for_good() {
 }
 
 /// Everything below an intermediate is shut out by disabling its group, never by deleting it.
-#[test]
-fn everything_below_an_intermediate_is_shut_out() {
-    let (home, emulator) = fleet();
+fn everything_below_an_intermediate_is_shut_out(service: SingleCertificate) {
+    let (home, emulator) = fleet(service);
     let planned = home
         .dps_pki("quarantine --authority factory --dry-run")
         .ok();
@@ -331,9 +354,8 @@ fn everything_below_an_intermediate_is_shut_out() {
 }
 
 /// What was not issued here is named as such.
-#[test]
-fn a_certificate_of_a_foreign_ca_is_refused() {
-    let (home, _emulator) = fleet();
+fn a_certificate_of_a_foreign_ca_is_refused(service: SingleCertificate) {
+    let (home, _emulator) = fleet(service);
     home.tool("openssl", "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout foreign.key -out foreign.pem -days 9 -subj /CN=a").ok();
     home.dps_pki("quarantine a --yes").ok();
     let refused = home

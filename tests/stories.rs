@@ -12,18 +12,34 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use dps_pki_tests::{Device, Emulator, Home};
+use dps_pki_tests::{Device, Emulator, Home, SingleCertificate};
 use snapbox::{Assert, Data, IntoData as _};
 
+/// The live service was recorded to answer a single certificate in both slots.
 #[test]
 fn every_story_comes_to_what_is_written_beside_it() {
+    compare(SingleCertificate::Shown);
+}
+
+/// Whether it stores the copy is not known: the same plans, the same impacts.
+#[test]
+fn every_story_comes_to_the_same_where_the_copy_is_stored() {
+    compare(SingleCertificate::Stored);
+}
+
+#[test]
+fn every_story_comes_to_the_same_where_there_is_no_copy() {
+    compare(SingleCertificate::Once);
+}
+
+fn compare(service: SingleCertificate) {
     let stories = stories();
     assert!(stories.len() >= 12, "{stories:?}");
     let mut different = Vec::new();
     for story in &stories {
         let text = fs::read_to_string(story).expect("a story");
         let written = Data::read_from(&story.with_extension("out"), None);
-        let told = tell(&text).into_data();
+        let told = tell(&text, service).into_data();
         let assert = Assert::new().action_env("SNAPSHOTS");
         let result = assert.try_eq(Some(&story.display()), told, written);
         different.extend(result.err().map(|difference| difference.to_string()));
@@ -55,7 +71,7 @@ fn stories() -> Vec<PathBuf> {
 }
 
 /// Does what a story says in a home of its own, and writes down what came of it.
-fn tell(story: &str) -> String {
+fn tell(story: &str, service: SingleCertificate) -> String {
     let home = Home::from_template("quickstart");
     let lines = || story.lines().filter(|line| !line.is_empty());
     for line in lines() {
@@ -66,7 +82,7 @@ fn tell(story: &str) -> String {
             home.redeclare(from, &to.replace("\\n", "\n"));
         }
     }
-    let emulator = Emulator::start(&home);
+    let emulator = Emulator::start_that(&home, service);
     home.dps_pki("apply --yes").ok();
     let mut told = String::new();
     for line in lines() {

@@ -131,3 +131,69 @@ fn an_older_inventory_is_brought_up_to_date_where_it_can_be_written_only() {
     disk.lift_protection();
     home.dps_pki("inventory list").ok();
 }
+
+/// Nothing can be put beside the inventory, neither for those who share it nor as a log.
+#[test]
+fn a_home_on_a_full_disk_can_be_read() {
+    let room = Home::empty();
+    let Some((home, disk)) = home_on_disk(&room) else {
+        return;
+    };
+    disk.fill();
+    for line in [
+        "inventory stats",
+        "inventory list",
+        "inventory show sensor-1",
+        "authority list",
+        "audit log",
+        "audit verify",
+        "journal list",
+    ] {
+        home.dps_pki(line).ok();
+    }
+    let refused = home.dps_pki("revoke sensor-1 --yes").ends_with(1);
+    assert_eq!(refused.stderr.matches("error: ").count(), 1, "{refused}");
+}
+
+/// What a run left in the log that was cut short when the disk was full is read as well.
+#[test]
+fn changes_in_a_log_on_a_full_disk_are_not_passed_over() {
+    let (room, other) = (Home::empty(), Home::from_template("quickstart"));
+    let Some((home, disk)) = home_on_disk(&room) else {
+        return;
+    };
+    let writer = Connection::open(other.path("inventory.db")).expect("an inventory");
+    let _: i64 = writer
+        .query_row("SELECT count(*) FROM certificate", [], |row| row.get(0))
+        .expect("read");
+    other
+        .dps_pki("issue last --authority factory --out devices")
+        .ok();
+    for ending in ["", "-wal"] {
+        let file = format!("inventory.db{ending}");
+        fs::copy(other.path(&file), home.path(&file)).expect(ending);
+    }
+    disk.fill();
+    home.dps_pki("inventory show last").ok();
+    home.dps_pki("audit verify").ok();
+}
+
+/// SQLite takes paths of some five hundred octets.
+#[test]
+fn a_home_that_lies_too_deep_says_so() {
+    let room = Home::empty();
+    let deep = ["d".repeat(200), "e".repeat(200), "f".repeat(150)].join("/");
+    let short = room.below(&"s".repeat(100));
+    short.dps_pki("init").ok();
+    let refused = room.dps_pki(&format!("init {deep}"));
+    let home = room.below(&deep);
+    let refused = match refused.code {
+        0 => home.dps_pki("authority create"),
+        _ => refused,
+    };
+    assert_ne!(refused.code, 0, "{refused}");
+    assert!(
+        refused.stderr.contains("SQLite opens none of more than"),
+        "{refused}"
+    );
+}

@@ -94,6 +94,8 @@ pub(crate) enum ServiceError {
         "Precondition failed: Device version did not match, existingVersion:{existing} newVersion:{given}"
     )]
     DeviceVersion { existing: String, given: String },
+    #[error("ETag mismatch for device ID '{0}'")]
+    TwinVersion(String),
     #[error("At most {most} {what} are allowed in this service.")]
     QuotaExceeded { what: &'static str, most: usize },
     #[error("Too many requests; try again in {retry_after_seconds} seconds.")]
@@ -206,7 +208,7 @@ impl ServiceError {
             Self::EnrollmentConflict => (409_201, "EnrollmentConflict"),
             Self::EnrollmentGroupConflict => (409_202, "EnrollmentGroupConflict"),
             Self::Locked(_) => (409_000, "ScopeLocked"),
-            Self::PreconditionFailed | Self::DeviceVersion { .. } => {
+            Self::PreconditionFailed | Self::DeviceVersion { .. } | Self::TwinVersion(_) => {
                 (412_001, "PreconditionFailed")
             }
             Self::TooManyDevices { .. } => (413_002, "TooManyDevices"),
@@ -270,10 +272,15 @@ impl ServiceError {
     }
 
     fn hub_body(&self, occasion: &Occasion) -> Value {
+        // Twins are kept elsewhere, and that place does not tell where it is.
+        let gateway = match self {
+            Self::TwinVersion(_) => String::new(),
+            _ => format!("-G:{GATEWAY}"),
+        };
         json!({
             "Message": format!("ErrorCode:{};{self}", self.name()),
             "ExceptionMessage": format!(
-                "Tracking ID:{}-G:{GATEWAY}-TimeStamp:{}",
+                "Tracking ID:{}{gateway}-TimeStamp:{}",
                 occasion.tracking_id.replace('-', ""),
                 in_american_order(&occasion.timestamp),
             ),

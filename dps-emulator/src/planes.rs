@@ -26,7 +26,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 pub(crate) use request::Request;
 
@@ -213,6 +213,16 @@ fn to_response(answer: Answer) -> Response<Full<Bytes>> {
 
 fn to_value(document: &impl Serialize) -> Result<Value, ServiceError> {
     serde_json::to_value(document).map_err(|error| ServiceError::Server(error.to_string()))
+}
+
+/// Puts these members first, in this order.
+fn in_order(members: &mut Map<String, Value>, names: &[&str]) {
+    let first = names
+        .iter()
+        .filter_map(|name| members.shift_remove_entry(*name));
+    let first: Map<String, Value> = first.collect();
+    let others = std::mem::replace(members, first);
+    members.extend(others);
 }
 
 /// JSON in ASCII: one of Microsoft's device SDKs reads nothing else.

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use pki_core::declaration::{AuthorityDeclaration, AuthorityKey};
 use pki_core::ids::{AuthorityName, Generation};
-use pki_core::inventory::KeyReference;
+use pki_core::inventory::{Inventory, KeyReference};
 use pki_core::key::pkcs11::{FoundToken, Module, Token, TokenError, TokenSigner};
 use pki_core::key::software::{SoftwareKeyGenerator, SoftwareSigner};
 use pki_core::key::{
@@ -21,6 +21,8 @@ use secrecy::SecretString;
 use crate::context::Context;
 use crate::error::{CommandError, in_key_file};
 use crate::files::{Access, Existing};
+use crate::home::Home;
+use crate::permissions;
 use crate::secret::SecretWord;
 
 /// The tokens that this command has logged in to, by module and by what the URI says of the token.
@@ -69,9 +71,11 @@ impl NewKey {
     ) -> Result<Self, CommandError> {
         let sealed = to_encrypted_pem(key, context.new_passphrase()?, context.entropy.as_ref());
         let sealed = sealed.map_err(|error| CommandError::failed(error.to_string()))?;
+        let mut random = [0; 8];
+        context.entropy.fill(&mut random)?;
         Ok(Self {
             signer: Box::new(SoftwareSigner::new(key)?),
-            reference: reference(&format!("authorities/{name}/{generation}.key.pem"))?,
+            reference: reference(&Home::new_key(name, generation, random))?,
             sealed: Some(sealed),
         })
     }
@@ -90,7 +94,8 @@ impl NewKey {
         })
     }
 
-    /// Writes the key into the home, if that is where it belongs.
+    /// Writes the key into the home, if that is where it belongs: in a place of its own, synced. It
+    /// becomes the generation's by the transaction that records this place.
     pub(crate) fn store(&self, context: &Context) -> Result<(), CommandError> {
         let Some(sealed) = &self.sealed else {
             return Ok(());
@@ -101,7 +106,24 @@ impl NewKey {
         }
         context
             .files
-            .write(&path, sealed.as_bytes(), Access::Secret, Existing::Replace)
+            .write(&path, sealed.as_bytes(), Access::Secret, Existing::Keep)
+    }
+
+    /// Removes what [`Self::store`] wrote, if the generation that it was for was not recorded. If that is
+    /// not certain, it stays.
+    pub(crate) fn discard(&self, context: &Context, inventory: &dyn Inventory) {
+        let Ok(authorities) = inventory.authorities() else {
+            return;
+        };
+        let mut generations = authorities
+            .iter()
+            .flat_map(|authority| &authority.generations);
+        let is_recorded = generations.any(|known| known.key_reference == self.reference);
+        if self.sealed.is_some() && !is_recorded {
+            let path = context.home.resolve(self.reference.as_str());
+            // What stays is told by the next run that makes a key.
+            let _ = std::fs::remove_file(path);
+        }
     }
 }
 
@@ -133,6 +155,7 @@ pub(crate) fn open(
         return open_in_token(context, &uri);
     }
     let path = context.home.resolve(reference.as_str());
+    permissions::check_key(context, &path)?;
     let content = context.files.read(&path)?;
     let key = read_private_key(&content, Some(context.passphrase()?))
         .map_err(|error| in_key_file(&path, &error))?;
@@ -145,7 +168,11 @@ fn find_or_make(
     algorithm: KeyAlgorithm,
 ) -> Result<TokenSigner, CommandError> {
     let signer = match token.signer(uri) {
-        Err(TokenError::NoKey { .. }) => token.generate(uri, algorithm)?,
+        Err(TokenError::NoKey { .. }) => {
+            token.generate(uri, algorithm)?;
+            // Other homes may use the token too, and no token keeps names apart: two of one are refused.
+            token.signer(uri)?
+        }
         found => found?,
     };
     match signer.key_algorithm() {

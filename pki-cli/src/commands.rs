@@ -13,6 +13,7 @@ mod csr;
 mod deprovision;
 mod dps;
 mod emulator;
+mod everywhere;
 mod explain;
 mod hub;
 mod impact;

@@ -17,6 +17,7 @@ mod variable {
     pub(super) const HOME: &str = "DPS_PKI_HOME";
     pub(super) const OUTPUT: &str = "DPS_PKI_OUTPUT";
     pub(super) const LOG: &str = "DPS_PKI_LOG";
+    pub(super) const LAX_PERMISSIONS: &str = "DPS_PKI_LAX_PERMISSIONS";
     pub(super) const PASSPHRASE: &str = "DPS_PKI_PASSPHRASE";
     pub(super) const PASSPHRASE_FILE: &str = "DPS_PKI_PASSPHRASE_FILE";
     pub(super) const PKCS11_MODULE: &str = "DPS_PKI_PKCS11_MODULE";
@@ -66,6 +67,10 @@ pub struct GlobalFlags {
         conflicts_with = "passphrase_file"
     )]
     passphrase_from: Option<SecretWord>,
+
+    /// Use a home, and keys, that others can read or write [env: DPS_PKI_LAX_PERMISSIONS]
+    #[arg(long, global = true)]
+    lax_permissions: bool,
 
     /// Which DPS instance of pki.toml; not needed where there is one
     #[arg(long, global = true, value_name = "NAME")]
@@ -136,6 +141,8 @@ pub struct Settings {
     pub passphrase: Option<SecretWord>,
     /// The library that speaks to PKCS#11 tokens, where a URI names none.
     pub pkcs11_module: Option<PathBuf>,
+    /// Whether homes and keys are used that others can read or write.
+    pub lax_permissions: bool,
     /// The chosen DPS instance.
     pub dps: Option<DpsName>,
     /// Whether colour is unwanted.
@@ -184,6 +191,7 @@ impl Settings {
                     set(variable::PASSPHRASE_FILE).map(|path| SecretWord::File(path.into()))
                 }),
             pkcs11_module: set(variable::PKCS11_MODULE).map(PathBuf::from),
+            lax_permissions: flags.lax_permissions || set(variable::LAX_PERMISSIONS).is_some(),
             dps: flags.dps,
             no_colour: set(variable::NO_COLOR).is_some(),
             log: log_filter(set(variable::LOG), verbosity)?,

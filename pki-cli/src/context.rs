@@ -1,5 +1,6 @@
 //! What one command may touch: settings, clock, files, output, and what it opens of the home.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::future::Future;
 use std::io::Read;
@@ -9,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use pki_core::declaration::{Declaration, DpsDeclaration};
 use pki_core::ids::DpsName;
-use pki_core::inventory::sqlite::SqliteInventory;
+use pki_core::inventory::sqlite::{Patience, SqliteInventory};
 use pki_core::ports::{Clock, Entropy};
 use pki_core::time::Time;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -23,6 +24,8 @@ use crate::error::{CommandError, ErrorKind, in_declaration};
 use crate::files::{Files, read_stream};
 use crate::home::Home;
 use crate::host::{Host, Network, Prompt, Terminal};
+use crate::neighbour;
+use crate::permissions;
 use crate::render::ui::Ui;
 use crate::secret::SecretWord;
 use crate::spool::{PrivateCopy, cannot_copy};
@@ -48,6 +51,8 @@ pub struct Context {
     declaration: OnceLock<Declaration>,
     passphrase: OnceLock<SecretString>,
     runtime: OnceLock<Runtime>,
+    /// What was warned of.
+    warned: Mutex<BTreeSet<String>>,
 }
 
 /// What is left of the host for the context's own use.
@@ -86,7 +91,22 @@ impl Context {
             declaration: OnceLock::new(),
             passphrase: OnceLock::new(),
             runtime: OnceLock::new(),
+            warned: Mutex::default(),
         }
+    }
+
+    /// Warns of something that is met again and again.
+    pub(crate) fn warn_once(&self, text: String) {
+        let warned = self.warned.lock();
+        let is_new = warned.is_ok_and(|mut warned| warned.insert(text.clone()));
+        if is_new {
+            self.ui.warning(text);
+        }
+    }
+
+    /// An environment variable of the system's; ours are in the settings.
+    pub(crate) fn variable(&self, name: &OsStr) -> Option<&OsString> {
+        self.host.environment.get(name)
     }
 
     /// The most that is read as a `pki.toml`: the parser takes its time with one huge line.
@@ -104,6 +124,10 @@ impl Context {
     pub fn declaration(&self) -> Result<&Declaration, CommandError> {
         once(&self.declaration, || {
             let path = self.home.declaration();
+            if self.files.exists(&path) {
+                permissions::check_unwritable(self, self.home.root())?;
+                permissions::check_unwritable(self, &path)?;
+            }
             let text = self
                 .files
                 .read_text(&path)
@@ -159,7 +183,19 @@ impl Context {
     /// `NotFound` if there is no home; else as [`SqliteInventory::open_or_create`].
     pub fn inventory(&self) -> Result<SqliteInventory, CommandError> {
         self.declaration()?;
-        Ok(SqliteInventory::open_or_create(&self.home.inventory())?)
+        let path = self.home.inventory();
+        permissions::check_unwritable(self, &path)?;
+        permissions::warn_of_readable(self, &path, "the inventory");
+        let tell = self.ui.notes();
+        let patience = Patience::default().telling(move |path| {
+            let whom = neighbour::writer_of(path);
+            let whom = whom.unwrap_or_else(|| "another process".to_owned());
+            tell(&format!(
+                "waiting for {whom}, which writes to {}",
+                path.display()
+            ));
+        });
+        Ok(SqliteInventory::open_or_create_with(&path, patience)?)
     }
 
     /// Reads an input: a file, or standard input for `-`.
@@ -258,6 +294,7 @@ impl Context {
     pub fn secret(&self, word: &SecretWord, question: &str) -> Result<SecretString, CommandError> {
         match word {
             SecretWord::File(path) => {
+                permissions::warn_of_readable(self, path, "the secret in");
                 first_line(&self.files.read(path)?, &path.display().to_string())
             }
             SecretWord::Environment(name) => {
@@ -338,6 +375,9 @@ impl Context {
         arguments.extend(words.iter().map(OsString::from));
         arguments.extend([OsString::from("--home"), home.into()]);
         arguments.extend([OsString::from("--passphrase-file"), passphrase.into()]);
+        if self.settings.lax_permissions {
+            arguments.push(OsString::from("--lax-permissions"));
+        }
         match crate::run(arguments, host) {
             0 => Ok(stdout.text()),
             code => {

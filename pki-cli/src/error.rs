@@ -25,6 +25,8 @@ use pki_core::lifecycle::{BelowError, CheckError, DeclaredError, PruneError, Rea
 use pki_core::ports::EntropyError;
 use pki_core::time::TimeError;
 
+use crate::neighbour;
+
 /// What commands return.
 pub type CommandResult = Result<Outcome, CommandError>;
 
@@ -327,8 +329,13 @@ impl From<InventoryError> for CommandError {
             | InventoryError::SchemaTooNew { .. }
             | InventoryError::SchemaTooOld { .. }
             | InventoryError::Unfinished { .. } => ErrorKind::InvalidInput,
-            InventoryError::CertificateState { .. }
+            InventoryError::Edited { .. }
+            | InventoryError::CertificateState { .. }
             | InventoryError::GenerationState { .. }
+            | InventoryError::GenerationNumber { .. }
+            | InventoryError::HasCertificate { .. }
+            | InventoryError::LeafExists { .. }
+            | InventoryError::TwoLeaves { .. }
             | InventoryError::TwoGenerations { .. }
             | InventoryError::PlanInTheWay { .. }
             | InventoryError::PlanClosed { .. }
@@ -338,9 +345,21 @@ impl From<InventoryError> for CommandError {
         let refused = Self::new(kind, error.to_string());
         match error {
             InventoryError::Storage { source, .. } => refused.because(source),
+            InventoryError::Locked { path } => match neighbour::writer_of(&path) {
+                Some(holder) => {
+                    refused.hint(format!("{holder} has it, and has written nothing for long"))
+                }
+                None => refused,
+            },
+            InventoryError::LeafExists { .. } => {
+                refused.hint("to give a device another leaf: dps-pki renew ID")
+            }
             InventoryError::WriteProtected { .. } => {
                 refused.hint("it can be read here; to change it, work where it can be written")
             }
+            InventoryError::Edited { .. } => refused
+                .hint("nothing was done with it; see what else was changed, with: dps-pki audit verify")
+                .hint("a backup of the home from before the edit can be gone on with"),
             InventoryError::SchemaTooOld { .. } | InventoryError::Unfinished { .. } => refused
                 .hint("copy the whole home to a place that can be written, and read it there"),
             _ => refused,
@@ -384,9 +403,15 @@ impl From<CrlError> for CommandError {
 
 impl From<DeclaredError> for CommandError {
     fn from(error: DeclaredError) -> Self {
+        let message = error.to_string();
         match error {
-            DeclaredError::NoAuthority { .. } => Self::not_found(error.to_string()),
-            _ => Self::refused(error.to_string()),
+            DeclaredError::NoAuthority { .. } => Self::not_found(message),
+            DeclaredError::Deprovisioned { group } => Self::refused(message)
+                .hint("take the group out of pki.toml")
+                .hint(format!(
+                    "if its devices are to come back, say --make-again {group}"
+                )),
+            _ => Self::refused(message),
         }
     }
 }
@@ -415,6 +440,8 @@ impl From<RollError> for CommandError {
             }
             RollError::LeftBehind { .. } => refused
                 .hint("give them new leaves with: dps-pki renew ID…; or accept their number with --accept-stranded N"),
+            RollError::NotKnown { .. } | RollError::DeviceNotKnown { .. } => refused
+                .hint("let the hub be read: its sign-in and address are in pki.toml; or accept their number with --accept-stranded N"),
             RollError::StrandsBelow { .. } => refused.hint("say --with-intermediates"),
             RollError::NoLeafEntry { id } => {
                 refused.hint(format!("dps-pki renew {id}; if its leaf is stolen: dps-pki quarantine {id}, then readmit"))

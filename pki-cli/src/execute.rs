@@ -13,7 +13,7 @@ mod send;
 
 use std::fmt::{self, Display};
 
-use pki_core::ids::PlanId;
+use pki_core::ids::{DpsName, PlanId};
 use pki_core::inventory::{InventoryError, Journal};
 use pki_core::lifecycle::{Checked, NewPlan, Plan, PlanRecord, PlanSummary, Step};
 use pki_core::wording::counted;
@@ -108,6 +108,17 @@ impl<'a> Proposal<'a> {
         }
     }
 
+    /// The same, asked about by the name of its instance where there are several.
+    pub(crate) fn within(self, dps: Option<&DpsName>) -> Self {
+        match dps {
+            None => self,
+            Some(dps) => Self {
+                question: format!("DPS {dps}: {}", self.question),
+                ..self
+            },
+        }
+    }
+
     /// Asks, and carries the plan out; `--yes` has answered beforehand. Nothing is asked about an empty
     /// plan. With `--dry-run` nothing is done, without an error.
     pub(crate) fn carry_out(
@@ -117,7 +128,7 @@ impl<'a> Proposal<'a> {
         journal: &mut dyn Journal,
     ) -> Result<Execution, CommandError> {
         if self.plan.is_empty() {
-            announce_same(context, planes, journal, self.plan)?;
+            close_same(context, planes, journal, self.plan)?;
             return Ok(Execution::default());
         }
         let interrupted = interrupted(context, planes, journal, self.plan)?;
@@ -311,21 +322,39 @@ fn in_the_way(error: InventoryError) -> CommandError {
     .hint(format!("or give it up: dps-pki journal abandon {plan}"))
 }
 
-/// Nothing is left to do, and yet a plan for just that is open: its last step was not recorded.
-fn announce_same(
+/// Nothing is left to do, and yet a plan for just that is open: it was cut between its last write and the
+/// note of it. What is found done is noted, nothing is sent, and the plan is closed.
+fn close_same(
     context: &Context,
     planes: &Planes<'_>,
-    journal: &dyn Journal,
+    journal: &mut dyn Journal,
     plan: &Plan,
 ) -> Result<(), CommandError> {
     const LATEST: usize = 100;
     for other in journal.plans(LATEST)? {
-        if other.state.is_open() && other.dps == *planes.name() && other.goal == plan.goal {
+        let is_same = other.dps == *planes.name() && other.goal == plan.goal;
+        if !other.state.is_open() || !is_same {
+            continue;
+        }
+        if context.settings.dry_run {
             let id = other.plan;
             context.ui.warning(format!(
-                "plan {id} was interrupted, though nothing seems left of it; close it with: dps-pki journal resume {id}"
+                "plan {id} was interrupted, though nothing seems left of it; without --dry-run it is closed"
             ));
+            continue;
         }
+        let lock = lock(context, &other)?;
+        let Some(record) = journal.plan(other.plan)? else {
+            continue;
+        };
+        let ended = Executor::new(context, planes, journal, record, Failures::GoOn, None)
+            .note_what_is_done()
+            .map(|()| vec![]);
+        finish(journal, other.plan, lock, ended)?;
+        context.ui.note(format!(
+            "plan {} was interrupted after its last step; it is closed now",
+            other.plan
+        ));
     }
     Ok(())
 }

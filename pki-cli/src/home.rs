@@ -4,8 +4,9 @@
 //! pki.toml                                what is declared
 //! inventory.db                            what has happened
 //! plan-PLAN.lock                          held while a plan is carried out
+//! locks/                                  who works on what; kept between commands
 //! authorities/NAME/GENERATION.cert.pem    an authority's certificate
-//! authorities/NAME/GENERATION.key.pem     its encrypted key
+//! authorities/NAME/GENERATION-*.key.pem   its encrypted key; the inventory says which
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -67,9 +68,16 @@ impl Home {
         self.authority(name).join(format!("{generation}.cert.pem"))
     }
 
-    /// The encrypted key of a generation.
-    pub fn key(&self, name: &AuthorityName, generation: Generation) -> PathBuf {
-        self.authority(name).join(format!("{generation}.key.pem"))
+    /// Where the encrypted key of a new generation goes, seen from the home: under a name that no other
+    /// run can have, so that no key is ever written in the place of another.
+    pub fn new_key(name: &AuthorityName, generation: Generation, random: [u8; 8]) -> String {
+        let random = u64::from_be_bytes(random);
+        format!("authorities/{name}/{generation}-{random:016x}.key.pem")
+    }
+
+    /// Where commands say what they work on.
+    pub fn locks(&self) -> PathBuf {
+        self.root.join("locks")
     }
 
     /// A path as `pki.toml` writes it: relative ones start at the home.

@@ -8,8 +8,8 @@ use pki_core::delivery::Outlet;
 use pki_core::format::pem;
 use pki_core::ids::{AuthorityName, Generation, RegistrationId, Sha1Thumbprint};
 use pki_core::inventory::{
-    AuthorityGeneration, AuthorityRecord, Filter, GenerationRecord, Inventory, Recorded, Status,
-    recorded_issuers,
+    AuthorityGeneration, AuthorityRecord, Filter, GenerationRecord, GenerationState, Inventory,
+    Recorded, Status, recorded_issuers,
 };
 use pki_core::issue::Issuer;
 use pki_core::key::software::SoftwareSigner;
@@ -43,7 +43,10 @@ impl OpenAuthority {
     ) -> Result<Self, CommandError> {
         let record = inventory.authority(name)?;
         match record.as_ref().and_then(AuthorityRecord::issuing) {
-            Some(generation) => Self::of(context, inventory, name, generation),
+            Some(generation) => {
+                refuse_future(context, name, generation)?;
+                Self::of(context, inventory, name, generation)
+            }
             None => Err(no_authority(context, name)?),
         }
     }
@@ -172,6 +175,45 @@ impl OpenAuthority {
 pub(crate) fn policy(context: &Context) -> Result<IssuancePolicy, CommandError> {
     Ok(IssuancePolicy {
         backdate: context.declaration()?.backdate,
+    })
+}
+
+/// Refuses the generation that an authority is to be rolled to while it has not begun.
+pub(crate) fn refuse_not_begun(
+    context: &Context,
+    inventory: &dyn Inventory,
+    name: &AuthorityName,
+) -> Result<(), CommandError> {
+    let record = inventory.authority(name)?;
+    match record.as_ref().and_then(AuthorityRecord::next) {
+        Some(next) => refuse_future(context, name, next),
+        None => Ok(()),
+    }
+}
+
+/// Whatever a generation signs that has not begun is refused by everybody until then.
+fn refuse_future(
+    context: &Context,
+    name: &AuthorityName,
+    record: &GenerationRecord,
+) -> Result<(), CommandError> {
+    let recorded = record.certificate.as_ref();
+    let begins = recorded.map(|one| one.certificate().validity().not_before());
+    let now = context.now();
+    let Some(begins) = begins.filter(|begins| *begins > now) else {
+        return Ok(());
+    };
+    let number = record.generation;
+    let message = format!(
+        "generation {number} of authority {name} begins on {begins}, and it is {now}: the clock that made \
+         it was ahead, or this one is behind"
+    );
+    let error = CommandError::refused(message);
+    Err(match record.state {
+        GenerationState::Next | GenerationState::Pending => {
+            error.hint(format!("give it up with: dps-pki roll abort {name}"))
+        }
+        _ => error,
     })
 }
 

@@ -4,6 +4,7 @@
 use std::num::NonZeroU32;
 
 use pki_core::admission::DpsView;
+use pki_core::ids::RegistrationId;
 use pki_core::inventory::Inventory;
 use pki_core::lifecycle::{Checked, Estimate, Fleet, Impact, Plan, Promise, Step};
 use serde::Serialize;
@@ -11,7 +12,7 @@ use serde::Serialize;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::planes::Planes;
-use crate::snapshot::names;
+use crate::snapshot::{FEW, chain_of, names};
 
 /// A plan that keeps its promise.
 #[derive(Serialize)]
@@ -23,6 +24,18 @@ pub(crate) struct Judged {
     pub(crate) impact: Impact,
     /// What it costs at the rate of its instance.
     pub(crate) estimate: Estimate,
+    /// Whose leaves the impact counts.
+    #[serde(skip)]
+    pub(crate) scope: Scope,
+}
+
+/// Whose leaves an impact counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// All of the inventory.
+    Inventory,
+    /// Those of the devices that a plan names; nobody else is concerned.
+    Devices,
 }
 
 impl Judged {
@@ -43,6 +56,39 @@ impl Judged {
         impact.name(&fleet, inventory, context.now(), names(context))?;
         let plan = Checked::new(plan, before, &fleet, promise)?;
         Ok(Self::of(plan, impact, planes.rate()))
+    }
+
+    /// Puts a plan through the checker that concerns these devices alone. Where they are few the view holds
+    /// no other device's entry, so only their own leaves are decided about.
+    ///
+    /// # Errors
+    /// As [`Judged::new`].
+    pub(crate) fn of_devices(
+        context: &Context,
+        planes: &Planes<'_>,
+        inventory: &dyn Inventory,
+        before: &DpsView,
+        plan: Plan,
+        promise: &Promise,
+        ids: &[&RegistrationId],
+    ) -> Result<Self, CommandError> {
+        if ids.len() > FEW {
+            return Self::new(context, planes, inventory, before, plan, promise);
+        }
+        let mut chains = Vec::new();
+        for id in ids {
+            for leaf in inventory.live_leaves(id, context.now())? {
+                chains.push(chain_of(inventory, leaf.recorded.certificate())?);
+            }
+        }
+        let fleet = Fleet::of_chains(&chains);
+        let after = after(before, &plan.steps)?;
+        let impact = Impact::compare(before, &after, &fleet);
+        let plan = Checked::new(plan, before, &fleet, promise)?;
+        Ok(Self {
+            scope: Scope::Devices,
+            ..Self::of(plan, impact, planes.rate())
+        })
     }
 
     /// Puts plans through the checker that are carried out one after the other, and tells what they do
@@ -73,6 +119,7 @@ impl Judged {
             plan,
             impact,
             estimate,
+            scope: Scope::Inventory,
         }
     }
 }

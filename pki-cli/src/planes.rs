@@ -149,14 +149,7 @@ impl<'a> Planes<'a> {
     /// Every hub that is known: those that the instance is linked to, if the management plane is
     /// declared, and those that `pki.toml` names.
     pub(crate) async fn known_hubs(&self) -> Result<Vec<HubHostName>, CommandError> {
-        let of_groups = self.declared.groups.values().flat_map(|group| &group.hubs);
-        let mut hubs: Vec<HubHostName> = self
-            .declared
-            .hubs
-            .keys()
-            .chain(of_groups)
-            .cloned()
-            .collect();
+        let mut hubs = self.declared_hubs();
         if self.declared.management.is_some() {
             let (plane, id) = self.management()?;
             let instance = Instance::new(plane, id).get().await?;
@@ -170,6 +163,13 @@ impl<'a> Planes<'a> {
         hubs.sort();
         hubs.dedup();
         Ok(hubs)
+    }
+
+    /// The hubs that `pki.toml` names.
+    pub(crate) fn declared_hubs(&self) -> Vec<HubHostName> {
+        let of_groups = self.declared.groups.values().flat_map(|group| &group.hubs);
+        let hubs = self.declared.hubs.keys().chain(of_groups);
+        hubs.cloned().collect()
     }
 
     /// The identity registry of a hub: where it is declared to be, at the one address of a stand-in, or

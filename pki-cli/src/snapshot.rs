@@ -1,6 +1,8 @@
 //! Gathers what planners and admission take: DPS's documents, and the fleet of the inventory.
 
-use futures::TryStreamExt as _;
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::{StreamExt as _, TryStreamExt as _};
 use pki_core::admission::{ChainElement, DpsView, PresentedChain};
 use pki_core::certificate::Certificate;
 use pki_core::enrollment::{EnrollmentGroup, IndividualEnrollment};
@@ -8,7 +10,7 @@ use pki_core::format::pem;
 use pki_core::ids::{AuthorityName, RegistrationId};
 use pki_core::inventory::{AuthorityRecord, Inventory};
 use pki_core::lifecycle::{DeclaredState, Impact};
-use pki_core::management::CaCertificate;
+use pki_core::management::{CaCertificate, CaCertificateProperties};
 
 use crate::config::OutputFormat;
 use crate::context::Context;
@@ -21,7 +23,11 @@ use crate::render::plan::NAMED;
 const PAGE: u32 = 1000;
 
 /// Up to so many devices, each one's entry is asked for.
-const FEW: usize = 20;
+pub(crate) const FEW: usize = 20;
+
+/// So many entries of an instance are looked at for one that names a leaf under another ID than its CN. It
+/// is a hint for who wrote a name wrong, for which a full instance is not read.
+const LOOKED_AT: usize = 100;
 
 /// What one DPS instance holds, as its planes told it.
 #[derive(Debug, Clone, Default)]
@@ -62,6 +68,25 @@ impl DpsSnapshot {
         })
     }
 
+    /// The same as [`Self::about`], with what people trip over: the first entries of an instance, which in a
+    /// small one are all, may name a leaf under another ID than its CN.
+    pub(crate) async fn around(
+        planes: &Planes<'_>,
+        ids: &[&RegistrationId],
+    ) -> Result<Self, CommandError> {
+        let mut snapshot = Self::about(planes, ids).await?;
+        if ids.len() <= FEW {
+            let page = u32::try_from(LOOKED_AT).ok();
+            let first = planes.individuals()?.list(page).take(LOOKED_AT);
+            let first: Vec<IndividualEnrollment> = first.try_collect().await?;
+            let is_other = |entry: &IndividualEnrollment| !ids.contains(&&entry.registration_id);
+            snapshot
+                .individuals
+                .extend(first.into_iter().filter(is_other));
+        }
+        Ok(snapshot)
+    }
+
     /// The individual enrollment of a device.
     pub(crate) fn individual(&self, id: &RegistrationId) -> Option<&IndividualEnrollment> {
         let mut entries = self.individuals.iter();
@@ -77,14 +102,35 @@ impl DpsSnapshot {
         )?)
     }
 
-    /// The verified CA certificates, as far as DPS gave them.
-    pub(crate) fn verified(&self) -> Vec<Certificate> {
+    /// The verified CA certificates, as DPS gave them or as the inventory has them under their thumbprints:
+    /// the live service answers with null in the place of the certificate.
+    pub(crate) fn verified(
+        &self,
+        inventory: &dyn Inventory,
+    ) -> Result<Vec<Certificate>, CommandError> {
+        let mut own = Vec::new();
+        for authority in inventory.authorities()? {
+            let recorded = authority.generations.into_iter();
+            let recorded = recorded.filter_map(|generation| generation.certificate);
+            own.extend(recorded.map(|recorded| recorded.certificate().clone()));
+        }
         let verified = self
             .authorities
             .iter()
-            .filter(|held| held.properties.is_verified);
-        let texts = verified.filter_map(|held| held.properties.certificate.as_deref());
-        texts.filter_map(pem::certificate_in_json).collect()
+            .map(|held| &held.properties)
+            .filter(|held| held.is_verified);
+        let given = |held: &CaCertificateProperties| {
+            let text = held.certificate.as_deref()?;
+            pem::certificate_in_json(text)
+        };
+        let known = |held: &CaCertificateProperties| {
+            let thumbprint = held.thumbprint?;
+            let mut own = own.iter();
+            own.find(|one| one.sha1_thumbprint() == thumbprint).cloned()
+        };
+        Ok(verified
+            .filter_map(|held| given(held).or_else(|| known(held)))
+            .collect())
     }
 
     /// What convergence compares the declaration with.
@@ -93,7 +139,13 @@ impl DpsSnapshot {
         inventory: &dyn Inventory,
     ) -> Result<DeclaredState, CommandError> {
         let mut certificates = Vec::<(AuthorityName, Certificate)>::new();
+        let mut successors = BTreeMap::<AuthorityName, Vec<Certificate>>::new();
         for authority in inventory.authorities()? {
+            // A roll uploads a generation before it is the next one.
+            let coming = authority.next().into_iter().chain(authority.pending());
+            let coming = coming.filter_map(|one| one.certificate.as_ref());
+            let coming = coming.map(|recorded| recorded.certificate().clone());
+            successors.insert(authority.name.clone(), coming.collect());
             if let Some(current) = AuthorityRecord::current(&authority) {
                 let certificate = certificate_of(&authority.name, current)?;
                 certificates.push((authority.name.clone(), certificate));
@@ -103,6 +155,8 @@ impl DpsSnapshot {
             authorities: self.authorities.clone(),
             groups: self.groups.clone(),
             certificates: certificates.into_iter().collect(),
+            successors,
+            deprovisioned: BTreeSet::new(),
         })
     }
 }

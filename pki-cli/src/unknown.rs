@@ -6,14 +6,27 @@ use pki_core::inventory::{Filter, Inventory};
 
 use crate::error::CommandError;
 
+/// Hexadecimal names of fewer digits are rather names.
+const SHORTEST_SERIAL: usize = 16;
+
 /// The error for a device of which neither the inventory nor DPS knows anything.
 pub(crate) fn unknown_device(
     inventory: &dyn Inventory,
     id: &RegistrationId,
 ) -> Result<CommandError, CommandError> {
-    let error = CommandError::not_found(format!(
-        "there is no device {id}: neither the inventory nor DPS knows it"
-    ));
+    let is_hex = id
+        .as_str()
+        .chars()
+        .all(|c| c.is_ascii_hexdigit() || c == ':');
+    // As a thumbprint or a serial number is written; a registration ID may look so as well.
+    let message = if is_hex && id.as_str().len() >= SHORTEST_SERIAL {
+        format!(
+            "no certificate has the thumbprint or serial number {id}, and no device that registration ID"
+        )
+    } else {
+        format!("there is no device {id}: neither the inventory nor DPS knows it")
+    };
+    let error = CommandError::not_found(message);
     Ok(match near(inventory, id)? {
         Some(near) => error.hint(format!("did you mean {near}?")),
         None => error.hint("see them with: dps-pki inventory list"),

@@ -60,7 +60,10 @@ fn keys_under_a_made_passphrase_are_hardly_stretched() {
 
     let run = world.run("--home line --passphrase-file words authority create root");
     assert_eq!(run.code, 0, "{}", run.stderr);
-    let key = world.read("line/authorities/root/1.key.pem");
+    let shown = world.run("--home line authority show root --output json");
+    let shown: serde_json::Value = serde_json::from_str(&shown.stdout).expect("JSON");
+    let key = shown[0]["key"].as_str().expect("a file");
+    let key = world.read(&format!("line/{key}"));
     let blocks = pki_core::format::pem::blocks(key.as_bytes()).expect("PEM");
     let document = &blocks.expect("blocks")[0].der;
     let a_thousand = [0x02, 0x02, 0x03, 0xe8];

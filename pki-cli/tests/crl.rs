@@ -10,10 +10,11 @@ fn furnished() -> World {
         "init",
         "authority create",
         "issue sensor-1 sensor-2 --authority factory --out devices",
+        "crl root --out root.crl",
     ])
 }
 
-const VERIFY: &str = "verify devices/sensor-1-full-chain.cert.pem --crl factory.crl";
+const VERIFY: &str = "verify devices/sensor-1-full-chain.cert.pem --crl factory.crl root.crl";
 
 #[test]
 fn a_revoked_leaf_is_in_the_next_crl_and_no_path_leads_to_it() {
@@ -168,4 +169,83 @@ fn a_profile_names_the_crl_and_how_long_a_device_may_lie() {
         "{}",
         refused.stderr
     );
+}
+
+/// A list of the root alone says nothing of a leaf that the factory revoked.
+#[test]
+fn a_leaf_of_whose_issuer_no_list_is_given_is_refused_unless_that_is_asked_for() {
+    let world = furnished();
+    world.done("revoke sensor-1 --yes");
+    let verify = "verify devices/sensor-1-full-chain.cert.pem --crl root.crl";
+    let refused = world.run(verify);
+    assert_eq!(refused.code, 4, "{}", refused.stderr);
+    assert!(refused.stderr.contains("no CRL of"), "{}", refused.stderr);
+    world.done(&format!("{verify} --crl-best-effort"));
+    world.done("crl factory --out factory.crl");
+    // The root's list is needed as well: it could have revoked the factory.
+    let only = world.run("verify devices/sensor-2-full-chain.cert.pem --crl factory.crl");
+    assert_eq!(only.code, 4, "{}", only.stderr);
+    world.done("verify devices/sensor-2-full-chain.cert.pem --crl factory.crl root.crl");
+    let nothing = world.run("verify devices/sensor-2-full-chain.cert.pem --crl-best-effort");
+    assert_eq!(nothing.code, 2, "{}", nothing.stderr);
+}
+
+/// A backup does not know of the lists that were made after it.
+#[test]
+fn no_number_is_given_out_twice_after_a_restore_if_a_checkpoint_is_at_hand() {
+    let world = furnished();
+    let backup = std::fs::read(world.path("inventory.db")).expect("a backup");
+    let list = world
+        .run("crl factory --out factory.crl --output json")
+        .json();
+    let number = list["crlNumber"].as_u64().expect("a number");
+    world.done("audit checkpoint --out checkpoint.json");
+    world.done("crl factory --checkpoint checkpoint.json --out factory.crl");
+    world.write("inventory.db", backup);
+    let refused = world.run("crl factory --checkpoint checkpoint.json --out factory.crl");
+    assert_eq!(refused.code, 4, "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("--after-number"),
+        "{}",
+        refused.stderr
+    );
+    let line = format!(
+        "crl factory --checkpoint checkpoint.json --after-number {}",
+        number + 1
+    );
+    let next = world
+        .run(&format!("{line} --out factory.crl --output json"))
+        .json();
+    assert_eq!(next["crlNumber"].as_u64(), Some(number + 2));
+}
+
+/// OpenSSL, told to check all, is the judge of what a set of lists is worth.
+#[test]
+fn lists_are_worth_what_openssl_says() {
+    let world = furnished();
+    world.done("revoke sensor-1 --yes");
+    world.done("crl factory --out factory.crl");
+    for device in ["sensor-1", "sensor-2"] {
+        for lists in ["root.crl", "factory.crl", "factory.crl root.crl"] {
+            let ours = world.run(&format!(
+                "verify devices/{device}-full-chain.cert.pem --crl {lists}"
+            ));
+            let theirs = std::process::Command::new("openssl")
+                .args(["verify", "-crl_check_all", "-attime", "1780315200"])
+                .args(["-CAfile", "authorities/root/1.cert.pem"])
+                .args(["-untrusted", "authorities/factory/1.cert.pem"])
+                .args(lists.split(' ').flat_map(|list| ["-CRLfile", list]))
+                .arg(format!("devices/{device}.cert.pem"))
+                .current_dir(world.path("."))
+                .output()
+                .expect("openssl");
+            assert_eq!(
+                ours.code == 0,
+                theirs.status.success(),
+                "{device} {lists}: {} {}",
+                ours.stderr,
+                String::from_utf8_lossy(&theirs.stderr)
+            );
+        }
+    }
 }

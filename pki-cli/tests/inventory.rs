@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 
 use pki_core::certificate::Certificate;
 use pki_core::inventory::sqlite::SqliteInventory;
-use pki_core::inventory::{Inventory as _, Labels, NewCertificate, RevocationReason, Status};
+use pki_core::inventory::{
+    Inventory as _, Labels, NewCertificate, RevocationReason, Status, Uniqueness,
+};
 use pki_core::profile::Role;
 use pki_core::testing::SampleAuthority;
 use pki_core::time::{Span, Validity};
@@ -58,6 +60,7 @@ impl Home {
             batch: None,
             labels: labels.parse().expect(labels),
             request: None,
+            uniqueness: Uniqueness::FromElsewhere,
         };
         let mut inventory = self.inventory();
         let recorded = inventory.record(vec![new], now()).expect("recorded");
@@ -80,6 +83,7 @@ impl Home {
                 batch: None,
                 labels: Labels::default(),
                 request: None,
+                uniqueness: Uniqueness::FromElsewhere,
             }
         };
         let recorded = self.inventory().record(serials.map(leaf).collect(), now());

@@ -26,7 +26,7 @@ use pki_core::ids::{Generation, RegistrationId};
 use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{
     AuthorityGeneration, GenerationChange, GenerationState, Inventory, Labels, NewCertificate,
-    NewGeneration,
+    NewGeneration, Uniqueness,
 };
 use pki_core::key::KeyAlgorithm;
 use pki_core::lifecycle::{
@@ -153,6 +153,7 @@ fn fill(inventory: &mut SqliteInventory, line: &TestAuthority, total: usize) {
             batch: None,
             labels: Labels::default(),
             request: None,
+            uniqueness: Uniqueness::FromElsewhere,
         }
     };
     let devices: Vec<usize> = (0..total).collect();
@@ -190,6 +191,7 @@ fn record_line(
         batch: None,
         labels: Labels::default(),
         request: None,
+        uniqueness: Uniqueness::FromElsewhere,
     };
     inventory
         .record_authority(generation, certificate, now())

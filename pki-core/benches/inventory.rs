@@ -29,7 +29,7 @@ use pki_core::ids::{Generation, RegistrationId, SerialNumber};
 use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{
     AuthorityGeneration, BatchProgress, Filter, GenerationChange, GenerationState, Inventory,
-    Label, Labels, NewBatch, NewCertificate, NewGeneration, PageKey, RowKey,
+    Label, Labels, NewBatch, NewCertificate, NewGeneration, PageKey, RowKey, Uniqueness,
 };
 use pki_core::profile::Role;
 use pki_core::testing::SampleAuthority;
@@ -251,6 +251,7 @@ impl Fleet {
             batch: None,
             labels: Labels::default(),
             request: None,
+            uniqueness: Uniqueness::OnlyLeaf,
         };
         let generation = NewGeneration {
             authority: self.signed_by.name.clone(),
@@ -297,15 +298,18 @@ impl Fleet {
             batch: Some(self.batch.clone()),
             labels: Labels::default(),
             request: None,
+            uniqueness: Uniqueness::OnlyLeaf,
         }
     }
 
     fn serial(&mut self, number: u64) -> SerialNumber {
         let chance = self.dice.roll().to_be_bytes();
         if !self.random {
-            let milliseconds = 1_772_323_200_000 + number / CHUNK * 20;
+            // As random as a run's, and the same for all of a chunk.
+            let of_chunk = (number / CHUNK).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let of_chunk = of_chunk.to_be_bytes().first_chunk().copied();
             let place = u32::try_from(number % CHUNK).expect("small");
-            return SerialNumber::ordered(milliseconds, place, chance);
+            return SerialNumber::in_chunk(of_chunk.expect("seven octets"), place, chance);
         }
         let mut octets = [0x41; 18];
         octets[1..9].copy_from_slice(&chance);

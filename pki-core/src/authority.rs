@@ -8,11 +8,13 @@
 
 mod adopt;
 mod bundle;
+mod clock;
 mod issuing;
 mod request;
 
 pub use adopt::{AdoptionFault, Candidate};
 pub use bundle::{BundleError, ChainBundle};
+pub use clock::{ClockAhead, refuse_clock_ahead};
 pub use issuing::{
     AdoptError, AuthoritySpec, IssuancePolicy, LeafSpec, PossessionError, SigningAuthority,
     create_root,

@@ -86,7 +86,8 @@ pub fn record(
     recorded.into_iter().next().ok_or_else(lost)
 }
 
-/// Finishes or voids what an earlier run left undelivered of a device.
+/// Finishes or voids what an earlier run left undelivered of a device. The caller knows that no such run
+/// is alive: what one has on its way looks the same.
 ///
 /// # Errors
 /// [`InventoryError`].
@@ -116,7 +117,7 @@ pub fn resume<O: Outlet>(
 }
 
 /// Voids every proof of possession that was recorded and never delivered: its key was never kept,
-/// and a new code needs a new proof anyway.
+/// and a new code needs a new proof anyway. The caller knows that nobody else is about to deliver one.
 ///
 /// # Errors
 /// [`InventoryError`].

@@ -18,7 +18,7 @@ pub use attestation::{
 };
 pub use group::EnrollmentGroup;
 pub use individual::IndividualEnrollment;
-pub use registration::{RegistrationState, RegistrationStatus, Substatus};
+pub use registration::{ErrorCode, RegistrationState, RegistrationStatus, Substatus};
 
 use serde::{Deserialize, Serialize};
 

@@ -59,6 +59,7 @@ mod record;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod store;
+pub(crate) mod unique;
 
 pub use authority::{
     AuthorityRecord, GenerationChange, GenerationRecord, GenerationState, KeyReference,
@@ -74,3 +75,4 @@ pub use record::{
     RevocationReason, RowKey, Status, TextError,
 };
 pub use store::Inventory;
+pub use unique::{Holder, Uniqueness};

@@ -212,8 +212,64 @@ fn a_ca_that_was_rolled_is_found_under_its_new_name() {
     state.authorities[0].name = "root-2".parse().expect("name");
     let rolled = plan(&declaration, &state).expect("plan");
     assert!(rolled.is_empty() && rolled.notes.is_empty(), "{rolled:?}");
+    // The certificate tells, whatever its name.
     state.authorities[0].name = "root-cause".parse().expect("name");
+    let renamed = plan(&declaration, &state).expect("plan");
+    assert!(
+        renamed.is_empty() && renamed.notes.is_empty(),
+        "{renamed:?}"
+    );
+    let (stranger, _) = authorities();
+    state.authorities[0] = uploaded(&stranger, true);
+    state.authorities[0].name = "root-2".parse().expect("name");
     let other = plan(&declaration, &state).expect("plan");
     assert_eq!(lines(&other)[0], "upload CA certificate root");
-    assert!(other.notes[0].contains("root-cause"), "{:?}", other.notes);
+    assert!(other.notes[0].contains("root-2"), "{:?}", other.notes);
+}
+
+/// A roll gives each generation another name in DPS: the current one and the one that is being rolled in
+/// are declared, what has gone is not.
+#[test]
+fn pruning_leaves_the_generations_that_live() {
+    let (old, line) = authorities();
+    let [next, gone] = [(); 2].map(|()| authorities().0);
+    let declaration = declaration("");
+    let (_, dps) = declaration.dps.first_key_value().expect("dps");
+    let named = |authority: &TestAuthority, name: &str| CaCertificate {
+        name: name.parse().expect("name"),
+        properties: CaCertificateProperties {
+            thumbprint: Some(authority.certificate.sha1_thumbprint()),
+            ..uploaded(authority, true).properties
+        },
+        ..uploaded(authority, true)
+    };
+    let mut state = state(&old, &line);
+    state.authorities = vec![
+        named(&old, "root-2"),
+        named(&next, "root-3"),
+        named(&gone, "root-1"),
+    ];
+    state
+        .successors
+        .insert("root".parse().expect("name"), vec![next.certificate]);
+    let mut plan = plan(&declaration, &state).expect("plan");
+    plan.steps.clear();
+    pki_core::lifecycle::prune(&mut plan, dps, &state).expect("pruned");
+    assert_eq!(lines(&plan), ["delete CA certificate root-1"]);
+}
+
+/// Its devices would be back: that is asked for in so many words.
+#[test]
+fn a_group_that_was_deprovisioned_is_not_made_again() {
+    let (root, line) = authorities();
+    let declaration = declaration("");
+    let mut state = state(&root, &line);
+    let (_, dps) = declaration.dps.first_key_value().expect("dps");
+    let group = dps.groups.keys().next().expect("a group").clone();
+    state.deprovisioned = [group].into();
+    let refused = plan(&declaration, &state).expect_err("refused");
+    assert!(
+        matches!(refused, DeclaredError::Deprovisioned { .. }),
+        "{refused}"
+    );
 }

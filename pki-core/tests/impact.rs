@@ -10,7 +10,7 @@ use pki_core::enrollment::{EnrollmentGroup, IndividualEnrollment, ProvisioningSt
 use pki_core::ids::{Generation, RegistrationId};
 use pki_core::inventory::{
     AuthorityGeneration, GenerationChange, GenerationState, Inventory, Labels, NewCertificate,
-    NewGeneration, RevocationReason, RowKey,
+    NewGeneration, RevocationReason, RowKey, Uniqueness,
 };
 use pki_core::key::KeyAlgorithm::EcdsaP256;
 use pki_core::lifecycle::{Decider, Effect, Fleet, Impact, Verdict};
@@ -88,6 +88,7 @@ impl Site {
             batch: None,
             labels: Labels::default(),
             request: None,
+            uniqueness: Uniqueness::FromElsewhere,
         };
         self.inventory
             .record_authority(generation, new, now())
@@ -115,6 +116,7 @@ impl Site {
             batch: None,
             labels: Labels::default(),
             request: None,
+            uniqueness: Uniqueness::FromElsewhere,
         };
         let recorded = self.inventory.record(vec![new], now()).expect("recorded");
         let row = recorded[0].row();

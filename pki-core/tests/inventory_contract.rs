@@ -8,7 +8,7 @@ use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{
     AuthorityGeneration, BatchProgress, Filter, GenerationChange, GenerationState, Inventory,
     InventoryEntry, InventoryError, Label, Labels, NewBatch, NewCertificate, NewGeneration,
-    RevocationReason, RowKey, Status,
+    RevocationReason, RowKey, Status, Uniqueness,
 };
 use pki_core::profile::Role;
 use pki_core::testing::{MemoryInventory, SampleAuthority, inventory_contract, journal_contract};
@@ -205,13 +205,15 @@ impl World {
     }
 
     fn leaf(&self, serial: u32, signed: bool) -> NewCertificate {
+        // Some have their ID in common, and are in each other's way.
         let id = format!(
-            "{}-{serial}",
+            "{}-{}",
             if serial.is_multiple_of(2) {
                 "Even"
             } else {
                 "odd"
-            }
+            },
+            serial / 8
         );
         let end = self.now + Span::from_days(u64::from(serial % 7));
         let validity = Validity::new(self.now, end).expect("order");
@@ -229,6 +231,7 @@ impl World {
                 _ => Labels::default(),
             },
             request: None,
+            uniqueness: Uniqueness::OnlyLeaf,
         }
     }
 
@@ -243,6 +246,7 @@ impl World {
             batch: None,
             labels: Labels::default(),
             request: None,
+            uniqueness: Uniqueness::OnlyLeaf,
         }
     }
 

@@ -7,7 +7,7 @@ use pki_core::inventory::audit::{AuditEvent, AuditHash, AuditHead, AuditProof, P
 use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{
     AuthorityGeneration, BatchProgress, Inventory, InventoryError, Labels, NewBatch,
-    NewCertificate, NewGeneration, RowKey,
+    NewCertificate, NewGeneration, RowKey, Uniqueness,
 };
 use pki_core::profile::Role;
 use pki_core::testing::{MemoryInventory, SampleAuthority};
@@ -38,6 +38,7 @@ impl World {
             batch: Some("batch".parse().expect("label")),
             labels: "color=red\norder=4711".parse().expect("labels"),
             request: None,
+            uniqueness: Uniqueness::OnlyLeaf,
         }
     }
 

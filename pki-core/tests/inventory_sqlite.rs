@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use pki_core::ids::Generation;
 use pki_core::inventory::audit::{AuditEvent, AuditFinding, AuditHead, AuditReport};
-use pki_core::inventory::sqlite::SqliteInventory;
+use pki_core::inventory::sqlite::{Patience, SqliteInventory};
 use pki_core::inventory::{
     AuthorityGeneration, BatchProgress, Filter, GenerationChange, GenerationState, Inventory as _,
     InventoryError, Labels, NewBatch, NewCertificate, NewGeneration, RevocationReason, RowKey,
-    Status,
+    Status, Uniqueness,
 };
 use pki_core::profile::Role;
 use pki_core::testing::SampleAuthority;
@@ -90,6 +90,7 @@ fn leaf(authority: &SampleAuthority, id: &str, serial: u32) -> NewCertificate {
         batch: Some("batch".parse().expect("label")),
         labels: "order=4711".parse().expect("labels"),
         request: None,
+        uniqueness: Uniqueness::OnlyLeaf,
     }
 }
 
@@ -427,7 +428,8 @@ fn two_processes_write_in_turn() {
 #[test]
 fn a_locked_inventory_says_so() {
     let home = Home::new();
-    let opened = home.open().with_busy_timeout(Duration::from_millis(1));
+    let patience = Patience::ending_after(Duration::from_millis(1));
+    let opened = SqliteInventory::open_or_create_with(&home.path, patience);
     let mut inventory = opened.expect("opened");
     let other = Connection::open(&home.path).expect("opened");
     other.execute_batch("BEGIN IMMEDIATE").expect("locked");

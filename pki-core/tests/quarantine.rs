@@ -305,3 +305,44 @@ proptest! {
         prop_assert_eq!(plan.clone(), quarantine(&request(&id, leaf), &state));
     }
 }
+
+/// The record tells which hub it is, to the run that can read the hub.
+#[test]
+fn a_record_stays_as_long_as_its_hub_cannot_be_read() {
+    let state = QuarantineState {
+        registration: Some(registered("device-1")),
+        unread_hub: Some("hub-1.azure-devices.net (401)".into()),
+        ..QuarantineState::default()
+    };
+    let plan = quarantine(&request("device-1", None), &state);
+    let lines: Vec<String> = plan.steps.iter().map(ToString::to_string).collect();
+    assert_eq!(lines, ["create individual enrollment device-1, disabled"]);
+    assert!(
+        plan.notes[0].contains("hub-1.azure-devices.net (401)"),
+        "{:?}",
+        plan.notes
+    );
+}
+
+/// Whoever has one key of the device may have all of them.
+#[test]
+fn every_live_leaf_is_revoked() {
+    let root = root("root", EcdsaP256);
+    let [named, other] = [0, 1].map(|_| root.leaf("device-1", EcdsaP256));
+    let state = QuarantineState {
+        live_leaves: vec![other.clone(), named.clone()],
+        ..QuarantineState::default()
+    };
+    let plan = quarantine(&request("device-1", Some(&named)), &state);
+    let revoked = plan.steps.iter().filter_map(|step| match step {
+        Step::Revoke {
+            sha256_thumbprint, ..
+        } => Some(*sha256_thumbprint),
+        _ => None,
+    });
+    let revoked: Vec<_> = revoked.collect();
+    assert_eq!(
+        revoked,
+        [named.sha256_thumbprint(), other.sha256_thumbprint()]
+    );
+}

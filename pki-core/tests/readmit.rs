@@ -102,6 +102,8 @@ impl Site {
             leaf: LeafStanding::Valid,
             earlier: vec![self.stolen.clone()],
             hub_identities: vec![identity(HubDeviceStatus::Disabled)],
+            groups: self.dps.groups.clone(),
+            decides: Some(id("line")),
         }
     }
 
@@ -335,7 +337,10 @@ fn both_halves_of_a_device_leave_in_order() {
 fn a_group_is_disabled_before_its_devices_leave_and_stays_where_they_would_fall_through() {
     let site = Site::new();
     let device = RegisteredDevice {
-        registration: RegistrationState::new(id("sensor-1"), RegistrationStatus::Assigned),
+        registration: Some(RegistrationState::new(
+            id("sensor-1"),
+            RegistrationStatus::Assigned,
+        )),
         hub_identity: Some(identity(HubDeviceStatus::Enabled)),
     };
     let plan = deprovision_group(&site.dps.groups[0], std::slice::from_ref(&device), &[]);
@@ -349,7 +354,7 @@ fn a_group_is_disabled_before_its_devices_leave_and_stays_where_they_would_fall_
     let plan = deprovision_group(&site.dps.groups[0], &[device], &[id("all")]);
     assert_eq!(steps(&plan), common);
     assert!(
-        plan.notes[0].contains("without it all would admit its devices"),
+        plan.notes[0].contains("without it all would decide about its devices"),
         "{:?}",
         plan.notes
     );
@@ -462,4 +467,115 @@ fn the_checker_lets_no_broken_promise_pass() {
         check(&view, vec![put], &nothing).is_err(),
         "it shuts sensor-2 out by its keys"
     );
+}
+
+/// A device comes back as what it was: hubs, twin, policies, edge flag and whatever else its group says.
+#[test]
+fn readmission_takes_over_what_the_group_says() {
+    let mut site = Site::new();
+    let group = &mut site.dps.groups[0];
+    group.iot_hubs = Some(vec![id("hub-2.azure-devices.net")]);
+    group.initial_twin = Some(serde_json::json!({"tags": {"line": "a"}}));
+    group.allocation_policy = serde_json::from_value(serde_json::json!("custom")).expect("policy");
+    let webhook = serde_json::json!({"webhookUrl": "https://hook", "apiVersion": "1"});
+    let edge = serde_json::json!({"iotEdge": true});
+    for (name, value) in [
+        ("customAllocationDefinition", &webhook),
+        ("capabilities", &edge),
+        (
+            "createdDateTimeUtc",
+            &serde_json::json!("2026-01-01T00:00:00Z"),
+        ),
+    ] {
+        group.other.insert(name.to_owned(), value.clone());
+    }
+    let group = group.clone();
+    let request = Quarantine {
+        registration_id: id("sensor-1"),
+        leaf: Some(site.stolen.clone()),
+        revoke: true,
+        reason: None,
+        hub: HubAction::Disable,
+    };
+    let state = QuarantineState {
+        group: Some(id("line")),
+        ..QuarantineState::default()
+    };
+    site.dps.carry_out(&quarantine(&request, &state));
+    // The service fills in what nobody said.
+    site.dps.individuals[0]
+        .other
+        .insert("capabilities".into(), serde_json::json!({"iotEdge": false}));
+    // What would decide today is another group; it came from the one that was noted.
+    let state = ReadmitState {
+        decides: None,
+        ..site.state()
+    };
+    let plan = readmit(&site.request(), &state, now()).expect("readmitted");
+    let [
+        Step::PutIndividual {
+            enrollment,
+            changes,
+            ..
+        },
+        ..,
+    ] = plan.steps.as_slice()
+    else {
+        panic!("{plan:?}");
+    };
+    assert_eq!(enrollment.iot_hubs, group.iot_hubs);
+    assert_eq!(enrollment.initial_twin, group.initial_twin);
+    assert_eq!(enrollment.allocation_policy, group.allocation_policy);
+    assert_eq!(enrollment.other["customAllocationDefinition"], webhook);
+    assert_eq!(enrollment.other["capabilities"], edge);
+    assert!(!enrollment.other.contains_key("createdDateTimeUtc"));
+    for field in [
+        "iotHubs",
+        "initialTwin",
+        "customAllocationDefinition",
+        "capabilities",
+    ] {
+        assert!(
+            changes.iter().any(|change| change.field == field),
+            "{field}: {changes:?}"
+        );
+    }
+    let gone = ReadmitState {
+        groups: vec![],
+        ..state
+    };
+    let plan = readmit(&site.request(), &gone, now()).expect("readmitted");
+    assert!(
+        plan.notes[0].contains("line, from which sensor-1 came, is gone"),
+        "{:?}",
+        plan.notes
+    );
+}
+
+/// A group that is disabled today is enabled tomorrow.
+#[test]
+fn the_entry_stays_while_any_group_holds_the_chain() {
+    let site = Site::new();
+    let mut own = IndividualEnrollment::new(id("sensor-1"), by_leaf(&site.stolen));
+    own.etag = Some(Etag::new("\"7\""));
+    let state = QuarantineState {
+        individual: Some(own),
+        ..QuarantineState::default()
+    };
+    let group = pki_core::admission::Entry::Group(id("line"));
+    for outcome in [
+        Outcome::Disabled(group),
+        Outcome::Refused(Refusal::NoVerifiedCa(id("line"))),
+    ] {
+        let request = Deprovision {
+            registration_id: id("sensor-1"),
+            leaf: Some(site.stolen.clone()),
+            without_entry: Some(outcome),
+        };
+        let plan = deprovision(&request, &state);
+        assert_eq!(
+            steps(&plan),
+            ["change individual enrollment sensor-1, disabled"]
+        );
+    }
 }

@@ -86,6 +86,21 @@ impl MutantHome {
         std::fs::read(self.path(name)).expect(name)
     }
 
+    /// The file with the key of an authority, which has one.
+    pub(super) fn key_of(&self, authority: &str) -> &'static str {
+        let folder = format!("authorities/{authority}");
+        let files = std::fs::read_dir(self.path(&folder)).expect("a folder");
+        let names = files.map(|file| {
+            file.expect("a file")
+                .file_name()
+                .into_string()
+                .expect("UTF-8")
+        });
+        let mut keys = names.filter(|name| name.ends_with(".key.pem"));
+        // Mutants name their files for as long as the test runs.
+        format!("{folder}/{}", keys.next().expect("a key")).leak()
+    }
+
     pub(super) fn text(&self, name: &str) -> String {
         String::from_utf8(self.octets(name)).expect(name)
     }

@@ -54,7 +54,7 @@ pub(super) fn mutants(home: &MutantHome) -> Vec<Mutant> {
         ("devices.csv", &OF_LISTS),
         ("pki.toml", &OF_HOMES),
         ("secret", &OF_HOMES),
-        ("authorities/factory/1.key.pem", &OF_HOMES),
+        (home.key_of("factory"), &OF_HOMES),
     ] {
         all.of_the_file_system(file, commands);
     }
@@ -257,7 +257,7 @@ impl Mutants {
         ] {
             self.octets("wrong passphrase", "secret", wrong.into(), &OF_HOMES);
         }
-        let own = "authorities/factory/1.key.pem";
+        let own = home.key_of("factory");
         let key = home.octets(own);
         for part in 1..=6 {
             self.octets(
@@ -268,10 +268,7 @@ impl Mutants {
             );
         }
         for (name, other) in [
-            (
-                "another authority's key",
-                home.octets("authorities/root/1.key.pem"),
-            ),
+            ("another authority's key", home.octets(home.key_of("root"))),
             ("a device's key", home.octets("devices/sensor-1.key.pem")),
             ("an RSA key of 512 bits", home.octets("rsa-512.pem")),
             ("a certificate", home.octets("root.pem")),

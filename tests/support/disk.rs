@@ -22,7 +22,7 @@ impl SmallDisk {
             home: Home::empty(),
             path,
         };
-        let mounted = disk.call("mount", &format!("-t tmpfs -o size={size} tmpfs"));
+        let mounted = disk.call("mount", &format!("-t tmpfs -o size={size},mode=755 tmpfs"));
         if mounted.code != 0 {
             assert!(
                 std::env::var_os("CI").is_none(),
@@ -37,6 +37,15 @@ impl SmallDisk {
     /// Gives it another size.
     pub fn resize(&self, size: &str) {
         self.remount(&format!("size={size}"));
+    }
+
+    /// Fills what is left of it, to the last octet.
+    pub fn fill(&self) {
+        let mut file = fs::File::create(self.path.join("filler")).expect("a file");
+        for size in [1 << 16, 1 << 12, 1] {
+            let block = vec![7; size];
+            while std::io::Write::write_all(&mut file, &block).is_ok() {}
+        }
     }
 
     /// Lets nobody write to it any more, whoever they are.

@@ -14,6 +14,27 @@ pub struct Emulator {
     reach: Value,
 }
 
+/// What a local DPS makes of the secondary slot beside a single certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SingleCertificate {
+    /// It shows the certificate there too, as was recorded, and holds it once.
+    Shown,
+    /// It puts the certificate there too.
+    Stored,
+    /// It leaves the slot alone.
+    Once,
+}
+
+impl SingleCertificate {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Shown => "shown",
+            Self::Stored => "stored",
+            Self::Once => "once",
+        }
+    }
+}
+
 impl Emulator {
     /// What templates call the DPS on this machine.
     const TEMPLATE_ADDRESS: &str = "localhost:8443";
@@ -21,6 +42,16 @@ impl Emulator {
     /// Starts one on a free port, and lets a home that was made from a template know it.
     pub fn start(home: &Home) -> Self {
         let emulator = Self::start_with(home, "");
+        home.redeclare(Self::TEMPLATE_ADDRESS, emulator.address());
+        emulator
+    }
+
+    /// The same with what it makes of a single certificate.
+    pub fn start_that(home: &Home, service: SingleCertificate) -> Self {
+        let word = service.word();
+        let behavior = format!("[choices]\nsingleCertificate = \"{word}\"\n");
+        home.write("single-certificate.toml", behavior);
+        let emulator = Self::start_with(home, "--behavior single-certificate.toml");
         home.redeclare(Self::TEMPLATE_ADDRESS, emulator.address());
         emulator
     }

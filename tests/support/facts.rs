@@ -157,7 +157,8 @@ fn is(found: &Value, form: &str, answer: &Answer) -> bool {
         "time" => is_time(text),
         "date" => is_date(text),
         "uuid" => groups(text, &[8, 4, 4, 4, 12]),
-        "tracking" => is_tracking(text),
+        "tracking" => is_tracking(text, true),
+        "tracking without a gateway" => is_tracking(text, false),
         literal => serde_json::from_str(literal).is_ok_and(|wanted: Value| wanted == *found),
     }
 }
@@ -214,15 +215,11 @@ fn is_date(text: &str) -> bool {
     fits(text, "aaa, 00 aaa 0000 00:00:00 GaT")
 }
 
-fn is_tracking(text: &str) -> bool {
-    let Some(rest) = text.strip_prefix("Tracking ID:") else {
+fn is_tracking(text: &str, has_gateway: bool) -> bool {
+    let rest = text.strip_prefix("Tracking ID:");
+    let Some((from, at)) = rest.and_then(|rest| rest.split_once("-TimeStamp:")) else {
         return false;
     };
-    let Some((id, rest)) = rest.split_once("-G:") else {
-        return false;
-    };
-    let Some((gateway, at)) = rest.split_once("-TimeStamp:") else {
-        return false;
-    };
-    groups(id, &[32]) && is_number(gateway) && fits(at, "00/00/0000 00:00:00")
+    let (id, gateway) = from.split_once("-G:").unwrap_or((from, ""));
+    groups(id, &[32]) && is_number(gateway) == has_gateway && fits(at, "00/00/0000 00:00:00")
 }

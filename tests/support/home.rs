@@ -12,7 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::binary::binary;
-use crate::emulator::Emulator;
+use crate::emulator::{Emulator, SingleCertificate};
 use crate::run::Run;
 
 /// What opens the authority keys of every home here; in the file `passphrase` of its folder.
@@ -72,6 +72,14 @@ impl Home {
         (home, emulator)
     }
 
+    /// The same with what the DPS makes of a single certificate.
+    pub fn with_dps_that(service: SingleCertificate) -> (Self, Emulator) {
+        let home = Self::from_template("quickstart");
+        let emulator = Emulator::start_that(&home, service);
+        home.dps_pki("apply --yes").ok();
+        (home, emulator)
+    }
+
     /// A home in a folder below this one.
     pub fn below(&self, name: &str) -> Self {
         let home = Self {
@@ -93,11 +101,24 @@ impl Home {
         fs::read_to_string(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
+    /// The file in which the key of an authority's newest generation is.
+    #[track_caller]
+    pub fn key_of(&self, authority: &str) -> String {
+        let shown = self.json(&format!("authority show {authority}"));
+        let newest = shown.as_array().and_then(|generations| generations.last());
+        let key = newest.and_then(|newest| newest["key"].as_str());
+        key.expect("a key in a file").to_owned()
+    }
+
     /// Writes a file, and the folders above it.
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
         let path = self.path(name);
         fs::create_dir_all(path.parent().expect("a folder")).expect(name);
-        fs::write(path, content).expect(name);
+        fs::write(&path, content).expect(name);
+        if name.ends_with("passphrase") {
+            // Nobody else's, as it should be; one that others can read is warned of.
+            fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect(name);
+        }
     }
 
     /// Issues a new leaf for a device, at the place of the old one, which is kept as `ID-old`.
@@ -125,7 +146,8 @@ impl Home {
         metadata.permissions().mode() & 0o777
     }
 
-    /// Every file in the folder and below, relative to it, sorted.
+    /// Every file in the folder and below, relative to it, sorted; but for `locks/`, where commands say
+    /// what they are at.
     pub fn files(&self) -> Vec<String> {
         let mut found = Vec::new();
         let mut folders = vec![self.root.clone()];
@@ -141,6 +163,7 @@ impl Home {
                 }
             }
         }
+        found.retain(|file| !file.starts_with("locks/"));
         found.sort();
         found
     }

@@ -19,7 +19,7 @@ mod sdks;
 pub use binary::binary;
 pub use device::Device;
 pub use disk::SmallDisk;
-pub use emulator::Emulator;
+pub use emulator::{Emulator, SingleCertificate};
 pub use home::{Home, PASSPHRASE};
 pub use http::HttpAnswer;
 pub use portal::Portal;

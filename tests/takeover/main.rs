@@ -114,12 +114,12 @@ fn an_imported_authority_issues_what_openssl_verifies() {
     assert_eq!(again[0]["status"], "exists");
     issues_what_openssl_verifies(&home);
     // The key lies here encrypted under the home's own passphrase, for its owner alone.
-    let key = "authorities/factory/1.key.pem";
+    let key = home.key_of("factory");
     assert!(
-        home.read(key)
+        home.read(&key)
             .starts_with("-----BEGIN ENCRYPTED PRIVATE KEY-----")
     );
-    assert_eq!(home.mode(key), 0o600);
+    assert_eq!(home.mode(&key), 0o600);
     home.tool(
         "openssl",
         &format!("pkey -in {key} -passin file:passphrase -noout -check"),

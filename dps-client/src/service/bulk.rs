@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use futures::future::try_join_all;
 use http::Method;
+use pki_core::enrollment::ErrorCode;
 use serde::{Deserialize, Serialize};
 
 use super::enrollments::{Enrollments, Entry};
@@ -18,7 +19,8 @@ use crate::retry::Repeat;
 pub enum BulkMode {
     /// Make it; fails for one that is there.
     Create,
-    /// Replace it, whatever its state.
+    /// Replace it, whatever its state, if its document has an ETag; the live service fails one without as
+    /// an entry that exists already.
     Update,
     /// Replace it as it was when it had the ETag inside the document.
     #[serde(rename = "updateIfMatchETag")]
@@ -45,9 +47,9 @@ pub struct BulkError {
     /// The entry's registration ID or enrollment group ID.
     #[serde(alias = "registrationId", alias = "enrollmentGroupId")]
     pub id: String,
-    /// Why, as a number.
+    /// Why, as a number or a word.
     #[serde(default)]
-    pub error_code: Option<u32>,
+    pub error_code: Option<ErrorCode>,
     /// Why, in words.
     #[serde(default)]
     pub error_status: Option<String>,

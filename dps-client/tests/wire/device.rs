@@ -48,7 +48,7 @@ async fn disabled_and_failed_are_outcomes_and_refused_is_an_error() {
     let Ok(Outcome::Failed { state }) = outcome else {
         panic!("{outcome:?}")
     };
-    assert_eq!(state.error_code, Some(400208));
+    assert_eq!(state.error_code, Some(400_208.into()));
     wire.end();
 
     let (wire, registrar) = Wire::registrar("register-refused");

@@ -220,11 +220,12 @@ async fn an_update_in_bulk_without_tags_fails_item_by_item() {
     });
     for (mode, codes) in [
         (BulkMode::Create, vec![]),
-        (BulkMode::Update, vec![Some(409_202); 2]),
+        (BulkMode::Update, vec![Some(409_202.into()); 2]),
         (BulkMode::Delete, vec![]),
     ] {
         let result = groups.bulk(mode, &entries).await.expect("an answer");
-        let told: Vec<_> = result.errors.iter().map(|error| error.error_code).collect();
+        let told = result.errors.iter().map(|error| error.error_code.clone());
+        let told: Vec<_> = told.collect();
         assert_eq!((result.is_successful, told), (codes.is_empty(), codes));
     }
     let individuals = Individuals::new(wire.plane.clone());
@@ -237,7 +238,7 @@ async fn an_update_in_bulk_without_tags_fails_item_by_item() {
         .bulk(BulkMode::Update, &[entry])
         .await
         .expect("an answer");
-    assert_eq!(result.errors[0].error_code, Some(409_201));
+    assert_eq!(result.errors[0].error_code, Some(409_201.into()));
     wire.end();
 }
 

@@ -92,7 +92,7 @@ fn judge(
     now: Time,
 ) -> JudgedChain {
     let options = PathOptions::new(now).purpose(choices::LEAF_PURPOSE);
-    let report = validate(leaf, sent, verified, options.lenient());
+    let report = validate(leaf, sent, verified, options.lenient().weak());
     JudgedChain {
         chain: PresentedChain::link(leaf, sent, verified),
         path_failure: report.failure.map(|failure| failure.reason),

@@ -62,7 +62,7 @@ impl Dps {
             let mut twin = present.ok_or_else(missing)?;
             match if_match {
                 IfMatch::Tag(etag) if etag != twin.etag() => {
-                    return Err(ServiceError::PreconditionFailed);
+                    return Err(ServiceError::TwinVersion(id.to_string()));
                 }
                 _ => {}
             }

@@ -7,15 +7,14 @@ use std::collections::HashSet;
 
 use http::Method;
 use pki_core::enrollment::{
-    Attestation, EnrollmentGroup, IndividualEnrollment, OtherMembers, RegistrationState,
-    RegistrationStatus,
+    Attestation, EnrollmentGroup, IndividualEnrollment, RegistrationState, RegistrationStatus,
 };
 use pki_core::ids::{EnrollmentGroupId, RegistrationId};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
 use super::page::PageRequest;
-use super::{Answer, Request, to_value};
+use super::{Answer, Request, in_order, to_value};
 use crate::choices;
 use crate::domain::Dps;
 use crate::domain::attestation::Keys;
@@ -151,7 +150,7 @@ fn got<D: Document>(dps: &Dps, record: &Record<D>) -> Result<Value, ServiceError
     };
     if let Value::Object(members) = &mut value {
         members.insert("registrationState".to_owned(), to_value(&state)?);
-        put_in_order(members);
+        in_order(members, &ORDER);
     }
     Ok(value)
 }
@@ -174,15 +173,6 @@ const ORDER: [&str; 14] = [
     "customAllocationDefinition",
 ];
 
-fn put_in_order(members: &mut OtherMembers) {
-    let ordered = ORDER
-        .iter()
-        .filter_map(|name| members.shift_remove_entry(*name));
-    let ordered: OtherMembers = ordered.collect();
-    let others = std::mem::replace(members, ordered);
-    members.extend(others);
-}
-
 /// A record as an answer shows it.
 fn shown<D: Document>(dps: &Dps, record: &Record<D>, keys: Keys) -> Result<Value, ServiceError> {
     let mut document = record.value.clone();
@@ -200,7 +190,7 @@ fn shown<D: Document>(dps: &Dps, record: &Record<D>, keys: Keys) -> Result<Value
     }
     let mut value = to_value(&document)?;
     if let Value::Object(members) = &mut value {
-        put_in_order(members);
+        in_order(members, &ORDER);
     }
     Ok(value)
 }

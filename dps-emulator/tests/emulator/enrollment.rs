@@ -58,16 +58,12 @@ async fn writes_follow_the_rules_of_etags() {
     assert_eq!(delete(&world, Some(other)).await.status, 412);
 
     let etag = created.etag();
-    assert!(
-        etag.starts_with('"') && etag.ends_with('"'),
-        "quotes are part of it: {etag}"
-    );
     let replaced = put(&world, Some(&etag)).await;
     assert_eq!(replaced.status, 200);
     assert_ne!(replaced.etag(), etag);
     assert_eq!(put(&world, Some(&etag)).await.status, 412);
-    let unquoted = replaced.etag().replace('"', "");
-    assert_eq!(put(&world, Some(&unquoted)).await.status, 200);
+    let quoted = format!("\"{}\"", replaced.etag());
+    assert_eq!(put(&world, Some(&quoted)).await.status, 200);
     for if_match in ["*", "\"*\""] {
         assert_eq!(put(&world, Some(if_match)).await.status, 200, "{if_match}");
     }

@@ -2,6 +2,7 @@
 #![expect(clippy::expect_used, reason = "a test that cannot go on stops")]
 
 mod admission;
+mod az;
 mod behavior;
 mod control;
 mod edge;

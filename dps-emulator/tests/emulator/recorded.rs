@@ -564,6 +564,17 @@ async fn devices(recording: &mut Recording) {
             Some("*"),
         )
         .await;
+    let stale = Some("\"AAAAAAAAAAE=\"");
+    let patch = json!({"properties": {"desired": {"username": "b"}}});
+    recording
+        .hub(
+            "twin stale",
+            Method::PATCH,
+            "/twins/Device-001",
+            patch,
+            stale,
+        )
+        .await;
     let bulk = json!([{"id": "bulk-1", "importMode": "create", "status": "enabled",
         "properties": {"desired": {"user": "a"}}}]);
     recording

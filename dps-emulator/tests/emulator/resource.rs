@@ -30,8 +30,10 @@ async fn a_hub_is_linked_and_unlinked_by_writing_the_resource() {
         .expect("hubs");
     hubs.push(json!({"connectionString": string, "location": "westus", "allocationWeight": 3}));
     let put = world.management(Method::PUT, "", service, None).await;
-    assert_eq!(put.status, 200, "{put:?}");
-    assert_ne!(put.body["etag"], before);
+    assert_eq!(put.status, 201, "{put:?}");
+    assert_eq!(put.body["etag"], before, "the tag that was sent");
+    let after = world.management(Method::GET, "", Value::Null, None).await;
+    assert_ne!(after.body["etag"], before);
     let hubs = put.body["properties"]["iotHubs"].as_array().expect("hubs");
     assert_eq!(
         (&hubs[1]["name"], &hubs[1]["allocationWeight"]),
@@ -66,7 +68,7 @@ async fn a_hub_is_linked_and_unlinked_by_writing_the_resource() {
     let put = world
         .management(Method::PUT, "", service.clone(), None)
         .await;
-    assert_eq!(put.status, 200, "{put:?}");
+    assert_eq!(put.status, 201, "{put:?}");
     assert_eq!(world.emulator.hubs().len(), 1);
     assert!(
         world.emulator.hubs()[0]
@@ -98,7 +100,7 @@ async fn policies_are_added_with_keys_of_their_own() {
     let put = world
         .management(Method::PUT, "", service.clone(), None)
         .await;
-    assert_eq!(put.status, 200, "{put:?}");
+    assert_eq!(put.status, 201, "{put:?}");
     let keys = world
         .management(Method::POST, "/keys/reader/listkeys", Value::Null, None)
         .await;
@@ -165,14 +167,15 @@ async fn names_are_judged_and_operations_listed() {
         "/subscriptions/{}/providers/Microsoft.Devices/checkProvisioningServiceNameAvailability",
         world.emulator.subscription()
     );
-    for (name, expected) in [
-        ("new-one", json!(null)),
-        ("Emulator", json!("AlreadyExists")),
-        ("a_b", json!("Invalid")),
+    // A free name is told with a reason too, as recorded.
+    for (name, is_free, expected) in [
+        ("new-one", true, "Invalid"),
+        ("Emulator", false, "AlreadyExists"),
+        ("a_b", false, "Invalid"),
     ] {
         let reply = arm(&world, Method::POST, &path, json!({"name": name})).await;
         assert_eq!(reply.body["reason"], expected);
-        assert_eq!(reply.body["nameAvailable"], json!(expected.is_null()));
+        assert_eq!(reply.body["nameAvailable"], is_free);
     }
     let operations = arm(
         &world,

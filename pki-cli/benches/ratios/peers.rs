@@ -143,7 +143,14 @@ impl Home {
     /// The authority as others want it: `ca/key.pem` in the clear, `ca/cert.pem`, and `ca/chain.pem`.
     fn open_for_peers(&self) {
         fs::create_dir(self.path("ca")).expect("a new folder");
-        let words = "pkcs8 -in authorities/ca/1.key.pem -passin file:passphrase -out ca/key.pem";
+        let files = fs::read_dir(self.path("authorities/ca")).expect("its folder");
+        let mut files = files.map(|file| file.expect("a file").path());
+        let key = files.find(|file| file.to_string_lossy().ends_with(".key.pem"));
+        let key = key.expect("a key");
+        let words = format!(
+            "pkcs8 -in {} -passin file:passphrase -out ca/key.pem",
+            key.display()
+        );
         let mut command = Command::new("openssl");
         program(
             command

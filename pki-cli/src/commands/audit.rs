@@ -1,6 +1,6 @@
 //! `audit`: the trail of what has happened, and whether it is whole.
 
-mod checkpoint;
+pub(super) mod checkpoint;
 mod proof;
 
 use std::fmt;

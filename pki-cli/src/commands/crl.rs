@@ -18,18 +18,21 @@ use pki_core::wording::counted;
 use serde::Serialize;
 use serde_json::json;
 
+use super::audit::checkpoint::{self, KeptCheckpoint};
 use super::authority::generation_number;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
 use crate::files::{Access, Existing};
 use crate::issuance::OpenAuthority;
+use crate::locks::HomeLock;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   dps-pki crl factory --out factory.crl
   dps-pki crl root --next-update 90d --format der --out root.crl
-  dps-pki crl factory --after-crl old/factory.crl --out factory.crl")]
+  dps-pki crl factory --after-crl old/factory.crl --out factory.crl
+  dps-pki crl factory --checkpoint checkpoint.json --out factory.crl")]
 pub(crate) struct Args {
     /// The authority
     #[arg(value_name = "AUTHORITY")]
@@ -48,10 +51,22 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     after_crl: Option<PathBuf>,
 
-    /// The number of the last CRL that was made elsewhere, in decimal, if the list itself is lost
-    #[arg(long, value_name = "NUMBER", conflicts_with = "after_crl")]
+    /// The number of the last CRL that was made elsewhere, in decimal, if the list itself is lost; after a
+    /// home was restored from a backup, that of the last list that was handed out
+    #[arg(
+        long,
+        visible_alias = "after-number",
+        value_name = "NUMBER",
+        conflicts_with = "after_crl"
+    )]
     #[arg(value_parser = clap::value_parser!(u64).range(..=number::GREATEST))]
     after: Option<u64>,
+
+    /// An entry of the audit trail that was noted elsewhere, or a file that "audit checkpoint" made: if the
+    /// trail does not have it, the home was restored from an older backup and would give out a number
+    /// twice, so no list is made
+    #[arg(long = "checkpoint", value_name = "SEQUENCE:HASH|FILE")]
+    checkpoints: Vec<KeptCheckpoint>,
 
     /// How it is encoded
     #[arg(long, value_enum, default_value = "pem")]
@@ -73,6 +88,18 @@ enum Encoding {
 impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
         let mut inventory = context.inventory()?;
+        // Of two lists the one with the greater number must not know less.
+        let _lock = if context.settings.dry_run {
+            None
+        } else {
+            let does = format!("makes a CRL of authority {}", self.name);
+            Some(HomeLock::wait(
+                context,
+                &format!("crl-{}", self.name),
+                &does,
+            )?)
+        };
+        self.refuse_restored(context, &inventory)?;
         let authority =
             OpenAuthority::open_generation(context, &inventory, &self.name, self.generation)?;
         let signed_by = authority.generation();
@@ -104,6 +131,29 @@ impl Args {
         let crl = Crl::issue(authority.certificate(), authority.signer(), content)?;
         let report = Report::new(&signed_by, Some(number), (now, next_update), count);
         self.hand_out(context, &crl, report)
+    }
+
+    /// Numbers are those of the trail's entries: one that goes on from an older backup gives them out again.
+    fn refuse_restored(
+        &self,
+        context: &Context,
+        inventory: &dyn Inventory,
+    ) -> Result<(), CommandError> {
+        let goes_on = self.after.is_some() || self.after_crl.is_some();
+        for checkpoint in checkpoint::heads(context, &self.checkpoints, None)? {
+            let found = inventory.audit_entries(checkpoint.sequence.saturating_sub(1), 1)?;
+            let holds = found.iter().any(|entry| entry.head() == checkpoint);
+            if !holds && !goes_on {
+                let message = format!(
+                    "the audit trail does not have the entry {checkpoint}: this home was restored from an \
+                     older backup, and would give out CRL numbers twice"
+                );
+                return Err(CommandError::refused(message).hint(
+                    "name the last list that was handed out, with --after-crl FILE or --after-number NUMBER",
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// The number that the last list had which was made elsewhere, if one is named.

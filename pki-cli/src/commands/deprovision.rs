@@ -5,23 +5,25 @@ mod group;
 
 use std::fmt;
 
-use pki_core::admission::{DpsView, PresentedChain, explain, outcome_below};
-use pki_core::ids::{EnrollmentGroupId, RegistrationId};
+use pki_core::admission::{DpsView, PresentedChain, explain};
+use pki_core::ids::{DpsName, EnrollmentGroupId, RegistrationId};
 use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{Inventory as _, Journal as _};
 use pki_core::lifecycle::{
-    Deprovision, GOAL_OF_DEPROVISIONING, Plan, Promise, QuarantineState, Step, Subject, Who,
-    deprovision,
+    Deprovision, GOAL_OF_DEPROVISIONING, HubAction, Plan, Promise, QuarantineState, Step, Subject,
+    Who, deprovision,
 };
 use pki_core::wording::counted;
 use serde::Serialize;
 
-use self::group::Proof;
-use super::quarantine::state;
+use self::group::{Proof, group_everywhere};
+use super::everywhere::{Problems, Within, instances};
+use super::quarantine::state::{self, Gathered};
 use super::quarantine::target::{Target, targets};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind};
 use crate::execute::{Execution, Failures, Proposal};
+use crate::hubs::refuse_unread;
 use crate::judged::Judged;
 use crate::planes::Planes;
 use crate::render::plan::{Outline, PlanAndImpact};
@@ -47,45 +49,115 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
-        let planes = Planes::chosen(context)?;
+        let all = instances(context)?;
         let mut inventory = context.inventory()?;
-        let snapshot = context.block_on(DpsSnapshot::gather(&planes))?;
-        let leaving = Leaving {
-            context,
-            planes: &planes,
-            snapshot: &snapshot,
-            view: snapshot.view()?,
-        };
         match &self.group {
-            Some(group) => leaving.group(&mut inventory, group),
-            None => leaving.devices(&mut inventory, &self.ids),
+            Some(group) => group_everywhere(context, &all, &mut inventory, group),
+            None => devices_everywhere(context, &all, &mut inventory, &self.ids),
         }
     }
 }
 
-/// What DPS holds while somebody leaves.
+/// What one DPS instance holds while somebody leaves.
 struct Leaving<'a> {
     context: &'a Context,
     planes: &'a Planes<'a>,
-    snapshot: &'a DpsSnapshot,
+    /// Its name, where there are several.
+    dps: Option<&'a DpsName>,
+    snapshot: DpsSnapshot,
     view: DpsView,
 }
 
-impl Leaving<'_> {
-    fn devices(&self, inventory: &mut SqliteInventory, words: &[String]) -> CommandResult {
-        let targets = targets(self.context, inventory, words)?;
-        let states = state::gather(self.planes, self.snapshot, &targets);
-        let states = self.context.block_on(states)?;
-        for (target, state) in targets.iter().zip(&states) {
-            if !is_known(state) && !self.has_known(inventory, target)? {
-                return Err(unknown_device(inventory, &target.id)?);
-            }
+/// The devices leave every instance.
+fn devices_everywhere(
+    context: &Context,
+    all: &[Planes<'_>],
+    inventory: &mut SqliteInventory,
+    words: &[String],
+) -> CommandResult {
+    let targets = targets(context, inventory, words)?;
+    let ids: Vec<&RegistrationId> = targets.iter().map(|target| &target.id).collect();
+    let mut problems = Problems::default();
+    let mut parts = Vec::new();
+    for planes in all {
+        let dps = (all.len() > 1).then(|| planes.name());
+        let snapshot = context.block_on(DpsSnapshot::around(planes, &ids));
+        let gathered = snapshot.and_then(|snapshot| {
+            let leaving = Leaving::new(context, planes, dps, snapshot)?;
+            let gathered = leaving.gather(inventory, &targets)?;
+            Ok((leaving, gathered))
+        });
+        match gathered {
+            Ok(part) => parts.push(part),
+            Err(error) => problems.note(dps, Err(error))?,
         }
+    }
+    for (index, target) in targets.iter().enumerate() {
+        let mut is_known = parts.is_empty();
+        for (leaving, gathered) in &parts {
+            is_known = is_known
+                || is_there(&gathered.states[index])
+                || leaving.has_known(inventory, target)?;
+        }
+        if !is_known {
+            return Err(unknown_device(inventory, &target.id)?);
+        }
+    }
+    for (leaving, gathered) in &parts {
+        let done = leaving.devices(inventory, &targets, gathered);
+        problems.note(leaving.dps, done)?;
+    }
+    problems.end()
+}
+
+impl<'a> Leaving<'a> {
+    fn new(
+        context: &'a Context,
+        planes: &'a Planes<'a>,
+        dps: Option<&'a DpsName>,
+        snapshot: DpsSnapshot,
+    ) -> Result<Self, CommandError> {
+        Ok(Self {
+            view: snapshot.view()?,
+            context,
+            planes,
+            dps,
+            snapshot,
+        })
+    }
+
+    fn gather(
+        &self,
+        inventory: &SqliteInventory,
+        targets: &[Target],
+    ) -> Result<Gathered, CommandError> {
+        let gathered = state::gather(
+            self.context,
+            self.planes,
+            inventory,
+            &self.snapshot,
+            targets,
+            HubAction::Delete,
+        );
+        let mut gathered = self.context.block_on(gathered)?;
+        // Who leaves is not compromised by that: its leaves are not revoked.
+        for state in &mut gathered.states {
+            state.live_leaves.clear();
+        }
+        Ok(gathered)
+    }
+
+    fn devices(
+        &self,
+        inventory: &mut SqliteInventory,
+        targets: &[Target],
+        gathered: &Gathered,
+    ) -> Result<(), CommandError> {
         let requests: Result<Vec<Deprovision>, CommandError> = targets
             .iter()
             .map(|target| self.request(inventory, target))
             .collect();
-        let plan = together(&requests?, &states);
+        let plan = together(&requests?, &gathered.states);
         let refuses = targets.iter().map(|target| target.id.clone());
         let promise = Promise {
             refuses: Who::Devices(refuses.collect()),
@@ -95,12 +167,19 @@ impl Leaving<'_> {
             0 | 1 => Failures::Stop,
             _ => Failures::GoOn,
         };
-        let (shown, execution) = self.carry_out(inventory, plan, &promise, failures)?;
-        self.context.ui.result(&shown)?;
-        if !self.context.settings.dry_run {
-            self.prove(inventory, &targets)?;
+        let ids: Vec<&RegistrationId> = targets.iter().map(|target| &target.id).collect();
+        let (context, planes) = (self.context, self.planes);
+        let judged =
+            Judged::of_devices(context, planes, inventory, &self.view, plan, &promise, &ids)?;
+        let (shown, execution) = self.carry_out(inventory, judged, failures)?;
+        let dps = self.dps;
+        self.context.ui.item(&Within { dps, result: shown })?;
+        if self.context.settings.dry_run {
+            return Ok(());
         }
-        execution.check()
+        self.prove(inventory, targets)?;
+        execution.check()?;
+        refuse_unread(&gathered.unread)
     }
 
     /// Whether the inventory has a certificate of a device, or the journal that it has left before.
@@ -124,32 +203,26 @@ impl Leaving<'_> {
         inventory: &SqliteInventory,
         target: &Target,
     ) -> Result<Deprovision, CommandError> {
-        let chain = match &target.leaf {
-            Some(leaf) => Some(chain_of(inventory, leaf)?),
-            None => None,
-        };
+        let now = self.context.now();
         Ok(Deprovision {
             registration_id: target.id.clone(),
             leaf: target.leaf.clone(),
-            without_entry: chain.map(|chain| outcome_below(&self.view, chain.above_leaf())),
+            without_entry: state::without_entry(inventory, &self.view, target, now)?,
         })
     }
 
     fn carry_out(
         &self,
         inventory: &mut SqliteInventory,
-        plan: Plan,
-        promise: &Promise,
+        judged: Judged,
         failures: Failures,
     ) -> Result<(Report, Execution), CommandError> {
-        let (context, planes) = (self.context, self.planes);
-        let judged = Judged::new(context, planes, inventory, &self.view, plan, promise)?;
         let shown = Outline(PlanAndImpact::proposed(&judged));
         let proposal = Proposal {
             failures,
-            ..Proposal::new(&judged.plan, &shown)
+            ..Proposal::new(&judged.plan, &shown).within(self.dps)
         };
-        let execution = proposal.carry_out(context, planes, inventory)?;
+        let execution = proposal.carry_out(self.context, self.planes, inventory)?;
         let done = execution.done;
         let report = Report {
             judged,
@@ -219,7 +292,7 @@ fn together(requests: &[Deprovision], states: &[QuarantineState]) -> Plan {
     plan
 }
 
-fn is_known(state: &QuarantineState) -> bool {
+fn is_there(state: &QuarantineState) -> bool {
     state.individual.is_some() || state.registration.is_some() || !state.hub_identities.is_empty()
 }
 

@@ -36,7 +36,9 @@ impl Args {
         let planes = Planes::chosen(context)?;
         let inventory = context.inventory()?;
         let leaf = self.leaf(context, &inventory)?;
-        let snapshot = context.block_on(DpsSnapshot::gather(&planes))?;
+        let id = leaf.common_name().and_then(|name| name.parse().ok());
+        let ids: Vec<&RegistrationId> = id.iter().collect();
+        let snapshot = context.block_on(DpsSnapshot::around(&planes, &ids))?;
         let chain = self.presented(context, &inventory, &leaf, &snapshot)?;
         let decision = explain(&snapshot.view()?, &chain);
         context.ui.result(&Explanation {
@@ -79,7 +81,8 @@ impl Args {
         };
         let sent = pem::certificates(&context.read(path)?);
         let sent = sent.map_err(|error| CommandError::in_file(path, &error))?;
-        Ok(PresentedChain::link(leaf, &sent, &snapshot.verified()))
+        let verified = snapshot.verified(inventory)?;
+        Ok(PresentedChain::link(leaf, &sent, &verified))
     }
 }
 

@@ -59,7 +59,7 @@ struct DisableArgs {
     #[command(flatten)]
     device: DeviceName,
 
-    /// Why, at most 128 characters; kept in the identity
+    /// Why, at most 128 characters; kept in the identity, where the present one stays without it
     #[arg(long, value_parser = status_reason)]
     reason: Option<String>,
 }
@@ -152,7 +152,10 @@ impl DisableArgs {
         let identity = self.device.find(context)?;
         let after = HubDevice {
             status: HubDeviceStatus::Disabled,
-            status_reason: self.reason.clone(),
+            status_reason: self
+                .reason
+                .clone()
+                .or(identity.device.status_reason.clone()),
             ..identity.device.clone()
         };
         let summary = format!("disable device identity {}", after.device_id);
@@ -167,7 +170,6 @@ impl EnableArgs {
         let identity = self.device.find(context)?;
         let after = HubDevice {
             status: HubDeviceStatus::Enabled,
-            status_reason: None,
             ..identity.device.clone()
         };
         let summary = format!(

@@ -112,8 +112,15 @@ impl Asked<'_> {
     /// What would shut the devices out tells who is hit.
     fn devices(&self, words: &[String]) -> Result<Plan, CommandError> {
         let targets = targets(self.context, self.inventory, words)?;
-        let states = state::gather(self.planes, &self.snapshot, &targets);
-        let states = self.context.block_on(states)?;
+        let gathered = state::gather(
+            self.context,
+            self.planes,
+            self.inventory,
+            &self.snapshot,
+            &targets,
+            HubAction::Keep,
+        );
+        let states = self.context.block_on(gathered)?.states;
         let mut requests = Vec::with_capacity(targets.len());
         for (target, state) in targets.into_iter().zip(states) {
             if target.entry.is_none() && state.individual.is_none() && state.registration.is_none()

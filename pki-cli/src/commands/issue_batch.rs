@@ -274,7 +274,7 @@ impl Batch<'_> {
         });
         let Input {
             source,
-            checked,
+            mut checked,
             asked,
         } = input?;
         let total = checked.devices;
@@ -296,7 +296,8 @@ impl Batch<'_> {
         }
         let run = BatchRun::new(self, &authority, profile, &source)?;
         let _lock = run.lock()?;
-        let batch = run.open(&mut inventory, &checked)?;
+        let digests = std::mem::take(&mut checked.digests);
+        let (batch, _claim) = run.open(&mut inventory, &checked, digests)?;
         if batch.state == BatchState::Complete {
             context
                 .ui

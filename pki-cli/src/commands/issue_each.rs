@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use pki_core::alternative_name::AlternativeName;
 use pki_core::authority::LeafSpec;
+use pki_core::bulk::input;
 use pki_core::certificate::Certificate;
 use pki_core::csr::ProvenKey;
 use pki_core::declaration::LeafProfile;
@@ -16,18 +17,20 @@ use pki_core::delivery::{self, DeliveryError, Outlet as _, Resumed};
 use pki_core::ids::{AuthorityName, RegistrationId, SerialNumber};
 use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{
-    Inventory as _, InventoryEntry, Labels, NewCertificate, Recorded, Status,
+    Inventory as _, InventoryEntry, Labels, NewCertificate, Recorded, RowKey, Status, Uniqueness,
 };
 use pki_core::issue::Issued;
 use pki_core::key::software::SoftwareKeyGenerator;
 use pki_core::key::{KeyGenerator as _, PrivateKey};
 use pki_core::profile::Role;
 use pki_core::time::Time;
+use pki_core::wording::counted;
 use serde::Serialize;
 
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::issuance::{Folder, OpenAuthority};
+use crate::locks::{Asked, Claim, Claimed};
 use crate::render::table::Table;
 
 /// One leaf to issue: for a key that is to be made, or for a request.
@@ -49,6 +52,8 @@ pub(super) struct Order {
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Replaced {
+    #[serde(skip)]
+    pub(super) row: RowKey,
     pub(super) serial_number: SerialNumber,
     pub(super) not_after: Time,
 }
@@ -107,6 +112,7 @@ pub(super) fn serve(
 ) -> Result<Vec<Leaf>, CommandError> {
     let authority = OpenAuthority::open(context, inventory, authority)?;
     authority.warn_of_chain(context, inventory)?;
+    let _claim = claim(context, orders)?;
     let folder = Folder::new(context, out, authority.chain());
     let mut counter = Counter {
         context,
@@ -123,6 +129,39 @@ pub(super) fn serve(
         })
     };
     orders.iter().map(leaf).collect()
+}
+
+/// Claims the devices of all orders: what is recorded of one of them and not delivered is nobody's who is
+/// still at it.
+fn claim(context: &Context, orders: &[Order]) -> Result<Claim, CommandError> {
+    let digests = orders
+        .iter()
+        .map(|order| input::digest(&order.id))
+        .collect();
+    let claimed = match Claim::ask(context, digests)? {
+        Asked::Granted(claim) => return Ok(claim),
+        Asked::Refused(claimed) => claimed,
+    };
+    let mut ids = orders.iter().map(|order| &order.id);
+    let first = ids.find(|id| input::digest(id) == claimed.digest);
+    Err(refused(first, &claimed))
+}
+
+/// Another run is issuing to some devices, of which one is named.
+pub(super) fn refused(first: Option<&RegistrationId>, claimed: &Claimed) -> CommandError {
+    let first = first.map_or_else(|| "a device".to_owned(), ToString::to_string);
+    let devices = match claimed.more {
+        0 => first,
+        more => format!(
+            "{first} and {}",
+            counted(more, "more device", "more devices")
+        ),
+    };
+    let message = format!(
+        "{} is issuing to {devices} right now; nothing was issued",
+        claimed.holder
+    );
+    CommandError::refused(message).hint("wait for it to end, and see: dps-pki inventory show ID")
 }
 
 impl Counter<'_> {
@@ -151,6 +190,10 @@ impl Counter<'_> {
         let new = NewCertificate {
             request: order.key.as_ref().map(|key| key.request().to_vec()),
             labels: order.labels.clone(),
+            uniqueness: match &order.renews {
+                Some(replaced) => Uniqueness::Renews(replaced.row),
+                None => Uniqueness::OnlyLeaf,
+            },
             ..issued.into()
         };
         let delivered = delivery::deliver(self.inventory, new, key.as_ref(), &mut self.folder, now);

@@ -1,10 +1,14 @@
 //! `plan` and `apply`: what differs between `pki.toml` and DPS, and doing it.
 
-use pki_core::admission::ChainElement;
-use pki_core::ids::RegistrationId;
-use pki_core::inventory::Inventory as _;
+use std::collections::BTreeSet;
+
+use pki_core::admission::{ChainElement, DpsView};
+use pki_core::ids::{EnrollmentGroupId, RegistrationId};
 use pki_core::inventory::sqlite::SqliteInventory;
-use pki_core::lifecycle::{self, Effect, Promise, converge, release_pins};
+use pki_core::inventory::{Inventory as _, Journal as _};
+use pki_core::lifecycle::{
+    self, DeclaredState, Effect, GOAL_OF_DEPROVISIONING, Promise, Step, converge, release_pins,
+};
 use pki_core::wording::counted;
 
 use crate::context::Context;
@@ -13,7 +17,7 @@ use crate::execute::Proposal;
 use crate::judged::Judged;
 use crate::planes::Planes;
 use crate::render::plan::PlanAndImpact;
-use crate::snapshot::{DpsSnapshot, chain_of};
+use crate::snapshot::{DpsSnapshot, chain_of, impact};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -28,6 +32,10 @@ pub(crate) struct PlanArgs {
     /// Also delete groups and CA certificates that pki.toml does not declare
     #[arg(long)]
     prune: bool,
+
+    /// A declared group that was deprovisioned is to be made again, and its devices let in
+    #[arg(long, value_name = "GROUP")]
+    make_again: Vec<EnrollmentGroupId>,
 }
 
 #[derive(clap::Args)]
@@ -39,16 +47,34 @@ Examples:
 pub(crate) struct ApplyArgs {
     /// Also delete groups and CA certificates that pki.toml does not declare
     ///
-    /// A disabled group is never deleted this way, nor anything whose end lets a device in.
+    /// A disabled group is never deleted this way, nor anything whose end lets a device in, nor a CA
+    /// certificate by which devices of a group that stays are admitted.
     #[arg(long)]
     prune: bool,
+
+    /// A declared group that was deprovisioned is to be made again, and its devices let in
+    #[arg(long, value_name = "GROUP")]
+    make_again: Vec<EnrollmentGroupId>,
+}
+
+/// What is asked for beside the declaration.
+struct Wish<'a> {
+    prune: bool,
+    make_again: &'a [EnrollmentGroupId],
 }
 
 impl PlanArgs {
+    fn wish(&self) -> Wish<'_> {
+        Wish {
+            prune: self.prune,
+            make_again: &self.make_again,
+        }
+    }
+
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
         let planes = Planes::chosen(context)?;
         let inventory = context.inventory()?;
-        let judged = planned(context, &planes, &inventory, self.prune)?;
+        let judged = planned(context, &planes, &inventory, &self.wish())?;
         context.ui.result(&PlanAndImpact::proposed(&judged))?;
         match self.detailed_exitcode && !judged.plan.is_empty() {
             true => Ok(Outcome::SomethingToDo),
@@ -58,15 +84,22 @@ impl PlanArgs {
 }
 
 impl ApplyArgs {
+    fn wish(&self) -> Wish<'_> {
+        Wish {
+            prune: self.prune,
+            make_again: &self.make_again,
+        }
+    }
+
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
         let planes = Planes::chosen(context)?;
         let mut inventory = context.inventory()?;
-        let judged = planned(context, &planes, &inventory, self.prune)?;
+        let judged = planned(context, &planes, &inventory, &self.wish())?;
         let shown = PlanAndImpact::proposed(&judged);
         let proposal = Proposal::new(&judged.plan, &shown);
         let execution = match proposal.carry_out(context, &planes, &mut inventory) {
             Err(error) if error.kind == ErrorKind::Conflict => {
-                propose(context, &planes, &inventory, self.prune);
+                propose(context, &planes, &inventory, &self.wish());
                 return Err(error);
             }
             execution => execution?,
@@ -80,8 +113,8 @@ impl ApplyArgs {
 }
 
 /// Shows what it would do now, after somebody else's change.
-fn propose(context: &Context, planes: &Planes<'_>, inventory: &SqliteInventory, prune: bool) {
-    match planned(context, planes, inventory, prune) {
+fn propose(context: &Context, planes: &Planes<'_>, inventory: &SqliteInventory, wish: &Wish<'_>) {
+    match planned(context, planes, inventory, wish) {
         Ok(judged) => context.ui.note(format!(
             "what it would do now:\n{}",
             PlanAndImpact::proposed(&judged)
@@ -97,28 +130,130 @@ fn planned(
     context: &Context,
     planes: &Planes<'_>,
     inventory: &SqliteInventory,
-    prune: bool,
+    wish: &Wish<'_>,
 ) -> Result<Judged, CommandError> {
     let snapshot = context.block_on(DpsSnapshot::gather(planes))?;
-    let state = snapshot.declared_state(inventory)?;
+    let mut state = snapshot.declared_state(inventory)?;
+    state.deprovisioned = deprovisioned(planes, inventory, &state)?;
+    state
+        .deprovisioned
+        .retain(|group| !wish.make_again.contains(group));
     let mut plan = converge(planes.name(), planes.declared(), &state)?;
-    if prune {
-        lifecycle::prune(&mut plan, planes.declared(), &state)?;
-    }
     let before = snapshot.view()?;
+    if wish.prune {
+        let converged = plan.steps.len();
+        lifecycle::prune(&mut plan, planes.declared(), &state)?;
+        let (kept, pruned) = plan.steps.split_at(converged);
+        check_pruning(context, inventory, &before, (kept, pruned))?;
+    }
     let above = |id: &RegistrationId| above_live_leaf(context, inventory, id);
     let released = release_pins(&snapshot.individuals, &before, context.now(), above)?;
     plan.steps.extend(released);
     let promise = Promise::as_shown();
-    let judged = Judged::new(context, planes, inventory, &before, plan, &promise)?;
-    let gains = judged.impact.count(Effect::Gains);
-    if prune && gains > 0 {
+    Judged::new(context, planes, inventory, &before, plan, &promise)
+}
+
+/// Pruning takes away what is not declared, and with it the admission of those whom only that lets in;
+/// beyond that nobody is let in, and nobody loses a group that stays.
+fn check_pruning(
+    context: &Context,
+    inventory: &SqliteInventory,
+    before: &DpsView,
+    (kept, pruned): (&[Step], &[Step]),
+) -> Result<(), CommandError> {
+    let mut view = before.clone();
+    for step in kept {
+        step.apply_to(&mut view)?;
+    }
+    let is_ca = |step: &&Step| matches!(step, Step::DeleteCa { .. });
+    let mut without_groups = view.clone();
+    for step in pruned.iter().filter(|step| !is_ca(step)) {
+        step.apply_to(&mut without_groups)?;
+    }
+    let told = impact(context, inventory, &view, &without_groups)?;
+    let gains = told.count(Effect::Gains);
+    if gains > 0 {
         let leaves = counted(gains, "leaf that is", "leaves that are");
         let message = format!("pruning lets in {leaves} kept out now");
         return Err(CommandError::refused(message)
             .hint("see which with: dps-pki dps group delete GROUP --dry-run"));
     }
-    Ok(judged)
+    for step in pruned.iter().filter(is_ca) {
+        let mut without = without_groups.clone();
+        step.apply_to(&mut without)?;
+        let told = impact(context, inventory, &without_groups, &without)?;
+        let loses = told.count(Effect::Loses);
+        if loses > 0 {
+            let leaves = counted(loses, "leaf", "leaves");
+            let message = format!(
+                "{step}: it is not in pki.toml, and {leaves} would be refused that groups admit by it"
+            );
+            let hint = format!(
+                "declare it as [dps.NAME.ca.…] to keep it, or delete it by name: dps-pki dps ca delete {}",
+                step.subject_name()
+            );
+            return Err(CommandError::refused(message).hint(hint));
+        }
+    }
+    Ok(())
+}
+
+/// The declared groups that DPS does not hold because they were deprovisioned: what was done to them last
+/// is that.
+fn deprovisioned(
+    planes: &Planes<'_>,
+    inventory: &SqliteInventory,
+    state: &DeclaredState,
+) -> Result<BTreeSet<EnrollmentGroupId>, CommandError> {
+    let mut found = BTreeSet::new();
+    for group in planes.declared().groups.keys() {
+        let is_held = state
+            .groups
+            .iter()
+            .any(|held| held.enrollment_group_id == *group);
+        if !is_held && last_written(planes, inventory, group)? == Some(Written::Deprovisioned) {
+            found.insert(group.clone());
+        }
+    }
+    Ok(found)
+}
+
+/// What the journal's plans did to a group last.
+#[derive(PartialEq, Eq)]
+enum Written {
+    Deprovisioned,
+    Otherwise,
+}
+
+fn last_written(
+    planes: &Planes<'_>,
+    inventory: &SqliteInventory,
+    group: &EnrollmentGroupId,
+) -> Result<Option<Written>, CommandError> {
+    for summary in inventory.plans(usize::MAX)? {
+        if summary.dps != *planes.name() {
+            continue;
+        }
+        let Some(record) = inventory.plan(summary.plan)? else {
+            continue;
+        };
+        let steps = record.plan.steps.iter().zip(&record.steps);
+        let has_written = steps
+            .filter(|(_, state)| state.is_done())
+            .any(|(step, _)| match step {
+                Step::PutGroup { group: put, .. } => put.enrollment_group_id == *group,
+                Step::DeleteGroup { id, .. } => id == group,
+                _ => false,
+            });
+        if has_written {
+            let is_deprovisioning = summary.goal.starts_with(GOAL_OF_DEPROVISIONING);
+            return Ok(Some(match is_deprovisioning {
+                true => Written::Deprovisioned,
+                false => Written::Otherwise,
+            }));
+        }
+    }
+    Ok(None)
 }
 
 /// What stands above the valid leaf of a device; `None` if it has none.

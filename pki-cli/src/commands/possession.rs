@@ -19,6 +19,7 @@ use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
 use crate::files::{Access, Existing};
 use crate::issuance::{OpenAuthority, no_authority};
+use crate::locks;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -64,7 +65,7 @@ impl Args {
             ));
             return Ok(Outcome::Done);
         }
-        delivery::void_proofs(&mut inventory, context.now())?;
+        let _proving = locks::prove(context, &mut inventory)?;
         let serial = SerialNumber::random(context.entropy.as_ref())?;
         let signing = authority.signing()?;
         let proof =

@@ -2,20 +2,24 @@
 
 use std::path::PathBuf;
 
-use pki_core::admission::{Decision, DpsView, explain};
+use pki_core::admission::{Decision, DpsView, explain, outcome_below};
 use pki_core::certificate::Certificate;
 use pki_core::format::pem;
-use pki_core::ids::RegistrationId;
+use pki_core::ids::{DpsName, RegistrationId};
 use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{Inventory as _, InventoryEntry, Status};
-use pki_core::lifecycle::{LeafStanding, Promise, Readmit, ReadmitState, Subject, Who, readmit};
+use pki_core::lifecycle::{
+    HubAction, LeafStanding, Promise, Readmit, ReadmitState, Subject, Verdict, Who, readmit,
+};
 use pki_core::profile::Role;
 
+use super::everywhere::{Problems, Within, instances};
 use super::quarantine::state;
 use super::quarantine::target::Target;
 use crate::context::Context;
-use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
+use crate::error::{CommandError, CommandResult, ErrorKind};
 use crate::execute::Proposal;
+use crate::hubs::UnreadHub;
 use crate::judged::Judged;
 use crate::planes::Planes;
 use crate::render::plan::{PlanAndImpact, PlanAndProof};
@@ -38,73 +42,126 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
-        let planes = Planes::chosen(context)?;
+        let all = instances(context)?;
         let mut inventory = context.inventory()?;
         let leaf = pem::certificate(&context.read(&self.cert)?);
         let leaf = leaf.map_err(|error| CommandError::in_file(&self.cert, &error))?;
-        let (view, state) = self.state(context, &planes, &inventory, &leaf)?;
+        let mut found = Vec::new();
+        for planes in &all {
+            found.push((planes, self.found(context, planes, &inventory, &leaf)?));
+        }
+        let is_known = found.iter().any(|(_, found)| found.is_known);
+        if !is_known {
+            return Err(unknown_device(&inventory, &self.id)?);
+        }
+        // Of several instances it is those that shut the device out.
+        if found
+            .iter()
+            .any(|(_, found)| found.state.individual.is_some())
+        {
+            found.retain(|(_, found)| found.state.individual.is_some());
+        }
+        let mut problems = Problems::default();
+        for (planes, found) in &found {
+            let dps = (all.len() > 1).then(|| planes.name());
+            let done = self.within(context, planes, dps, &mut inventory, (&leaf, found));
+            problems.note(dps, done)?;
+        }
+        problems.end()
+    }
+
+    fn within(
+        &self,
+        context: &Context,
+        planes: &Planes<'_>,
+        dps: Option<&DpsName>,
+        inventory: &mut SqliteInventory,
+        (leaf, found): (&Certificate, &Found),
+    ) -> Result<(), CommandError> {
+        let state = &found.state;
         let request = Readmit {
             registration_id: state
                 .individual
                 .as_ref()
                 .map_or(&self.id, |entry| &entry.registration_id)
                 .clone(),
-            leaf,
+            leaf: leaf.clone(),
         };
-        let plan = readmit(&request, &state, context.now())?;
+        let plan = readmit(&request, state, context.now())?;
         let promise = promise(&request.registration_id);
-        let judged = Judged::new(context, &planes, &inventory, &view, plan, &promise)?;
+        let ids = [&request.registration_id];
+        let judged = Judged::of_devices(
+            context,
+            planes,
+            inventory,
+            &found.view,
+            plan,
+            &promise,
+            &ids,
+        )?;
         let shown = PlanAndImpact::proposed(&judged);
-        let proposal = Proposal::new(&judged.plan, &shown);
-        let done = proposal.carry_out(context, &planes, &mut inventory)?.done;
+        let proposal = Proposal::new(&judged.plan, &shown).within(dps);
+        let done = proposal.carry_out(context, planes, inventory)?.done;
         let proof = match context.settings.dry_run {
             true => None,
-            false => Some(prove(context, &planes, &inventory, &request, &state)?),
+            false => Some(prove(context, planes, inventory, &request, state)?),
         };
         let read_back = proof.iter().map(|proof| {
             let (id, outcome) = (&request.registration_id, &proof.outcome);
             format!("with its new leaf {id} is {outcome}; every earlier leaf is refused")
         });
-        context.ui.result(&PlanAndProof {
-            registration_id: &request.registration_id,
-            planned: PlanAndImpact { done, ..shown },
-            read_back: read_back.collect(),
-            proof,
+        context.ui.item(&Within {
+            dps,
+            result: PlanAndProof {
+                registration_id: &request.registration_id,
+                planned: PlanAndImpact { done, ..shown },
+                read_back: read_back.collect(),
+                proof,
+            },
         })?;
-        Ok(Outcome::Done)
+        match found.unread.first() {
+            Some(unread) if !context.settings.dry_run => {
+                let message = format!(
+                    "{} is let in by DPS, and its hub cannot be read: {}",
+                    request.registration_id, unread.hub
+                );
+                Err(CommandError::new(ErrorKind::PartlyFailed, message).hint(
+                    "if its identity there is disabled, the hub refuses it; run it again when the hub can be read",
+                ))
+            }
+            _ => Ok(()),
+        }
     }
 
-    fn state(
+    fn found(
         &self,
         context: &Context,
         planes: &Planes<'_>,
         inventory: &SqliteInventory,
         leaf: &Certificate,
-    ) -> Result<(DpsView, ReadmitState), CommandError> {
+    ) -> Result<Found, CommandError> {
         let known = inventory.by_sha256_thumbprint(&leaf.sha256_thumbprint())?;
         let standing = known.map_or(LeafStanding::Unknown, |entry| standing(&entry));
         let mut earlier = inventory.certificates_of(&self.id)?;
         earlier.retain(|entry| {
             entry.recorded.role() == Role::Leaf && entry.recorded.certificate() != leaf
         });
-        let target = Target {
-            id: self.id.clone(),
-            leaf: None,
-            entry: None,
-        };
-        let (snapshot, found) = context.block_on(async {
-            let snapshot = DpsSnapshot::gather(planes).await?;
-            let found = state::gather(planes, &snapshot, std::slice::from_ref(&target)).await?;
-            Ok((snapshot, found))
+        let target = [Target::without_leaf(self.id.clone())];
+        let (snapshot, gathered) = context.block_on(async {
+            let snapshot = DpsSnapshot::about(planes, &[&self.id]).await?;
+            let action = HubAction::default();
+            let gathered =
+                state::gather(context, planes, inventory, &snapshot, &target, action).await?;
+            Ok((snapshot, gathered))
         })?;
-        let found = found.into_iter().next().unwrap_or_default();
+        let found = gathered.states.into_iter().next().unwrap_or_default();
         let is_known = found.individual.is_some()
             || found.registration.is_some()
             || standing != LeafStanding::Unknown
             || !earlier.is_empty();
-        if !is_known {
-            return Err(unknown_device(inventory, &self.id)?);
-        }
+        let view = snapshot.view()?;
+        let chain = chain_of(inventory, leaf)?;
+        let verdict = Verdict::from(outcome_below(&view, chain.above_leaf()));
         let state = ReadmitState {
             individual: found.individual,
             leaf: standing,
@@ -113,9 +170,24 @@ impl Args {
                 .map(|entry| entry.recorded.certificate().clone())
                 .collect(),
             hub_identities: found.hub_identities,
+            groups: snapshot.groups,
+            decides: verdict.group().cloned(),
         };
-        Ok((snapshot.view()?, state))
+        Ok(Found {
+            is_known,
+            view,
+            state,
+            unread: gathered.unread,
+        })
     }
+}
+
+/// What there is of the device in one instance.
+struct Found {
+    is_known: bool,
+    view: DpsView,
+    state: ReadmitState,
+    unread: Vec<UnreadHub>,
 }
 
 fn standing(entry: &InventoryEntry) -> LeafStanding {

@@ -129,6 +129,7 @@ impl Args {
         let id = newest.recorded.registration_id().cloned().unwrap_or(id);
         let certificate = newest.recorded.certificate();
         let replaced = Replaced {
+            row: newest.recorded.row(),
             serial_number: certificate.serial_number().clone(),
             not_after: certificate.validity().not_after(),
         };

@@ -55,6 +55,11 @@ struct StartArgs {
     #[arg(long)]
     compromised: bool,
 
+    /// Make the new generation even if it would begin more than a day after the last entry of the audit
+    /// trail
+    #[arg(long)]
+    clock_is_right: bool,
+
     /// How long the old generation is to stand beside the new one [default: until its certificate ends]
     #[arg(long, value_name = "DURATION", conflicts_with = "compromised")]
     overlap: Option<Span>,
@@ -72,7 +77,7 @@ struct StartArgs {
         long,
         value_enum,
         value_name = "WHAT",
-        default_value = "delete",
+        default_value = "disable",
         requires = "compromised"
     )]
     hub: HubChoice,

@@ -21,7 +21,8 @@ Examples:
   dps-pki verify sensor-1-full-chain.cert.pem --anchor root.cert.pem
   dps-pki verify sensor-1.cert.pem --intermediates factory.cert.pem --anchor root.cert.pem
   dps-pki verify sensor-1-full-chain.cert.pem --anchor root.cert.pem --at 2026-07-01T00:00:00Z
-  dps-pki verify sensor-1.cert.pem --intermediates factory.cert.pem --anchor root.cert.pem --lenient")]
+  dps-pki verify sensor-1.cert.pem --intermediates factory.cert.pem --anchor root.cert.pem --lenient
+  dps-pki verify sensor-1-full-chain.cert.pem --anchor root.cert.pem --crl factory.crl root.crl")]
 pub(crate) struct Args {
     /// The certificate, alone or with its chain; - for standard input
     #[arg(value_name = "CERT")]
@@ -39,11 +40,17 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME")]
     at: Option<Time>,
 
-    /// File of CRLs: what they revoke is refused, and so is a list that is stale or not its issuer's
+    /// File of CRLs: what they revoke is refused, a list that is stale or not its issuer's, and a
+    /// certificate of whose issuer there is no list
     #[arg(long = "crl", value_name = "FILE", num_args = 1..)]
     crls: Vec<PathBuf>,
 
-    /// Take bad form that other services take: missing key identifiers and the like
+    /// Take a certificate of whose issuer no CRL is given as not revoked
+    #[arg(long, requires = "crls")]
+    crl_best_effort: bool,
+
+    /// Take bad form that other services take: missing key identifiers and the like. Weak keys and
+    /// signatures are refused still
     #[arg(long)]
     lenient: bool,
 
@@ -94,6 +101,11 @@ impl Args {
             .crls(&crls);
         let options = if self.lenient {
             options.lenient()
+        } else {
+            options
+        };
+        let options = if self.crl_best_effort {
+            options.lists_at_hand()
         } else {
             options
         };

@@ -93,6 +93,39 @@ impl<'a> Executor<'a> {
         self.close()
     }
 
+    /// Looks at each step that is not done, notes those that are, and closes the plan: as finished if that
+    /// is all of them, else as abandoned. Nothing is sent.
+    pub(super) fn note_what_is_done(mut self) -> Result<(), CommandError> {
+        let context = self.sender.context;
+        for index in 0..self.record.steps.len() {
+            if self.record.steps[index].is_done() {
+                continue;
+            }
+            let expect = self.expectation(index);
+            self.begin(&[(index, expect.clone())])?;
+            let step = &self.record.plan.steps[index];
+            let found = context.block_on(async { Ok(self.sender.find(step).await?) })?;
+            let end = match step.standing(&found, &expect) {
+                Standing::Done(etag) => StepEnd::Done(StepOutcome {
+                    how: Settled::Found,
+                    etag,
+                }),
+                _ => StepEnd::Failed("not needed any more".to_owned()),
+            };
+            let now = context.now();
+            self.record.end(index, &end, now)?;
+            let journal = &mut self.sender.journal;
+            journal.end_steps(self.record.id, &[(index, end)], now)?;
+        }
+        let is_left = self.record.steps.iter().any(|state| !state.is_done());
+        let reason = is_left.then_some("nothing was left to do of it when it was asked for again");
+        let now = context.now();
+        self.sender
+            .journal
+            .close_plan(self.record.id, reason, now)?;
+        Ok(())
+    }
+
     /// Sends steps that were never begun.
     fn send(
         &mut self,

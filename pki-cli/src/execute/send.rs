@@ -5,7 +5,7 @@ use dps_client::retry::Setback;
 use dps_client::service::{BulkError, BulkMode};
 use dps_client::{ClientError, Expect, IfMatch};
 use pki_core::delivery;
-use pki_core::enrollment::IndividualEnrollment;
+use pki_core::enrollment::{ErrorCode, IndividualEnrollment};
 use pki_core::format::pem;
 use pki_core::hub::{HubDevice, HubDeviceStatus};
 use pki_core::ids::{
@@ -20,6 +20,7 @@ use pki_core::management::CaCertificate;
 use crate::context::Context;
 use crate::error::{CommandError, ErrorKind};
 use crate::issuance::OpenAuthority;
+use crate::locks;
 use crate::planes::Planes;
 
 /// Why a step was not done.
@@ -242,7 +243,7 @@ impl Sender<'_> {
             match errors.find(|error| error.id.eq_ignore_ascii_case(id)) {
                 None => Ok(None),
                 Some(error) => Err(SendError::Entry {
-                    code: error.error_code,
+                    code: error.error_code.as_ref().and_then(ErrorCode::number),
                     message: refusal(id, error),
                 }),
             }
@@ -354,7 +355,7 @@ impl Sender<'_> {
         let open =
             OpenAuthority::open_with_certificate(self.context, self.journal, authority, proven)?;
         let now = self.context.now();
-        delivery::void_proofs(self.journal, now)?;
+        let _proving = locks::prove(self.context, self.journal)?;
         let serial =
             SerialNumber::random(self.context.entropy.as_ref()).map_err(CommandError::from)?;
         let proof = open
@@ -369,7 +370,8 @@ impl Sender<'_> {
         Ok(verified_tag(name, verified)?)
     }
 
-    /// The registry knows no partial update, so the device is read and put back.
+    /// The registry knows no partial update, so the device is read and put back. Without a new reason the
+    /// one that is there stays.
     async fn set_on_hub(
         &self,
         hub: &HubHostName,
@@ -378,10 +380,11 @@ impl Sender<'_> {
         expect: &Expectation,
     ) -> Result<Option<Etag>, SendError> {
         let devices = self.planes.hub(hub)?;
+        let device = devices.get(id).await?;
         let changed = HubDevice {
             status,
-            status_reason,
-            ..devices.get(id).await?
+            status_reason: status_reason.or_else(|| device.status_reason.clone()),
+            ..device
         };
         let put = devices
             .put(&changed, &Expect::from(if_match(expect)?))
@@ -414,7 +417,7 @@ fn verified_tag(name: &CertificateName, held: CaCertificate) -> Result<Option<Et
 }
 
 fn refusal(id: &str, error: &BulkError) -> String {
-    let code = error.error_code.map(|code| format!(", {code}"));
+    let code = error.error_code.as_ref().map(|code| format!(", {code}"));
     let status = error
         .error_status
         .as_deref()

@@ -8,7 +8,7 @@ use pki_core::lifecycle::{Effect, Estimate, Impact, Movement, Plan, Step};
 use pki_core::wording::{counted, fitting};
 use serde::Serialize;
 
-use crate::judged::Judged;
+use crate::judged::{Judged, Scope};
 
 /// A plan with what it does to devices and what it costs.
 #[derive(Serialize, Clone, Copy)]
@@ -22,6 +22,9 @@ pub(crate) struct PlanAndImpact<'a> {
     pub(crate) estimate: &'a Estimate,
     /// Whether it was carried out.
     pub(crate) done: bool,
+    /// Whose leaves the impact counts.
+    #[serde(skip)]
+    pub(crate) scope: Scope,
 }
 
 impl<'a> PlanAndImpact<'a> {
@@ -32,6 +35,7 @@ impl<'a> PlanAndImpact<'a> {
             impact: &judged.impact,
             estimate: &judged.estimate,
             done: false,
+            scope: judged.scope,
         }
     }
 }
@@ -70,7 +74,7 @@ impl fmt::Display for PlanAndImpact<'_> {
         for note in &self.plan.notes {
             writeln!(f, "note: {note}")?;
         }
-        write_impact(f, self.impact)
+        write_impact_of(f, self.impact, self.scope)
     }
 }
 
@@ -112,7 +116,7 @@ impl fmt::Display for Outline<'_> {
             let more = plan.notes.len() - NAMED;
             writeln!(f, "and {}", counted(more, "more note", "more notes"))?;
         }
-        write_impact(f, self.0.impact)
+        write_impact_of(f, self.0.impact, self.0.scope)
     }
 }
 
@@ -146,6 +150,14 @@ fn changes(f: &mut fmt::Formatter<'_>, step: &Step) -> fmt::Result {
 
 /// Which leaves lose and gain admission, how many are not concerned, and whom that leaves without one.
 pub(crate) fn write_impact(f: &mut fmt::Formatter<'_>, impact: &Impact) -> fmt::Result {
+    write_impact_of(f, impact, Scope::Inventory)
+}
+
+fn write_impact_of(f: &mut fmt::Formatter<'_>, impact: &Impact, scope: Scope) -> fmt::Result {
+    let whose = match scope {
+        Scope::Inventory => "the leaves of the inventory",
+        Scope::Devices => "the leaves of what was named",
+    };
     for (effect, word) in [(Effect::Loses, "loses"), (Effect::Gains, "gains")] {
         let mut named = 0;
         for movement in impact.with(effect) {
@@ -172,7 +184,7 @@ pub(crate) fn write_impact(f: &mut fmt::Formatter<'_>, impact: &Impact) -> fmt::
     let leaves = |effect, one, many| counted(impact.count(effect), one, many);
     write!(
         f,
-        "impact on the leaves of the inventory: {} admission, {} it, {} admitted, {} out",
+        "impact on {whose}: {} admission, {} it, {} admitted, {} out",
         leaves(Effect::Loses, "loses", "lose"),
         leaves(Effect::Gains, "gains", "gain"),
         leaves(Effect::StaysAdmitted, "stays", "stay"),

@@ -27,6 +27,10 @@ impl Table {
         self.rows.len() < 2
     }
 
+    /// The most that a cell makes its column wide: a name of thousands of characters would push all others
+    /// out of sight, and formatting takes no width above 65,535.
+    const WIDEST: usize = 120;
+
     fn widths(&self) -> Vec<usize> {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or_default();
         let width = |column: usize| {
@@ -35,6 +39,7 @@ impl Table {
                 .map(|cell| cell.chars().count())
                 .max()
                 .unwrap_or_default()
+                .min(Self::WIDEST)
         };
         (0..columns).map(width).collect()
     }
@@ -60,6 +65,18 @@ impl fmt::Display for Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_huge_cell_stands_out_of_its_column() {
+        let huge = "x".repeat(70_000);
+        let mut table = Table::new(&["NAME", "STATUS"]);
+        table.row([huge.as_str(), "current"]);
+        table.row(["small", "next"]);
+        let text = table.to_string();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[1], format!("{huge}  current"));
+        assert_eq!(lines[2].len(), 120 + 2 + "next".len());
+    }
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {

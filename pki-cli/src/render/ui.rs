@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, fstat};
@@ -20,7 +20,7 @@ use crate::host::{Host, Terminal};
 pub struct Ui {
     stdout: Mutex<Box<dyn Write + Send>>,
     stdout_descriptor: Option<OwnedFd>,
-    stderr: Mutex<Box<dyn Write + Send>>,
+    stderr: Arc<Mutex<Box<dyn Write + Send>>>,
     format: OutputFormat,
     verbosity: Verbosity,
     colour: bool,
@@ -34,7 +34,10 @@ impl Ui {
         Self {
             stdout: Mutex::new(std::mem::replace(&mut host.stdout, Box::new(io::sink()))),
             stdout_descriptor: host.stdout_descriptor.take(),
-            stderr: Mutex::new(std::mem::replace(&mut host.stderr, Box::new(io::sink()))),
+            stderr: Arc::new(Mutex::new(std::mem::replace(
+                &mut host.stderr,
+                Box::new(io::sink()),
+            ))),
             format,
             verbosity: Verbosity::Normal,
             at_terminal: host.terminal.stderr,
@@ -106,6 +109,18 @@ impl Ui {
     pub fn note(&self, message: impl Display) {
         if self.verbosity >= Verbosity::Normal && !self.is_json() {
             self.message(&message.to_string());
+        }
+    }
+
+    /// Tells later what [`Self::note`] would tell, for those who outlive it.
+    pub(crate) fn notes(&self) -> impl Fn(&str) + Send + 'static {
+        let stderr = Arc::clone(&self.stderr);
+        let tells = self.verbosity >= Verbosity::Normal && !self.is_json();
+        move |message| {
+            if tells {
+                // Nobody is left to be told that nobody can be told.
+                let _ = writeln!(locked(&stderr), "{message}");
+            }
         }
     }
 

@@ -19,7 +19,7 @@ use pki_core::ids::{AuthorityName, Generation, SerialNumber};
 use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{
     AuthorityGeneration, GenerationChange, GenerationState, Inventory as _, Labels, NewCertificate,
-    NewGeneration,
+    NewGeneration, Uniqueness,
 };
 use pki_core::key::software::{SoftwareKeyGenerator, SoftwareSigner};
 use pki_core::key::{KeyAlgorithm, KeyGenerator as _, PrivateKey, Signer as _, to_encrypted_pem};
@@ -150,6 +150,7 @@ impl World {
                 batch: None,
                 labels: Labels::default(),
                 request: None,
+                uniqueness: Uniqueness::OnlyLeaf,
             },
             now(),
         );

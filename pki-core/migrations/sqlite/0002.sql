@@ -1,7 +1,7 @@
 -- Schema 2: the requests of devices that made their own keys, kept so that a renewal needs no new one.
 --
--- The audit trail does not bind them: a request proves by its own signature who holds its key, and
--- none is used whose key is not that of its certificate.
+-- The audit trail binds them from schema 3 on. A request proves by its own signature who holds its
+-- key, and none is used whose key is not that of its certificate.
 
 CREATE TABLE request (
     certificate INTEGER PRIMARY KEY REFERENCES certificate (id),

@@ -127,6 +127,7 @@ impl Counter {
                 new_keys: self.count,
                 own_terms: 0,
                 ends: Some((first.id, last.id)),
+                digests: Vec::new(),
             }),
             _ => check(|| self.clone().devices(), |_| true),
         }
@@ -200,6 +201,8 @@ pub struct Checked {
     pub own_terms: u64,
     /// The least and the greatest of their IDs.
     pub ends: Option<(RegistrationId, RegistrationId)>,
+    /// The [`digest`]s of their IDs, sorted; empty where nobody had to go through them.
+    pub digests: Vec<u128>,
 }
 
 /// Counts the devices of an input, and finds those whose registration ID stood there before.
@@ -238,7 +241,10 @@ impl Tally {
         let twice = self.digests.windows(2).filter(|pair| pair[0] == pair[1]);
         let firsts: HashMap<u128, Option<Place>> = twice.map(|pair| (pair[0], None)).collect();
         match firsts.is_empty() {
-            true => Ok(self.checked),
+            true => Ok(Checked {
+                digests: self.digests,
+                ..self.checked
+            }),
             false => Err(duplicates(devices().flatten(), firsts)),
         }
     }
@@ -325,8 +331,9 @@ pub fn unknown_profile(place: &Place, profile: &ProfileName) -> BadLine {
     bad(place, profile.as_str(), reason)
 }
 
-/// 128 bits of an ID without its case: two of a batch of ten million collide once in 10^24 batches.
-fn digest(id: &RegistrationId) -> u128 {
+/// 128 bits of an ID without its case: two of a batch of ten million collide once in 10^24 batches. It is
+/// the same in every process of one version, and not to be kept.
+pub fn digest(id: &RegistrationId) -> u128 {
     let half = |seed: u8| {
         let mut hasher = DefaultHasher::new();
         hasher.write_u8(seed);
@@ -539,7 +546,10 @@ mod tests {
                 start,
                 count,
             };
-            let one_by_one = check(|| counter.clone().devices(), |_| true);
+            let one_by_one = check(|| counter.clone().devices(), |_| true).map(|checked| Checked {
+                digests: Vec::new(),
+                ..checked
+            });
             assert_eq!(counter.check(), one_by_one, "{counter:?}");
         }
     }

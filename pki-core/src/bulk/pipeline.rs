@@ -61,7 +61,6 @@ pub enum WorkError {
 
 /// A chunk of devices and its place in the input.
 pub(super) struct Chunk {
-    pub(super) number: u64,
     /// The place of its first device in the input, counted from 0.
     pub(super) first: u64,
     pub(super) devices: Vec<Result<Device, BadLine>>,
@@ -105,12 +104,13 @@ impl<'a, 'j> Worker<'a, 'j> {
         drop(spent.recorded);
         let mut certificates = Vec::with_capacity(chunk.devices.len());
         let mut rendered = Rendered::reusing(spent.released);
-        let milliseconds = self.job.milliseconds(chunk.number);
+        let mut of_chunk = [0; SerialNumber::CHUNK_OCTETS];
         let mut random = vec![[0; 8]; chunk.devices.len()];
+        self.job.entropy.fill(&mut of_chunk)?;
         self.job.entropy.fill(random.as_flattened_mut())?;
         for ((place, device), random) in (0_u32..).zip(chunk.devices).zip(random) {
             let device = device.map_err(WorkError::Input)?;
-            let serial = SerialNumber::ordered(milliseconds, place, random);
+            let serial = SerialNumber::in_chunk(of_chunk, place, random);
             let index = chunk.first + u64::from(place);
             let new = self.make(device, index, &serial, place == 0, &mut rendered)?;
             certificates.push(new);

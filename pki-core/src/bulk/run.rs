@@ -27,9 +27,9 @@ pub struct Job<'a> {
     pub signer: &'a dyn Signer,
     /// Makes the devices' keys.
     pub generator: &'a dyn KeyGenerator,
-    /// Makes the random part of serial numbers.
+    /// Makes serial numbers.
     pub entropy: &'a dyn Entropy,
-    /// The moment at which the run began: what serial numbers begin with, and what the inventory notes.
+    /// The moment at which the run began: what the inventory notes.
     pub now: Time,
     /// What each device gets; most get the same, which is borrowed.
     pub plan: &'a (dyn Fn(&Device) -> Result<Cow<'a, LeafPlan>, TimeError> + Sync),
@@ -64,13 +64,6 @@ impl Job<'_> {
         let left = usize::try_from(self.total.saturating_sub(first)).unwrap_or(usize::MAX);
         let share = left / (2 * self.jobs.max(1));
         share.max(LEAST).min(self.chunk).max(1)
-    }
-
-    /// The leading part of the serial numbers of a chunk: the moment of issue, and one millisecond
-    /// more for each chunk, so that they grow.
-    pub(super) fn milliseconds(&self, chunk: u64) -> u64 {
-        let seconds = u64::try_from(self.now.unix_seconds()).unwrap_or_default();
-        seconds.saturating_mul(1000).saturating_add(chunk)
     }
 }
 
@@ -183,7 +176,7 @@ fn chunks<'a>(
     let mut devices = devices
         .skip(usize::try_from(skip).unwrap_or(usize::MAX))
         .peekable();
-    let (mut number, mut first) = (0, skip);
+    let mut first = skip;
     std::iter::from_fn(move || {
         if devices.peek().is_none() {
             all_fed.store(true, Ordering::Release);
@@ -193,11 +186,9 @@ fn chunks<'a>(
             return None;
         }
         let chunk = Chunk {
-            number,
             first,
             devices: devices.by_ref().take(job.chunk_at(first)).collect(),
         };
-        number += 1;
         first += u64::try_from(chunk.devices.len()).unwrap_or_default();
         Some(chunk)
     })

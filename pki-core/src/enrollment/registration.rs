@@ -1,5 +1,7 @@
 //! The registration record: what became of a device's last attempt to register.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -17,26 +19,26 @@ use crate::text::wire_words;
 pub struct RegistrationState {
     /// Whose record it is.
     pub registration_id: RegistrationId,
-    /// Where the attempt stands.
-    pub status: RegistrationStatus,
-    /// How an assigned device got its hub.
+    /// When the record was made, ISO 8601.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub substatus: Option<Substatus>,
+    pub created_date_time_utc: Option<String>,
     /// The hub that the device belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub assigned_hub: Option<HubHostName>,
     /// The device's name on that hub.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_id: Option<DeviceId>,
-    /// When the record was made, ISO 8601.
+    /// Where the attempt stands.
+    pub status: RegistrationStatus,
+    /// How an assigned device got its hub.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub created_date_time_utc: Option<String>,
+    pub substatus: Option<Substatus>,
     /// When it last changed, ISO 8601.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_updated_date_time_utc: Option<String>,
-    /// Why an attempt failed, as a number.
+    /// Why an attempt failed, as a number or a word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error_code: Option<u32>,
+    pub error_code: Option<ErrorCode>,
     /// Why an attempt failed, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_message: Option<String>,
@@ -69,6 +71,41 @@ impl RegistrationState {
             payload: None,
             etag: None,
             other: OtherMembers::new(),
+        }
+    }
+}
+
+/// Why something failed, as the service's own code: a number nearly always (`404201`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ErrorCode {
+    /// A number; its thousands are an HTTP status.
+    Number(u32),
+    /// A word, or a number that is written as a text.
+    Word(String),
+}
+
+impl ErrorCode {
+    /// The number, if it is one in any writing.
+    pub fn number(&self) -> Option<u32> {
+        match self {
+            Self::Number(number) => Some(*number),
+            Self::Word(word) => word.parse().ok(),
+        }
+    }
+}
+
+impl From<u32> for ErrorCode {
+    fn from(number: u32) -> Self {
+        Self::Number(number)
+    }
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Word(word) => f.write_str(word),
         }
     }
 }
@@ -121,3 +158,18 @@ wire_words!(Substatus {
     DeviceDataReset = "deviceDataReset",
     ReprovisionedToInitialAssignment = "reprovisionedToInitialAssignment",
 });
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_code_is_a_number_or_a_word_and_goes_back_as_it_came() {
+        let codes: Vec<ErrorCode> =
+            serde_json::from_str(r#"[404201, "404201", "NotFound"]"#).expect("codes");
+        let numbers: Vec<_> = codes.iter().map(ErrorCode::number).collect();
+        assert_eq!(numbers, [Some(404_201), Some(404_201), None]);
+        let written = serde_json::to_string(&codes).expect("written");
+        assert_eq!(written, r#"[404201,"404201","NotFound"]"#);
+    }
+}

@@ -19,6 +19,9 @@ impl SerialNumber {
     /// The octets of a random serial number of ours: 127 bits of chance, positive, never zero.
     pub const RANDOM_OCTETS: usize = 16;
 
+    /// What the serial numbers of a chunk begin with.
+    pub const CHUNK_OCTETS: usize = 7;
+
     const MOST_OCTETS: usize = 20;
 
     /// Makes a serial number of 127 random bits: of 16 octets the top bit is cleared, so that the number
@@ -30,12 +33,14 @@ impl SerialNumber {
         significant.map_or_else(|| Self::of(&[1]), |start| Self::of(&octets[start..]))
     }
 
-    /// Makes a serial number of 18 octets that sorts by the moment and place of its making: a first
-    /// octet that keeps it positive and of one length, the moment in milliseconds since 1970 (6), the
-    /// place in its chunk (3), and 64 random bits. An index over such numbers only ever appends.
-    pub fn ordered(milliseconds: u64, place: u32, random: [u8; 8]) -> Self {
-        let mut octets = [0x40; 18];
-        octets[1..7].copy_from_slice(&milliseconds.to_be_bytes()[2..]);
+    /// Makes a serial number of 18 octets for a certificate of a chunk: 54 random bits that the chunk's
+    /// numbers have in common, behind two that keep them positive and of one length; the place in the
+    /// chunk (3 octets); and 64 random bits of its own. So the numbers of a chunk ascend, and those of no
+    /// other chunk lie between them.
+    pub fn in_chunk(chunk: [u8; Self::CHUNK_OCTETS], place: u32, random: [u8; 8]) -> Self {
+        let mut octets = [0; 18];
+        octets[..7].copy_from_slice(&chunk);
+        octets[0] = octets[0] & 0x3f | 0x40;
         octets[7..10].copy_from_slice(&place.to_be_bytes()[1..]);
         octets[10..].copy_from_slice(&random);
         Self::of(&octets)
@@ -235,19 +240,19 @@ mod tests {
         );
     }
 
+    /// Batches that are begun in the same moment do not get into each other's way.
     #[test]
-    fn ordered_serial_numbers_sort_as_they_were_made() {
-        let serials = [
-            SerialNumber::ordered(1, 2, [0xff; 8]),
-            SerialNumber::ordered(1, 3, [0; 8]),
-            SerialNumber::ordered(2, 0, [0; 8]),
-        ];
-        assert!(serials.is_sorted());
-        assert!(
-            serials
-                .iter()
-                .all(|serial| serial.as_be_octets().len() == 18)
-        );
+    fn numbers_of_a_chunk_ascend_and_none_of_another_lies_between() {
+        let of = |chunk: u8, place| SerialNumber::in_chunk([chunk; 7], place, [0xff - chunk; 8]);
+        let one: Vec<SerialNumber> = (0..300).map(|place| of(1, place)).collect();
+        let other: Vec<SerialNumber> = (0..300).map(|place| of(2, place)).collect();
+        assert!(one.is_sorted() && other.is_sorted());
+        assert!(one.last() < other.first());
+        for chunk in [0, 0x3f, 0x80, 0xff] {
+            let serial = of(chunk, 0);
+            let octets = serial.as_be_octets();
+            assert_eq!((octets.len(), octets[0] >> 6), (18, 1), "{serial}");
+        }
     }
 
     #[test]

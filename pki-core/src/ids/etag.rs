@@ -7,8 +7,9 @@ use base64::engine::general_purpose::STANDARD;
 
 /// An entity tag, kept exactly as the service wrote it.
 ///
-/// Enrollment ETags carry quotes inside the JSON string, registration ETags are base64 of the quoted
-/// form, ARM's are bare; clients add or drop quotes at will. Equality therefore compares the
+/// Those of entries, registration records and CA certificates were recorded as base64 of a word in quotes,
+/// those of ARM resources as base64 of eight octets, those of hub identities as base64 of a number; the
+/// documentation has quotes inside of the JSON string, and clients add or drop quotes at will. Equality therefore compares the
 /// unwrapped text, so that one record's tag is equal to itself in any of these dresses.
 #[derive(Clone, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
@@ -25,7 +26,7 @@ impl Etag {
         &self.0
     }
 
-    /// The tag as an `If-Match` header wants it: in one pair of quotes (RFC 9110 §8.8.3).
+    /// The tag in one pair of quotes (RFC 9110 §8.8.3), as IoT Hub has it in headers.
     pub fn quoted(&self) -> String {
         format!("\"{}\"", unquoted(&self.0))
     }

@@ -24,16 +24,24 @@
 //! `content` of `certificates-recorded` is the Merkle root ([`merkle`]) over the
 //! [`CertificateStatement`]s of its rows in their order, so that a single certificate can be proven
 //! without showing the others. Of `generation-recorded` it is the SHA-256 of the subject's DER, of
-//! `batch-completed` that of the manifest. A change of state binds the rows it changes; which reason
-//! it had, or how far it brought a batch, is in the detail.
+//! `batch-completed` that of the manifest, of `plan-opened` that of the plan, and of the entry that
+//! closes a plan that of everything in the end ([`plans`]). A change of state binds the rows it changes;
+//! which reason it had, how far it brought a batch, or the digests of the new states of a plan's steps,
+//! are in the detail.
 //!
-//! What verification finds: any entry, certificate, generation, batch or counter that was edited, removed,
-//! added or moved. What no file can tell by itself: that its end was cut off with everything that
-//! belongs to it, or that all of it was computed anew. Both need a checkpoint, an [`AuditHead`] that
-//! was kept outside of the home.
+//! `inventory-bound` is written once, when an inventory is upgraded that has plans or requests from
+//! before the trail bound them: its content and detail hold their digests as they were found. Its time
+//! is that of the entry before it, since an upgrade knows none.
+//!
+//! What verification finds: any entry, certificate, request, generation, batch, plan, step or counter
+//! that was edited, removed, added or moved. What no file can tell by itself: that its end was cut off
+//! with everything that belongs to it, or that all of it was computed anew. Both need a checkpoint, an
+//! [`AuditHead`] that was kept outside of the home.
 
+mod bound;
 mod draft;
 pub mod merkle;
+mod plans;
 mod proof;
 mod report;
 mod rows;
@@ -44,9 +52,25 @@ use std::str::FromStr;
 
 use aws_lc_rs::digest::{Context, SHA256, digest};
 
+#[cfg_attr(
+    not(feature = "sqlite"),
+    expect(unused_imports, reason = "for adapters that are upgraded")
+)]
+pub(crate) use bound::{AsFound, FoundRequests};
 pub(crate) use draft::Draft;
+pub(crate) use plans::{BoundStep, StoredPlan, state_hash};
+#[cfg_attr(
+    not(feature = "sqlite"),
+    expect(unused_imports, reason = "for adapters that keep texts")
+)]
+pub(crate) use plans::{ExpectedPlan, FoundPlan, StoredStep};
 pub use proof::{AuditProof, ProofError};
 pub use report::{AuditFinding, AuditReport};
+#[cfg_attr(
+    not(feature = "sqlite"),
+    expect(unused_imports, reason = "for adapters that keep files")
+)]
+pub(crate) use rows::RowMap;
 pub use rows::{Rows, RowsError};
 pub(crate) use verify::{Auditor, StoredCertificate, StoredGeneration};
 
@@ -181,8 +205,14 @@ pub enum Action {
     BatchOpened,
     /// All of a batch was delivered.
     BatchCompleted,
+    /// What was not bound before an upgrade is bound as it was found.
+    InventoryBound,
     /// A plan is about to be carried out.
     PlanOpened,
+    /// Steps of a plan are about to be sent.
+    StepsBegun,
+    /// Steps of a plan have ended.
+    StepsEnded,
     /// All steps of a plan are done.
     PlanFinished,
     /// A plan was given up.
@@ -199,7 +229,10 @@ words!(Action {
     GenerationsSettled = "generations-settled",
     BatchOpened = "batch-opened",
     BatchCompleted = "batch-completed",
+    InventoryBound = "inventory-bound",
     PlanOpened = "plan-opened",
+    StepsBegun = "steps-begun",
+    StepsEnded = "steps-ended",
     PlanFinished = "plan-finished",
     PlanAbandoned = "plan-abandoned",
 });
@@ -307,7 +340,7 @@ impl AuditEntry {
     }
 
     /// The hash that it should have where it stands.
-    fn hash_after(&self, links: Links) -> AuditHash {
+    pub(crate) fn hash_after(&self, links: Links) -> AuditHash {
         links.hash(self.sequence, &self.body_hash())
     }
 
@@ -377,6 +410,9 @@ fn length(text: &[u8]) -> u32 {
 /// batch             text, empty without one
 /// labels            text, lines `name=value` ordered by name, empty without one
 /// ```
+///
+/// That of a certificate whose request is kept begins with `"dps-pki certificate 2\n"` and ends with
+/// the SHA-256 of the request's DER, 32 octets.
 #[derive(Debug, Clone)]
 pub struct CertificateStatement<'a> {
     pub(crate) thumbprint: Sha256Thumbprint,
@@ -385,6 +421,8 @@ pub struct CertificateStatement<'a> {
     pub(crate) registration_id: Option<&'a RegistrationId>,
     pub(crate) batch: Option<&'a Label>,
     pub(crate) labels: &'a Labels,
+    /// The SHA-256 of the request that is kept.
+    pub(crate) request: Option<AuditHash>,
 }
 
 impl CertificateStatement<'_> {
@@ -393,7 +431,10 @@ impl CertificateStatement<'_> {
         let signer = self.signed_by.map_or("", |by| by.name.as_str());
         let generation = self.signed_by.map_or(0, |by| by.generation.number());
         let mut content = Vec::with_capacity(256);
-        content.extend_from_slice(b"dps-pki certificate 1\n");
+        content.extend_from_slice(match self.request {
+            None => b"dps-pki certificate 1\n",
+            Some(_) => b"dps-pki certificate 2\n",
+        });
         content.extend_from_slice(self.thumbprint.as_octets());
         push_text(&mut content, self.role.as_str());
         push_text(&mut content, signer);
@@ -404,6 +445,9 @@ impl CertificateStatement<'_> {
             self.labels.as_str(),
         ] {
             push_text(&mut content, text);
+        }
+        if let Some(request) = &self.request {
+            content.extend_from_slice(request.as_octets());
         }
         merkle::leaf_hash(&content)
     }

@@ -289,7 +289,7 @@ fn refuse_two(authority: &AuthorityName, states: &States) -> Result<(), Inventor
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inventory::{Labels, NewCertificate, RowKey};
+    use crate::inventory::{Labels, NewCertificate, RowKey, Uniqueness};
     use crate::profile::Role;
     use crate::testing::SampleAuthority;
     use crate::time::Validity;
@@ -310,6 +310,7 @@ mod tests {
             batch: None,
             labels: Labels::default(),
             request: None,
+            uniqueness: Uniqueness::OnlyLeaf,
         };
         let record = GenerationRecord {
             generation,

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use super::audit::AuditHead;
-use super::{AuthorityGeneration, GenerationState, Label, RowKey, Status};
-use crate::ids::{AuthorityName, Generation, PlanId, SerialNumber};
+use super::{AuthorityGeneration, GenerationState, Holder, Label, RowKey, Status};
+use crate::ids::{AuthorityName, Generation, PlanId, RegistrationId, SerialNumber};
 use crate::wording::counted;
 
 /// Why the inventory did not do what it was asked to. Nothing was changed.
@@ -18,6 +18,20 @@ pub enum InventoryError {
         issuer: String,
         /// The serial number.
         serial: SerialNumber,
+    },
+    /// Devices have a leaf that is live or on its way, and none of these is said to be renewed.
+    #[error("{}{}", .first, and_more(*.more))]
+    LeafExists {
+        /// The first of them, by its registration ID.
+        first: Box<Holder>,
+        /// How many more there are in the chunk.
+        more: usize,
+    },
+    /// A chunk has two leaves of one device.
+    #[error("{id} would get two leaves at once")]
+    TwoLeaves {
+        /// The device.
+        id: RegistrationId,
     },
     /// The generation that signed the certificate is not in the inventory.
     #[error("the signer, {signed_by}, is not in the inventory")]
@@ -185,6 +199,19 @@ pub enum InventoryError {
         /// Where it was looked for.
         path: PathBuf,
     },
+    /// SQLite cannot open a file so deep down.
+    #[error(
+        "the path of the inventory has {octets} octets, and SQLite opens none of more than {most}: {}",
+        path.display()
+    )]
+    PathTooLong {
+        /// The file, with links followed.
+        path: PathBuf,
+        /// How long its path is.
+        octets: usize,
+        /// How long it may be.
+        most: usize,
+    },
     /// The file is something else.
     #[error("{} is not an inventory of dps-pki", path.display())]
     NotAnInventory {
@@ -241,6 +268,12 @@ pub enum InventoryError {
         /// What cannot be read.
         what: String,
     },
+    /// What somebody was to act on is not as the audit trail says.
+    #[error("the inventory was edited: {what}")]
+    Edited {
+        /// What the audit finds.
+        what: String,
+    },
     /// The storage failed.
     #[error("cannot {action} the inventory {place}")]
     Storage {
@@ -256,5 +289,12 @@ pub enum InventoryError {
 impl InventoryError {
     pub(crate) fn corrupt(what: impl Into<String>) -> Self {
         Self::Corrupt { what: what.into() }
+    }
+}
+
+fn and_more(devices: usize) -> String {
+    match devices {
+        0 => String::new(),
+        more => format!("; so have {}", counted(more, "more device", "more devices")),
     }
 }

@@ -4,8 +4,8 @@
 
 use std::fmt;
 
-use super::audit::CertificateStatement;
-use super::{Label, Labels};
+use super::audit::{AuditHash, CertificateStatement};
+use super::{Label, Labels, Uniqueness};
 use crate::certificate::Certificate;
 use crate::ids::{AuthorityName, Generation, RegistrationId, Sha256Thumbprint};
 use crate::profile::Role;
@@ -64,8 +64,10 @@ pub struct NewCertificate {
     /// What people noted of it.
     pub labels: Labels,
     /// The signing request that it answers (PKCS#10 DER), if the device made its own key: kept for
-    /// renewals, and not bound by the audit trail, since it proves itself.
+    /// renewals.
     pub request: Option<Vec<u8>>,
+    /// Which other leaves its device may have; the transaction that records it decides.
+    pub uniqueness: Uniqueness,
 }
 
 impl NewCertificate {
@@ -83,6 +85,7 @@ impl NewCertificate {
             registration_id: self.registration_id.as_ref(),
             batch: self.batch.as_ref(),
             labels: &self.labels,
+            request: self.request.as_deref().map(AuditHash::of),
         }
     }
 }
@@ -98,6 +101,11 @@ pub struct Recorded {
 impl Recorded {
     /// For adapters, once the transaction that holds `content` is durable.
     pub(crate) fn new(row: RowKey, content: NewCertificate) -> Self {
+        let content = NewCertificate {
+            // What was asked of others then says nothing of them now.
+            uniqueness: Uniqueness::default(),
+            ..content
+        };
         Self { row, content }
     }
 

@@ -1,35 +1,44 @@
 //! The inventory in one SQLite file, for one machine.
 //!
 //! Write-ahead log with `synchronous=FULL`: when a method returns, its transaction survives a power
-//! cut. Several processes may use the file at once; one writes at a time, the others wait for the
-//! busy timeout. The schema is `migrations/sqlite`, its number is in `user_version`. A file that is
+//! cut. Several processes may use the file at once; one writes at a time, and the others wait for as
+//! long as it gets on ([`Patience`]). The schema is `migrations/sqlite`, its number is in `user_version`. A file that is
 //! write-protected, or lies in a folder that is, can be read.
 //! Not here: rules. Which change is allowed, and what the trail says of it, is decided beside the
 //! port and the same for every adapter.
 
 mod batch;
+mod bound;
 mod generation;
 mod journal;
 mod list;
 mod lookup;
 mod open;
+mod patience;
 mod read;
 mod row;
 mod run;
+mod trust;
+mod unique;
 mod verify;
 mod write;
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
-use super::audit::{AuditEntry, AuditEvent, AuditHead, AuditReport, Draft, EventAction};
+use self::journal::Followed;
+pub use self::patience::Patience;
+use self::trust::Trusted;
+use super::audit::{
+    AuditEntry, AuditEvent, AuditFinding, AuditHead, AuditReport, Draft, EventAction,
+};
 use super::{
     AuthorityGeneration, AuthorityRecord, BatchProgress, BatchRecord, CertificateState, Filter,
-    GenerationChange, IdPage, Inventory, InventoryEntry, InventoryError, Label, NewBatch,
+    GenerationChange, Holder, IdPage, Inventory, InventoryEntry, InventoryError, Label, NewBatch,
     NewCertificate, NewGeneration, Page, PageKey, Recorded, Revocation, RevocationReason, RowKey,
-    Stats,
+    Stats, Status, Uniqueness,
 };
 use crate::ids::{AuthorityName, RegistrationId, SerialNumber, Sha1Thumbprint, Sha256Thumbprint};
 use crate::time::Time;
@@ -46,6 +55,10 @@ use crate::time::Time;
 pub struct SqliteInventory {
     connection: Connection,
     path: PathBuf,
+    patience: Patience,
+    trusted: RefCell<Trusted>,
+    /// The plan that is being carried out, as the trail says it is.
+    followed: Option<Followed>,
 }
 
 impl SqliteInventory {
@@ -62,7 +75,7 @@ impl SqliteInventory {
                 path: path.to_owned(),
             });
         }
-        Self::open_file(path)
+        Self::open_file(path, Patience::default())
     }
 
     /// Opens an inventory, or begins one if there is no file: readable by its owner only.
@@ -70,29 +83,30 @@ impl SqliteInventory {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_or_create(path: &Path) -> Result<Self, InventoryError> {
+        Self::open_or_create_with(path, Patience::default())
+    }
+
+    /// As [`Self::open_or_create`], and says how others are waited for, now and later.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_or_create_with(path: &Path, patience: Patience) -> Result<Self, InventoryError> {
         open::create_file(path).map_err(|source| InventoryError::Storage {
             action: "create",
             place: path.display().to_string(),
             source: source.into(),
         })?;
-        Self::open_file(path)
+        Self::open_file(path, patience)
     }
 
-    /// Waits so long for another process that writes; five seconds if not set.
-    ///
-    /// # Errors
-    /// [`InventoryError::Storage`].
-    pub fn with_busy_timeout(self, timeout: Duration) -> Result<Self, InventoryError> {
-        let set = self.connection.busy_timeout(timeout);
-        set.map_err(|error| explain(error.into(), "open", &self.path))?;
-        Ok(self)
-    }
-
-    fn open_file(path: &Path) -> Result<Self, InventoryError> {
-        let connection = open::open_file(path).map_err(|failure| explain(failure, "open", path))?;
+    fn open_file(path: &Path, patience: Patience) -> Result<Self, InventoryError> {
+        let opened = patience.wait(path, || open::open_file(path));
         Ok(Self {
-            connection,
+            connection: opened.map_err(|failure| explain(failure, "open", path))?,
             path: path.to_owned(),
+            patience,
+            trusted: RefCell::default(),
+            followed: None,
         })
     }
 
@@ -101,16 +115,18 @@ impl SqliteInventory {
         &mut self,
         change: impl FnOnce(&Transaction<'_>) -> Result<T, Failure>,
     ) -> Result<T, InventoryError> {
-        let path = &self.path;
-        let run = |connection: &mut Connection| {
-            // The writer's lock from the start: what is read below cannot change before the commit.
-            let transaction =
-                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        // The writer's lock from the start: what is read below cannot change before the commit.
+        let begin = || {
+            let behavior = TransactionBehavior::Immediate;
+            Ok(Transaction::new_unchecked(&self.connection, behavior)?)
+        };
+        let run = || {
+            let transaction = self.patience.wait(&self.path, begin)?;
             let value = change(&transaction)?;
             transaction.commit()?;
             Ok(value)
         };
-        run(&mut self.connection).map_err(|failure| explain(failure, "write to", path))
+        run().map_err(|failure| explain(failure, "write to", &self.path))
     }
 
     /// Runs a query on one snapshot.
@@ -118,11 +134,44 @@ impl SqliteInventory {
         &self,
         query: impl FnOnce(&Transaction<'_>) -> Result<T, Failure>,
     ) -> Result<T, InventoryError> {
-        let run = || {
+        let begin = || {
             let transaction = self.connection.unchecked_transaction()?;
-            query(&transaction)
+            // Whoever closes the file last keeps others out of it for a moment; the first look meets that.
+            let mut look = transaction.prepare_cached("SELECT 1 FROM sqlite_schema LIMIT 1")?;
+            look.exists([])?;
+            drop(look);
+            Ok(transaction)
         };
+        let run = || query(&self.patience.wait(&self.path, begin)?);
         run().map_err(|failure| explain(failure, "read", &self.path))
+    }
+}
+
+impl SqliteInventory {
+    /// Reads certificates, and refuses those that are not as the trail says.
+    fn trusted(
+        &self,
+        query: impl FnOnce(&Transaction<'_>) -> Result<Vec<InventoryEntry>, Failure>,
+    ) -> Result<Vec<InventoryEntry>, InventoryError> {
+        self.read(|transaction| {
+            let found = query(transaction)?;
+            let mut trusted = self.trusted.borrow_mut();
+            trusted.certificates(transaction, &found)?;
+            Ok(found)
+        })
+    }
+
+    /// As [`Self::trusted`], for authorities.
+    fn trusted_authorities(
+        &self,
+        name: Option<&AuthorityName>,
+    ) -> Result<Vec<AuthorityRecord>, InventoryError> {
+        self.read(|transaction| {
+            let found = read::authorities(transaction, name)?;
+            let mut trusted = self.trusted.borrow_mut();
+            trusted.authorities(transaction, name, &found)?;
+            Ok(found)
+        })
     }
 }
 
@@ -148,10 +197,14 @@ impl From<rusqlite::Error> for Failure {
 fn explain(failure: Failure, action: &'static str, path: &Path) -> InventoryError {
     let error = match failure {
         Failure::Inventory(error) => return error,
+        Failure::Sqlite(
+            error @ (rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::FromSqlConversionFailure(..)),
+        ) => return InventoryError::corrupt(error.to_string()),
         Failure::Sqlite(error) => error,
     };
     match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => InventoryError::Locked {
+        _ if patience::is_busy(&error) => InventoryError::Locked {
             path: path.to_owned(),
         },
         Some(ErrorCode::ReadOnly) => InventoryError::WriteProtected {
@@ -216,7 +269,11 @@ impl Inventory for SqliteInventory {
     }
 
     fn batch(&self, name: &Label) -> Result<Option<BatchRecord>, InventoryError> {
-        self.read(|transaction| Ok(batch::find(transaction, name)?.map(|(_, record)| record)))
+        self.read(|transaction| {
+            let found = batch::find(transaction, name)?.map(|(_, record)| record);
+            trust::batch(transaction, name.as_str(), found.as_ref())?;
+            Ok(found)
+        })
     }
 
     fn ends_of_batch(
@@ -305,37 +362,51 @@ impl Inventory for SqliteInventory {
     }
 
     fn authority(&self, name: &AuthorityName) -> Result<Option<AuthorityRecord>, InventoryError> {
-        self.read(|transaction| Ok(read::authorities(transaction, Some(name))?.pop()))
+        Ok(self.trusted_authorities(Some(name))?.pop())
     }
 
     fn authorities(&self) -> Result<Vec<AuthorityRecord>, InventoryError> {
-        self.read(|transaction| read::authorities(transaction, None))
+        self.trusted_authorities(None)
     }
 
     fn certificate(&self, row: RowKey) -> Result<Option<InventoryEntry>, InventoryError> {
-        self.read(|transaction| read::certificate(transaction, row))
+        let found = self.trusted(|transaction| {
+            let found = read::certificate(transaction, row)?;
+            if found.is_none() && read::is_taken(transaction, row)? {
+                let missing = AuditFinding::CertificateUnrecorded { row };
+                return Err(trust::refused(&missing));
+            }
+            Ok(found.into_iter().collect())
+        })?;
+        Ok(found.into_iter().next())
     }
 
     fn request(&self, row: RowKey) -> Result<Option<Vec<u8>>, InventoryError> {
-        self.read(|transaction| read::request(transaction, row))
+        self.read(|transaction| {
+            let found = read::request(transaction, row)?;
+            if found.is_some() || read::is_taken(transaction, row)? {
+                self.trusted.borrow_mut().certificate(transaction, row)?;
+            }
+            Ok(found)
+        })
     }
 
     fn certificates_of(&self, id: &RegistrationId) -> Result<Vec<InventoryEntry>, InventoryError> {
-        self.read(|transaction| read::certificates_of(transaction, id))
+        self.trusted(|transaction| read::certificates_of(transaction, id))
     }
 
     fn by_serial_number(
         &self,
         serial: &SerialNumber,
     ) -> Result<Vec<InventoryEntry>, InventoryError> {
-        self.read(|transaction| read::by_serial_number(transaction, serial))
+        self.trusted(|transaction| read::by_serial_number(transaction, serial))
     }
 
     fn by_sha1_thumbprint(
         &self,
         thumbprint: &Sha1Thumbprint,
     ) -> Result<Vec<InventoryEntry>, InventoryError> {
-        self.read(|transaction| {
+        self.trusted(|transaction| {
             read::by_thumbprint(transaction, thumbprint.as_octets(), |certificate| {
                 certificate.sha1_thumbprint() == *thumbprint
             })
@@ -346,13 +417,12 @@ impl Inventory for SqliteInventory {
         &self,
         thumbprint: &Sha256Thumbprint,
     ) -> Result<Option<InventoryEntry>, InventoryError> {
-        self.read(|transaction| {
-            let mut found =
-                read::by_thumbprint(transaction, thumbprint.as_octets(), |certificate| {
-                    certificate.sha256_thumbprint() == *thumbprint
-                })?;
-            Ok(found.pop())
-        })
+        let mut found = self.trusted(|transaction| {
+            read::by_thumbprint(transaction, thumbprint.as_octets(), |certificate| {
+                certificate.sha256_thumbprint() == *thumbprint
+            })
+        })?;
+        Ok(found.pop())
     }
 
     fn list(
@@ -361,7 +431,19 @@ impl Inventory for SqliteInventory {
         after: Option<&PageKey>,
         limit: usize,
     ) -> Result<Page, InventoryError> {
-        self.read(|transaction| list::list(transaction, filter, after, limit))
+        let page = self.read(|transaction| {
+            let ends = matches!(filter.status, Some(Status::Revoked | Status::Voided));
+            if ends && after.is_none() {
+                self.trusted.borrow_mut().ended(transaction)?;
+            }
+            list::list(transaction, filter, after, limit)
+        })?;
+        if let Some(label) = &filter.label {
+            for entry in &page.entries {
+                trust::label(entry, label)?;
+            }
+        }
+        Ok(page)
     }
 
     fn live_ids(
@@ -388,6 +470,12 @@ impl Inventory for SqliteInventory {
         at: Time,
     ) -> Result<Vec<RegistrationId>, InventoryError> {
         self.read(|transaction| read::find_ids(transaction, ids, at))
+    }
+
+    fn holders(&self, ids: &[RegistrationId], at: Time) -> Result<Vec<Holder>, InventoryError> {
+        let mut leaves: Vec<_> = ids.iter().map(|id| (id, Uniqueness::OnlyLeaf)).collect();
+        leaves.sort_by_key(|(id, _)| *id);
+        self.read(|transaction| unique::holders(transaction, &leaves, at))
     }
 
     fn count(&self, filter: &Filter) -> Result<u64, InventoryError> {
@@ -427,7 +515,6 @@ impl Inventory for SqliteInventory {
 mod tests {
     use super::*;
     use crate::ids::Generation;
-    use crate::inventory::Status;
 
     /// Ten million rows must not be sorted, nor skipped over, for a page of fifty.
     #[test]

@@ -2,14 +2,14 @@
 //!
 //! Synchronous, and owned by one thread. Every method that changes something is one transaction
 //! that holds the change, its counters and its audit entries, and returns when that is durable.
-//! Several processes may work on one inventory; an adapter keeps serial numbers and generations
-//! unique among them. Nothing here assumes SQLite.
+//! Several processes may work on one inventory; an adapter keeps serial numbers, generations and the
+//! one live leaf of a device unique among them: by what its transaction finds, never by a look before. Nothing here assumes SQLite.
 
 use super::audit::{AuditEntry, AuditEvent, AuditHead, AuditReport, EventAction};
 use super::{
     AuthorityGeneration, AuthorityRecord, BatchProgress, BatchRecord, Filter, GenerationChange,
-    IdPage, InventoryEntry, InventoryError, Label, NewBatch, NewCertificate, NewGeneration, Page,
-    PageKey, Recorded, Revocation, RevocationReason, RowKey, Stats, Status,
+    Holder, IdPage, InventoryEntry, InventoryError, Label, NewBatch, NewCertificate, NewGeneration,
+    Page, PageKey, Recorded, Revocation, RevocationReason, RowKey, Stats, Status,
 };
 use crate::ids::{AuthorityName, RegistrationId, SerialNumber, Sha1Thumbprint, Sha256Thumbprint};
 use crate::profile::Role;
@@ -21,8 +21,9 @@ pub trait Inventory: Send {
     ///
     /// # Errors
     /// [`InventoryError::DuplicateSerial`], [`InventoryError::UnknownSigner`],
-    /// [`InventoryError::BatchNotFound`], [`InventoryError::BatchComplete`]; nothing of the chunk is
-    /// recorded then.
+    /// [`InventoryError::BatchNotFound`], [`InventoryError::BatchComplete`];
+    /// [`InventoryError::LeafExists`], [`InventoryError::TwoLeaves`] as [`super::Uniqueness`] says.
+    /// Nothing of the chunk is recorded then.
     fn record(
         &mut self,
         chunk: Vec<NewCertificate>,
@@ -100,7 +101,8 @@ pub trait Inventory: Send {
         at: Time,
     ) -> Result<BatchRecord, InventoryError>;
 
-    /// Voids what was recorded in a batch and never delivered, and says how many that were.
+    /// Voids what was recorded in a batch and never delivered, and says how many that were. The caller
+    /// knows that no run is at it.
     ///
     /// # Errors
     /// [`InventoryError::BatchNotFound`].
@@ -344,6 +346,13 @@ pub trait Inventory: Send {
         ids: &[RegistrationId],
         at: Time,
     ) -> Result<Vec<RegistrationId>, InventoryError>;
+
+    /// The leaves that keep a device from getting one that is to be its only one, by registration ID:
+    /// what [`Self::record`] would refuse them for. Fastest if the IDs are sorted.
+    ///
+    /// # Errors
+    /// [`InventoryError`] if the inventory cannot be read.
+    fn holders(&self, ids: &[RegistrationId], at: Time) -> Result<Vec<Holder>, InventoryError>;
 
     /// How many certificates meet a filter.
     ///

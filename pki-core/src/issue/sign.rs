@@ -7,7 +7,7 @@ use der::Encode as _;
 use super::Issuer;
 use crate::certificate::Certificate;
 use crate::ids::{AuthorityName, RegistrationId, SerialNumber};
-use crate::inventory::{AuthorityGeneration, Labels, NewCertificate};
+use crate::inventory::{AuthorityGeneration, Labels, NewCertificate, Uniqueness};
 use crate::key::{KeyError, SignatureError, Signer};
 use crate::profile::Role;
 use crate::signed::Signed;
@@ -141,6 +141,7 @@ impl From<Issued> for NewCertificate {
             batch: None,
             labels: Labels::default(),
             request: None,
+            uniqueness: Uniqueness::OnlyLeaf,
         }
     }
 }

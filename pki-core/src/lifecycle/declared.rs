@@ -4,7 +4,7 @@
 //! are never done on the way, only told: replacing a certificate that is in use (that is a roll), and
 //! enabling a group that somebody disabled (that lets devices in).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ use crate::declaration::{
 use crate::enrollment::compose::{by_ca_reference, by_signing_certificate};
 use crate::enrollment::{EnrollmentGroup, Mechanism, ProvisioningStatus, X509Certificates};
 use crate::format::pem::certificate_in_json;
-use crate::ids::{AuthorityName, CertificateName, DpsName, EnrollmentGroupId, Generation};
+use crate::ids::{AuthorityName, CertificateName, DpsName, EnrollmentGroupId};
 use crate::management::CaCertificate;
 
 /// What DPS and the inventory hold, as far as the declaration is concerned.
@@ -28,6 +28,26 @@ pub struct DeclaredState {
     pub groups: Vec<EnrollmentGroup>,
     /// The current certificate of each authority that exists here.
     pub certificates: BTreeMap<AuthorityName, Certificate>,
+    /// The certificates of its generations that are about to take the current one's place.
+    pub successors: BTreeMap<AuthorityName, Vec<Certificate>>,
+    /// Declared groups that were deprovisioned, and that nobody has asked to make again.
+    pub deprovisioned: BTreeSet<EnrollmentGroupId>,
+}
+
+impl DeclaredState {
+    /// Whether a CA certificate is one that a declared authority lives by: the current one, or one that is
+    /// being rolled in. The name does not tell, since a roll gives each generation another.
+    pub(super) fn is_living(&self, declared: &DpsDeclaration, held: &CaCertificate) -> bool {
+        let mut authorities = declared.ca.values().map(|ca| &ca.authority);
+        authorities.any(|authority| self.is_living_of(authority, held))
+    }
+
+    fn is_living_of(&self, authority: &AuthorityName, held: &CaCertificate) -> bool {
+        let current = self.certificates.get(authority);
+        let successors = self.successors.get(authority);
+        let mut living = current.into_iter().chain(successors.into_iter().flatten());
+        living.any(|certificate| is_same(held, certificate))
+    }
 }
 
 /// Why the declaration cannot be brought about.
@@ -67,6 +87,14 @@ pub enum DeclaredError {
         "enrollment group {group} is disabled in DPS and declared as enabled; enabling it lets its devices in: declare status = \"disabled\", or enable it with: dps-pki dps group enable {group}"
     )]
     WouldEnable {
+        /// The group.
+        group: EnrollmentGroupId,
+    },
+    /// The group was deprovisioned and is still declared.
+    #[error(
+        "enrollment group {group} was deprovisioned and is still declared; making it again lets its devices in"
+    )]
+    Deprovisioned {
         /// The group.
         group: EnrollmentGroupId,
     },
@@ -151,7 +179,7 @@ fn certificate_of<'a>(
 }
 
 /// What DPS holds for a declared CA certificate. Rolling gives each generation a name of its own, so the
-/// declared name stands for that of the current one: `root`, later `root-2`.
+/// declared name stands for that of the current one: `root`, later `root-2`. The certificate tells.
 fn held_as<'a>(
     name: &CertificateName,
     certificate: &Certificate,
@@ -160,19 +188,12 @@ fn held_as<'a>(
     let named = state.authorities.iter().find(|held| held.name == *name);
     let rolled = || {
         let mut held = state.authorities.iter();
-        held.find(|held| is_rolled_name(&held.name, name) && is_same(held, certificate))
+        held.find(|held| is_same(held, certificate))
     };
     named
         .filter(|held| is_same(held, certificate))
         .or_else(rolled)
         .or(named)
-}
-
-/// Whether a roll gave this name to a later generation of what is declared as `name`.
-fn is_rolled_name(held: &CertificateName, name: &CertificateName) -> bool {
-    let rest = held.as_str().strip_prefix(name.as_str());
-    let number = rest.and_then(|rest| rest.strip_prefix('-'));
-    number.is_some_and(|number| number.parse().ok().and_then(Generation::new).is_some())
 }
 
 /// By the certificate itself where ARM gave it, else by its SHA-1 thumbprint.
@@ -199,6 +220,9 @@ fn group_step(
         .iter()
         .find(|held| held.enrollment_group_id == *id)
     else {
+        if state.deprovisioned.contains(id) {
+            return Err(DeclaredError::Deprovisioned { group: id.clone() });
+        }
         let group = Box::new(composed(id, declared, certificate, state));
         return Ok(Some(Step::PutGroup {
             group,
@@ -206,7 +230,7 @@ fn group_step(
             expect: Expectation::Absent,
         }));
     };
-    if !holds(held, declared, certificate) {
+    if !holds(held, declared, certificate, state) {
         let (group, authority) = (id.clone(), declared.authority.clone());
         return Err(DeclaredError::OtherSigner { group, authority });
     }
@@ -265,7 +289,12 @@ fn declare(group: &mut EnrollmentGroup, declared: &GroupDeclaration) {
 }
 
 /// Whether either slot of the group holds what is declared.
-fn holds(group: &EnrollmentGroup, declared: &GroupDeclaration, certificate: &Certificate) -> bool {
+fn holds(
+    group: &EnrollmentGroup,
+    declared: &GroupDeclaration,
+    certificate: &Certificate,
+    state: &DeclaredState,
+) -> bool {
     match (&group.attestation.mechanism, &declared.attestation) {
         (
             Mechanism::X509(X509Certificates::Signing(slots)),
@@ -279,9 +308,13 @@ fn holds(group: &EnrollmentGroup, declared: &GroupDeclaration, certificate: &Cer
         (
             Mechanism::X509(X509Certificates::CaReferences(slots)),
             GroupAttestation::CaReference(name),
-        ) => slots
-            .iter()
-            .any(|held| held == name || is_rolled_name(held, name)),
+        ) => {
+            let is_rolled = |slot: &CertificateName| {
+                let mut held = state.authorities.iter().filter(|held| held.name == *slot);
+                held.any(|held| state.is_living_of(&declared.authority, held))
+            };
+            slots.iter().any(|slot| slot == name || is_rolled(slot))
+        }
         _ => false,
     }
 }
@@ -313,12 +346,15 @@ fn change(field: &str, from: Value, to: Value) -> FieldChange {
 
 /// What DPS holds beyond the declaration: told, never touched.
 pub(super) fn strangers(declared: &DpsDeclaration, state: &DeclaredState) -> Vec<String> {
-    let authorities = state.authorities.iter().map(|held| &held.name);
     let groups = state.groups.iter().map(|held| &held.enrollment_group_id);
-    let unknown_authorities = authorities
-        .filter(|held| !declared.ca.contains_key(*held))
-        .filter(|held| !declared.ca.keys().any(|name| is_rolled_name(held, name)))
-        .map(|name| format!("CA certificate {name} is in DPS and not in pki.toml; left alone"));
+    let unknown_authorities = state
+        .authorities
+        .iter()
+        .filter(|held| !declared.ca.contains_key(&held.name) && !state.is_living(declared, held))
+        .map(|held| {
+            let name = &held.name;
+            format!("CA certificate {name} is in DPS and not in pki.toml; left alone")
+        });
     let unknown_groups = groups
         .filter(|id| !declared.groups.contains_key(*id))
         .map(|id| format!("enrollment group {id} is in DPS and not in pki.toml; left alone"));

@@ -8,7 +8,7 @@ use super::below::disabled;
 use super::quarantine::{HubAction, Quarantine, QuarantineState, quarantine};
 use super::roll::RegisteredDevice;
 use super::{Expectation, Plan, Step};
-use crate::admission::Outcome;
+use crate::admission::{Outcome, Refusal};
 use crate::certificate::Certificate;
 use crate::enrollment::{EnrollmentGroup, ProvisioningStatus};
 use crate::ids::{EnrollmentGroupId, RegistrationId};
@@ -23,18 +23,17 @@ pub struct Deprovision {
     pub registration_id: RegistrationId,
     /// Its leaf, if it is at hand.
     pub leaf: Option<Certificate>,
-    /// What DPS would decide without an individual enrollment; `None` if that cannot be told.
+    /// What DPS would decide without an individual enrollment, of all its leaves about the one that is
+    /// nearest to admission; `None` if that cannot be told.
     pub without_entry: Option<Outcome>,
 }
 
-/// Plans that a device leaves. Its entry is deleted only where nothing else would admit it, and never
-/// if it is disabled: then it is what keeps the device out.
+/// Plans that a device leaves. Its entry is deleted only where no group holds anything of its chain,
+/// since a group that is disabled today is enabled tomorrow; and never if it is disabled: then it is what
+/// keeps the device out.
 pub fn deprovision(request: &Deprovision, state: &QuarantineState) -> Plan {
     let id = &request.registration_id;
-    let stays_out = request
-        .without_entry
-        .as_ref()
-        .is_some_and(|outcome| !matches!(outcome, Outcome::Admitted(_)));
+    let stays_out = request.without_entry == Some(Outcome::Refused(Refusal::NoEntry));
     let entry = state.individual.as_ref();
     let is_disabled =
         entry.is_some_and(|entry| entry.provisioning_status == ProvisioningStatus::Disabled);
@@ -60,15 +59,21 @@ pub fn deprovision(request: &Deprovision, state: &QuarantineState) -> Plan {
         });
         plan.steps.splice(0..0, delete);
     } else {
+        let why = match &request.without_entry {
+            Some(Outcome::Admitted(_)) => format!("a group admits {id}"),
+            Some(_) => format!("a group holds a certificate of {id}'s chain"),
+            None => format!("nobody knows what group holds the chain of {id}"),
+        };
         plan.notes.push(format!(
-            "a group admits {id}, so a disabled individual enrollment keeps it out, and must stay"
+            "{why}, so a disabled individual enrollment keeps it out, and must stay"
         ));
     }
     plan
 }
 
-/// Plans that a group and all its devices leave. `falls_to` are the enabled groups that would admit
-/// its devices if it were deleted: then it stays, disabled.
+/// Plans that a group and all its devices leave. `falls_to` are the groups that would decide about its
+/// devices if it were deleted, enabled or not, since those that are disabled today are enabled tomorrow:
+/// then it stays, disabled.
 pub fn deprovision_group(
     group: &EnrollmentGroup,
     devices: &[RegisteredDevice],
@@ -94,7 +99,7 @@ pub fn deprovision_group(
     } else {
         let groups: Vec<&str> = falls_to.iter().map(EnrollmentGroupId::as_str).collect();
         plan.notes.push(format!(
-            "enrollment group {id} stays, disabled: without it {} would admit its devices",
+            "enrollment group {id} stays, disabled: without it {} would decide about its devices",
             groups.join(", ")
         ));
     }

@@ -10,18 +10,19 @@ use serde_json::{Value, json};
 use super::{Expectation, Step};
 use crate::admission::{ChainElement, DpsView, Outcome, outcome_below};
 use crate::enrollment::{IndividualEnrollment, ProvisioningStatus};
-use crate::ids::RegistrationId;
+use crate::ids::{EnrollmentGroupId, RegistrationId};
 use crate::time::Time;
 
 const MEMBER: &str = "optionalDeviceInformation";
 const OWN: &str = "dpsPki";
 const UNTIL: &str = "pinnedUntil";
+const GROUP: &str = "group";
 
 /// Why the toolkit made an entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Mark {
-    /// To shut its device out.
-    Quarantined,
+    /// To shut its device out, about which this group decided before; `None` if none is known.
+    Quarantined(Option<EnrollmentGroupId>),
     /// To let its device in with one leaf only; `None` if nobody knows when the old one ends.
     Pinned(Option<Time>),
 }
@@ -31,7 +32,10 @@ impl Mark {
     pub(super) fn of(entry: &IndividualEnrollment) -> Option<Self> {
         let own = entry.other.get(MEMBER)?.get(OWN)?;
         Some(match own.get(UNTIL) {
-            None => Self::Quarantined,
+            None => {
+                let group = own.get(GROUP).and_then(Value::as_str);
+                Self::Quarantined(group.and_then(|group| group.parse().ok()))
+            }
             Some(until) => Self::Pinned(until.as_str().and_then(|until| until.parse().ok())),
         })
     }
@@ -39,7 +43,8 @@ impl Mark {
     /// Notes it in an entry, beside what is there.
     pub(super) fn write(self, entry: &mut IndividualEnrollment) {
         let own = match self {
-            Self::Quarantined => json!({ "quarantined": true }),
+            Self::Quarantined(None) => json!({ "quarantined": true }),
+            Self::Quarantined(Some(group)) => json!({ "quarantined": true, GROUP: group }),
             Self::Pinned(until) => json!({ UNTIL: until.map(|until| until.to_string()) }),
         };
         let information = entry.other.entry(MEMBER).or_insert_with(|| json!({}));

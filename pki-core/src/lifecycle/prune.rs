@@ -1,6 +1,7 @@
 //! Pruning: what DPS holds beyond the declaration is deleted, only where that was asked for.
 //!
-//! Groups go before the CA certificates that they may refer to. A disabled group keeps devices out for as
+//! A CA certificate is declared by what it is, not by its name alone: a roll gives each generation of an
+//! authority another name. Groups go before the CA certificates that they may refer to. A disabled group keeps devices out for as
 //! long as it is there, so it is never pruned: it has to be declared, or deleted by name.
 
 use super::declared::strangers;
@@ -69,7 +70,7 @@ fn deletions(declared: &DpsDeclaration, state: &DeclaredState) -> Result<Vec<Ste
     }
     for held in &state.authorities {
         let name = &held.name;
-        if declared.ca.contains_key(name) {
+        if declared.ca.contains_key(name) || state.is_living(declared, held) {
             continue;
         }
         let mut staying = state.groups.iter().filter(is_declared);

@@ -12,9 +12,11 @@ use super::pin::Mark;
 use super::{Expectation, FieldChange, Plan, Step};
 use crate::certificate::Certificate;
 use crate::enrollment::compose::by_leaf;
-use crate::enrollment::{Attestation, IndividualEnrollment, ProvisioningStatus, RegistrationState};
+use crate::enrollment::{
+    Attestation, IndividualEnrollment, ProvisioningStatus, RegistrationState, RegistrationStatus,
+};
 use crate::hub::{HubDevice, HubDeviceStatus};
-use crate::ids::{HubHostName, RegistrationId};
+use crate::ids::{EnrollmentGroupId, HubHostName, RegistrationId};
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -53,8 +55,14 @@ pub struct QuarantineState {
     pub registration: Option<RegistrationState>,
     /// Its identities: on the hub that the record names, or wherever it was found without one.
     pub hub_identities: Vec<HubIdentity>,
+    /// The hub that the record names, with the reason why nobody could look into it.
+    pub unread_hub: Option<String>,
     /// Hubs in which nobody could look for it, each with the reason.
     pub hubs_not_seen: Vec<String>,
+    /// Every valid leaf of it that the inventory knows: all of them are shut out with it.
+    pub live_leaves: Vec<Certificate>,
+    /// The group that decides about it as long as it has no individual enrollment.
+    pub group: Option<EnrollmentGroupId>,
     /// Individual enrollments under other IDs that name the same leaf.
     pub entries_under_other_ids: Vec<RegistrationId>,
 }
@@ -72,17 +80,28 @@ pub struct HubIdentity {
 /// after the hub identity: it tells a run that goes on which hub that is.
 pub fn quarantine(request: &Quarantine, state: &QuarantineState) -> Plan {
     let mut plan = Plan::new(format!("shut out {}", request.registration_id));
-    plan.steps
-        .extend(disabled_entry(request, state.individual.as_ref()));
+    plan.steps.extend(disabled_entry(request, state));
     plan.steps.extend(
         state
             .hub_identities
             .iter()
             .filter_map(|found| hub_step(request.hub, request.reason.as_deref(), found)),
     );
-    plan.steps
-        .extend(state.registration.as_ref().map(forget_registration));
-    plan.steps.extend(revocation(request));
+    // The record stays as long as its hub was not seen to. That of a refused attempt names none, and is made
+    // again whenever the device knocks.
+    let is_refused = |record: &RegistrationState| {
+        record.assigned_hub.is_none()
+            && matches!(
+                record.status,
+                RegistrationStatus::Disabled | RegistrationStatus::Failed
+            )
+    };
+    let forgotten = state
+        .registration
+        .as_ref()
+        .filter(|record| state.unread_hub.is_none() && !is_refused(record));
+    plan.steps.extend(forgotten.map(forget_registration));
+    plan.steps.extend(revocations(request, state));
     plan.notes.extend(state.entries_under_other_ids.iter().map(|id| {
         format!(
             "individual enrollment {id} names this leaf under another ID than its CN {}: it decides nothing and shuts nobody out",
@@ -93,6 +112,12 @@ pub fn quarantine(request: &Quarantine, state: &QuarantineState) -> Plan {
         let note = "the hub identity is kept: the device can still connect to its hub";
         plan.notes.push(note.into());
     }
+    plan.notes.extend(state.unread_hub.iter().map(|hub| {
+        format!(
+            "the hub of {} cannot be read, {hub}: its device identity and registration record stay as they are until it can",
+            request.registration_id
+        )
+    }));
     plan.notes.extend(state.hubs_not_seen.iter().map(|hub| {
         format!("the device's identity was not looked for on {hub}; disable it there if it has one")
     }));
@@ -121,9 +146,9 @@ pub fn quarantine_many(devices: &[(Quarantine, QuarantineState)]) -> Plan {
     plan
 }
 
-fn disabled_entry(request: &Quarantine, existing: Option<&IndividualEnrollment>) -> Option<Step> {
-    let Some(existing) = existing else {
-        return Some(new_entry(request));
+fn disabled_entry(request: &Quarantine, state: &QuarantineState) -> Option<Step> {
+    let Some(existing) = &state.individual else {
+        return Some(new_entry(request, state.group.clone()));
     };
     if existing.provisioning_status == ProvisioningStatus::Disabled {
         return None;
@@ -147,14 +172,14 @@ fn disabled_entry(request: &Quarantine, existing: Option<&IndividualEnrollment>)
     })
 }
 
-fn new_entry(request: &Quarantine) -> Step {
+fn new_entry(request: &Quarantine, group: Option<EnrollmentGroupId>) -> Step {
     let attestation = match &request.leaf {
         Some(leaf) => by_leaf(leaf),
         None => Attestation::generated_keys(),
     };
     let mut entry = IndividualEnrollment::new(request.registration_id.clone(), attestation);
     entry.provisioning_status = ProvisioningStatus::Disabled;
-    Mark::Quarantined.write(&mut entry);
+    Mark::Quarantined(group).write(&mut entry);
     Step::PutIndividual {
         enrollment: Box::new(entry),
         changes: vec![],
@@ -207,11 +232,19 @@ fn status_reason(reason: Option<&str>) -> String {
     reason.unwrap_or("quarantined").chars().take(MOST).collect()
 }
 
-fn revocation(request: &Quarantine) -> Option<Step> {
-    let leaf = request.leaf.as_ref().filter(|_| request.revoke)?;
-    Some(Step::Revoke {
-        registration_id: request.registration_id.clone(),
-        serial_number: leaf.serial_number().clone(),
-        sha256_thumbprint: leaf.sha256_thumbprint(),
-    })
+/// DPS denies by registration ID, so whatever leaf of the device is valid is of no more use.
+fn revocations(request: &Quarantine, state: &QuarantineState) -> Vec<Step> {
+    let named = request.leaf.iter().filter(|_| request.revoke);
+    let others = state
+        .live_leaves
+        .iter()
+        .filter(|leaf| request.leaf.as_ref() != Some(leaf));
+    let leaves = named.chain(others);
+    leaves
+        .map(|leaf| Step::Revoke {
+            registration_id: request.registration_id.clone(),
+            serial_number: leaf.serial_number().clone(),
+            sha256_thumbprint: leaf.sha256_thumbprint(),
+        })
+        .collect()
 }

@@ -3,17 +3,19 @@
 //! The entry that shuts it out becomes an enabled one that is *pinned* to the new leaf. Deleting it
 //! instead would let the old leaf in again, and with it whoever has stolen it.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::pin::Mark;
 use super::quarantine::HubIdentity;
 use super::roll::device_slot_changes;
-use super::{Expectation, FieldChange, Plan, Step};
+use super::{Expectation, FieldChange, Plan, Step, differences};
 use crate::certificate::Certificate;
 use crate::enrollment::compose::by_leaf;
-use crate::enrollment::{IndividualEnrollment, Mechanism, ProvisioningStatus, X509Certificates};
+use crate::enrollment::{
+    EnrollmentGroup, IndividualEnrollment, Mechanism, ProvisioningStatus, X509Certificates,
+};
 use crate::hub::HubDeviceStatus;
-use crate::ids::RegistrationId;
+use crate::ids::{EnrollmentGroupId, RegistrationId};
 use crate::time::Time;
 
 /// What is asked for.
@@ -36,6 +38,10 @@ pub struct ReadmitState {
     pub earlier: Vec<Certificate>,
     /// Its identities on hubs.
     pub hub_identities: Vec<HubIdentity>,
+    /// The groups of the instance.
+    pub groups: Vec<EnrollmentGroup>,
+    /// The group that would decide about it without an individual enrollment.
+    pub decides: Option<EnrollmentGroupId>,
 }
 
 /// What the inventory says of a leaf.
@@ -138,15 +144,22 @@ pub fn readmit(request: &Readmit, state: &ReadmitState, at: Time) -> Result<Plan
         let mut after = before.clone();
         after.provisioning_status = ProvisioningStatus::Enabled;
         after.attestation = pinned;
-        if Mark::of(before).is_some() {
-            Mark::Pinned(old_leaves_end(before, &state.earlier)).write(&mut after);
-        }
         let mut changes = vec![FieldChange {
             field: "provisioningStatus".into(),
             from: json!("disabled"),
             to: json!("enabled"),
         }];
         changes.extend(device_slot_changes(&before.attestation, &after.attestation));
+        let mark = Mark::of(before);
+        // An entry that was somebody's own before the quarantine has kept all that it said.
+        if let Some(Mark::Quarantined(group)) = &mark {
+            let id = group.as_ref().or(state.decides.as_ref());
+            plan.notes.push(take_over(&mut after, id, &state.groups));
+            changes.extend(taken_over(before, &after));
+        }
+        if mark.is_some() {
+            Mark::Pinned(old_leaves_end(before, &state.earlier)).write(&mut after);
+        }
         plan.steps.push(Step::PutIndividual {
             enrollment: Box::new(after),
             changes,
@@ -159,6 +172,59 @@ pub fn readmit(request: &Readmit, state: &ReadmitState, at: Time) -> Result<Plan
         "the entry must stay until the old leaf of {id} has expired; `apply` deletes it then if it was made by a quarantine"
     ));
     Ok(plan)
+}
+
+/// What the service keeps in a group by itself.
+const OF_THE_GROUP: [&str; 3] = ["etag", "createdDateTimeUtc", "lastUpdatedDateTimeUtc"];
+
+/// Gives the entry what the group says of its devices, where the entry says nothing itself: hubs,
+/// allocation, twin and whatever else, so that the device comes back as what it was. Says where that is
+/// from.
+fn take_over(
+    entry: &mut IndividualEnrollment,
+    id: Option<&EnrollmentGroupId>,
+    groups: &[EnrollmentGroup],
+) -> String {
+    let device = &entry.registration_id;
+    let Some(id) = id else {
+        return format!(
+            "nobody knows from which enrollment group {device} came: its hub, initial twin and policies are the instance's defaults"
+        );
+    };
+    let Some(group) = groups.iter().find(|group| group.enrollment_group_id == *id) else {
+        return format!(
+            "enrollment group {id}, from which {device} came, is gone: its hub, initial twin and policies are the instance's defaults"
+        );
+    };
+    let note = format!("hubs, initial twin and policies are those of enrollment group {id}");
+    let own = &mut *entry;
+    own.reprovision_policy = own.reprovision_policy.or(group.reprovision_policy);
+    let allocation_policy = own.allocation_policy.take();
+    own.allocation_policy = allocation_policy.or_else(|| group.allocation_policy.clone());
+    let iot_hubs = own.iot_hubs.take();
+    own.iot_hubs = iot_hubs.or_else(|| group.iot_hubs.clone());
+    let initial_twin = own.initial_twin.take();
+    own.initial_twin = initial_twin.or_else(|| group.initial_twin.clone());
+    for (name, value) in &group.other {
+        let is_set = own.other.get(name).is_some_and(|own| !says_nothing(own));
+        if !is_set && !OF_THE_GROUP.contains(&name.as_str()) {
+            own.other.insert(name.clone(), value.clone());
+        }
+    }
+    note
+}
+
+/// Whether the value of a member is what the service fills in where nothing was said.
+fn says_nothing(value: &Value) -> bool {
+    value.is_null() || *value == json!({ "iotEdge": false })
+}
+
+/// The members that came from the group, for who reads the plan.
+fn taken_over(before: &IndividualEnrollment, after: &IndividualEnrollment) -> Vec<FieldChange> {
+    let shown_elsewhere = ["provisioningStatus", "attestation"];
+    let mut changes = differences(&json!(before), &json!(after));
+    changes.retain(|change| !shown_elsewhere.contains(&change.field.as_str()));
+    changes
 }
 
 fn check_leaf(request: &Readmit, state: &ReadmitState, at: Time) -> Result<(), ReadmitError> {

@@ -123,13 +123,41 @@ pub struct MovingDevice {
     pub new_leaf_since: Option<Time>,
     /// When its registration record last changed.
     pub registered_at: Option<Time>,
+    /// Which leaf it showed when it registered last, as the identity on its hub tells.
+    pub shown: Shown,
+}
+
+/// Which leaf a device showed when it registered last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Shown {
+    /// One below the new generation.
+    New,
+    /// One that goes.
+    Old,
+    /// Nobody could look, or the identity names no leaf that is known.
+    #[default]
+    Unknown,
 }
 
 impl MovingDevice {
-    /// Whether it has registered since it has its new leaf. A record does not tell which leaf was
-    /// shown; a device that has the new one and registers afterwards is taken to show it. Moments are
-    /// whole seconds here, and what happens within one does not tell which came first.
+    /// Whether it has shown its new leaf, as far as that is known. A registration record does not tell
+    /// which leaf was shown; the identity on the hub does. Where that cannot be read, a device that has
+    /// the new leaf and registers afterwards may have shown it: see [`Self::is_known`].
     pub fn has_moved(&self) -> bool {
+        match self.shown {
+            Shown::New => true,
+            Shown::Old => false,
+            Shown::Unknown => self.has_registered_since(),
+        }
+    }
+
+    /// Whether it is known if it has moved: a device that was not there since it has its new leaf has not.
+    pub fn is_known(&self) -> bool {
+        self.shown != Shown::Unknown || !self.has_registered_since()
+    }
+
+    /// Moments are whole seconds here, and what happens within one does not tell which came first.
+    fn has_registered_since(&self) -> bool {
         matches!((self.new_leaf_since, self.registered_at), (Some(since), Some(at)) if at > since)
     }
 }
@@ -137,14 +165,25 @@ impl MovingDevice {
 impl Devices {
     /// Counts those that have not moved, and names the first `names` of them.
     pub fn left_behind(devices: impl IntoIterator<Item = MovingDevice>, names: usize) -> Self {
-        let mut left = Self::default();
-        for device in devices.into_iter().filter(|device| !device.has_moved()) {
-            left.count += 1;
-            if left.named.len() < names {
-                left.named.push(device.id);
+        let devices = devices.into_iter();
+        Self::of(devices.filter(|device| !device.has_moved()), names)
+    }
+
+    /// Counts those of which nobody knows if they have moved, and names the first `names` of them.
+    pub fn not_known(devices: impl IntoIterator<Item = MovingDevice>, names: usize) -> Self {
+        let devices = devices.into_iter();
+        Self::of(devices.filter(|device| !device.is_known()), names)
+    }
+
+    fn of(devices: impl Iterator<Item = MovingDevice>, names: usize) -> Self {
+        let mut counted = Self::default();
+        for device in devices {
+            counted.count += 1;
+            if counted.named.len() < names {
+                counted.named.push(device.id);
             }
         }
-        left
+        counted
     }
 }
 
@@ -250,6 +289,21 @@ pub enum RollError {
         /// How many were accepted.
         accepted: u64,
     },
+    /// Nobody knows whether devices have moved.
+    #[error(
+        "registered since they have a new leaf, of {authority} generation {generation}, and nobody can tell with which leaf, since their hubs cannot be read: {devices}; only {accepted} {} accepted",
+        fitting(*.accepted, "was", "were")
+    )]
+    NotKnown {
+        /// What is being rolled.
+        authority: AuthorityName,
+        /// The generation that goes.
+        generation: Generation,
+        /// Those of which it is not known.
+        devices: Devices,
+        /// How many were accepted.
+        accepted: u64,
+    },
     /// Devices have moved already, and going back would strand them.
     #[error(
         "moved to leaves of {authority} generation {generation} already, which would be refused: {devices}; finish the roll, or roll them back first"
@@ -341,6 +395,14 @@ pub enum RollError {
     /// The device has not registered with its new leaf.
     #[error("{id} has not registered since its enrollment holds the new leaf")]
     DeviceLeftBehind {
+        /// Which device.
+        id: RegistrationId,
+    },
+    /// Nobody knows with which leaf the device has registered.
+    #[error(
+        "{id} has registered since its enrollment holds the new leaf, and nobody can tell with which leaf, since its hub cannot be read"
+    )]
+    DeviceNotKnown {
         /// Which device.
         id: RegistrationId,
     },

@@ -6,7 +6,7 @@
 use const_oid::ObjectIdentifier;
 use const_oid::db::rfc5280::{ANY_EXTENDED_KEY_USAGE, ID_KP_CLIENT_AUTH, ID_KP_SERVER_AUTH};
 
-use super::report::{CheckName, PathCheck};
+use super::report::{CheckName, CheckOutcome, PathCheck};
 use super::validate::Question;
 use super::{Purpose, revocation};
 use crate::certificate::Certificate;
@@ -38,7 +38,12 @@ pub(super) fn checks(
         && !question.crls.is_empty()
     {
         let at = question.options.moment();
-        checks.push(revocation::check(certificate, issuer, question.crls, at));
+        let mut check = revocation::check(certificate, issuer, question.crls, at);
+        if check.outcome == CheckOutcome::NotChecked && question.options.wants_every_list() {
+            // As `openssl verify -crl_check_all`: what was not looked at is no comfort.
+            check.outcome = CheckOutcome::Failed;
+        }
+        checks.push(check);
     }
     checks
 }

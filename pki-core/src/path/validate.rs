@@ -30,8 +30,10 @@ pub struct PathOptions<'a> {
     at: Time,
     purpose: Purpose,
     strict: bool,
+    weak: bool,
     most_intermediates: Option<u8>,
     crls: &'a [Crl],
+    every_list: bool,
 }
 
 impl<'a> PathOptions<'a> {
@@ -41,8 +43,10 @@ impl<'a> PathOptions<'a> {
             at,
             purpose: Purpose::Client,
             strict: true,
+            weak: false,
             most_intermediates: None,
             crls: &[],
+            every_list: true,
         }
     }
 
@@ -52,14 +56,20 @@ impl<'a> PathOptions<'a> {
         Self { purpose, ..self }
     }
 
-    /// Without the checks that only forbid bad form (missing key identifiers and the like), as a
-    /// service does that takes certificates of others.
+    /// Without the checks that only forbid bad form (missing key identifiers and the like). Weak keys
+    /// and signatures are refused still.
     #[must_use]
     pub fn lenient(self) -> Self {
         Self {
             strict: false,
             ..self
         }
+    }
+
+    /// With keys and signatures of any strength that the library knows, as a service may take them.
+    #[must_use]
+    pub fn weak(self) -> Self {
+        Self { weak: true, ..self }
     }
 
     /// With no more than so many certificates between leaf and anchor.
@@ -71,10 +81,24 @@ impl<'a> PathOptions<'a> {
         }
     }
 
-    /// Refusing what these lists revoke. A certificate of whose issuer there is none is not checked.
+    /// Refusing what these lists revoke and, if there are any, certificates below the anchor of whose
+    /// issuer there is none.
     #[must_use]
     pub fn crls(self, crls: &'a [Crl]) -> Self {
         Self { crls, ..self }
+    }
+
+    /// Taking certificates of whose issuer there is no list as not revoked.
+    #[must_use]
+    pub fn lists_at_hand(self) -> Self {
+        Self {
+            every_list: false,
+            ..self
+        }
+    }
+
+    pub(super) fn wants_every_list(&self) -> bool {
+        self.every_list
     }
 
     pub(super) fn moment(&self) -> Time {
@@ -185,6 +209,8 @@ impl Question<'_> {
         parameters.set_flags(X509VerifyFlags::PARTIAL_CHAIN)?;
         if self.options.strict {
             parameters.set_flags(X509VerifyFlags::X509_STRICT)?;
+        }
+        if !self.options.weak {
             parameters.set_auth_level(AUTH_LEVEL);
         }
         if let Some(most) = self.options.most_intermediates {

@@ -15,7 +15,7 @@ use crate::ids::{AuthorityName, Generation};
 use crate::inventory::{
     AuthorityGeneration, BatchProgress, GenerationChange, GenerationState, Inventory,
     InventoryError, Label, Labels, NamedLabel, NewBatch, NewCertificate, NewGeneration, Recorded,
-    RowKey,
+    RowKey, Uniqueness,
 };
 use crate::profile::Role;
 use crate::time::{Span, Time, Validity};
@@ -31,6 +31,10 @@ pub fn inventory_contract(make: impl Fn() -> Box<dyn Inventory>) {
         Sample::a_request_is_kept_with_its_certificate,
         Sample::a_serial_number_is_unique_per_issuer,
         Sample::a_refused_chunk_leaves_no_trace,
+        Sample::a_device_has_one_live_leaf,
+        Sample::a_chunk_gives_a_device_one_leaf,
+        Sample::a_renewal_follows_the_newest_leaf,
+        Sample::holders_are_those_that_a_chunk_is_refused_for,
         Sample::a_signer_must_be_known,
         Sample::states_follow_one_another,
         Sample::a_hold_may_become_another_reason,
@@ -99,6 +103,7 @@ impl Sample {
             batch: None,
             labels: Labels::default(),
             request: None,
+            uniqueness: Uniqueness::OnlyLeaf,
         }
     }
 
@@ -111,6 +116,7 @@ impl Sample {
             batch: None,
             labels: Labels::default(),
             request: None,
+            uniqueness: Uniqueness::OnlyLeaf,
         }
     }
 
@@ -157,6 +163,15 @@ fn new_generation(number: u32) -> NewGeneration {
         subject: "CN=Contoso Root".parse().expect("name"),
         key_reference: format!("root.{number}.key.pem").parse().expect("reference"),
     }
+}
+
+/// The same certificates as they come from elsewhere, where a device may have several leaves.
+fn from_elsewhere(chunk: Vec<NewCertificate>) -> Vec<NewCertificate> {
+    let from_elsewhere = |new| NewCertificate {
+        uniqueness: Uniqueness::FromElsewhere,
+        ..new
+    };
+    chunk.into_iter().map(from_elsewhere).collect()
 }
 
 fn rows(recorded: &[Recorded]) -> Vec<RowKey> {

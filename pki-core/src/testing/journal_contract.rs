@@ -239,13 +239,16 @@ fn the_trail_tells_of_a_plan(journal: &mut dyn Journal) {
     let actions: Vec<&str> = entries.iter().map(|entry| entry.action()).collect();
     let expected = [
         "plan-opened",
+        "steps-begun",
+        "steps-ended",
         "enrollment-written",
         "plan-finished",
         "plan-opened",
         "plan-abandoned",
     ];
     assert_eq!(actions, expected);
-    assert_eq!(entries[1].subject(), "a");
+    assert_eq!(entries[1].subject(), id(1).to_string());
+    assert_eq!(entries[3].subject(), "a");
     assert!(journal.verify_audit(&[]).expect("read").is_intact());
 }
 

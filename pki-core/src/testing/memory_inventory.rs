@@ -10,14 +10,14 @@ use crate::ids::{
     AuthorityName, Generation, RegistrationId, SerialNumber, Sha1Thumbprint, Sha256Thumbprint,
 };
 use crate::inventory::audit::{
-    AuditEntry, AuditEvent, AuditHead, AuditReport, Auditor, Draft, EventAction, Rows,
-    StoredCertificate, StoredGeneration,
+    AuditEntry, AuditEvent, AuditHash, AuditHead, AuditReport, Auditor, Draft, EventAction, Rows,
+    StoredCertificate, StoredGeneration, StoredPlan,
 };
 use crate::inventory::{
     self, AuthorityGeneration, AuthorityRecord, BatchProgress, BatchRecord, BatchState,
-    CertificateState, Count, Filter, GenerationChange, GenerationRecord, GenerationState,
+    CertificateState, Count, Filter, GenerationChange, GenerationRecord, GenerationState, Holder,
     Inventory, InventoryEntry, InventoryError, Label, NewBatch, NewCertificate, NewGeneration,
-    Page, PageKey, Recorded, Revocation, RevocationReason, RowKey, Stats, Status,
+    Page, PageKey, Recorded, Revocation, RevocationReason, RowKey, Stats, Status, Uniqueness,
 };
 use crate::lifecycle::PlanRecord;
 use crate::time::Time;
@@ -446,6 +446,13 @@ impl Inventory for MemoryInventory {
         Ok(found)
     }
 
+    fn holders(&self, ids: &[RegistrationId], at: Time) -> Result<Vec<Holder>, InventoryError> {
+        let mut sorted: Vec<&RegistrationId> = ids.iter().collect();
+        sorted.sort();
+        let holder = |id: &RegistrationId| self.holder(id, Uniqueness::OnlyLeaf, at);
+        Ok(sorted.into_iter().filter_map(holder).collect())
+    }
+
     fn count(&self, filter: &Filter) -> Result<u64, InventoryError> {
         let found = self.find(|entry| filter.matches(entry)).len();
         Ok(u64::try_from(found).unwrap_or(u64::MAX))
@@ -488,6 +495,10 @@ impl Inventory for MemoryInventory {
                 status: held.entry.state.status(),
                 recorded_in: held.entry.recorded_in,
                 changed_in: held.changed_in,
+                request: self
+                    .requests
+                    .get(&held.entry.recorded.row())
+                    .map(|der| AuditHash::of(der)),
             });
         }
         for (authority, records) in &self.authorities {
@@ -496,6 +507,9 @@ impl Inventory for MemoryInventory {
             }
         }
         self.batches.iter().for_each(|batch| auditor.batch(batch));
+        for record in &self.plans {
+            auditor.plan(&StoredPlan::of(record)?);
+        }
         self.counts()
             .into_iter()
             .for_each(|count| auditor.counter(count));

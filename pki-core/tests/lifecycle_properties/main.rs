@@ -570,7 +570,7 @@ proptest! {
                 individual: world.entry(*device).cloned(),
                 leaf: LeafStanding::Valid,
                 earlier: vec![pki.leaf(*device, world.signers[*device]).certificate.clone()],
-                hub_identities: vec![],
+                ..ReadmitState::default()
             };
             world.dps.carry_out(&readmit(&request, &state, now()).expect("readmitted"));
             prop_assert!(world.lets_in(*device, Signer::NewLine));

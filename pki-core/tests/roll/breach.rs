@@ -17,7 +17,7 @@ fn a_compromised_intermediate_is_out_from_the_first_step_on() {
     let record = RegistrationState::new(id("sensor-1"), RegistrationStatus::Assigned);
     let request = Breach {
         devices: vec![vec![RegisteredDevice {
-            registration: record,
+            registration: Some(record),
             hub_identity: None,
         }]],
         hub: HubAction::Delete,

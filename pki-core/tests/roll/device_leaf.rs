@@ -5,7 +5,7 @@ use pki_core::enrollment::{
     IndividualEnrollment, ProvisioningStatus, RegistrationState, RegistrationStatus,
 };
 use pki_core::key::KeyAlgorithm::EcdsaP256;
-use pki_core::lifecycle::roll::{MovingDevice, RollError, device};
+use pki_core::lifecycle::roll::{MovingDevice, RollError, Shown, device};
 use pki_core::lifecycle::{HubAction, Step};
 use pki_core::testing::SampleDps;
 use pki_core::time::Span;
@@ -39,6 +39,7 @@ fn the_leaf_of_an_individual_enrollment_is_rolled_in_its_slots() {
         id: id("sensor-1"),
         new_leaf_since: Some(now()),
         registered_at: moved.then(|| now() + Span::from_seconds(1)),
+        shown: if moved { Shown::New } else { Shown::Unknown },
     };
     let left = device::finish(&moving(false), &new, false, &state(&dps));
     assert!(

@@ -5,7 +5,9 @@ use pki_core::enrollment::compose::by_signing_certificate;
 use pki_core::enrollment::{Mechanism, X509Certificates};
 use pki_core::inventory::GenerationState::{Current, Next, Pending, Retired};
 use pki_core::key::KeyAlgorithm::EcdsaP256;
-use pki_core::lifecycle::roll::{self, Devices, Finish, MovingDevice, Phase, RollError, Start};
+use pki_core::lifecycle::roll::{
+    self, Devices, Finish, MovingDevice, Phase, RollError, Shown, Start,
+};
 use pki_core::testing::SampleDps;
 use pki_core::time::Span;
 
@@ -271,6 +273,7 @@ fn devices_that_have_not_moved_stand_in_the_way_of_the_end() {
         id: id(name),
         new_leaf_since: Some(now()),
         registered_at: moved.then(|| now() + Span::from_seconds(1)),
+        shown: if moved { Shown::New } else { Shown::Unknown },
     };
     let fleet = [moving("a", true), moving("b", false), moving("c", false)];
     let left_behind = Devices::left_behind(fleet, 1);
@@ -334,4 +337,42 @@ fn the_intermediates_of_a_root_stop_its_end_or_are_verified_themselves() {
         dps.step(step);
         assert!(is_admitted(&dps, &device), "after: {step}");
     }
+}
+
+/// A record does not tell which leaf was shown; the identity on the hub does, and where nobody can look
+/// nobody knows.
+#[test]
+fn who_registered_again_with_the_old_leaf_has_not_moved() {
+    let moving = |shown: Shown| MovingDevice {
+        id: id("a"),
+        new_leaf_since: Some(now()),
+        registered_at: Some(now() + Span::from_seconds(1)),
+        shown,
+    };
+    assert!(moving(Shown::New).has_moved());
+    assert!(!moving(Shown::Old).has_moved());
+    assert!(moving(Shown::Old).is_known() && !moving(Shown::Unknown).is_known());
+    let pki = Pki::new();
+    let mut dps = pki.line_in_group();
+    dps.carry_out(&only(roll::start(
+        &relaxed(),
+        &pki.state("line", [Current, Pending], &dps),
+    )));
+    let state = pki.state("line", [Current, Next], &dps);
+    let request = Finish {
+        not_known: Devices::not_known([moving(Shown::Unknown)], 1),
+        ..Finish::default()
+    };
+    let refused = roll::finish(&request, &state)
+        .expect_err("not known")
+        .to_string();
+    assert!(
+        refused.contains("nobody can tell with which leaf"),
+        "{refused}"
+    );
+    let accepted = Finish {
+        accept_stranded: 1,
+        ..request
+    };
+    assert!(roll::finish(&accepted, &state).is_ok());
 }

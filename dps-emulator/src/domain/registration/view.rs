@@ -34,7 +34,7 @@ pub(crate) fn service_view(
             }
         }
         RegistrationOutcome::Failed { code, message } => {
-            state.error_code = Some(*code);
+            state.error_code = Some((*code).into());
             state.error_message = Some(message.clone());
         }
         RegistrationOutcome::Disabled => {}

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::domain::authority::{Authority, Upload};
 use crate::domain::{Dps, Settings};
 use crate::error::ServiceError;
-use crate::planes::{Answer, Request, to_value};
+use crate::planes::{Answer, Request, in_order, to_value};
 use crate::store::{IfMatch, Record};
 
 pub(super) fn answer(dps: &Dps, request: &Request, rest: &[&str]) -> Result<Answer, ServiceError> {
@@ -32,7 +32,7 @@ pub(super) fn answer(dps: &Dps, request: &Request, rest: &[&str]) -> Result<Answ
         (&Method::PUT, [_]) => {
             let upload = upload(&request.json()?)?;
             let record = dps.put_authority(&name, upload, request.if_match()?)?;
-            Answer::document(&document(settings, &name, &record))
+            shown(&document(settings, &name, &record)).map(Answer::ok)
         }
         (&Method::DELETE, [_]) => {
             dps.delete_authority(&name, required(request)?)?;
@@ -44,12 +44,12 @@ pub(super) fn answer(dps: &Dps, request: &Request, rest: &[&str]) -> Result<Answ
             document.properties.other.clear();
             document.properties.certificate = record.value.uploaded_text;
             document.properties.verification_code = record.value.code;
-            Answer::document(&document)
+            shown(&document).map(Answer::ok)
         }
         (&Method::POST, [_, "verify"]) => {
             let proof = certificate_of(&request.json()?)?;
             let record = dps.verify_authority(&name, &proof, required(request)?)?;
-            Answer::document(&document(settings, &name, &record))
+            shown(&document(settings, &name, &record)).map(Answer::ok)
         }
         (_, [_] | [_, "generateverificationcode" | "verify"]) => {
             Err(ServiceError::MethodNotAllowed(request.method.to_string()))
@@ -74,7 +74,7 @@ fn list_certificates(dps: &Dps) -> Result<Answer, ServiceError> {
     let store = dps.store();
     let authorities = store.authorities().iter();
     let documents = authorities
-        .map(|(name, record)| to_value(&document(&dps.settings, name, record)))
+        .map(|(name, record)| shown(&document(&dps.settings, name, record)))
         .collect::<Result<Vec<_>, _>>()?;
     Ok(Answer::ok(json!({"value": documents})))
 }
@@ -85,7 +85,7 @@ fn get(dps: &Dps, name: &CertificateName, if_match: IfMatch) -> Result<Answer, S
     let record = record.ok_or_else(|| ServiceError::CertificateNotFound(name.to_string()))?;
     match if_match {
         IfMatch::Tag(etag) if etag != record.etag => Err(ServiceError::PreconditionFailed),
-        _ => Answer::document(&document(&dps.settings, name, record)),
+        _ => shown(&document(&dps.settings, name, record)).map(Answer::ok),
     }
 }
 
@@ -117,6 +117,18 @@ fn certificate_of(members: &Value) -> Result<Certificate, ServiceError> {
             "The member certificate holds no certificate that can be read.".to_owned(),
         )
     })
+}
+
+/// A document with its members in ARM's order.
+fn shown(document: &CaCertificate) -> Result<Value, ServiceError> {
+    let mut value = to_value(document)?;
+    if let Value::Object(members) = &mut value {
+        in_order(members, &["properties", "id", "name", "type", "etag"]);
+    }
+    if let Some(Value::Object(properties)) = value.get_mut("properties") {
+        in_order(properties, &["verificationCode"]);
+    }
+    Ok(value)
 }
 
 fn document(

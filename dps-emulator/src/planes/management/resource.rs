@@ -10,7 +10,7 @@ use http::{Method, StatusCode};
 use pki_core::enrollment::{AllocationPolicy, OtherMembers, SymmetricKey, SymmetricKeys};
 use pki_core::ids::HubHostName;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::domain::Dps;
 use crate::domain::resource::{LinkedHub, Resource};
@@ -115,25 +115,19 @@ pub(super) fn document(dps: &Dps, resource: &Resource) -> Value {
 
 fn shown_hub(hub: &LinkedHub) -> Value {
     let (name, policy) = (&hub.host_name, &hub.policy.name);
-    let mut shown = json!({
-        "name": name.as_str(),
-        "connectionString":
-            format!("HostName={name};SharedAccessKeyName={policy};SharedAccessKey={MASK}"),
-        "location": LOCATION,
-    });
+    let mut shown = Map::new();
     // What nobody sent is not shown.
-    for (member, value) in [
-        (
-            "applyAllocationPolicy",
-            json!(hub.applies_allocation_policy),
-        ),
-        ("allocationWeight", json!(hub.weight)),
-    ] {
-        if !value.is_null() {
-            shown[member] = value;
-        }
+    if let Some(applies) = hub.applies_allocation_policy {
+        shown.insert("applyAllocationPolicy".to_owned(), json!(applies));
     }
-    shown
+    if let Some(weight) = hub.weight {
+        shown.insert("allocationWeight".to_owned(), json!(weight));
+    }
+    let string = format!("HostName={name};SharedAccessKeyName={policy};SharedAccessKey={MASK}");
+    shown.insert("name".to_owned(), json!(name.as_str()));
+    shown.insert("connectionString".to_owned(), json!(string));
+    shown.insert("location".to_owned(), json!(LOCATION));
+    Value::Object(shown)
 }
 
 fn key(policy: &Policy) -> Value {

@@ -114,7 +114,7 @@ impl fmt::Display for Made {
 
 /// A checkpoint as it is named on the command line.
 #[derive(Debug, Clone)]
-pub(super) enum KeptCheckpoint {
+pub(crate) enum KeptCheckpoint {
     /// In one word, as `audit head` prints it.
     Head(AuditHead),
     /// In a file, as `audit checkpoint` writes it.
@@ -134,7 +134,7 @@ impl FromStr for KeptCheckpoint {
 
 /// The entries that checkpoints name. The signature of a file that has one must hold; one that must be
 /// signed, because a certificate is given, must have one.
-pub(super) fn heads(
+pub(crate) fn heads(
     context: &Context,
     kept: &[KeptCheckpoint],
     certificate: Option<&Path>,

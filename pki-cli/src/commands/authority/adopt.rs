@@ -37,6 +37,11 @@ impl Args {
         let (certificate, pool) =
             takeover::read_certificates(context, &self.cert, self.chain.as_deref())?;
         let mut inventory = context.inventory()?;
+        let _lock = if context.settings.dry_run {
+            None
+        } else {
+            Some(takeover::lock(context, &self.name)?)
+        };
         let record = inventory.authority(&self.name)?;
         let known = record
             .as_ref()

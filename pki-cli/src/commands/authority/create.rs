@@ -1,8 +1,9 @@
 //! `authority create`: what `pki.toml` declares and does not exist yet.
 
-use pki_core::authority::{AuthoritySpec, create_root};
+use pki_core::authority::{AuthoritySpec, create_root, refuse_clock_ahead};
 use pki_core::declaration::{AuthorityDeclaration, AuthorityKey};
 use pki_core::ids::{AuthorityName, Generation, SerialNumber};
+use pki_core::inventory::audit::AuditEntry;
 use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{AuthorityRecord, GenerationRecord, Inventory as _, NewCertificate};
 use pki_core::issue::Issued;
@@ -28,6 +29,11 @@ pub(super) struct Args {
     /// Make the generation that these are to be rolled to, with a new key; it waits for: roll start
     #[arg(long, requires = "names")]
     next: bool,
+
+    /// Make it even if it would begin more than a day after the last entry of the audit trail: a
+    /// generation that a clock made which was ahead can be used by nobody until then
+    #[arg(long)]
+    clock_is_right: bool,
 }
 
 impl Args {
@@ -37,8 +43,8 @@ impl Args {
         let mut made = Vec::new();
         for authority in declared {
             made.push(match self.next {
-                true => create_next(context, &mut inventory, authority)?,
-                false => create(context, &mut inventory, authority)?,
+                true => create_next(context, &mut inventory, authority, self.clock_is_right)?,
+                false => create(context, &mut inventory, authority, self.clock_is_right)?,
             });
         }
         context.ui.result(&Authorities(made))?;
@@ -68,40 +74,53 @@ pub(crate) fn create(
     context: &Context,
     inventory: &mut SqliteInventory,
     declared: &AuthorityDeclaration,
+    clock_is_right: bool,
 ) -> Result<AuthorityRow, CommandError> {
     let name = &declared.name;
-    let record = inventory.authority(name)?;
-    let record = record.as_ref();
-    if let Some(current) = record.and_then(AuthorityRecord::current) {
-        return Ok(AuthorityRow::new(name, current, "exists"));
-    }
-    let pending = record.and_then(AuthorityRecord::pending);
-    if let Some(pending) = pending.filter(|pending| pending.certificate.is_none()) {
-        return Ok(AuthorityRow::new(name, pending, "requested"));
+    if let Some(row) = begun(name, inventory.authority(name)?.as_ref()) {
+        return Ok(row);
     }
     if context.settings.dry_run {
         return Ok(AuthorityRow::planned(declared));
     }
-    if let Some(pending) = pending
+    let _lock = takeover::lock(context, name)?;
+    let record = inventory.authority(name)?;
+    let record = record.as_ref();
+    // Whoever had the lock may have made it.
+    if let Some(row) = begun(name, record) {
+        return Ok(row);
+    }
+    if let Some(pending) = record.and_then(AuthorityRecord::pending)
         && takeover::finish(context, inventory, name, pending)?
     {
         return Ok(AuthorityRow::new(name, pending, "finished"));
     }
-    let generation = make(context, inventory, declared)?;
+    let generation = make(context, inventory, declared, clock_is_right)?;
     takeover::row(inventory, name, generation, "created")
+}
+
+/// What there is of an authority that is not to be made, or goes on elsewhere.
+fn begun(name: &AuthorityName, record: Option<&AuthorityRecord>) -> Option<AuthorityRow> {
+    if let Some(current) = record.and_then(AuthorityRecord::current) {
+        return Some(AuthorityRow::new(name, current, "exists"));
+    }
+    let pending = record.and_then(AuthorityRecord::pending)?;
+    let waits = pending.certificate.is_none();
+    waits.then(|| AuthorityRow::new(name, pending, "requested"))
 }
 
 fn create_next(
     context: &Context,
     inventory: &mut SqliteInventory,
     declared: &AuthorityDeclaration,
+    clock_is_right: bool,
 ) -> Result<AuthorityRow, CommandError> {
     let name = &declared.name;
     if context.settings.dry_run {
         return Ok(AuthorityRow::planned(declared));
     }
     if current(context, inventory, name)?.certificate.is_some() {
-        successor(context, inventory, declared)?;
+        successor(context, inventory, declared, clock_is_right)?;
     }
     let record = inventory.authority(name)?;
     let newest = record.as_ref().and_then(|record| record.generations.last());
@@ -115,8 +134,10 @@ pub(crate) fn successor(
     context: &Context,
     inventory: &mut SqliteInventory,
     declared: &AuthorityDeclaration,
+    clock_is_right: bool,
 ) -> Result<(), CommandError> {
     let name = &declared.name;
+    let _lock = takeover::lock(context, name)?;
     let record = inventory.authority(name)?;
     let record = record.as_ref();
     if record.and_then(AuthorityRecord::next).is_some() {
@@ -140,7 +161,7 @@ pub(crate) fn successor(
     if matches!(declared.key, AuthorityKey::Home(_)) {
         OpenAuthority::open_generation(context, inventory, name, None)?;
     }
-    let generation = make(context, inventory, declared)?;
+    let generation = make(context, inventory, declared, clock_is_right)?;
     context.ui.note(format!(
         "made generation {generation} of authority {name}; it waits to be rolled in"
     ));
@@ -151,8 +172,12 @@ fn make(
     context: &Context,
     inventory: &mut SqliteInventory,
     declared: &AuthorityDeclaration,
+    clock_is_right: bool,
 ) -> Result<Generation, CommandError> {
     let name = &declared.name;
+    if !clock_is_right {
+        check_clock(context, inventory)?;
+    }
     let generation = takeover::next_generation(inventory.authority(name)?.as_ref());
     let key = NewKey::make(context, declared, generation)?;
     let signer = key.signer.as_ref();
@@ -161,6 +186,16 @@ fn make(
     let certificate = NewCertificate::from(issued);
     takeover::begin(context, inventory, name, generation, &key, certificate)?;
     Ok(generation)
+}
+
+/// The trail is the one witness of time that a home has.
+fn check_clock(context: &Context, inventory: &SqliteInventory) -> Result<(), CommandError> {
+    let begins = context.now() - policy(context)?.backdate;
+    let head = inventory.audit_head()?.map_or(0, |head| head.sequence);
+    let last = inventory.audit_entries(head.saturating_sub(1), 1)?;
+    refuse_clock_ahead(begins, last.first().map(AuditEntry::at)).map_err(|error| {
+        CommandError::refused(error.to_string()).hint("if it is right, say so: --clock-is-right")
+    })
 }
 
 /// A declaration that names a key in a token names that of one generation.

@@ -90,6 +90,11 @@ impl Args {
     ) -> Result<AuthorityRow, CommandError> {
         let mut inventory = context.inventory()?;
         let name = &self.name;
+        let _lock = if context.settings.dry_run {
+            None
+        } else {
+            Some(takeover::lock(context, name)?)
+        };
         let record = inventory.authority(name)?;
         let record = record.as_ref();
         let known = record.and_then(|record| holder_of(record, &offer.certificate));

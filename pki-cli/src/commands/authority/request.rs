@@ -77,6 +77,7 @@ fn requested(
     declared: &AuthorityDeclaration,
 ) -> Result<(Generation, Box<dyn Signer>), CommandError> {
     let name = &declared.name;
+    let _lock = takeover::lock(context, name)?;
     let record = inventory.authority(name)?;
     let record = record.as_ref();
     match record.and_then(AuthorityRecord::pending) {
@@ -96,14 +97,18 @@ fn requested(
     }
     let generation = takeover::next_generation(record);
     let key = NewKey::make(context, declared, generation)?;
+    takeover::tell_strays(context, inventory, name)?;
     key.store(context)?;
     let new = NewGeneration {
         authority: name.clone(),
         generation,
         subject: declared.subject.clone(),
-        key_reference: key.reference,
+        key_reference: key.reference.clone(),
     };
-    inventory.record_request(new, context.now())?;
+    if let Err(error) = inventory.record_request(new, context.now()) {
+        key.discard(context, inventory);
+        return Err(error.into());
+    }
     Ok((generation, key.signer))
 }
 

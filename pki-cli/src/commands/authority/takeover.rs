@@ -13,7 +13,7 @@ use pki_core::ids::{AuthorityName, Generation};
 use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{
     AuthorityGeneration, AuthorityRecord, GenerationChange, GenerationRecord, GenerationState,
-    Inventory, NewCertificate, NewGeneration, Status,
+    Inventory, NewCertificate, NewGeneration, Status, Uniqueness,
 };
 use pki_core::key::Signer;
 use pki_core::profile::Role;
@@ -23,8 +23,9 @@ use super::AuthorityRow;
 use crate::authority_key::{self, NewKey};
 use crate::context::Context;
 use crate::error::CommandError;
-use crate::files::{Access, Existing};
+use crate::files::{Access, Existing, ending};
 use crate::issuance::{authority_certificates, certificate_of};
+use crate::locks::HomeLock;
 
 /// What `pki.toml` says of an authority.
 pub(crate) fn declared<'a>(
@@ -154,6 +155,7 @@ pub(super) fn to_record(
         batch: None,
         labels: pki_core::inventory::Labels::default(),
         request: None,
+        uniqueness: Uniqueness::OnlyLeaf,
     })
 }
 
@@ -182,6 +184,9 @@ pub(super) fn record_outside(
     inventory: &mut SqliteInventory,
     issuers: &[Certificate],
 ) -> Result<(), CommandError> {
+    // Two authorities may be taken over at once that have an issuer in common.
+    let does = "records certificates of other homes";
+    let _lock = HomeLock::wait(context, "outside", does)?;
     for issuer in issuers {
         let row = match inventory.by_sha256_thumbprint(&issuer.sha256_thumbprint())? {
             Some(entry) if entry.state.status() != Status::Undelivered => continue,
@@ -195,6 +200,7 @@ pub(super) fn record_outside(
                     batch: None,
                     labels: pki_core::inventory::Labels::default(),
                     request: None,
+                    uniqueness: Uniqueness::OnlyLeaf,
                 };
                 let recorded = inventory.record(vec![new], context.now())?;
                 match recorded.first() {
@@ -215,8 +221,44 @@ fn role_of(certificate: &Certificate) -> Role {
     }
 }
 
-/// Stores the key of a new generation, records it with its certificate, and brings it into use. A key
-/// that was stored and not recorded is overwritten by the next run.
+/// Keeps other commands from making a generation of an authority, or finishing one, for as long as this
+/// one is at it. What the inventory holds of it is to be looked at after this.
+pub(super) fn lock(context: &Context, name: &AuthorityName) -> Result<HomeLock, CommandError> {
+    let does = format!("works on authority {name}");
+    HomeLock::wait(context, &format!("authority-{name}"), &does)
+}
+
+/// Tells of key files that no generation has: a run was cut short before it recorded one. They are not
+/// removed, since the inventory may be an older one that was restored from a backup.
+pub(super) fn tell_strays(
+    context: &Context,
+    inventory: &dyn Inventory,
+    name: &AuthorityName,
+) -> Result<(), CommandError> {
+    let record = inventory.authority(name)?;
+    let generations: Vec<_> = record
+        .iter()
+        .flat_map(|record| &record.generations)
+        .collect();
+    for path in context.files.list(&context.home.authority(name))? {
+        let file = path.file_name().unwrap_or_default().to_string_lossy();
+        let reference = format!("authorities/{name}/{file}");
+        let is_known = || {
+            let mut known = generations.iter().map(|known| known.key_reference.as_str());
+            known.any(|known| known == reference)
+        };
+        if file.ends_with(ending::KEY) && !is_known() {
+            context.ui.warning(format!(
+                "{reference} is the key of no recorded generation; a run was cut short before it was \
+                 used, or the inventory is older than the file. Remove it if you did not restore the \
+                 inventory from a backup"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Stores the key of a new generation, records it with its certificate, and brings it into use.
 pub(super) fn begin(
     context: &Context,
     inventory: &mut SqliteInventory,
@@ -231,8 +273,15 @@ pub(super) fn begin(
         subject: certificate.certificate.subject(),
         key_reference: key.reference.clone(),
     };
+    tell_strays(context, inventory, name)?;
     key.store(context)?;
-    let recorded = inventory.record_authority(new, certificate, context.now())?;
+    let recorded = match inventory.record_authority(new, certificate, context.now()) {
+        Ok(recorded) => recorded,
+        Err(error) => {
+            key.discard(context, inventory);
+            return Err(error.into());
+        }
+    };
     bring_into_use(context, inventory, name, generation, recorded.certificate())
 }
 

@@ -1,7 +1,9 @@
 //! A group leaves with all its devices: disabled first, deleted last. Then DPS is read again, and none of
 //! the devices that it decided about may get in by another group.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::ControlFlow;
 
 use pki_core::admission::{DpsView, outcome_below};
 use pki_core::enrollment::{EnrollmentGroup, ProvisioningStatus};
@@ -9,42 +11,145 @@ use pki_core::ids::{AuthorityName, EnrollmentGroupId, Generation};
 use pki_core::inventory::Journal as _;
 use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::lifecycle::{
-    Fleet, GOAL_OF_DEPROVISIONING, Impact, Movement, Plan, PlanRecord, Promise, Step, Subject,
-    Verdict, Who, deprovision_group,
+    Fleet, GOAL_OF_DEPROVISIONING, HubIdentity, Impact, Movement, Plan, PlanRecord, Promise, Step,
+    Subject, Verdict, Who, deprovision_group,
 };
 use pki_core::wording::counted;
 use serde::Serialize;
 
 use super::Leaving;
-use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
+use crate::commands::everywhere::{Problems, Within};
+use crate::context::Context;
+use crate::error::{CommandError, CommandResult, ErrorKind};
 use crate::execute::Failures;
-use crate::registered::{records_of_groups, with_identities};
+use crate::hubs::refuse_unread;
+use crate::judged::Judged;
+use crate::planes::Planes;
+use crate::registered::{Registered, records_of_groups, shows_leaf_of, with_identities};
 use crate::snapshot::DpsSnapshot;
 
+/// A group leaves every instance that has it, or has had it.
+pub(super) fn group_everywhere(
+    context: &Context,
+    all: &[Planes<'_>],
+    inventory: &mut SqliteInventory,
+    id: &EnrollmentGroupId,
+) -> CommandResult {
+    let mut problems = Problems::default();
+    let mut parts = Vec::new();
+    for planes in all {
+        let dps = (all.len() > 1).then(|| planes.name());
+        let snapshot = context.block_on(DpsSnapshot::gather(planes));
+        match snapshot.and_then(|snapshot| Leaving::new(context, planes, dps, snapshot)) {
+            Ok(leaving) => parts.push(leaving),
+            Err(error) => problems.note(dps, Err(error))?,
+        }
+    }
+    let mut concerned = Vec::new();
+    for leaving in &parts {
+        if leaving.held(id).is_some() || leaving.earlier(inventory, id)?.is_some() {
+            concerned.push(leaving);
+        }
+    }
+    if let (Some(first), true) = (parts.first(), concerned.is_empty()) {
+        return Err(first.no_group(id));
+    }
+    for leaving in concerned {
+        let done = leaving.group(inventory, id);
+        problems.note(leaving.dps, done)?;
+    }
+    problems.end()
+}
+
 impl Leaving<'_> {
-    pub(super) fn group(
+    fn group(
         &self,
         inventory: &mut SqliteInventory,
         id: &EnrollmentGroupId,
-    ) -> CommandResult {
-        let mut groups = self.snapshot.groups.iter();
-        let Some(group) = groups.find(|group| group.enrollment_group_id == *id) else {
+    ) -> Result<(), CommandError> {
+        let Some(group) = self.held(id) else {
             return self.gone_group(inventory, id);
         };
-        let devices = self.context.block_on(async {
-            let records = records_of_groups(self.planes, [id], |_, _| Ok(true)).await?;
-            with_identities(self.planes, records).await
-        })?;
+        let registered = self.devices_of(inventory, id)?;
         let falls_to = self.falls_to(inventory, id)?;
-        let plan = deprovision_group(group, &devices, &falls_to);
-        self.let_go(inventory, id, plan, &self.view)
+        let mut plan = deprovision_group(group, &registered.devices, &falls_to);
+        plan.notes.extend(registered.notes());
+        if self.planes.declared().groups.contains_key(id) {
+            plan.notes.push(format!(
+                "pki.toml declares enrollment group {id}: take it out of there; apply refuses to make it again as long as nobody says so"
+            ));
+        }
+        // Their records go on to tell which hub it is only as long as they are there, whatever their group.
+        let unread = registered.unread;
+        self.let_go(inventory, id, plan, &self.view)?;
+        match self.context.settings.dry_run {
+            true => Ok(()),
+            false => refuse_unread(&unread),
+        }
+    }
+
+    fn held(&self, id: &EnrollmentGroupId) -> Option<&EnrollmentGroup> {
+        let mut groups = self.snapshot.groups.iter();
+        groups.find(|group| group.enrollment_group_id == *id)
+    }
+
+    /// The plan by which a group has left before, whether it was noted to its end or not.
+    fn earlier(
+        &self,
+        inventory: &SqliteInventory,
+        id: &EnrollmentGroupId,
+    ) -> Result<Option<PlanRecord>, CommandError> {
+        let subject = Subject::Group(id.clone());
+        let name = self.planes.name();
+        let goal = GOAL_OF_DEPROVISIONING;
+        if let Some(finished) = inventory.finished_plan(name, goal, &subject)? {
+            return Ok(Some(finished));
+        }
+        for open in inventory.plans_in_the_way(name, &[subject.key()].into())? {
+            if open.goal.starts_with(goal) {
+                return Ok(inventory.plan(open.plan)?);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Who is on which hub, while the group can still tell: its registration records, and the identities of
+    /// those of its devices that have none.
+    fn devices_of(
+        &self,
+        inventory: &SqliteInventory,
+        id: &EnrollmentGroupId,
+    ) -> Result<Registered, CommandError> {
+        let now = self.context.now();
+        let fleet = Fleet::gather(inventory, now, self.view.individual_ids())?;
+        let mut members = BTreeSet::new();
+        for (index, class) in fleet.classes.iter().enumerate() {
+            let decides = Verdict::from(outcome_below(&self.view, &class.above));
+            if decides.group() == Some(id) {
+                fleet.name_members(index, inventory, now, |id| {
+                    members.insert(id);
+                    ControlFlow::Continue(())
+                })?;
+            }
+        }
+        self.context.block_on(async {
+            let records = records_of_groups(self.planes, [id], |_, _| Ok(true)).await?;
+            let mut registered = with_identities(self.planes, records).await;
+            let is_meant = |found: &HubIdentity| shows_leaf_of(inventory, found, now, |_| true);
+            registered
+                .add_unlisted(self.planes, members, is_meant)
+                .await?;
+            Ok(registered)
+        })
     }
 
     /// A group that DPS does not have: it has left before, or there is none of that name.
-    fn gone_group(&self, inventory: &mut SqliteInventory, id: &EnrollmentGroupId) -> CommandResult {
-        let subject = Subject::Group(id.clone());
-        let name = self.planes.name();
-        let Some(earlier) = inventory.finished_plan(name, GOAL_OF_DEPROVISIONING, &subject)? else {
+    fn gone_group(
+        &self,
+        inventory: &mut SqliteInventory,
+        id: &EnrollmentGroupId,
+    ) -> Result<(), CommandError> {
+        let Some(earlier) = self.earlier(inventory, id)? else {
             return Err(self.no_group(id));
         };
         let mut with_group = self.view.clone();
@@ -67,20 +172,30 @@ impl Leaving<'_> {
         id: &EnrollmentGroupId,
         plan: Plan,
         with_group: &DpsView,
-    ) -> CommandResult {
+    ) -> Result<(), CommandError> {
         let promise = Promise {
             refuses: Who::Anybody,
             reopens: [Subject::Group(id.clone())].into(),
             ..Promise::default()
         };
-        let (mut shown, _) = self.carry_out(inventory, plan, &promise, Failures::Stop)?;
+        let judged = Judged::new(
+            self.context,
+            self.planes,
+            inventory,
+            &self.view,
+            plan,
+            &promise,
+        )?;
+        let (mut shown, _) = self.carry_out(inventory, judged, Failures::Stop)?;
         if !self.context.settings.dry_run {
             shown.proof = Some(self.proof(inventory, id, with_group)?);
         }
-        self.context.ui.result(&shown)?;
-        match &shown.proof {
+        let dps = self.dps;
+        let shown = Within { dps, result: shown };
+        self.context.ui.item(&shown)?;
+        match &shown.result.proof {
             Some(proof) => proof.check(),
-            None => Ok(Outcome::Done),
+            None => Ok(()),
         }
     }
 
@@ -97,7 +212,7 @@ impl Leaving<'_> {
         }
     }
 
-    /// The enabled groups that would admit the devices of a group if it were gone: those of the
+    /// The groups that would decide about the devices of a group if it were gone, enabled or not: those of the
     /// inventory, and whatever else is below its certificates.
     fn falls_to(
         &self,
@@ -110,7 +225,7 @@ impl Leaving<'_> {
         let fallen = fleet.classes.iter().filter_map(|class| {
             let now = Verdict::from(outcome_below(&self.view, &class.above));
             let then = Verdict::from(outcome_below(&without, &class.above));
-            let falls = now.group() == Some(id) && then.is_admitted();
+            let falls = now.group() == Some(id);
             then.group().filter(|_| falls).cloned()
         });
         let mut found: Vec<EnrollmentGroupId> = fallen.collect();
@@ -176,7 +291,7 @@ struct Decided {
 
 impl Proof {
     /// The group must be gone or disabled, and all of its devices out.
-    fn check(&self) -> CommandResult {
+    fn check(&self) -> Result<(), CommandError> {
         let id = &self.enrollment_group;
         if self.status == Some(ProvisioningStatus::Enabled) {
             let message = format!("enrollment group {id} is there, and enabled again");
@@ -185,7 +300,7 @@ impl Proof {
         let admitted = self.devices.iter().filter(|decided| decided.is_admitted);
         let admitted: Vec<&Decided> = admitted.collect();
         if admitted.is_empty() {
-            return Ok(Outcome::Done);
+            return Ok(());
         }
         let message = format!("devices of enrollment group {id} are still let in");
         let error = CommandError::new(ErrorKind::Conflict, message).lines(&admitted);

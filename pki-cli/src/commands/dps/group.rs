@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use dps_client::service::Groups;
-use futures::TryStreamExt as _;
-use pki_core::enrollment::{EnrollmentGroup, ProvisioningStatus};
+use futures::{StreamExt as _, TryStreamExt as _};
+use pki_core::enrollment::{EnrollmentGroup, ProvisioningStatus, RegistrationState};
 use pki_core::ids::{EnrollmentGroupId, Etag};
 use pki_core::lifecycle::{Expectation, FieldChange, Step};
+use pki_core::wording::counted;
 
 use super::entry::{self, Record, Wording};
 use super::{declared, impact};
@@ -278,14 +279,31 @@ impl DeleteArgs {
         Err(CommandError::refused(message).hint("if that is meant, say --let-devices-in"))
     }
 
+    /// Its devices' records outlive the group, and nobody can list them any more.
+    fn what_stays(&self, context: &Context, planes: &Planes<'_>) -> Result<String, CommandError> {
+        const LOOKED_AT: usize = 1000;
+        let page = u32::try_from(LOOKED_AT).ok();
+        let records = planes.registrations()?.of_group(&self.id, page);
+        let records: Vec<RegistrationState> =
+            context.block_on(async { Ok(records.take(LOOKED_AT).try_collect().await?) })?;
+        let count = match records.len() {
+            0 => return Ok("hub identities of its devices stay, if there are any".to_owned()),
+            LOOKED_AT => format!("{LOOKED_AT} registration records or more"),
+            count => counted(count, "registration record", "registration records"),
+        };
+        Ok(format!(
+            "{count} of its devices stay and count against the quota of the instance, and so do their hub identities; to have them go as well: dps-pki deprovision --group {}",
+            self.id
+        ))
+    }
+
     fn change(
         &self,
         context: &Context,
         planes: &Planes<'_>,
         others: &[EnrollmentGroup],
     ) -> Result<Change, CommandError> {
-        let mut notes =
-            vec!["registration records and hub identities of its devices stay".to_owned()];
+        let mut notes = vec![self.what_stays(context, planes)?];
         if !others.is_empty() {
             notes.push(format!(
                 "a device whose chain another group holds falls through to that group: {}",

@@ -110,7 +110,7 @@ fn or_nothing(value: Option<impl ToString>) -> String {
 impl ShowArgs {
     fn run(&self, context: &Context) -> CommandResult {
         let record = existing(context, &Planes::chosen(context)?, &self.id)?;
-        let error = record.error_code.map(|code| {
+        let error = record.error_code.as_ref().map(|code| {
             let message = record.error_message.as_deref().unwrap_or_default();
             format!("{code} {message}")
         });

@@ -15,7 +15,7 @@ use pki_core::inventory::openssl_index::{self, IndexEntry};
 use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{
     AuthorityGeneration, Inventory as _, Labels, NamedLabel, NewCertificate, Revocation, RowKey,
-    Status,
+    Status, Uniqueness,
 };
 use pki_core::profile::Role;
 use pki_core::wording::counted;
@@ -23,6 +23,7 @@ use serde::Serialize;
 
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
+use crate::locks::HomeLock;
 
 /// Record certificates that were issued elsewhere
 ///
@@ -79,6 +80,11 @@ impl ImportArgs {
             found.gather(context, path)?;
         }
         let mut inventory = context.inventory()?;
+        let _lock = if context.settings.dry_run {
+            None
+        } else {
+            Some(HomeLock::wait(context, "import", "imports certificates")?)
+        };
         let mut done = Imported {
             dry_run: context.settings.dry_run,
             ..Imported::default()
@@ -238,6 +244,11 @@ impl Found {
         if !cut_short.is_empty() {
             inventory.mark_delivered(&cut_short, context.now())?;
         }
+        // In their order, so that those of one authority are found by halving.
+        new.sort_by_key(|new| {
+            let serial = new.certificate.serial_number();
+            (serial.as_be_octets().len(), serial.clone())
+        });
         for chunk in new.chunks(CHUNK) {
             let recorded = inventory.record(chunk.to_vec(), context.now())?;
             let rows: Vec<RowKey> = recorded
@@ -334,6 +345,7 @@ fn to_record(
         batch: None,
         labels: [source()?].into_iter().collect::<Labels>(),
         request: None,
+        uniqueness: Uniqueness::FromElsewhere,
     })
 }
 

@@ -1,12 +1,13 @@
 //! One run over a batch: opened or found, gone on with, delivered, its manifest made.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use pki_core::bulk::input::{BadLine, Checked, Device};
+use pki_core::bulk::input::{BadLine, Checked, Device, digest};
 use pki_core::bulk::{self, BatchOutput, BulkError, Delivery, Finished, Job, LeafPlan, Progress};
 use pki_core::declaration::LeafProfile;
 use pki_core::format::Renderer;
@@ -14,13 +15,17 @@ use pki_core::format::digest::{OutputDigest, OutputHash};
 use pki_core::format::manifest::Manifest;
 use pki_core::ids::RegistrationId;
 use pki_core::inventory::sqlite::SqliteInventory;
-use pki_core::inventory::{AuthorityGeneration, BatchRecord, Inventory as _, Label, NewBatch};
+use pki_core::inventory::{
+    AuthorityGeneration, BatchRecord, BatchState, Inventory as _, InventoryError, Label, NewBatch,
+    RowKey, Status,
+};
 use pki_core::key::software::SoftwareKeyGenerator;
 use pki_core::time::{Span, Time, TimeError};
 use pki_core::wording::counted;
 use serde_json::json;
 
 use super::super::issue::Target;
+use super::super::issue_each::refused;
 use super::Batch;
 use crate::batch_input::{Source, rejected};
 use crate::batch_output::{
@@ -30,6 +35,7 @@ use crate::context::Context;
 use crate::error::{CommandError, ErrorKind};
 use crate::files::{Access, Existing};
 use crate::issuance::OpenAuthority;
+use crate::locks::{Asked, Claim};
 use crate::render::progress::ProgressLine;
 
 /// One run over what is left of a batch.
@@ -87,12 +93,14 @@ impl<'a> BatchRun<'a> {
         }
     }
 
-    /// Opens the batch, or finds the one that a run of the same command left open.
+    /// Opens the batch, or finds the one that a run of the same command left open, and claims its devices
+    /// if there is anything left to do. `digests` are those of the devices, as far as they are known.
     pub(super) fn open(
         &self,
         inventory: &mut SqliteInventory,
         checked: &Checked,
-    ) -> Result<BatchRecord, CommandError> {
+        digests: Vec<u128>,
+    ) -> Result<(BatchRecord, Option<Claim>), CommandError> {
         let Batch {
             context, target, ..
         } = self.batch;
@@ -105,7 +113,11 @@ impl<'a> BatchRun<'a> {
             .batch(&name)?
             .filter(|batch| batch.fingerprint == *fingerprint.as_octets());
         if let Some(batch) = known {
-            return Ok(batch);
+            let claim = match batch.state {
+                BatchState::Open => Some(self.claim(digests)?),
+                BatchState::Complete => None,
+            };
+            return Ok((batch, claim));
         }
         let output = context.files.resolve(&target.out);
         let manifest = self.batch.manifest_path();
@@ -118,6 +130,7 @@ impl<'a> BatchRun<'a> {
                     .hint("it belongs to another batch; move it away, or choose another --out"),
             );
         }
+        let claim = self.claim(digests)?;
         self.refuse_unfit(inventory, checked)?;
         let new = NewBatch {
             name,
@@ -127,18 +140,33 @@ impl<'a> BatchRun<'a> {
             output: target.out.display().to_string(),
             format: self.batch.format.word().to_owned(),
         };
-        Ok(inventory.open_batch(new, context.now())?)
+        Ok((inventory.open_batch(new, context.now())?, Some(claim)))
+    }
+
+    /// Claims the devices, all or none: what is recorded of one of them and not delivered is nobody's who
+    /// is still at it.
+    fn claim(&self, mut digests: Vec<u128>) -> Result<Claim, CommandError> {
+        if digests.is_empty() {
+            let devices = self.source.devices()?.filter_map(Result::ok);
+            digests = devices.map(|device| digest(&device.id)).collect();
+        }
+        let claimed = match Claim::ask(self.batch.context, digests)? {
+            Asked::Granted(claim) => return Ok(claim),
+            Asked::Refused(claimed) => claimed,
+        };
+        let mut devices = self.source.devices()?.filter_map(Result::ok);
+        let first = devices.find(|device| digest(&device.id) == claimed.digest);
+        Err(refused(first.as_ref().map(|device| &device.id), &claimed))
     }
 
     /// Refuses devices that have a valid leaf, since a batch never gives a device a second one, and
     /// those whose leaf would outlive the authority.
     fn refuse_unfit(
         &self,
-        inventory: &SqliteInventory,
+        inventory: &mut SqliteInventory,
         checked: &Checked,
     ) -> Result<(), CommandError> {
         const CHUNK: usize = 1000;
-        let now = self.batch.context.now();
         // Told once, and not for every device.
         if let Some(reason) = self.outlives(self.profile.validity)? {
             return Err(CommandError::refused(format!(
@@ -164,15 +192,12 @@ impl<'a> BatchRun<'a> {
             let mut ids: Vec<RegistrationId> =
                 chunk.iter().map(|device| device.id.clone()).collect();
             ids.sort();
-            let known = inventory.find_ids(&ids, now)?;
+            let known = self.holders(inventory, &ids)?;
             unfit.extend(chunk.iter().filter_map(|device| {
                 let reason = match self.outlives_by_itself(device) {
                     Err(error) => error.to_string(),
                     Ok(Some(reason)) => reason,
-                    Ok(None) if known.contains(&device.id) => {
-                        "it has a valid leaf already".to_owned()
-                    }
-                    Ok(None) => return None,
+                    Ok(None) => known.get(&device.id)?.to_string(),
                 };
                 Some(BadLine {
                     place: device.place.clone(),
@@ -184,6 +209,32 @@ impl<'a> BatchRun<'a> {
         match unfit.is_empty() {
             true => Ok(()),
             false => Err(rejected(self.source, &unfit)),
+        }
+    }
+
+    /// The devices that have a leaf, and why they get no other. What a run left to them that was cut short
+    /// is voided.
+    fn holders(
+        &self,
+        inventory: &mut SqliteInventory,
+        ids: &[RegistrationId],
+    ) -> Result<BTreeMap<RegistrationId, &'static str>, CommandError> {
+        let now = self.batch.context.now();
+        loop {
+            let found = inventory.holders(ids, now)?;
+            let left = found
+                .iter()
+                .filter(|holder| holder.status == Status::Undelivered);
+            let rows: Vec<RowKey> = left.map(|holder| holder.row).collect();
+            if rows.is_empty() {
+                let reason = "it has a valid leaf already";
+                return Ok(found
+                    .into_iter()
+                    .map(|holder| (holder.id, reason))
+                    .collect());
+            }
+            // Behind each there may be another one.
+            inventory.void(&rows, "cut short before it was delivered", now)?;
         }
     }
 
@@ -475,6 +526,9 @@ fn in_batch(error: BulkError, delivery: Delivery) -> CommandError {
         Delivery::AtEnd => "nothing of it counts as delivered; the same command begins it anew",
     };
     match error {
+        BulkError::Inventory(error @ InventoryError::LeafExists { .. }) => {
+            CommandError::from(error).hint("or revoke that leaf; then the same command goes on")
+        }
         BulkError::Inventory(error) => CommandError::from(error).hint(hint),
         BulkError::Output(source) if source.kind() == io::ErrorKind::BrokenPipe => {
             CommandError::failed("the reader of standard output has gone before the batch's end")

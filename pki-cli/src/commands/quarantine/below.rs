@@ -4,39 +4,62 @@
 //! through to an enabled group above. Devices with an entry of their own are decided about by that.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 
 use pki_core::admission::{ChainElement, DpsView, Outcome as Admission, outcome_below};
 use pki_core::certificate::Certificate;
 use pki_core::enrollment::RegistrationState;
-use pki_core::ids::{AuthorityName, EnrollmentGroupId, RegistrationId, Sha256Thumbprint};
+use pki_core::ids::{AuthorityName, DpsName, EnrollmentGroupId, RegistrationId, Sha256Thumbprint};
 use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{AuthorityGeneration, AuthorityRecord, GenerationState, Inventory};
-use pki_core::lifecycle::{Class, Fleet, Plan, Promise, Step, Who, quarantine_below};
+use pki_core::lifecycle::{
+    Class, Fleet, HubAction, HubIdentity, Plan, Promise, Step, Who, quarantine_below,
+};
 
 use super::Args;
+use crate::commands::everywhere::{Problems, Within, others};
 use crate::context::Context;
-use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
+use crate::error::{CommandError, CommandResult, ErrorKind};
 use crate::execute::Proposal;
+use crate::hubs::{UnreadHub, refuse_unread};
 use crate::issuance::no_authority;
 use crate::judged::Judged;
 use crate::planes::Planes;
-use crate::registered::{records_of_groups, with_identities};
+use crate::registered::{records_of_groups, shows_leaf_of, with_identities};
 use crate::render::plan::{Outline, PlanAndImpact};
 use crate::snapshot::DpsSnapshot;
 
 impl Args {
-    pub(super) fn below(
+    pub(super) fn below_everywhere(
         &self,
         context: &Context,
-        planes: &Planes<'_>,
+        all: &[Planes<'_>],
         inventory: &mut SqliteInventory,
         authority: &AuthorityName,
     ) -> CommandResult {
+        let below = Below::of(context, inventory, authority)?;
+        let mut problems = Problems::default();
+        for planes in all {
+            let dps = (all.len() > 1).then(|| planes.name());
+            let done = self.below(context, planes, dps, inventory, (authority, &below));
+            problems.note(dps, done)?;
+        }
+        problems.note(None, elsewhere(context, authority, &below))?;
+        problems.end()
+    }
+
+    fn below(
+        &self,
+        context: &Context,
+        planes: &Planes<'_>,
+        dps: Option<&DpsName>,
+        inventory: &mut SqliteInventory,
+        (authority, below): (&AuthorityName, &Below),
+    ) -> Result<(), CommandError> {
         let snapshot = context.block_on(DpsSnapshot::gather(planes))?;
         let before = snapshot.view()?;
-        let below = Below::of(context, inventory, authority)?;
         let mut plan = below.plan(&snapshot, &before)?;
-        self.deregister(context, planes, inventory, &snapshot, &below, &mut plan)?;
+        let unread = self.deregister(context, planes, inventory, (&snapshot, below), &mut plan)?;
         let promise = Promise {
             refuses: Who::Anybody,
             ..Promise::default()
@@ -44,6 +67,7 @@ impl Args {
         let judged = Judged::new(context, planes, inventory, &before, plan, &promise)?;
         let mut shown = Outline(PlanAndImpact::proposed(&judged));
         let done = Proposal::new(&judged.plan, &shown)
+            .within(dps)
             .carry_out(context, planes, inventory)?
             .done;
         if !context.settings.dry_run {
@@ -51,21 +75,29 @@ impl Args {
             below.refuse_admitted(authority, &found)?;
         }
         shown.0.done = done;
-        context.ui.result(&shown)?;
-        Ok(Outcome::Done)
+        context.ui.item(&Within { dps, result: shown })?;
+        match context.settings.dry_run {
+            true => Ok(()),
+            false => refuse_unread(&unread),
+        }
     }
 
-    /// The registered devices below, and those of the groups that are disabled of which the inventory
-    /// knows no leaf.
+    /// The registered devices below, those of the groups that are disabled of which the inventory knows no
+    /// leaf, and those that a hub knows without a record.
     fn deregister(
         &self,
         context: &Context,
         planes: &Planes<'_>,
         inventory: &dyn Inventory,
-        snapshot: &DpsSnapshot,
-        below: &Below,
+        (snapshot, below): (&DpsSnapshot, &Below),
         plan: &mut Plan,
-    ) -> Result<(), CommandError> {
+    ) -> Result<Vec<UnreadHub>, CommandError> {
+        let hub: HubAction = self.hub.into();
+        if hub == HubAction::Keep {
+            let note = "the hub identities are kept: devices that are connected stay connected";
+            plan.notes.push(note.into());
+            return Ok(vec![]);
+        }
         let disabled: BTreeSet<&EnrollmentGroupId> = plan
             .steps
             .iter()
@@ -79,34 +111,72 @@ impl Args {
             .filter_map(|one| one.signed_by.as_ref())
             .collect();
         let now = context.now();
-        let is_below = |group: &EnrollmentGroupId, id: &RegistrationId| {
-            let leaves = inventory.live_leaves(id, now)?;
-            let mut known = leaves.iter().filter_map(|leaf| leaf.recorded.signed_by());
-            Ok(match leaves.is_empty() {
-                true => disabled.contains(group),
-                false => known.any(|signer| signers.contains(signer)),
-            })
-        };
+        let is_below =
+            |group: &EnrollmentGroupId, id: &RegistrationId| -> Result<bool, CommandError> {
+                let leaves = inventory.live_leaves(id, now)?;
+                let mut known = leaves.iter().filter_map(|leaf| leaf.recorded.signed_by());
+                Ok(match leaves.is_empty() {
+                    true => disabled.contains(group),
+                    false => known.any(|signer| signers.contains(signer)),
+                })
+            };
         let groups = snapshot
             .groups
             .iter()
             .map(|group| &group.enrollment_group_id);
-        let devices = context.block_on(async {
+        let members = below.members(context, inventory)?;
+        let registered = context.block_on(async {
             let wanted = |group: &EnrollmentGroupId, record: &RegistrationState| {
-                is_below(group, &record.registration_id)
+                Ok(record.assigned_hub.is_some() && is_below(group, &record.registration_id)?)
             };
             let records = records_of_groups(planes, groups, wanted).await?;
-            with_identities(planes, records).await
+            let mut registered = with_identities(planes, records).await;
+            let is_meant = |found: &HubIdentity| {
+                shows_leaf_of(inventory, found, now, |signer| signers.contains(signer))
+            };
+            registered.add_unlisted(planes, members, is_meant).await?;
+            Ok(registered)
         })?;
         let reason = self.reason.as_deref().unwrap_or("its issuer is shut out");
-        let hub = self.hub.into();
-        let steps = devices
+        let steps = registered
+            .devices
             .iter()
             .flat_map(|device| device.deregister(hub, reason));
         let steps: Vec<Step> = steps.collect();
         plan.steps.extend(steps);
-        Ok(())
+        plan.notes.extend(registered.notes());
+        Ok(registered.unread)
     }
+}
+
+/// The instances that `--dps` leaves out and that would let devices in are named.
+fn elsewhere(
+    context: &Context,
+    authority: &AuthorityName,
+    below: &Below,
+) -> Result<(), CommandError> {
+    let mut left = Vec::new();
+    for planes in others(context)? {
+        let name = planes.name();
+        let view = context.block_on(DpsSnapshot::gather(&planes));
+        match view.and_then(|snapshot| below.refuse_admitted(authority, &snapshot.view()?)) {
+            Ok(()) => {}
+            Err(error) => left.push(format!("DPS {name}: {error}")),
+        }
+    }
+    if left.is_empty() {
+        return Ok(());
+    }
+    if context.settings.dry_run {
+        for line in &left {
+            context.ui.warning(line);
+        }
+        return Ok(());
+    }
+    let message = "not shut out everywhere: --dps leaves other instances out";
+    Err(CommandError::new(ErrorKind::PartlyFailed, message)
+        .lines(&left)
+        .hint("run it again without --dps: it concerns all of them then"))
 }
 
 /// An authority's generations and every class of leaves below them.
@@ -171,6 +241,25 @@ impl Below {
     fn classes(&self) -> impl Iterator<Item = &Class> {
         let classes = self.fleet.classes.iter();
         classes.filter(|class| goes_through(&class.above, &self.thumbprints))
+    }
+
+    /// The devices below that have a leaf.
+    fn members(
+        &self,
+        context: &Context,
+        inventory: &dyn Inventory,
+    ) -> Result<BTreeSet<RegistrationId>, CommandError> {
+        let mut ids = BTreeSet::new();
+        for (index, class) in self.fleet.classes.iter().enumerate() {
+            if goes_through(&class.above, &self.thumbprints) {
+                self.fleet
+                    .name_members(index, inventory, context.now(), |id| {
+                        ids.insert(id);
+                        ControlFlow::Continue(())
+                    })?;
+            }
+        }
+        Ok(ids)
     }
 
     /// Groups for the authority itself, and for those below it that another group would still admit.

@@ -1,21 +1,29 @@
 //! What DPS and the hubs know of the devices, gathered once for all of them: DPS page by page, the hubs
 //! side by side.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
-use dps_client::hub::Devices;
-use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use futures::TryStreamExt as _;
+use futures::stream::{self, StreamExt as _};
+use pki_core::admission::{ChainElement, DpsView, Outcome, Refusal, outcome_below};
+use pki_core::certificate::Certificate;
 use pki_core::enrollment::{
     IndividualEnrollment, Mechanism, ProvisioningStatus, RegistrationState, RegistrationStatus,
     X509Certificates,
 };
-use pki_core::ids::{DeviceId, HubHostName, RegistrationId, Sha256Thumbprint};
-use pki_core::lifecycle::{HubIdentity, QuarantineState};
+use pki_core::ids::{DeviceId, EnrollmentGroupId, HubHostName, RegistrationId, Sha256Thumbprint};
+use pki_core::inventory::{Inventory, InventoryEntry, Status};
+use pki_core::lifecycle::{HubAction, QuarantineState, Verdict};
+use pki_core::profile::Role;
+use pki_core::time::Time;
 
 use super::target::Target;
+use crate::context::Context;
 use crate::error::CommandError;
+use crate::hubs::{Hubs, UnreadHub};
 use crate::planes::Planes;
-use crate::snapshot::DpsSnapshot;
+use crate::registered::identity;
+use crate::snapshot::{DpsSnapshot, chain_of};
 
 /// Up to so many devices, each one's registration record is asked for; beyond, all records are read
 /// page by page and from the individual enrollments, since the rate of calls is limited.
@@ -27,12 +35,22 @@ const PAGE: u32 = 1000;
 /// How many hub lookups are under way at once.
 const SIDE_BY_SIDE: usize = 16;
 
-/// The state of each target, in their order.
+/// What is there of some devices, in their order.
+pub(in crate::commands) struct Gathered {
+    pub(in crate::commands) states: Vec<QuarantineState>,
+    /// The devices whose hubs cannot be read.
+    pub(in crate::commands) unread: Vec<UnreadHub>,
+}
+
+/// Looks at DPS, the inventory, and unless the identities are kept at the hubs.
 pub(in crate::commands) async fn gather(
+    context: &Context,
     planes: &Planes<'_>,
+    inventory: &dyn Inventory,
     snapshot: &DpsSnapshot,
     targets: &[Target],
-) -> Result<Vec<QuarantineState>, CommandError> {
+    action: HubAction,
+) -> Result<Gathered, CommandError> {
     let individuals: HashMap<&RegistrationId, &IndividualEnrollment> = snapshot
         .individuals
         .iter()
@@ -40,28 +58,108 @@ pub(in crate::commands) async fn gather(
         .collect();
     let naming = entries_by_leaf(&snapshot.individuals);
     let mut registrations = registrations(planes, snapshot, &individuals, targets).await?;
-    let hubs = Hubs::open(planes, &registrations).await?;
-    let states = targets.iter().map(|target| {
-        let elsewhere = target
-            .leaf
-            .as_ref()
-            .and_then(|leaf| naming.get(&leaf.sha256_thumbprint()));
+    let view = snapshot.view()?;
+    let now = context.now();
+    let mut states = Vec::with_capacity(targets.len());
+    for target in targets {
+        let leaf = target.leaf.as_ref();
+        let elsewhere = leaf.and_then(|leaf| naming.get(&leaf.sha256_thumbprint()));
         let elsewhere = elsewhere
             .into_iter()
             .flatten()
             .filter(|id| **id != target.id);
-        QuarantineState {
+        let live = inventory.live_leaves(&target.id, now)?;
+        let live = live.iter().map(|entry| entry.recorded.certificate());
+        states.push(QuarantineState {
             individual: individuals.get(&target.id).map(|entry| (*entry).clone()),
             registration: registrations.remove(&target.id),
             entries_under_other_ids: elsewhere.cloned().collect(),
+            live_leaves: live.cloned().collect(),
+            group: group_of(inventory, &view, leaf)?,
             ..QuarantineState::default()
+        });
+    }
+    if action == HubAction::Keep {
+        let unread = vec![];
+        return Ok(Gathered { states, unread });
+    }
+    Ok(on_hubs(planes, targets, states).await)
+}
+
+/// The group that decides about a leaf that has no individual enrollment.
+fn group_of(
+    inventory: &dyn Inventory,
+    view: &DpsView,
+    leaf: Option<&Certificate>,
+) -> Result<Option<EnrollmentGroupId>, CommandError> {
+    let Some(leaf) = leaf else {
+        return Ok(None);
+    };
+    let chain = chain_of(inventory, leaf)?;
+    let verdict = Verdict::from(outcome_below(view, chain.above_leaf()));
+    Ok(verdict.group().cloned())
+}
+
+/// What DPS would decide about a device without an individual enrollment: of all leaves that got out and
+/// have not ended, revoked ones too since DPS reads no CRL, about the one that is nearest to admission.
+/// `None` if no leaf is known.
+pub(in crate::commands) fn without_entry(
+    inventory: &dyn Inventory,
+    view: &DpsView,
+    target: &Target,
+    at: Time,
+) -> Result<Option<Outcome>, CommandError> {
+    let mut leaves = unexpired(inventory, &target.id, at)?;
+    leaves.extend(
+        target
+            .leaf
+            .iter()
+            .filter(|leaf| !leaves.contains(leaf))
+            .cloned()
+            .collect::<Vec<_>>(),
+    );
+    let mut nearest: Option<Outcome> = None;
+    for leaf in &leaves {
+        let chain = chain_of(inventory, leaf)?;
+        let above: &[ChainElement] = chain.above_leaf();
+        let outcome = outcome_below(view, above);
+        let is_nearer = nearest
+            .as_ref()
+            .is_none_or(|nearest| nearness(&outcome) > nearness(nearest));
+        if is_nearer {
+            nearest = Some(outcome);
         }
-    });
-    let states: Vec<_> = states.collect();
-    let found = stream::iter(targets.iter().zip(states))
-        .map(|(target, state)| hubs.find(target, state))
-        .buffered(SIDE_BY_SIDE);
-    found.try_collect().await
+    }
+    Ok(nearest)
+}
+
+fn nearness(outcome: &Outcome) -> u8 {
+    match outcome {
+        Outcome::Admitted(_) => 3,
+        Outcome::Disabled(_) => 2,
+        Outcome::Refused(Refusal::NoEntry) => 0,
+        _ => 1,
+    }
+}
+
+/// The leaves of a device that got out and have not ended.
+pub(in crate::commands) fn unexpired(
+    inventory: &dyn Inventory,
+    id: &RegistrationId,
+    at: Time,
+) -> Result<Vec<Certificate>, CommandError> {
+    let is_out = |entry: &&InventoryEntry| {
+        let got_out = matches!(entry.state.status(), Status::Delivered | Status::Revoked);
+        let recorded = &entry.recorded;
+        got_out
+            && recorded.role() == Role::Leaf
+            && recorded.certificate().validity().not_after() >= at
+    };
+    let entries = inventory.certificates_of(id)?;
+    let out = entries.iter().filter(is_out);
+    Ok(out
+        .map(|entry| entry.recorded.certificate().clone())
+        .collect())
 }
 
 /// Which individual enrollments name which leaf.
@@ -129,77 +227,75 @@ fn told_by(entry: &IndividualEnrollment) -> Option<Option<RegistrationState>> {
     }
 }
 
-/// The hubs on which devices are looked for, each opened once.
-struct Hubs {
-    /// Those where a registration record says that the device is.
-    named: BTreeMap<HubHostName, Devices>,
-    /// All that are known, for devices without a record, which somebody or a run that was cut may have
-    /// deleted; or why one cannot be looked into.
-    known: BTreeMap<HubHostName, Result<Devices, String>>,
+/// Looks for the devices on the hubs that their records name, or on all that are known: somebody, or a run
+/// that was cut, may have deleted the record.
+async fn on_hubs(
+    planes: &Planes<'_>,
+    targets: &[Target],
+    states: Vec<QuarantineState>,
+) -> Gathered {
+    let has_hub = |state: &QuarantineState| {
+        let record = state.registration.as_ref();
+        record.is_some_and(|record| record.assigned_hub.is_some())
+    };
+    let (known, unknown) = match states.iter().all(has_hub) {
+        true => (vec![], None),
+        false => match planes.known_hubs().await {
+            Ok(known) => (known, None),
+            Err(error) => (planes.declared_hubs(), Some(error.to_string())),
+        },
+    };
+    let (hubs, known) = (&Hubs::of(planes), &known);
+    let looked_up = stream::iter(targets.iter().zip(states))
+        .map(|(target, state)| find(hubs, known, target, state))
+        .buffered(SIDE_BY_SIDE);
+    let found: Vec<(QuarantineState, Option<UnreadHub>)> = looked_up.collect().await;
+    let mut gathered = Gathered {
+        states: Vec::with_capacity(found.len()),
+        unread: Vec::new(),
+    };
+    for (mut state, unread) in found {
+        if !has_hub(&state) {
+            let not_listed = unknown.iter();
+            state
+                .hubs_not_seen
+                .extend(not_listed.map(|error| format!("the hubs that are linked ({error})")));
+        }
+        gathered.states.push(state);
+        gathered.unread.extend(unread);
+    }
+    gathered
 }
 
-impl Hubs {
-    async fn open(
-        planes: &Planes<'_>,
-        registrations: &HashMap<RegistrationId, RegistrationState>,
-    ) -> Result<Self, CommandError> {
-        let mut named = BTreeMap::new();
-        for hub in registrations
-            .values()
-            .filter_map(|record| record.assigned_hub.as_ref())
-        {
-            if !named.contains_key(hub) {
-                named.insert(hub.clone(), planes.hub(hub)?);
-            }
+/// Looks for a device on the hub that its record names, or on all of them.
+async fn find(
+    hubs: &Hubs<'_>,
+    known: &[HubHostName],
+    target: &Target,
+    mut state: QuarantineState,
+) -> (QuarantineState, Option<UnreadHub>) {
+    let unread = |hub: &str| UnreadHub {
+        registration_id: target.id.clone(),
+        hub: hub.to_owned(),
+    };
+    let record = state.registration.as_ref();
+    if let Some(record) = record.filter(|record| record.assigned_hub.is_some()) {
+        match identity(hubs, record).await {
+            Ok(found) => state.hub_identities.extend(found),
+            Err(error) => state.unread_hub = Some(error),
         }
-        let known = planes.known_hubs().await?.into_iter().map(|hub| {
-            let devices = planes.hub(&hub).map_err(|error| error.to_string());
-            (hub, devices)
-        });
-        Ok(Self {
-            named,
-            known: known.collect(),
-        })
+        let failed = state.unread_hub.as_deref().map(unread);
+        return (state, failed);
     }
-
-    /// Looks for a device on the hub that its record names, or on all of them.
-    async fn find(
-        &self,
-        target: &Target,
-        mut state: QuarantineState,
-    ) -> Result<QuarantineState, CommandError> {
-        let record = state.registration.as_ref();
-        let id = record.and_then(|record| record.device_id.clone());
-        let entry = state.individual.as_ref();
-        let id = id.or_else(|| entry.map(IndividualEnrollment::hub_device_id));
-        let id = id.unwrap_or_else(|| DeviceId::from(&target.id));
-        let named = record.and_then(|record| record.assigned_hub.as_ref());
-        if let Some((hub, devices)) = named.and_then(|hub| self.named.get_key_value(hub)) {
-            let device = devices.find(&id).await?;
-            let hub = hub.clone();
-            state
-                .hub_identities
-                .extend(device.map(|device| HubIdentity { hub, device }));
-            return Ok(state);
+    let id = record.and_then(|record| record.device_id.clone());
+    let entry = state.individual.as_ref();
+    let id = id.or_else(|| entry.map(IndividualEnrollment::hub_device_id));
+    let id = id.unwrap_or_else(|| DeviceId::from(&target.id));
+    for hub in known {
+        match hubs.find(hub, &id).await {
+            Ok(found) => state.hub_identities.extend(found),
+            Err(error) => state.hubs_not_seen.push(error),
         }
-        for (hub, devices) in &self.known {
-            let found = match devices {
-                Ok(devices) => devices
-                    .find(&id)
-                    .await
-                    .map_err(|error| CommandError::from(error).to_string()),
-                Err(error) => Err(error.clone()),
-            };
-            match found {
-                Ok(device) => {
-                    let hub = hub.clone();
-                    state
-                        .hub_identities
-                        .extend(device.map(|device| HubIdentity { hub, device }));
-                }
-                Err(error) => state.hubs_not_seen.push(format!("{hub} ({error})")),
-            }
-        }
-        Ok(state)
     }
+    (state, None)
 }

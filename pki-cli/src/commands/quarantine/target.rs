@@ -8,7 +8,8 @@ use pki_core::certificate::Certificate;
 use pki_core::format::pem;
 use pki_core::ids::{RegistrationId, SerialNumber, Sha1Thumbprint, Sha256Thumbprint};
 use pki_core::inventory::sqlite::SqliteInventory;
-use pki_core::inventory::{Inventory as _, InventoryEntry};
+use pki_core::inventory::{Inventory as _, InventoryEntry, Status};
+use pki_core::profile::Role;
 use pki_core::wording::counted;
 
 use crate::context::Context;
@@ -19,6 +20,17 @@ pub(in crate::commands) struct Target {
     pub(in crate::commands) id: RegistrationId,
     pub(in crate::commands) leaf: Option<Certificate>,
     pub(in crate::commands) entry: Option<InventoryEntry>,
+}
+
+impl Target {
+    /// A device of which no leaf is at hand.
+    pub(in crate::commands) fn without_leaf(id: RegistrationId) -> Self {
+        Self {
+            id,
+            leaf: None,
+            entry: None,
+        }
+    }
 }
 
 /// Finds out what was named: certificate files, lists of names, and names; each device once.
@@ -37,12 +49,7 @@ pub(in crate::commands) fn targets(
         let content = context.read(path)?;
         match list(&content) {
             Some(text) => found.extend(listed(context, inventory, path, text)?),
-            None => {
-                let leaf = pem::certificate(&content);
-                let leaf = leaf.map_err(|error| CommandError::in_file(path, &error))?;
-                let entry = inventory.by_sha256_thumbprint(&leaf.sha256_thumbprint())?;
-                found.push(of_leaf(leaf, entry)?);
-            }
+            None => found.push(of_file(inventory, path, &content)?),
         }
     }
     let mut seen = HashSet::new();
@@ -71,7 +78,7 @@ fn listed(
         if what.is_empty() || what.starts_with('#') {
             continue;
         }
-        match named(context, inventory, what) {
+        match line_of_list(context, inventory, what) {
             Ok(target) => found.push(target),
             Err(error) if error.kind == ErrorKind::Failed => return Err(error),
             Err(error) => bad.push(format!("line {number}: {}", error.message)),
@@ -87,6 +94,36 @@ fn listed(
     }
 }
 
+/// A certificate file, or what [`named`] takes.
+fn line_of_list(
+    context: &Context,
+    inventory: &SqliteInventory,
+    what: &str,
+) -> Result<Target, CommandError> {
+    let path = Path::new(what);
+    if !context.files.exists(path) {
+        return named(context, inventory, what);
+    }
+    let content = context.read(path)?;
+    if list(&content).is_some() {
+        let message = format!("{what} is a list; a list in a list is not read");
+        return Err(CommandError::invalid_input(message));
+    }
+    of_file(inventory, path, &content)
+}
+
+/// The device of a certificate file.
+fn of_file(
+    inventory: &SqliteInventory,
+    path: &Path,
+    content: &[u8],
+) -> Result<Target, CommandError> {
+    let leaf = pem::certificate(content);
+    let leaf = leaf.map_err(|error| CommandError::in_file(path, &error))?;
+    let entry = inventory.by_sha256_thumbprint(&leaf.sha256_thumbprint())?;
+    of_leaf(leaf, entry)
+}
+
 /// A thumbprint, a serial number or a registration ID.
 fn named(
     context: &Context,
@@ -97,18 +134,30 @@ fn named(
         return of_leaf(entry.recorded.certificate().clone(), Some(entry));
     }
     let id: RegistrationId = what.parse()?;
-    let newest = inventory
-        .live_leaves(&id, context.now())?
-        .into_iter()
-        .next();
-    match newest {
+    match newest(context, inventory, &id)? {
         Some(entry) => of_leaf(entry.recorded.certificate().clone(), Some(entry)),
-        None => Ok(Target {
-            id,
-            leaf: None,
-            entry: None,
-        }),
+        None => Ok(Target::without_leaf(id)),
     }
+}
+
+/// The newest valid leaf of a device; where all are revoked the newest of those, since DPS reads no CRL.
+fn newest(
+    context: &Context,
+    inventory: &SqliteInventory,
+    id: &RegistrationId,
+) -> Result<Option<InventoryEntry>, CommandError> {
+    let now = context.now();
+    let live = inventory.live_leaves(id, now)?.into_iter().next();
+    if live.is_some() {
+        return Ok(live);
+    }
+    let is_revoked = |entry: &InventoryEntry| {
+        entry.recorded.role() == Role::Leaf
+            && entry.state.status() == Status::Revoked
+            && entry.recorded.certificate().validity().not_after() >= now
+    };
+    let known = inventory.certificates_of(id)?;
+    Ok(known.into_iter().find(is_revoked))
 }
 
 fn by_identity(
@@ -139,10 +188,9 @@ fn by_identity(
 fn of_leaf(leaf: Certificate, entry: Option<InventoryEntry>) -> Result<Target, CommandError> {
     let subject = leaf.subject();
     if leaf.is_ca() {
-        let message = format!(
-            "{subject} is a CA, not a device: shut out what is below it with a disabled group"
-        );
-        return Err(CommandError::refused(message));
+        let message = format!("{subject} is a CA, not a device");
+        return Err(CommandError::refused(message)
+            .hint("to shut out everything below it: dps-pki quarantine --authority NAME"));
     }
     let name = leaf.common_name().ok_or_else(|| {
         CommandError::invalid_input(format!(

@@ -24,6 +24,8 @@ use crate::commands::authority::{declared, successor};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::execute::Proposal;
+use crate::hubs::{UnreadHub, refuse_unread};
+use crate::issuance::refuse_not_begun;
 use crate::judged::Judged;
 use crate::render::plan::PlanAndImpact;
 
@@ -43,12 +45,19 @@ impl StartArgs {
                 return Err(not_made(name));
             }
             if !context.settings.dry_run {
-                successor(context, &mut inventory, declared(context, name)?)?;
+                let declared = declared(context, name)?;
+                successor(context, &mut inventory, declared, self.clock_is_right)?;
             }
         }
+        refuse_not_begun(context, &inventory, name)?;
         let roll = AuthorityRoll::gather(context, &inventory, &instances, name)?;
+        let mut unread = Vec::new();
         let (plans, promise) = match self.compromised {
-            true => (roll.replace(self)?, shuts_out()),
+            true => {
+                let (plans, hubs) = roll.replace(self)?;
+                unread = hubs;
+                (plans, shuts_out())
+            }
             false => (roll.start(self)?, Promise::default()),
         };
         let state = roll.state;
@@ -57,7 +66,11 @@ impl StartArgs {
                 "if the present generation is compromised as well, make the next one first: dps-pki authority create {name} --next"
             ));
         }
-        carry_out(context, &mut inventory, &instances, &state, plans, &promise)
+        let ended = carry_out(context, &mut inventory, &instances, &state, plans, &promise)?;
+        if !context.settings.dry_run {
+            refuse_unread(&unread)?;
+        }
+        Ok(ended)
     }
 }
 
@@ -74,8 +87,10 @@ impl FinishArgs {
         let going = roll.signers_below(&gone);
         roll.count_left_below(&going)?;
         let own: Vec<AuthorityGeneration> = gone.iter().map(|held| roll.id(held.number)).collect();
+        let moving = roll.question().left_behind(&roll.fleet, &own, &going)?;
         let request = Finish {
-            left_behind: roll.question().left_behind(&roll.fleet, &own, &going)?,
+            left_behind: moving.left_behind,
+            not_known: moving.not_known,
             accept_stranded: self.accept_stranded,
             with_intermediates: self.with_intermediates,
         };
@@ -136,7 +151,10 @@ impl StatusArgs {
             let roll = AuthorityRoll::gather(context, inventory, &instances, name)?;
             let going = roll.signers_below(&roll.gone());
             let left_behind = match roll.has_newcomer() {
-                true => roll.question().left_behind(&roll.fleet, &going, &going)?,
+                true => {
+                    let moving = roll.question().left_behind(&roll.fleet, &going, &going)?;
+                    moving.together()
+                }
                 false => roll::Devices::default(),
             };
             Ok(Status::of(
@@ -210,7 +228,7 @@ impl<'a> AuthorityRoll<'a> {
             };
             if going.contains(&signer) {
                 let left = self.question().left_behind(&self.fleet, &[signer], going)?;
-                self.state.below[index].leaves = left.count;
+                self.state.below[index].leaves = left.left_behind.count;
             }
         }
         Ok(())
@@ -249,9 +267,13 @@ impl<'a> AuthorityRoll<'a> {
         Ok(self.inventory.count(&filter)?)
     }
 
-    fn replace(&self, args: &StartArgs) -> Result<Vec<InstancePlan>, CommandError> {
+    fn replace(
+        &self,
+        args: &StartArgs,
+    ) -> Result<(Vec<InstancePlan>, Vec<UnreadHub>), CommandError> {
         let compromised = self.compromised();
         let mut devices = Vec::new();
+        let mut unread = Vec::new();
         for (index, instance) in self.state.instances.iter().enumerate() {
             let Some(old) = compromised else {
                 break;
@@ -260,17 +282,22 @@ impl<'a> AuthorityRoll<'a> {
             let holds = |group: &_| instance.holds(group, old);
             let is_below = |signer: &AuthorityGeneration| below.contains(signer);
             let is_again = old.state == GenerationState::Compromised;
-            devices.push(
-                self.question()
-                    .registered_below(index, holds, is_below, is_again)?,
-            );
+            let question = self.question();
+            let members = question.members(&self.fleet, &below, |_| true)?;
+            let registered =
+                question.registered_below(index, holds, is_below, is_again, members)?;
+            for note in registered.notes() {
+                self.context.ui.warning(note);
+            }
+            devices.push(registered.devices);
+            unread.extend(registered.unread);
         }
         let request = Breach {
             devices,
             hub: args.hub.into(),
             with_intermediates: args.with_intermediates,
         };
-        Ok(roll::replace(&request, &self.state)?)
+        Ok((roll::replace(&request, &self.state)?, unread))
     }
 
     /// The generation that is compromised: the current one, or after a plan that was cut short the one

@@ -9,7 +9,7 @@ use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{
     CertificateState, Inventory as _, InventoryEntry, Journal, Status as State,
 };
-use pki_core::lifecycle::roll::{MovingDevice, RollError, device};
+use pki_core::lifecycle::roll::{MovingDevice, RollError, Shown, device};
 use pki_core::lifecycle::{Plan, Promise, Step, Subject, Who};
 use pki_core::profile::Role;
 use pki_core::time::Time;
@@ -21,9 +21,10 @@ use super::{FinishArgs, StartArgs, refuse_option};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::execute::Proposal;
+use crate::hubs::{UnreadHub, refuse_unread};
 use crate::judged::Judged;
 use crate::planes::Planes;
-use crate::registered::with_identities;
+use crate::registered::{is_shown, thumbprint, with_identities};
 use crate::render::plan::{PlanAndImpact, PlanAndProof};
 use crate::snapshot::{DpsSnapshot, chain_of};
 use crate::unknown::unknown_device;
@@ -42,16 +43,27 @@ impl StartArgs {
         let new = self.new_leaf(context, &inventory, &roll)?;
         let plan = match self.compromised {
             true => {
-                let old = roll.held();
+                let old = roll.live(context.now());
                 device::replace(id, &new, &old, self.hub.into(), &roll.state)?
             }
             false => device::start(id, &new, &roll.state)?,
         };
+        // The record stays as long as its hub was not seen to: it tells which that is.
+        let mut plan = plan;
+        if !roll.unread.is_empty() {
+            plan.steps
+                .retain(|step| !matches!(step, Step::DeleteRegistration { .. }));
+        }
         let refused = match self.compromised {
             true => Who::Devices([id.clone()].into()),
             false => Who::Nobody,
         };
-        roll.carry_out(context, &mut inventory, plan, refused)
+        let ended = roll.carry_out(context, &mut inventory, plan, refused)?;
+        // Only a compromised leaf's identity has to go from its hub.
+        if self.compromised && !context.settings.dry_run {
+            refuse_unread(&roll.unread)?;
+        }
+        Ok(ended)
     }
 
     /// The leaf that is named, or the newest one that the entry does not hold.
@@ -167,6 +179,8 @@ struct DeviceRoll<'a> {
     planes: Planes<'a>,
     snapshot: DpsSnapshot,
     state: device::DeviceState,
+    /// Its hub, if that cannot be read.
+    unread: Vec<UnreadHub>,
     /// Its leaves of the inventory that got out, newest first.
     leaves: Vec<InventoryEntry>,
 }
@@ -178,11 +192,11 @@ impl<'a> DeviceRoll<'a> {
         id: &RegistrationId,
     ) -> Result<Self, CommandError> {
         let planes = Planes::chosen(context)?;
-        let (snapshot, record, device) = context.block_on(async {
+        let (snapshot, record, registered) = context.block_on(async {
             let snapshot = DpsSnapshot::gather(&planes).await?;
             let record = planes.registrations()?.find(id).await?;
-            let devices = with_identities(&planes, record.iter().cloned().collect()).await?;
-            Ok((snapshot, record, devices.into_iter().next()))
+            let registered = with_identities(&planes, record.iter().cloned().collect()).await;
+            Ok((snapshot, record, registered))
         })?;
         let mut leaves = inventory.certificates_of(id)?;
         leaves.retain(|entry| {
@@ -203,8 +217,12 @@ impl<'a> DeviceRoll<'a> {
             state: device::DeviceState {
                 individual: entry,
                 registration: record,
-                hub_identity: device.and_then(|device| device.hub_identity),
+                hub_identity: registered
+                    .devices
+                    .into_iter()
+                    .find_map(|device| device.hub_identity),
             },
+            unread: registered.unread,
             snapshot,
             leaves,
         })
@@ -224,6 +242,19 @@ impl<'a> DeviceRoll<'a> {
         let leaves = self.leaves.iter().map(|entry| entry.recorded.certificate());
         let held = leaves.filter(|leaf| slots.contains(&leaf.sha256_thumbprint()));
         held.cloned().collect()
+    }
+
+    /// Its valid leaves, and whatever else the entry holds: whoever has one key may have them all.
+    fn live(&self, at: Time) -> Vec<Certificate> {
+        let slots = self.slots();
+        let is_meant = |entry: &&InventoryEntry| {
+            let leaf = entry.recorded.certificate();
+            entry.is_live(at) || slots.contains(&leaf.sha256_thumbprint())
+        };
+        let meant = self.leaves.iter().filter(is_meant);
+        meant
+            .map(|entry| entry.recorded.certificate().clone())
+            .collect()
     }
 
     /// A plan without steps where one of this goal was carried out, and the entry is as that left it.
@@ -270,6 +301,21 @@ impl<'a> DeviceRoll<'a> {
             id: self.id.clone(),
             new_leaf_since: changed.max(delivered),
             registered_at: self.state.registration.as_ref().and_then(registered_at),
+            shown: self.shown(),
+        }
+    }
+
+    /// Which of its leaves it showed last, as its identity on the hub tells: the newest is the new one.
+    fn shown(&self) -> Shown {
+        let identity = self.state.hub_identity.as_ref();
+        let Some(thumbprint) = identity.and_then(|found| thumbprint(&found.device)) else {
+            return Shown::Unknown;
+        };
+        let mut held = self.held().into_iter();
+        match held.position(|leaf| is_shown(&leaf, thumbprint)) {
+            Some(0) => Shown::New,
+            Some(_) => Shown::Old,
+            None => Shown::Unknown,
         }
     }
 

@@ -1,26 +1,32 @@
 //! Which devices have moved to a new generation: from the inventory, joined with DPS's registration
 //! records.
 //!
-//! A record does not tell which leaf was shown. A device that has a new leaf and has registered since is
-//! taken to have shown it.
+//! A record does not tell which leaf was shown, and a device that has a new one may have registered with
+//! its old one since. The identity on the hub tells: DPS writes the thumbprint of the leaf there that was
+//! shown last. Of a device whose hub cannot be read nobody knows.
 
-use std::collections::{BTreeSet, HashMap};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::ControlFlow;
 
 use pki_core::admission::{DpsView, Outcome, outcome_below};
 use pki_core::enrollment::{EnrollmentGroup, RegistrationState, RegistrationStatus};
-use pki_core::ids::{EnrollmentGroupId, RegistrationId};
+use pki_core::hub::HubDevice;
+use pki_core::ids::{EnrollmentGroupId, HubHostName, RegistrationId};
 use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{AuthorityGeneration, CertificateState, Inventory as _, InventoryEntry};
-use pki_core::lifecycle::roll::{Devices, MovingDevice, RegisteredDevice};
-use pki_core::lifecycle::{Class, Fleet};
+use pki_core::lifecycle::roll::{Devices, MovingDevice, Shown};
+use pki_core::lifecycle::{Class, Fleet, HubIdentity};
 use pki_core::time::Time;
 
 use super::instances::Instances;
 use crate::config::OutputFormat;
 use crate::context::Context;
 use crate::error::CommandError;
-use crate::registered::{records_of_groups, with_identities};
+use crate::hubs::{Hubs, registration_id};
+use crate::registered::{
+    Registered, is_shown, records_of_groups, shows_leaf_of, thumbprint, with_identities,
+};
 use crate::render::plan::NAMED;
 
 /// How many devices are named: the first in text, all in JSON.
@@ -29,6 +35,32 @@ pub(super) fn names(context: &Context) -> usize {
         OutputFormat::Text => NAMED,
         OutputFormat::Json => usize::MAX,
     }
+}
+
+/// How far the devices are on their way to a new leaf.
+#[derive(Default)]
+pub(super) struct Moving {
+    /// Those that have not moved.
+    pub(super) left_behind: Devices,
+    /// Those of which nobody knows.
+    pub(super) not_known: Devices,
+}
+
+impl Moving {
+    /// All that the end of the roll waits for.
+    pub(super) fn together(self) -> Devices {
+        let mut together = self.left_behind;
+        together.count += self.not_known.count;
+        together.named.extend(self.not_known.named);
+        together
+    }
+}
+
+/// When a device registered last, and where.
+struct LastRegistered {
+    at: Time,
+    instance: usize,
+    hub: Option<HubHostName>,
 }
 
 /// Where the answer is: in the inventory, and in every DPS instance.
@@ -46,7 +78,7 @@ impl Question<'_> {
         fleet: &Fleet,
         signers: &[AuthorityGeneration],
         going: &[AuthorityGeneration],
-    ) -> Result<Devices, CommandError> {
+    ) -> Result<Moving, CommandError> {
         let views = self.instances.views()?;
         let ids = self.members(fleet, signers, |class| {
             let is_admitted =
@@ -60,18 +92,96 @@ impl Question<'_> {
             .filter(|id| !views.iter().all(|view| has_own(view, id)))
             .collect();
         if decided.is_empty() {
-            return Ok(Devices::default());
+            return Ok(Moving::default());
         }
         let registered = self.last_registered(&decided)?;
         let mut moving = Vec::with_capacity(decided.len());
         for id in decided {
             moving.push(MovingDevice {
                 new_leaf_since: self.new_leaf_since(&id, going)?,
-                registered_at: registered.get(&id).copied(),
+                registered_at: registered.get(&id).map(|last| last.at),
+                shown: Shown::Unknown,
                 id,
             });
         }
-        Ok(Devices::left_behind(moving, names(self.context)))
+        self.look_at_hubs(&mut moving, &registered, going)?;
+        let most = names(self.context);
+        Ok(Moving {
+            not_known: Devices::not_known(moving.iter().cloned(), most),
+            left_behind: Devices::left_behind(moving, most),
+        })
+    }
+
+    /// Asks the hubs which leaf was shown, of the devices that have a new one and have registered at all:
+    /// the others have not moved, whatever a hub says.
+    fn look_at_hubs(
+        &self,
+        moving: &mut [MovingDevice],
+        registered: &HashMap<RegistrationId, LastRegistered>,
+        going: &[AuthorityGeneration],
+    ) -> Result<(), CommandError> {
+        for (index, planes) in self.instances.planes.iter().enumerate() {
+            let is_here = |device: &&mut MovingDevice| {
+                let last = registered.get(&device.id);
+                device.new_leaf_since.is_some() && last.is_some_and(|last| last.instance == index)
+            };
+            let mut by_hub = BTreeMap::<HubHostName, BTreeSet<RegistrationId>>::new();
+            for device in moving.iter_mut().filter(is_here) {
+                if let Some(hub) = registered.get(&device.id).and_then(|last| last.hub.clone()) {
+                    by_hub.entry(hub).or_default().insert(device.id.clone());
+                }
+            }
+            let hubs = Hubs::of(planes);
+            let mut found = HashMap::new();
+            for (hub, ids) in by_hub {
+                let (identities, unread) = self
+                    .context
+                    .block_on(async { Ok(hubs.find_all(&[hub], &ids).await) })?;
+                for error in unread {
+                    self.context.ui.warning(format!(
+                        "which leaves devices showed last cannot be told: {error}"
+                    ));
+                }
+                for identity in identities {
+                    if let Some(id) = registration_id(&identity.device) {
+                        found.insert(id, identity.device);
+                    }
+                }
+            }
+            for device in moving.iter_mut().filter(is_here) {
+                if let Some(identity) = found.get(&device.id) {
+                    device.shown = self.shown(&device.id, identity, going)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Which of a device's leaves its identity on the hub names.
+    fn shown(
+        &self,
+        id: &RegistrationId,
+        identity: &HubDevice,
+        going: &[AuthorityGeneration],
+    ) -> Result<Shown, CommandError> {
+        let Some(thumbprint) = thumbprint(identity) else {
+            return Ok(Shown::Unknown);
+        };
+        let leaves = self.inventory.certificates_of(id)?;
+        let shown = leaves
+            .iter()
+            .find(|leaf| is_shown(leaf.recorded.certificate(), thumbprint));
+        Ok(match shown {
+            None => Shown::Unknown,
+            Some(leaf) => {
+                let signer = leaf.recorded.signed_by();
+                if signer.is_some_and(|signer| going.contains(signer)) {
+                    Shown::Old
+                } else {
+                    Shown::New
+                }
+            }
+        })
     }
 
     /// The devices that have a leaf of these signers.
@@ -88,14 +198,16 @@ impl Question<'_> {
 
     /// The devices below a certificate that an instance has records of: those with a leaf below it, and
     /// those of a group that holds it of which the inventory knows no leaf. Who has moved since the
-    /// certificate was shut out is left alone, `is_again`.
+    /// certificate was shut out is left alone, `is_again`. `members` are the devices with a leaf below it:
+    /// where no group lists them any more, their hubs are searched.
     pub(super) fn registered_below(
         &self,
         index: usize,
         is_holder: impl Fn(&EnrollmentGroup) -> bool,
         is_below: impl Fn(&AuthorityGeneration) -> bool,
         is_again: bool,
-    ) -> Result<Vec<RegisteredDevice>, CommandError> {
+        members: BTreeSet<RegistrationId>,
+    ) -> Result<Registered, CommandError> {
         let planes = &self.instances.planes[index];
         let groups = &self.instances.snapshots[index].groups;
         let now = self.context.now();
@@ -106,6 +218,7 @@ impl Question<'_> {
                 id: record.registration_id.clone(),
                 new_leaf_since: delivered_first(leaves.iter().filter(|leaf| !is_old(leaf))),
                 registered_at: registered_at(record),
+                shown: Shown::Unknown,
             };
             let is_hit = leaves.iter().any(is_old) && !(is_again && moving.has_moved());
             Ok((!leaves.is_empty()).then_some(is_hit))
@@ -116,16 +229,29 @@ impl Question<'_> {
             .map(|group| &group.enrollment_group_id)
             .collect();
         let ids = groups.iter().map(|group| &group.enrollment_group_id);
+        let listed = RefCell::new(BTreeSet::new());
         self.context.block_on(async {
             let records = records_of_groups(planes, ids, |group, record| {
+                if record.assigned_hub.is_none() {
+                    return Ok(false);
+                }
+                listed.borrow_mut().insert(record.registration_id.clone());
                 let known = known_below(record)?;
                 Ok(known.unwrap_or_else(|| holders.contains(group)))
             });
-            with_identities(planes, records.await?).await
+            let mut registered = with_identities(planes, records.await?).await;
+            let listed = listed.into_inner();
+            let unlisted = members.into_iter().filter(|id| !listed.contains(id));
+            let is_meant =
+                |found: &HubIdentity| shows_leaf_of(self.inventory, found, now, &is_below);
+            registered
+                .add_unlisted(planes, unlisted.collect(), is_meant)
+                .await?;
+            Ok(registered)
         })
     }
 
-    fn members(
+    pub(super) fn members(
         &self,
         fleet: &Fleet,
         signers: &[AuthorityGeneration],
@@ -162,10 +288,11 @@ impl Question<'_> {
     fn last_registered(
         &self,
         ids: &[RegistrationId],
-    ) -> Result<HashMap<RegistrationId, Time>, CommandError> {
+    ) -> Result<HashMap<RegistrationId, LastRegistered>, CommandError> {
         let wanted: BTreeSet<&RegistrationId> = ids.iter().collect();
-        let mut latest = HashMap::new();
-        for (planes, snapshot) in self.instances.planes.iter().zip(&self.instances.snapshots) {
+        let mut latest = HashMap::<RegistrationId, LastRegistered>::new();
+        let all = self.instances.planes.iter().zip(&self.instances.snapshots);
+        for (instance, (planes, snapshot)) in all.enumerate() {
             let groups = snapshot
                 .groups
                 .iter()
@@ -174,9 +301,14 @@ impl Question<'_> {
                 Ok(wanted.contains(&record.registration_id))
             });
             for record in self.context.block_on(records)? {
-                if let Some(at) = registered_at(&record) {
-                    let known = latest.entry(record.registration_id).or_insert(at);
-                    *known = at.max(*known);
+                let Some(at) = registered_at(&record) else {
+                    continue;
+                };
+                let known = latest.get(&record.registration_id);
+                if known.is_none_or(|known| at > known.at) {
+                    let hub = record.assigned_hub;
+                    let last = LastRegistered { at, instance, hub };
+                    latest.insert(record.registration_id, last);
                 }
             }
         }

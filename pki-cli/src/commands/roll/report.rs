@@ -8,6 +8,7 @@ use pki_core::lifecycle::{Estimate, Impact, Plan};
 use pki_core::time::Time;
 use serde::Serialize;
 
+use crate::judged::Scope;
 use crate::render::plan::PlanAndImpact;
 
 /// A plan for one instance with what it does there to devices.
@@ -50,6 +51,7 @@ impl fmt::Display for Report {
                 writeln!(f, "DPS {}:", planned.dps)?;
             }
             let shown = PlanAndImpact {
+                scope: Scope::Inventory,
                 plan: &planned.plan,
                 impact: &planned.impact,
                 estimate: &planned.estimate,

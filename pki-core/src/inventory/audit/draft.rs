@@ -3,13 +3,17 @@
 
 use serde_json::{Value, json};
 
-use super::{Action, AuditEntry, AuditEvent, AuditHash, AuditHead, Links, Rows, merkle};
+use super::{
+    Action, AsFound, AuditEntry, AuditEvent, AuditHash, AuditHead, BoundStep, Links, Rows,
+    StoredPlan, merkle, state_hash,
+};
+use crate::ids::PlanId;
 use crate::ids::{AuthorityName, Generation, RegistrationId, Sha256Thumbprint};
 use crate::inventory::{
-    BatchProgress, BatchRecord, GenerationChange, NewCertificate, NewGeneration, RevocationReason,
-    RowKey, Status,
+    BatchProgress, BatchRecord, GenerationChange, InventoryError, NewCertificate, NewGeneration,
+    RevocationReason, RowKey, Status,
 };
-use crate::lifecycle::{PlanRecord, PlanState};
+use crate::lifecycle::{PlanRecord, PlanState, StepState};
 use crate::time::Time;
 
 /// An entry without its place in the trail.
@@ -34,10 +38,15 @@ impl Draft {
         let leaves: Vec<AuditHash> = leaves
             .map(|(new, thumbprint)| new.statement_of(*thumbprint).leaf_hash())
             .collect();
-        let (subject, detail) = match chunk {
+        let (subject, mut detail) = match chunk {
             [single] => of_one(single),
             many => of_many(many),
         };
+        let requests = chunk.iter().filter(|new| new.request.is_some()).count();
+        if requests > 0 {
+            // Tells the statements that bind requests from those of before.
+            detail["requests"] = json!(requests);
+        }
         Self {
             subject,
             detail,
@@ -143,21 +152,73 @@ impl Draft {
         }
     }
 
-    /// `content` is the plan as it is stored.
-    pub(crate) fn plan_opened(record: &PlanRecord, content: &str, at: Time) -> Self {
+    /// What the trail did not bind before, as it was found at an upgrade.
+    #[cfg_attr(
+        not(feature = "sqlite"),
+        expect(dead_code, reason = "for adapters that are upgraded")
+    )]
+    pub(crate) fn bound(found: &AsFound, at: Time) -> Self {
+        Self {
+            detail: found.detail(),
+            content: Some(found.requests),
+            ..Self::about(Rows::default(), Action::InventoryBound, at)
+        }
+    }
+
+    pub(crate) fn plan_opened(record: &PlanRecord, stored: &StoredPlan, at: Time) -> Self {
         Self {
             subject: record.id.to_string(),
             detail: json!({
                 "dps": record.dps,
                 "goal": record.plan.goal,
                 "steps": record.steps.len(),
+                "keysWithheld": record.keys_withheld,
             }),
-            content: Some(AuditHash::of(content.as_bytes())),
+            content: Some(stored.content()),
             ..Self::about(Rows::default(), Action::PlanOpened, at)
         }
     }
 
-    pub(crate) fn plan_closed(record: &PlanRecord, at: Time) -> Self {
+    /// `states` are the new ones, of steps counted from 0.
+    pub(crate) fn steps_begun(
+        plan: PlanId,
+        states: &[(usize, StepState)],
+        at: Time,
+    ) -> Result<Self, InventoryError> {
+        Self::steps(Action::StepsBegun, plan, states, at)
+    }
+
+    /// As [`Self::steps_begun`].
+    pub(crate) fn steps_ended(
+        plan: PlanId,
+        states: &[(usize, StepState)],
+        at: Time,
+    ) -> Result<Self, InventoryError> {
+        Self::steps(Action::StepsEnded, plan, states, at)
+    }
+
+    fn steps(
+        action: Action,
+        plan: PlanId,
+        states: &[(usize, StepState)],
+        at: Time,
+    ) -> Result<Self, InventoryError> {
+        let mut bound = Vec::with_capacity(states.len());
+        for (index, state) in states {
+            bound.push(BoundStep {
+                step: index + 1,
+                state: state_hash(state)?,
+            });
+        }
+        Ok(Self {
+            subject: plan.to_string(),
+            detail: json!({ "steps": bound }),
+            ..Self::about(Rows::default(), action, at)
+        })
+    }
+
+    /// `stored` is the plan as it is once it is closed.
+    pub(crate) fn plan_closed(record: &PlanRecord, stored: &StoredPlan, at: Time) -> Self {
         let (action, detail) = match &record.state {
             PlanState::Abandoned { reason, .. } => {
                 let done = record.summary().done;
@@ -171,6 +232,7 @@ impl Draft {
         Self {
             subject: record.id.to_string(),
             detail,
+            content: Some(stored.whole()),
             ..Self::about(Rows::default(), action, at)
         }
     }
@@ -264,7 +326,10 @@ impl AuditEntry {
             | Action::GenerationsSettled
             | Action::BatchOpened
             | Action::BatchCompleted
+            | Action::InventoryBound
             | Action::PlanOpened
+            | Action::StepsBegun
+            | Action::StepsEnded
             | Action::PlanFinished
             | Action::PlanAbandoned => None,
         }

@@ -49,6 +49,9 @@ struct ProvenCertificate {
     registration_id: Option<String>,
     batch: Option<String>,
     labels: BTreeMap<String, String>,
+    /// The SHA-256 of the request that is kept of it, if the entry binds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    request: Option<AuditHash>,
 }
 
 /// Everything that an entry's hash is over.
@@ -142,7 +145,7 @@ impl AuditProof {
         };
         Ok(Self {
             format: FORMAT.to_owned(),
-            certificate: ProvenCertificate::of(&proven.recorded),
+            certificate: ProvenCertificate::of(&proven.recorded, request(inventory, &entry, row)?),
             inclusion: inclusion(inventory, &entry, row)?,
             steps: steps(inventory, entry.sequence, checkpoint.sequence)?,
             entry: ProvenEntry::of(inventory, entry)?,
@@ -247,7 +250,7 @@ impl AuditProof {
 }
 
 impl ProvenCertificate {
-    fn of(recorded: &Recorded) -> Self {
+    fn of(recorded: &Recorded, request: Option<AuditHash>) -> Self {
         let signed_by = recorded.signed_by();
         let id = recorded.registration_id();
         let labels = recorded.labels().iter();
@@ -261,6 +264,7 @@ impl ProvenCertificate {
             labels: labels
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .collect(),
+            request,
         }
     }
 
@@ -289,6 +293,7 @@ impl ProvenCertificate {
             registration_id: id.as_ref(),
             batch: batch.as_ref(),
             labels: &labels,
+            request: self.request,
         };
         Ok(statement.leaf_hash())
     }
@@ -369,10 +374,25 @@ fn inclusion<I: Inventory + ?Sized>(
             index = Some(leaves.len());
         }
         let recorded = certificate(inventory, key)?.recorded;
-        leaves.push(recorded.statement().leaf_hash());
+        let mut statement = recorded.statement();
+        statement.request = request(inventory, entry, key)?;
+        leaves.push(statement.leaf_hash());
     }
     let proof = index.and_then(|index| merkle::prove(&leaves, index));
     proof.ok_or_else(|| broken(entry.sequence))
+}
+
+/// The SHA-256 of the request that is kept of a certificate, if the entry that recorded it binds it.
+fn request<I: Inventory + ?Sized>(
+    inventory: &I,
+    entry: &AuditEntry,
+    row: RowKey,
+) -> Result<Option<AuditHash>, InventoryError> {
+    if !entry.binds_requests() {
+        return Ok(None);
+    }
+    let request = inventory.request(row)?;
+    Ok(request.map(|der| AuditHash::of(&der)))
 }
 
 /// The way from an entry to a later one: as far back each time as the entries allow.

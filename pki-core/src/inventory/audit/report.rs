@@ -138,6 +138,29 @@ pub enum AuditFinding {
         /// What differs.
         what: &'static str,
     },
+    /// A plan was removed.
+    #[error("the plan {plan} is missing from the journal")]
+    PlanMissing {
+        /// Its name.
+        plan: String,
+    },
+    /// A plan was added without an entry, or its entry was removed.
+    #[error("no audit entry opened the plan {plan}")]
+    PlanUnrecorded {
+        /// Its name.
+        plan: String,
+    },
+    /// A plan is not as the trail says.
+    #[error("the {what} of the plan {plan} is not the one of the audit trail")]
+    PlanChanged {
+        /// Its name.
+        plan: String,
+        /// What differs.
+        what: &'static str,
+    },
+    /// Requests from before the trail bound them are not those that an upgrade found.
+    #[error("the kept requests are not those that were found when the inventory was upgraded")]
+    RequestsChanged,
     /// A counter is wrong.
     #[error("the counter of {role} certificates that are {status} is {found}, but there are {expected}", role = role.as_str())]
     Counter {

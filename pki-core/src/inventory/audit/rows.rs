@@ -48,6 +48,14 @@ impl Rows {
         sizes.sum()
     }
 
+    /// Whether a row is in it.
+    pub fn contains(&self, row: RowKey) -> bool {
+        let row = row.number();
+        let after = self.0.partition_point(|(first, _)| *first <= row);
+        let range = after.checked_sub(1).and_then(|place| self.0.get(place));
+        range.is_some_and(|(_, last)| row <= *last)
+    }
+
     /// First and last row of each range, ascending.
     pub(crate) fn ranges(&self) -> impl Iterator<Item = (i64, i64)> {
         self.0.iter().copied()
@@ -132,6 +140,16 @@ impl<T: Copy> RowMap<T> {
     pub(crate) fn get(&self, row: i64) -> Option<T> {
         let (_, (last, value)) = self.ranges.range(..=row).next_back()?;
         (row <= *last).then_some(*value)
+    }
+
+    /// First and last row of each range, and its value.
+    #[cfg_attr(
+        not(feature = "sqlite"),
+        expect(dead_code, reason = "for adapters that keep files")
+    )]
+    pub(crate) fn ranges(&self) -> impl Iterator<Item = (i64, i64, T)> {
+        let ranges = self.ranges.iter();
+        ranges.map(|(first, (last, value))| (*first, *last, *value))
     }
 
     /// Makes `row` the start of its range.

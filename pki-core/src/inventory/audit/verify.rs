@@ -11,7 +11,10 @@ use serde_json::Value;
 use super::draft::batch_facts;
 use super::report::{AuditFinding, AuditReport};
 use super::rows::RowMap;
-use super::{Action, AuditEntry, AuditHash, AuditHead, Links, merkle};
+use super::{
+    Action, AsFound, AuditEntry, AuditHash, AuditHead, ExpectedPlan, FoundRequests, Links,
+    StoredPlan, merkle,
+};
 use crate::ids::{AuthorityName, Generation};
 use crate::inventory::{
     AuthorityGeneration, BatchRecord, BatchState, Count, GenerationRecord, GenerationState,
@@ -26,6 +29,8 @@ pub(crate) struct StoredCertificate {
     pub(crate) status: Status,
     pub(crate) recorded_in: u64,
     pub(crate) changed_in: u64,
+    /// The SHA-256 of the request that is kept of it.
+    pub(crate) request: Option<AuditHash>,
 }
 
 /// A generation as an adapter stores it.
@@ -47,8 +52,21 @@ pub(crate) struct Auditor {
     chunks: BTreeMap<u64, Chunk>,
     generations: BTreeMap<GenerationKey, ExpectedGeneration>,
     batches: BTreeMap<String, ExpectedBatch>,
+    plans: BTreeMap<String, ExpectedPlan>,
+    bound: Option<Bound>,
+    requests: FoundRequests,
     earlier: EarlierHashes,
     counts: BTreeMap<CountKey, (Role, u64)>,
+    /// What the last batch and the last plan were opened in: they are told in that order.
+    opened: (u64, u64),
+    /// Whether a part of the trail is replayed only, for some rows.
+    is_part: bool,
+}
+
+/// The entry of an upgrade.
+struct Bound {
+    sequence: u64,
+    requests: AuditHash,
 }
 
 /// The certificates of one entry, as far as they were seen.
@@ -57,6 +75,7 @@ struct Chunk {
     size: u64,
     root: Option<AuditHash>,
     leaves: Vec<AuditHash>,
+    binds_requests: bool,
 }
 
 struct ExpectedGeneration {
@@ -67,6 +86,7 @@ struct ExpectedGeneration {
 }
 
 struct ExpectedBatch {
+    opened_in: u64,
     facts: Value,
     started_at: Time,
     delivered: u64,
@@ -107,8 +127,25 @@ impl Auditor {
             chunks: BTreeMap::new(),
             generations: BTreeMap::new(),
             batches: BTreeMap::new(),
+            plans: BTreeMap::new(),
+            bound: None,
+            requests: FoundRequests::default(),
             earlier: EarlierHashes::default(),
             counts: BTreeMap::new(),
+            opened: (0, 0),
+            is_part: false,
+        }
+    }
+
+    /// For some rows and the entries that bind them, which the caller has proven.
+    #[cfg_attr(
+        not(feature = "sqlite"),
+        expect(dead_code, reason = "for adapters that keep files")
+    )]
+    pub(crate) fn of_part() -> Self {
+        Self {
+            is_part: true,
+            ..Self::new(&[])
         }
     }
 
@@ -142,13 +179,9 @@ impl Auditor {
         let row = stored.recorded.row();
         self.report.certificates += 1;
         self.count(stored);
-        let Some(sequence) = self.recorded_in.get(row.number()) else {
+        if self.member(stored).is_none() {
             return self.found(AuditFinding::CertificateUnrecorded { row });
-        };
-        if sequence != stored.recorded_in {
-            self.certificate_inconsistent(row, "recording entry");
         }
-        self.add_leaf(sequence, stored.recorded.statement().leaf_hash());
         match self.changed_in.get(row.number()) {
             Some((expected, _)) if expected != stored.status => {
                 self.found(AuditFinding::StatusChanged {
@@ -161,6 +194,36 @@ impl Auditor {
                 self.certificate_inconsistent(row, "entry of the last change");
             }
             _ => {}
+        }
+    }
+
+    /// A certificate of a chunk, whatever its status; `None` if no entry has recorded it.
+    pub(crate) fn member(&mut self, stored: &StoredCertificate) -> Option<()> {
+        let row = stored.recorded.row();
+        let sequence = self.recorded_in.get(row.number())?;
+        if sequence != stored.recorded_in {
+            self.certificate_inconsistent(row, "recording entry");
+        }
+        let chunk = self.chunks.get(&sequence);
+        let binds_requests = chunk.is_some_and(|chunk| chunk.binds_requests);
+        let mut statement = stored.recorded.statement();
+        statement.request = stored.request.filter(|_| binds_requests);
+        let leaf = statement.leaf_hash();
+        if let Some(request) = stored.request
+            && !binds_requests
+        {
+            self.found_request(row, sequence, request);
+        }
+        self.add_leaf(sequence, leaf);
+        Some(())
+    }
+
+    /// A request that was kept before the trail bound them, or should have been.
+    fn found_request(&mut self, row: RowKey, recorded_in: u64, request: AuditHash) {
+        match &self.bound {
+            Some(bound) if recorded_in < bound.sequence => self.requests.add(row, request),
+            _ if self.is_part => {}
+            _ => self.certificate_inconsistent(row, "request"),
         }
     }
 
@@ -199,12 +262,14 @@ impl Auditor {
         }
     }
 
-    /// A batch, in any order.
+    /// A batch, in the order in which they were opened.
     pub(crate) fn batch(&mut self, record: &BatchRecord) {
         let batch = record.name.to_string();
         let Some(expected) = self.batches.remove(&batch) else {
             return self.found(AuditFinding::BatchUnrecorded { batch });
         };
+        let in_order = self.opened.0 < expected.opened_in;
+        self.opened.0 = expected.opened_in;
         let manifest = record.manifest.as_ref();
         let manifest = manifest.map(|manifest| AuditHash::of(manifest.as_bytes()));
         let completed = record.completed_at.map(|at| (at, manifest));
@@ -222,12 +287,43 @@ impl Auditor {
             ),
             ("state", record.state == state),
             ("completion", expected.completed == completed),
+            (
+                "manifest",
+                record.completed_at.is_some() || record.manifest.is_none(),
+            ),
+            ("place", in_order),
         ] {
             if !same {
                 let batch = batch.clone();
                 self.found(AuditFinding::BatchChanged { batch, what });
             }
         }
+    }
+
+    /// A plan, in the order in which they were opened.
+    pub(crate) fn plan(&mut self, stored: &StoredPlan) {
+        let plan = stored.name.clone();
+        let Some(expected) = self.plans.remove(&plan) else {
+            return self.found(AuditFinding::PlanUnrecorded { plan });
+        };
+        let mut wrong = expected.differences(stored);
+        if self.opened.1 >= expected.opened_in {
+            wrong.push("place");
+        }
+        self.opened.1 = expected.opened_in;
+        for what in wrong {
+            let plan = plan.clone();
+            self.found(AuditFinding::PlanChanged { plan, what });
+        }
+    }
+
+    /// The plan as the entries so far say it is.
+    #[cfg_attr(
+        not(feature = "sqlite"),
+        expect(dead_code, reason = "for adapters that keep texts")
+    )]
+    pub(crate) fn expected_plan(&self, name: &str) -> Option<&ExpectedPlan> {
+        self.plans.get(name)
     }
 
     /// A counter, in any order.
@@ -264,6 +360,20 @@ impl Auditor {
         }
         for batch in std::mem::take(&mut self.batches).into_keys() {
             self.found(AuditFinding::BatchMissing { batch });
+        }
+        for plan in std::mem::take(&mut self.plans).into_keys() {
+            self.found(AuditFinding::PlanMissing { plan });
+        }
+        if self.is_part {
+            return self.report;
+        }
+        let requests = std::mem::take(&mut self.requests).finish();
+        if self
+            .bound
+            .as_ref()
+            .is_some_and(|bound| bound.requests != requests)
+        {
+            self.found(AuditFinding::RequestsChanged);
         }
         for ((signed_by, _, status), (role, expected)) in std::mem::take(&mut self.counts) {
             let count = Count {
@@ -312,7 +422,8 @@ impl Auditor {
         }
     }
 
-    fn replay(&mut self, entry: &AuditEntry) {
+    /// What an entry says becomes what is expected.
+    pub(crate) fn replay(&mut self, entry: &AuditEntry) {
         let sequence = entry.sequence;
         if let Some(status) = entry.status() {
             for (first, last) in entry.rows.ranges() {
@@ -333,14 +444,22 @@ impl Auditor {
                 Some(())
             }
             Some(Action::BatchCompleted) => self.complete_batch(entry),
+            Some(Action::InventoryBound) => self.bind(entry),
+            Some(Action::PlanOpened) => {
+                let plan = ExpectedPlan::opened(entry);
+                self.plans.insert(entry.subject.clone(), plan);
+                Some(())
+            }
             Some(
-                Action::CertificatesVoided
-                | Action::CertificatesRevoked
-                | Action::PlanOpened
+                Action::StepsBegun
+                | Action::StepsEnded
                 | Action::PlanFinished
                 | Action::PlanAbandoned,
-            )
-            | None => Some(()),
+            ) => {
+                let plan = self.plans.get_mut(&entry.subject);
+                plan.and_then(|plan| plan.replay(entry))
+            }
+            Some(Action::CertificatesVoided | Action::CertificatesRevoked) | None => Some(()),
         };
         if replayed.is_none() {
             self.unreadable(format!(
@@ -358,6 +477,7 @@ impl Auditor {
             size: entry.rows.count(),
             root: entry.content,
             leaves: Vec::new(),
+            binds_requests: entry.binds_requests(),
         };
         self.chunks.insert(entry.sequence, chunk);
     }
@@ -408,8 +528,26 @@ impl Auditor {
         Some(())
     }
 
+    /// What was found at an upgrade; of part of the trail that is about other plans too.
+    fn bind(&mut self, entry: &AuditEntry) -> Option<()> {
+        let found = AsFound::read(entry)?;
+        for plan in &found.plans {
+            match self.plans.get_mut(plan.name()) {
+                Some(expected) => expected.bind(plan),
+                None if self.is_part => {}
+                None => return None,
+            }
+        }
+        self.bound = Some(Bound {
+            sequence: entry.sequence,
+            requests: found.requests,
+        });
+        Some(())
+    }
+
     fn open_batch(&mut self, entry: &AuditEntry) {
         let expected = ExpectedBatch {
+            opened_in: entry.sequence,
             facts: entry.detail(),
             started_at: entry.at,
             delivered: 0,
@@ -450,6 +588,13 @@ impl Auditor {
 impl Chunk {
     fn seen(&self) -> u64 {
         u64::try_from(self.leaves.len()).unwrap_or(u64::MAX)
+    }
+}
+
+impl AuditEntry {
+    /// Whether the statements of the certificates that it recorded bind their requests.
+    pub(crate) fn binds_requests(&self) -> bool {
+        self.detail().get("requests").is_some()
     }
 }
 

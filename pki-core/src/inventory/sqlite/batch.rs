@@ -3,7 +3,7 @@
 use rusqlite::{Params, Transaction, params};
 
 use super::write::{append, signer};
-use super::{Failure, read, row, run};
+use super::{Failure, read, row, run, trust};
 use crate::ids::SerialNumber;
 use crate::inventory::audit::Draft;
 use crate::inventory::{self, BatchProgress, BatchRecord, InventoryError, Label, NewBatch, RowKey};
@@ -22,8 +22,11 @@ pub(super) fn open(
     )?;
     let with_name = find(transaction, &new.name)?;
     let record = |found: Option<(i64, BatchRecord)>| found.map(|(_, record)| record);
-    let resumed = inventory::batch::resumed(&new, record(with_fingerprint), record(with_name))?;
+    let with_name = record(with_name);
+    trust::batch(transaction, new.name.as_str(), with_name.as_ref())?;
+    let resumed = inventory::batch::resumed(&new, record(with_fingerprint), with_name)?;
     if let Some(batch) = resumed {
+        trust::batch(transaction, batch.name.as_str(), Some(&batch))?;
         return Ok(batch);
     }
     let signed_by = signer(transaction, &new.signed_by)?;
@@ -74,6 +77,7 @@ pub(super) fn complete(
     at: Time,
 ) -> Result<BatchRecord, Failure> {
     let (id, mut batch) = known(transaction, name)?;
+    trust::batch(transaction, name.as_str(), Some(&batch))?;
     batch.complete(manifest, at)?;
     transaction.execute(
         "UPDATE batch SET state = ?, completed_at = ?, manifest = ? WHERE id = ?",

@@ -6,13 +6,12 @@ use std::cmp::Ordering;
 use std::fs::OpenOptions;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, TransactionBehavior};
 
-use super::Failure;
+use super::{Failure, bound, patience};
 use crate::inventory::InventoryError;
 
 /// "DPSP": marks the file as an inventory of ours, also for file(1).
@@ -22,7 +21,11 @@ const APPLICATION_ID: i64 = 0x4450_5350;
 const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/0001.sql"),
     include_str!("../../../migrations/sqlite/0002.sql"),
+    include_str!("../../../migrations/sqlite/0003.sql"),
 ];
+
+/// The schema from which on the trail binds plans and requests.
+const BINDING: i64 = 3;
 
 /// Makes an empty file that only its owner may read, unless there is one. SQLite gives its journals
 /// the mode of the database.
@@ -39,6 +42,7 @@ pub(super) fn create_file(path: &Path) -> io::Result<()> {
 
 /// Opens the file to be read and written or, where that cannot be, to be read.
 pub(super) fn open_file(path: &Path) -> Result<Connection, Failure> {
+    refuse_too_long(path)?;
     // SQLite leaves it at reading by itself if the file is write-protected.
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     if connection.is_readonly(MAIN_DB)? {
@@ -46,8 +50,44 @@ pub(super) fn open_file(path: &Path) -> Result<Connection, Failure> {
     }
     match begin_writing(connection, path) {
         Err(Failure::Sqlite(error)) if is_write_protected(&error) => open_to_read(path),
+        Err(Failure::Sqlite(error)) if has_no_room(&error) => open_without_room(path, error),
         opened => opened,
     }
+}
+
+/// SQLite follows all links, also those of `/proc/self/fd`, and then takes so many octets, of which the
+/// names of its logs have a few more than the file's.
+fn refuse_too_long(path: &Path) -> Result<(), Failure> {
+    const MOST: usize = 512 - "-journal".len();
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let octets = path.as_os_str().len();
+    if octets <= MOST {
+        return Ok(());
+    }
+    let most = MOST;
+    Err(InventoryError::PathTooLong { path, octets, most }.into())
+}
+
+/// Whether the disk is full, so that what SQLite puts beside the file cannot be made.
+fn has_no_room(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error_code();
+    matches!(code, Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure))
+}
+
+/// Opens a file beside which there is no room for what processes share: it is read by this one alone, which
+/// keeps that in its own memory.
+fn open_without_room(path: &Path, full: rusqlite::Error) -> Result<Connection, Failure> {
+    if log_with_changes(path).is_none() {
+        return begin_reading(connect_immutable(path)?, path);
+    }
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    connection.pragma_update(None, "locking_mode", "exclusive")?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    connection.pragma_update(None, "query_only", true)?;
+    begin_reading(connection, path).map_err(|failure| match failure {
+        Failure::Sqlite(_) => Failure::Sqlite(full),
+        failure => failure,
+    })
 }
 
 fn is_write_protected(error: &rusqlite::Error) -> bool {
@@ -90,8 +130,9 @@ fn connect_immutable(path: &Path) -> Result<Connection, rusqlite::Error> {
 }
 
 fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, rusqlite::Error> {
-    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    connection.busy_timeout(Duration::from_secs(5))?;
+    let mut connection =
+        Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    patience::set(&mut connection)?;
     // Plans do not depend on what is bound, so that statements are not compiled anew each time.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.set_prepared_statement_cache_capacity(64);
@@ -112,7 +153,7 @@ fn begin_writing(mut connection: Connection, path: &Path) -> Result<Connection, 
     connection.pragma_update(None, "wal_autocheckpoint", 2048)?; // pages
     // A merge of large lookups leaves a large journal behind; it need not stay so.
     connection.pragma_update(None, "journal_size_limit", 128 << 20)?; // octets
-    migrate(&mut connection)?;
+    migrate(&mut connection, path)?;
     Ok(connection)
 }
 
@@ -135,12 +176,19 @@ fn set_for_reading(connection: &Connection) -> Result<(), rusqlite::Error> {
 
 /// Whether there is nothing in the file yet; one that somebody else's program made is refused.
 fn is_new(connection: &Connection, path: &Path) -> Result<bool, Failure> {
+    // Both of one moment: another process may be about to begin the inventory.
+    let snapshot = if connection.is_autocommit() {
+        Some(connection.unchecked_transaction()?)
+    } else {
+        None
+    };
     let application = pragma(connection, "application_id")?;
+    let count = "SELECT count(*) FROM sqlite_schema";
+    let objects: i64 = connection.query_row(count, [], |row| row.get(0))?;
+    drop(snapshot);
     if application == APPLICATION_ID {
         return Ok(false);
     }
-    let count = "SELECT count(*) FROM sqlite_schema";
-    let objects: i64 = connection.query_row(count, [], |row| row.get(0))?;
     if application == 0 && objects == 0 {
         return Ok(true);
     }
@@ -150,13 +198,14 @@ fn is_new(connection: &Connection, path: &Path) -> Result<bool, Failure> {
     .into())
 }
 
-fn migrate(connection: &mut Connection) -> Result<(), Failure> {
+fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Failure> {
     let known = known_schema();
     if pragma(connection, "user_version")? == known {
         return Ok(());
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    // Read again under the lock: another process may have been faster.
+    // All of it again under the lock: another process may have been faster.
+    is_new(&transaction, path)?;
     let found = pragma(&transaction, "user_version")?;
     if found > known {
         return Err(InventoryError::SchemaTooNew { found, known }.into());
@@ -165,6 +214,9 @@ fn migrate(connection: &mut Connection) -> Result<(), Failure> {
         if number > found {
             transaction.execute_batch(migration)?;
         }
+    }
+    if (1..BINDING).contains(&found) {
+        bound::bind(&transaction)?;
     }
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", known)?;

@@ -6,7 +6,7 @@ use der::Decode as _;
 use rusqlite::{OptionalExtension as _, Params, Transaction};
 use x509_cert::name::Name;
 
-use super::row::{self, AUDIT_ENTRIES, COLUMNS, JOINS, RUN_OF_CERTIFICATE};
+use super::row::{self, AUDIT_ENTRIES, COLUMNS, JOINS_IF_ANY, RUN_OF_CERTIFICATE};
 use super::{Failure, lookup};
 use crate::certificate::Certificate;
 use crate::ids::{AuthorityName, RegistrationId, SerialNumber};
@@ -82,6 +82,14 @@ pub(super) fn certificate(
 ) -> Result<Option<InventoryEntry>, Failure> {
     let found = entries(transaction, "WHERE c.id = ?", [key.number()])?;
     Ok(found.into_iter().next())
+}
+
+/// Whether a row was given to a certificate: they are numbered without gaps and never removed.
+pub(super) fn is_taken(transaction: &Transaction<'_>, key: RowKey) -> Result<bool, Failure> {
+    let last: i64 = transaction
+        .prepare_cached("SELECT ifnull(max(last), 0) FROM run")?
+        .query_row([], |row| row.get(0))?;
+    Ok((1..=last).contains(&key.number()))
 }
 
 pub(super) fn request(
@@ -203,14 +211,27 @@ pub(super) fn row_in_ascending(
     };
     while first <= last {
         let middle = RowKey::new(first.midpoint(last));
-        let found = der(transaction, middle)?;
-        match row::serial_key(found.serial_number()).cmp(&key) {
+        let found = serial_number(transaction, middle)?;
+        match row::serial_key(&found).cmp(&key) {
             Ordering::Less => first = middle.number() + 1,
             Ordering::Equal => return Ok(Some(middle)),
             Ordering::Greater => last = middle.number() - 1,
         }
     }
     Ok(None)
+}
+
+/// The serial number of a certificate, of which nothing else is decoded.
+pub(super) fn serial_number(
+    transaction: &Transaction<'_>,
+    key: RowKey,
+) -> Result<SerialNumber, Failure> {
+    let mut query = transaction.prepare_cached("SELECT der FROM certificate WHERE id = ?")?;
+    let mut rows = query.query([key.number()])?;
+    let missing = || InventoryError::corrupt(format!("certificate {key} is missing"));
+    let row = rows.next()?.ok_or_else(missing)?;
+    let der = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
+    row::serial_number(key, der)
 }
 
 /// The certificate alone.
@@ -228,7 +249,7 @@ fn entries(
     tail: &str,
     values: impl Params,
 ) -> Result<Vec<InventoryEntry>, Failure> {
-    let sql = format!("SELECT {COLUMNS} FROM certificate c {RUN_OF_CERTIFICATE} {JOINS} {tail}");
+    let sql = format!("SELECT {COLUMNS} FROM certificate c {JOINS_IF_ANY} {tail}");
     let mut query = transaction.prepare_cached(&sql)?;
     let mut rows = query.query(values)?;
     let mut found = Vec::new();

@@ -9,6 +9,7 @@ use crate::inventory::audit::{AuditEntry, AuditHash, Rows, StoredCertificate};
 use crate::inventory::{
     AuthorityGeneration, BatchRecord, BatchState, CertificateState, GenerationState,
     InventoryEntry, InventoryError, Label, Labels, NewCertificate, Recorded, RowKey, Status,
+    Uniqueness,
 };
 use crate::profile::Role;
 use crate::time::Time;
@@ -29,6 +30,15 @@ pub(super) const JOINS: &str = "
 /// Finds the run of a certificate `c`.
 pub(super) const RUN_OF_CERTIFICATE: &str = "
     CROSS JOIN run r ON r.first = (SELECT max(first) FROM run WHERE first <= c.id) AND r.last >= c.id";
+
+/// What the columns need of a certificate `c` that is looked for by itself: where its run or the entries
+/// were removed it is damaged, not one that is not there.
+pub(super) const JOINS_IF_ANY: &str = "
+    LEFT JOIN run r ON r.first = (SELECT max(first) FROM run WHERE first <= c.id) AND r.last >= c.id
+    LEFT JOIN audit recorded ON recorded.sequence = r.recorded_in
+    LEFT JOIN audit changed ON changed.sequence = r.changed_in
+    LEFT JOIN generation g ON g.id = r.signed_by
+    LEFT JOIN batch b ON b.id = r.batch";
 
 /// Everything about batches that [`batch`] reads.
 pub(super) const BATCHES: &str = "
@@ -87,20 +97,32 @@ pub(super) fn stored(row: &Row<'_>) -> Result<StoredCertificate, Failure> {
         role: Role::from_word(&role).ok_or_else(|| damage(key, "role"))?,
         signed_by: signed_by(row, 3)?,
         registration_id: parsed(id, || damage(key, "registration ID"))?,
-        batch: parsed::<Label>(row.get(6)?, || damage(key, "batch"))?,
+        batch: batch_name(key, row.get(6)?)?,
         labels: parsed::<Labels>(row.get(7)?, || damage(key, "labels"))?.unwrap_or_default(),
         request: None,
+        uniqueness: Uniqueness::default(),
     };
     Ok(StoredCertificate {
         recorded: Recorded::new(key, content),
         status: status(key, &row.get::<_, String>(2)?)?,
         recorded_in: unsigned(row.get(9)?)?,
         changed_in: unsigned(row.get(10)?)?,
+        request: None,
     })
+}
+
+/// The name of a batch that a certificate is in.
+pub(super) fn batch_name(key: RowKey, name: Option<String>) -> Result<Option<Label>, Failure> {
+    parsed(name, || damage(key, "batch"))
 }
 
 pub(super) fn certificate(key: RowKey, der: &[u8]) -> Result<Certificate, Failure> {
     Ok(Certificate::from_der(der).map_err(|_| damage(key, "DER"))?)
+}
+
+pub(super) fn serial_number(key: RowKey, der: &[u8]) -> Result<SerialNumber, Failure> {
+    let serial = Certificate::serial_number_in(der);
+    Ok(serial.ok_or_else(|| damage(key, "serial number"))?)
 }
 
 pub(super) fn registration_id(key: RowKey, id: &str) -> Result<RegistrationId, Failure> {

@@ -193,6 +193,37 @@ pub(super) fn status_of(
     status.map(|word| row::status(key, &word)).transpose()
 }
 
+/// The run of a certificate, as far as the trail is compared with it.
+pub(super) struct Whole {
+    pub(super) first: RowKey,
+    pub(super) last: RowKey,
+    pub(super) status: Status,
+    pub(super) recorded_in: u64,
+    pub(super) changed_in: u64,
+}
+
+/// The run of a certificate, if it is in one and in no other.
+pub(super) fn whole(transaction: &Transaction<'_>, key: RowKey) -> Result<Option<Whole>, Failure> {
+    let mut query = transaction.prepare_cached(
+        "SELECT first, last, status, recorded_in, changed_in FROM run
+         WHERE first = (SELECT max(first) FROM run WHERE first <= ?1) AND last >= ?1
+             AND NOT EXISTS (SELECT 1 FROM run next WHERE next.first > run.first
+                 AND next.first <= run.last)",
+    )?;
+    let mut rows = query.query([key.number()])?;
+    let Some(row) = rows.next()? else {
+        return Ok(None);
+    };
+    let word: String = row.get(2)?;
+    Ok(Some(Whole {
+        first: RowKey::new(row.get(0)?),
+        last: RowKey::new(row.get(1)?),
+        status: row::status(key, &word)?,
+        recorded_in: row::unsigned(row.get(3)?)?,
+        changed_in: row::unsigned(row.get(4)?)?,
+    }))
+}
+
 fn change(
     transaction: &Transaction<'_>,
     rows: &Rows,

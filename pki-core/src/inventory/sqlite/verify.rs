@@ -9,7 +9,7 @@ use std::cmp::Ordering;
 use rusqlite::{Row, Transaction};
 
 use super::row::{self, AUDIT_ENTRIES, COLUMNS, JOINS, RUN_OF_CERTIFICATE};
-use super::{Failure, batch, lookup, read};
+use super::{Failure, batch, journal, lookup, read, trust};
 use crate::certificate::Certificate;
 use crate::inventory::audit::{
     AuditHash, AuditHead, AuditReport, Auditor, StoredCertificate, StoredGeneration,
@@ -32,6 +32,10 @@ pub(super) fn verify_audit(
                 }
             }
         }
+        Err(failure) => report_damage(failure, &mut auditor)?,
+    }
+    match journal::stored_plans(transaction) {
+        Ok(plans) => plans.iter().for_each(|plan| auditor.plan(plan)),
         Err(failure) => report_damage(failure, &mut auditor)?,
     }
     match batch::list(transaction, None, usize::MAX) {
@@ -62,6 +66,7 @@ fn verify_entries(transaction: &Transaction<'_>, auditor: &mut Auditor) -> Resul
 struct Certificates {
     seen: i64,
     labels: i64,
+    requests: i64,
     lookups: Sum,
     /// Where the ascending serial numbers began that the last certificate was among, and its own.
     ascending: Option<(i64, Vec<u8>)>,
@@ -74,16 +79,18 @@ impl Certificates {
         auditor: &mut Auditor,
     ) -> Result<(), Failure> {
         let mut query = transaction.prepare(&format!(
-            "SELECT {COLUMNS}, c.not_after, s.first, s.last, s.least, s.greatest
+            "SELECT {COLUMNS}, c.not_after, s.first, s.last, s.least, s.greatest, q.der
              FROM certificate c {RUN_OF_CERTIFICATE} {JOINS}
              LEFT JOIN ascending_serials s ON s.last >= c.id
                  AND s.first = (SELECT max(first) FROM ascending_serials WHERE first <= c.id)
+             LEFT JOIN request q ON q.certificate = c.id
              ORDER BY c.id"
         ))?;
         let mut rows = query.query([])?;
         while let Some(row) = rows.next()? {
             self.seen += 1;
-            let checked = row::stored(row).and_then(|stored| {
+            let checked = trust::with_request(row, 19).and_then(|stored| {
+                self.requests += i64::from(stored.request.is_some());
                 auditor.certificate(&stored);
                 self.compare(transaction, row, &stored)
             });
@@ -185,6 +192,28 @@ impl Certificates {
         }
         if labels != self.labels {
             auditor.unreadable(format!("{labels} labels, but {} belong there", self.labels));
+        }
+        let (requests, steps, subjects, ascending): (i64, i64, i64, i64) = transaction.query_row(
+            "SELECT (SELECT count(*) FROM request),
+                    (SELECT count(*) FROM plan_step WHERE plan NOT IN (SELECT id FROM plan)),
+                    (SELECT count(*) FROM plan_subject WHERE plan NOT IN (SELECT id FROM plan)),
+                    (SELECT count(*) FROM ascending_serials s
+                     WHERE first NOT IN (SELECT id FROM certificate)
+                         OR last NOT IN (SELECT id FROM certificate)
+                         OR EXISTS (SELECT 1 FROM ascending_serials other
+                             WHERE other.first > s.first AND other.first <= s.last))",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
+        )?;
+        if requests != self.requests {
+            let belong = self.requests;
+            auditor.unreadable(format!("{requests} requests, but {belong} belong there"));
+        }
+        if (steps, subjects) != (0, 0) {
+            auditor.unreadable("the journal has steps or subjects of plans that are not there");
+        }
+        if ascending != 0 {
+            auditor.unreadable("serial numbers ascend where they should not");
         }
         let mut stored = Sum::default();
         match lookup::for_each(transaction, |entry| stored.add(entry)) {

@@ -30,7 +30,7 @@ impl Plan {
 
 impl Subject {
     /// One key for all spellings of its name.
-    pub(super) fn key(&self) -> String {
+    pub fn key(&self) -> String {
         match self {
             Self::Authority(name) => format!("authority {name}"),
             Self::Ca(name) => format!("ca {}", name.as_str().to_ascii_lowercase()),

@@ -10,6 +10,7 @@ use super::slots::{self, Side};
 use super::{HeldGeneration, Instance, InstancePlan, RollError, RollState};
 use crate::admission::{DpsView, Outcome};
 use crate::enrollment::RegistrationState;
+use crate::ids::CertificateName;
 use crate::inventory::{AuthorityGeneration, GenerationState};
 use crate::lifecycle::below::blocking_group;
 use crate::lifecycle::quarantine::{HubAction, HubIdentity, forget_registration, hub_step};
@@ -31,9 +32,9 @@ pub struct Breach {
 /// A device as DPS and its hubs know it.
 #[derive(Debug, Clone)]
 pub struct RegisteredDevice {
-    /// Its registration record.
-    pub registration: RegistrationState,
-    /// Its identity on the hub that the record names.
+    /// Its registration record; `None` if it was deleted, and the hub knows the device still.
+    pub registration: Option<RegistrationState>,
+    /// Its identity on the hub that the record names, or that it was found on without one.
     pub hub_identity: Option<HubIdentity>,
 }
 
@@ -45,7 +46,7 @@ impl RegisteredDevice {
         let from_hub = found.and_then(|found| hub_step(hub, Some(reason), found));
         from_hub
             .into_iter()
-            .chain([forget_registration(&self.registration)])
+            .chain(self.registration.as_ref().map(forget_registration))
     }
 }
 
@@ -148,6 +149,15 @@ fn repair(
     devices: &[RegisteredDevice],
 ) -> Result<Vec<Step>, RollError> {
     let (old_side, mut new_side) = (Side::of(old, instance), Side::of(new, instance));
+    // What the first step deletes is gone when a plan that was cut is made again, and groups that hold the
+    // certificate itself tell no name: the declared one does.
+    let mut old_side = old_side;
+    if old_side.names.is_empty() {
+        let is_gone =
+            |name: &&CertificateName| !instance.authorities.iter().any(|held| held.name == **name);
+        let deleted = instance.declared.iter().filter(is_gone);
+        old_side.names.extend(deleted.cloned());
+    }
     let mut steps = uploaded(state, instance, &old_side, &mut new_side)?;
     let gone = std::slice::from_ref(&old_side);
     let by_name = holders(instance, &old_side).filter(|group| old_side.is_referred_to_by(group));

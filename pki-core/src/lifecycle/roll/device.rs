@@ -70,6 +70,9 @@ pub fn finish(
     if !moving.has_moved() && !accept_stranded {
         return Err(RollError::DeviceLeftBehind { id: id.clone() });
     }
+    if !moving.is_known() && !accept_stranded {
+        return Err(RollError::DeviceNotKnown { id: id.clone() });
+    }
     let mut plan = Plan::new(finish_goal(id));
     plan.steps.extend(alone(id, stays, state)?);
     Ok(plan)

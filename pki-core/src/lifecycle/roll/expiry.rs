@@ -29,6 +29,8 @@ pub struct Start {
 pub struct Finish {
     /// The devices that have not moved.
     pub left_behind: Devices,
+    /// The devices of which nobody knows if they have.
+    pub not_known: Devices,
     /// How many of them may be refused from then on.
     pub accept_stranded: u64,
     /// Whether authorities below that would lose their way to a verified CA certificate are to be
@@ -269,6 +271,14 @@ pub fn finish(request: &Finish, state: &RollState) -> Result<Vec<InstancePlan>, 
             authority: state.authority.clone(),
             generation: gone.first().map_or(current.number, |one| one.number),
             devices: request.left_behind.clone(),
+            accepted: request.accept_stranded,
+        });
+    }
+    if request.left_behind.count + request.not_known.count > request.accept_stranded {
+        return Err(RollError::NotKnown {
+            authority: state.authority.clone(),
+            generation: gone.first().map_or(current.number, |one| one.number),
+            devices: request.not_known.clone(),
             accepted: request.accept_stranded,
         });
     }

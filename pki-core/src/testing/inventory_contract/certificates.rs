@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
-use super::{Sample, generation, rows};
+use super::{Sample, from_elsewhere, generation, rows};
 use crate::ids::RegistrationId;
 use crate::inventory::{
     CertificateState, GenerationState, Inventory, InventoryError, NewCertificate, Revocation,
-    RevocationReason, RowKey, Status,
+    RevocationReason, RowKey, Status, Uniqueness,
 };
 
 impl Sample {
@@ -51,8 +51,12 @@ impl Sample {
                 .expect("read")
                 .is_empty()
         );
+        let another = NewCertificate {
+            uniqueness: Uniqueness::FromElsewhere,
+            ..self.leaf("device-1", 3)
+        };
         let renewed = inventory
-            .record(vec![self.leaf("device-1", 3)], self.day(1))
+            .record(vec![another], self.day(1))
             .expect("recorded");
         let both = inventory.certificates_of(&id("device-1")).expect("read");
         let rows: Vec<RowKey> = both.iter().map(|entry| entry.recorded.row()).collect();
@@ -120,6 +124,8 @@ impl Sample {
             vec![self.leaf("again", LONG + 120)],
             vec![self.leaf("again", LONG + 339)],
         ] {
+            // Their devices have leaves too, which is not what is asked here.
+            let taken = from_elsewhere(taken);
             let error = record(inventory, taken).expect_err("taken");
             assert!(
                 matches!(error, InventoryError::DuplicateSerial { .. }),
@@ -137,6 +143,7 @@ impl Sample {
             assert_eq!(found[0].recorded.certificate().serial_number(), serial);
         }
         let elsewhere = (100..140).map(|serial| NewCertificate {
+            uniqueness: Uniqueness::FromElsewhere,
             certificate: self
                 .root
                 .certificate("e", LONG + serial, self.validity(365)),
@@ -168,6 +175,130 @@ impl Sample {
         inventory
             .record(vec![self.leaf("b", 2)], self.now)
             .expect("the serial number is still free");
+    }
+
+    /// At most one, delivered or on its way, whoever records it.
+    pub(super) fn a_device_has_one_live_leaf(&self, inventory: &mut dyn Inventory) {
+        let first = inventory.record(vec![self.leaf("Device-1", 1)], self.now);
+        let [row] = rows(&first.expect("recorded"))[..] else {
+            panic!("one certificate has one row");
+        };
+        // Between others, and in another case.
+        let chunk = || {
+            vec![
+                self.leaf("a", 2),
+                self.leaf("device-1", 3),
+                self.leaf("z", 4),
+            ]
+        };
+        let refused = |inventory: &mut dyn Inventory, at, status: Status| {
+            let head = inventory.audit_head().expect("read");
+            let error = inventory.record(chunk(), at).expect_err("it has a leaf");
+            let InventoryError::LeafExists { first, more: 0 } = error else {
+                panic!("{error}");
+            };
+            assert_eq!((first.row, first.status), (row, status));
+            assert!(first.to_string().contains("serial number 01"), "{first}");
+            assert_eq!(inventory.audit_head().expect("read"), head);
+        };
+        refused(inventory, self.now, Status::Undelivered);
+        refused(inventory, self.day(400), Status::Undelivered);
+        inventory
+            .mark_delivered(&[row], self.now)
+            .expect("delivered");
+        refused(inventory, self.day(365), Status::Delivered);
+        // The clock of another machine is behind.
+        refused(
+            inventory,
+            "2026-02-27T00:00:00Z".parse().expect("time"),
+            Status::Delivered,
+        );
+        let reason = RevocationReason::Superseded;
+        inventory
+            .revoke(&[row], reason, self.day(1))
+            .expect("revoked");
+        let recorded = inventory.record(chunk(), self.day(2));
+        let recorded = rows(&recorded.expect("a revoked leaf is in nobody's way"));
+        inventory
+            .void(&recorded, "cut short", self.day(2))
+            .expect("voided");
+        let again = vec![self.leaf("device-1", 5)];
+        let recorded = inventory.record(again, self.day(2));
+        let recorded = rows(&recorded.expect("nor is a void one"));
+        inventory
+            .mark_delivered(&recorded, self.day(2))
+            .expect("delivered");
+        let later = vec![self.leaf("device-1", 6)];
+        let recorded = inventory.record(later, self.day(366));
+        recorded.expect("nor one that has expired");
+    }
+
+    pub(super) fn a_chunk_gives_a_device_one_leaf(&self, inventory: &mut dyn Inventory) {
+        let chunk = vec![self.leaf("b", 1), self.leaf("a", 2), self.leaf("B", 3)];
+        let error = inventory.record(chunk.clone(), self.now).expect_err("two");
+        assert!(matches!(error, InventoryError::TwoLeaves { .. }), "{error}");
+        let recorded = inventory.record(from_elsewhere(chunk), self.now);
+        assert_eq!(recorded.expect("as it was elsewhere").len(), 3);
+    }
+
+    /// Of two that renew the same leaf at once one is refused.
+    pub(super) fn a_renewal_follows_the_newest_leaf(&self, inventory: &mut dyn Inventory) {
+        let renewal = |serial, row| NewCertificate {
+            uniqueness: Uniqueness::Renews(row),
+            ..self.leaf("a", serial)
+        };
+        let mut record = |new: NewCertificate| {
+            let row = inventory
+                .record(vec![new], self.now)
+                .map(|recorded| recorded[0].row())?;
+            inventory.mark_delivered(&[row], self.now)?;
+            Ok::<_, InventoryError>(row)
+        };
+        let first = record(self.leaf("a", 1)).expect("recorded");
+        let second = record(renewal(2, first)).expect("renewed");
+        let error = record(renewal(3, first)).expect_err("renewed by another");
+        let InventoryError::LeafExists { first: holder, .. } = error else {
+            panic!("{error}");
+        };
+        assert_eq!(holder.row, second);
+        record(renewal(4, second)).expect("renewed again");
+    }
+
+    pub(super) fn holders_are_those_that_a_chunk_is_refused_for(
+        &self,
+        inventory: &mut dyn Inventory,
+    ) {
+        let chunk = ["b", "d", "f"].into_iter().zip(1..);
+        let chunk = chunk.map(|(id, serial)| self.leaf(id, serial)).collect();
+        let recorded = rows(&inventory.record(chunk, self.now).expect("recorded"));
+        inventory
+            .mark_delivered(&recorded[..1], self.now)
+            .expect("delivered");
+        inventory
+            .void(&recorded[1..2], "cut short", self.now)
+            .expect("voided");
+        let ids = ["f", "e", "d", "c", "B", "a", "g"].map(|id| id.parse().expect(id));
+        let holders = inventory.holders(&ids, self.now).expect("read");
+        let found: Vec<_> = holders
+            .iter()
+            .map(|one| (one.id.as_str(), one.status))
+            .collect();
+        assert_eq!(
+            found,
+            [("B", Status::Delivered), ("f", Status::Undelivered)]
+        );
+        assert_eq!(inventory.holders(&[], self.now).expect("read"), []);
+        let chunk = ids
+            .iter()
+            .zip(10..)
+            .map(|(id, serial)| self.leaf(id.as_str(), serial));
+        let error = inventory
+            .record(chunk.collect(), self.now)
+            .expect_err("refused");
+        let InventoryError::LeafExists { first, more } = error else {
+            panic!("{error}");
+        };
+        assert_eq!((first.as_ref(), more), (&holders[0], 1));
     }
 
     pub(super) fn a_signer_must_be_known(&self, inventory: &mut dyn Inventory) {

@@ -1,10 +1,10 @@
 //! Lists, pages, counts and what commands ask for.
 
-use super::{Sample, authority, batch, generation, label, labels, rows};
+use super::{Sample, authority, batch, from_elsewhere, generation, label, labels, rows};
 use crate::ids::{Generation, RegistrationId};
 use crate::inventory::{
     AuthorityGeneration, Filter, GenerationState, Inventory, NewCertificate, PageKey,
-    RevocationReason, RowKey, Status,
+    RevocationReason, RowKey, Status, Uniqueness,
 };
 use crate::profile::Role;
 
@@ -17,6 +17,7 @@ impl Sample {
                 name: authority("root"),
                 generation,
             }),
+            uniqueness: Uniqueness::FromElsewhere,
             ..self.leaf_for(
                 &format!("Line-{}", serial * 7 % 23),
                 serial,
@@ -288,6 +289,7 @@ impl Sample {
             self.leaf_for("d", 3, 20),
             self.leaf_for("other", 4, 20),
         ];
+        let chunk = from_elsewhere(chunk);
         let all = rows(&inventory.record(chunk, self.now).expect("recorded"));
         let [short, long, undelivered, _] = all[..] else {
             panic!("four certificates have four rows");

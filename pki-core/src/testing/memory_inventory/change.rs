@@ -1,11 +1,15 @@
 //! Changes, each on a copy that its caller keeps or drops.
 
 use super::{Held, MemoryInventory, states};
+use crate::ids::RegistrationId;
 use crate::inventory::audit::{AuditEntry, AuditHash, AuditHead, Draft, Links, Rows};
+use crate::inventory::unique::{LeafFacts, only_leaves, refuse_holders};
 use crate::inventory::{
-    self, AuthorityGeneration, CertificateState, GenerationRecord, GenerationState, Inventory as _,
-    InventoryEntry, InventoryError, NewCertificate, NewGeneration, Recorded, RowKey,
+    self, AuthorityGeneration, CertificateState, GenerationRecord, GenerationState, Holder,
+    Inventory as _, InventoryEntry, InventoryError, NewCertificate, NewGeneration, Recorded,
+    RowKey, Uniqueness,
 };
+use crate::profile::Role;
 use crate::time::Time;
 
 impl MemoryInventory {
@@ -29,6 +33,7 @@ impl MemoryInventory {
         if chunk.is_empty() {
             return Ok(Vec::new());
         }
+        self.refuse_second_leaves(&chunk, at)?;
         let first = self.certificates.last().map_or(1, |held| held.row() + 1);
         let rows: Vec<RowKey> = (first..).take(chunk.len()).map(RowKey::new).collect();
         let thumbprints = chunk.iter().map(|new| new.certificate.sha256_thumbprint());
@@ -71,6 +76,45 @@ impl MemoryInventory {
             }),
             _ => Ok(()),
         }
+    }
+
+    fn refuse_second_leaves(
+        &self,
+        chunk: &[NewCertificate],
+        at: Time,
+    ) -> Result<(), InventoryError> {
+        let leaves = only_leaves(chunk)?;
+        let holder =
+            |(id, uniqueness): &(&RegistrationId, Uniqueness)| self.holder(id, *uniqueness, at);
+        refuse_holders(leaves.iter().filter_map(holder).collect())
+    }
+
+    /// The newest leaf of a device that is in the way of another.
+    pub(super) fn holder(
+        &self,
+        id: &RegistrationId,
+        uniqueness: Uniqueness,
+        at: Time,
+    ) -> Option<Holder> {
+        let breaks = |held: &&Held| {
+            let recorded = &held.entry.recorded;
+            let facts = LeafFacts {
+                row: recorded.row(),
+                status: held.entry.state.status(),
+                not_after: recorded.certificate().validity().not_after(),
+            };
+            recorded.registration_id() == Some(id)
+                && recorded.role() == Role::Leaf
+                && uniqueness.is_broken_by(&facts, at)
+        };
+        let entry = &self.certificates.iter().rev().find(breaks)?.entry;
+        Some(Holder {
+            id: id.clone(),
+            row: entry.recorded.row(),
+            serial_number: entry.recorded.certificate().serial_number().clone(),
+            status: entry.state.status(),
+            batch: entry.recorded.batch().cloned(),
+        })
     }
 
     pub(super) fn refuse_duplicate(&self, new: &NewCertificate) -> Result<(), InventoryError> {

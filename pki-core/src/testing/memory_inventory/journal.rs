@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::MemoryInventory;
 use crate::ids::{DpsName, PlanId};
-use crate::inventory::audit::Draft;
+use crate::inventory::audit::{Draft, StoredPlan};
 use crate::inventory::{InventoryError, Journal};
 use crate::lifecycle::{Expectation, NewPlan, PlanRecord, PlanSummary, StepEnd};
 use crate::time::Time;
@@ -23,9 +23,8 @@ impl Journal for MemoryInventory {
         let record = new.recorded(at);
         let others = self.plans_in_the_way(&record.dps, &record.plan.subject_keys())?;
         PlanSummary::refuse_in_the_way(&others)?;
-        let content = serde_json::to_string(&record.plan)
-            .map_err(|error| InventoryError::corrupt(error.to_string()))?;
-        self.append(Draft::plan_opened(&record, &content, at));
+        let stored = StoredPlan::of(&record)?;
+        self.append(Draft::plan_opened(&record, &stored, at));
         self.plans.push(record.clone());
         Ok(record)
     }
@@ -39,8 +38,15 @@ impl Journal for MemoryInventory {
         self.write(|inventory| {
             let record = inventory.known_plan(plan)?;
             record.state.refuse_closed(plan)?;
-            let mut steps = steps.iter();
-            steps.try_for_each(|(index, expect)| record.begin(*index, expect, at))
+            let mut states = Vec::new();
+            for (index, expect) in steps {
+                record.begin(*index, expect, at)?;
+                states.push((*index, record.steps[*index].clone()));
+            }
+            if !states.is_empty() {
+                inventory.append(Draft::steps_begun(plan, &states, at)?);
+            }
+            Ok(())
         })
     }
 
@@ -54,10 +60,15 @@ impl Journal for MemoryInventory {
             let record = inventory.known_plan(plan)?;
             record.state.refuse_closed(plan)?;
             let mut events = Vec::new();
+            let mut states = Vec::new();
             for (index, end) in steps {
                 record.end(*index, end, at)?;
+                states.push((*index, record.steps[*index].clone()));
                 let step = &record.plan.steps[*index];
                 events.extend(step.event((plan, &record.dps), *index, end)?);
+            }
+            if !states.is_empty() {
+                inventory.append(Draft::steps_ended(plan, &states, at)?);
             }
             for event in events {
                 inventory.append(Draft::event(event, at));
@@ -74,7 +85,7 @@ impl Journal for MemoryInventory {
     ) -> Result<(), InventoryError> {
         let record = self.known_plan(plan)?;
         record.close(abandoned, at)?;
-        let draft = Draft::plan_closed(record, at);
+        let draft = Draft::plan_closed(record, &StoredPlan::of(record)?, at);
         self.append(draft);
         Ok(())
     }

@@ -1,0 +1,111 @@
+//! Commands that concern every DPS instance of `pki.toml` unless `--dps` names one, and what they say of
+//! instances in which they were not done.
+
+use std::fmt;
+
+use pki_core::ids::DpsName;
+use serde::Serialize;
+
+use crate::context::Context;
+use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
+use crate::planes::Planes;
+
+/// The instance that `--dps` names, or all that are declared.
+pub(super) fn instances(context: &Context) -> Result<Vec<Planes<'_>>, CommandError> {
+    let declared = &context.declaration()?.dps;
+    if context.settings.dps.is_some() || declared.len() < 2 {
+        return Ok(vec![Planes::chosen(context)?]);
+    }
+    let planes = declared
+        .iter()
+        .map(|(name, declared)| Planes::new(context, name, declared));
+    planes.collect()
+}
+
+/// The declared instances that `--dps` leaves out.
+pub(super) fn others(context: &Context) -> Result<Vec<Planes<'_>>, CommandError> {
+    let Some(chosen) = &context.settings.dps else {
+        return Ok(vec![]);
+    };
+    let declared = context.declaration()?.dps.iter();
+    let others = declared.filter(|(name, _)| *name != chosen);
+    let planes = others.map(|(name, declared)| Planes::new(context, name, declared));
+    planes.collect()
+}
+
+/// A result in one of several instances; alone it is shown as it is.
+#[derive(Serialize)]
+pub(super) struct Within<'a, T> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) dps: Option<&'a DpsName>,
+    #[serde(flatten)]
+    pub(super) result: T,
+}
+
+impl<T: fmt::Display> fmt::Display for Within<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(dps) = self.dps {
+            writeln!(f, "DPS {dps}:")?;
+        }
+        write!(f, "{}", self.result)
+    }
+}
+
+/// What went wrong while the rest went on.
+#[derive(Default)]
+pub(super) struct Problems(Vec<(Option<DpsName>, CommandError)>);
+
+impl Problems {
+    /// Takes note of an instance in which something was not done, and goes on to the next; a refusal and
+    /// an interruption end everything.
+    pub(super) fn note(
+        &mut self,
+        dps: Option<&DpsName>,
+        result: Result<(), CommandError>,
+    ) -> Result<(), CommandError> {
+        let Err(error) = result else {
+            return Ok(());
+        };
+        let ends = matches!(
+            error.kind,
+            ErrorKind::Refused | ErrorKind::Interrupted | ErrorKind::OutputClosed | ErrorKind::Bug
+        );
+        if ends {
+            return Err(error);
+        }
+        self.0.push((dps.cloned(), error));
+        Ok(())
+    }
+
+    /// How the command ends.
+    pub(super) fn end(mut self) -> CommandResult {
+        if self.0.len() < 2 {
+            let Some((dps, error)) = self.0.pop() else {
+                return Ok(Outcome::Done);
+            };
+            let message = match dps {
+                Some(dps) => format!("DPS {dps}: {}", error.message),
+                None => error.message.clone(),
+            };
+            return Err(CommandError { message, ..error });
+        }
+        let message = "not everything was done; the report says what is left";
+        let failed = CommandError::new(ErrorKind::PartlyFailed, message);
+        let lines: Vec<String> = self
+            .0
+            .iter()
+            .map(|(dps, error)| match dps {
+                Some(dps) => format!("DPS {dps}: {error}"),
+                None => error.to_string(),
+            })
+            .collect();
+        let hints = self.0.into_iter().flat_map(|(_, error)| error.hints);
+        let mut failed = failed.lines(&lines);
+        for hint in hints {
+            if !failed.hints.contains(&hint) {
+                failed = failed.hint(hint);
+            }
+        }
+        Err(failed)
+    }
+}

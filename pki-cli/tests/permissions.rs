@@ -1,0 +1,150 @@
+//! Homes and keys that others can read or write, and clocks that are ahead.
+
+mod support;
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
+
+use pki_core::testing::FixedClock;
+use pki_core::time::{Span, Time};
+use support::World;
+
+fn furnished() -> World {
+    World::after(&["init", "authority create"])
+}
+
+fn set_mode(world: &World, name: &str, mode: u32) {
+    let permissions = std::fs::Permissions::from_mode(mode);
+    std::fs::set_permissions(world.path(name), permissions).expect(name);
+}
+
+/// The file of the factory's key.
+fn key(world: &World) -> String {
+    let folder = "authorities/factory";
+    let files = std::fs::read_dir(world.path(folder)).expect("a folder");
+    let names = files.map(|file| file.expect("a file").file_name());
+    let mut names = names.map(|name| name.to_string_lossy().into_owned());
+    let name = names.find(|name| name.ends_with(".key.pem"));
+    format!("{folder}/{}", name.expect("a key"))
+}
+
+const ISSUE: &str = "issue sensor-1 --authority factory --out devices --dry-run";
+const CRL: &str = "crl factory";
+
+/// As ssh does with its keys.
+#[test]
+fn an_authority_key_that_others_can_read_is_not_used() {
+    let world = furnished();
+    let key = key(&world);
+    for mode in [0o640, 0o604, 0o644, 0o440] {
+        set_mode(&world, &key, mode);
+        let refused = world.run(CRL);
+        assert_eq!(refused.code, 4, "{mode:o}: {}", refused.stderr);
+        assert!(refused.stderr.contains("chmod go="), "{}", refused.stderr);
+        assert!(
+            refused.stderr.contains("--lax-permissions"),
+            "{}",
+            refused.stderr
+        );
+        world.done(&format!("{CRL} --lax-permissions"));
+    }
+    for mode in [0o600, 0o400] {
+        set_mode(&world, &key, mode);
+        world.done(CRL);
+    }
+}
+
+#[test]
+fn what_others_can_write_is_not_used() {
+    for (name, sound) in [
+        (".", 0o755),
+        ("pki.toml", 0o644),
+        ("inventory.db", 0o600),
+        ("authorities", 0o755),
+        ("authorities/factory", 0o700),
+        ("the key", 0o600),
+    ] {
+        let mut world = furnished();
+        let key = key(&world);
+        let name = if name == "the key" { &key } else { name };
+        set_mode(&world, name, sound);
+        world.done(CRL);
+        for bit in [0o020, 0o002] {
+            set_mode(&world, name, sound | bit);
+            let refused = world.run(CRL);
+            assert_eq!(refused.code, 4, "{name}: {}", refused.stderr);
+            assert!(
+                refused.stderr.contains("others can write it"),
+                "{name}: {}",
+                refused.stderr
+            );
+        }
+        world.set("DPS_PKI_LAX_PERMISSIONS", "1");
+        world.done(CRL);
+    }
+}
+
+/// Containers mount secrets so that all can read them.
+#[test]
+fn a_passphrase_and_an_inventory_that_others_can_read_are_warned_of_once() {
+    let mut world = furnished();
+    world.write("passphrase", "secret\n");
+    world.set("DPS_PKI_PASSPHRASE", "");
+    set_mode(&world, "passphrase", 0o444);
+    set_mode(&world, "inventory.db", 0o644);
+    let line = format!("{ISSUE} --passphrase-file passphrase");
+    let warned = world.done(&line).stderr;
+    assert_eq!(warned.matches("others can read").count(), 2, "{warned}");
+    set_mode(&world, "passphrase", 0o400);
+    set_mode(&world, "inventory.db", 0o600);
+    let silent = world.done(&line).stderr;
+    assert!(!silent.contains("others can read"), "{silent}");
+}
+
+/// Only root can give files away, so only root can try it.
+#[test]
+fn what_belongs_to_somebody_else_is_not_used() {
+    let mut world = furnished();
+    if std::os::unix::fs::chown(world.path("pki.toml"), Some(12345), None).is_err() {
+        return;
+    }
+    let refused = world.run(CRL);
+    assert_eq!(refused.code, 4, "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("belongs to another user (12345)"),
+        "{}",
+        refused.stderr
+    );
+    // Who called sudo acts on files of his own.
+    world.set("SUDO_UID", "12345");
+    world.done(CRL);
+}
+
+fn at(world: &mut World, time: Time) {
+    world.clock = Arc::new(FixedClock(time));
+}
+
+#[test]
+fn a_generation_is_not_made_by_a_clock_that_is_ahead_unless_that_is_asked_for() {
+    let mut world = furnished();
+    let right = world.clock.now();
+    at(&mut world, right + Span::from_days(400));
+    let line = "authority create factory --next";
+    let refused = world.run(line);
+    assert_eq!(refused.code, 4, "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("is the clock right")
+            && refused.stderr.contains("--clock-is-right"),
+        "{}",
+        refused.stderr
+    );
+    world.done(&format!("{line} --clock-is-right"));
+    // Where it is met that the clock was not right, it is said, and what ends it.
+    at(&mut world, right);
+    let start = world.run("roll start factory --dry-run");
+    assert_ne!(start.code, 0);
+    // A day is no reason to ask.
+    let mut other = furnished();
+    at(&mut other, right + Span::from_days(1));
+    other.done(line);
+}

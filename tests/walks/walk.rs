@@ -1,0 +1,740 @@
+//! A walk: operations in a row as a user types them, some of them cut and said again, and after each what
+//! real registrations show against what was asked for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde_json::Value;
+
+use crate::fleet::{Fleet, Result};
+use crate::random::Random;
+use crate::site::Run;
+
+/// What is asked for. Numbers stand for a device, a line or a group, counted around.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Operation {
+    Quarantine(Vec<usize>, &'static str),
+    QuarantineAuthority(usize),
+    Readmit(usize),
+    Deprovision(Vec<usize>),
+    DeprovisionGroup(usize),
+    RollStart(usize),
+    RollCompromised(usize),
+    RollFinish(usize),
+    RollAbort(usize),
+    RollRoot,
+    Apply { prune: bool },
+    Renew(usize),
+    RenewAll(usize),
+    GroupDisable(usize),
+    GroupEnable(usize),
+}
+
+/// An operation, at which moment its process dies, and whether it is said again after that it has ended.
+#[derive(Debug, Clone)]
+pub(crate) struct Said {
+    pub(crate) operation: Operation,
+    cut: Option<usize>,
+    again: bool,
+}
+
+/// Where each leaf stands, by instance, device and leaf.
+type Admission = BTreeMap<(usize, usize, usize), Result>;
+
+/// Which leaves an operation may take out, and which it may let in.
+#[derive(Default)]
+struct Asked {
+    out: BTreeSet<(usize, usize)>,
+    inside: BTreeSet<(usize, usize)>,
+    /// These must be out when it has ended.
+    must: BTreeSet<(usize, usize)>,
+}
+
+impl Said {
+    pub(crate) fn random(random: &mut Random) -> Self {
+        let number = random.below(1000);
+        let many = vec![number, number / 3, number / 7];
+        let operation = match random.below(20) {
+            0 | 1 => Operation::Quarantine(vec![number], "disable"),
+            2 => Operation::Quarantine(vec![number], "delete"),
+            3 => Operation::Quarantine(many, "disable"),
+            4 => Operation::QuarantineAuthority(number),
+            5 | 6 => Operation::Readmit(number),
+            7 => Operation::Deprovision(vec![number]),
+            8 => Operation::DeprovisionGroup(number),
+            9 | 10 => Operation::RollStart(number),
+            11 => Operation::RollCompromised(number),
+            12 | 13 => Operation::RollFinish(number),
+            14 => Operation::RollAbort(number),
+            15 => Operation::Apply {
+                prune: random.one_in(2),
+            },
+            16 => Operation::Renew(number),
+            17 => Operation::RenewAll(number),
+            18 => Operation::GroupDisable(number),
+            _ if random.one_in(4) => Operation::RollRoot,
+            _ => Operation::GroupEnable(number),
+        };
+        Self {
+            operation,
+            cut: random.one_in(2).then(|| 1 + random.below(60)),
+            again: random.one_in(3),
+        }
+    }
+}
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.operation)?;
+        if let Some(cut) = self.cut {
+            write!(f, ", cut at {cut}")?;
+        }
+        if self.again {
+            write!(f, ", again")?;
+        }
+        Ok(())
+    }
+}
+
+/// Walks on from a fleet that is all in.
+pub(crate) struct Walk {
+    pub(crate) fleet: Fleet,
+    /// Groups that somebody has disabled for a while.
+    disabled: BTreeSet<String>,
+    /// What was typed, for who reads of a failure.
+    pub(crate) typed: Vec<String>,
+    /// How many registrations were made.
+    pub(crate) registrations: usize,
+    /// How many runs were cut after they had written something.
+    pub(crate) cut: usize,
+    random: Random,
+}
+
+impl Walk {
+    pub(crate) fn begin(seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let fleet = Fleet::random(&mut random);
+        let mut walk = Self {
+            fleet,
+            disabled: BTreeSet::new(),
+            typed: Vec::new(),
+            registrations: 0,
+            cut: 0,
+            random,
+        };
+        let admission = walk.admission();
+        for (place, result) in &admission {
+            assert!(result.registered.is_in(), "{place:?}: {result:?}");
+        }
+        walk
+    }
+
+    /// Every leaf of every device registers everywhere, and a few are explained.
+    fn admission(&mut self) -> Admission {
+        let mut admission = Admission::new();
+        for instance in 0..self.fleet.site.instances.len() {
+            for device in 0..self.fleet.devices.len() {
+                let count = self.fleet.devices[device].leaves.len();
+                let mut order: Vec<usize> = (0..count).collect();
+                if self.fleet.shows_old_last {
+                    order.reverse();
+                }
+                for leaf in order {
+                    let result = self.fleet.register(instance, device, leaf);
+                    self.registrations += 1;
+                    if result.registered.is_in() {
+                        let shown = &mut self.fleet.devices[device].last_shown;
+                        shown.insert(instance, leaf);
+                    }
+                    if self.random.one_in(5) {
+                        self.explained(instance, device, leaf, &result);
+                    }
+                    admission.insert((instance, device, leaf), result);
+                }
+            }
+        }
+        admission
+    }
+
+    /// What `explain` says is what happens.
+    fn explained(&self, instance: usize, device: usize, leaf: usize, result: &Result) {
+        let (explained, _) = self.explain(instance, device, leaf);
+        let real = match &result.registered {
+            crate::site::Registered::Assigned(_) => "admitted",
+            crate::site::Registered::Disabled => "disabled",
+            crate::site::Registered::Refused => "refused",
+        };
+        let leaf = &self.fleet.devices[device].leaves[leaf];
+        assert_eq!(explained, real, "{leaf:?}");
+    }
+
+    /// What is decided about a leaf, and by which group.
+    fn explain(&self, instance: usize, device: usize, leaf: usize) -> (String, Option<String>) {
+        let id = &self.fleet.devices[device].id;
+        let files = &self.fleet.devices[device].leaves[leaf].files;
+        let name = &self.fleet.site.instances[instance].name;
+        let line = format!("explain {files}/{id}.cert.pem --dps {name}");
+        let told = self.fleet.site.json(&line);
+        let outcome = &told["outcome"];
+        let word = outcome["outcome"].as_str().expect("a word").to_owned();
+        let by = &outcome["by"];
+        let group = by["group"].as_str().or_else(|| by["noVerifiedCa"].as_str());
+        (word, group.map(str::to_owned))
+    }
+
+    /// The leaves about which a group decides anywhere.
+    fn of_group(&self, group: &str) -> BTreeSet<(usize, usize)> {
+        let mut found = BTreeSet::new();
+        for (device, leaf) in self.leaves() {
+            for instance in 0..self.fleet.site.instances.len() {
+                if self.explain(instance, device, leaf).1.as_deref() == Some(group) {
+                    found.insert((device, leaf));
+                }
+            }
+        }
+        found
+    }
+
+    fn leaves(&self) -> Vec<(usize, usize)> {
+        let devices = self.fleet.devices.iter().enumerate();
+        devices
+            .flat_map(|(device, one)| (0..one.leaves.len()).map(move |leaf| (device, leaf)))
+            .collect()
+    }
+
+    /// One operation, with all that is to be seen of it.
+    pub(crate) fn step(&mut self, said: &Said) {
+        let before = self.admission();
+        let Some((line, asked)) = self.prepare(&said.operation, &before) else {
+            return;
+        };
+        self.fleet.site.pass();
+        let mut has_written = false;
+        if let Some(moment) = said.cut {
+            let run = self.fleet.site.run_until(&line, Some(moment));
+            self.typed
+                .push(format!("{line}   # cut at {moment}: {}", run.code));
+            if run.code != 70 {
+                // It did not come so far.
+                self.ended(&said.operation, &run, false);
+                self.check(&run, &before, &asked);
+                self.settled(&said.operation, &run, &before);
+                return;
+            }
+            has_written = run.requests.writes > 0;
+            self.cut += usize::from(has_written);
+            let now = self.admission();
+            self.compare(&run, &before, &now, &asked);
+            self.fleet.site.pass();
+        }
+        let run = self.fleet.site.run(&line);
+        self.typed.push(format!("{line}   # {}", run.code));
+        self.ended(&said.operation, &run, has_written);
+        self.check(&run, &before, &asked);
+        self.settled(&said.operation, &run, &before);
+        if said.again && run.code == 0 && !line.starts_with("renew") {
+            self.nothing_is_left(&said.operation, &line);
+        }
+        let open = self.fleet.site.json("journal list --open");
+        assert_eq!(open, serde_json::json!([]), "{line}");
+    }
+
+    /// Said again there is nothing to do.
+    fn nothing_is_left(&mut self, operation: &Operation, line: &str) {
+        // A home takes note of a plan that is closed; what counts is that none is made.
+        let plans = self.fleet.site.json("journal list");
+        let again = self.fleet.site.run(line);
+        self.typed.push(format!("{line}   # again: {}", again.code));
+        assert_eq!(again.code, 0, "{operation:?}: {again:#?}");
+        assert_eq!(self.fleet.site.json("journal list"), plans, "{again:#?}");
+    }
+
+    /// The exit codes that an operation may end with: done, or refused with nothing written.
+    fn ended(&self, operation: &Operation, run: &Run, has_written: bool) {
+        let codes: &[u8] = match operation {
+            _ if has_written => &[0],
+            Operation::Quarantine(..)
+            | Operation::QuarantineAuthority(_)
+            | Operation::Renew(_)
+            | Operation::RenewAll(_)
+            | Operation::Deprovision(_) => &[0],
+            Operation::DeprovisionGroup(_)
+            | Operation::GroupDisable(_)
+            | Operation::GroupEnable(_) => &[0, 8],
+            Operation::Readmit(_)
+            | Operation::RollStart(_)
+            | Operation::RollCompromised(_)
+            | Operation::RollFinish(_)
+            | Operation::RollAbort(_)
+            | Operation::RollRoot
+            | Operation::Apply { .. } => &[0, 4],
+        };
+        assert!(
+            codes.contains(&run.code),
+            "{operation:?}: {run:#?}\n{}",
+            self.typed.join("\n")
+        );
+    }
+
+    /// What it did is what was asked for.
+    fn check(&mut self, run: &Run, before: &Admission, asked: &Asked) {
+        let now = self.admission();
+        self.compare(run, before, &now, asked);
+        if run.code != 0 {
+            return;
+        }
+        for (place @ (_, device, leaf), result) in &now {
+            let is_in = result.registered.is_in();
+            assert!(
+                !is_in || !asked.must.contains(&(*device, *leaf)),
+                "still in: {place:?} {run:#?}"
+            );
+        }
+    }
+
+    /// Nobody is let in or kept out whom nobody asked for.
+    fn compare(&self, run: &Run, before: &Admission, now: &Admission, asked: &Asked) {
+        for (place @ (_, device, leaf), result) in now {
+            let one = &self.fleet.devices[*device];
+            let what = format!(
+                "{} with {:?} at {place:?}: {result:?}\n{run:#?}\n{}",
+                one.id,
+                one.leaves[*leaf],
+                self.typed.join("\n")
+            );
+            let was_in = before.get(place).is_some_and(|was| was.registered.is_in());
+            let is_in = result.registered.is_in();
+            if is_in {
+                assert!(!one.leaves[*leaf].is_barred, "barred and in: {what}");
+                assert!(
+                    !one.is_out || asked.inside.contains(&(*device, *leaf)),
+                    "shut out and in: {what}"
+                );
+            }
+            if is_in && !was_in {
+                assert!(asked.inside.contains(&(*device, *leaf)), "let in: {what}");
+            }
+            if was_in && !is_in {
+                assert!(asked.out.contains(&(*device, *leaf)), "kept out: {what}");
+            }
+        }
+    }
+
+    fn device(&self, number: usize) -> usize {
+        number % self.fleet.devices.len()
+    }
+
+    fn line(&self, number: usize) -> String {
+        self.fleet.lines[number % self.fleet.lines.len()].to_owned()
+    }
+
+    fn group(&self, number: usize) -> String {
+        match number % 3 {
+            2 if self.fleet.has_top => "top".to_owned(),
+            _ => self.line(number),
+        }
+    }
+
+    fn below(&self, authority: &str, is_meant: impl Fn(u64) -> bool) -> BTreeSet<(usize, usize)> {
+        let all = self.leaves().into_iter();
+        all.filter(|(device, leaf)| {
+            let leaf = &self.fleet.devices[*device].leaves[*leaf];
+            leaf.authority == authority && is_meant(leaf.generation)
+        })
+        .collect()
+    }
+
+    fn of_devices(&self, devices: &BTreeSet<usize>) -> BTreeSet<(usize, usize)> {
+        let all = self.leaves().into_iter();
+        all.filter(|(device, _)| devices.contains(device)).collect()
+    }
+
+    fn generations(&self, authority: &str) -> Vec<(u64, String)> {
+        let shown = self.fleet.site.json(&format!("authority show {authority}"));
+        let rows = shown.as_array().expect("rows").iter();
+        rows.map(|row| {
+            let number = row["generation"].as_u64().expect("a number");
+            (number, row["status"].as_str().expect("a word").to_owned())
+        })
+        .collect()
+    }
+
+    fn newest_in_state(&self, authority: &str, states: &[&str]) -> Option<u64> {
+        let generations = self.generations(authority);
+        let meant = generations
+            .iter()
+            .filter(|(_, state)| states.contains(&state.as_str()));
+        meant.map(|(number, _)| *number).max()
+    }
+
+    /// The words of an operation, and what it may do; `None` if it means nothing here.
+    fn prepare(&mut self, operation: &Operation, before: &Admission) -> Option<(String, Asked)> {
+        Some(match operation {
+            Operation::Quarantine(numbers, hub) => {
+                let devices: BTreeSet<usize> =
+                    numbers.iter().map(|number| self.device(*number)).collect();
+                self.remember(&devices, before);
+                let leaves = self.of_devices(&devices);
+                let asked = Asked {
+                    out: leaves.clone(),
+                    must: leaves,
+                    ..Asked::default()
+                };
+                (
+                    format!(
+                        "quarantine {} --reason stolen --hub {hub} --yes",
+                        self.ids(&devices)
+                    ),
+                    asked,
+                )
+            }
+            Operation::Deprovision(numbers) => {
+                let devices: BTreeSet<usize> =
+                    numbers.iter().map(|number| self.device(*number)).collect();
+                let leaves = self.of_devices(&devices);
+                let asked = Asked {
+                    out: leaves.clone(),
+                    must: leaves,
+                    ..Asked::default()
+                };
+                (format!("deprovision {} --yes", self.ids(&devices)), asked)
+            }
+            Operation::QuarantineAuthority(number) => {
+                let authority = self.line(*number);
+                let leaves = self.below(&authority, |_| true);
+                let must = self.without_pinned(&leaves);
+                let asked = Asked {
+                    out: leaves,
+                    must,
+                    ..Asked::default()
+                };
+                (format!("quarantine --authority {authority} --yes"), asked)
+            }
+            Operation::DeprovisionGroup(number) => {
+                let group = self.group(*number);
+                let leaves = self.of_group(&group);
+                let asked = Asked {
+                    out: leaves.clone(),
+                    must: leaves,
+                    ..Asked::default()
+                };
+                (format!("deprovision --group {group} --yes"), asked)
+            }
+            Operation::Readmit(number) => {
+                let device = self.device(*number);
+                if !self.fleet.devices[device].is_out {
+                    return None;
+                }
+                self.renew(device);
+                let leaf = self.fleet.devices[device].leaves.len() - 1;
+                let (id, files) = (
+                    &self.fleet.devices[device].id,
+                    &self.fleet.devices[device].leaves[leaf].files,
+                );
+                let line = format!("readmit {id} --cert {files}/{id}.cert.pem --yes");
+                let inside = [(device, leaf)].into();
+                (
+                    line,
+                    Asked {
+                        inside,
+                        ..Asked::default()
+                    },
+                )
+            }
+            Operation::Renew(number) => {
+                let device = self.device(*number);
+                self.renew(device);
+                return None;
+            }
+            Operation::RenewAll(number) => {
+                let line = self.line(*number);
+                let of_line =
+                    |device: &usize| self.fleet.devices[*device].leaves[0].authority == line;
+                let devices: Vec<usize> = (0..self.fleet.devices.len()).filter(of_line).collect();
+                devices.into_iter().for_each(|device| self.renew(device));
+                return None;
+            }
+            Operation::RollStart(number) => (
+                format!("roll start {} --yes", self.line(*number)),
+                Asked::default(),
+            ),
+            Operation::RollAbort(number) => (
+                format!("roll abort {} --yes", self.line(*number)),
+                Asked::default(),
+            ),
+            Operation::RollFinish(number) => {
+                let authority = self.line(*number);
+                let newest = self
+                    .generations(&authority)
+                    .last()
+                    .map_or(1, |(number, _)| *number);
+                let mut old = self.below(&authority, |generation| generation < newest);
+                // Who shows an old leaf is still on it.
+                old.retain(|(device, leaf)| {
+                    let shown = &self.fleet.devices[*device].last_shown;
+                    !shown.values().any(|last| last == leaf)
+                });
+                (
+                    format!("roll finish {authority} --yes"),
+                    Asked {
+                        out: old,
+                        ..Asked::default()
+                    },
+                )
+            }
+            Operation::RollCompromised(number) => {
+                let authority = self.line(*number);
+                let compromised = self.newest_in_state(&authority, &["current"])?;
+                let leaves = self.below(&authority, |generation| generation == compromised);
+                // One that was replaced already is not replaced again.
+                let is_again = self.newest_in_state(&authority, &["compromised"]).is_some()
+                    && self
+                        .newest_in_state(&authority, &["next", "pending"])
+                        .is_none();
+                let must = if is_again {
+                    BTreeSet::new()
+                } else {
+                    self.without_pinned(&leaves)
+                };
+                (
+                    format!("roll start {authority} --compromised --yes"),
+                    Asked {
+                        out: leaves,
+                        must,
+                        ..Asked::default()
+                    },
+                )
+            }
+            Operation::RollRoot => {
+                let line = match self.newest_in_state("root", &["next"]) {
+                    None => "roll start root --yes",
+                    Some(_) => "roll finish root --with-intermediates --yes",
+                };
+                (line.to_owned(), Asked::default())
+            }
+            Operation::Apply { prune } => {
+                let name = &self.fleet.site.instances[0].name;
+                let prune = if *prune { " --prune" } else { "" };
+                (format!("apply{prune} --dps {name} --yes"), Asked::default())
+            }
+            Operation::GroupDisable(number) => {
+                let group = self.group(*number);
+                let asked = Asked {
+                    out: self.of_group(&group),
+                    ..Asked::default()
+                };
+                let name = &self.fleet.site.instances[0].name;
+                (
+                    format!("dps group disable {group} --dps {name} --yes"),
+                    asked,
+                )
+            }
+            Operation::GroupEnable(_) => {
+                let group = self.disabled.first()?.clone();
+                let mut inside = self.of_group(&group);
+                inside.retain(|(device, leaf)| {
+                    let one = &self.fleet.devices[*device];
+                    !one.is_out && !one.leaves[*leaf].is_barred
+                });
+                let name = &self.fleet.site.instances[0].name;
+                let line = format!("dps group enable {group} --dps {name} --yes");
+                (
+                    line,
+                    Asked {
+                        inside,
+                        ..Asked::default()
+                    },
+                )
+            }
+        })
+    }
+
+    fn ids(&self, devices: &BTreeSet<usize>) -> String {
+        let ids = devices
+            .iter()
+            .map(|device| self.fleet.devices[*device].id.as_str());
+        ids.collect::<Vec<_>>().join(" ")
+    }
+
+    /// A device with an individual enrollment of its own is decided about by that.
+    fn without_pinned(&self, leaves: &BTreeSet<(usize, usize)>) -> BTreeSet<(usize, usize)> {
+        let mut leaves = leaves.clone();
+        leaves.retain(|(device, _)| !self.fleet.devices[*device].is_pinned);
+        leaves
+    }
+
+    /// What devices are by their groups, to be compared when they are back.
+    fn remember(&mut self, devices: &BTreeSet<usize>, before: &Admission) {
+        for device in devices {
+            let one = &mut self.fleet.devices[*device];
+            if one.is_out || one.is_pinned {
+                continue;
+            }
+            one.before.clear();
+            for ((instance, other, _), result) in before {
+                if other == device && result.registered.is_in() {
+                    one.before.insert(*instance, result.clone());
+                }
+            }
+        }
+    }
+
+    fn renew(&mut self, device: usize) {
+        let folder = self.fleet.folder();
+        let id = self.fleet.devices[device].id.clone();
+        self.fleet.site.pass();
+        let line = format!("renew {id} --new-key --out {folder}");
+        let run = self.fleet.site.done(&line);
+        self.typed.push(format!("{}   # {}", run.line, run.code));
+        let leaf = self.fleet.newest(&id, &folder);
+        self.fleet.devices[device].leaves.push(leaf);
+    }
+
+    /// What holds from now on.
+    fn settled(&mut self, operation: &Operation, run: &Run, before: &Admission) {
+        if run.code != 0 {
+            return;
+        }
+        match operation {
+            Operation::Quarantine(numbers, _) => {
+                for device in numbers
+                    .iter()
+                    .map(|number| self.device(*number))
+                    .collect::<Vec<_>>()
+                {
+                    self.fleet.devices[device].is_out = true;
+                    self.off_hubs(&[device].into());
+                }
+            }
+            Operation::Deprovision(numbers) => {
+                for device in numbers
+                    .iter()
+                    .map(|number| self.device(*number))
+                    .collect::<Vec<_>>()
+                {
+                    self.fleet.devices[device].is_out = true;
+                    self.fleet.devices[device].before.clear();
+                    self.off_hubs(&[device].into());
+                }
+            }
+            Operation::Readmit(number) => self.is_back(self.device(*number)),
+            Operation::QuarantineAuthority(number) => {
+                let leaves = self.below(&self.line(*number), |_| true);
+                self.bar(&self.without_pinned(&leaves));
+            }
+            Operation::RollCompromised(number) => {
+                let authority = self.line(*number);
+                if let Some(gone) = self.newest_in_state(&authority, &["compromised"]) {
+                    let leaves = self.below(&authority, |generation| generation <= gone);
+                    self.bar(&self.without_pinned(&leaves));
+                }
+            }
+            Operation::DeprovisionGroup(_) => {
+                // Those that it took out: nobody may let them in again but by saying so.
+                let now = self.admission();
+                let lost = before.iter().filter(|(place, was)| {
+                    was.registered.is_in() && !now[place].registered.is_in()
+                });
+                let lost: BTreeSet<_> = lost
+                    .map(|((_, device, leaf), _)| (*device, *leaf))
+                    .collect();
+                self.bar(&lost);
+            }
+            Operation::GroupDisable(number) => {
+                self.disabled.insert(self.group(*number));
+            }
+            Operation::GroupEnable(_) => {
+                let group = self.disabled.first().cloned();
+                group.map(|group| self.disabled.remove(&group));
+            }
+            _ => {}
+        }
+    }
+
+    /// These leaves never come in again, and their devices are not left on a hub by them.
+    fn bar(&mut self, leaves: &BTreeSet<(usize, usize)>) {
+        let mut thumbprints = BTreeSet::new();
+        for (device, leaf) in leaves {
+            let leaf = &mut self.fleet.devices[*device].leaves[*leaf];
+            leaf.is_barred = true;
+            thumbprints.insert(leaf.thumbprint.clone());
+        }
+        for (hub, device) in self.on_hubs() {
+            let shown = &device["authentication"]["x509Thumbprint"]["primaryThumbprint"];
+            let is_left = device["status"] != "disabled"
+                && shown
+                    .as_str()
+                    .is_some_and(|shown| thumbprints.contains(&shown.to_ascii_uppercase()));
+            assert!(
+                !is_left,
+                "left on {hub}: {device}\n{}",
+                self.typed.join("\n")
+            );
+        }
+    }
+
+    /// No hub lets these devices connect.
+    fn off_hubs(&self, devices: &BTreeSet<usize>) {
+        let ids: Vec<&str> = devices
+            .iter()
+            .map(|device| self.fleet.devices[*device].id.as_str())
+            .collect();
+        for (hub, device) in self.on_hubs() {
+            let is_one = device["deviceId"]
+                .as_str()
+                .is_some_and(|id| ids.contains(&id));
+            assert!(
+                !is_one || device["status"] == "disabled",
+                "left on {hub}: {device}\n{}",
+                self.typed.join("\n")
+            );
+        }
+    }
+
+    fn on_hubs(&self) -> Vec<(String, Value)> {
+        let instances = 0..self.fleet.site.instances.len();
+        let dumps = instances.map(|instance| self.fleet.site.dump(instance));
+        let mut found = Vec::new();
+        for dump in dumps {
+            for (hub, devices) in dump["hubs"].as_object().expect("hubs") {
+                for device in devices.as_array().expect("a list") {
+                    found.push((hub.clone(), device.clone()));
+                }
+            }
+        }
+        found
+    }
+
+    /// A device that is back is what it was.
+    fn is_back(&mut self, device: usize) {
+        let newest = self.fleet.devices[device].leaves.len() - 1;
+        let one = &mut self.fleet.devices[device];
+        one.is_out = false;
+        one.is_pinned = true;
+        for leaf in &mut one.leaves[..newest] {
+            leaf.is_barred = true;
+        }
+        let line = one.leaves[0].authority.clone();
+        let earlier = std::mem::take(&mut one.before);
+        for (instance, was) in earlier {
+            let name = &self.fleet.site.instances[instance].name;
+            let group = self
+                .fleet
+                .site
+                .run(&format!("dps group show {line} --dps {name}"));
+            if group.code != 0 {
+                // The group is gone, and the plan has said so.
+                continue;
+            }
+            let now = self.fleet.register(instance, device, newest);
+            self.registrations += 1;
+            assert_eq!(
+                now,
+                was,
+                "{}\n{}",
+                self.fleet.devices[device].id,
+                self.typed.join("\n")
+            );
+        }
+    }
+}
