@@ -176,8 +176,13 @@ fn two_instances_in_one_home_are_told_apart() {
         home.dps_pki(&line).code
     };
     assert_eq!([shown("local"), shown("spare")], [0, 8]);
-    home.dps_pki("quarantine a --dps spare --reason test --yes")
-        .ok();
+    let elsewhere = home
+        .dps_pki("quarantine a --dps spare --reason test --yes")
+        .ends_with(7);
+    assert!(
+        elsewhere.stderr.contains("DPS local: a is admitted"),
+        "{elsewhere}"
+    );
     assert_eq!(Device::new(&home, &first, "a").register(), "assigned");
     home.dps_pki("quarantine a --dps local --reason test --yes")
         .ok();

@@ -133,7 +133,7 @@ fn the_whole_story_by_hand_each_command_twice() {
     let quarantine = "quarantine sensor-2 --reason stolen --yes";
     home.dps_pki("quarantine sensor-2").ends_with(4);
     assert_eq!(second.register(), "assigned");
-    let misspelt = home.dps_pki("quarantine sensr-2 --dry-run").ok();
+    let misspelt = home.dps_pki("quarantine sensr-2 --dry-run").ends_with(8);
     assert!(
         misspelt.stderr.contains("did you mean sensor-2?"),
         "{misspelt}"

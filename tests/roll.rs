@@ -182,10 +182,10 @@ fn an_intermediate_is_compromised(service: SingleCertificate) {
     home.dps_pki("roll start factory --compromised --yes").ok();
     assert_eq!(a.ask_to_register().code, 401);
     for id in ["a", "b"] {
-        home.dps_pki(&format!(
+        let on_hub = home.json(&format!(
             "hub device show {id} --hub hub-1.azure-devices.net"
-        ))
-        .ends_with(8);
+        ));
+        assert_eq!(on_hub["status"], "disabled", "{on_hub}");
         home.dps_pki(&format!("dps registration show {id}"))
             .ends_with(8);
     }

@@ -219,7 +219,7 @@ fn sow_all<D: Document>(dps: &Dps, documents: Vec<D>) -> Result<usize, SeedError
     let mut count = 0;
     for document in documents {
         let id = document.id().clone();
-        match dps.put_enrollment(document, IfMatch::Absent) {
+        match dps.sow_enrollment(document) {
             Ok(_) => count += 1,
             Err(error) if error == D::conflict() => {}
             Err(problem) => return Err(SeedError::new(D::LIST, id, problem)),

@@ -11,19 +11,18 @@
 //!   has claimed it; whoever gets the claim knows that no such run is alive, and finishes or voids it.
 //! - [`prove`]: a proof of possession; what others left of theirs is voided only while nobody proves.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
 use pki_core::delivery;
-use pki_core::inventory::Inventory;
+use pki_core::inventory::{Inventory, InventoryError};
 
 use crate::context::Context;
 use crate::error::CommandError;
-use crate::files::Access;
 use crate::neighbour;
 
 /// A lock that its process holds until it is dropped, or the process ends, however it ends.
@@ -39,7 +38,7 @@ impl HomeLock {
         const LOOKS: u32 = 50;
         const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
         let path = folder(context)?.join(name);
-        let failed = |error| cannot_lock(&path, error);
+        let failed = |error| cannot_lock(context, &path, error);
         let mut file = open(&path).map_err(failed)?;
         let mut looks = 0;
         while let Err(error) = file.try_lock() {
@@ -101,7 +100,8 @@ impl Claim {
             if !name.starts_with(CLAIM) {
                 continue;
             }
-            let taken = conflict(&path, &digests).map_err(|error| cannot_lock(&path, error))?;
+            let taken =
+                conflict(&path, &digests).map_err(|error| cannot_lock(context, &path, error))?;
             if let Some(claimed) = taken {
                 return Ok(Asked::Refused(claimed));
             }
@@ -117,7 +117,7 @@ impl Claim {
         let claim = Self::write(&path, &digests);
         claim
             .map(Asked::Granted)
-            .map_err(|error| cannot_lock(&path, error))
+            .map_err(|error| cannot_lock(context, &path, error))
     }
 
     fn write(path: &Path, digests: &[u128]) -> io::Result<Self> {
@@ -194,7 +194,7 @@ pub(crate) fn prove(
     inventory: &mut dyn Inventory,
 ) -> Result<Proving, CommandError> {
     let path = folder(context)?.join("proofs");
-    let failed = |error| cannot_lock(&path, error);
+    let failed = |error| cannot_lock(context, &path, error);
     let file = open(&path).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => {
@@ -210,7 +210,11 @@ pub(crate) fn prove(
 
 fn folder(context: &Context) -> Result<PathBuf, CommandError> {
     let folder = context.home.locks();
-    context.files.create_folder(&folder, Access::Secret)?;
+    let made = DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&folder);
+    made.map_err(|error| cannot_lock(context, &folder, error))?;
     Ok(folder)
 }
 
@@ -261,8 +265,15 @@ fn holder(file: &mut File) -> String {
     process.map_or_else(|| "another process".to_owned(), neighbour::named)
 }
 
-fn cannot_lock(path: &Path, error: io::Error) -> CommandError {
-    CommandError::failed(format!("cannot lock {}", path.display())).because(error)
+fn cannot_lock(context: &Context, path: &Path, error: io::Error) -> CommandError {
+    match error.kind() {
+        // The locks are beside the inventory, which is what matters to whoever wants to change it.
+        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
+            let path = context.home.inventory();
+            InventoryError::WriteProtected { path }.into()
+        }
+        _ => CommandError::failed(format!("cannot lock {}", path.display())).because(error),
+    }
 }
 
 #[cfg(test)]

@@ -157,7 +157,15 @@ impl Registered {
             let records = self.add_recorded(planes, &ids).await?;
             ids.retain(|id| !records.contains(id));
         }
-        let known: Vec<HubHostName> = planes.known_hubs().await?;
+        // Whoever may not look at the management plane shuts out nevertheless.
+        let known: Vec<HubHostName> = match planes.known_hubs().await {
+            Ok(known) => known,
+            Err(error) => {
+                self.not_searched
+                    .push(format!("the hubs that are linked ({error})"));
+                planes.declared_hubs()
+            }
+        };
         let (found, not_searched) = Hubs::of(planes).find_all(&known, &ids).await;
         self.not_searched.extend(not_searched);
         let meant = found.into_iter().filter(|found| is_meant(found));

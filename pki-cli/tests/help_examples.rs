@@ -107,14 +107,27 @@ fn beside_an_old_authority(example: &str) -> World {
     world.done("issue sensor-7 --authority factory --out devices --home old");
     world.done("init");
     let (root, factory) = ("old/authorities/root/1", "old/authorities/factory/1");
+    let key = |name: &str| {
+        let folder = world.path(&format!("old/authorities/{name}"));
+        let mut files = std::fs::read_dir(folder).expect("a folder");
+        let key = files.find_map(|file| {
+            let path = file.expect("a file").path();
+            path.to_str()
+                .filter(|path| path.ends_with(".key.pem"))
+                .map(str::to_owned)
+        });
+        key.expect("a key")
+    };
     for folder in ["private", "certs", "more", "easy-rsa/pki/certs_by_serial"] {
         std::fs::create_dir_all(world.path(folder)).expect(folder);
     }
     openssl(&format!(
-        "pkey -in {root}.key.pem -passin file:old.pass -out private/ca.key.pem"
+        "pkey -in {} -passin file:old.pass -out private/ca.key.pem",
+        key("root")
     ));
     openssl(&format!(
-        "pkcs12 -export -in {factory}.cert.pem -inkey {factory}.key.pem -passin file:old.pass -certfile {root}.cert.pem -passout file:factory.pass -out factory.pfx"
+        "pkcs12 -export -in {factory}.cert.pem -inkey {} -passin file:old.pass -certfile {root}.cert.pem -passout file:factory.pass -out factory.pfx",
+        key("factory")
     ));
     let leaf = world.read("devices/sensor-7.cert.pem");
     for (path, content) in [
@@ -180,6 +193,11 @@ fn world(command: &str) -> World {
         // Another list of the same authority stands for the last one of its old home.
         world.done("crl factory --out factory.crl");
         world.write("old/factory.crl", world.read("factory.crl"));
+        world.done("audit checkpoint --out checkpoint.json");
+    }
+    if command == "verify" {
+        world.done("crl factory --out factory.crl");
+        world.done("crl root --out root.crl");
     }
     world
 }

@@ -190,14 +190,14 @@ fn the_rate_tells_how_long_many_take() {
     site.world.write("pki.toml", slow);
     let ids: Vec<String> = (0..200).map(|number| format!("stolen-{number}")).collect();
     site.world.write("list.txt", ids.join("\n"));
-    let planned = site.json("quarantine list.txt --dry-run");
+    let planned = site.json("quarantine list.txt --unknown --dry-run");
     let estimate = &planned["estimate"];
     assert_eq!(estimate["serviceCalls"], 20, "{estimate}");
     assert_eq!(estimate["billableOperations"], 200, "{estimate}");
     assert_eq!(estimate["seconds"], 5, "{estimate}");
     let said =
         "200 steps, 20 calls to DPS, billed as 200 operations; at least 5 s at its rate limit";
-    let run = site.done("quarantine list.txt --dry-run");
+    let run = site.done("quarantine list.txt --unknown --dry-run");
     assert!(run.stderr.contains(said), "{}", run.stderr);
 }
 
@@ -241,7 +241,7 @@ fn many_devices_with_entries_are_read_page_by_page() {
     site.world.write("list.txt", ids.join("\n"));
     network.0.store(0, Ordering::Relaxed);
     for _ in 0..2 {
-        site.done("quarantine list.txt --yes");
+        site.done("quarantine list.txt --unknown --yes");
     }
     assert_eq!(network.0.load(Ordering::Relaxed), 0);
     assert_eq!(site.run("dps registration show sensor-1").code, 8);

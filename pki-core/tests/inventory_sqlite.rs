@@ -482,12 +482,12 @@ fn a_newer_schema_is_refused_and_left_alone() {
             error,
             InventoryError::SchemaTooNew {
                 found: 99,
-                known: 2
+                known: 3
             }
         ),
         "{error}"
     );
-    home.tamper("PRAGMA user_version = 2");
+    home.tamper("PRAGMA user_version = 3");
     assert!(home.verify().is_intact());
 }
 

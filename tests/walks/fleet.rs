@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use dps_emulator::SingleCertificate;
 use serde_json::Value;
 
 use crate::random::Random;
@@ -68,6 +69,8 @@ pub(crate) struct Shape {
     pub(crate) proof: &'static str,
     pub(crate) devices: usize,
     pub(crate) shows_old_last: bool,
+    /// What the service makes of a single certificate.
+    pub(crate) single: SingleCertificate,
 }
 
 impl Shape {
@@ -81,6 +84,7 @@ impl Shape {
         proof: "possession",
         devices: 4,
         shows_old_last: false,
+        single: SingleCertificate::Shown,
     };
 
     fn random(random: &mut Random) -> Self {
@@ -94,6 +98,11 @@ impl Shape {
             proof: ["possession", "self-attestation"][random.below(2)],
             devices: 3 + random.below(3),
             shows_old_last: random.one_in(4),
+            single: [
+                SingleCertificate::Shown,
+                SingleCertificate::Stored,
+                SingleCertificate::Once,
+            ][random.below(3)],
         }
     }
 }
@@ -109,7 +118,12 @@ impl Fleet {
         let lines = vec!["line-a", "line-b"];
         let above = if shape.has_plant { "plant" } else { "root" };
         let declared = authorities(shape.has_plant, above, &lines);
-        let site = Site::new(&declared, &instance(shape, above), shape.instances);
+        let site = Site::new(
+            &declared,
+            &instance(shape, above),
+            shape.instances,
+            shape.single,
+        );
         for one in &site.instances {
             site.done(&format!("apply --dps {} --yes", one.name));
         }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, Cursor, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::panic;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -16,7 +17,7 @@ use dps_client::transport::{
     TransportSetupError, Trust,
 };
 use dps_client::{ApiVersion, Plane};
-use dps_emulator::{Emulator, EmulatorConfig, EmulatorHandle};
+use dps_emulator::{Behavior, Emulator, EmulatorConfig, EmulatorHandle, SingleCertificate};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use pki_cli::host::{Host, Network, NobodyToAsk, Terminal};
@@ -47,11 +48,21 @@ impl Clock for WalkClock {
     }
 }
 
+/// When a process dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Death {
+    /// At the moment of this number: before a request, or when its answer comes.
+    Moment(usize),
+    /// When it is about to send the write of this number.
+    Before(usize),
+    /// When the write of this number was acted on, and its answer is lost.
+    After(usize),
+}
+
 /// What happens to the requests of a run, and how many there were.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Requests {
-    /// The process dies at this moment: before a request, or when its answer comes.
-    dies_at: Option<usize>,
+    dies_at: Option<Death>,
     moments: usize,
     /// How many of them changed something and were answered.
     pub(crate) writes: usize,
@@ -71,9 +82,27 @@ impl Fate {
     fn live(&self) {
         let mut requests = self.0.lock().expect("lock");
         requests.moments += 1;
-        let dies = requests.dies_at == Some(requests.moments);
+        let now = Death::Moment(requests.moments);
         drop(requests);
-        if dies {
+        self.dies(now);
+    }
+
+    /// Before a write is sent, or after it was acted on.
+    fn write(&self, is_acted_on: bool) {
+        let mut requests = self.0.lock().expect("lock");
+        let now = if is_acted_on {
+            requests.writes += 1;
+            Death::After(requests.writes)
+        } else {
+            Death::Before(requests.writes + 1)
+        };
+        drop(requests);
+        self.dies(now);
+    }
+
+    fn dies(&self, now: Death) {
+        let dies_at = self.0.lock().expect("lock").dies_at;
+        if dies_at == Some(now) {
             // Without the words that a failing test would have.
             panic::resume_unwind(Box::new("the process dies here"));
         }
@@ -100,9 +129,12 @@ impl Transport for Fateful {
             self.fate.live();
             let is_query = request.url.path().ends_with("/query");
             let writes = request.method != http::Method::GET && !is_query;
+            if writes {
+                self.fate.write(false);
+            }
             let answer = self.real.send(request).await;
             if writes {
-                self.fate.0.lock().expect("lock").writes += 1;
+                self.fate.write(true);
             }
             self.fate.live();
             answer
@@ -157,14 +189,22 @@ pub(crate) struct Site {
 
 impl Site {
     /// A home with so many instances, and `declaration` of what is in it; `instances` is put in for each.
-    pub(crate) fn new(declared: &str, instance: &str, instances: usize) -> Self {
+    pub(crate) fn new(
+        declared: &str,
+        instance: &str,
+        instances: usize,
+        single: SingleCertificate,
+    ) -> Self {
         let start: Time = "2026-06-01T12:00:00Z".parse().expect("time");
         let clock = Arc::new(WalkClock(Mutex::new(start)));
         let runtime = Runtime::new().expect("runtime");
         let names = ["dps-a", "dps-b"].iter().take(instances);
         let instances = names.map(|name| {
+            let mut behavior = Behavior::default();
+            behavior.choices.single_certificate = single;
             let config = EmulatorConfig {
-                clock: Arc::clone(&clock) as Arc<dyn Clock>,
+                behavior,
+                clock: clock.clone(),
                 dps_name: (*name).to_owned(),
                 resource_group: "local".to_owned(),
                 hubs: HUBS.iter().map(|hub| hub.parse().expect("hub")).collect(),
@@ -216,7 +256,10 @@ impl Site {
     }
 
     pub(crate) fn write(&self, name: &str, content: &str) {
-        std::fs::write(self.path(name), content).expect(name);
+        let mut options = std::fs::OpenOptions::new();
+        let options = options.write(true).create(true).truncate(true).mode(0o600);
+        let mut file = options.open(self.path(name)).expect(name);
+        file.write_all(content.as_bytes()).expect(name);
     }
 
     pub(crate) fn read(&self, name: &str) -> String {
@@ -234,7 +277,7 @@ impl Site {
     }
 
     /// Runs a command whose process dies at a moment, if it comes so far.
-    pub(crate) fn run_until(&self, line: &str, dies_at: Option<usize>) -> Run {
+    pub(crate) fn run_until(&self, line: &str, dies_at: Option<Death>) -> Run {
         *self.fate.0.lock().expect("lock") = Requests {
             dies_at,
             ..Requests::default()
@@ -246,7 +289,7 @@ impl Site {
             .map(|(name, value)| (name.into(), value.into()))
             .collect();
         let host = Host {
-            clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
+            clock: self.clock.clone(),
             network: Arc::new(self.fate.clone()),
             entropy: Arc::new(SystemEntropy),
             environment,

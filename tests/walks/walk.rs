@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::fleet::{Fleet, Result};
 use crate::random::Random;
-use crate::site::Run;
+use crate::site::{Death, Run};
 
 /// What is asked for. Numbers stand for a device, a line or a group, counted around.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,7 +34,7 @@ pub(crate) enum Operation {
 #[derive(Debug, Clone)]
 pub(crate) struct Said {
     pub(crate) operation: Operation,
-    cut: Option<usize>,
+    cut: Option<Death>,
     again: bool,
 }
 
@@ -77,8 +77,20 @@ impl Said {
         };
         Self {
             operation,
-            cut: random.one_in(2).then(|| 1 + random.below(60)),
+            cut: random.one_in(2).then(|| Self::death(random)),
             again: random.one_in(3),
+        }
+    }
+}
+
+impl Said {
+    /// Mostly about a write, of which there are few.
+    fn death(random: &mut Random) -> Death {
+        let write = 1 + random.below(6);
+        match random.below(5) {
+            0 => Death::Moment(1 + random.below(60)),
+            1 | 2 => Death::Before(write),
+            _ => Death::After(write),
         }
     }
 }
@@ -87,7 +99,7 @@ impl fmt::Display for Said {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", self.operation)?;
         if let Some(cut) = self.cut {
-            write!(f, ", cut at {cut}")?;
+            write!(f, ", cut at {cut:?}")?;
         }
         if self.again {
             write!(f, ", again")?;
@@ -213,7 +225,7 @@ impl Walk {
         if let Some(moment) = said.cut {
             let run = self.fleet.site.run_until(&line, Some(moment));
             self.typed
-                .push(format!("{line}   # cut at {moment}: {}", run.code));
+                .push(format!("{line}   # cut at {moment:?}: {}", run.code));
             if run.code != 70 {
                 // It did not come so far.
                 self.ended(&said.operation, &run, false);

@@ -164,7 +164,7 @@ async fn tags_go_back_to_dps_as_they_came() {
     };
     assert_eq!(slots.primary, slots.secondary, "shown in both");
     let listed: Vec<EnrollmentGroup> = groups.list(None).try_collect().await.expect("listed");
-    assert_eq!(listed, [made.clone()]);
+    assert_eq!(listed, [made]);
     let mut read = groups.get(&group.enrollment_group_id).await.expect("read");
     assert_eq!(read.etag.as_ref().map(Etag::as_str), Some(TAG));
     let expect = Expect::Etag(read.etag.clone().expect("a tag"));

@@ -28,6 +28,15 @@ pub(crate) enum Keys {
     Hidden,
 }
 
+/// Whether a CA certificate that a record refers to has to be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum References {
+    /// By the rules of the planes.
+    Held,
+    /// It may have been deleted since: a record that is told of as it was.
+    MayBeGone,
+}
+
 impl Dps {
     /// Turns an attestation as it was sent into what is stored. `present` is what the record holds.
     pub(crate) fn accept_attestation(
@@ -35,6 +44,7 @@ impl Dps {
         store: &Store,
         sent: Attestation,
         present: Option<&Attestation>,
+        references: References,
     ) -> Result<Attestation, ServiceError> {
         let mechanism = match sent.mechanism {
             Mechanism::X509(certificates) => {
@@ -42,7 +52,12 @@ impl Dps {
                     Some(Mechanism::X509(present)) => Some(present),
                     _ => None,
                 };
-                Mechanism::X509(self.accept_certificates(store, certificates, present)?)
+                Mechanism::X509(self.accept_certificates(
+                    store,
+                    certificates,
+                    present,
+                    references,
+                )?)
             }
             Mechanism::SymmetricKey(keys) => {
                 let mut keys = keys.unwrap_or_default();
@@ -66,6 +81,7 @@ impl Dps {
         store: &Store,
         sent: X509Certificates,
         present: Option<&X509Certificates>,
+        references: References,
     ) -> Result<X509Certificates, ServiceError> {
         match sent {
             X509Certificates::Client(slots) => {
@@ -86,7 +102,8 @@ impl Dps {
             }
             X509Certificates::CaReferences(names) => {
                 occupied(&names)?;
-                if !self.choices().allow_unknown_references {
+                let may_be_gone = references == References::MayBeGone;
+                if !may_be_gone && !self.choices().allow_unknown_references {
                     names.iter().try_for_each(|name| known(store, name))?;
                 }
                 Ok(X509Certificates::CaReferences(names))

@@ -16,6 +16,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Dps;
+use super::attestation::References;
 use super::webhook::Webhook;
 use crate::error::ServiceError;
 use crate::store::{Conflict, IfMatch, Precondition, PutError, Record, Store, Table};
@@ -287,7 +288,7 @@ impl Dps {
                 }
                 if_match => if_match.replacing(),
             };
-            self.write_enrollment(store, document, &precondition)?;
+            self.write_enrollment(store, document, &precondition, References::Held)?;
             let record = D::table(store).get(&id);
             record.cloned().ok_or_else(|| D::not_found(&id))
         })
@@ -324,7 +325,13 @@ impl Dps {
             (BulkMode::Update, None) => Precondition::Absent,
             (BulkMode::Update, Some(_)) | (BulkMode::Delete, _) => Precondition::Present,
         };
-        self.change(|store| self.write_enrollment(store, document, &precondition))
+        self.change(|store| self.write_enrollment(store, document, &precondition, References::Held))
+    }
+
+    /// A record of an instance that is told of as it was: what it refers to may have been deleted since.
+    pub(crate) fn sow_enrollment<D: Document>(&self, document: D) -> Result<(), ServiceError> {
+        let absent = Precondition::Absent;
+        self.change(|store| self.write_enrollment(store, document, &absent, References::MayBeGone))
     }
 
     fn write_enrollment<D: Document>(
@@ -332,6 +339,7 @@ impl Dps {
         store: &mut Store,
         document: D,
         precondition: &Precondition,
+        references: References,
     ) -> Result<(), ServiceError> {
         let id = document.id().clone();
         let checked = D::table(store).check(&id, precondition);
@@ -339,7 +347,7 @@ impl Dps {
         if D::table(store).get(&id).is_none() {
             document.check_quota(self, store)?;
         }
-        let document = self.accept(store, document)?;
+        let document = self.accept(store, document, references)?;
         match document.write(store, precondition, self.now()) {
             Ok(()) => Ok(()),
             Err(PutError::Conflict(conflict)) => Err(refusal::<D>(conflict, &id)),
@@ -348,7 +356,12 @@ impl Dps {
     }
 
     /// Turns a document as it was sent into what is stored.
-    fn accept<D: Document>(&self, store: &Store, mut document: D) -> Result<D, ServiceError> {
+    fn accept<D: Document>(
+        &self,
+        store: &Store,
+        mut document: D,
+        references: References,
+    ) -> Result<D, ServiceError> {
         if !D::permits(&document.attestation().mechanism) {
             return Err(ServiceError::ArgumentInvalid(format!(
                 "A record of {} cannot attest by {} in this way.",
@@ -364,7 +377,8 @@ impl Dps {
         let table = D::table(store);
         let present = table.get(document.id()).map(|record| &record.value);
         let sent = document.attestation().clone();
-        let attestation = self.accept_attestation(store, sent, present.map(D::attestation))?;
+        let attestation =
+            self.accept_attestation(store, sent, present.map(D::attestation), references)?;
         document.set_attestation(attestation);
         if let Some(id) = table.first_spelling(document.id()) {
             document.set_id(id.clone());

@@ -118,6 +118,24 @@ async fn a_dump_is_a_seed() {
     );
 }
 
+/// After a breach roll was cut, a group refers to a CA certificate that is deleted: an instance may be so.
+#[tokio::test]
+async fn a_dump_with_a_reference_to_nothing_is_a_seed() {
+    let group = json!({"enrollmentGroupId": "top", "attestation": {
+        "type": "x509", "x509": {"caReferences": {"primary": "gone"}}}});
+    let world = World::start().await;
+    let refused = world
+        .service(Method::PUT, "/enrollmentGroups/top", group.clone())
+        .await;
+    assert_eq!(refused.status, 400, "by a plane it is refused: {refused:?}");
+    let seed = json!({"enrollmentGroups": [group]});
+    let sown = control(&world, Method::POST, "/state", seed).await;
+    assert_eq!(sown.status, 200, "{sown:?}");
+    let dump = control(&world, Method::GET, "/state", Value::Null).await;
+    let held = &dump.body["enrollmentGroups"][0]["attestation"]["x509"]["caReferences"];
+    assert_eq!(held["primary"], "gone");
+}
+
 #[tokio::test]
 async fn a_bad_seed_is_named() {
     let hub = "elsewhere.azure-devices.net";

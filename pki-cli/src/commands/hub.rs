@@ -150,14 +150,14 @@ impl ShowArgs {
 impl DisableArgs {
     fn run(&self, context: &Context) -> CommandResult {
         let identity = self.device.find(context)?;
-        let after = HubDevice {
+        let mut after = HubDevice {
             status: HubDeviceStatus::Disabled,
-            status_reason: self
-                .reason
-                .clone()
-                .or(identity.device.status_reason.clone()),
             ..identity.device.clone()
         };
+        // Without a new reason the known one stays.
+        if let Some(reason) = &self.reason {
+            after.status_reason = Some(reason.clone());
+        }
         let summary = format!("disable device identity {}", after.device_id);
         let note =
             "the device may still register with DPS; to shut it out there: dps-pki quarantine";

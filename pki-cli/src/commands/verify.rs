@@ -22,7 +22,7 @@ Examples:
   dps-pki verify sensor-1.cert.pem --intermediates factory.cert.pem --anchor root.cert.pem
   dps-pki verify sensor-1-full-chain.cert.pem --anchor root.cert.pem --at 2026-07-01T00:00:00Z
   dps-pki verify sensor-1.cert.pem --intermediates factory.cert.pem --anchor root.cert.pem --lenient
-  dps-pki verify sensor-1-full-chain.cert.pem --anchor root.cert.pem --crl factory.crl root.crl")]
+  dps-pki verify issued/sensor-1-full-chain.cert.pem --crl factory.crl root.crl")]
 pub(crate) struct Args {
     /// The certificate, alone or with its chain; - for standard input
     #[arg(value_name = "CERT")]

@@ -385,7 +385,7 @@ impl Inventory for SqliteInventory {
         self.read(|transaction| {
             let found = read::request(transaction, row)?;
             if found.is_some() || read::is_taken(transaction, row)? {
-                self.trusted.borrow_mut().certificate(transaction, row)?;
+                self.trusted.borrow_mut().request(transaction, row)?;
             }
             Ok(found)
         })

@@ -421,8 +421,8 @@ fn keys_of(
 ) -> SymmetricKeys {
     let is_given = |key: &SymmetricKey| !["", MASK].contains(&key.expose_base64());
     SymmetricKeys {
-        primary_key: primary.filter(is_given).or(known.primary_key.clone()),
-        secondary_key: secondary.filter(is_given).or(known.secondary_key.clone()),
+        primary_key: primary.filter(is_given).or(known.primary_key),
+        secondary_key: secondary.filter(is_given).or(known.secondary_key),
         ..SymmetricKeys::default()
     }
 }

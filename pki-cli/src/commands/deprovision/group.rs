@@ -6,7 +6,7 @@ use std::fmt;
 use std::ops::ControlFlow;
 
 use pki_core::admission::{DpsView, outcome_below};
-use pki_core::enrollment::{EnrollmentGroup, ProvisioningStatus};
+use pki_core::enrollment::{EnrollmentGroup, ProvisioningStatus, RegistrationState};
 use pki_core::ids::{AuthorityName, EnrollmentGroupId, Generation};
 use pki_core::inventory::Journal as _;
 use pki_core::inventory::sqlite::SqliteInventory;
@@ -70,8 +70,8 @@ impl Leaving<'_> {
         let Some(group) = self.held(id) else {
             return self.gone_group(inventory, id);
         };
-        let registered = self.devices_of(inventory, id)?;
         let falls_to = self.falls_to(inventory, id)?;
+        let registered = self.devices_of(inventory, id, falls_to.is_empty())?;
         let mut plan = deprovision_group(group, &registered.devices, &falls_to);
         plan.notes.extend(registered.notes());
         if self.planes.declared().groups.contains_key(id) {
@@ -114,11 +114,13 @@ impl Leaving<'_> {
     }
 
     /// Who is on which hub, while the group can still tell: its registration records, and the identities of
-    /// those of its devices that have none.
+    /// those of its devices that have none. A group that stays refuses its devices, and the record of a
+    /// refused attempt is made again whenever the device knocks: it counts only if the group goes.
     fn devices_of(
         &self,
         inventory: &SqliteInventory,
         id: &EnrollmentGroupId,
+        goes: bool,
     ) -> Result<Registered, CommandError> {
         let now = self.context.now();
         let fleet = Fleet::gather(inventory, now, self.view.individual_ids())?;
@@ -133,7 +135,10 @@ impl Leaving<'_> {
             }
         }
         self.context.block_on(async {
-            let records = records_of_groups(self.planes, [id], |_, _| Ok(true)).await?;
+            let is_wanted = |_: &EnrollmentGroupId, record: &RegistrationState| {
+                Ok(goes || record.assigned_hub.is_some())
+            };
+            let records = records_of_groups(self.planes, [id], is_wanted).await?;
             let mut registered = with_identities(self.planes, records).await;
             let is_meant = |found: &HubIdentity| shows_leaf_of(inventory, found, now, |_| true);
             registered

@@ -136,6 +136,10 @@ impl Traces {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the test writes as another process would"
+)]
 mod tests {
     use std::cell::Cell;
 

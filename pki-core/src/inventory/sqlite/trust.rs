@@ -126,6 +126,26 @@ impl Trusted {
         Ok(())
     }
 
+    /// Refuses a certificate as [`Self::certificate`], and one whose request may be missing: those from
+    /// before the trail bound requests are bound all together.
+    pub(super) fn request(
+        &mut self,
+        transaction: &Transaction<'_>,
+        key: RowKey,
+    ) -> Result<(), Failure> {
+        self.certificate(transaction, key)?;
+        let run = run::whole(transaction, key)?.ok_or_else(|| inconsistent(key, "run"))?;
+        let mut trail = Trail::begin(transaction);
+        let bound = trail.all("action = 'inventory-bound'", [])?;
+        let was_found = bound.iter().any(|entry| run.recorded_in < entry.sequence());
+        let binds = trail.entry(run.recorded_in)?.binds_requests();
+        if was_found && !binds && !self.has_found_requests {
+            refuse_found_requests(&mut trail, run.recorded_in)?;
+            self.has_found_requests = true;
+        }
+        Ok(())
+    }
+
     /// Refuses revoked and voided certificates if any is missing among them or is not what it was, whoever
     /// signed it: a list of what was revoked is whole or it is none.
     pub(super) fn ended(&mut self, transaction: &Transaction<'_>) -> Result<(), Failure> {
@@ -325,6 +345,9 @@ impl<'t> Trail<'t> {
             Some(proven) => *proven,
             None => read::audit_head(self.transaction)?.map_or(0, |head| head.sequence),
         };
+        if wanted == 0 || wanted > at {
+            return Err(missing(wanted, wanted));
+        }
         loop {
             let entry = self.read(at)?;
             if self.proven.insert(at) {
