@@ -91,6 +91,11 @@ fn deprovision() {
     follow("deprovision.md");
 }
 
+#[test]
+fn two_hubs() {
+    follow("two-hubs.md");
+}
+
 /// Every guide is followed by a test above.
 #[test]
 fn no_guide_is_left_out() {

@@ -161,7 +161,10 @@ fn two_instances_in_one_home_are_told_apart() {
         .replace("dps.local", "dps.spare")
         .replace(first.address(), second.address())
         .replace("emulator-ca.pem", "second/emulator-ca.pem");
-    home.write("pki.toml", format!("{declared}\n{instance}"));
+    // A local DPS is named so in ARM, whatever it is called here.
+    let management = "[dps.spare.management]\nsubscription = \"00000000-0000-0000-0000-000000000000\"\n\
+                      resource-group = \"local\"\nname = \"local\"\n";
+    home.write("pki.toml", format!("{declared}\n{instance}\n{management}"));
     home.dps_pki("issue a --authority factory --out devices")
         .ok();
     for name in ["local", "spare"] {
@@ -222,16 +225,10 @@ fn quarantine_finds_the_hub_that_a_webhook_chose() {
     let chosen = other(&hub);
     let (url, serving) = webhook(chosen);
     let portal = Portal::new(&home, &emulator);
-    portal.set(
-        "enrollmentGroups/factory",
-        "allocationPolicy",
-        json!("custom"),
-    );
-    portal.set(
-        "enrollmentGroups/factory",
-        "customAllocationDefinition",
-        json!({"webhookUrl": url, "apiVersion": "2019-03-31"}),
-    );
+    let mut group = portal.find("enrollmentGroups/factory").expect("the group");
+    group["allocationPolicy"] = json!("custom");
+    group["customAllocationDefinition"] = json!({"webhookUrl": url, "apiVersion": "2019-03-31"});
+    portal.put("enrollmentGroups/factory", &group);
     assert_eq!(Device::new(&home, &emulator, id).register(), "assigned");
     serving.join().expect("the webhook was called");
     assert_eq!(status_on(&home, chosen, id).as_deref(), Some("enabled"));

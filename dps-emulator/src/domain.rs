@@ -13,6 +13,8 @@ pub(crate) mod connection;
 pub(crate) mod enrollment;
 pub(crate) mod identity;
 pub(crate) mod method;
+pub(crate) mod module;
+pub(crate) mod paths;
 pub(crate) mod possession;
 pub(crate) mod registration;
 pub(crate) mod reprovision;
@@ -35,6 +37,7 @@ use crate::log::RequestLog;
 use crate::random::Random;
 use crate::store::{StateError, Store};
 use connection::Connections;
+use paths::ChainMemory;
 use resource::Resource;
 
 /// One running instance.
@@ -44,6 +47,8 @@ pub(crate) struct Dps {
     pub(crate) entropy: Arc<dyn Entropy>,
     /// The devices that are connected to hubs.
     pub(crate) connections: Connections,
+    /// The chains of devices that were judged.
+    pub(crate) chains: ChainMemory,
     store: Mutex<Store>,
     resource: RwLock<Arc<Resource>>,
     pub(crate) faults: Faults,
@@ -80,6 +85,7 @@ impl Dps {
             clock,
             entropy,
             connections: Connections::default(),
+            chains: ChainMemory::default(),
             store: Mutex::new(store),
             resource: RwLock::new(Arc::new(resource)),
             faults: Faults::new(behavior),
@@ -151,6 +157,13 @@ impl Dps {
             .unwrap_or_else(PoisonError::into_inner);
         *present = Arc::clone(&resource);
         Ok(resource)
+    }
+
+    /// Whether this is the host name of a linked hub.
+    pub(crate) fn names_hub(&self, host: &str) -> bool {
+        let resource = self.resource();
+        let mut hubs = resource.hubs.iter();
+        hubs.any(|hub| hub.host_name.as_str().eq_ignore_ascii_case(host))
     }
 
     pub(crate) fn is_linked(&self, hub: &HubHostName) -> bool {

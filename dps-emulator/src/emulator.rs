@@ -30,8 +30,15 @@ use crate::tls::{ServerIdentity, TlsError};
 /// The host name of the device plane that all of Azure shares.
 const GLOBAL_HOST: &str = "global.azure-devices-provisioning.net";
 
-/// Every DPS and every hub, one label below; also those that are linked later.
-const ANY_HOSTS: [&str; 2] = ["*.azure-devices-provisioning.net", "*.azure-devices.net"];
+/// Every DPS and every hub of each cloud, one label below; also those that are linked later.
+const ANY_HOSTS: [&str; 6] = [
+    "*.azure-devices-provisioning.net",
+    "*.azure-devices.net",
+    "*.azure-devices-provisioning.cn",
+    "*.azure-devices.cn",
+    "*.azure-devices-provisioning.us",
+    "*.azure-devices.us",
+];
 
 /// The port that HTTPS has if none is named. Some clients cannot read another one in a host name.
 const HTTPS_PORT: u16 = 443;

@@ -75,6 +75,12 @@ pub(crate) enum ServiceError {
     EnrollmentConflict,
     #[error("EnrollmentGroup already exists.")]
     EnrollmentGroupConflict,
+    #[error("Module {module} of device {device} not registered")]
+    ModuleNotFound { device: String, module: String },
+    #[error("Module {module} is already registered on device {device}.")]
+    ModuleAlreadyExists { device: String, module: String },
+    #[error("Device {0} has as many modules as it may have")]
+    TooManyModules(String),
     #[error("A device with ID '{0}' is already registered.")]
     DeviceAlreadyExists(String),
     #[error(
@@ -187,6 +193,7 @@ impl ServiceError {
             Self::ResourceNotFound(_) => (404_000, "ResourceNotFound"),
             Self::NoSuchPath => (404_000, "NotFound"),
             Self::DeviceNotFound(_) => (404_001, "DeviceNotFound"),
+            Self::ModuleNotFound { .. } => (404_010, "ModuleNotFound"),
             Self::DeviceNotOnline(_) => (404_103, "DeviceNotOnline"),
             Self::CertificateNotFound(_) => (404_015, "NotFound"),
             Self::PolicyNotFound(_) => (404_001, "NotFound"),
@@ -196,6 +203,8 @@ impl ServiceError {
             Self::EnrollmentGroupNotFound(_) => (404_204, "EnrollmentGroupNotFound"),
             Self::MethodNotAllowed(_) => (405_000, "MethodNotAllowed"),
             Self::DeviceAlreadyExists(_) => (409_001, "DeviceAlreadyExists"),
+            Self::ModuleAlreadyExists { .. } => (409_301, "ModuleAlreadyExistsOnDevice"),
+            Self::TooManyModules(_) => (409_302, "TooManyModulesOnDevice"),
             Self::EnrollmentConflict => (409_201, "EnrollmentConflict"),
             Self::EnrollmentGroupConflict => (409_202, "EnrollmentGroupConflict"),
             Self::Locked(_) => (409_000, "ScopeLocked"),
@@ -246,6 +255,19 @@ impl ServiceError {
             "code": self.code(),
             "httpStatusCode": status.replace(' ', ""),
             "message": message,
+        })
+    }
+
+    /// The body that a hub sends to a device over MQTT.
+    pub(crate) fn device_body(&self, occasion: &Occasion) -> Value {
+        let tracking_id = format!(
+            "{}-G:{GATEWAY}-TimeStamp:{}",
+            occasion.tracking_id.replace('-', ""),
+            in_american_order(&occasion.timestamp),
+        );
+        self.data_body(&Occasion {
+            tracking_id,
+            timestamp: occasion.timestamp.clone(),
         })
     }
 

@@ -154,6 +154,10 @@ async fn dispatch(dps: &Arc<Dps>, request: &Request) -> (Plane, Result<Answer, S
         (Plane::Data, Some(_)) if folded.get(1).is_some_and(|word| word == "registrations") => {
             device::answer(dps, request)
         }
+        // A hub that is called by its name is asked for what it has not, whatever it is.
+        _ if dps.names_hub(request.host().unwrap_or_default()) => {
+            return (Plane::Hub, hub::answer(dps, request));
+        }
         _ => Err(ServiceError::NoSuchPath),
     };
     (plane, result)

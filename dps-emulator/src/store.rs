@@ -12,6 +12,7 @@ pub(crate) mod sqlite;
 mod table;
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use pki_core::admission::{DpsView, ViewError};
 use pki_core::certificate::Certificate;
@@ -50,9 +51,18 @@ pub(crate) struct Store {
     pub(crate) operations: HashMap<RegistrationId, Operation>,
     /// Changes of the service in ARM, all of which are made: how often each is still told to be running.
     pub(crate) arm_operations: HashMap<String, u32>,
+    trust: Arc<Trust>,
     keeper: Box<dyn Keeper>,
     /// The resource, if it was written since the last commit.
     new_resource: Option<String>,
+}
+
+/// The CA certificates whose possession was proven or attested.
+#[derive(Debug, Default)]
+pub(crate) struct Trust {
+    /// Another one after each change of a CA certificate.
+    pub(crate) generation: u64,
+    pub(crate) verified: Vec<Certificate>,
 }
 
 /// The part of the store that outlives the process.
@@ -75,6 +85,7 @@ impl Default for Store {
 impl Store {
     fn new(tables: Tables, view: DpsView, keeper: Box<dyn Keeper>) -> Self {
         Self {
+            trust: Arc::new(tables.trust(0)),
             tables,
             view,
             operations: HashMap::new(),
@@ -101,6 +112,11 @@ impl Store {
 
     /// Keeps what changed since the last time. What could not be kept is tried again the next time.
     pub(crate) fn commit(&mut self) -> Result<(), StateError> {
+        if !self.keeper.keeps() {
+            self.tables.settle();
+            self.new_resource = None;
+            return Ok(());
+        }
         let mut changes = self.tables.changes()?;
         let resource = self.new_resource.clone();
         changes.extend(resource.map(|value| change(RESOURCE, value)));
@@ -150,13 +166,13 @@ impl Store {
         &self.tables.registrations
     }
 
-    /// The CA certificates whose possession was proven or attested.
-    pub(crate) fn verified(&self) -> Vec<Certificate> {
-        let authorities = self.tables.authorities.iter();
-        authorities
-            .filter(|(_, record)| record.value.is_verified)
-            .map(|(_, record)| record.value.certificate.clone())
-            .collect()
+    /// The CA certificates that devices may be below.
+    pub(crate) fn trust(&self) -> Arc<Trust> {
+        Arc::clone(&self.trust)
+    }
+
+    fn trust_anew(&mut self) {
+        self.trust = Arc::new(self.tables.trust(self.trust.generation + 1));
     }
 
     pub(crate) fn put_authority(
@@ -171,6 +187,7 @@ impl Store {
         let table = &mut self.tables.authorities;
         table.put(name.clone(), authority, precondition, etag, now)?;
         self.view.put_uploaded(name.clone(), uploaded);
+        self.trust_anew();
         Ok(())
     }
 
@@ -181,6 +198,7 @@ impl Store {
     ) -> Result<(), Conflict> {
         self.tables.authorities.remove(name, precondition)?;
         self.view.remove_ca(name);
+        self.trust_anew();
         Ok(())
     }
 
@@ -295,6 +313,17 @@ impl Tables {
             }
         }
         Ok(())
+    }
+
+    fn trust(&self, generation: u64) -> Trust {
+        let authorities = self.authorities.iter();
+        let verified = authorities
+            .filter(|(_, record)| record.value.is_verified)
+            .map(|(_, record)| record.value.certificate.clone());
+        Trust {
+            generation,
+            verified: verified.collect(),
+        }
     }
 
     /// The tables as admission sees them.

@@ -183,9 +183,10 @@ impl<'a> Planes<'a> {
             None if in_azure => hub.as_str(),
             None => self.declared.service.as_str(),
         };
-        let host = match in_azure {
-            true => dialled.to_owned(),
-            false => self.led_to(hub, endpoint.unwrap_or(&self.declared.service)),
+        let host = if in_azure {
+            dialled.to_owned()
+        } else {
+            self.led_to(hub, endpoint.unwrap_or(&self.declared.service))
         };
         // A connection string of DPS opens no hub; an Entra sign-in opens both.
         let shared = self

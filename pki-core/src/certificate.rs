@@ -12,6 +12,8 @@ use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
 use const_oid::AssociatedOid;
 use der::asn1::AnyRef;
 use der::{Decode, Encode as _, Header, SliceReader, Tag, Tagged as _};
+use openssl::error::ErrorStack;
+use openssl::x509::X509;
 use x509_cert::certificate::Version;
 use x509_cert::ext::pkix::{
     AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectKeyIdentifier,
@@ -37,6 +39,11 @@ struct Facts {
     parsed: OnceLock<Box<x509_cert::Certificate>>,
     sha1_thumbprint: OnceLock<Sha1Thumbprint>,
     sha256_thumbprint: OnceLock<Sha256Thumbprint>,
+    /// What OpenSSL made of it. It takes longer to read one than to check a signature, and a trusted
+    /// certificate stands in many paths.
+    library: OnceLock<X509>,
+    /// The public key that made its signature, once one was found to.
+    signer: OnceLock<Box<[u8]>>,
 }
 
 impl Facts {
@@ -48,6 +55,8 @@ impl Facts {
             parsed: OnceLock::new(),
             sha1_thumbprint: OnceLock::new(),
             sha256_thumbprint: OnceLock::new(),
+            library: OnceLock::new(),
+            signer: OnceLock::new(),
         }
     }
 }
@@ -250,8 +259,23 @@ impl Certificate {
     /// # Errors
     /// [`SignatureError`].
     pub fn verify_signature(&self, public_key: &[u8]) -> Result<(), SignatureError> {
+        let signer = &self.0.signer;
+        if signer.get().is_some_and(|known| **known == *public_key) {
+            return Ok(());
+        }
         let signed = Signed::from_der(self.der()).map_err(|_| SignatureError::Mismatch)?;
-        signed.verify(public_key)
+        signed.verify(public_key)?;
+        signer.get_or_init(|| public_key.into());
+        Ok(())
+    }
+
+    /// The certificate as OpenSSL reads it.
+    pub(crate) fn library(&self) -> Result<X509, ErrorStack> {
+        if let Some(read) = self.0.library.get() {
+            return Ok(read.clone());
+        }
+        let read = X509::from_der(self.der())?;
+        Ok(self.0.library.get_or_init(|| read).clone())
     }
 
     /// What DPS tells of this certificate in enrollments.

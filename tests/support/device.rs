@@ -95,6 +95,20 @@ impl<'a> Device<'a> {
         assert!((0..MOST).any(|_| is_moved()), "{} does not move", self.id);
     }
 
+    /// Asks a hub by its name for what is below the device there, in the API version of IoT Edge.
+    pub fn ask_hub(&self, hub: &str, method: &str, path: &str, body: Option<&Value>) -> HttpAnswer {
+        let Self {
+            id, files, flags, ..
+        } = self;
+        let (_, port) = self.emulator.address().rsplit_once(':').expect("a port");
+        let flags = format!(
+            "-X {method} --resolve {hub}:{port}:127.0.0.1 --cert devices/{files}-full-chain.cert.pem \
+             --key devices/{files}.key.pem {flags}"
+        );
+        let url = format!("https://{hub}:{port}/devices/{id}{path}?api-version=2017-11-08-preview");
+        HttpAnswer::of(self.home, &flags, body, &url)
+    }
+
     fn put_register(&self, identity: Identity) -> HttpAnswer {
         let body = json!({ "registrationId": self.id });
         self.curl("PUT", Some(&body), "/register", identity)

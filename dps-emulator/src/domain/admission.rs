@@ -6,15 +6,16 @@
 //! The first entry found decides, as for certificates: an individual enrollment that exists is never
 //! passed over in favour of a group.
 
+use std::sync::Arc;
+
 use pki_core::admission::{Entry, Outcome, PresentedChain, Refusal, decide};
 use pki_core::certificate::Certificate;
 use pki_core::enrollment::{Mechanism, ProvisioningStatus, SymmetricKeys};
 use pki_core::hub::{HubAuthentication, Thumbprints};
 use pki_core::ids::{RegistrationId, Sha256Thumbprint};
-use pki_core::path::{PathOptions, validate};
 
 use super::Dps;
-use crate::choices;
+use super::paths::JudgedChain;
 use crate::error::ServiceError;
 use crate::sas::{SasToken, derived_keys};
 use crate::store::Store;
@@ -36,9 +37,7 @@ pub(crate) enum Presented<'a> {
     /// A chain whose links hold.
     Chain {
         leaf: &'a Certificate,
-        chain: PresentedChain,
-        /// What is wrong with the path to a verified CA, if anything.
-        path_failure: Option<String>,
+        judged: Arc<JudgedChain>,
     },
     /// A token that can be read; its signature is still to be checked.
     Token(SasToken<'a>),
@@ -71,15 +70,9 @@ impl Dps {
     ) -> Result<Presented<'a>, ServiceError> {
         match credential {
             Some(Credential::Chain([leaf, sent @ ..])) => {
-                let verified = self.store().verified();
-                let chain = PresentedChain::link(leaf, sent, &verified);
-                let options = PathOptions::new(self.now()).purpose(choices::LEAF_PURPOSE);
-                let report = validate(leaf, sent, &verified, options.lenient().weak());
-                Ok(Presented::Chain {
-                    leaf,
-                    chain,
-                    path_failure: report.failure.map(|failure| failure.reason),
-                })
+                let trust = self.store().trust();
+                let judged = self.chains.judge(leaf, sent, &trust, self.now());
+                Ok(Presented::Chain { leaf, judged })
             }
             Some(Credential::Token(token)) => {
                 let token = SasToken::parse(token).ok_or(UNAUTHORIZED)?;
@@ -107,11 +100,7 @@ impl Dps {
         presented: &Presented<'_>,
     ) -> Result<Verdict, ServiceError> {
         match presented {
-            Presented::Chain {
-                leaf,
-                chain,
-                path_failure,
-            } => self.admit_by_chain(store, id, leaf, chain, path_failure.as_deref()),
+            Presented::Chain { leaf, judged } => self.admit_by_chain(store, id, leaf, judged),
             Presented::Token(token) => self.admit_by_token(store, id, token),
         }
     }
@@ -121,9 +110,9 @@ impl Dps {
         store: &Store,
         id: &RegistrationId,
         leaf: &Certificate,
-        chain: &PresentedChain,
-        path_failure: Option<&str>,
+        judged: &JudgedChain,
     ) -> Result<Verdict, ServiceError> {
+        let chain = &judged.chain;
         let claimed = chain.common_name().and_then(|name| name.parse().ok());
         if claimed.as_ref() != Some(id) {
             return Err(UNAUTHORIZED);
@@ -138,7 +127,7 @@ impl Dps {
             _ => return Err(UNAUTHORIZED),
         };
         if is_enabled {
-            self.check_validity(&entry, leaf, path_failure)?;
+            self.check_validity(&entry, leaf, judged.path_failure.as_deref())?;
         }
         Ok(Verdict {
             entry,
@@ -217,10 +206,10 @@ fn refused(store: &Store, refusal: &Refusal, chain: &PresentedChain) -> ServiceE
 }
 
 fn reaches_verified(store: &Store, chain: &PresentedChain) -> bool {
-    let verified = store.verified();
+    let trust = store.trust();
     let mut above = chain.above_leaf().iter();
     above.any(|element| {
-        let mut thumbprints = verified.iter().map(Certificate::sha256_thumbprint);
+        let mut thumbprints = trust.verified.iter().map(Certificate::sha256_thumbprint);
         thumbprints.any(|thumbprint| thumbprint == element.sha256_thumbprint)
     })
 }

@@ -10,7 +10,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use pki_core::certificate::Certificate;
 use pki_core::hub::{HubAuthentication, HubDeviceStatus};
 use pki_core::ids::{DeviceId, HubHostName};
-use pki_core::path::{PathOptions, validate};
 use pki_core::time::Time;
 use serde::Serialize;
 use serde_json::Value;
@@ -19,7 +18,6 @@ use tokio::sync::{mpsc, oneshot};
 use super::Dps;
 use super::admission::Credential;
 use super::resource::{LinkedHub, Resource};
-use crate::choices;
 use crate::error::ServiceError;
 use crate::sas::SasToken;
 use crate::store::hub::Device;
@@ -144,12 +142,12 @@ impl Dps {
         id: &DeviceId,
         credential: Credential<'_>,
     ) -> Option<Admitted> {
-        let (device, authorities) = {
+        let (device, trust) = {
             let mut store = self.store();
             let device = store.registry(&hub.host_name).get(id)?.value.clone();
             let judged_by_path = device.authentication_kind() == "certificateAuthority";
-            let authorities = judged_by_path.then(|| store.verified());
-            (device, authorities.unwrap_or_default())
+            let trust = judged_by_path.then(|| store.trust());
+            (device, trust)
         };
         if device.document.status != HubDeviceStatus::Enabled {
             return None;
@@ -166,9 +164,12 @@ impl Dps {
                 let holds = match device.authentication_kind() {
                     "selfSigned" => has_thumbprint(authentication, leaf),
                     "certificateAuthority" => {
-                        let options = PathOptions::new(self.now()).purpose(choices::LEAF_PURPOSE);
-                        leaf.common_name().as_deref() == Some(id.as_str())
-                            && validate(leaf, sent, &authorities, options.lenient().weak()).holds()
+                        let is_named = leaf.common_name().as_deref() == Some(id.as_str());
+                        is_named
+                            && trust.is_some_and(|trust| {
+                                let judged = self.chains.judge(leaf, sent, &trust, self.now());
+                                judged.path_failure.is_none()
+                            })
                     }
                     _ => false,
                 };
@@ -267,12 +268,12 @@ impl Connections {
         }
     }
 
-    /// Counts a message of a device.
+    /// Counts a message of a device, which need not be connected: over HTTPS nobody is.
     pub(crate) fn count_message(&self, key: &HubDeviceKey, now: Time) {
-        if let Some(presence) = self.presences().get_mut(key) {
-            presence.report.messages += 1;
-            presence.report.last_activity = Some(now);
-        }
+        let mut presences = self.presences();
+        let presence = presences.entry(key.clone()).or_default();
+        presence.report.messages += 1;
+        presence.report.last_activity = Some(now);
     }
 
     /// What is known of a device's connections.

@@ -3,6 +3,8 @@
 //! What DPS writes there is [`super::registration`]'s. Nothing that happens to an enrollment or a
 //! registration record comes here: deleting in DPS leaves the identity.
 
+use std::collections::BTreeMap;
+
 use pki_core::hub::{HubAuthentication, HubDevice};
 use pki_core::ids::{DeviceId, HubHostName};
 use serde_json::Map;
@@ -47,7 +49,7 @@ impl Dps {
             document.other.shift_remove(member);
         }
         document.etag = None;
-        self.complete_authentication(&mut document)?;
+        self.complete_authentication(&mut document.authentication)?;
         let (id, now) = (document.device_id.clone(), self.now());
         let generation_id = self.random().generation_id()?;
         self.change(|store| {
@@ -66,6 +68,7 @@ impl Dps {
                     generation_id,
                     status_updated: None,
                     twin: Twin::initial(None),
+                    modules: BTreeMap::new(),
                 },
             };
             let put = registry.put(device, precondition, mint.device(), now);
@@ -92,16 +95,17 @@ impl Dps {
         })
     }
 
-    /// A device without thumbprints and keys gets keys, as the registry's default is `sas`.
-    fn complete_authentication(&self, document: &mut HubDevice) -> Result<(), ServiceError> {
-        let authentication = document
-            .authentication
-            .get_or_insert_with(|| HubAuthentication {
-                kind: None,
-                symmetric_key: None,
-                x509_thumbprint: None,
-                other: Map::new(),
-            });
+    /// An identity without thumbprints and keys gets keys, as the registry's default is `sas`.
+    pub(super) fn complete_authentication(
+        &self,
+        authentication: &mut Option<HubAuthentication>,
+    ) -> Result<(), ServiceError> {
+        let authentication = authentication.get_or_insert_with(|| HubAuthentication {
+            kind: None,
+            symmetric_key: None,
+            x509_thumbprint: None,
+            other: Map::new(),
+        });
         if authentication.kind.is_none() {
             let thumbprints = authentication.x509_thumbprint.as_ref();
             let kind = match thumbprints.and_then(|pair| pair.primary_thumbprint.as_ref()) {

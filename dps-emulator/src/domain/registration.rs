@@ -10,6 +10,7 @@
 mod terms;
 mod view;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ use serde_json::{Map, Value, json};
 use self::terms::Terms;
 pub(crate) use self::view::service_view;
 use self::view::{device_view, entry_document};
-use super::admission::{Credential, Presented, Proven, Verdict};
+use super::admission::{Credential, Proven, Verdict};
 use super::allocation::{AllocationError, allocate};
 use super::connection::Event;
 use super::reprovision::Move;
@@ -270,13 +271,16 @@ impl Dps {
         operation_id: &str,
         credential: Option<Credential<'_>>,
     ) -> Result<OperationStatus, ServiceError> {
-        let presented = self.present(credential)?;
         let now = self.now();
-        let mut store = self.store();
-        let proven = match &presented {
-            Presented::Chain { leaf, .. } => Proven::Leaf(leaf.sha256_thumbprint()),
-            Presented::Token(_) => self.admit(&store, id, &presented)?.proven,
+        // A leaf that registered needs no path again: its session proved that it is the same one.
+        let proven = match credential {
+            Some(Credential::Chain([leaf, ..])) => Proven::Leaf(leaf.sha256_thumbprint()),
+            credential => {
+                let presented = self.present(credential)?;
+                self.admit(&self.store(), id, &presented)?.proven
+            }
         };
+        let mut store = self.store();
         let operation = store.operations.get_mut(id);
         let operation = operation
             .filter(|operation| operation.id == operation_id && operation.proven == proven)
@@ -378,6 +382,7 @@ impl Dps {
             generation_id,
             status_updated: None,
             twin: Twin::initial(terms.initial_twin.as_ref()),
+            modules: BTreeMap::new(),
         };
         if let Move::Migrate { from } | Move::Reset { from } = movement
             && let Some(moved) = store.take_device(from, &assignment.device_id)

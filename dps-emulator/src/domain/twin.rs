@@ -4,6 +4,7 @@
 //! as `$version`.
 
 mod metadata;
+mod rules;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -19,8 +20,11 @@ use crate::store::hub::Twin;
 
 pub(crate) use metadata::{Mark, WITH_THE_TWIN};
 
-/// How large tags, desired and reported properties may be each as JSON, in octets, as in IoT Hub.
+/// How large desired and reported properties may be each as JSON, in octets, as in IoT Hub.
 const PART_LARGEST: usize = 32 * 1024;
+
+/// How large tags may be.
+const TAGS_LARGEST: usize = 8 * 1024;
 
 impl Dps {
     /// A twin as its device sees it.
@@ -46,7 +50,11 @@ impl Dps {
                 "{pointer} is no object"
             ))),
         };
-        let (tags, desired) = (part("/tags")?, part("/properties/desired")?);
+        let tags = part("/tags")?;
+        let desired = part("/properties/desired")?;
+        for part in [tags, desired].into_iter().flatten() {
+            rules::check(part)?;
+        }
         let version = self.change(|store| {
             let registry = store.registry(hub);
             let present = registry.get(id).map(|record| record.value.twin.clone());
@@ -64,7 +72,9 @@ impl Dps {
             Ok(version)
         })?;
         if let Some(desired) = desired {
-            let patch = with_version(&Value::Object(desired.clone()), version);
+            let mut patch = desired.clone();
+            patch.retain(|name, _| !rules::OF_THE_HUB.contains(&name.as_str()));
+            let patch = with_version(&Value::Object(patch), version);
             self.connections.tell(hub, id, Event::Desired(patch));
         }
         Ok(())
@@ -77,6 +87,11 @@ impl Dps {
         id: &DeviceId,
         document: &Value,
     ) -> Result<(), ServiceError> {
+        for pointer in ["/tags", "/properties/desired"] {
+            if let Some(Value::Object(part)) = document.pointer(pointer) {
+                rules::check(part)?;
+            }
+        }
         self.change(|store| {
             let device = store.registry(hub).device_mut(id);
             let device = device.ok_or_else(|| ServiceError::DeviceNotFound(id.to_string()))?;
@@ -97,6 +112,7 @@ impl Dps {
                 "an object is expected".to_owned(),
             ));
         };
+        rules::check(patch)?;
         self.change(|store| {
             let device = store.registry(hub).device_mut(id);
             let device = device.ok_or_else(|| ServiceError::DeviceNotFound(id.to_string()))?;
@@ -142,11 +158,10 @@ impl Twin {
         if let Some(desired) = desired {
             merge(&mut self.desired, desired);
         }
-        if [&self.tags, &self.desired]
-            .iter()
-            .any(|part| part.to_string().len() > PART_LARGEST)
-        {
-            return Err(ServiceError::TooLarge(PART_LARGEST));
+        for (part, largest) in [(&self.tags, TAGS_LARGEST), (&self.desired, PART_LARGEST)] {
+            if part.to_string().len() > largest {
+                return Err(ServiceError::TooLarge(largest));
+            }
         }
         if desired.is_some() || write == TwinWrite::Replace {
             self.desired_version += 1;

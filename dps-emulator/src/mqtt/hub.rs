@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use mqtt_proto::v3::LastWill;
 use pki_core::certificate::Certificate;
 use pki_core::ids::DeviceId;
 use serde_json::Value;
@@ -19,7 +20,7 @@ use super::user::raw_parameter;
 use crate::domain::Dps;
 use crate::domain::admission::Credential;
 use crate::domain::connection::{Admitted, Event, MethodCall, MethodResult};
-use crate::error::ServiceError;
+use crate::error::{Occasion, ServiceError};
 
 const TWIN_GET: &str = "$iothub/twin/GET/";
 const TWIN_PATCH: &str = "$iothub/twin/PATCH/properties/reported/";
@@ -46,6 +47,7 @@ pub(super) struct HubLink {
     /// Calls that the device has not answered, by the number that it was told.
     calls: HashMap<u64, oneshot::Sender<MethodResult>>,
     last_call: u64,
+    has_will: bool,
     /// When its token ends.
     pub(super) expires: Option<Instant>,
 }
@@ -58,7 +60,13 @@ impl HubLink {
         id: &DeviceId,
         password: Option<&str>,
         presented: &[Certificate],
+        will: Option<&LastWill>,
     ) -> Result<Self, ServiceError> {
+        // A hub takes telemetry as a last will and nothing else. Judged first: whoever is let in ends the
+        // connection that the device had.
+        if will.is_some_and(|will| !is_telemetry(id, &will.topic_name)) {
+            return Err(UNAUTHORIZED);
+        }
         let credential = match (password, presented) {
             (Some(token), _) => Credential::Token(token),
             (None, []) => return Err(UNAUTHORIZED),
@@ -78,6 +86,7 @@ impl HubLink {
             events,
             calls: HashMap::new(),
             last_call: 0,
+            has_will: will.is_some(),
             expires,
         })
     }
@@ -150,8 +159,7 @@ impl HubLink {
         payload: &Bytes,
     ) -> Result<Option<Message>, Ending> {
         let unknown = Ending::NotAllowed("the hub has no such topic");
-        let own = format!("devices/{}/messages/events/", self.admitted.key.id);
-        if topic.starts_with(&own) || format!("{topic}/") == own {
+        if is_telemetry(&self.admitted.key.id, topic) {
             let now = self.dps.now();
             self.dps.connections.count_message(&self.admitted.key, now);
             return Ok(None);
@@ -177,7 +185,7 @@ impl HubLink {
                 topic: format!("$iothub/twin/res/200/?$rid={request_id}"),
                 payload: twin.to_string().into(),
             },
-            Err(error) => refusal(&error, request_id),
+            Err(error) => self.refusal(&error, request_id),
         }
     }
 
@@ -190,17 +198,36 @@ impl HubLink {
                 topic: format!("$iothub/twin/res/204/?$rid={request_id}&$version={version}"),
                 payload: Bytes::new(),
             },
-            Err(error) => refusal(&error, request_id),
+            Err(error) => self.refusal(&error, request_id),
+        }
+    }
+
+    /// An error as the service was recorded to send it to devices.
+    fn refusal(&self, error: &ServiceError, request_id: &str) -> Message {
+        let status = error.status().as_u16();
+        let occasion = Occasion {
+            tracking_id: self.dps.random().uuid().unwrap_or_default().to_string(),
+            timestamp: self.dps.now().to_string(),
+        };
+        Message {
+            topic: format!("$iothub/twin/res/{status}/?$rid={request_id}"),
+            payload: error.device_body(&occasion).to_string().into(),
+        }
+    }
+
+    /// Publishes the last will of a device that went without DISCONNECT, as telemetry.
+    pub(super) fn publish_will(&self) {
+        if self.has_will && self.dps.may_stay(&self.admitted) {
+            let now = self.dps.now();
+            self.dps.connections.count_message(&self.admitted.key, now);
         }
     }
 }
 
-fn refusal(error: &ServiceError, request_id: &str) -> Message {
-    let status = error.status().as_u16();
-    Message {
-        topic: format!("$iothub/twin/res/{status}/?$rid={request_id}"),
-        payload: Bytes::new(),
-    }
+/// Whether a topic is a device's own telemetry.
+fn is_telemetry(id: &DeviceId, topic: &str) -> bool {
+    let own = format!("devices/{id}/messages/events/");
+    topic.starts_with(&own) || format!("{topic}/") == own
 }
 
 impl Drop for HubLink {

@@ -50,6 +50,9 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     };
     let ending = session.run(&end).await;
     tracing::debug!(%ending, "an MQTT connection ended");
+    if let (Role::Hub(link), false) = (&session.role, matches!(ending, Ending::Disconnected)) {
+        link.publish_will();
+    }
     // A client that is gone needs no farewell.
     let _ = timeout(WRITE_TIME, session.packets.close()).await;
 }
@@ -59,6 +62,8 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
 pub(super) enum Ending {
     #[error("the client disconnected")]
     Disconnected,
+    #[error("the connection ended without DISCONNECT")]
+    Gone,
     #[error("the client was silent for too long")]
     Silent,
     #[error("the client does not read")]
@@ -113,7 +118,7 @@ async fn open<S: AsyncRead + AsyncWrite + Unpin>(
             Error::UnexpectedProtocol(_) | Error::InvalidProtocol(..),
         ))) => Err(ConnectReturnCode::UnacceptableProtocolVersion),
         Some(Err(error)) => return Err(error.into()),
-        None => return Err(Ending::Disconnected),
+        None => return Err(Ending::Gone),
     };
     let judged = connect.and_then(|connect| {
         let role = Role::judge(&connect, presented, dps)?;
@@ -188,7 +193,9 @@ impl Role {
                 Ok(Self::Registrant(registrant))
             }
             User::Device { hub, id } if *connect.client_id == *id.as_str() => {
-                let link = HubLink::connect(dps, &hub, &id, password.as_deref(), &presented);
+                let will = connect.last_will.as_ref();
+                let password = password.as_deref();
+                let link = HubLink::connect(dps, &hub, &id, password, &presented, will);
                 Ok(Self::Hub(Box::new(link.map_err(|_| refused)?)))
             }
             _ => Err(refused),
@@ -231,7 +238,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                         self.packet(packet).await
                     }
                     Ok(Some(Err(error))) => Err(error.into()),
-                    Ok(None) => Err(Ending::Disconnected),
+                    Ok(None) => Err(Ending::Gone),
                     Err(_) => Err(Ending::Silent),
                 },
                 event = self.role.event() => self.event(event).await,
@@ -261,10 +268,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     async fn published(&mut self, publish: Publish) -> Result<(), Ending> {
-        match publish.qos_pid {
-            QosPid::Level0 => {}
-            QosPid::Level1(id) => self.send(Packet::Puback(id)).await?,
+        let acknowledgement = match publish.qos_pid {
+            QosPid::Level0 => None,
+            QosPid::Level1(id) => Some(Packet::Puback(id)),
             QosPid::Level2(_) => return Err(Ending::NotAllowed("QoS 2 is not supported")),
+        };
+        if let Some(packet) = acknowledgement {
+            // It leaves together with the answer, in one write, unless there is none.
+            self.packets.feed(packet).await?;
         }
         let answer = match &mut self.role {
             Role::Registrant(registrant) => registrant
@@ -273,10 +284,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 .map(Some),
             Role::Hub(link) => link.published(&publish.topic_name, &publish.payload),
         };
-        match answer? {
-            Some(message) => self.tell(message).await,
-            None => Ok(()),
+        if let Some(message) = answer? {
+            self.tell(message).await?;
         }
+        let flushed = timeout(WRITE_TIME, self.packets.flush()).await;
+        Ok(flushed.map_err(|_| Ending::Deaf)??)
     }
 
     async fn subscribed(&mut self, subscribe: Subscribe) -> Result<(), Ending> {

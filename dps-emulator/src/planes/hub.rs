@@ -6,7 +6,11 @@
 //!    keys of its own, so a hub's connection string leads to that hub under any name;
 //! 3. else the only one there is. With a bearer token, several hubs and no name: 400.
 //!
+//! A device asks with its own certificate or token, for what is its own (`device_side`).
 //! Nothing that happens to enrollments or registration records comes here.
+
+pub(super) mod access;
+mod device_side;
 
 use http::Method;
 use http::header::IF_MATCH;
@@ -16,14 +20,13 @@ use pki_core::time::Time;
 use serde_json::{Value, json};
 
 use super::page::PageRequest;
-use super::service::accepts_bearer;
 use super::{Answer, Request, to_value};
 use crate::domain::Dps;
-use crate::domain::resource::{LinkedHub, Resource};
 use crate::domain::twin::TwinWrite;
 use crate::error::ServiceError;
 use crate::store::hub::Device;
 use crate::store::{IfMatch, Precondition, Record};
+use access::Access;
 
 /// The most devices of one bulk request.
 const BULK_MOST: usize = 100;
@@ -47,12 +50,44 @@ const MOMENTS: [&str; 3] = [
 const REFUSED: ServiceError = ServiceError::Unauthorized("Unauthorized");
 
 pub(super) fn answer(dps: &Dps, request: &Request) -> Result<Answer, ServiceError> {
-    let hub = &authorized_hub(dps, request)?;
+    let access = Access::of(dps, request)?;
     request.api_version()?;
     let folded = request.folded();
     let words: Vec<&str> = folded.iter().map(String::as_str).collect();
+    if let Some(answer) = device_side::answer(dps, request, &access, &words) {
+        return answer;
+    }
+    if !is_emulated(&words) {
+        // Whoever was let in is told so: a 401 reads as a bad credential.
+        return Err(not_emulated());
+    }
+    service(dps, request, &words, &access.for_service()?)
+}
+
+/// Whether these are paths of the service API that have an answer, by some method.
+fn is_emulated(words: &[&str]) -> bool {
+    matches!(
+        words,
+        ["devices" | "twins"] | ["devices" | "twins" | "statistics", _]
+    )
+}
+
+fn not_emulated() -> ServiceError {
+    ServiceError::ArgumentInvalid(
+        "This emulator's hubs have identities of devices and modules, twins and methods of devices, and \
+         telemetry: no configurations, jobs, digital twins, files, or messages to devices."
+            .to_owned(),
+    )
+}
+
+fn service(
+    dps: &Dps,
+    request: &Request,
+    words: &[&str],
+    hub: &HubHostName,
+) -> Result<Answer, ServiceError> {
     let name = request.segments().get(1).map_or("", String::as_str);
-    match (&request.method, words.as_slice()) {
+    match (&request.method, words) {
         (&Method::GET, ["devices"]) => list(dps, request, hub),
         (&Method::POST, ["devices"]) => bulk(dps, request, hub),
         (&Method::POST, ["devices", "query"]) => query(dps, request, hub),
@@ -84,67 +119,8 @@ pub(super) fn answer(dps: &Dps, request: &Request) -> Result<Answer, ServiceErro
             let count = dps.connections.count(hub);
             Ok(Answer::ok(json!({"connectedDeviceCount": count})))
         }
-        (_, ["devices" | "twins"] | ["devices" | "twins" | "statistics", _]) => {
-            Err(ServiceError::MethodNotAllowed(request.method.to_string()))
-        }
-        (
-            _,
-            ["devices" | "twins", _, ..]
-            | ["configurations" | "jobs" | "digitaltwins" | "messages", ..],
-        ) => Err(ServiceError::ArgumentInvalid(
-            "This emulator's hubs have identities, twins, methods and telemetry: no modules, \
-                 configurations, jobs, digital twins or messages to devices."
-                .to_owned(),
-        )),
-        _ => Err(ServiceError::NoSuchPath),
+        _ => Err(ServiceError::MethodNotAllowed(request.method.to_string())),
     }
-}
-
-pub(super) fn authorized_hub(dps: &Dps, request: &Request) -> Result<HubHostName, ServiceError> {
-    let host = request.host().unwrap_or_default();
-    let resource = dps.resource();
-    let hubs = resource.hubs.as_slice();
-    let named = hubs
-        .iter()
-        .find(|hub| hub.host_name.as_str().eq_ignore_ascii_case(host));
-    if let Some(bearer) = request.bearer() {
-        return match (named, hubs) {
-            _ if !accepts_bearer(dps, bearer) => Err(REFUSED),
-            (Some(hub), _) | (None, [hub]) => Ok(hub.host_name.clone()),
-            (None, _) => Err(ServiceError::ArgumentInvalid(
-                "Several hubs are linked: name one in the Host header".to_owned(),
-            )),
-        };
-    }
-    let mut candidates = hubs
-        .iter()
-        .filter(|hub| named.is_none_or(|named| named.host_name == hub.host_name));
-    candidates
-        .find(|hub| is_signed_for(dps, &resource, request, hub))
-        .map(|hub| hub.host_name.clone())
-        .ok_or(REFUSED)
-}
-
-/// Whether a token is for this hub: signed with its key, for its name or a name of this server that
-/// is no other hub's.
-fn is_signed_for(dps: &Dps, resource: &Resource, request: &Request, hub: &LinkedHub) -> bool {
-    let is_other = |name: &&String| {
-        let mut others = resource
-            .hubs
-            .iter()
-            .filter(|other| other.host_name != hub.host_name);
-        others.any(|other| other.host_name.as_str().eq_ignore_ascii_case(name))
-    };
-    let hosts = dps
-        .settings
-        .host_names
-        .iter()
-        .filter(|name| !is_other(name));
-    let own = hub.host_name.to_string();
-    let hosts: Vec<String> = hosts.chain([&own]).cloned().collect();
-    request
-        .signing_policy([&hub.policy], &hosts, dps.now())
-        .is_some()
 }
 
 pub(super) fn device_id(text: &str) -> Result<DeviceId, ServiceError> {
@@ -377,12 +353,18 @@ fn shown(dps: &Dps, hub: &HubHostName, record: &Record<Device>) -> Result<Value,
 fn complete(identity: &mut Value) {
     let whole = json!({
         "statusReason": null,
-        "authentication": {
-            "symmetricKey": {"primaryKey": null, "secondaryKey": null},
-            "x509Thumbprint": {"primaryThumbprint": null, "secondaryThumbprint": null},
-        },
         "capabilities": {"iotEdge": false},
     });
+    fill(identity, &whole);
+    complete_authentication(identity);
+}
+
+/// The authentication alone, of an identity that has neither status nor capabilities.
+fn complete_authentication(identity: &mut Value) {
+    let whole = json!({"authentication": {
+        "symmetricKey": {"primaryKey": null, "secondaryKey": null},
+        "x509Thumbprint": {"primaryThumbprint": null, "secondaryThumbprint": null},
+    }});
     fill(identity, &whole);
 }
 

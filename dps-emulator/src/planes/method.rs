@@ -2,6 +2,7 @@
 
 use http::Method;
 
+use super::hub::access::Access;
 use super::{Answer, Request, hub};
 use crate::domain::Dps;
 use crate::error::ServiceError;
@@ -14,7 +15,7 @@ pub(super) fn is_meant(request: &Request) -> bool {
 }
 
 pub(super) async fn answer(dps: &Dps, request: &Request) -> Result<Answer, ServiceError> {
-    let hub = hub::authorized_hub(dps, request)?;
+    let hub = Access::of(dps, request)?.for_service()?;
     request.api_version()?;
     let name = request.segments().get(1).map_or("", String::as_str);
     let call = serde_json::from_value(request.json()?)

@@ -182,7 +182,8 @@ fn query(uri: &Uri) -> Vec<(String, String)> {
 }
 
 fn is_known_version(version: &str) -> bool {
-    const FIRST: &str = "2017-11-15";
+    // IoT Edge asks hubs for 2017-11-08-preview; this is the first version that a hub had.
+    const FIRST: &str = "2016-02-03";
     const NEWEST: &str = "2026-11-15";
     let date = version.strip_suffix("-preview").unwrap_or(version);
     let is_date = date.len() == FIRST.len()
@@ -201,6 +202,7 @@ mod tests {
     fn api_versions_are_dates_within_the_known_range() {
         for good in [
             "2017-11-15",
+            "2017-11-08-preview",
             "2018-09-01-preview",
             "2021-10-01",
             "2026-11-01",

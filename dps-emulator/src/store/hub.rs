@@ -1,5 +1,7 @@
 //! The identity registry of one linked hub.
 
+use std::collections::BTreeMap;
+
 use pki_core::hub::{HubAuthentication, HubDevice};
 use pki_core::ids::{DeviceId, Etag};
 use pki_core::time::Time;
@@ -27,6 +29,20 @@ pub(crate) struct Device {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) status_updated: Option<Time>,
     pub(crate) twin: Twin,
+    /// The modules of a device of IoT Edge; the name of one is written like that of a device.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) modules: BTreeMap<DeviceId, Module>,
+}
+
+/// A module identity.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Module {
+    pub(crate) managed_by: Option<String>,
+    pub(crate) authentication: Option<HubAuthentication>,
+    pub(crate) etag: Etag,
+    /// Tells incarnations of one name apart.
+    pub(crate) generation_id: String,
 }
 
 /// What a hub and a device agree on.
@@ -128,6 +144,7 @@ impl Registry {
             device.document.status_reason = present.document.status_reason.clone();
             device.status_updated = present.status_updated;
             device.generation_id.clone_from(&present.generation_id);
+            device.modules.clone_from(&present.modules);
             if !reset_twin {
                 device.twin = present.twin.clone();
             }

@@ -29,6 +29,11 @@ pub(crate) struct Change {
 
 /// Keeps records beyond the process.
 pub(crate) trait Keeper: Send {
+    /// Whether anything is kept, or refused: else nothing need be written down for it.
+    fn keeps(&self) -> bool {
+        true
+    }
+
     /// Everything that is kept.
     fn load(&mut self) -> Result<Vec<Row>, StateError>;
 
@@ -41,6 +46,10 @@ pub(crate) trait Keeper: Send {
 pub(crate) struct Nowhere;
 
 impl Keeper for Nowhere {
+    fn keeps(&self) -> bool {
+        false
+    }
+
     fn load(&mut self) -> Result<Vec<Row>, StateError> {
         Ok(Vec::new())
     }

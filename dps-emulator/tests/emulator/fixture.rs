@@ -249,6 +249,27 @@ impl Device<'_> {
             .await
     }
 
+    /// A request to a hub by its name, in the API version that IoT Edge speaks.
+    pub(crate) async fn ask_hub(
+        &self,
+        hub: &str,
+        method: Method,
+        path: &str,
+        body: Value,
+        if_match: Option<&str>,
+    ) -> Reply {
+        let base = self.world.emulator.base_url();
+        let url = format!("{base}{path}?api-version=2017-11-08-preview");
+        let mut request = self.client.request(method, url).header("Host", hub);
+        if !body.is_null() {
+            request = request.json(&body);
+        }
+        if let Some(authorization) = &self.authorization {
+            request = request.header("Authorization", authorization);
+        }
+        send(with_if_match(request, if_match)).await
+    }
+
     /// A request for this device, below its registration.
     pub(crate) async fn send(&self, method: Method, path: &str, body: Value) -> Reply {
         let (base, scope) = (
@@ -439,6 +460,19 @@ impl Leaf {
     /// The leaf and what it sends along.
     pub(crate) fn chain_pem(&self) -> String {
         format!("{}{}", self.pem, self.sent)
+    }
+
+    /// The same leaf, sent along with other certificates.
+    pub(crate) fn sending(&self, sent: &[&Authority]) -> Self {
+        Self {
+            key: self.key.clone(),
+            pem: self.pem.clone(),
+            der: self.der.clone(),
+            sent: sent
+                .iter()
+                .map(|authority| authority.pem.as_str())
+                .collect(),
+        }
     }
 
     pub(crate) fn sha256(&self) -> String {

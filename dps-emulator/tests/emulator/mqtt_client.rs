@@ -46,6 +46,18 @@ pub(crate) async fn handshake(
     leaf: Option<&Leaf>,
     version: &'static SupportedProtocolVersion,
 ) -> Stream {
+    let config = client_config(world, leaf, version);
+    let name = ServerName::try_from("global.azure-devices-provisioning.net").expect("a name");
+    let connector = TlsConnector::from(Arc::new(config));
+    connector.connect(name, stream).await.expect("a session")
+}
+
+/// How a device speaks TLS.
+pub(crate) fn client_config(
+    world: &World,
+    leaf: Option<&Leaf>,
+    version: &'static SupportedProtocolVersion,
+) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     let anchor = CertificateDer::from_pem_slice(world.emulator.trust_anchor_pem().as_bytes());
     roots.add(anchor.expect("PEM")).expect("an anchor");
@@ -53,7 +65,7 @@ pub(crate) async fn handshake(
         .with_protocol_versions(&[version])
         .expect("a version")
         .with_root_certificates(roots);
-    let config = match leaf {
+    match leaf {
         None => builder.with_no_client_auth(),
         Some(leaf) => {
             let key = PrivateKeyDer::from_pem_slice(leaf.key.as_bytes()).expect("PEM");
@@ -62,10 +74,7 @@ pub(crate) async fn handshake(
                 .expect("PEM");
             builder.with_client_auth_cert(chain, key).expect("a key")
         }
-    };
-    let name = ServerName::try_from("global.azure-devices-provisioning.net").expect("a name");
-    let connector = TlsConnector::from(Arc::new(config));
-    connector.connect(name, stream).await.expect("a session")
+    }
 }
 
 impl Client {
@@ -77,7 +86,17 @@ impl Client {
         user: &str,
         password: Option<&str>,
     ) -> Result<Self, ConnectReturnCode> {
-        let mut client = Self::over(tls(world, leaf).await);
+        Self::begin(tls(world, leaf).await, id, user, password).await
+    }
+
+    /// Says CONNECT in a session and tells what CONNACK said.
+    pub(crate) async fn begin(
+        stream: Stream,
+        id: &str,
+        user: &str,
+        password: Option<&str>,
+    ) -> Result<Self, ConnectReturnCode> {
+        let mut client = Self::over(stream);
         client
             .send(Packet::Connect(connect(id, user, password)))
             .await;

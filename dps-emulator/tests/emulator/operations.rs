@@ -43,6 +43,10 @@ async fn furnished() -> (World, Authority, Leaf) {
     let leaf = root.leaf("dev-1", &[]);
     world.enroll("dev-1", &leaf).await;
     world.device("dev-1", &leaf).register().await;
+    let hub = world.emulator.hubs().remove(0);
+    let path = "/devices/dev-1/modules/mid";
+    let module = world.hub(&hub, reqwest::Method::PUT, path, json!({}));
+    assert_eq!(module.await.status, 200);
     (world, root, leaf)
 }
 

@@ -4,7 +4,7 @@ use openssl::error::ErrorStack;
 use openssl::stack::Stack;
 use openssl::x509::store::{X509Store, X509StoreBuilder};
 use openssl::x509::verify::{X509VerifyFlags, X509VerifyParam};
-use openssl::x509::{X509, X509PurposeId, X509StoreContext, X509StoreContextRef};
+use openssl::x509::{X509PurposeId, X509StoreContext, X509StoreContextRef};
 
 use super::report::{CheckName, CheckOutcome, PathCheck};
 use super::{PathFailure, PathReport, PathStep, examine};
@@ -186,14 +186,14 @@ impl Question<'_> {
     fn verdict(&self) -> Result<Verdict, ErrorStack> {
         let mut untrusted = Stack::new()?;
         for certificate in self.intermediates {
-            untrusted.push(X509::from_der(certificate.der())?)?;
+            untrusted.push(certificate.library()?)?;
         }
         let store = self.store()?;
-        let target = X509::from_der(self.leaf.der())?;
+        let target = self.leaf.library()?;
         let mut context = X509StoreContext::new()?;
         context.init(&store, &target, &untrusted, |context| {
             let holds = context.verify_cert()?;
-            let mut path = built_path(context);
+            let mut path = self.built_path(context);
             if path.is_empty() {
                 path.push(self.leaf.clone());
             }
@@ -225,9 +225,27 @@ impl Question<'_> {
         let mut builder = X509StoreBuilder::new()?;
         builder.set_param(&parameters)?;
         for anchor in self.anchors {
-            builder.add_cert(X509::from_der(anchor.der())?)?;
+            builder.add_cert(anchor.library()?)?;
         }
         Ok(builder.build())
+    }
+
+    /// The path as the certificates that were handed in, which know what was found out about them.
+    fn built_path(&self, context: &X509StoreContextRef) -> Vec<Certificate> {
+        let chain = context.chain().into_iter().flatten();
+        chain
+            .filter_map(|element| element.to_der().ok())
+            .filter_map(|der| {
+                let mut known = self.known();
+                let known = known.find(|certificate| certificate.der() == der).cloned();
+                known.or_else(|| Certificate::from_der(&der).ok())
+            })
+            .collect()
+    }
+
+    fn known(&self) -> impl Iterator<Item = &Certificate> {
+        let handed_in = self.intermediates.iter().chain(self.anchors);
+        handed_in.chain([self.leaf])
     }
 
     /// A certificate is valid through its last second (RFC 5280 §4.1.2.5), but OpenSSL counts that
@@ -235,12 +253,10 @@ impl Question<'_> {
     /// begins in this very second is then refused with the rest.
     fn moment_for_the_library(&self) -> Time {
         let at = self.options.at;
-        let mut known = self
-            .intermediates
-            .iter()
-            .chain(self.anchors)
-            .chain([self.leaf]);
-        match known.any(|certificate| certificate.validity().not_after() == at) {
+        match self
+            .known()
+            .any(|certificate| certificate.validity().not_after() == at)
+        {
             true => at - Span::from_seconds(1),
             false => at,
         }
@@ -280,12 +296,4 @@ fn check_of(code: i32) -> CheckName {
         34 | 66..=68 | 76..=78 | 80..=94 => CheckName::Form,
         _ => CheckName::Other,
     }
-}
-
-fn built_path(context: &X509StoreContextRef) -> Vec<Certificate> {
-    let chain = context.chain().into_iter().flatten();
-    chain
-        .filter_map(|element| element.to_der().ok())
-        .filter_map(|der| Certificate::from_der(&der).ok())
-        .collect()
 }
