@@ -2,8 +2,9 @@
 //!
 //! A plan is shown, confirmed, stored in the journal, and then followed step by step ([`run`]); each
 //! step is sent with what the plan expects to find and journaled before and after. A run that is cut
-//! short leaves an open plan, which `journal resume` carries on, and so does the same command. Any other
-//! plan about the same device, group or CA is refused until that is closed.
+//! short leaves an open plan, which `journal resume` carries on. The same command takes its place with a plan
+//! of what is left, made from what is there now. Any other plan about the same device, group or CA is refused
+//! until that is closed.
 //! A step that finds something else than expected closes the plan with a conflict; what was done stays
 //! done, and planning again goes on from there.
 
@@ -141,10 +142,11 @@ impl<'a> Proposal<'a> {
             context.ui.note(self.shown);
         }
         context.confirm(&self.question)?;
-        let (lock, record) = match interrupted {
-            Some(record) => (lock(context, &record.summary())?, record),
-            None => self.store(context, planes, journal)?,
-        };
+        if let Some(open) = interrupted {
+            let lock = lock(context, &open)?;
+            supersede(context, planes, journal, &open, lock)?;
+        }
+        let (lock, record) = self.store(context, planes, journal)?;
         let (id, failures) = (record.id, self.failures);
         let executor = Executor::new(context, planes, journal, record, failures, self.before);
         let ended = executor.run();
@@ -273,7 +275,8 @@ pub(crate) fn lock(context: &Context, plan: &PlanSummary) -> Result<Lock, Comman
     })
 }
 
-/// The interrupted plan that this one is the rest of, which is then carried on in its place.
+/// The plan of the same goal that was interrupted: this one was made from what is there now, and takes its
+/// place.
 ///
 /// # Errors
 /// `Refused` if another plan about one of its subjects is open.
@@ -282,29 +285,35 @@ fn interrupted(
     planes: &Planes<'_>,
     journal: &dyn Journal,
     plan: &Plan,
-) -> Result<Option<PlanRecord>, CommandError> {
+) -> Result<Option<PlanSummary>, CommandError> {
     let others = journal.plans_in_the_way(planes.name(), &plan.subject_keys())?;
-    let Some(first) = others.first() else {
-        return Ok(None);
-    };
-    let record = journal.plan(first.plan)?;
-    let is_rest = |record: &PlanRecord| {
-        let left = record.plan.steps.iter().zip(&record.steps);
-        let left: Vec<&Step> = left
-            .filter(|(_, state)| !state.is_done())
-            .map(|(step, _)| step)
-            .collect();
-        let is_left = |step: &Step| left.iter().any(|other| other.has_effect_of(step));
-        record.plan.goal == plan.goal && !record.keys_withheld && plan.steps.iter().all(is_left)
-    };
-    match record {
-        Some(record) if others.len() == 1 && is_rest(&record) => Ok(Some(record)),
+    match others.as_slice() {
+        [] => Ok(None),
+        [only] if only.goal == plan.goal => Ok(Some(only.clone())),
         // Where it is not interrupted but under way, the lock says so.
-        _ => lock(context, first).and(Err(in_the_way(InventoryError::PlanInTheWay {
+        [first, ..] => lock(context, first).and(Err(in_the_way(InventoryError::PlanInTheWay {
             plan: first.plan,
             goal: first.goal.clone(),
         }))),
     }
+}
+
+/// Notes what of an interrupted plan is done, and closes it; nothing is sent.
+fn supersede(
+    context: &Context,
+    planes: &Planes<'_>,
+    journal: &mut dyn Journal,
+    open: &PlanSummary,
+    lock: Lock,
+) -> Result<(), CommandError> {
+    let Some(record) = journal.plan(open.plan)? else {
+        return Ok(());
+    };
+    let ended = Executor::new(context, planes, journal, record, Failures::GoOn, None)
+        .note_what_is_done()
+        .map(|()| vec![]);
+    finish(journal, open.plan, lock, ended)?;
+    Ok(())
 }
 
 /// Says how to get an interrupted plan out of the way.
@@ -344,13 +353,7 @@ fn close_same(
             continue;
         }
         let lock = lock(context, &other)?;
-        let Some(record) = journal.plan(other.plan)? else {
-            continue;
-        };
-        let ended = Executor::new(context, planes, journal, record, Failures::GoOn, None)
-            .note_what_is_done()
-            .map(|()| vec![]);
-        finish(journal, other.plan, lock, ended)?;
+        supersede(context, planes, journal, &other, lock)?;
         context.ui.note(format!(
             "plan {} was interrupted after its last step; it is closed now",
             other.plan

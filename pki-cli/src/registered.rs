@@ -143,7 +143,9 @@ impl Registered {
     ) -> Result<(), CommandError> {
         let mut ids = ids;
         for device in &self.devices {
-            if let Some(record) = &device.registration {
+            // The record of a refused attempt names no hub, and the hub may know the device still.
+            let record = device.registration.as_ref();
+            if let Some(record) = record.filter(|record| record.assigned_hub.is_some()) {
                 ids.remove(&record.registration_id);
             }
         }

@@ -136,7 +136,10 @@ pub fn readmit(request: &Readmit, state: &ReadmitState, at: Time) -> Result<Plan
     let before = state.individual.as_ref().ok_or_else(no_entry)?;
     let mut plan = Plan::new(format!("let {id} back in with its new leaf only"));
     let pinned = by_leaf(&request.leaf);
-    let is_pinned = slots(before) == [request.leaf.sha256_thumbprint()];
+    // The service shows a single certificate in both slots.
+    let held = slots(before);
+    let wanted = request.leaf.sha256_thumbprint();
+    let is_pinned = !held.is_empty() && held.iter().all(|held| *held == wanted);
     if before.provisioning_status == ProvisioningStatus::Enabled && !is_pinned {
         return Err(ReadmitError::NotShutOut { id: id.clone() });
     }
