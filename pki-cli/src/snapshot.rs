@@ -9,6 +9,7 @@ use pki_core::ids::{AuthorityName, RegistrationId};
 use pki_core::inventory::{AuthorityRecord, Inventory};
 use pki_core::lifecycle::{DeclaredState, Impact};
 use pki_core::management::CaCertificate;
+use pki_core::time::Time;
 
 use crate::config::OutputFormat;
 use crate::context::Context;
@@ -29,6 +30,8 @@ pub(crate) struct DpsSnapshot {
     pub(crate) authorities: Vec<CaCertificate>,
     pub(crate) groups: Vec<EnrollmentGroup>,
     pub(crate) individuals: Vec<IndividualEnrollment>,
+    /// When it is asked who is admitted; without a moment, dates do not matter.
+    pub(crate) at: Option<Time>,
 }
 
 impl DpsSnapshot {
@@ -38,6 +41,7 @@ impl DpsSnapshot {
             authorities: planes.certificates()?.list().await?,
             groups: planes.groups()?.list(Some(PAGE)).try_collect().await?,
             individuals: planes.individuals()?.list(Some(PAGE)).try_collect().await?,
+            at: Some(planes.now()),
         })
     }
 
@@ -59,6 +63,7 @@ impl DpsSnapshot {
             authorities: planes.certificates()?.list().await?,
             groups: planes.groups()?.list(Some(PAGE)).try_collect().await?,
             individuals,
+            at: Some(planes.now()),
         })
     }
 
@@ -70,11 +75,11 @@ impl DpsSnapshot {
 
     /// What of it decides about devices.
     pub(crate) fn view(&self) -> Result<DpsView, CommandError> {
-        Ok(DpsView::from_documents(
-            &self.authorities,
-            &self.groups,
-            &self.individuals,
-        )?)
+        let mut view = DpsView::from_documents(&self.authorities, &self.groups, &self.individuals)?;
+        if let Some(at) = self.at {
+            view.set_moment(at);
+        }
+        Ok(view)
     }
 
     /// The verified CA certificates, as far as DPS gave them.
@@ -115,11 +120,22 @@ pub(crate) fn impact(
     before: &DpsView,
     after: &DpsView,
 ) -> Result<Impact, CommandError> {
+    impact_at(context, inventory, before, after, context.now())
+}
+
+/// The same at a moment: of the leaves that are valid then.
+pub(crate) fn impact_at(
+    context: &Context,
+    inventory: &dyn Inventory,
+    before: &DpsView,
+    after: &DpsView,
+    at: Time,
+) -> Result<Impact, CommandError> {
     Ok(Impact::over_inventory(
         before,
         after,
         inventory,
-        context.now(),
+        at,
         names(context),
     )?)
 }

@@ -26,7 +26,7 @@ fn request(id: &str, leaf: Option<&Certificate>) -> Quarantine {
     Quarantine {
         registration_id: id.parse().expect(id),
         leaf: leaf.cloned(),
-        revoke: leaf.is_some(),
+        revoke: leaf.into_iter().cloned().collect(),
         reason: Some("stolen".into()),
         hub: HubAction::Disable,
     }

@@ -4,8 +4,7 @@ use pki_core::admission::ChainElement;
 use pki_core::ids::RegistrationId;
 use pki_core::inventory::Inventory as _;
 use pki_core::inventory::sqlite::SqliteInventory;
-use pki_core::lifecycle::{self, Effect, Promise, converge, release_pins};
-use pki_core::wording::counted;
+use pki_core::lifecycle::{self, Promise, converge, release_pins};
 
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
@@ -109,16 +108,14 @@ fn planned(
     let above = |id: &RegistrationId| above_live_leaf(context, inventory, id);
     let released = release_pins(&snapshot.individuals, &before, context.now(), above)?;
     plan.steps.extend(released);
+    // What is pruned lets nobody in: the checker sees to that.
     let promise = Promise::as_shown();
-    let judged = Judged::new(context, planes, inventory, &before, plan, &promise)?;
-    let gains = judged.impact.count(Effect::Gains);
-    if prune && gains > 0 {
-        let leaves = counted(gains, "leaf that is", "leaves that are");
-        let message = format!("pruning lets in {leaves} kept out now");
-        return Err(CommandError::refused(message)
-            .hint("see which with: dps-pki dps group delete GROUP --dry-run"));
+    let judged = Judged::new(context, planes, inventory, &before, plan, &promise);
+    match prune {
+        true => judged
+            .map_err(|error| error.hint("see whom with: dps-pki dps group delete GROUP --dry-run")),
+        false => judged,
     }
-    Ok(judged)
 }
 
 /// What stands above the valid leaf of a device; `None` if it has none.

@@ -7,9 +7,10 @@ pub(super) mod target;
 use std::fmt;
 
 use pki_core::admission::{Decision, DpsView, Outcome as Admission, PresentedChain, explain};
+use pki_core::certificate::Certificate;
 use pki_core::ids::{AuthorityName, RegistrationId};
+use pki_core::inventory::Inventory as _;
 use pki_core::inventory::sqlite::SqliteInventory;
-use pki_core::inventory::{Inventory as _, InventoryEntry, Status};
 use pki_core::lifecycle::{Plan, Promise, Quarantine, Subject, Who, quarantine_many};
 use pki_core::wording::{counted, fitting};
 use serde::Serialize;
@@ -62,7 +63,11 @@ impl Args {
             return self.below(context, &planes, &mut inventory, authority);
         }
         let targets = targets(context, &inventory, &self.what)?;
-        let (view, plan) = context.block_on(self.plan(&planes, &targets))?;
+        let revoke = targets
+            .iter()
+            .map(|target| live_leaves(context, &inventory, &target.id));
+        let revoke: Vec<Vec<Certificate>> = revoke.collect::<Result<_, _>>()?;
+        let (view, plan) = context.block_on(self.plan(&planes, &targets, &revoke))?;
         warn_of_unknown(context, &inventory, &targets, &plan)?;
         let refuses = targets.iter().map(|target| target.id.clone());
         let promise = Promise {
@@ -97,24 +102,37 @@ impl Args {
         &self,
         planes: &Planes<'_>,
         targets: &[Target],
+        revoke: &[Vec<Certificate>],
     ) -> Result<(DpsView, Plan), CommandError> {
         let snapshot = DpsSnapshot::gather(planes).await?;
         let states = state::gather(planes, &snapshot, targets).await?;
-        let requests = targets.iter().map(|target| self.request(target));
+        let requests = targets.iter().zip(revoke);
+        let requests = requests.map(|(target, revoke)| self.request(target, revoke));
         let plan = quarantine_many(&requests.zip(states).collect::<Vec<_>>());
         Ok((snapshot.view()?, plan))
     }
 
-    fn request(&self, target: &Target) -> Quarantine {
-        let delivered = |entry: &InventoryEntry| entry.state.status() == Status::Delivered;
+    fn request(&self, target: &Target, revoke: &[Certificate]) -> Quarantine {
         Quarantine {
             registration_id: target.id.clone(),
             leaf: target.leaf.clone(),
-            revoke: target.entry.as_ref().is_some_and(delivered),
+            revoke: revoke.to_vec(),
             reason: self.reason.clone(),
             hub: self.hub.into(),
         }
     }
+}
+
+/// Every leaf of a device that the inventory holds as valid: any of them may be the stolen one.
+pub(super) fn live_leaves(
+    context: &Context,
+    inventory: &SqliteInventory,
+    id: &RegistrationId,
+) -> Result<Vec<Certificate>, CommandError> {
+    let live = inventory.live_leaves(id, context.now())?.into_iter();
+    Ok(live
+        .map(|entry| entry.recorded.certificate().clone())
+        .collect())
 }
 
 /// Warns of devices that are about to be shut out by their ID alone: a name that is written wrong shuts

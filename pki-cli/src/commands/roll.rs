@@ -72,7 +72,7 @@ struct StartArgs {
         long,
         value_enum,
         value_name = "WHAT",
-        default_value = "delete",
+        default_value = "disable",
         requires = "compromised"
     )]
     hub: HubChoice,

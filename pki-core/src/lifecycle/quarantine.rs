@@ -23,8 +23,9 @@ pub struct Quarantine {
     pub registration_id: RegistrationId,
     /// The leaf to shut out, if it is at hand.
     pub leaf: Option<Certificate>,
-    /// Whether the inventory holds the leaf as valid, so that it is to be marked revoked.
-    pub revoke: bool,
+    /// The leaves to mark revoked: every live one of the device that the inventory holds, since a disabled
+    /// entry is for the device, and any of them may be the stolen one.
+    pub revoke: Vec<Certificate>,
     /// Why; ends up in the hub identity's status reason.
     pub reason: Option<String>,
     /// What to do with the hub's device identity.
@@ -82,7 +83,7 @@ pub fn quarantine(request: &Quarantine, state: &QuarantineState) -> Plan {
     );
     plan.steps
         .extend(state.registration.as_ref().map(forget_registration));
-    plan.steps.extend(revocation(request));
+    plan.steps.extend(revocations(request));
     plan.notes.extend(state.entries_under_other_ids.iter().map(|id| {
         format!(
             "individual enrollment {id} names this leaf under another ID than its CN {}: it decides nothing and shuts nobody out",
@@ -140,11 +141,7 @@ fn disabled_entry(request: &Quarantine, existing: Option<&IndividualEnrollment>)
         .etag
         .clone()
         .map_or(Expectation::Absent, Expectation::Etag);
-    Some(Step::PutIndividual {
-        enrollment: Box::new(entry),
-        changes: vec![change],
-        expect,
-    })
+    Some(Step::put_individual(entry, vec![change], expect))
 }
 
 fn new_entry(request: &Quarantine) -> Step {
@@ -163,10 +160,7 @@ fn new_entry(request: &Quarantine) -> Step {
 }
 
 pub(super) fn forget_registration(record: &RegistrationState) -> Step {
-    let expect = record
-        .etag
-        .clone()
-        .map_or(Expectation::AsLeftByPlan, Expectation::Etag);
+    let expect = Expectation::of(record.etag.as_ref());
     Step::DeleteRegistration {
         registration_id: record.registration_id.clone(),
         expect,
@@ -179,11 +173,7 @@ pub(super) fn hub_step(
     found: &HubIdentity,
 ) -> Option<Step> {
     let (hub, device_id) = (found.hub.clone(), found.device.device_id.clone());
-    let expect = found
-        .device
-        .etag
-        .clone()
-        .map_or(Expectation::AsLeftByPlan, Expectation::Etag);
+    let expect = Expectation::of(found.device.etag.as_ref());
     match action {
         HubAction::Keep => None,
         HubAction::Disable if found.device.status == HubDeviceStatus::Disabled => None,
@@ -207,9 +197,8 @@ fn status_reason(reason: Option<&str>) -> String {
     reason.unwrap_or("quarantined").chars().take(MOST).collect()
 }
 
-fn revocation(request: &Quarantine) -> Option<Step> {
-    let leaf = request.leaf.as_ref().filter(|_| request.revoke)?;
-    Some(Step::Revoke {
+fn revocations(request: &Quarantine) -> impl Iterator<Item = Step> {
+    request.revoke.iter().map(|leaf| Step::Revoke {
         registration_id: request.registration_id.clone(),
         serial_number: leaf.serial_number().clone(),
         sha256_thumbprint: leaf.sha256_thumbprint(),

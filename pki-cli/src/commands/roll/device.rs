@@ -42,7 +42,7 @@ impl StartArgs {
         let new = self.new_leaf(context, &inventory, &roll)?;
         let plan = match self.compromised {
             true => {
-                let old = roll.held();
+                let old = roll.live(context.now());
                 device::replace(id, &new, &old, self.hub.into(), &roll.state)?
             }
             false => device::start(id, &new, &roll.state)?,
@@ -106,7 +106,8 @@ impl FinishArgs {
                 device::finish(&roll.moving(), &stays, accept_stranded, &roll.state)?
             }
         };
-        roll.carry_out(context, &mut inventory, plan, Who::AtMost(1))
+        let refused = Who::Devices([id.clone()].into());
+        roll.carry_out(context, &mut inventory, plan, refused)
     }
 }
 
@@ -124,7 +125,8 @@ pub(super) fn abort(
             device::abort(&roll.moving(), &old, &roll.state)?
         }
     };
-    roll.carry_out(context, &mut inventory, plan, Who::AtMost(1))
+    let refused = Who::Devices([id.clone()].into());
+    roll.carry_out(context, &mut inventory, plan, refused)
 }
 
 /// Where the roll of a device stands.
@@ -157,6 +159,7 @@ pub(super) fn status(
         phase,
         waits,
         left_behind: LeftBehind::default(),
+        shut_out: LeftBehind::default(),
         deadlines,
     })
 }
@@ -224,6 +227,13 @@ impl<'a> DeviceRoll<'a> {
         let leaves = self.leaves.iter().map(|entry| entry.recorded.certificate());
         let held = leaves.filter(|leaf| slots.contains(&leaf.sha256_thumbprint()));
         held.cloned().collect()
+    }
+
+    /// Every leaf of it that is valid: whoever has stolen one may have stolen them all.
+    fn live(&self, now: Time) -> Vec<Certificate> {
+        let live = self.leaves.iter().filter(|entry| entry.is_live(now));
+        live.map(|entry| entry.recorded.certificate().clone())
+            .collect()
     }
 
     /// A plan without steps where one of this goal was carried out, and the entry is as that left it.
