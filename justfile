@@ -57,3 +57,7 @@ bench-quarantine *ARGS:
 
 deny:
     cargo deny check licenses bans sources
+
+# Random walks of lifecycle operations over random fleets, each write judged by a second implementation.
+walks N="100000":
+    WALKS={{ N }} cargo test --release -p pki-core --all-features --test walks -- --nocapture

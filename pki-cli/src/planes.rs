@@ -14,6 +14,7 @@ use dps_client::transport::{HttpOptions, ProxyUse, Routes, Transport, Trust};
 use dps_client::{ApiVersion, BaseUrl, Limit, Plane};
 use pki_core::declaration::{DpsDeclaration, Endpoint, EntraIdentity, SecretSource, SignIn};
 use pki_core::ids::{DpsName, HubHostName};
+use pki_core::time::Time;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::context::Context;
@@ -88,6 +89,11 @@ impl<'a> Planes<'a> {
     /// Which instance this is.
     pub(crate) fn name(&self) -> &DpsName {
         self.name
+    }
+
+    /// The present moment.
+    pub(crate) fn now(&self) -> Time {
+        self.context.now()
     }
 
     /// How many calls a minute its service plane gets at most.

@@ -11,6 +11,7 @@ use pki_core::ids::{AuthorityName, RegistrationId};
 use pki_core::inventory::{AuthorityRecord, Inventory};
 use pki_core::lifecycle::{DeclaredState, Impact};
 use pki_core::management::{CaCertificate, CaCertificateProperties};
+use pki_core::time::Time;
 
 use crate::config::OutputFormat;
 use crate::context::Context;
@@ -35,6 +36,8 @@ pub(crate) struct DpsSnapshot {
     pub(crate) authorities: Vec<CaCertificate>,
     pub(crate) groups: Vec<EnrollmentGroup>,
     pub(crate) individuals: Vec<IndividualEnrollment>,
+    /// When it is asked who is admitted; without a moment, dates do not matter.
+    pub(crate) at: Option<Time>,
 }
 
 impl DpsSnapshot {
@@ -44,6 +47,7 @@ impl DpsSnapshot {
             authorities: planes.certificates()?.list().await?,
             groups: planes.groups()?.list(Some(PAGE)).try_collect().await?,
             individuals: planes.individuals()?.list(Some(PAGE)).try_collect().await?,
+            at: Some(planes.now()),
         })
     }
 
@@ -65,6 +69,7 @@ impl DpsSnapshot {
             authorities: planes.certificates()?.list().await?,
             groups: planes.groups()?.list(Some(PAGE)).try_collect().await?,
             individuals,
+            at: Some(planes.now()),
         })
     }
 
@@ -95,11 +100,11 @@ impl DpsSnapshot {
 
     /// What of it decides about devices.
     pub(crate) fn view(&self) -> Result<DpsView, CommandError> {
-        Ok(DpsView::from_documents(
-            &self.authorities,
-            &self.groups,
-            &self.individuals,
-        )?)
+        let mut view = DpsView::from_documents(&self.authorities, &self.groups, &self.individuals)?;
+        if let Some(at) = self.at {
+            view.set_moment(at);
+        }
+        Ok(view)
     }
 
     /// The verified CA certificates, as DPS gave them or as the inventory has them under their thumbprints:
@@ -169,11 +174,22 @@ pub(crate) fn impact(
     before: &DpsView,
     after: &DpsView,
 ) -> Result<Impact, CommandError> {
+    impact_at(context, inventory, before, after, context.now())
+}
+
+/// The same at a moment: of the leaves that are valid then.
+pub(crate) fn impact_at(
+    context: &Context,
+    inventory: &dyn Inventory,
+    before: &DpsView,
+    after: &DpsView,
+    at: Time,
+) -> Result<Impact, CommandError> {
     Ok(Impact::over_inventory(
         before,
         after,
         inventory,
-        context.now(),
+        at,
         names(context),
     )?)
 }

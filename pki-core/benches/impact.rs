@@ -98,7 +98,7 @@ fn request(device: usize) -> (Quarantine, QuarantineState) {
     let request = Quarantine {
         registration_id: id(device * ONE_IN + 1),
         leaf: None,
-        revoke: false,
+        revoke: vec![],
         reason: None,
         hub: HubAction::Keep,
     };

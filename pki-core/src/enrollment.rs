@@ -13,8 +13,8 @@ mod individual;
 mod registration;
 
 pub use attestation::{
-    Attestation, CertificateInfo, CertificateSlot, Mechanism, Slots, SymmetricKey, SymmetricKeys,
-    X509Certificates,
+    Attestation, CertificateInfo, CertificateSlot, Mechanism, SlotContent, Slots, SymmetricKey,
+    SymmetricKeys, X509Certificates,
 };
 pub use group::EnrollmentGroup;
 pub use individual::IndividualEnrollment;

@@ -19,7 +19,7 @@ pub use inventory_contract::inventory_contract;
 pub use journal_contract::journal_contract;
 pub use memory_inventory::MemoryInventory;
 pub use sample::SampleAuthority;
-pub use sample_dps::SampleDps;
+pub use sample_dps::{Copies, Refused, SampleDps, Service};
 pub use signer_contract::signer_contract;
 
 /// A clock that always tells the same moment.

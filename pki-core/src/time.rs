@@ -252,7 +252,8 @@ impl fmt::Display for Span {
 }
 
 /// When a certificate is valid: from `not_before` to `not_after`, both inclusive.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Validity {
     not_before: Time,
     not_after: Time,

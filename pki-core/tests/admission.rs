@@ -4,7 +4,10 @@
 
 mod support;
 
-use pki_core::admission::{DpsView, Entry, Outcome, PresentedChain, Refusal, UploadedCa, decide};
+use pki_core::admission::{
+    ChainElement, DpsView, Entry, Outcome, PresentedChain, Refusal, UploadedCa, decide,
+    outcome_below,
+};
 use pki_core::certificate::Certificate;
 use pki_core::enrollment::{
     Attestation, CertificateSlot, EnrollmentGroup, IndividualEnrollment, ProvisioningStatus, Slots,
@@ -12,6 +15,7 @@ use pki_core::enrollment::{
 };
 use pki_core::ids::{CertificateName, EnrollmentGroupId, RegistrationId};
 use pki_core::key::KeyAlgorithm::EcdsaP256;
+use pki_core::time::Span;
 use support::{TestAuthority, root};
 
 fn uploaded(certificate: &Certificate, is_verified: bool) -> UploadedCa {
@@ -225,6 +229,71 @@ fn an_intermediate_can_be_the_verified_certificate() {
         Outcome::Refused(Refusal::NoEntry),
         "a dangling reference"
     );
+}
+
+/// A verified intermediate says nothing about a group further up: its own certificate must be verified, or
+/// one above.
+#[test]
+fn a_verified_certificate_below_the_groups_own_does_not_count() {
+    let mut story = FiveDevices::new();
+    story.view.remove_ca(&ca_name("root"));
+    story
+        .view
+        .put_uploaded(ca_name("a"), uploaded(&story.a.certificate, true));
+    let refused = Outcome::Refused(Refusal::NoVerifiedCa(group_id("all")));
+    assert_eq!(story.outcomes()[0], refused);
+    let own = group("a", &story.a.certificate, ProvisioningStatus::Enabled);
+    story.view.put_group(&own).expect("group");
+    assert_eq!(story.outcomes()[0], admitted("a"));
+}
+
+/// "Once a certificate is in a disabled entry, every attempt with it fails": the name's order is nothing.
+#[test]
+fn of_two_groups_with_one_certificate_the_disabled_one_decides() {
+    for disabled in ["a", "z"] {
+        let mut story = FiveDevices::new();
+        for id in ["a", "m", "z"] {
+            let status = if id == disabled {
+                ProvisioningStatus::Disabled
+            } else {
+                ProvisioningStatus::Enabled
+            };
+            let held = group(id, &story.a.certificate, status);
+            story.view.put_group(&held).expect("group");
+        }
+        let outcome = Outcome::Disabled(Entry::Group(group_id(disabled)));
+        assert_eq!(story.outcomes()[0], outcome);
+    }
+}
+
+/// DPS answers 401 to a leaf that has expired, and to one below a CA that has.
+#[test]
+fn at_a_moment_expired_leaves_and_those_below_expired_cas_are_refused() {
+    let mut story = FiveDevices::new();
+    let ended = |certificate: &Certificate, outcome: &Outcome| {
+        matches!(outcome, Outcome::Refused(Refusal::NotValid(found))
+            if found.subject == certificate.subject().to_string())
+    };
+    for (certificate, is_leaf) in [
+        (story.leaves[0].clone(), true),
+        (story.a.certificate.clone(), false),
+    ] {
+        let last = certificate.validity().not_after();
+        story.view.set_moment(last);
+        if is_leaf {
+            assert_eq!(story.outcomes()[0], admitted("all"), "its last moment");
+        }
+        story.view.set_moment(last + Span::from_seconds(1));
+        let outcome = story.outcomes().remove(0);
+        assert!(
+            matches!(outcome, Outcome::Refused(Refusal::NotValid(_))),
+            "{outcome}"
+        );
+        assert!(!is_leaf || !ended(&story.a.certificate, &outcome));
+        let above = [&story.a, &story.root].map(|one| ChainElement::from(&one.certificate));
+        let below = outcome_below(&story.view, &above);
+        assert_eq!(ended(&story.a.certificate, &below), !is_leaf, "{below}");
+    }
 }
 
 /// The first entry found decides, matching or not: nothing falls through to the group.

@@ -26,7 +26,7 @@ fn request(id: &str, leaf: Option<&Certificate>) -> Quarantine {
     Quarantine {
         registration_id: id.parse().expect(id),
         leaf: leaf.cloned(),
-        revoke: leaf.is_some(),
+        revoke: leaf.into_iter().cloned().collect(),
         reason: Some("stolen".into()),
         hub: HubAction::Disable,
     }
@@ -329,11 +329,11 @@ fn a_record_stays_as_long_as_its_hub_cannot_be_read() {
 fn every_live_leaf_is_revoked() {
     let root = root("root", EcdsaP256);
     let [named, other] = [0, 1].map(|_| root.leaf("device-1", EcdsaP256));
-    let state = QuarantineState {
-        live_leaves: vec![other.clone(), named.clone()],
-        ..QuarantineState::default()
+    let request = Quarantine {
+        revoke: vec![named.clone(), other.clone()],
+        ..request("device-1", Some(&named))
     };
-    let plan = quarantine(&request("device-1", Some(&named)), &state);
+    let plan = quarantine(&request, &QuarantineState::default());
     let revoked = plan.steps.iter().filter_map(|step| match step {
         Step::Revoke {
             sha256_thumbprint, ..

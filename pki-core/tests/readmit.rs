@@ -64,7 +64,7 @@ impl Site {
         let request = Quarantine {
             registration_id: id("sensor-1"),
             leaf: Some(site.stolen.clone()),
-            revoke: true,
+            revoke: vec![site.stolen.clone()],
             reason: None,
             hub: HubAction::Disable,
         };
@@ -369,7 +369,14 @@ fn everything_below_an_intermediate_is_shut_out_by_a_disabled_group() {
     };
     let plan = |site: &Site| {
         let (authorities, groups) = (&site.dps.authorities, &site.dps.groups);
-        quarantine_below(&generation, &site.line.certificate, authorities, groups).expect("plan")
+        quarantine_below(
+            &generation,
+            &site.line.certificate,
+            &[],
+            authorities,
+            groups,
+        )
+        .expect("plan")
     };
     let held = plan(&site);
     assert_eq!(steps(&held), ["change enrollment group line, disabled"]);
@@ -398,7 +405,14 @@ fn the_checker_lets_no_broken_promise_pass() {
         PresentedChain::known(leaf.common_name(), elements.collect())
     };
     let neighbour = site.line.leaf("sensor-2", EcdsaP256);
-    let fleet = Fleet::of_chains(&[chain(&site.stolen), chain(&neighbour)]);
+    let mut fleet = Fleet::of_chains(&[chain(&site.stolen), chain(&neighbour)]);
+    let signer = |name: &str| AuthorityGeneration {
+        name: id(name),
+        generation: pki_core::ids::Generation::FIRST,
+    };
+    for class in &mut fleet.classes {
+        class.signed_by = Some(signer("line"));
+    }
     let check = |view: &DpsView, steps: Vec<Step>, promise: &Promise| {
         let plan = Plan {
             steps,
@@ -447,11 +461,14 @@ fn the_checker_lets_no_broken_promise_pass() {
         "{message}"
     );
     assert!(message.contains("sensor-2"), "{message}");
-    let one = Promise {
-        refuses: Who::AtMost(1),
+    let below = |name: &str| Promise {
+        refuses: Who::SignedBy(BTreeSet::from([signer(name)])),
         ..Promise::default()
     };
-    assert!(check(&view, vec![refuse.clone()], &one).is_ok());
+    assert!(check(&view, vec![refuse.clone()], &below("line")).is_ok());
+    let strands = check(&view, vec![refuse.clone()], &below("other"));
+    let message = strands.expect_err("others").to_string();
+    assert!(message.contains("among them sensor-2"), "{message}");
     let other = Promise {
         refuses: Who::Devices(BTreeSet::from([id("sensor-1")])),
         ..Promise::default()
@@ -493,7 +510,7 @@ fn readmission_takes_over_what_the_group_says() {
     let request = Quarantine {
         registration_id: id("sensor-1"),
         leaf: Some(site.stolen.clone()),
-        revoke: true,
+        revoke: vec![],
         reason: None,
         hub: HubAction::Disable,
     };

@@ -69,9 +69,12 @@ impl<E: Entry> Enrollments<E> {
     }
 }
 
-/// Certificates are compared by their thumbprints, since the service shows no more of them.
+/// Certificates are compared by their thumbprints, since the service shows no more of them; a single one
+/// it shows in both slots.
 fn recognises_the_same(present: &Attestation, wanted: &Attestation) -> bool {
     use X509Certificates::{CaReferences, Client, Signing};
+    let present = present.without_copies();
+    let wanted = wanted.without_copies();
     match (&present.mechanism, &wanted.mechanism) {
         (Mechanism::X509(Client(present)), Mechanism::X509(Client(wanted)))
         | (Mechanism::X509(Signing(present)), Mechanism::X509(Signing(wanted))) => {

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use pki_core::lifecycle::{Checked, Effect, FieldChange, Impact, Step};
+use pki_core::lifecycle::{Checked, Effect, FieldChange, Impact, Promise, Step, Who};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -62,7 +62,7 @@ impl Change {
     }
 
     /// Shows it, asks, and carries it out as a plan of one step; a dry run only shows it. `before` is
-    /// the record as it was read, to tell what somebody else has changed since.
+    /// the record as it was read, to tell what somebody else has changed since. It lets nobody in.
     pub(crate) fn carry_out(
         self,
         context: &Context,
@@ -70,8 +70,26 @@ impl Change {
         step: Step,
         before: &Value,
     ) -> CommandResult {
+        let promise = Promise {
+            refuses: Who::Anybody,
+            ..Promise::default()
+        };
+        self.carry_out_as(context, planes, step, before, &promise)
+    }
+
+    /// The same where more was asked for.
+    pub(crate) fn carry_out_as(
+        self,
+        context: &Context,
+        planes: &Planes<'_>,
+        step: Step,
+        before: &Value,
+        promise: &Promise,
+    ) -> CommandResult {
         let mut inventory = context.inventory()?;
-        let plan = Checked::asked_for(&self.summary, step);
+        let status = serde_json::from_value(before["provisioningStatus"].clone()).ok();
+        let impact = self.impact.as_ref();
+        let plan = Checked::asked_for(&self.summary, step, status, impact, promise)?;
         let proposal = Proposal {
             question: format!("{}: {}?", self.place, self.summary),
             before: Some(before).filter(|before| !before.is_null()),

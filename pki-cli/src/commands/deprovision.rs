@@ -132,19 +132,13 @@ impl<'a> Leaving<'a> {
         targets: &[Target],
     ) -> Result<Gathered, CommandError> {
         let gathered = state::gather(
-            self.context,
             self.planes,
             inventory,
             &self.snapshot,
             targets,
             HubAction::Delete,
         );
-        let mut gathered = self.context.block_on(gathered)?;
-        // Who leaves is not compromised by that: its leaves are not revoked.
-        for state in &mut gathered.states {
-            state.live_leaves.clear();
-        }
-        Ok(gathered)
+        self.context.block_on(gathered)
     }
 
     fn devices(

@@ -9,6 +9,7 @@ use pki_core::format::pem;
 use pki_core::ids::RegistrationId;
 use pki_core::inventory::Inventory as _;
 use pki_core::inventory::sqlite::SqliteInventory;
+use pki_core::time::Time;
 use serde::Serialize;
 
 use crate::context::Context;
@@ -20,6 +21,7 @@ use crate::snapshot::{DpsSnapshot, chain_of};
 #[command(after_help = "\
 Examples:
   dps-pki explain sensor-1
+  dps-pki explain sensor-1 --at 2027-01-01T00:00:00Z
   dps-pki explain sensor-1.cert.pem --chain sensor-1-full-chain.cert.pem")]
 pub(crate) struct Args {
     /// A registration ID of the inventory, or a certificate file
@@ -29,6 +31,10 @@ pub(crate) struct Args {
     /// What the device sends above its leaf, if that is not what the inventory knows
     #[arg(long, value_name = "FILE")]
     chain: Option<PathBuf>,
+
+    /// Decide as DPS would at this moment [default: now]
+    #[arg(long, value_name = "TIME")]
+    at: Option<Time>,
 }
 
 impl Args {
@@ -40,8 +46,13 @@ impl Args {
         let ids: Vec<&RegistrationId> = id.iter().collect();
         let snapshot = context.block_on(DpsSnapshot::around(&planes, &ids))?;
         let chain = self.presented(context, &inventory, &leaf, &snapshot)?;
-        let decision = explain(&snapshot.view()?, &chain);
+        let at = self.at.unwrap_or_else(|| context.now());
+        let mut view = snapshot.view()?;
+        view.set_moment(at);
+        let decision = explain(&view, &chain);
         context.ui.result(&Explanation {
+            at,
+            expires: first_to_expire(&leaf, &chain),
             registration_id: leaf.common_name().and_then(|name| name.parse().ok()),
             subject: leaf.subject().to_string(),
             decision,
@@ -93,8 +104,35 @@ struct Explanation {
     /// Whom it is about if that is no device; anybody may have made the file.
     #[serde(skip)]
     subject: String,
+    /// When it is decided.
+    at: Time,
+    /// The certificate of the chain that ends first.
+    expires: Option<Expiry>,
     #[serde(flatten)]
     decision: Decision,
+}
+
+/// A certificate and when it ends.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Expiry {
+    subject: String,
+    not_after: Time,
+}
+
+fn first_to_expire(leaf: &Certificate, chain: &PresentedChain) -> Option<Expiry> {
+    let own = Expiry {
+        subject: leaf.subject().to_string(),
+        not_after: leaf.validity().not_after(),
+    };
+    let above = chain.above_leaf().iter().map(|element| Expiry {
+        subject: element.subject.clone(),
+        not_after: element.validity.not_after(),
+    });
+    [own]
+        .into_iter()
+        .chain(above)
+        .min_by_key(|one| one.not_after)
 }
 
 impl fmt::Display for Explanation {
@@ -103,6 +141,17 @@ impl fmt::Display for Explanation {
             Some(id) => writeln!(f, "{id}:")?,
             None => writeln!(f, "{}:", self.subject)?,
         }
-        write!(f, "{}", self.decision)
+        write!(f, "{}", self.decision)?;
+        match &self.expires {
+            Some(first) if first.not_after < self.at => {
+                write!(f, "\n{} ended at {}", first.subject, first.not_after)
+            }
+            Some(first) => write!(
+                f,
+                "\nthe first to expire is {}, at {}",
+                first.subject, first.not_after
+            ),
+            None => Ok(()),
+        }
     }
 }

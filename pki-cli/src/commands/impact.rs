@@ -10,6 +10,7 @@ use pki_core::ids::AuthorityName;
 use pki_core::inventory::Inventory as _;
 use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::lifecycle::{HubAction, Impact, Plan, Quarantine, quarantine_many};
+use pki_core::time::Time;
 use serde::Serialize;
 
 use super::authority::generation_of;
@@ -20,8 +21,11 @@ use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::planes::Planes;
 use crate::render::plan::write_impact;
-use crate::snapshot::{DpsSnapshot, impact};
+use crate::snapshot::{DpsSnapshot, impact_at};
 use crate::unknown::unknown_device;
+
+/// How an answer about an authority begins.
+const BELOW: &str = "everything below ";
 
 #[derive(clap::Args)]
 #[command(
@@ -39,6 +43,10 @@ pub(crate) struct Args {
     /// A certificate of the inventory: a CA's or a leaf
     #[arg(long, value_name = "FILE")]
     cert: Option<PathBuf>,
+
+    /// Of the leaves and CA certificates that are valid at this moment [default: now]
+    #[arg(long, value_name = "TIME", global = true)]
+    at: Option<Time>,
 }
 
 #[derive(clap::Subcommand)]
@@ -60,16 +68,19 @@ impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
         let planes = Planes::chosen(context)?;
         let inventory = context.inventory()?;
+        let at = self.at.unwrap_or_else(|| context.now());
+        let mut snapshot = context.block_on(DpsSnapshot::gather(&planes))?;
+        snapshot.at = Some(at);
         let asked = Asked {
             context,
             inventory: &inventory,
             planes: &planes,
-            snapshot: context.block_on(DpsSnapshot::gather(&planes))?,
+            snapshot,
         };
         let (what, plan) = match (&self.subject, &self.cert) {
             (Some(Subject::Authority { name }), _) => {
                 let below = Below::of(context, &inventory, name)?;
-                (format!("everything below {name}"), asked.below(&below)?)
+                (format!("{BELOW}{name}"), asked.below(&below)?)
             }
             (Some(Subject::Device { ids }), _) => (named(ids), asked.devices(ids)?),
             (None, Some(path)) => asked.certificate(path)?,
@@ -83,7 +94,9 @@ impl Args {
         context.ui.result(&Answer {
             dps: planes.name().to_string(),
             what,
-            impact: impact(context, &inventory, &before, &after)?,
+            impact: impact_at(context, &inventory, &before, &after, at)?,
+            by: plan.steps.iter().map(ToString::to_string).collect(),
+            notes: plan.notes,
         })?;
         Ok(Outcome::Done)
     }
@@ -113,7 +126,6 @@ impl Asked<'_> {
     fn devices(&self, words: &[String]) -> Result<Plan, CommandError> {
         let targets = targets(self.context, self.inventory, words)?;
         let gathered = state::gather(
-            self.context,
             self.planes,
             self.inventory,
             &self.snapshot,
@@ -123,14 +135,18 @@ impl Asked<'_> {
         let states = self.context.block_on(gathered)?.states;
         let mut requests = Vec::with_capacity(targets.len());
         for (target, state) in targets.into_iter().zip(states) {
-            if target.entry.is_none() && state.individual.is_none() && state.registration.is_none()
-            {
+            // A device of which no leaf is valid is known all the same, and may be admitted: DPS reads no CRL.
+            let is_known = target.entry.is_some()
+                || state.individual.is_some()
+                || state.registration.is_some()
+                || !self.inventory.certificates_of(&target.id)?.is_empty();
+            if !is_known {
                 return Err(unknown_device(self.inventory, &target.id)?);
             }
             let request = Quarantine {
                 registration_id: target.id,
                 leaf: target.leaf,
-                revoke: false,
+                revoke: vec![],
                 reason: None,
                 hub: HubAction::Keep,
             };
@@ -144,7 +160,7 @@ impl Asked<'_> {
         let certificate = certificate.map_err(|error| CommandError::in_file(path, &error))?;
         let subject = certificate.subject().to_string();
         if let Some(id) = generation_of(self.inventory, &certificate)? {
-            let what = format!("everything below {id}");
+            let what = format!("{BELOW}{id}");
             let below = Below::certificates(self.context, self.inventory, vec![(id, certificate)])?;
             return Ok((what, self.below(&below)?));
         }
@@ -171,11 +187,24 @@ struct Answer {
     dps: String,
     what: String,
     impact: Impact,
+    /// What would refuse them.
+    by: Vec<String>,
+    notes: Vec<String>,
 }
 
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "if DPS {} refused {}:", self.dps, self.what)?;
-        write_impact(f, &self.impact)
+        write_impact(f, &self.impact)?;
+        // Of devices there is one step each, which says nothing new.
+        if self.what.starts_with(BELOW) {
+            for step in &self.by {
+                write!(f, "\nby: {step}")?;
+            }
+            for note in &self.notes {
+                write!(f, "\nnote: {note}")?;
+            }
+        }
+        Ok(())
     }
 }

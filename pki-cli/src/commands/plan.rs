@@ -149,6 +149,7 @@ fn planned(
     let above = |id: &RegistrationId| above_live_leaf(context, inventory, id);
     let released = release_pins(&snapshot.individuals, &before, context.now(), above)?;
     plan.steps.extend(released);
+    // What is pruned lets nobody in: the checker sees to that.
     let promise = Promise::as_shown();
     Judged::new(context, planes, inventory, &before, plan, &promise)
 }

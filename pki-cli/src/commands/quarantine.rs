@@ -7,9 +7,10 @@ pub(super) mod target;
 use std::fmt;
 
 use pki_core::admission::{Decision, DpsView, Outcome as Admission, PresentedChain, explain};
+use pki_core::certificate::Certificate;
 use pki_core::ids::{AuthorityName, DpsName, RegistrationId};
 use pki_core::inventory::sqlite::SqliteInventory;
-use pki_core::inventory::{Inventory as _, InventoryEntry, Status};
+use pki_core::inventory::{Inventory as _, Status};
 use pki_core::lifecycle::{
     HubAction, Plan, Promise, Quarantine, QuarantineState, Step, Who, quarantine_many,
 };
@@ -109,12 +110,14 @@ impl Args {
         let hub: HubAction = self.hub.into();
         let (snapshot, gathered) = context.block_on(async {
             let snapshot = DpsSnapshot::around(planes, &ids).await?;
-            let gathered =
-                state::gather(context, planes, inventory, &snapshot, targets, hub).await?;
+            let gathered = state::gather(planes, inventory, &snapshot, targets, hub).await?;
             Ok((snapshot, gathered))
         })?;
-        let requests = targets.iter().map(|target| self.request(target));
-        let pairs: Vec<_> = requests.zip(gathered.states.iter().cloned()).collect();
+        let mut pairs = Vec::with_capacity(targets.len());
+        for (target, state) in targets.iter().zip(&gathered.states) {
+            let revoke = revoked(context, inventory, target)?;
+            pairs.push((self.request(target, revoke), state.clone()));
+        }
         Ok(Part {
             planes,
             dps,
@@ -124,12 +127,11 @@ impl Args {
         })
     }
 
-    fn request(&self, target: &Target) -> Quarantine {
-        let delivered = |entry: &InventoryEntry| entry.state.status() == Status::Delivered;
+    fn request(&self, target: &Target, revoke: Vec<Certificate>) -> Quarantine {
         Quarantine {
             registration_id: target.id.clone(),
             leaf: target.leaf.clone(),
-            revoke: target.entry.as_ref().is_some_and(delivered),
+            revoke,
             reason: self.reason.clone(),
             hub: self.hub.into(),
         }
@@ -288,6 +290,26 @@ fn elsewhere(
     Err(CommandError::new(ErrorKind::PartlyFailed, message)
         .lines(&left)
         .hint("run it again without --dps: it concerns all of them then"))
+}
+
+/// The leaves that are revoked with a device: the one that was named, and every other one that is valid,
+/// since any of them may be the stolen one.
+fn revoked(
+    context: &Context,
+    inventory: &SqliteInventory,
+    target: &Target,
+) -> Result<Vec<Certificate>, CommandError> {
+    let mut leaves = inventory.live_leaves(&target.id, context.now())?;
+    if let Some(named) = &target.entry
+        && named.state.status() == Status::Delivered
+    {
+        leaves.retain(|leaf| leaf.recorded.row() != named.recorded.row());
+        leaves.insert(0, named.clone());
+    }
+    Ok(leaves
+        .iter()
+        .map(|leaf| leaf.recorded.certificate().clone())
+        .collect())
 }
 
 /// Warns of devices that are about to be shut out by their ID alone: a name that is written wrong shuts

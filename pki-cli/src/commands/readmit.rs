@@ -150,8 +150,7 @@ impl Args {
         let (snapshot, gathered) = context.block_on(async {
             let snapshot = DpsSnapshot::about(planes, &[&self.id]).await?;
             let action = HubAction::default();
-            let gathered =
-                state::gather(context, planes, inventory, &snapshot, &target, action).await?;
+            let gathered = state::gather(planes, inventory, &snapshot, &target, action).await?;
             Ok((snapshot, gathered))
         })?;
         let found = gathered.states.into_iter().next().unwrap_or_default();

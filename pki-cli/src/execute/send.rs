@@ -441,9 +441,10 @@ fn written(expect: &Expectation) -> Result<Expect, CommandError> {
 fn if_match(expect: &Expectation) -> Result<IfMatch, CommandError> {
     match expect {
         Expectation::Etag(etag) => Ok(IfMatch::Etag(etag.clone())),
-        Expectation::AsLeftByPlan => Ok(IfMatch::Any),
-        Expectation::Absent => Err(CommandError::failed(
-            "a step changes a record that it expects not to be there",
-        )),
+        Expectation::AsLeftByPlan | Expectation::Absent => Err(CommandError::new(
+            ErrorKind::Conflict,
+            "the record came without an ETag, so that nothing guards it against being overwritten: it is left alone",
+        )
+        .hint("run it again")),
     }
 }

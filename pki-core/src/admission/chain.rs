@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::certificate::Certificate;
 use crate::ids::{Sha1Thumbprint, Sha256Thumbprint};
+use crate::time::Validity;
 
 /// A chain of certificates from the leaf upwards, each issued by the next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub struct ChainElement {
     pub sha1_thumbprint: Sha1Thumbprint,
     /// Its identity as DPS's service plane knows it.
     pub sha256_thumbprint: Sha256Thumbprint,
+    /// When it is valid.
+    pub validity: Validity,
 }
 
 impl From<&Certificate> for ChainElement {
@@ -30,6 +33,7 @@ impl From<&Certificate> for ChainElement {
             subject: certificate.subject().to_string(),
             sha1_thumbprint: certificate.sha1_thumbprint(),
             sha256_thumbprint: certificate.sha256_thumbprint(),
+            validity: certificate.validity(),
         }
     }
 }

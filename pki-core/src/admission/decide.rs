@@ -6,6 +6,7 @@ use super::view::{GroupEntry, IndividualEntry};
 use super::{ChainElement, DpsView, PresentedChain};
 use crate::enrollment::ProvisioningStatus;
 use crate::ids::{EnrollmentGroupId, RegistrationId, Sha256Thumbprint};
+use crate::time::Time;
 
 /// What DPS decides about a device, and how it came to that.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -53,8 +54,22 @@ pub enum Refusal {
     OtherAttestation(RegistrationId),
     /// Neither an individual enrollment nor a group holds anything of the chain.
     NoEntry,
-    /// A group would admit, but the chain reaches no verified CA.
+    /// A group would admit, but neither its own certificate nor one above it is verified.
     NoVerifiedCa(EnrollmentGroupId),
+    /// A group would admit, but the leaf or a certificate above it is outside of its dates.
+    NotValid(InvalidCertificate),
+}
+
+/// A certificate that is not valid when it is looked at.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InvalidCertificate {
+    /// Whose it is.
+    pub subject: String,
+    /// Its first moment.
+    pub not_before: Time,
+    /// Its last moment.
+    pub not_after: Time,
 }
 
 /// One thing that was looked at.
@@ -74,13 +89,18 @@ pub enum Finding {
     NamedElsewhere(RegistrationId),
     /// The certificate of this subject is verified.
     Verified(String),
-    /// Nothing of the chain is verified.
+    /// Neither the group's certificate nor anything above it is verified.
     NothingVerified,
+    /// The leaf that an individual enrollment decides about is outside of its dates. Whether DPS looks at
+    /// them there is not known; for a group it does.
+    LeafNotValid(InvalidCertificate),
 }
 
 /// Decides about a device as DPS does: the individual enrollment whose registration ID is the leaf's
 /// CN; else the group of the certificate right above the leaf, and so on up to the root. The first
-/// entry found decides. A group admits only if the chain reaches a verified CA.
+/// entry found decides; of several groups with one certificate a disabled one. A group admits only if its
+/// own certificate is verified or one above it. Dates are looked at if the view is of a moment
+/// ([`DpsView::set_moment`]).
 ///
 /// ```
 /// use pki_core::admission::{DpsView, Outcome, PresentedChain, Refusal, decide};
@@ -124,13 +144,22 @@ fn outcome(view: &DpsView, chain: &PresentedChain, findings: &mut Vec<Finding>) 
     };
     if let Some(individual) = view.individual(&id) {
         findings.push(Finding::Individual(id.clone(), individual.status));
+        let ended = view.at().and_then(|at| invalid(chain.leaf(), at));
+        findings.extend(ended.map(Finding::LeafNotValid));
         let leaf = chain.leaf().map(|leaf| &leaf.sha256_thumbprint);
         return by_individual(individual, &id, leaf);
     }
     findings.push(Finding::NoIndividual(id));
-    by_groups(view, chain.above_leaf(), &mut |found| {
+    let outcome = by_groups(view, chain.above_leaf(), &mut |found| {
         findings.push(found());
-    })
+    });
+    let ended = view.at().and_then(|at| invalid(chain.leaf(), at));
+    match (outcome, ended) {
+        (Outcome::Admitted(Entry::Group(_)), Some(leaf)) => {
+            Outcome::Refused(Refusal::NotValid(leaf))
+        }
+        (outcome, _) => outcome,
+    }
 }
 
 fn by_individual(
@@ -156,33 +185,56 @@ fn by_individual(
 type Note<'a> = &'a mut dyn FnMut(&dyn Fn() -> Finding);
 
 fn by_groups(view: &DpsView, above: &[ChainElement], note: Note<'_>) -> Outcome {
-    for element in above {
+    for (index, element) in above.iter().enumerate() {
         if let Some((id, group)) = view.group_holding(element) {
             note(&|| Finding::Group(id.clone(), element.subject.clone(), group.status));
-            return by_group(view, id, group, above, note);
+            return by_group(view, id, group, above.split_at(index), note);
         }
         note(&|| Finding::NoGroup(element.subject.clone()));
     }
     Outcome::Refused(Refusal::NoEntry)
 }
 
+/// Whether a group admits: it is enabled, its own certificate or one above is verified, and the
+/// certificates up to that one are within their dates. A verified certificate below the group's own says
+/// nothing about it.
 fn by_group(
     view: &DpsView,
     id: &EnrollmentGroupId,
     group: &GroupEntry,
-    above: &[ChainElement],
+    (below, own_and_above): (&[ChainElement], &[ChainElement]),
     note: Note<'_>,
 ) -> Outcome {
-    let verified = above.iter().find(|element| view.is_verified(element));
-    note(&|| match verified {
-        Some(element) => Finding::Verified(element.subject.clone()),
-        None => Finding::NothingVerified,
-    });
-    match (verified, group.status) {
-        (None, _) => Outcome::Refused(Refusal::NoVerifiedCa(id.clone())),
-        (Some(_), ProvisioningStatus::Disabled) => Outcome::Disabled(Entry::Group(id.clone())),
-        (Some(_), ProvisioningStatus::Enabled) => Outcome::Admitted(Entry::Group(id.clone())),
+    let verified = own_and_above
+        .iter()
+        .position(|element| view.is_verified(element));
+    let Some(verified) = verified else {
+        note(&|| Finding::NothingVerified);
+        return Outcome::Refused(Refusal::NoVerifiedCa(id.clone()));
+    };
+    note(&|| Finding::Verified(own_and_above[verified].subject.clone()));
+    if group.status == ProvisioningStatus::Disabled {
+        return Outcome::Disabled(Entry::Group(id.clone()));
     }
+    let path = below.iter().chain(&own_and_above[..=verified]);
+    match view.at().and_then(|at| invalid(path, at)) {
+        Some(element) => Outcome::Refused(Refusal::NotValid(element)),
+        None => Outcome::Admitted(Entry::Group(id.clone())),
+    }
+}
+
+/// The first certificate that is outside of its dates.
+fn invalid<'a>(
+    path: impl IntoIterator<Item = &'a ChainElement>,
+    at: Time,
+) -> Option<InvalidCertificate> {
+    let mut path = path.into_iter();
+    let element = path.find(|element| !element.validity.contains(at))?;
+    Some(InvalidCertificate {
+        subject: element.subject.clone(),
+        not_before: element.validity.not_before(),
+        not_after: element.validity.not_after(),
+    })
 }
 
 impl Decision {

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use super::{Decision, DpsView, Entry, Finding, Outcome, PresentedChain, Refusal, decide};
+use super::{
+    Decision, DpsView, Entry, Finding, InvalidCertificate, Outcome, PresentedChain, Refusal, decide,
+};
 use crate::ids::RegistrationId;
 
 /// Decides, and adds what people trip over: entries that name the leaf under another ID than its CN
@@ -76,7 +78,19 @@ impl fmt::Display for Refusal {
                 f,
                 "enrollment group {id} would decide, but the chain reaches no verified CA certificate"
             ),
+            Self::NotValid(certificate) => write!(f, "{certificate}"),
         }
+    }
+}
+
+impl fmt::Display for InvalidCertificate {
+    /// `CN=sensor-1 is valid from 2026-01-01T00:00:00Z to 2026-12-31T23:59:59Z only`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} is valid from {} to {} only",
+            self.subject, self.not_before, self.not_after
+        )
     }
 }
 
@@ -104,9 +118,13 @@ impl fmt::Display for Finding {
                 "individual enrollment {id} names this leaf, but its ID is not the leaf's CN, so it decides nothing"
             ),
             Self::Verified(subject) => write!(f, "{subject} is a verified CA certificate"),
-            Self::NothingVerified => {
-                f.write_str("nothing in the chain is a verified CA certificate")
-            }
+            Self::NothingVerified => f.write_str(
+                "neither the group's certificate nor anything above it is a verified CA certificate",
+            ),
+            Self::LeafNotValid(leaf) => write!(
+                f,
+                "{leaf}; whether DPS looks at the dates of a leaf that an individual enrollment names is not known"
+            ),
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::ids::{
     CertificateName, EnrollmentGroupId, RegistrationId, Sha1Thumbprint, Sha256Thumbprint,
 };
 use crate::management::CaCertificate;
+use crate::time::Time;
 
 use super::ChainElement;
 
@@ -22,6 +23,7 @@ pub struct DpsView {
     individuals: HashMap<RegistrationId, IndividualEntry>,
     groups: BTreeMap<EnrollmentGroupId, GroupEntry>,
     holders: HashMap<Sha256Thumbprint, Vec<EnrollmentGroupId>>,
+    at: Option<Time>,
 }
 
 /// A CA certificate in DPS.
@@ -111,6 +113,17 @@ impl DpsView {
             view.put_individual(individual)?;
         }
         Ok(view)
+    }
+
+    /// Says when decisions are taken: chains are then refused that are not valid at that moment. Without
+    /// one, dates do not matter.
+    pub fn set_moment(&mut self, at: Time) {
+        self.at = Some(at);
+    }
+
+    /// When decisions are taken.
+    pub(super) fn at(&self) -> Option<Time> {
+        self.at
     }
 
     /// Adds or replaces a CA certificate.
@@ -273,26 +286,26 @@ impl DpsView {
         self.authorities.get(name)
     }
 
-    /// The group that holds this certificate, inline or by reference; of several, the first by name.
+    /// The group that holds this certificate, inline or by reference. Of several a disabled one: "once a
+    /// certificate is in a disabled entry, every attempt with it fails, even if another one enables it"
+    /// (DPS, how to disenroll). Else the first by name.
     pub(super) fn group_holding(
         &self,
         element: &ChainElement,
     ) -> Option<(&EnrollmentGroupId, &GroupEntry)> {
-        let inline = self
-            .holders
-            .get(&element.sha256_thumbprint)
-            .and_then(|holders| holders.first());
-        let referring = self.groups.iter().find_map(|(id, group)| {
-            let held = group
+        let inline = self.holders.get(&element.sha256_thumbprint);
+        let inline = inline.into_iter().flatten();
+        let inline = inline.filter_map(|id| self.groups.get_key_value(id));
+        let referring = self.groups.iter().filter(|(_, group)| {
+            let mut held = group
                 .references
                 .iter()
                 .filter_map(|name| self.authorities.get(name));
-            held.into_iter()
-                .any(|authority| authority.is(element))
-                .then_some(id)
+            held.any(|authority| authority.is(element))
         });
-        let id = [inline, referring].into_iter().flatten().min()?;
-        self.groups.get_key_value(id)
+        inline
+            .chain(referring)
+            .min_by_key(|(id, group)| (group.status == ProvisioningStatus::Enabled, *id))
     }
 
     /// Whether this certificate is one that DPS has verified.

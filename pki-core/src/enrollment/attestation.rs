@@ -53,6 +53,12 @@ pub enum X509Certificates {
 }
 
 /// The two slots that let a certificate be rolled: equal at admission.
+///
+/// DPS answers a single certificate in both slots, and nobody has recorded whether it stores the copy or
+/// only shows it. So two slots with one certificate are one certificate and a free slot here: what reads
+/// slots reads [`Self::iter`], and what writes a record back leaves the copy out
+/// ([`Attestation::without_copies`]). The service then either fills the free slot again or does not, and
+/// both mean the same.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(remote = "Self", bound(deserialize = "T: serde::de::DeserializeOwned"))]
 pub struct Slots<T> {
@@ -89,10 +95,50 @@ impl<T> Slots<T> {
             other: OtherMembers::new(),
         }
     }
+}
 
-    /// The occupied slots, primary first.
+/// What can be in a slot.
+pub trait SlotContent {
+    /// Whether both are the same certificate.
+    fn is_same(&self, other: &Self) -> bool;
+}
+
+impl SlotContent for CertificateSlot {
+    fn is_same(&self, other: &Self) -> bool {
+        match (self.sha256_thumbprint(), other.sha256_thumbprint()) {
+            (Some(one), Some(two)) => one == two,
+            // Of a slot that cannot be told nothing is known; it is not taken for a copy.
+            _ => false,
+        }
+    }
+}
+
+impl SlotContent for CertificateName {
+    fn is_same(&self, other: &Self) -> bool {
+        self == other
+    }
+}
+
+impl<T: SlotContent> Slots<T> {
+    /// What the slots hold, primary first; a copy of it in the secondary slot is left out.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.primary.iter().chain(&self.secondary)
+        let secondary = self.secondary.iter().filter(|_| !self.has_copy());
+        self.primary.iter().chain(secondary)
+    }
+
+    /// Whether the secondary slot holds the certificate of the primary one again.
+    pub fn has_copy(&self) -> bool {
+        match (&self.primary, &self.secondary) {
+            (Some(primary), Some(secondary)) => primary.is_same(secondary),
+            _ => false,
+        }
+    }
+
+    /// Empties the secondary slot if it holds a copy.
+    pub fn free_copy(&mut self) {
+        if self.has_copy() {
+            self.secondary = None;
+        }
     }
 }
 
@@ -204,6 +250,22 @@ impl Attestation {
     /// An attestation by keys that the service makes.
     pub fn generated_keys() -> Self {
         Self::from(Mechanism::SymmetricKey(None))
+    }
+
+    /// The attestation as it is to be written back: with one certificate in one slot. A copy that the
+    /// service only showed could not be kept: it would be sent with `info` alone for a slot that holds
+    /// nothing.
+    #[must_use]
+    pub fn without_copies(&self) -> Self {
+        let mut written = self.clone();
+        match &mut written.mechanism {
+            Mechanism::X509(X509Certificates::Client(slots) | X509Certificates::Signing(slots)) => {
+                slots.free_copy();
+            }
+            Mechanism::X509(X509Certificates::CaReferences(slots)) => slots.free_copy(),
+            Mechanism::SymmetricKey(_) | Mechanism::Tpm(_) | Mechanism::Other(_) => {}
+        }
+        written
     }
 
     /// The mechanism's word on the wire.
@@ -403,6 +465,35 @@ mod tests {
             let error = serde_json::from_value::<Attestation>(document).expect_err("refused");
             assert!(error.to_string().contains("exactly one"), "{error}");
         }
+    }
+
+    /// Recorded: a single certificate is answered in both slots, with `info`.
+    #[test]
+    fn two_slots_with_one_certificate_are_one_certificate_and_a_free_slot() {
+        let info = |digit: &str| {
+            json!({"info": {
+                "subjectName": "CN=a", "issuerName": "CN=a", "serialNumber": "01", "version": 3,
+                "sha1Thumbprint": digit.repeat(40), "sha256Thumbprint": digit.repeat(64),
+                "notBeforeUtc": "2026-01-01T00:00:00Z", "notAfterUtc": "2027-01-01T00:00:00Z",
+            }})
+        };
+        let read = |secondary: Value| -> Slots<CertificateSlot> {
+            let slots = json!({"primary": info("0"), "secondary": secondary});
+            serde_json::from_value(slots).expect("slots")
+        };
+        let mut copied = read(info("0"));
+        assert!(copied.has_copy());
+        assert_eq!(copied.iter().count(), 1);
+        copied.free_copy();
+        assert_eq!(
+            copied,
+            Slots::primary(copied.primary.clone().expect("held"))
+        );
+        let mut two = read(info("1"));
+        assert_eq!(two.iter().count(), 2);
+        two.free_copy();
+        assert!(two.secondary.is_some(), "another certificate stays");
+        assert_eq!(read(json!({})).iter().count(), 2, "nobody knows what it is");
     }
 
     #[test]

@@ -5,13 +5,17 @@
 //! devices fall through to an enabled group above. Devices with an enabled individual enrollment are
 //! decided about before any group, and stay in.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 
 use super::declared::is_same;
 use super::{Expectation, FieldChange, Plan, Step};
 use crate::certificate::Certificate;
 use crate::enrollment::compose::by_signing_certificate;
-use crate::enrollment::{EnrollmentGroup, Mechanism, ProvisioningStatus, X509Certificates};
+use crate::enrollment::{
+    CertificateSlot, EnrollmentGroup, Mechanism, ProvisioningStatus, X509Certificates,
+};
 use crate::ids::{EnrollmentGroupId, IdError};
 use crate::inventory::AuthorityGeneration;
 use crate::management::CaCertificate;
@@ -36,33 +40,56 @@ pub enum BelowError {
     },
 }
 
-/// Plans to shut out everything below a generation of an authority: disables the groups that hold it,
-/// or makes a disabled one where none does.
+/// Plans to shut out everything below a generation of an authority: disables the groups that hold it, or
+/// makes a disabled one. `shut_out` are all certificates below which nobody is to be admitted. A group
+/// that holds another one as well stays as it is, since the devices below that one are not meant: a new
+/// group, disabled, decides first. Where one certificate is in several groups, a disabled one wins.
 ///
 /// # Errors
 /// [`BelowError`].
 pub fn quarantine_below(
     generation: &AuthorityGeneration,
     certificate: &Certificate,
+    shut_out: &[Certificate],
     authorities: &[CaCertificate],
     groups: &[EnrollmentGroup],
 ) -> Result<Plan, BelowError> {
     let mut plan = Plan::new(format!("shut out everything below {generation}"));
-    let holds = |group: &&EnrollmentGroup| holds(group, certificate, authorities);
-    let holders: Vec<&EnrollmentGroup> = groups.iter().filter(holds).collect();
-    if holders.is_empty() {
-        plan.steps
-            .push(blocking_group(generation, certificate, groups)?);
-        plan.notes.push(
-            "the new group must stay disabled: deleting it lets its devices fall through to a group above"
-                .into(),
-        );
+    let block = blocking_id(generation)?;
+    let holders = groups.iter().filter(|group| {
+        group.enrollment_group_id != block && holds(group, certificate, authorities)
+    });
+    let (shared, own): (Vec<&EnrollmentGroup>, Vec<&EnrollmentGroup>) =
+        holders.partition(|group| holds_another(group, certificate, shut_out, authorities));
+    let is_enabled =
+        |group: &&EnrollmentGroup| group.provisioning_status == ProvisioningStatus::Enabled;
+    if own.is_empty() || shared.iter().any(|group| is_enabled(group)) {
+        let made = blocking_group(generation, certificate, groups)?;
+        plan.notes.extend(made.is_some().then(|| {
+            format!("enrollment group {block} must stay disabled: deleting it lets its devices fall through to a group above, or to one that holds the same certificate")
+        }));
+        plan.steps.extend(made);
     }
-    plan.steps.extend(holders.into_iter().filter_map(disabled));
+    plan.notes.extend(shared.iter().copied().filter(is_enabled).map(|group| {
+        format!(
+            "enrollment group {} holds another certificate beside that of {generation} and stays enabled: {block} shuts out those below {generation} alone",
+            group.enrollment_group_id
+        )
+    }));
+    plan.steps.extend(own.into_iter().filter_map(disabled));
     Ok(plan)
 }
 
-/// The step that makes a disabled group for a certificate that no group holds.
+/// The name of the group that shuts out a generation.
+fn blocking_id(generation: &AuthorityGeneration) -> Result<EnrollmentGroupId, BelowError> {
+    let id = format!("quarantine-{}-{}", generation.name, generation.generation);
+    id.parse().map_err(|source| BelowError::Id {
+        generation: generation.clone(),
+        source,
+    })
+}
+
+/// The step after which a disabled group of the toolkit's own holds a certificate; none if one does.
 ///
 /// # Errors
 /// [`BelowError`].
@@ -70,22 +97,68 @@ pub(super) fn blocking_group(
     generation: &AuthorityGeneration,
     certificate: &Certificate,
     groups: &[EnrollmentGroup],
-) -> Result<Step, BelowError> {
-    let id = format!("quarantine-{}-{}", generation.name, generation.generation);
-    let id: EnrollmentGroupId = id.parse().map_err(|source| BelowError::Id {
-        generation: generation.clone(),
-        source,
-    })?;
-    if groups.iter().any(|group| group.enrollment_group_id == id) {
-        return Err(BelowError::Taken { id });
+) -> Result<Option<Step>, BelowError> {
+    let id = blocking_id(generation)?;
+    let mut held = groups
+        .iter()
+        .filter(|group| group.enrollment_group_id == id);
+    if let Some(held) = held.next() {
+        return if holds_alone(held, certificate) {
+            Ok(disabled(held))
+        } else {
+            Err(BelowError::Taken { id })
+        };
     }
     let mut group = EnrollmentGroup::new(id, by_signing_certificate(certificate));
     group.provisioning_status = ProvisioningStatus::Disabled;
-    Ok(Step::PutGroup {
-        group: Box::new(group),
-        changes: vec![],
-        expect: Expectation::Absent,
-    })
+    Ok(Some(Step::put_group(group, vec![], Expectation::Absent)))
+}
+
+/// Whether a group is the one that [`blocking_group`] makes for a generation. Rolls leave it alone: what
+/// it holds must stay shut out for as long as a group above would admit it.
+pub(super) fn is_block(
+    generation: &AuthorityGeneration,
+    certificate: &Certificate,
+    group: &EnrollmentGroup,
+) -> bool {
+    let id = blocking_id(generation);
+    id.is_ok_and(|id| id == group.enrollment_group_id) && holds_alone(group, certificate)
+}
+
+fn holds_alone(group: &EnrollmentGroup, certificate: &Certificate) -> bool {
+    let Mechanism::X509(X509Certificates::Signing(slots)) = &group.attestation.mechanism else {
+        return false;
+    };
+    let wanted = Some(certificate.sha256_thumbprint());
+    let mut held = slots.iter().map(CertificateSlot::sha256_thumbprint);
+    held.next() == Some(wanted) && held.next().is_none()
+}
+
+/// Whether a group admits by a certificate that is not to be shut out.
+fn holds_another(
+    group: &EnrollmentGroup,
+    certificate: &Certificate,
+    shut_out: &[Certificate],
+    authorities: &[CaCertificate],
+) -> bool {
+    let goes = |held: &CaCertificate| {
+        let mut all = shut_out.iter().chain([certificate]);
+        all.any(|certificate| is_same(held, certificate))
+    };
+    match &group.attestation.mechanism {
+        Mechanism::X509(X509Certificates::Signing(slots)) => {
+            let all = shut_out.iter().chain([certificate]);
+            let all: BTreeSet<_> = all.map(Certificate::sha256_thumbprint).collect();
+            let mut held = slots.iter().map(CertificateSlot::sha256_thumbprint);
+            held.any(|held| held.is_none_or(|held| !all.contains(&held)))
+        }
+        Mechanism::X509(X509Certificates::CaReferences(slots)) => slots.iter().any(|name| {
+            // A reference to nothing admits nobody.
+            let mut held = authorities.iter().filter(|held| held.name == *name);
+            held.any(|held| !goes(held))
+        }),
+        _ => false,
+    }
 }
 
 fn holds(
@@ -114,13 +187,11 @@ pub(super) fn disabled(group: &EnrollmentGroup) -> Option<Step> {
     }
     let mut after = group.clone();
     after.provisioning_status = ProvisioningStatus::Disabled;
-    Some(Step::PutGroup {
-        group: Box::new(after),
-        changes: vec![FieldChange {
-            field: "provisioningStatus".into(),
-            from: json!("enabled"),
-            to: json!("disabled"),
-        }],
-        expect: Expectation::of(group.etag.as_ref()),
-    })
+    let change = FieldChange {
+        field: "provisioningStatus".into(),
+        from: json!("enabled"),
+        to: json!("disabled"),
+    };
+    let expect = Expectation::of(group.etag.as_ref());
+    Some(Step::put_group(after, vec![change], expect))
 }

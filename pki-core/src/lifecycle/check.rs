@@ -1,18 +1,19 @@
 //! The checker: what every plan must hold to, whoever made it.
 //!
 //! Planners are written to hold to it, and this module does not trust them: it carries a plan out on
-//! a copy of what DPS holds, step by step, and looks at who is admitted. Only a [`Checked`] plan is
-//! carried out, and it can be made in no other way, but for a single write that somebody asked for.
+//! a copy of what DPS holds, and looks after every step at who is admitted. Only a [`Checked`] plan is
+//! carried out, and it can be made in no other way.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 
 use serde::Serialize;
 
-use super::{Effect, Fleet, Impact, Plan, Step, Subject};
+use super::{Effect, Fleet, Impact, Movement, Plan, Step, Subject};
 use crate::admission::{DpsView, ViewError};
 use crate::enrollment::ProvisioningStatus;
 use crate::ids::RegistrationId;
+use crate::inventory::AuthorityGeneration;
 use crate::wording::counted;
 
 /// A plan that keeps its promise.
@@ -27,6 +28,8 @@ pub struct Promise {
     pub refuses: Who,
     /// Who may gain it.
     pub lets_in: Who,
+    /// Who may gain it by a deletion, falling through to another entry, even where anybody may gain it.
+    pub falls_through: Who,
     /// Disabled entries that may be enabled or deleted, each by name.
     pub reopens: BTreeSet<Subject>,
 }
@@ -39,8 +42,8 @@ pub enum Who {
     Nobody,
     /// These devices.
     Devices(BTreeSet<RegistrationId>),
-    /// At most so many leaves.
-    AtMost(u64),
+    /// The devices of leaves that one of these generations has signed.
+    SignedBy(BTreeSet<AuthorityGeneration>),
     /// Whoever it hits: that is what was asked for.
     Anybody,
 }
@@ -89,8 +92,8 @@ pub enum CheckError {
 }
 
 impl Checked {
-    /// Carries a plan out on a copy of what DPS holds. Where nobody may be refused, the fleet is looked
-    /// at after every step; else at the end.
+    /// Carries a plan out on a copy of what DPS holds, and looks at the fleet after every step: at the one
+    /// device that the step is about, or at all of them.
     ///
     /// # Errors
     /// [`CheckError`] names the first step that breaks the promise.
@@ -119,13 +122,29 @@ impl Checked {
         Ok(plans.into_iter().map(Self).collect())
     }
 
-    /// A single write that was asked for by the name of its record, and shown: whatever it does was asked
-    /// for. There is nothing to look at, nor always a way to look, as for those who may not read all.
-    pub fn asked_for(goal: impl Into<String>, step: Step) -> Self {
-        Self(Plan {
+    /// A single write that was asked for by the name of its record, by somebody who may not be able to read
+    /// everything: `status` is that of the record as it was read, and `impact` what the write does as far as
+    /// that could be told.
+    ///
+    /// # Errors
+    /// [`CheckError`] if it takes away what keeps devices out, or does more than was promised.
+    pub fn asked_for(
+        goal: impl Into<String>,
+        step: Step,
+        status: Option<ProvisioningStatus>,
+        impact: Option<&Impact>,
+        promise: &Promise,
+    ) -> Result<Self, CheckError> {
+        if status == Some(ProvisioningStatus::Disabled) {
+            promise.check_disabled(&step)?;
+        }
+        if let Some(impact) = impact {
+            promise.check(&step, impact)?;
+        }
+        Ok(Self(Plan {
             steps: vec![step],
             ..Plan::new(goal)
-        })
+        }))
     }
 }
 
@@ -138,7 +157,8 @@ impl Deref for Checked {
 }
 
 impl Promise {
-    /// Whoever it refuses or lets in: that is shown and asked about. What is disabled stays so.
+    /// Whoever it refuses or lets in: that is shown and asked about. What is disabled stays so, and nobody
+    /// comes in because an entry is deleted.
     pub fn as_shown() -> Self {
         Self {
             refuses: Who::Anybody,
@@ -153,19 +173,47 @@ impl Promise {
         before: &DpsView,
         fleet: &Fleet,
     ) -> Result<(), CheckError> {
+        let mut exceptions: BTreeMap<&RegistrationId, Vec<usize>> = BTreeMap::new();
+        for (index, one) in fleet.exceptions.iter().enumerate() {
+            exceptions.entry(&one.id).or_default().push(index);
+        }
         let mut view = before.clone();
-        let mut last = None;
         for step in steps {
             self.check_reopening(step, &view)?;
+            self.check_deletion(step, &view, fleet)?;
             step.apply_to(&mut view)?;
-            if self.refuses == Who::Nobody && step.changes_admission() {
-                self.check(step, &Impact::compare(before, &view, fleet))?;
+            if !step.changes_admission() {
+                continue;
             }
-            last = Some(step);
+            // Thousands of devices are shut out by as many steps: each is looked at for its own device.
+            let impact = match step.device() {
+                Some(id) => {
+                    let leaves = exceptions.get(id).map_or(&[][..], Vec::as_slice);
+                    Impact::of_exceptions(before, &view, fleet, leaves)
+                }
+                None => Impact::compare(before, &view, fleet),
+            };
+            self.check(step, &impact)?;
         }
-        match last {
-            Some(step) => self.check(step, &Impact::compare(before, &view, fleet)),
+        Ok(())
+    }
+
+    /// What an entry decides about falls through to another one when it is deleted.
+    fn check_deletion(&self, step: &Step, view: &DpsView, fleet: &Fleet) -> Result<(), CheckError> {
+        let deletes = matches!(step, Step::DeleteGroup { .. } | Step::DeleteCa { .. });
+        if !deletes || self.lets_in != Who::Anybody || self.falls_through == Who::Anybody {
+            return Ok(());
+        }
+        let mut after = view.clone();
+        step.apply_to(&mut after)?;
+        let impact = Impact::compare(view, &after, fleet);
+        match self.falls_through.exceeded(&impact, Effect::Gains) {
             None => Ok(()),
+            Some((leaves, example)) => Err(CheckError::LetsIn {
+                step: step.to_string(),
+                leaves,
+                example,
+            }),
         }
     }
 
@@ -192,16 +240,6 @@ impl Promise {
     fn check_reopening(&self, step: &Step, view: &DpsView) -> Result<(), CheckError> {
         let disabled = Some(ProvisioningStatus::Disabled);
         let is_disabled = match step {
-            Step::PutGroup { group, .. }
-                if group.provisioning_status == ProvisioningStatus::Disabled =>
-            {
-                false
-            }
-            Step::PutIndividual { enrollment, .. }
-                if enrollment.provisioning_status == ProvisioningStatus::Disabled =>
-            {
-                false
-            }
             Step::PutGroup { group, .. } => {
                 view.group(&group.enrollment_group_id)
                     .map(|group| group.status)
@@ -217,9 +255,27 @@ impl Promise {
             } => view.individual(registration_id).map(|entry| entry.status) == disabled,
             _ => false,
         };
+        match is_disabled {
+            true => self.check_disabled(step),
+            false => Ok(()),
+        }
+    }
+
+    /// Refuses to take away a disabled entry that nobody asked to take away.
+    fn check_disabled(&self, step: &Step) -> Result<(), CheckError> {
+        let takes_away = match step {
+            Step::PutGroup { group, .. } => {
+                group.provisioning_status == ProvisioningStatus::Enabled
+            }
+            Step::PutIndividual { enrollment, .. } => {
+                enrollment.provisioning_status == ProvisioningStatus::Enabled
+            }
+            Step::DeleteGroup { .. } | Step::DeleteIndividual { .. } => true,
+            _ => false,
+        };
         let unasked = |subject: &Subject| !self.reopens.contains(subject);
         match step.subjects().into_iter().find(unasked) {
-            Some(subject) if is_disabled => Err(CheckError::Reopens {
+            Some(subject) if takes_away => Err(CheckError::Reopens {
                 step: step.to_string(),
                 subject,
             }),
@@ -235,8 +291,12 @@ impl Who {
         let beyond = match self {
             Self::Anybody => 0,
             Self::Nobody => all,
-            Self::AtMost(most) if all <= *most => 0,
-            Self::AtMost(_) => all,
+            Self::SignedBy(_) => {
+                let others = impact
+                    .with(effect)
+                    .filter(|movement| self.is_beyond(movement));
+                others.map(|movement| movement.leaves).sum()
+            }
             Self::Devices(asked) => {
                 let named = impact.with(effect).flat_map(|movement| &movement.named);
                 let asked = named.filter(|id| asked.contains(*id)).count();
@@ -244,8 +304,13 @@ impl Who {
             }
         };
         let example = || {
-            let movement = impact.with(effect).next()?;
-            let whose = match (&movement.signed_by, movement.named.first()) {
+            let movement = impact
+                .with(effect)
+                .find(|movement| self.is_beyond(movement))?;
+            let asked =
+                |id: &&RegistrationId| matches!(self, Self::Devices(asked) if asked.contains(*id));
+            let named = movement.named.iter().find(|id| !asked(id));
+            let whose = match (&movement.signed_by, named) {
                 (_, Some(id)) => id.to_string(),
                 (Some(signer), None) => format!("those of {signer}"),
                 (None, None) => "those of a foreign signer".to_owned(),
@@ -253,5 +318,21 @@ impl Who {
             Some(format!(", among them {whose}: {}", movement.after))
         };
         (beyond > 0).then(|| (beyond, example().unwrap_or_default()))
+    }
+
+    /// Whether a movement has leaves that were not asked about.
+    fn is_beyond(&self, movement: &Movement) -> bool {
+        match self {
+            Self::Nobody => true,
+            Self::Anybody => false,
+            Self::SignedBy(signers) => {
+                let signer = movement.signed_by.as_ref();
+                !signer.is_some_and(|signer| signers.contains(signer))
+            }
+            Self::Devices(asked) => {
+                let named = u64::try_from(movement.named.len()).unwrap_or(u64::MAX);
+                named < movement.leaves || movement.named.iter().any(|id| !asked.contains(id))
+            }
+        }
     }
 }

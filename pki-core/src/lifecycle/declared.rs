@@ -157,10 +157,7 @@ fn ca_steps(
             authority: ca.authority.clone(),
         });
     }
-    let expect = held
-        .etag
-        .clone()
-        .map_or(Expectation::AsLeftByPlan, Expectation::Etag);
+    let expect = Expectation::of(held.etag.as_ref());
     Ok(match (held.properties.is_verified, self_attested) {
         (true, _) => vec![],
         (false, true) => vec![upload(expect)],
@@ -223,12 +220,8 @@ fn group_step(
         if state.deprovisioned.contains(id) {
             return Err(DeclaredError::Deprovisioned { group: id.clone() });
         }
-        let group = Box::new(composed(id, declared, certificate, state));
-        return Ok(Some(Step::PutGroup {
-            group,
-            changes: vec![],
-            expect: Expectation::Absent,
-        }));
+        let group = composed(id, declared, certificate, state);
+        return Ok(Some(Step::put_group(group, vec![], Expectation::Absent)));
     };
     if !holds(held, declared, certificate, state) {
         let (group, authority) = (id.clone(), declared.authority.clone());
@@ -245,12 +238,7 @@ fn group_step(
         .etag
         .clone()
         .map_or(Expectation::Absent, Expectation::Etag);
-    let step = Step::PutGroup {
-        group: Box::new(group),
-        changes,
-        expect,
-    };
-    Ok(matches!(&step, Step::PutGroup { changes, .. } if !changes.is_empty()).then_some(step))
+    Ok((!changes.is_empty()).then(|| Step::put_group(group, changes, expect)))
 }
 
 fn composed(

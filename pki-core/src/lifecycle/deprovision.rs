@@ -40,7 +40,7 @@ pub fn deprovision(request: &Deprovision, state: &QuarantineState) -> Plan {
     let shut_out = Quarantine {
         registration_id: id.clone(),
         leaf: request.leaf.clone(),
-        revoke: false,
+        revoke: vec![],
         reason: Some("deprovisioned".into()),
         hub: HubAction::Delete,
     };
@@ -55,7 +55,7 @@ pub fn deprovision(request: &Deprovision, state: &QuarantineState) -> Plan {
             .retain(|step| !matches!(step, Step::PutIndividual { .. }));
         let delete = entry.map(|entry| Step::DeleteIndividual {
             registration_id: id.clone(),
-            expect: (entry.etag.clone()).map_or(Expectation::AsLeftByPlan, Expectation::Etag),
+            expect: Expectation::of(entry.etag.as_ref()),
         });
         plan.steps.splice(0..0, delete);
     } else {
@@ -84,9 +84,9 @@ pub fn deprovision_group(
         "{GOAL_OF_DEPROVISIONING}enrollment group {id} and its devices"
     ));
     let disable = disabled(group);
-    let expect = match (&disable, &group.etag) {
-        (None, Some(etag)) => Expectation::Etag(etag.clone()),
-        _ => Expectation::AsLeftByPlan,
+    let expect = match &disable {
+        None => Expectation::of(group.etag.as_ref()),
+        Some(_) => Expectation::AsLeftByPlan,
     };
     plan.steps.extend(disable);
     let leave = |device: &RegisteredDevice| device.deregister(HubAction::Delete, "deprovisioned");

@@ -7,7 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::ControlFlow;
 
-use crate::admission::{ChainElement, PresentedChain};
+use crate::admission::{
+    ChainElement, DpsView, Entry, Outcome, PresentedChain, outcome_below, outcome_of,
+};
 use crate::authority::ChainBundle;
 use crate::certificate::Certificate;
 use crate::ids::{RegistrationId, Sha256Thumbprint};
@@ -70,6 +72,12 @@ impl Class {
             issuer: None,
         }
     }
+
+    /// Whether the chains of its leaves go through one of these certificates.
+    fn goes_through(&self, certificates: &BTreeSet<Sha256Thumbprint>) -> bool {
+        let mut above = self.above.iter();
+        above.any(|element| certificates.contains(&element.sha256_thumbprint))
+    }
 }
 
 impl Fleet {
@@ -108,6 +116,79 @@ impl Fleet {
             }
         }
         fleet
+    }
+
+    /// The devices with a leaf below one of these certificates that no instance lets in with any leaf: they
+    /// need a new one. The fleet must have been gathered with the individual enrollments of the instances.
+    ///
+    /// # Errors
+    /// [`InventoryError`] if the inventory cannot be read.
+    pub fn shut_out_below(
+        &self,
+        below: &BTreeSet<Sha256Thumbprint>,
+        views: &[DpsView],
+        inventory: &dyn Inventory,
+        at: Time,
+    ) -> Result<BTreeSet<RegistrationId>, InventoryError> {
+        let is_let_in = |class: &Class| {
+            let mut views = views.iter();
+            views.any(|view| matches!(outcome_below(view, &class.above), Outcome::Admitted(_)))
+        };
+        let let_in: Vec<bool> = self.classes.iter().map(is_let_in).collect();
+        let mut out = BTreeSet::new();
+        for (index, class) in self.classes.iter().enumerate() {
+            if class.goes_through(below) && !let_in[index] {
+                self.name_members(index, inventory, at, |id| {
+                    out.insert(id);
+                    ControlFlow::Continue(())
+                })?;
+            }
+        }
+        let is_in = |one: &&Exception| {
+            let above = &self.classes[one.class].above;
+            let mut views = views.iter();
+            views.any(|view| {
+                matches!(
+                    outcome_of(view, &one.id, &one.leaf, above),
+                    Outcome::Admitted(_)
+                )
+            })
+        };
+        let hit = |one: &&Exception| self.classes[one.class].goes_through(below);
+        let hit = self.exceptions.iter().filter(hit);
+        out.extend(hit.filter(|one| !is_in(one)).map(|one| one.id.clone()));
+        for one in self.exceptions.iter().filter(is_in) {
+            out.remove(&one.id);
+        }
+        for (index, _) in let_in
+            .iter()
+            .enumerate()
+            .filter(|(_, is_let_in)| **is_let_in)
+        {
+            if out.is_empty() {
+                break;
+            }
+            self.name_members(index, inventory, at, |id| {
+                out.remove(&id);
+                ControlFlow::Continue(())
+            })?;
+        }
+        Ok(out)
+    }
+
+    /// The devices that an enrollment of their own lets in with a leaf below one of these certificates:
+    /// nothing that happens to a group shuts them out.
+    pub fn own_entries_below(
+        &self,
+        below: &BTreeSet<Sha256Thumbprint>,
+        view: &DpsView,
+    ) -> BTreeSet<RegistrationId> {
+        let admitted = self.exceptions.iter().filter(|one| {
+            let class = &self.classes[one.class];
+            let outcome = outcome_of(view, &one.id, &one.leaf, &class.above);
+            class.goes_through(below) && matches!(outcome, Outcome::Admitted(Entry::Individual(_)))
+        });
+        admitted.map(|one| one.id.clone()).collect()
     }
 
     /// All leaves, the exceptions too.

@@ -12,8 +12,10 @@ use std::ops::ControlFlow;
 use serde::ser::SerializeStruct as _;
 use serde::{Serialize, Serializer};
 
-use super::Fleet;
-use crate::admission::{DpsView, Entry, Outcome, Refusal, outcome_below, outcome_of};
+use super::{Exception, Fleet};
+use crate::admission::{
+    DpsView, Entry, InvalidCertificate, Outcome, Refusal, outcome_below, outcome_of,
+};
 use crate::ids::{EnrollmentGroupId, RegistrationId};
 use crate::inventory::{AuthorityGeneration, Inventory, InventoryError};
 use crate::time::Time;
@@ -72,6 +74,8 @@ pub enum Verdict {
     OtherAttestation,
     /// This group would decide, but the chain reaches no verified CA certificate.
     NoVerifiedCa(EnrollmentGroupId),
+    /// A group would decide, but a certificate above the leaves is outside of its dates.
+    NotValid(InvalidCertificate),
     /// Nothing holds the device or anything of its chain.
     NoEntry,
 }
@@ -111,18 +115,23 @@ impl Impact {
             }
         }
         for one in &fleet.exceptions {
-            let class = &fleet.classes[one.class];
-            let decide = |view| Verdict::from(outcome_of(view, &one.id, &one.leaf, &class.above));
-            let movement = tally.movement(&class.signed_by, decide(before), decide(after));
-            movement.leaves += 1;
-            if movement.is_change() {
-                movement.named.push(one.id.clone());
-            }
+            tally.except(before, after, fleet, one);
         }
-        Self {
-            movements: tally.0.into_values().collect(),
-            devices_left_out: None,
+        tally.impact()
+    }
+
+    /// Decides about these exceptions alone, by their places in [`Fleet::exceptions`].
+    pub(super) fn of_exceptions(
+        before: &DpsView,
+        after: &DpsView,
+        fleet: &Fleet,
+        places: &[usize],
+    ) -> Self {
+        let mut tally = Tally::default();
+        for place in places {
+            tally.except(before, after, fleet, &fleet.exceptions[*place]);
         }
+        tally.impact()
     }
 
     /// Compares over the valid leaves of an inventory, and names the first `names` devices of each
@@ -246,6 +255,23 @@ impl Impact {
 struct Tally(BTreeMap<(Option<AuthorityGeneration>, Verdict, Verdict), Movement>);
 
 impl Tally {
+    fn except(&mut self, before: &DpsView, after: &DpsView, fleet: &Fleet, one: &Exception) {
+        let class = &fleet.classes[one.class];
+        let decide = |view| Verdict::from(outcome_of(view, &one.id, &one.leaf, &class.above));
+        let movement = self.movement(&class.signed_by, decide(before), decide(after));
+        movement.leaves += 1;
+        if movement.is_change() {
+            movement.named.push(one.id.clone());
+        }
+    }
+
+    fn impact(self) -> Impact {
+        Impact {
+            movements: self.0.into_values().collect(),
+            devices_left_out: None,
+        }
+    }
+
     fn movement(
         &mut self,
         signed_by: &Option<AuthorityGeneration>,
@@ -296,6 +322,7 @@ impl Verdict {
             | Self::Disabled(Decider::Individual)
             | Self::OtherCertificate
             | Self::OtherAttestation
+            | Self::NotValid(_)
             | Self::NoEntry => None,
         }
     }
@@ -309,6 +336,7 @@ impl From<Outcome> for Verdict {
             Outcome::Refused(Refusal::OtherCertificate(_)) => Self::OtherCertificate,
             Outcome::Refused(Refusal::OtherAttestation(_)) => Self::OtherAttestation,
             Outcome::Refused(Refusal::NoVerifiedCa(id)) => Self::NoVerifiedCa(id),
+            Outcome::Refused(Refusal::NotValid(certificate)) => Self::NotValid(certificate),
             // A leaf without a registration ID finds no entry either.
             Outcome::Refused(Refusal::NoEntry | Refusal::NoRegistrationId) => Self::NoEntry,
         }
@@ -338,6 +366,7 @@ impl fmt::Display for Verdict {
             Self::NoVerifiedCa(id) => {
                 write!(f, "refused: {}", Refusal::NoVerifiedCa(id.clone()))
             }
+            Self::NotValid(certificate) => write!(f, "refused: {certificate}"),
             Self::NoEntry => write!(f, "refused: {}", Refusal::NoEntry),
         }
     }

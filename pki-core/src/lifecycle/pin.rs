@@ -74,10 +74,9 @@ pub fn release_pins<E>(
         let is_admitted =
             |above: Vec<ChainElement>| matches!(outcome_below(view, &above), Outcome::Admitted(_));
         if above(id)?.is_some_and(is_admitted) {
-            let etag = entry.etag.clone();
             steps.push(Step::DeleteIndividual {
                 registration_id: id.clone(),
-                expect: etag.map_or(Expectation::AsLeftByPlan, Expectation::Etag),
+                expect: Expectation::of(entry.etag.as_ref()),
             });
         }
     }

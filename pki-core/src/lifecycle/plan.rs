@@ -39,8 +39,8 @@ pub enum Expectation {
 }
 
 impl Expectation {
-    /// A record that was read with this tag. One without cannot be guarded; expecting absence makes
-    /// the service refuse the write.
+    /// A record that was read with this tag. One without cannot be guarded, so it is not written: who
+    /// expects absence finds the record, and the write ends as a conflict.
     pub(super) fn of(etag: Option<&Etag>) -> Self {
         etag.cloned().map_or(Self::Absent, Self::Etag)
     }
@@ -249,6 +249,39 @@ impl Plan {
 }
 
 impl Step {
+    /// The step that creates or changes a group. What is written holds each certificate once, whether the
+    /// service has stored the copy that it shows or not.
+    pub fn put_group(
+        group: EnrollmentGroup,
+        changes: Vec<FieldChange>,
+        expect: Expectation,
+    ) -> Self {
+        Self::PutGroup {
+            group: Box::new(EnrollmentGroup {
+                attestation: group.attestation.without_copies(),
+                ..group
+            }),
+            changes,
+            expect,
+        }
+    }
+
+    /// The step that creates or changes an individual enrollment; as [`Self::put_group`].
+    pub fn put_individual(
+        enrollment: IndividualEnrollment,
+        changes: Vec<FieldChange>,
+        expect: Expectation,
+    ) -> Self {
+        Self::PutIndividual {
+            enrollment: Box::new(IndividualEnrollment {
+                attestation: enrollment.attestation.without_copies(),
+                ..enrollment
+            }),
+            changes,
+            expect,
+        }
+    }
+
     /// Changes a view as this step changes DPS. Steps on hubs and the inventory change nothing there.
     ///
     /// # Errors
@@ -304,6 +337,17 @@ impl Step {
             | Self::DeleteHubDevice { .. }
             | Self::Revoke { .. }
             | Self::SettleGenerations { .. } => false,
+        }
+    }
+
+    /// The device whose individual enrollment it changes: nobody else is decided about otherwise.
+    pub(super) fn device(&self) -> Option<&RegistrationId> {
+        match self {
+            Self::PutIndividual { enrollment, .. } => Some(&enrollment.registration_id),
+            Self::DeleteIndividual {
+                registration_id, ..
+            } => Some(registration_id),
+            _ => None,
         }
     }
 

@@ -25,8 +25,9 @@ pub struct Quarantine {
     pub registration_id: RegistrationId,
     /// The leaf to shut out, if it is at hand.
     pub leaf: Option<Certificate>,
-    /// Whether the inventory holds the leaf as valid, so that it is to be marked revoked.
-    pub revoke: bool,
+    /// The leaves to mark revoked: every live one of the device that the inventory holds, since a disabled
+    /// entry is for the device, and any of them may be the stolen one.
+    pub revoke: Vec<Certificate>,
     /// Why; ends up in the hub identity's status reason.
     pub reason: Option<String>,
     /// What to do with the hub's device identity.
@@ -59,8 +60,6 @@ pub struct QuarantineState {
     pub unread_hub: Option<String>,
     /// Hubs in which nobody could look for it, each with the reason.
     pub hubs_not_seen: Vec<String>,
-    /// Every valid leaf of it that the inventory knows: all of them are shut out with it.
-    pub live_leaves: Vec<Certificate>,
     /// The group that decides about it as long as it has no individual enrollment.
     pub group: Option<EnrollmentGroupId>,
     /// Individual enrollments under other IDs that name the same leaf.
@@ -101,7 +100,7 @@ pub fn quarantine(request: &Quarantine, state: &QuarantineState) -> Plan {
         .as_ref()
         .filter(|record| state.unread_hub.is_none() && !is_refused(record));
     plan.steps.extend(forgotten.map(forget_registration));
-    plan.steps.extend(revocations(request, state));
+    plan.steps.extend(revocations(request));
     plan.notes.extend(state.entries_under_other_ids.iter().map(|id| {
         format!(
             "individual enrollment {id} names this leaf under another ID than its CN {}: it decides nothing and shuts nobody out",
@@ -165,11 +164,7 @@ fn disabled_entry(request: &Quarantine, state: &QuarantineState) -> Option<Step>
         .etag
         .clone()
         .map_or(Expectation::Absent, Expectation::Etag);
-    Some(Step::PutIndividual {
-        enrollment: Box::new(entry),
-        changes: vec![change],
-        expect,
-    })
+    Some(Step::put_individual(entry, vec![change], expect))
 }
 
 fn new_entry(request: &Quarantine, group: Option<EnrollmentGroupId>) -> Step {
@@ -188,10 +183,7 @@ fn new_entry(request: &Quarantine, group: Option<EnrollmentGroupId>) -> Step {
 }
 
 pub(super) fn forget_registration(record: &RegistrationState) -> Step {
-    let expect = record
-        .etag
-        .clone()
-        .map_or(Expectation::AsLeftByPlan, Expectation::Etag);
+    let expect = Expectation::of(record.etag.as_ref());
     Step::DeleteRegistration {
         registration_id: record.registration_id.clone(),
         expect,
@@ -204,11 +196,7 @@ pub(super) fn hub_step(
     found: &HubIdentity,
 ) -> Option<Step> {
     let (hub, device_id) = (found.hub.clone(), found.device.device_id.clone());
-    let expect = found
-        .device
-        .etag
-        .clone()
-        .map_or(Expectation::AsLeftByPlan, Expectation::Etag);
+    let expect = Expectation::of(found.device.etag.as_ref());
     match action {
         HubAction::Keep => None,
         HubAction::Disable if found.device.status == HubDeviceStatus::Disabled => None,
@@ -232,19 +220,10 @@ fn status_reason(reason: Option<&str>) -> String {
     reason.unwrap_or("quarantined").chars().take(MOST).collect()
 }
 
-/// DPS denies by registration ID, so whatever leaf of the device is valid is of no more use.
-fn revocations(request: &Quarantine, state: &QuarantineState) -> Vec<Step> {
-    let named = request.leaf.iter().filter(|_| request.revoke);
-    let others = state
-        .live_leaves
-        .iter()
-        .filter(|leaf| request.leaf.as_ref() != Some(leaf));
-    let leaves = named.chain(others);
-    leaves
-        .map(|leaf| Step::Revoke {
-            registration_id: request.registration_id.clone(),
-            serial_number: leaf.serial_number().clone(),
-            sha256_thumbprint: leaf.sha256_thumbprint(),
-        })
-        .collect()
+fn revocations(request: &Quarantine) -> impl Iterator<Item = Step> {
+    request.revoke.iter().map(|leaf| Step::Revoke {
+        registration_id: request.registration_id.clone(),
+        serial_number: leaf.serial_number().clone(),
+        sha256_thumbprint: leaf.sha256_thumbprint(),
+    })
 }

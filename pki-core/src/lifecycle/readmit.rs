@@ -163,11 +163,9 @@ pub fn readmit(request: &Readmit, state: &ReadmitState, at: Time) -> Result<Plan
         if mark.is_some() {
             Mark::Pinned(old_leaves_end(before, &state.earlier)).write(&mut after);
         }
-        plan.steps.push(Step::PutIndividual {
-            enrollment: Box::new(after),
-            changes,
-            expect: Expectation::of(before.etag.as_ref()),
-        });
+        let expect = Expectation::of(before.etag.as_ref());
+        plan.steps
+            .push(Step::put_individual(after, changes, expect));
     }
     plan.steps
         .extend(state.hub_identities.iter().filter_map(enabled));
@@ -297,6 +295,6 @@ fn enabled(found: &HubIdentity) -> Option<Step> {
     is_disabled.then(|| Step::EnableHubDevice {
         hub: found.hub.clone(),
         device_id: found.device.device_id.clone(),
-        expect: (found.device.etag.clone()).map_or(Expectation::AsLeftByPlan, Expectation::Etag),
+        expect: Expectation::of(found.device.etag.as_ref()),
     })
 }

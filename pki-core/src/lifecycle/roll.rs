@@ -28,17 +28,18 @@ use crate::enrollment::{EnrollmentGroup, Mechanism, X509Certificates};
 use crate::ids::{
     AuthorityName, CertificateName, DpsName, EnrollmentGroupId, Generation, RegistrationId,
 };
-use crate::inventory::{AuthorityRecord, GenerationState};
+use crate::inventory::{AuthorityGeneration, AuthorityRecord, GenerationState};
 use crate::management::CaCertificate;
 use crate::time::Time;
 use crate::wording::{counted, fitting};
 
+use super::below::is_block;
 use super::declared::is_same;
 use super::{BelowError, Plan};
 
 pub(super) use slots::changes as device_slot_changes;
 
-pub use breach::{Breach, RegisteredDevice, replace};
+pub use breach::{Breach, RegisteredDevice, replace, shut_out};
 pub use expiry::{Finish, Start, abort, finish, start};
 pub use status::{Deadline, Phase, RollStatus, Wait, status};
 
@@ -484,6 +485,21 @@ impl RollState {
         let newest = self.generations.last();
         newest.is_some_and(|newest| newest.state == GenerationState::Current)
             && self.generations.iter().any(has_gone)
+    }
+
+    /// Whether a group is one that the toolkit made to keep a generation out: it is no holder to be rolled,
+    /// and stays.
+    fn is_block(&self, group: &EnrollmentGroup) -> bool {
+        self.generations
+            .iter()
+            .any(|one| is_block(&self.id(one.number), &one.certificate, group))
+    }
+
+    fn id(&self, generation: Generation) -> AuthorityGeneration {
+        AuthorityGeneration {
+            name: self.authority.clone(),
+            generation,
+        }
     }
 
     /// What DPS decides about the devices right below a certificate.

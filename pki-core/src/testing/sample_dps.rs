@@ -2,38 +2,99 @@
 //! in tests of planners.
 #![expect(
     clippy::expect_used,
+    clippy::panic,
     reason = "a test whose plan does not fit what is there has failed"
 )]
 
+use std::collections::HashMap;
+
 use crate::admission::DpsView;
 use crate::certificate::Certificate;
-use crate::enrollment::{EnrollmentGroup, IndividualEnrollment};
+use crate::enrollment::{
+    Attestation, CertificateSlot, EnrollmentGroup, IndividualEnrollment, Mechanism, Slots,
+    X509Certificates,
+};
+use crate::format::pem;
 use crate::ids::{CertificateName, Etag};
 use crate::lifecycle::{Expectation, Plan, Step};
 use crate::management::{CaCertificate, CaCertificateProperties};
 
+/// What a service does that nobody knows of the real one: a plan must hold with each.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Service {
+    /// What it answers in the secondary slot of a record that was given one certificate.
+    pub copies: Copies,
+    /// Whether it answers with `info` alone, and keeps the certificate of a slot that comes back so.
+    pub hides_certificates: bool,
+    /// Whether a CA certificate is answered with its thumbprint alone.
+    pub hides_authorities: bool,
+}
+
+/// Where a single certificate is answered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Copies {
+    /// In the slot that it was put into.
+    #[default]
+    None,
+    /// In both; the secondary slot is free all the same.
+    Shown,
+    /// In both, since both hold it.
+    Stored,
+}
+
+/// Why a service does not take a write.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The record is not as it was expected.
+    #[error("{step}: expects {expect:?}, found {found:?}")]
+    Conflict {
+        /// What was to be done.
+        step: String,
+        /// What it expects.
+        expect: Expectation,
+        /// What is there.
+        found: Option<Option<Etag>>,
+    },
+    /// A slot comes with `info` alone and does not hold that certificate.
+    #[error("400004: a slot of {0} names a certificate that it does not hold")]
+    Slot(String),
+}
+
 /// The documents of an instance.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct SampleDps {
-    /// Its CA certificates.
+    /// Its CA certificates, as it answers them.
     pub authorities: Vec<CaCertificate>,
-    /// Its groups.
+    /// Its groups, as it answers them.
     pub groups: Vec<EnrollmentGroup>,
-    /// Its individual enrollments.
+    /// Its individual enrollments, as it answers them.
     pub individuals: Vec<IndividualEnrollment>,
+    /// What it is like.
+    service: Service,
+    /// What the records hold, by record, where that is not what is answered.
+    held: HashMap<String, Attestation>,
     writes: u64,
 }
 
 impl SampleDps {
+    /// An empty instance of such a service.
+    pub fn of(service: Service) -> Self {
+        Self {
+            service,
+            ..Self::default()
+        }
+    }
+
     /// Adds a CA certificate.
     pub fn put_ca(&mut self, name: &CertificateName, certificate: &Certificate, is_verified: bool) {
         let etag = self.etag();
+        let shown = (!self.service.hides_authorities).then(|| certificate.to_pem());
         self.authorities.retain(|held| held.name != *name);
         self.authorities.push(CaCertificate {
             name: name.clone(),
             properties: CaCertificateProperties {
                 thumbprint: Some(certificate.sha1_thumbprint()),
-                certificate: Some(certificate.to_pem()),
+                certificate: shown,
                 is_verified,
                 ..CaCertificateProperties::default()
             },
@@ -43,25 +104,82 @@ impl SampleDps {
     }
 
     /// Adds or replaces a group.
+    ///
+    /// # Panics
+    /// If a slot names a certificate that it does not hold.
     pub fn put_group(&mut self, group: &EnrollmentGroup) {
-        let etag = self.etag();
-        self.groups
-            .retain(|held| held.enrollment_group_id != group.enrollment_group_id);
-        self.groups.push(EnrollmentGroup {
-            etag: Some(etag),
-            ..group.clone()
-        });
+        self.try_put_group(group).expect("slots that are held");
     }
 
     /// Adds or replaces an individual enrollment.
+    ///
+    /// # Panics
+    /// If a slot names a certificate that it does not hold.
     pub fn put_individual(&mut self, entry: &IndividualEnrollment) {
-        let etag = self.etag();
+        self.try_put_individual(entry).expect("slots that are held");
+    }
+
+    fn try_put_group(&mut self, group: &EnrollmentGroup) -> Result<(), Refused> {
+        let record = group_key(group.enrollment_group_id.as_str());
+        let attestation = self.accept(record, &group.attestation)?;
+        let etag = Some(self.etag());
+        self.groups
+            .retain(|held| held.enrollment_group_id != group.enrollment_group_id);
+        self.groups.push(EnrollmentGroup {
+            etag,
+            attestation,
+            ..group.clone()
+        });
+        Ok(())
+    }
+
+    fn try_put_individual(&mut self, entry: &IndividualEnrollment) -> Result<(), Refused> {
+        let record = individual_key(entry.registration_id.as_str());
+        let attestation = self.accept(record, &entry.attestation)?;
+        let etag = Some(self.etag());
         self.individuals
             .retain(|held| held.registration_id != entry.registration_id);
         self.individuals.push(IndividualEnrollment {
-            etag: Some(etag),
+            etag,
+            attestation,
             ..entry.clone()
         });
+        Ok(())
+    }
+
+    /// Stores an attestation, and returns it as it is answered.
+    fn accept(&mut self, record: String, sent: &Attestation) -> Result<Attestation, Refused> {
+        let before = self.held.get(&record);
+        let mut stored = sent.clone();
+        if let Some(slots) = slots_of(&mut stored) {
+            let held = before.cloned();
+            let held = held.and_then(|mut held| slots_of(&mut held).cloned());
+            let held_in = |choose: fn(&Slots<CertificateSlot>) -> &Option<CertificateSlot>| {
+                held.as_ref().and_then(|held| choose(held).clone())
+            };
+            keep(&record, &mut slots.primary, held_in(|slots| &slots.primary))?;
+            keep(
+                &record,
+                &mut slots.secondary,
+                held_in(|slots| &slots.secondary),
+            )?;
+            if self.service.copies == Copies::Stored && slots.secondary.is_none() {
+                slots.secondary.clone_from(&slots.primary);
+            }
+        }
+        self.held.insert(record, stored.clone());
+        let mut shown = stored;
+        if let Some(slots) = slots_of(&mut shown) {
+            if self.service.copies == Copies::Shown && slots.secondary.is_none() {
+                slots.secondary.clone_from(&slots.primary);
+            }
+            if self.service.hides_certificates {
+                for slot in slots.primary.iter_mut().chain(&mut slots.secondary) {
+                    *slot = described(slot);
+                }
+            }
+        }
+        Ok(shown)
     }
 
     /// What of it decides about devices.
@@ -88,6 +206,16 @@ impl SampleDps {
     /// # Panics
     /// If it expects something else than is there.
     pub fn step(&mut self, step: &Step) {
+        if let Err(refused) = self.try_step(step) {
+            panic!("{refused}");
+        }
+    }
+
+    /// Carries out one step, or refuses it as the service would.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn try_step(&mut self, step: &Step) -> Result<(), Refused> {
         match step {
             Step::UploadCa {
                 name,
@@ -96,57 +224,45 @@ impl SampleDps {
                 expect,
                 ..
             } => {
-                check(step, expect, self.ca(name));
-                let certificate = crate::format::pem::certificate(certificate.as_bytes());
-                self.put_ca(name, &certificate.expect("PEM"), *self_attested);
+                check(step, expect, self.ca(name))?;
+                let certificate = pem::certificate(certificate.as_bytes()).expect("PEM");
+                self.put_ca(name, &certificate, *self_attested);
             }
             Step::ProveCa { name, expect, .. } | Step::SubmitProof { name, expect, .. } => {
-                check(step, expect, self.ca(name));
-                let held = self.authorities.iter_mut().find(|held| held.name == *name);
-                held.expect("uploaded").properties.is_verified = true;
+                check(step, expect, self.ca(name))?;
+                let etag = self.etag();
+                let mut held = self.authorities.iter_mut();
+                let held = held.find(|held| held.name == *name).expect("uploaded");
+                held.properties.is_verified = true;
+                held.etag = Some(etag);
             }
             Step::DeleteCa { name, expect, .. } => {
-                check(step, expect, self.ca(name));
+                check(step, expect, self.ca(name))?;
                 self.authorities.retain(|held| held.name != *name);
             }
             Step::PutGroup { group, expect, .. } => {
-                let id = &group.enrollment_group_id;
-                let held = self
-                    .groups
-                    .iter()
-                    .find(|held| held.enrollment_group_id == *id);
-                check(step, expect, held.map(|held| held.etag.as_ref()));
-                self.put_group(group);
+                check(step, expect, self.group(group.enrollment_group_id.as_str()))?;
+                self.try_put_group(group)?;
             }
             Step::DeleteGroup { id, expect } => {
-                let held = self
-                    .groups
-                    .iter()
-                    .find(|held| held.enrollment_group_id == *id);
-                check(step, expect, held.map(|held| held.etag.as_ref()));
+                check(step, expect, self.group(id.as_str()))?;
                 self.groups.retain(|held| held.enrollment_group_id != *id);
+                self.held.remove(&group_key(id.as_str()));
             }
             Step::PutIndividual {
                 enrollment, expect, ..
             } => {
-                let id = &enrollment.registration_id;
-                let held = self
-                    .individuals
-                    .iter()
-                    .find(|held| held.registration_id == *id);
-                check(step, expect, held.map(|held| held.etag.as_ref()));
-                self.put_individual(enrollment);
+                let id = enrollment.registration_id.as_str();
+                check(step, expect, self.individual(id))?;
+                self.try_put_individual(enrollment)?;
             }
             Step::DeleteIndividual {
                 registration_id: id,
                 expect,
             } => {
-                let held = self
-                    .individuals
-                    .iter()
-                    .find(|held| held.registration_id == *id);
-                check(step, expect, held.map(|held| held.etag.as_ref()));
+                check(step, expect, self.individual(id.as_str()))?;
                 self.individuals.retain(|held| held.registration_id != *id);
+                self.held.remove(&individual_key(id.as_str()));
             }
             Step::DeleteRegistration { .. }
             | Step::DisableHubDevice { .. }
@@ -155,10 +271,23 @@ impl SampleDps {
             | Step::Revoke { .. }
             | Step::SettleGenerations { .. } => {}
         }
+        Ok(())
     }
 
     fn ca(&self, name: &CertificateName) -> Option<Option<&Etag>> {
         let held = self.authorities.iter().find(|held| held.name == *name);
+        held.map(|held| held.etag.as_ref())
+    }
+
+    fn group(&self, id: &str) -> Option<Option<&Etag>> {
+        let mut groups = self.groups.iter();
+        let held = groups.find(|held| held.enrollment_group_id.as_str().eq_ignore_ascii_case(id));
+        held.map(|held| held.etag.as_ref())
+    }
+
+    fn individual(&self, id: &str) -> Option<Option<&Etag>> {
+        let mut entries = self.individuals.iter();
+        let held = entries.find(|held| held.registration_id.as_str().eq_ignore_ascii_case(id));
         held.map(|held| held.etag.as_ref())
     }
 
@@ -168,11 +297,64 @@ impl SampleDps {
     }
 }
 
-fn check(step: &Step, expect: &Expectation, found: Option<Option<&Etag>>) {
+fn group_key(id: &str) -> String {
+    format!("group {}", id.to_ascii_lowercase())
+}
+
+fn individual_key(id: &str) -> String {
+    format!("individual {}", id.to_ascii_lowercase())
+}
+
+fn slots_of(attestation: &mut Attestation) -> Option<&mut Slots<CertificateSlot>> {
+    match &mut attestation.mechanism {
+        Mechanism::X509(X509Certificates::Client(slots) | X509Certificates::Signing(slots)) => {
+            Some(slots)
+        }
+        _ => None,
+    }
+}
+
+/// A slot that comes with `info` alone keeps the certificate that it holds.
+fn keep(
+    record: &str,
+    sent: &mut Option<CertificateSlot>,
+    held: Option<CertificateSlot>,
+) -> Result<(), Refused> {
+    let Some(slot) = sent.as_ref().filter(|slot| slot.certificate.is_none()) else {
+        return Ok(());
+    };
+    match held {
+        Some(held) if held.sha256_thumbprint() == slot.sha256_thumbprint() => {
+            *sent = Some(held);
+            Ok(())
+        }
+        _ => Err(Refused::Slot(record.to_owned())),
+    }
+}
+
+/// A slot as a service describes it that hides certificates.
+fn described(slot: &CertificateSlot) -> CertificateSlot {
+    let text = slot.certificate.as_deref();
+    let read = text.and_then(pem::certificate_in_json);
+    CertificateSlot {
+        certificate: None,
+        info: read.map(|certificate| certificate.info()),
+        ..slot.clone()
+    }
+}
+
+fn check(step: &Step, expect: &Expectation, found: Option<Option<&Etag>>) -> Result<(), Refused> {
     let fits = match expect {
         Expectation::Absent => found.is_none(),
         Expectation::Etag(etag) => found == Some(Some(etag)),
         Expectation::AsLeftByPlan => found.is_some(),
     };
-    assert!(fits, "{step}: expects {expect:?}, found {found:?}");
+    if fits {
+        return Ok(());
+    }
+    Err(Refused::Conflict {
+        step: step.to_string(),
+        expect: expect.clone(),
+        found: found.map(|tag| tag.cloned()),
+    })
 }

@@ -5,6 +5,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
+use openssl::asn1::Asn1Time;
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::x509::X509;
@@ -15,9 +16,17 @@ use serde_json::Value;
 /// 1. An individual enrollment whose registration ID is the leaf's common name decides.
 /// 2. Else the enrollment group of the certificate that signed the leaf decides, else that of the next
 ///    one above, and so on.
-/// 3. The first entry found decides: enabled lets in, disabled refuses.
-/// 4. A device of a group must reach a certificate that was verified.
+/// 3. The first entry found decides: enabled lets in, disabled refuses. Of several groups with one
+///    certificate a disabled one decides ("once a certificate is in a disabled entry, every attempt with
+///    it fails").
+/// 4. The group's certificate must be verified, or one above it.
 pub(crate) fn lets_in(dps: &Documents, chain: &[X509]) -> bool {
+    lets_in_at(dps, chain, None)
+}
+
+/// The same at a moment, in seconds since 1970: a group lets in nobody whose leaf, or a certificate above it
+/// up to the verified one, is outside of its dates.
+pub(crate) fn lets_in_at(dps: &Documents, chain: &[X509], at: Option<i64>) -> bool {
     let [leaf, above @ ..] = chain else {
         return false;
     };
@@ -28,14 +37,22 @@ pub(crate) fn lets_in(dps: &Documents, chain: &[X509]) -> bool {
                 && names(&entry["attestation"]["x509"]["clientCertificates"], leaf);
         }
     }
-    for signer in above {
-        let mut groups: Vec<&Value> = dps.groups.iter().collect();
-        groups.sort_by_key(|group| text(&group["enrollmentGroupId"]).to_lowercase());
-        if let Some(group) = groups.into_iter().find(|group| holds(dps, group, signer)) {
-            let is_verified = above
+    for (place, signer) in above.iter().enumerate() {
+        let holding: Vec<&Value> = dps
+            .groups
+            .iter()
+            .filter(|group| holds(dps, group, signer))
+            .collect();
+        if !holding.is_empty() {
+            let anchor = above[place..]
                 .iter()
-                .any(|certificate| is_verified(dps, certificate));
-            return is_enabled(group) && is_verified;
+                .position(|certificate| is_verified(dps, certificate));
+            let Some(anchor) = anchor else {
+                return false;
+            };
+            let path = &chain[..=1 + place + anchor];
+            return holding.into_iter().all(is_enabled)
+                && path.iter().all(|certificate| is_within(certificate, at));
         }
     }
     false
@@ -57,21 +74,40 @@ fn holds(dps: &Documents, group: &Value, certificate: &X509) -> bool {
         let reference = text(&x509["caReferences"][slot]);
         dps.authorities.iter().any(|authority| {
             text(&authority["name"]).eq_ignore_ascii_case(reference)
-                && is(text(&authority["properties"]["certificate"]), certificate)
+                && is_authority(authority, certificate)
         })
     })
 }
 
+/// By the certificate, where the service gave it, else by its SHA-1 thumbprint.
+fn is_authority(authority: &Value, certificate: &X509) -> bool {
+    let properties = &authority["properties"];
+    if !text(&properties["certificate"]).is_empty() {
+        return is(text(&properties["certificate"]), certificate);
+    }
+    let digest = certificate.digest(MessageDigest::sha1()).expect("digest");
+    text(&properties["thumbprint"]).eq_ignore_ascii_case(&hex(&digest))
+}
+
+fn is_within(certificate: &X509, at: Option<i64>) -> bool {
+    let Some(at) = at else {
+        return true;
+    };
+    let at = Asn1Time::from_unix(at).expect("a moment");
+    certificate.not_before() <= at && certificate.not_after() >= at
+}
+
 fn names(slots: &Value, certificate: &X509) -> bool {
-    ["primary", "secondary"]
-        .iter()
-        .any(|slot| is(text(&slots[slot]["certificate"]), certificate))
+    ["primary", "secondary"].iter().any(|slot| {
+        let told = text(&slots[slot]["info"]["sha256Thumbprint"]);
+        is(text(&slots[slot]["certificate"]), certificate)
+            || (!told.is_empty() && told.eq_ignore_ascii_case(&hex(&digest(certificate))))
+    })
 }
 
 fn is_verified(dps: &Documents, certificate: &X509) -> bool {
     dps.authorities.iter().any(|authority| {
-        authority["properties"]["isVerified"] == true
-            && is(text(&authority["properties"]["certificate"]), certificate)
+        authority["properties"]["isVerified"] == true && is_authority(authority, certificate)
     })
 }
 
@@ -86,6 +122,10 @@ fn is(pem: &str, certificate: &X509) -> bool {
 fn digest(certificate: &X509) -> Vec<u8> {
     let digest = certificate.digest(MessageDigest::sha256());
     digest.expect("digest").to_vec()
+}
+
+fn hex(digest: &[u8]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The digest of a certificate in PEM: fleets are made of the same few.

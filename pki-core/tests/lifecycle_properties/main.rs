@@ -31,7 +31,7 @@ use pki_core::lifecycle::{
     Checked, Class, Effect, Exception, Fleet, HubAction, Impact, LeafStanding, Plan, Promise,
     Quarantine, QuarantineState, Readmit, ReadmitState, Step, Who, quarantine_many, readmit,
 };
-use pki_core::testing::SampleDps;
+use pki_core::testing::{Copies, SampleDps, Service};
 use pki_core::time::Span;
 use proptest::prelude::*;
 use support::{TestAuthority, now, root};
@@ -172,8 +172,8 @@ fn world() -> impl Strategy<Value = World> {
     let devices = prop::collection::vec((signer, entry()), 1..=DEVICES);
     let groups = prop::collection::vec(prop::option::of(status()), 5);
     let verified = prop::collection::vec(prop::option::weighted(0.8, prop::bool::weighted(0.8)), 2);
-    (devices, groups, verified).prop_map(|(devices, groups, verified)| {
-        let mut dps = SampleDps::default();
+    (devices, groups, verified, service()).prop_map(|(devices, groups, verified, service)| {
+        let mut dps = SampleDps::of(service);
         put_authorities(&mut dps, &verified);
         put_groups(&mut dps, &groups);
         for (index, (signer, (kind, status))) in devices.iter().enumerate() {
@@ -181,6 +181,20 @@ fn world() -> impl Strategy<Value = World> {
         }
         let signers = devices.into_iter().map(|(signer, _)| signer).collect();
         World { signers, dps }
+    })
+}
+
+/// What nobody knows of the service: a plan holds with every answer.
+fn service() -> impl Strategy<Value = Service> {
+    let copies = prop_oneof![
+        Just(Copies::None),
+        Just(Copies::Shown),
+        Just(Copies::Stored)
+    ];
+    (copies, any::<bool>()).prop_map(|(copies, hides_certificates)| Service {
+        copies,
+        hides_certificates,
+        ..Service::default()
     })
 }
 
@@ -427,7 +441,9 @@ proptest! {
         // The fleet must know every device that has an entry before or after.
         let mut fleet = World { dps: before.dps.clone(), ..before.clone() };
         for entry in &after.dps.individuals {
-            fleet.dps.put_individual(entry);
+            let id = entry.registration_id.clone();
+            let known = IndividualEnrollment::new(id, Attestation::generated_keys());
+            fleet.dps.put_individual(&known);
         }
         let impact = Impact::compare(&before.dps.view(), &after.dps.view(), &fleet.fleet());
         let judged = before.admitted().into_iter().zip(after.admitted());
@@ -537,7 +553,7 @@ proptest! {
             let request = Quarantine {
                 registration_id: format!("device-{device}").parse().expect("id"),
                 leaf: Some(pki.leaf(*device, world.signers[*device]).certificate.clone()),
-                revoke: true,
+                revoke: vec![pki.leaf(*device, world.signers[*device]).certificate.clone()],
                 reason: None,
                 hub: HubAction::Disable,
             };

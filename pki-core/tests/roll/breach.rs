@@ -1,10 +1,19 @@
 //! A compromised authority: out from the first step on.
 
+use pki_core::admission::{ChainElement, PresentedChain};
+use pki_core::certificate::Certificate;
 use pki_core::enrollment::compose::{by_ca_reference, by_signing_certificate};
-use pki_core::enrollment::{EnrollmentGroup, RegistrationState, RegistrationStatus};
-use pki_core::inventory::GenerationState::{Compromised, Current, Pending};
-use pki_core::lifecycle::HubAction;
-use pki_core::lifecycle::roll::{self, Breach, Instance, RegisteredDevice};
+use pki_core::enrollment::{
+    CertificateSlot, EnrollmentGroup, Mechanism, ProvisioningStatus, RegistrationState,
+    RegistrationStatus, X509Certificates,
+};
+use pki_core::ids::Generation;
+use pki_core::inventory::AuthorityGeneration;
+use pki_core::inventory::GenerationState::{self, Compromised, Current, Next, Pending};
+use pki_core::key::KeyAlgorithm::EcdsaP256;
+use pki_core::lifecycle::roll::{self, Breach, Finish, HeldGeneration, Instance, RegisteredDevice};
+use pki_core::lifecycle::{HubAction, Plan, quarantine_below};
+use pki_core::testing::{SampleDps, Service};
 
 use crate::{Pki, id, is_admitted, only, relaxed, steps};
 
@@ -58,13 +67,226 @@ fn a_compromised_intermediate_below_an_enabled_group_gets_a_disabled_one() {
     assert_eq!(
         steps(&plan)[..2],
         [
-            "change enrollment group line, enabled",
             "create enrollment group quarantine-line-1, disabled",
+            "change enrollment group line, enabled",
         ]
     );
+    for step in &plan.steps {
+        dps.step(step);
+        assert!(!is_admitted(&dps, &pki.device(0, 0)), "after: {step}");
+    }
+    assert!(is_admitted(&dps, &pki.device(1, 0)));
+}
+
+fn group<'a>(dps: &'a SampleDps, name: &str) -> &'a EnrollmentGroup {
+    let mut groups = dps.groups.iter();
+    let held = groups.find(|group| group.enrollment_group_id.as_str() == name);
+    held.expect("the group")
+}
+
+fn set_status(dps: &mut SampleDps, name: &str, status: ProvisioningStatus) {
+    let changed = EnrollmentGroup {
+        provisioning_status: status,
+        ..group(dps, name).clone()
+    };
+    dps.put_group(&changed);
+}
+
+/// The line in its group, a group on the root above it, and what a breach roll of the line plans.
+fn below_top(pki: &Pki) -> (SampleDps, Plan) {
+    let mut dps = pki.line_in_group();
+    dps.put_group(&EnrollmentGroup::new(
+        id("top"),
+        by_ca_reference(id("root")),
+    ));
+    let state = pki.state("line", [Current, Pending], &dps);
+    let plan = only(roll::replace(&Breach::default(), &state));
+    (dps, plan)
+}
+
+/// Cut after any write: the same, said again, completes what is left and nothing else.
+#[test]
+fn the_group_that_shuts_out_is_known_again_wherever_the_roll_was_cut() {
+    let pki = Pki::new();
+    let (before, plan) = below_top(&pki);
+    let settled = plan.steps.len() - 1;
+    let mut undisturbed = before.clone();
+    undisturbed.carry_out(&plan);
+    for cut in 0..=plan.steps.len() {
+        let mut dps = before.clone();
+        for step in &plan.steps[..cut] {
+            dps.step(step);
+        }
+        let states = if cut > settled {
+            [Compromised, Current]
+        } else {
+            [Current, Pending]
+        };
+        let again = roll::replace(&Breach::default(), &pki.state("line", states, &dps));
+        let rest = only(again);
+        assert_eq!(steps(&rest), steps(&plan)[cut..], "cut after {cut}");
+        dps.carry_out(&rest);
+        assert_eq!(
+            dps.view().groups().count(),
+            undisturbed.view().groups().count()
+        );
+        assert!(!is_admitted(&dps, &pki.device(0, 0)));
+        assert!(is_admitted(&dps, &pki.device(1, 0)));
+    }
+}
+
+/// A group above that is disabled may be enabled tomorrow.
+#[test]
+fn enabling_a_group_above_lets_no_compromised_leaf_in() {
+    let pki = Pki::new();
+    let (mut dps, _) = below_top(&pki);
+    set_status(&mut dps, "top", ProvisioningStatus::Disabled);
+    let state = pki.state("line", [Current, Pending], &dps);
+    let plan = only(roll::replace(&Breach::default(), &state));
     dps.carry_out(&plan);
+    let again = pki.state("line", [Compromised, Current], &dps);
+    assert!(only(roll::replace(&Breach::default(), &again)).is_empty());
+    let block = group(&dps, "quarantine-line-1");
+    assert_eq!(
+        block.attestation,
+        by_signing_certificate(&pki.lines[0].certificate)
+    );
+    set_status(&mut dps, "top", ProvisioningStatus::Enabled);
     assert!(!is_admitted(&dps, &pki.device(0, 0)));
     assert!(is_admitted(&dps, &pki.device(1, 0)));
+}
+
+/// Who was shut out by `quarantine --authority` stays out at every step of the roll that follows.
+#[test]
+fn a_breach_roll_after_a_quarantine_lets_nobody_in() {
+    let pki = Pki::new();
+    let (mut dps, _) = below_top(&pki);
+    let generation = AuthorityGeneration {
+        name: id("line"),
+        generation: Generation::FIRST,
+    };
+    let line = &pki.lines[0].certificate;
+    let shut_out = quarantine_below(&generation, line, &[], &dps.authorities, &dps.groups);
+    dps.carry_out(&shut_out.expect("plan"));
+    let state = pki.state("line", [Current, Pending], &dps);
+    let plan = only(roll::replace(&Breach::default(), &state));
+    for step in &plan.steps {
+        dps.step(step);
+        assert!(!is_admitted(&dps, &pki.device(0, 0)), "after: {step}");
+    }
+    assert_eq!(
+        group(&dps, "line").provisioning_status,
+        ProvisioningStatus::Disabled,
+        "what somebody disabled stays so"
+    );
+}
+
+/// The group that keeps the compromised generation out is no part of later rolls.
+#[test]
+fn a_later_expiry_roll_can_be_started_and_finished() {
+    let mut pki = Pki::new();
+    let (mut dps, plan) = below_top(&pki);
+    dps.carry_out(&plan);
+    let third = pki.roots[0].intermediate("line", EcdsaP256);
+    let held = |number: u32, state, certificate: &Certificate| HeldGeneration {
+        number: crate::number(number),
+        state,
+        certificate: certificate.clone(),
+    };
+    let state = |pki: &Pki, dps: &SampleDps, last: [GenerationState; 2]| {
+        let mut state = pki.state("line", [Compromised, last[0]], dps);
+        state.generations.push(held(3, last[1], &third.certificate));
+        state.certificates.push(third.certificate.clone());
+        state
+    };
+    let start = only(roll::start(
+        &relaxed(),
+        &state(&pki, &dps, [Current, Pending]),
+    ));
+    assert_eq!(
+        steps(&start),
+        [
+            "change enrollment group line, enabled",
+            "in the inventory, make line generation 3 next",
+        ]
+    );
+    dps.carry_out(&start);
+    let finish = roll::finish(&Finish::default(), &state(&pki, &dps, [Current, Next]));
+    dps.carry_out(&only(finish));
+    assert!(!is_admitted(&dps, &pki.device(0, 0)));
+    let block = group(&dps, "quarantine-line-1");
+    assert_eq!(block.provisioning_status, ProvisioningStatus::Disabled);
+    pki.lines[1] = third;
+    assert!(is_admitted(&dps, &pki.device(1, 0)));
+}
+
+/// The service keeps a certificate that it is shown by `info` only in the slot that holds it.
+#[test]
+fn another_authority_in_the_primary_slot_stays_there() {
+    let pki = Pki::new();
+    let other = pki.roots[0].intermediate("other", EcdsaP256);
+    let mut dps = SampleDps::of(Service {
+        hides_certificates: true,
+        ..Service::default()
+    });
+    dps.put_ca(&id("root"), &pki.roots[0].certificate, true);
+    let mut shared = EnrollmentGroup::new(id("both"), by_signing_certificate(&other.certificate));
+    if let Mechanism::X509(X509Certificates::Signing(slots)) = &mut shared.attestation.mechanism {
+        let line = pki.lines[0].certificate.to_pem();
+        slots.secondary = Some(CertificateSlot::from_pem(line));
+    }
+    dps.put_group(&shared);
+    let state = pki.state("line", [Current, Pending], &dps);
+    dps.carry_out(&only(roll::replace(&Breach::default(), &state)));
+    let Mechanism::X509(X509Certificates::Signing(slots)) =
+        &group(&dps, "both").attestation.mechanism
+    else {
+        panic!("certificates");
+    };
+    let held: Vec<_> = slots
+        .iter()
+        .map(CertificateSlot::sha256_thumbprint)
+        .collect();
+    let wanted = [&other.certificate, &pki.lines[1].certificate];
+    assert_eq!(held, wanted.map(|one| Some(one.sha256_thumbprint())));
+    assert!(!is_admitted(&dps, &pki.device(0, 0)));
+}
+
+/// Of a group that two authorities share, one is shut out and the other is not.
+#[test]
+fn a_shared_group_stays_enabled_when_one_of_its_authorities_is_shut_out() {
+    let pki = Pki::new();
+    let other = pki.roots[0].intermediate("other", EcdsaP256);
+    let mut dps = pki.line_in_group();
+    let mut shared = group(&dps, "line").clone();
+    if let Mechanism::X509(X509Certificates::Signing(slots)) = &mut shared.attestation.mechanism {
+        slots.secondary = Some(CertificateSlot::from_pem(other.certificate.to_pem()));
+    }
+    dps.put_group(&shared);
+    let generation = AuthorityGeneration {
+        name: id("line"),
+        generation: Generation::FIRST,
+    };
+    let line = &pki.lines[0].certificate;
+    let shut_out = quarantine_below(&generation, line, &[], &dps.authorities, &dps.groups);
+    let shut_out = shut_out.expect("plan");
+    assert_eq!(
+        steps(&shut_out),
+        ["create enrollment group quarantine-line-1, disabled"]
+    );
+    assert!(
+        shut_out.notes[1].contains("line holds another certificate"),
+        "{:?}",
+        shut_out.notes
+    );
+    dps.carry_out(&shut_out);
+    assert!(!is_admitted(&dps, &pki.device(0, 0)));
+    let leaf = other.leaf("sensor-9", EcdsaP256);
+    let path = [&leaf, &other.certificate, &pki.roots[0].certificate].map(ChainElement::from);
+    let neighbour = PresentedChain::known(leaf.common_name(), path.to_vec());
+    assert!(is_admitted(&dps, &neighbour));
+    let again = quarantine_below(&generation, line, &[], &dps.authorities, &dps.groups);
+    assert!(again.expect("plan").is_empty(), "said again");
 }
 
 /// Root held as CA reference, breach: delete it, prove the new one, put it in the primary slot.

@@ -2,6 +2,7 @@
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
 mod breach;
+mod copies;
 mod device_leaf;
 mod expiry;
 #[path = "../support/mod.rs"]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use futures::TryStreamExt as _;
 use pki_core::enrollment::{EnrollmentGroup, Mechanism, X509Certificates};
 use pki_core::ids::CertificateName;
-use pki_core::lifecycle::{Expectation, Step};
+use pki_core::lifecycle::{Expectation, Promise, Step, Who};
 use pki_core::management::CaCertificate;
 use pki_core::time::Time;
 
@@ -159,7 +159,15 @@ impl DeleteArgs {
         if !self.let_devices_in {
             change.refuse_gains("if that is meant, say --let-devices-in")?;
         }
-        change.carry_out(context, &planes, step, &without_keys(&before))
+        let promise = Promise {
+            refuses: Who::Anybody,
+            lets_in: match self.let_devices_in {
+                true => Who::Anybody,
+                false => Who::Nobody,
+            },
+            ..Promise::default()
+        };
+        change.carry_out_as(context, &planes, step, &without_keys(&before), &promise)
     }
 
     fn change(&self, context: &Context, planes: &Planes<'_>) -> Result<Change, CommandError> {

@@ -10,7 +10,7 @@ use pki_core::enrollment::{IndividualEnrollment, Mechanism, ProvisioningStatus, 
 use pki_core::format::pem;
 use pki_core::ids::{Etag, RegistrationId};
 use pki_core::inventory::{CertificateState, Inventory as _};
-use pki_core::lifecycle::{Expectation, FieldChange, Step};
+use pki_core::lifecycle::{Expectation, FieldChange, Promise, Step, Who};
 
 use super::entry::{self, Record, Wording};
 use super::{first, impact};
@@ -157,11 +157,7 @@ impl Record for IndividualEnrollment {
     }
 
     fn put(&self, changes: Vec<FieldChange>, expect: Expectation) -> Step {
-        Step::PutIndividual {
-            enrollment: Box::new(self.clone()),
-            changes,
-            expect,
-        }
+        Step::put_individual(self.clone(), changes, expect)
     }
 }
 
@@ -385,7 +381,17 @@ impl DeleteArgs {
             registration_id: self.id.clone(),
             expect: Expectation::Etag(entry::tag(&before)?),
         };
-        change.carry_out(context, &planes, step, &without_keys(&before))
+        let (lets_in, reopens) = match self.let_device_in {
+            true => (Who::Anybody, step.subjects()),
+            false => (Who::Nobody, vec![]),
+        };
+        let promise = Promise {
+            refuses: Who::Anybody,
+            lets_in,
+            reopens: reopens.into_iter().collect(),
+            ..Promise::default()
+        };
+        change.carry_out_as(context, &planes, step, &without_keys(&before), &promise)
     }
 
     fn refuse_disabled(&self, individual: &IndividualEnrollment) -> Result<(), CommandError> {

@@ -5,7 +5,7 @@ use std::path::Path;
 use dps_client::service::{Enrollments, Entry};
 use pki_core::enrollment::{Mechanism, ProvisioningStatus};
 use pki_core::ids::Etag;
-use pki_core::lifecycle::{Expectation, FieldChange, Impact, Step, differences};
+use pki_core::lifecycle::{Expectation, FieldChange, Impact, Promise, Step, Who, differences};
 use serde_json::Value;
 
 use crate::commands::change::{Change, nothing_to_do};
@@ -129,11 +129,20 @@ pub(super) fn write<E: Record>(
         impact: wording.impact,
     };
     let keeps_out = |entry: &E| entry.status() == ProvisioningStatus::Disabled;
+    let mut promise = Promise {
+        refuses: Who::Anybody,
+        lets_in: Who::Anybody,
+        ..Promise::default()
+    };
     if before.is_some_and(keeps_out) && keeps_out(after) {
         change.refuse_gains("a disabled entry has to keep out whom it keeps out now")?;
+        promise.lets_in = Who::Nobody;
     }
     let step = after.put(change.changes.clone(), expect);
-    change.carry_out(context, planes, step, &shown)
+    if change.action == E::ENABLED {
+        promise.reopens.extend(step.subjects());
+    }
+    change.carry_out_as(context, planes, step, &shown, &promise)
 }
 
 /// The summary of a write: `create` or `replace`.

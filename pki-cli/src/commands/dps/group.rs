@@ -6,7 +6,7 @@ use dps_client::service::Groups;
 use futures::{StreamExt as _, TryStreamExt as _};
 use pki_core::enrollment::{EnrollmentGroup, ProvisioningStatus, RegistrationState};
 use pki_core::ids::{EnrollmentGroupId, Etag};
-use pki_core::lifecycle::{Expectation, FieldChange, Step};
+use pki_core::lifecycle::{Expectation, FieldChange, Promise, Step, Who};
 use pki_core::wording::counted;
 
 use super::entry::{self, Record, Wording};
@@ -144,11 +144,7 @@ impl Record for EnrollmentGroup {
     }
 
     fn put(&self, changes: Vec<FieldChange>, expect: Expectation) -> Step {
-        Step::PutGroup {
-            group: Box::new(self.clone()),
-            changes,
-            expect,
-        }
+        Step::put_group(self.clone(), changes, expect)
     }
 }
 
@@ -251,7 +247,17 @@ impl DeleteArgs {
             id: self.id.clone(),
             expect: Expectation::Etag(entry::tag(&before)?),
         };
-        change.carry_out(context, &planes, step, &without_keys(&before))
+        // What was said above about disabled groups, the checker is told: this one was named.
+        let promise = Promise {
+            refuses: Who::Anybody,
+            lets_in: match self.let_devices_in {
+                true => Who::Anybody,
+                false => Who::Nobody,
+            },
+            falls_through: Who::Anybody,
+            reopens: step.subjects().into_iter().collect(),
+        };
+        change.carry_out_as(context, &planes, step, &without_keys(&before), &promise)
     }
 
     fn others(&self, groups: Vec<EnrollmentGroup>) -> Vec<EnrollmentGroup> {

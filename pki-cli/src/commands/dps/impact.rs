@@ -44,6 +44,7 @@ pub(super) fn on_device(
             authorities: planes.certificates()?.list().await?,
             groups: planes.groups()?.list(None).try_collect().await?,
             individuals: present.cloned().into_iter().collect(),
+            at: Some(planes.now()),
         })
     });
     let Some(snapshot) = told(context, gathered)? else {

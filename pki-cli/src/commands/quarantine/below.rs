@@ -270,6 +270,11 @@ impl Below {
     ) -> Result<Plan, CommandError> {
         let mut plan = Plan::new(&self.goal);
         let mut view = before.clone();
+        let is_own = |certificate: &&Certificate| {
+            self.thumbprints.contains(&certificate.sha256_thumbprint())
+        };
+        let held = self.held.iter().map(|(_, certificate)| certificate);
+        let own: Vec<Certificate> = held.filter(is_own).cloned().collect();
         for (id, certificate) in &self.held {
             let is_own = self.thumbprints.contains(&certificate.sha256_thumbprint());
             let class = self
@@ -281,7 +286,13 @@ impl Below {
             if !is_own && !is_in {
                 continue;
             }
-            let one = quarantine_below(id, certificate, &snapshot.authorities, &snapshot.groups)?;
+            let one = quarantine_below(
+                id,
+                certificate,
+                &own,
+                &snapshot.authorities,
+                &snapshot.groups,
+            )?;
             for step in one.steps {
                 if !plan.steps.contains(&step) {
                     step.apply_to(&mut view)?;

@@ -18,7 +18,6 @@ use pki_core::profile::Role;
 use pki_core::time::Time;
 
 use super::target::Target;
-use crate::context::Context;
 use crate::error::CommandError;
 use crate::hubs::{Hubs, UnreadHub};
 use crate::planes::Planes;
@@ -44,7 +43,6 @@ pub(in crate::commands) struct Gathered {
 
 /// Looks at DPS, the inventory, and unless the identities are kept at the hubs.
 pub(in crate::commands) async fn gather(
-    context: &Context,
     planes: &Planes<'_>,
     inventory: &dyn Inventory,
     snapshot: &DpsSnapshot,
@@ -59,7 +57,6 @@ pub(in crate::commands) async fn gather(
     let naming = entries_by_leaf(&snapshot.individuals);
     let mut registrations = registrations(planes, snapshot, &individuals, targets).await?;
     let view = snapshot.view()?;
-    let now = context.now();
     let mut states = Vec::with_capacity(targets.len());
     for target in targets {
         let leaf = target.leaf.as_ref();
@@ -68,13 +65,10 @@ pub(in crate::commands) async fn gather(
             .into_iter()
             .flatten()
             .filter(|id| **id != target.id);
-        let live = inventory.live_leaves(&target.id, now)?;
-        let live = live.iter().map(|entry| entry.recorded.certificate());
         states.push(QuarantineState {
             individual: individuals.get(&target.id).map(|entry| (*entry).clone()),
             registration: registrations.remove(&target.id),
             entries_under_other_ids: elsewhere.cloned().collect(),
-            live_leaves: live.cloned().collect(),
             group: group_of(inventory, &view, leaf)?,
             ..QuarantineState::default()
         });

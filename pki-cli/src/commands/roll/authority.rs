@@ -1,24 +1,26 @@
 //! Rolling an authority, in every DPS instance.
 
+use std::collections::BTreeSet;
+
 use pki_core::admission::{ChainElement, DpsView, Outcome as Admission, outcome_below};
 use pki_core::authority::ChainBundle;
-use pki_core::ids::{AuthorityName, Generation};
+use pki_core::ids::{AuthorityName, Generation, RegistrationId, Sha256Thumbprint};
 use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{
     AuthorityGeneration, AuthorityRecord, Filter, GenerationRecord, GenerationState,
     Inventory as _, Status as State,
 };
 use pki_core::lifecycle::roll::{
-    self, Breach, Finish, HeldGeneration, InstancePlan, RollState, Start,
+    self, Breach, Finish, HeldGeneration, InstancePlan, RegisteredDevice, RollState, Start,
 };
-use pki_core::lifecycle::{Class, Fleet, Plan, Promise, Who};
+use pki_core::lifecycle::{Fleet, Plan, Promise, Step, Who};
 use pki_core::profile::Role;
 use pki_core::time::{Span, Time};
 use pki_core::wording::counted;
 
 use super::instances::Instances;
-use super::left_behind::Question;
-use super::report::{Planned, Proof, Report, Status, Statuses};
+use super::left_behind::{Question, names};
+use super::report::{LeftBehind, Planned, Proof, Report, Status, Statuses};
 use super::{FinishArgs, Rolled, StartArgs, StatusArgs, device, refuse_option, resolve};
 use crate::commands::authority::{declared, successor};
 use crate::context::Context;
@@ -27,7 +29,7 @@ use crate::execute::Proposal;
 use crate::hubs::{UnreadHub, refuse_unread};
 use crate::issuance::refuse_not_begun;
 use crate::judged::Judged;
-use crate::render::plan::PlanAndImpact;
+use crate::render::plan::{NAMED, PlanAndImpact};
 
 impl StartArgs {
     pub(super) fn authority(
@@ -42,7 +44,10 @@ impl StartArgs {
         let replaced = self.compromised && record.is_some_and(|record| was_replaced(&record));
         if !replaced {
             if context.settings.dry_run && !has_successor(&inventory, name)? {
-                return Err(not_made(name));
+                return match self.compromised {
+                    true => self.shown_without_successor(context, inventory, &instances, name),
+                    false => Err(not_made(name)),
+                };
             }
             if !context.settings.dry_run {
                 let declared = declared(context, name)?;
@@ -54,11 +59,11 @@ impl StartArgs {
         let mut unread = Vec::new();
         let (plans, promise) = match self.compromised {
             true => {
-                let (plans, hubs) = roll.replace(self)?;
+                let (request, hubs) = self.breach(&roll)?;
                 unread = hubs;
-                (plans, shuts_out())
+                (roll::replace(&request, &roll.state)?, shuts_out())
             }
-            false => (roll.start(self)?, Promise::default()),
+            false => (roll.start(self)?, roll.lets_newcomer_in()),
         };
         let state = roll.state;
         if replaced && plans.iter().all(|one| one.plan.is_empty()) {
@@ -71,6 +76,42 @@ impl StartArgs {
             refuse_unread(&unread)?;
         }
         Ok(ended)
+    }
+}
+
+impl StartArgs {
+    /// What is asked for, and the devices whose hubs cannot be read.
+    fn breach(&self, roll: &AuthorityRoll<'_>) -> Result<(Breach, Vec<UnreadHub>), CommandError> {
+        let (devices, unread) = roll.compromised_devices()?;
+        let request = Breach {
+            devices,
+            hub: self.hub.into(),
+            with_intermediates: self.with_intermediates,
+        };
+        Ok((request, unread))
+    }
+
+    /// What a breach roll would do before there is a generation to take the place of the compromised one:
+    /// whom it shuts out, and how. The hour in which one wants to know is not that in which keys are made.
+    fn shown_without_successor(
+        &self,
+        context: &Context,
+        mut inventory: SqliteInventory,
+        instances: &Instances<'_>,
+        name: &AuthorityName,
+    ) -> CommandResult {
+        let roll = AuthorityRoll::gather(context, &inventory, instances, name)?;
+        let (request, _) = self.breach(&roll)?;
+        let plans = roll::shut_out(&request, &roll.state)?;
+        let state = roll.state;
+        carry_out(
+            context,
+            &mut inventory,
+            instances,
+            &state,
+            plans,
+            &shuts_out(),
+        )
     }
 }
 
@@ -97,7 +138,7 @@ impl FinishArgs {
         let plans = roll::finish(&request, &roll.state)?;
         // Only the old leaves may be refused; whose they are, the planner has looked at.
         let promise = Promise {
-            refuses: Who::AtMost(roll.leaves(&going)),
+            refuses: Who::SignedBy(going.iter().cloned().collect()),
             ..Promise::default()
         };
         let state = roll.state;
@@ -157,10 +198,11 @@ impl StatusArgs {
                 }
                 false => roll::Devices::default(),
             };
-            Ok(Status::of(
-                &roll::status(&left_behind, &roll.state),
-                &left_behind,
-            ))
+            let status = roll::status(&left_behind, &roll.state);
+            Ok(Status {
+                shut_out: roll.worklist()?,
+                ..Status::of(&status, &left_behind)
+            })
         };
         let statuses: Result<_, CommandError> = names.iter().map(status).collect();
         self.show(context, statuses?)
@@ -267,10 +309,10 @@ impl<'a> AuthorityRoll<'a> {
         Ok(self.inventory.count(&filter)?)
     }
 
-    fn replace(
+    /// The devices that a breach roll takes off their hubs, by instance, and those whose hubs cannot be read.
+    fn compromised_devices(
         &self,
-        args: &StartArgs,
-    ) -> Result<(Vec<InstancePlan>, Vec<UnreadHub>), CommandError> {
+    ) -> Result<(Vec<Vec<RegisteredDevice>>, Vec<UnreadHub>), CommandError> {
         let compromised = self.compromised();
         let mut devices = Vec::new();
         let mut unread = Vec::new();
@@ -292,21 +334,34 @@ impl<'a> AuthorityRoll<'a> {
             devices.push(registered.devices);
             unread.extend(registered.unread);
         }
-        let request = Breach {
-            devices,
-            hub: args.hub.into(),
-            with_intermediates: args.with_intermediates,
-        };
-        Ok((roll::replace(&request, &self.state)?, unread))
+        Ok((devices, unread))
     }
 
-    /// The generation that is compromised: the current one, or after a plan that was cut short the one
-    /// that was.
+    /// The generation that is compromised: the current one, or after a breach roll the one that was.
     fn compromised(&self) -> Option<&HeldGeneration> {
+        let current = self.in_state(GenerationState::Current);
         match self.has_newcomer() {
-            true => self.in_state(GenerationState::Current),
-            false => self.in_state(GenerationState::Compromised),
+            true => current,
+            false => self.in_state(GenerationState::Compromised).or(current),
         }
+    }
+
+    /// The devices below a compromised generation that no instance lets in: each needs a new leaf.
+    fn worklist(&self) -> Result<LeftBehind, CommandError> {
+        let compromised = self.state.generations.iter();
+        let compromised: BTreeSet<Sha256Thumbprint> = compromised
+            .filter(|held| held.state == GenerationState::Compromised)
+            .map(|held| held.certificate.sha256_thumbprint())
+            .collect();
+        if compromised.is_empty() {
+            return Ok(LeftBehind::default());
+        }
+        let views = self.instances.views()?;
+        let individual = views.iter().flat_map(DpsView::individual_ids);
+        let now = self.context.now();
+        let fleet = Fleet::gather(self.inventory, now, individual)?;
+        let out = fleet.shut_out_below(&compromised, &views, self.inventory, now)?;
+        Ok(LeftBehind::of(&out, names(self.context)))
     }
 
     /// Who signs leaves whose chain goes through one of these generations.
@@ -337,14 +392,18 @@ impl<'a> AuthorityRoll<'a> {
         gone.cloned().collect()
     }
 
-    /// How many valid leaves these signers have.
-    fn leaves(&self, signers: &[AuthorityGeneration]) -> u64 {
-        let is_of = |class: &&Class| {
-            let signer = class.signed_by.as_ref();
-            signer.is_some_and(|signer| signers.contains(signer))
-        };
-        let classes = self.fleet.classes.iter().filter(is_of);
-        classes.map(|class| class.leaves).sum()
+    /// A roll that is started again, since a group came to hold the old generation meanwhile, lets in the
+    /// leaves that the new one has signed, there too.
+    fn lets_newcomer_in(&self) -> Promise {
+        let newcomers =
+            self.state.generations.iter().filter(|held| {
+                matches!(held.state, GenerationState::Next | GenerationState::Pending)
+            });
+        let newcomers: Vec<HeldGeneration> = newcomers.cloned().collect();
+        Promise {
+            lets_in: Who::SignedBy(self.signers_below(&newcomers).into_iter().collect()),
+            ..Promise::default()
+        }
     }
 
     fn has_newcomer(&self) -> bool {
@@ -406,7 +465,8 @@ fn carry_out(
     plans: Vec<InstancePlan>,
     promise: &Promise,
 ) -> CommandResult {
-    let mut after = instances.views()?;
+    let before = instances.views()?;
+    let mut after = before.clone();
     let mut planned: Vec<Planned> = Vec::new();
     let mut parts = Vec::new();
     for (planes, view) in instances.planes.iter().zip(&mut after) {
@@ -415,7 +475,19 @@ fn carry_out(
         let whole = whole(&here);
         let (checked, impact) = Judged::parts(context, inventory, view, here, promise)?;
         *view = whole.applied_to(view)?;
+        let still_admitted = still_admitted(context, inventory, state, view, &whole)?;
+        let mut whole = whole;
+        whole.notes.extend(still_admitted.iter().take(NAMED).map(|id| {
+            format!("{id} has an individual enrollment that lets it in with a leaf below the compromised certificate; shut it out with: dps-pki quarantine {id}")
+        }));
+        if still_admitted.len() > NAMED {
+            whole.notes.push(format!(
+                "and {} more have one; all of them are named with --output json",
+                still_admitted.len() - NAMED
+            ));
+        }
         planned.push(Planned {
+            still_admitted,
             dps: planes.name().clone(),
             impact,
             estimate: whole.estimate(planes.rate()),
@@ -445,7 +517,7 @@ fn carry_out(
     }
     let proof = match context.settings.dry_run {
         true => vec![],
-        false => prove(context, instances, state, &after)?,
+        false => prove(context, instances, state, &before, &after)?,
     };
     context.ui.result(&Report {
         plans: planned,
@@ -453,6 +525,37 @@ fn carry_out(
         proof,
     })?;
     Ok(Outcome::Done)
+}
+
+/// The devices that stay in with a leaf below a compromised generation, by an enrollment of their own.
+fn still_admitted(
+    context: &Context,
+    inventory: &SqliteInventory,
+    state: &RollState,
+    after: &DpsView,
+    plan: &Plan,
+) -> Result<Vec<RegistrationId>, CommandError> {
+    let settled = plan.steps.iter().filter_map(|step| match step {
+        Step::SettleGenerations { changes, .. } => Some(changes),
+        _ => None,
+    });
+    let settled: Vec<_> = settled.flatten().collect();
+    let is_compromised = |held: &&HeldGeneration| {
+        let changed = settled
+            .iter()
+            .find(|change| change.generation == held.number);
+        changed.map_or(held.state, |change| change.to) == GenerationState::Compromised
+    };
+    let compromised = state.generations.iter().filter(is_compromised);
+    let compromised: BTreeSet<Sha256Thumbprint> = compromised
+        .map(|held| held.certificate.sha256_thumbprint())
+        .collect();
+    if compromised.is_empty() {
+        return Ok(vec![]);
+    }
+    let fleet = Fleet::gather(inventory, context.now(), after.individual_ids())?;
+    let admitted = fleet.own_entries_below(&compromised, after);
+    Ok(admitted.into_iter().collect())
 }
 
 /// What is done in one instance, as one plan.
@@ -471,11 +574,13 @@ fn prove(
     context: &Context,
     instances: &Instances<'_>,
     state: &RollState,
+    before: &[DpsView],
     wanted: &[DpsView],
 ) -> Result<Vec<Proof>, CommandError> {
     let found = instances.read_back(context)?;
     let mut proofs = Vec::new();
-    for ((planes, found), wanted) in instances.planes.iter().zip(&found).zip(wanted) {
+    let views = found.iter().zip(before.iter().zip(wanted));
+    for (planes, (found, (before, wanted))) in instances.planes.iter().zip(views) {
         for held in &state.generations {
             let chain = ChainBundle::build(&held.certificate, &state.certificates);
             let above: Vec<ChainElement> = chain
@@ -483,7 +588,8 @@ fn prove(
                 .iter()
                 .map(ChainElement::from)
                 .collect();
-            let (found, wanted) = (outcome_below(found, &above), outcome_below(wanted, &above));
+            let [found, before, wanted] =
+                [found, before, wanted].map(|view| outcome_below(view, &above));
             if is_admitted(&found) != is_admitted(&wanted) {
                 let message = format!(
                     "DPS {} decides otherwise than planned: devices of {} generation {} are {found}",
@@ -492,6 +598,10 @@ fn prove(
                     held.number
                 );
                 return Err(CommandError::new(ErrorKind::Conflict, message).hint("run it again"));
+            }
+            // A root signs no devices: that none is admitted right below it, before or after, is no news.
+            if !is_admitted(&before) && !is_admitted(&wanted) {
+                continue;
             }
             proofs.push(Proof {
                 dps: planes.name().clone(),

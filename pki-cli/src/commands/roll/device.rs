@@ -118,7 +118,8 @@ impl FinishArgs {
                 device::finish(&roll.moving(), &stays, accept_stranded, &roll.state)?
             }
         };
-        roll.carry_out(context, &mut inventory, plan, Who::AtMost(1))
+        let refused = Who::Devices([id.clone()].into());
+        roll.carry_out(context, &mut inventory, plan, refused)
     }
 }
 
@@ -136,7 +137,8 @@ pub(super) fn abort(
             device::abort(&roll.moving(), &old, &roll.state)?
         }
     };
-    roll.carry_out(context, &mut inventory, plan, Who::AtMost(1))
+    let refused = Who::Devices([id.clone()].into());
+    roll.carry_out(context, &mut inventory, plan, refused)
 }
 
 /// Where the roll of a device stands.
@@ -169,6 +171,7 @@ pub(super) fn status(
         phase,
         waits,
         left_behind: LeftBehind::default(),
+        shut_out: LeftBehind::default(),
         deadlines,
     })
 }

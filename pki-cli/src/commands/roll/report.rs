@@ -1,11 +1,13 @@
 //! What a roll would do or has done, instance by instance, and what was read back.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
-use pki_core::ids::{AuthorityName, DpsName, Generation};
+use pki_core::ids::{AuthorityName, DpsName, Generation, RegistrationId};
 use pki_core::lifecycle::roll::{Deadline, Devices, RollStatus};
 use pki_core::lifecycle::{Estimate, Impact, Plan};
 use pki_core::time::Time;
+use pki_core::wording::counted;
 use serde::Serialize;
 
 use crate::judged::Scope;
@@ -19,6 +21,9 @@ pub(super) struct Planned {
     pub(super) plan: Plan,
     pub(super) impact: Impact,
     pub(super) estimate: Estimate,
+    /// Who stays in with a leaf below a compromised generation, by an enrollment of its own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) still_admitted: Vec<RegistrationId>,
 }
 
 /// What was planned in every instance, and what came of it.
@@ -84,6 +89,8 @@ pub(super) struct Status {
     pub(super) phase: &'static str,
     pub(super) waits: Vec<String>,
     pub(super) left_behind: LeftBehind,
+    /// The devices below a compromised generation that are not let in any more.
+    pub(super) shut_out: LeftBehind,
     pub(super) deadlines: Vec<End>,
 }
 
@@ -113,12 +120,34 @@ impl Status {
                 count: left_behind.count,
                 named: left_behind.named.iter().map(ToString::to_string).collect(),
             },
+            shut_out: LeftBehind::default(),
             deadlines: status.deadlines.iter().map(End::from).collect(),
         }
     }
 
     pub(super) fn is_waiting(&self) -> bool {
         !self.waits.is_empty()
+    }
+}
+
+impl LeftBehind {
+    /// Counts devices, and names the first `names` of them.
+    pub(super) fn of(devices: &BTreeSet<RegistrationId>, names: usize) -> Self {
+        let named = devices.iter().take(names);
+        Self {
+            count: u64::try_from(devices.len()).unwrap_or(u64::MAX),
+            named: named.map(ToString::to_string).collect(),
+        }
+    }
+}
+
+impl fmt::Display for LeftBehind {
+    /// `3 devices (a, b, …)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&counted(self.count, "device", "devices"))?;
+        let is_all = u64::try_from(self.named.len()).is_ok_and(|named| named == self.count);
+        let more = if is_all { "" } else { ", …" };
+        write!(f, " ({}{more})", self.named.join(", "))
     }
 }
 
@@ -140,6 +169,9 @@ impl fmt::Display for Statuses {
             write!(f, "{}: {}", status.name, status.phase)?;
             for wait in &status.waits {
                 write!(f, "\n  waiting: {wait}")?;
+            }
+            if status.shut_out.count > 0 {
+                write!(f, "\n  shut out, to get a new leaf: {}", status.shut_out)?;
             }
             for End { at, what } in &status.deadlines {
                 write!(f, "\n  {at}: {what}")?;

@@ -254,9 +254,7 @@ fn unlike(tag: Option<Option<&Etag>>, expect: &Expectation) -> Standing {
 }
 
 fn as_held(tag: Option<&Etag>) -> Expectation {
-    tag.map_or(Expectation::AsLeftByPlan, |tag| {
-        Expectation::Etag(tag.clone())
-    })
+    Expectation::of(tag)
 }
 
 /// By the certificate itself where ARM gave it, else by its thumbprint.

@@ -1,17 +1,19 @@
 //! A breach roll: the compromised generation is shut out first, the new one put in its place after.
 //!
 //! What shuts out comes before everything else, in every instance: deleting the CA certificate that
-//! groups refer to, and taking the certificate out of the groups that hold it. Where a group above
-//! would then admit the chain, a disabled group holds the compromised certificate, and must stay.
-//! Where one step is enough, no compromised certificate is admitted from that step on.
+//! groups refer to, and taking the certificate out of the groups that hold it. Where that takes several
+//! steps, or a group above would then decide, a disabled group on the compromised certificate is made
+//! first, and must stay.
+//! Invariant: after every step from the first on no compromised certificate is admitted, nor once a
+//! group above is enabled.
 
 use super::expiry::{anchored, deleted, enabled_first, holders, settle, uploaded};
 use super::slots::{self, Side};
 use super::{HeldGeneration, Instance, InstancePlan, RollError, RollState};
-use crate::admission::{DpsView, Outcome};
-use crate::enrollment::RegistrationState;
+use crate::admission::{Outcome, Refusal};
+use crate::enrollment::{EnrollmentGroup, RegistrationState};
 use crate::ids::CertificateName;
-use crate::inventory::{AuthorityGeneration, GenerationState};
+use crate::inventory::GenerationState;
 use crate::lifecycle::below::blocking_group;
 use crate::lifecycle::quarantine::{HubAction, HubIdentity, forget_registration, hub_step};
 use crate::lifecycle::{Plan, Step};
@@ -94,6 +96,50 @@ pub fn replace(request: &Breach, state: &RollState) -> Result<Vec<InstancePlan>,
     })
 }
 
+/// What [`replace`] would do before there is a generation to take the place of the current one: it shuts
+/// that out and takes its devices off their hubs. For a look beforehand; the repair is not in it.
+///
+/// # Errors
+/// [`RollError`]: no generation issues, or the group that shuts it out cannot be made.
+pub fn shut_out(request: &Breach, state: &RollState) -> Result<Vec<InstancePlan>, RollError> {
+    let old = state.current()?;
+    let mut plans = Vec::new();
+    for (index, instance) in state.instances.iter().enumerate() {
+        let mut plan = Plan::new(format!(
+            "shut out {} generation {}, which is compromised",
+            state.authority, old.number
+        ));
+        let side = Side::compromised(old, instance);
+        let inline = holders(state, instance, &side).filter(|group| !side.is_referred_to_by(group));
+        let inline: Vec<&EnrollmentGroup> = inline.collect();
+        plan.steps = deleted(instance, old);
+        plan.notes.extend(inline.iter().map(|group| {
+            format!(
+                "the new generation takes the place of generation {} in enrollment group {}",
+                old.number, group.enrollment_group_id
+            )
+        }));
+        if !inline.is_empty() || plan.steps.is_empty() {
+            let block = blocking_group(&state.id(old.number), &old.certificate, &instance.groups)?;
+            plan.steps.splice(0..0, block);
+        }
+        let devices = request.devices.get(index).map_or(&[][..], Vec::as_slice);
+        let reason = "its issuer was compromised";
+        let deregistered = devices.iter();
+        plan.steps
+            .extend(deregistered.flat_map(|device| device.deregister(request.hub, reason)));
+        plan.notes.push(format!(
+            "{} has no generation after {} yet: its key and certificate are made first, then put where the compromised one is",
+            state.authority, old.number
+        ));
+        plans.push(InstancePlan {
+            dps: instance.name.clone(),
+            plan,
+        });
+    }
+    Ok(plans)
+}
+
 /// The compromised generation and the one that replaces it; after a plan that was cut short, the one
 /// that has replaced it already.
 fn pair(state: &RollState) -> Result<(&HeldGeneration, &HeldGeneration), RollError> {
@@ -107,37 +153,53 @@ fn pair(state: &RollState) -> Result<(&HeldGeneration, &HeldGeneration), RollErr
     }
 }
 
-/// What shuts the compromised generation out of one instance.
+/// What shuts the compromised generation out of one instance: from the first step on, and for good.
 fn cut(
     state: &RollState,
     instance: &Instance,
     old: &HeldGeneration,
     new: &HeldGeneration,
 ) -> Result<Vec<Step>, RollError> {
-    let (old_side, new_side) = (Side::of(old, instance), Side::of(new, instance));
+    let old_side = Side::compromised(old, instance);
+    let new_side = Side::of(new, instance);
     let mut steps = deleted(instance, old);
-    let gone = std::slice::from_ref(&old_side);
-    let inline = holders(instance, &old_side).filter(|group| !old_side.is_referred_to_by(group));
+    let gone = &[&old_side];
+    let inline =
+        holders(state, instance, &old_side).filter(|group| !old_side.is_referred_to_by(group));
     for group in enabled_first(inline) {
         steps.extend(slots::withdraw(group, gone, &new_side));
     }
-    let mut after = instance.view()?;
-    apply(&steps, &mut after)?;
-    if matches!(
-        state.outcome(&after, &old.certificate),
-        Outcome::Admitted(_)
-    ) {
-        let generation = AuthorityGeneration {
-            name: state.authority.clone(),
-            generation: old.number,
-        };
-        steps.push(blocking_group(
-            &generation,
-            &old.certificate,
-            &instance.groups,
-        )?);
-    }
+    let block = block(state, instance, old, &steps)?;
+    steps.splice(0..0, block);
     Ok(steps)
+}
+
+/// The disabled group on the compromised certificate. It is needed where the steps that take it away admit
+/// it in between, and where another entry decides about it when they are done: also one that admits
+/// nobody today, since it may be enabled or its CA verified tomorrow. As the first step: of several groups
+/// with one certificate a disabled one wins.
+fn block(
+    state: &RollState,
+    instance: &Instance,
+    old: &HeldGeneration,
+    steps: &[Step],
+) -> Result<Option<Step>, RollError> {
+    let mut view = instance.view()?;
+    let mut is_needed = false;
+    for step in steps {
+        step.apply_to(&mut view)?;
+        is_needed |= matches!(state.outcome(&view, &old.certificate), Outcome::Admitted(_));
+    }
+    let outcome = state.outcome(&view, &old.certificate);
+    if !is_needed && outcome == Outcome::Refused(Refusal::NoEntry) {
+        return Ok(None);
+    }
+    let generation = state.id(old.number);
+    Ok(blocking_group(
+        &generation,
+        &old.certificate,
+        &instance.groups,
+    )?)
 }
 
 /// Brings the new generation in, and takes the devices of the old one off their hubs.
@@ -148,34 +210,29 @@ fn repair(
     request: &Breach,
     devices: &[RegisteredDevice],
 ) -> Result<Vec<Step>, RollError> {
-    let (old_side, mut new_side) = (Side::of(old, instance), Side::of(new, instance));
-    // What the first step deletes is gone when a plan that was cut is made again, and groups that hold the
-    // certificate itself tell no name: the declared one does.
-    let mut old_side = old_side;
-    if old_side.names.is_empty() {
-        let is_gone =
-            |name: &&CertificateName| !instance.authorities.iter().any(|held| held.name == **name);
-        let deleted = instance.declared.iter().filter(is_gone);
-        old_side.names.extend(deleted.cloned());
-    }
-    let mut steps = uploaded(state, instance, &old_side, &mut new_side)?;
-    let gone = std::slice::from_ref(&old_side);
-    let by_name = holders(instance, &old_side).filter(|group| old_side.is_referred_to_by(group));
+    let old_side = Side::compromised(old, instance);
+    let mut new_side = Side::of(new, instance);
+    // Where a run that was cut short has deleted it, pki.toml tells the name.
+    let is_free = |name: &&CertificateName| {
+        let mut held = instance.authorities.iter();
+        !held.any(|held| held.name == **name)
+    };
+    let declared = instance.declared.iter().find(is_free);
+    let former = old_side.names.first().or(declared);
+    let mut steps = uploaded(state, instance, &old_side, former, &mut new_side)?;
+    let gone = &[&old_side];
+    let by_name =
+        holders(state, instance, &old_side).filter(|group| old_side.is_referred_to_by(group));
     for group in enabled_first(by_name) {
         steps.extend(slots::withdraw(group, gone, &new_side));
     }
     if request.with_intermediates {
+        // Once the old CA certificate is gone nobody can tell whom it admitted: a run that was cut short is
+        // carried on by its journal.
         steps.extend(anchored(state, instance, &[old])?);
     }
     let reason = "its issuer was compromised";
     let deregistered = devices.iter();
     steps.extend(deregistered.flat_map(|device| device.deregister(request.hub, reason)));
     Ok(steps)
-}
-
-fn apply(steps: &[Step], view: &mut DpsView) -> Result<(), RollError> {
-    for step in steps {
-        step.apply_to(view)?;
-    }
-    Ok(())
 }

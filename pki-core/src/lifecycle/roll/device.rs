@@ -185,9 +185,6 @@ fn changed(
     };
     change(slots)?;
     let changes = slots::changes(&before.attestation, &after.attestation);
-    Ok((!changes.is_empty()).then(|| Step::PutIndividual {
-        enrollment: Box::new(after),
-        changes,
-        expect: Expectation::of(before.etag.as_ref()),
-    }))
+    let expect = Expectation::of(before.etag.as_ref());
+    Ok((!changes.is_empty()).then(|| Step::put_individual(after, changes, expect)))
 }

@@ -5,11 +5,12 @@
 
 use super::slots::{self, Side};
 use super::{Below, Devices, HeldGeneration, Instance, InstancePlan, RollError, RollState};
-use crate::admission::{DpsView, Outcome};
+use crate::admission::{DpsView, Outcome, Refusal};
 use crate::declaration::VerifiedBy;
 use crate::enrollment::{EnrollmentGroup, ProvisioningStatus};
 use crate::ids::{AuthorityName, CertificateName, Generation, IdError};
 use crate::inventory::{GenerationChange, GenerationState};
+use crate::lifecycle::below::blocking_group;
 use crate::lifecycle::{Expectation, Plan, Step};
 use crate::time::Time;
 
@@ -84,9 +85,10 @@ fn beside(
     mut plan: Plan,
 ) -> Result<Plan, RollError> {
     let (old_side, mut new_side) = (Side::of(old, instance), Side::of(new, instance));
+    let former = old_side.names.first();
     plan.steps
-        .extend(uploaded(state, instance, &old_side, &mut new_side)?);
-    for group in holders(instance, &old_side) {
+        .extend(uploaded(state, instance, &old_side, former, &mut new_side)?);
+    for group in holders(state, instance, &old_side) {
         let added = slots::add(group, &new_side).map_err(|_| RollError::SlotsTaken {
             dps: instance.name.clone(),
             group: group.enrollment_group_id.clone(),
@@ -97,7 +99,7 @@ fn beside(
         plan.steps.extend(added);
     }
     admits_as_before(state, instance, old, new, &plan)?;
-    if !old_side.names.is_empty() || holders(instance, &old_side).next().is_some() {
+    if !old_side.names.is_empty() || holders(state, instance, &old_side).next().is_some() {
         return Ok(plan);
     }
     plan.notes.push(format!(
@@ -107,16 +109,17 @@ fn beside(
     Ok(plan)
 }
 
-/// Uploads a generation under a name after the old certificate's, and proves it if the old one is
-/// verified: what is not admitted by the old one is not by the new one. As far as that is not done;
-/// tells `side` the name.
+/// Uploads a generation under a name after that of the old certificate, `former`, and proves it if the
+/// old one is verified: what is not admitted by the old one is not by the new one. As far as that is not
+/// done; tells `side` the name.
 pub(super) fn uploaded(
     state: &RollState,
     instance: &Instance,
     old: &Side<'_>,
+    former: Option<&CertificateName>,
     new: &mut Side<'_>,
 ) -> Result<Vec<Step>, RollError> {
-    let Some(old_name) = old.names.first() else {
+    let Some(old_name) = former else {
         return Ok(vec![]);
     };
     let generation = new.generation;
@@ -126,7 +129,8 @@ pub(super) fn uploaded(
     };
     let mut steps = verify_as(&state.authority, instance, generation, &name);
     if is_unverified(instance, old) {
-        steps.retain(|step| !matches!(step, Step::ProveCa { .. }));
+        let is_there = instance.authorities.iter().any(|held| held.name == name);
+        steps.retain(|step| matches!(step, Step::UploadCa { .. }) && !is_there);
         if let Some(Step::UploadCa { self_attested, .. }) = steps.first_mut() {
             *self_attested = false;
         }
@@ -170,9 +174,10 @@ pub(super) fn verify_as(
         name: name.clone(),
         authority: authority.clone(),
         sha1_thumbprint: certificate.sha1_thumbprint(),
-        expect: etag
-            .cloned()
-            .map_or(Expectation::AsLeftByPlan, Expectation::Etag),
+        expect: match held {
+            Some(_) => Expectation::of(etag),
+            None => Expectation::AsLeftByPlan,
+        },
     });
     upload.into_iter().chain(prove).collect()
 }
@@ -216,12 +221,14 @@ fn admits_as_before(
     })
 }
 
+/// The groups that admit by a generation, without the one that the toolkit made to keep it out.
 pub(super) fn holders<'a>(
+    state: &'a RollState,
     instance: &'a Instance,
     side: &'a Side<'_>,
 ) -> impl Iterator<Item = &'a EnrollmentGroup> {
     let groups = instance.groups.iter();
-    groups.filter(move |group| side.is_in(group))
+    groups.filter(move |group| side.is_in(group) && !state.is_block(group))
 }
 
 pub(super) fn settle(authority: &AuthorityName, changes: &[(Generation, GenerationState)]) -> Step {
@@ -252,7 +259,10 @@ pub fn finish(request: &Finish, state: &RollState) -> Result<Vec<InstancePlan>, 
     gone.extend(state.leftovers());
     let is_left = |instance: &Instance| {
         let mut sides = gone.iter().map(|one| Side::of(one, instance));
-        sides.any(|side| !side.names.is_empty() || holders(instance, &side).next().is_some())
+        sides.any(|side| {
+            let mut holders = holders(state, instance, &side);
+            !side.names.is_empty() || holders.any(|group| !is_kept_out(group, &side))
+        })
     };
     let goal = format!(
         "roll {}: generation {} takes the place of the old",
@@ -330,8 +340,12 @@ fn without(
     let gone: Vec<Side<'_>> = gone.iter().map(|one| Side::of(one, instance)).collect();
     let mut steps = Vec::new();
     for group in enabled_first(&instance.groups) {
-        let holds_gone = gone.iter().any(|side| side.is_in(group));
-        if holds_gone && !stays.is_in(group) {
+        if state.is_block(group) {
+            continue;
+        }
+        let is_to_go = |side: &&Side<'_>| side.is_in(group) && !is_kept_out(group, side);
+        let gone: Vec<&Side<'_>> = gone.iter().filter(is_to_go).collect();
+        if !gone.is_empty() && !stays.is_in(group) {
             return Err(RollError::NotHeldYet {
                 dps: instance.name.clone(),
                 group: group.enrollment_group_id.clone(),
@@ -339,12 +353,48 @@ fn without(
                 generation: stays.generation.number,
             });
         }
-        steps.extend(slots::withdraw(group, &gone, &stays));
+        let withdrawn = slots::withdraw(group, &gone, &stays);
+        if withdrawn.is_some() && group.provisioning_status == ProvisioningStatus::Disabled {
+            // Of a newer generation that is withdrawn again nobody has a leaf.
+            let older = |side: &&&Side<'_>| side.generation.number < stays.generation.number;
+            for side in gone.iter().filter(older) {
+                let block = kept_out(state, instance, side, withdrawn.as_ref())?;
+                steps.extend(block.filter(|block| !steps.contains(block)));
+            }
+        }
+        steps.extend(withdrawn);
     }
     for side in &gone {
         steps.extend(deleted(instance, side.generation));
     }
     Ok(steps)
+}
+
+/// Whether a disabled group holds a compromised generation: that keeps it out, and is not taken away.
+fn is_kept_out(group: &EnrollmentGroup, side: &Side<'_>) -> bool {
+    group.provisioning_status == ProvisioningStatus::Disabled
+        && side.generation.state == GenerationState::Compromised
+        && side.is_in(group)
+}
+
+/// What keeps a generation out that a disabled group lets go of, where another group would then decide
+/// about its leaves.
+fn kept_out(
+    state: &RollState,
+    instance: &Instance,
+    side: &Side<'_>,
+    withdrawn: Option<&Step>,
+) -> Result<Option<Step>, RollError> {
+    let certificate = &side.generation.certificate;
+    let mut after = instance.view()?;
+    if let Some(step) = withdrawn {
+        step.apply_to(&mut after)?;
+    }
+    if state.outcome(&after, certificate) == Outcome::Refused(Refusal::NoEntry) {
+        return Ok(None);
+    }
+    let generation = state.id(side.generation.number);
+    Ok(blocking_group(&generation, certificate, &instance.groups)?)
 }
 
 /// In the order in which groups may lose a certificate: where a disabled and an enabled group hold the
@@ -363,7 +413,7 @@ pub(super) fn deleted(instance: &Instance, generation: &HeldGeneration) -> Vec<S
         .map(|held| Step::DeleteCa {
             name: held.name.clone(),
             sha1_thumbprint: generation.certificate.sha1_thumbprint(),
-            expect: (held.etag.clone()).map_or(Expectation::AsLeftByPlan, Expectation::Etag),
+            expect: Expectation::of(held.etag.as_ref()),
         })
         .collect()
 }
@@ -399,8 +449,19 @@ pub(super) fn anchored(
             Some(name) => name,
             None => anchor_name(instance, below)?,
         };
-        let authority = &below.authority;
-        steps.extend(verify_as(authority, instance, &generation, &name));
+        let verified = verify_as(&below.authority, instance, &generation, &name);
+        // A group on the CA certificate that goes wants that one verified, or one above: then it helps
+        // nobody to have the authority below verified.
+        let mut helped = after.clone();
+        for step in &verified {
+            step.apply_to(&mut helped)?;
+        }
+        if matches!(
+            state.outcome(&helped, &below.certificate),
+            Outcome::Admitted(_)
+        ) {
+            steps.extend(verified);
+        }
     }
     Ok(steps)
 }

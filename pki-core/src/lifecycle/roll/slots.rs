@@ -1,13 +1,14 @@
 //! The two slots of a record: which generation is in which, and how one takes the place of another.
 //!
 //! A slot is written anew whenever it changes, never moved: the service may show a slot without its
-//! certificate, and then keeps what is stored in the slot of that name.
+//! certificate, and then keeps what is stored in the slot of that name. So what is not rolled stays in its
+//! slot, and a new certificate ends in the primary one only if that is free.
 
 use serde_json::Value;
 
 use super::{HeldGeneration, Instance};
 use crate::enrollment::{
-    Attestation, CertificateSlot, EnrollmentGroup, Mechanism, Slots, X509Certificates,
+    Attestation, CertificateSlot, EnrollmentGroup, Mechanism, SlotContent, Slots, X509Certificates,
 };
 use crate::ids::{CertificateName, Sha256Thumbprint};
 use crate::inventory::GenerationState;
@@ -27,6 +28,16 @@ impl<'a> Side<'a> {
             names = instance.dangling();
         }
         Self { generation, names }
+    }
+
+    /// A generation that a breach roll takes out. Its certificate may be gone from DPS already, by a run
+    /// that was cut short before the inventory was told: then names that refer to nothing are its.
+    pub(super) fn compromised(generation: &'a HeldGeneration, instance: &Instance) -> Self {
+        let mut side = Self::of(generation, instance);
+        if side.names.is_empty() {
+            side.names = instance.dangling();
+        }
+        side
     }
 
     fn is_slot(&self, slot: &CertificateSlot) -> bool {
@@ -103,7 +114,7 @@ pub(super) fn add(group: &EnrollmentGroup, new: &Side<'_>) -> Result<Option<Step
 /// the group holds goes into the secondary one. None if nothing changes.
 pub(super) fn withdraw(
     group: &EnrollmentGroup,
-    gone: &[Side<'_>],
+    gone: &[&Side<'_>],
     stays: &Side<'_>,
 ) -> Option<Step> {
     let holds_gone = gone.iter().any(|side| side.is_in(group));
@@ -127,7 +138,8 @@ pub(super) fn withdraw(
     put(group, changed)
 }
 
-pub(super) fn fill<T>(slots: &mut Slots<T>, new: T) -> Result<(), Taken> {
+pub(super) fn fill<T: SlotContent>(slots: &mut Slots<T>, new: T) -> Result<(), Taken> {
+    slots.free_copy();
     let free = match (&slots.primary, &slots.secondary) {
         (None, _) => &mut slots.primary,
         (_, None) => &mut slots.secondary,
@@ -137,36 +149,36 @@ pub(super) fn fill<T>(slots: &mut Slots<T>, new: T) -> Result<(), Taken> {
     Ok(())
 }
 
-pub(super) fn promote<T>(
+/// Takes out what goes and has `first` in the primary slot, or beside what stays there. That stays where
+/// it is: it may be known by its `info` alone, and only the slot that holds it can be written with that.
+pub(super) fn promote<T: SlotContent>(
     slots: &mut Slots<T>,
     first: T,
     is_first: impl Fn(&T) -> bool,
     goes: impl Fn(&T) -> bool,
 ) {
-    let (primary, secondary) = (slots.primary.take(), slots.secondary.take());
-    let is_other = |slot: &T| !is_first(slot) && !goes(slot);
-    let stands = primary.as_ref().is_some_and(&is_first);
-    let (first, rest) = match stands {
-        true => (primary, secondary.filter(is_other)),
-        false => {
-            let rest = primary
-                .filter(&is_other)
-                .or_else(|| secondary.filter(is_other));
-            (Some(first), rest)
-        }
-    };
-    (slots.primary, slots.secondary) = (first, rest);
+    slots.free_copy();
+    let primary = slots.primary.take();
+    let secondary = slots.secondary.take();
+    if primary.as_ref().is_some_and(&is_first) {
+        slots.primary = primary;
+        slots.secondary = secondary.filter(|slot| !is_first(slot) && !goes(slot));
+        return;
+    }
+    slots.primary = primary.filter(|slot| !goes(slot));
+    slots.secondary = secondary.filter(|slot| !is_first(slot) && !goes(slot));
+    if slots.primary.is_none() {
+        slots.primary = Some(first);
+    } else if slots.secondary.is_none() {
+        slots.secondary = Some(first);
+    }
 }
 
 /// The step that writes a changed group; none if it is as it was.
 fn put(before: &EnrollmentGroup, after: EnrollmentGroup) -> Option<Step> {
     let changes = changes(&before.attestation, &after.attestation);
     let expect = Expectation::of(before.etag.as_ref());
-    (!changes.is_empty()).then(|| Step::PutGroup {
-        group: Box::new(after),
-        changes,
-        expect,
-    })
+    (!changes.is_empty()).then(|| Step::put_group(after, changes, expect))
 }
 
 /// Which slots hold something else now.
@@ -191,6 +203,7 @@ pub(in crate::lifecycle) fn changes(before: &Attestation, after: &Attestation) -
 
 /// What the slots hold, in a word: a thumbprint, or the name of a CA.
 fn occupants(attestation: &Attestation) -> [Value; 2] {
+    let attestation = attestation.without_copies();
     let thumbprint = |slot: &CertificateSlot| {
         let known = slot.sha256_thumbprint();
         known

@@ -132,7 +132,7 @@ fn missing(state: &RollState, old: &HeldGeneration, new: &HeldGeneration) -> Vec
                 dps: instance.name.clone(),
                 generation,
             });
-        let without = holders(instance, &old).filter(|group| !side.is_in(group));
+        let without = holders(state, instance, &old).filter(|group| !side.is_in(group));
         let not_held = without.map(|group| Wait::NotHeld {
             dps: instance.name.clone(),
             group: group.enrollment_group_id.clone(),
@@ -150,7 +150,7 @@ fn remains(state: &RollState) -> Vec<Wait> {
     for instance in &state.instances {
         for left in state.leftovers() {
             let (side, generation) = (Side::of(left, instance), left.number);
-            let enabled = holders(instance, &side).filter(|group| {
+            let enabled = holders(state, instance, &side).filter(|group| {
                 group.provisioning_status == crate::enrollment::ProvisioningStatus::Enabled
             });
             waits.extend(enabled.map(|group| Wait::StillHeld {

@@ -1,0 +1,541 @@
+//! A fleet, its PKI as the inventory has it, and the DPS instances and hubs that know it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use pki_core::admission::DpsView;
+use pki_core::certificate::Certificate;
+use pki_core::declaration::VerifiedBy;
+use pki_core::enrollment::compose::{by_ca_reference, by_leaf, by_signing_certificate};
+use pki_core::enrollment::{
+    Attestation, CertificateSlot, EnrollmentGroup, IndividualEnrollment, Mechanism,
+    ProvisioningStatus, RegistrationState, RegistrationStatus, X509Certificates,
+};
+use pki_core::hub::{HubDevice, HubDeviceStatus};
+use pki_core::ids::{Etag, HubHostName};
+use pki_core::inventory::GenerationState;
+use pki_core::lifecycle::roll::{Below, HeldGeneration, Instance, RegisteredDevice, RollState};
+use pki_core::lifecycle::{Class, Exception, Fleet, HubIdentity, Step};
+use pki_core::testing::{Copies, SampleDps, Service};
+use pki_core::time::Time;
+
+use crate::draws::Draws;
+use crate::judge::{Documents, lets_in_at};
+use crate::pki::{
+    FACTORY, LINE_A, LINE_B, LINE_C, LINE_D, LINE_E, Leaf, LeafKey, OTHER_ROOT, Pki, ROOT, Signer,
+    device_id, number,
+};
+use crate::support::now;
+
+pub(crate) const HUBS: [&str; 2] = ["hub-a.azure-devices.net", "hub-b.azure-devices.net"];
+
+/// What the judge decides about a leaf in an instance.
+pub(crate) type Admitted = BTreeMap<(usize, LeafKey), bool>;
+
+#[derive(Clone)]
+pub(crate) struct World {
+    pub(crate) now: Time,
+    pub(crate) instances: Vec<Site>,
+    pub(crate) generations: Vec<Vec<GenerationState>>,
+    pub(crate) devices: Vec<Device>,
+    /// Which device identities hubs hold, and whether they are enabled.
+    pub(crate) hubs: BTreeMap<(usize, usize), bool>,
+    verified_by: VerifiedBy,
+}
+
+/// An instance of DPS.
+#[derive(Clone)]
+pub(crate) struct Site {
+    pub(crate) dps: SampleDps,
+    /// Who is registered, on which hub and with which leaf.
+    pub(crate) registered: BTreeMap<usize, (usize, LeafKey)>,
+}
+
+#[derive(Clone)]
+pub(crate) struct Device {
+    pub(crate) authority: usize,
+    /// All its leaves, oldest first.
+    pub(crate) leaves: Vec<LeafKey>,
+    pub(crate) revoked: BTreeSet<LeafKey>,
+}
+
+impl World {
+    pub(crate) fn drawn(draws: &mut Draws) -> Self {
+        let service = Service {
+            copies: [Copies::None, Copies::Shown, Copies::Stored][draws.below(3)],
+            hides_certificates: draws.one_in(2),
+            hides_authorities: draws.one_in(2),
+        };
+        let verified_by = if draws.one_in(4) {
+            VerifiedBy::SelfAttestation
+        } else {
+            VerifiedBy::Possession
+        };
+        let mut generations = vec![vec![GenerationState::Current]; Pki::authorities()];
+        // Some authorities have been rolled before.
+        for of_one in &mut generations {
+            if draws.one_in(6) && of_one.len() < 2 {
+                let gone = [GenerationState::Retired, GenerationState::Compromised];
+                *of_one = vec![gone[draws.below(2)], GenerationState::Current];
+            }
+        }
+        let mut world = Self {
+            now: now(),
+            instances: Vec::new(),
+            generations,
+            devices: Vec::new(),
+            hubs: BTreeMap::new(),
+            verified_by,
+        };
+        let homes = [
+            LINE_A, LINE_A, LINE_B, LINE_C, LINE_D, LINE_E, FACTORY, ROOT, OTHER_ROOT,
+        ];
+        for device in 0..6 + draws.below(15) {
+            let authority = homes[draws.below(homes.len())];
+            world.devices.push(Device {
+                authority,
+                leaves: Vec::new(),
+                revoked: BTreeSet::new(),
+            });
+            world.issue(device);
+        }
+        for _ in 0..if draws.one_in(4) { 2 } else { 1 } {
+            let site = Site {
+                dps: SampleDps::of(service),
+                registered: BTreeMap::new(),
+            };
+            world.instances.push(site);
+            let place = world.instances.len() - 1;
+            world.furnish(place, draws);
+        }
+        for device in 0..world.devices.len() {
+            if !draws.one_in(3) {
+                world.register(draws.below(2), device, draws.below(2));
+            }
+        }
+        world
+    }
+
+    fn furnish(&mut self, place: usize, draws: &mut Draws) {
+        for (name, authority, rarely) in [
+            ("root", ROOT, 8),
+            ("other-root", OTHER_ROOT, 8),
+            ("factory", FACTORY, 0),
+            ("line-a", LINE_A, 0),
+            ("line-d", LINE_D, 0),
+            ("old-root", ROOT, 0),
+        ] {
+            let is_there = if rarely > 0 {
+                !draws.one_in(rarely)
+            } else {
+                draws.one_in(7)
+            };
+            if is_there {
+                let certificate = self.current(authority).clone();
+                let dps = &mut self.instances[place].dps;
+                dps.put_ca(&name.parse().expect("name"), &certificate, !draws.one_in(8));
+            }
+        }
+        let groups: [(&str, &[usize]); 11] = [
+            ("a", &[LINE_A]),
+            ("a-again", &[LINE_A]),
+            ("ab", &[LINE_A, LINE_B]),
+            ("ba", &[LINE_B, LINE_A]),
+            ("b", &[LINE_B]),
+            ("c", &[LINE_C]),
+            ("d", &[LINE_D]),
+            ("e", &[LINE_E]),
+            ("factory", &[FACTORY]),
+            ("top", &[ROOT]),
+            ("other", &[OTHER_ROOT]),
+        ];
+        for (id, holds) in groups {
+            if draws.one_in(2) {
+                self.put_group(place, id, holds, draws);
+            }
+        }
+        for device in 0..self.devices.len() {
+            if draws.one_in(5) {
+                self.put_entry(place, device, draws);
+            }
+        }
+    }
+
+    pub(crate) fn put_group(&mut self, place: usize, id: &str, holds: &[usize], draws: &mut Draws) {
+        let dps = &mut self.instances[place].dps;
+        let name = Pki::name(holds[0]).to_string().parse().expect("name");
+        let by_name = Pki::is_root(holds[0]) && !draws.one_in(3);
+        let has_name = dps.authorities.iter().any(|held| held.name == name);
+        let attestation = if by_name && has_name {
+            by_ca_reference(name)
+        } else {
+            let certificate = Pki::shared().certificate(self.signer(holds[0]));
+            let mut attestation = by_signing_certificate(certificate);
+            if let (Some(second), Mechanism::X509(X509Certificates::Signing(slots))) =
+                (holds.get(1), &mut attestation.mechanism)
+            {
+                let second = Pki::shared().certificate(self.signer(*second));
+                slots.secondary = Some(CertificateSlot::from_pem(second.to_pem()));
+            }
+            attestation
+        };
+        let mut group = EnrollmentGroup::new(id.parse().expect("id"), attestation);
+        if draws.one_in(4) {
+            group.provisioning_status = ProvisioningStatus::Disabled;
+        }
+        self.instances[place].dps.put_group(&group);
+    }
+
+    pub(crate) fn put_entry(&mut self, place: usize, device: usize, draws: &mut Draws) {
+        let pki = Pki::shared();
+        let newest = *self.devices[device].leaves.last().expect("a leaf");
+        let other = LeafKey { copy: 2, ..newest };
+        let attestation = match draws.below(4) {
+            0 => by_leaf(&pki.leaf(newest).certificate),
+            1 => Attestation::generated_keys(),
+            2 => by_leaf(&pki.leaf(other).certificate),
+            _ => {
+                let mut attestation = by_leaf(&pki.leaf(newest).certificate);
+                if let Mechanism::X509(X509Certificates::Client(slots)) = &mut attestation.mechanism
+                {
+                    let second = pki.leaf(other).certificate.to_pem();
+                    slots.secondary = Some(CertificateSlot::from_pem(second));
+                }
+                attestation
+            }
+        };
+        // DPS keeps the spelling in which an entry was made.
+        let id = format!("Device-{device}").parse().expect("id");
+        let mut entry = IndividualEnrollment::new(id, attestation);
+        if draws.one_in(3) {
+            entry.provisioning_status = ProvisioningStatus::Disabled;
+        }
+        self.instances[place].dps.put_individual(&entry);
+    }
+
+    /// The generation that issues.
+    pub(crate) fn signer(&self, authority: usize) -> Signer {
+        let states = &self.generations[authority];
+        let issues = |state: GenerationState| states.iter().rposition(|one| *one == state);
+        let generation = issues(GenerationState::Next).or(issues(GenerationState::Current));
+        Signer {
+            authority,
+            generation: generation.unwrap_or_default(),
+        }
+    }
+
+    fn current(&self, authority: usize) -> &'static Certificate {
+        Pki::shared().certificate(self.signer(authority))
+    }
+
+    /// A new leaf of a device, from the generation that issues.
+    pub(crate) fn issue(&mut self, device: usize) -> Option<LeafKey> {
+        let signer = self.signer(self.devices[device].authority);
+        let device_held = &mut self.devices[device];
+        let copy = device_held
+            .leaves
+            .iter()
+            .filter(|leaf| leaf.signer == signer)
+            .count();
+        let key = LeafKey {
+            device,
+            signer,
+            copy,
+        };
+        // Copy 2 is the leaf that nobody has issued, but that entries may name.
+        (copy < 2).then(|| {
+            device_held.leaves.push(key);
+            key
+        })
+    }
+
+    pub(crate) fn live(&self, device: usize) -> impl Iterator<Item = LeafKey> {
+        let held = &self.devices[device];
+        held.leaves.iter().copied().filter(|leaf| {
+            let certificate = &Pki::shared().leaf(*leaf).certificate;
+            !held.revoked.contains(leaf) && certificate.validity().not_after() >= self.now
+        })
+    }
+
+    /// A device shows one of its leaves at the door, and is let in or not.
+    pub(crate) fn register(&mut self, hub: usize, device: usize, back: usize) {
+        let leaves = &self.devices[device].leaves;
+        let Some(leaf) = leaves.iter().rev().nth(back).or(leaves.last()).copied() else {
+            return;
+        };
+        for place in 0..self.instances.len() {
+            if self.lets_in(place, leaf) {
+                self.instances[place].registered.insert(device, (hub, leaf));
+                self.hubs.entry((hub, device)).or_insert(true);
+                return;
+            }
+        }
+    }
+
+    fn lets_in(&self, place: usize, leaf: LeafKey) -> bool {
+        let documents = documents(&self.instances[place].dps);
+        lets_in_at(
+            &documents,
+            &Pki::shared().leaf(leaf).presented,
+            Some(self.unix()),
+        )
+    }
+
+    fn unix(&self) -> i64 {
+        self.now.unix_seconds()
+    }
+
+    /// What the judge says of every leaf, in every instance.
+    pub(crate) fn admitted(&self) -> Admitted {
+        let mut admitted = Admitted::new();
+        for (place, site) in self.instances.iter().enumerate() {
+            let documents = documents(&site.dps);
+            for device in &self.devices {
+                for key in &device.leaves {
+                    let leaf: std::sync::Arc<Leaf> = Pki::shared().leaf(*key);
+                    let is_in = lets_in_at(&documents, &leaf.presented, Some(self.unix()));
+                    admitted.insert((place, *key), is_in);
+                }
+            }
+        }
+        admitted
+    }
+
+    pub(crate) fn view(&self, place: usize) -> DpsView {
+        let mut view = self.instances[place].dps.view();
+        view.set_moment(self.now);
+        view
+    }
+
+    pub(crate) fn entry(&self, place: usize, device: usize) -> Option<&IndividualEnrollment> {
+        let mut entries = self.instances[place].dps.individuals.iter();
+        entries.find(|entry| entry.registration_id == device_id(device))
+    }
+
+    /// The live leaves by classes, as the inventory would tell them; the devices of `also` by name.
+    pub(crate) fn fleet(&self, place: usize, also: &[usize]) -> Fleet {
+        let mut fleet = Fleet::default();
+        let mut classes: BTreeMap<Signer, usize> = BTreeMap::new();
+        for device in 0..self.devices.len() {
+            let is_exception = also.contains(&device) || self.entry(place, device).is_some();
+            for key in self.live(device) {
+                let class = *classes.entry(key.signer).or_insert_with(|| {
+                    let above = Pki::shared().above(key.signer);
+                    let class = Class::new(Some(Pki::id(key.signer)), above, 0);
+                    fleet.classes.push(class);
+                    fleet.classes.len() - 1
+                });
+                if is_exception {
+                    fleet.exceptions.push(Exception {
+                        id: device_id(device),
+                        leaf: Pki::shared().leaf(key).certificate.sha256_thumbprint(),
+                        class,
+                    });
+                } else {
+                    fleet.classes[class].leaves += 1;
+                }
+            }
+        }
+        fleet
+    }
+
+    pub(crate) fn roll_state(&self, authority: usize) -> RollState {
+        let pki = Pki::shared();
+        let held = |authority: usize| {
+            let states = self.generations[authority].iter().enumerate();
+            states.map(move |(generation, state)| {
+                let signer = Signer {
+                    authority,
+                    generation,
+                };
+                (signer, *state)
+            })
+        };
+        let all = (0..Pki::authorities()).flat_map(held);
+        let mut below = Vec::new();
+        for (signer, _) in all
+            .clone()
+            .filter(|(signer, _)| signer.authority != authority)
+        {
+            let is_below = Pki::path(signer)
+                .iter()
+                .any(|one| one.authority == authority);
+            if is_below {
+                let leaves = (0..self.devices.len()).flat_map(|device| self.live(device));
+                let leaves = leaves.filter(|leaf| leaf.signer == signer).count();
+                below.push(Below {
+                    authority: Pki::name(signer.authority),
+                    generation: number(signer),
+                    certificate: pki.certificate(signer).clone(),
+                    leaves: u64::try_from(leaves).expect("a count"),
+                });
+            }
+        }
+        let declared = if Pki::is_root(authority) {
+            vec![Pki::name(authority).to_string().parse().expect("name")]
+        } else {
+            vec![]
+        };
+        let instances = self.instances.iter().enumerate();
+        RollState {
+            authority: Pki::name(authority),
+            generations: held(authority)
+                .map(|(signer, state)| HeldGeneration {
+                    number: number(signer),
+                    state,
+                    certificate: pki.certificate(signer).clone(),
+                })
+                .collect(),
+            certificates: all
+                .map(|(signer, _)| pki.certificate(signer).clone())
+                .collect(),
+            below,
+            instances: instances
+                .map(|(place, site)| Instance {
+                    name: format!("dps-{place}").parse().expect("name"),
+                    authorities: site.dps.authorities.clone(),
+                    groups: site.dps.groups.clone(),
+                    declared: declared.clone(),
+                    verified_by: self.verified_by,
+                })
+                .collect(),
+        }
+    }
+
+    pub(crate) fn registration(&self, place: usize, device: usize) -> Option<RegistrationState> {
+        let (hub, _) = self.instances[place].registered.get(&device)?;
+        let mut record = RegistrationState::new(device_id(device), RegistrationStatus::Assigned);
+        record.assigned_hub = Some(hub_name(*hub));
+        record.etag = Some(Etag::new("\"r\""));
+        Some(record)
+    }
+
+    pub(crate) fn identities(&self, device: usize) -> Vec<HubIdentity> {
+        let held = self.hubs.iter().filter(|((_, one), _)| *one == device);
+        held.map(|((hub, _), is_enabled)| self.identity(*hub, device, *is_enabled))
+            .collect()
+    }
+
+    fn identity(&self, hub: usize, device: usize, is_enabled: bool) -> HubIdentity {
+        let id = device_id(device).to_string().parse().expect("id");
+        let status = if is_enabled {
+            HubDeviceStatus::Enabled
+        } else {
+            HubDeviceStatus::Disabled
+        };
+        HubIdentity {
+            hub: hub_name(hub),
+            device: HubDevice {
+                device_id: id,
+                status,
+                status_reason: None,
+                authentication: None,
+                etag: Some(Etag::new("\"h\"")),
+                other: serde_json::Map::new(),
+            },
+        }
+    }
+
+    /// The registered devices of an instance of which some live leaf is below a generation.
+    pub(crate) fn registered_below(
+        &self,
+        place: usize,
+        old: Signer,
+    ) -> Vec<(usize, RegisteredDevice)> {
+        let registered = self.instances[place].registered.iter();
+        let hit = registered.filter(|(device, _)| {
+            self.live(**device)
+                .any(|leaf| Pki::path(leaf.signer).contains(&old))
+        });
+        hit.filter_map(|(device, (hub, _))| {
+            let is_enabled = self.hubs.get(&(*hub, *device));
+            let found = RegisteredDevice {
+                registration: self.registration(place, *device)?,
+                hub_identity: is_enabled.map(|enabled| self.identity(*hub, *device, *enabled)),
+            };
+            Some((*device, found))
+        })
+        .collect()
+    }
+
+    /// Carries one step out.
+    pub(crate) fn step(&mut self, place: usize, step: &Step) -> Result<(), String> {
+        let refused = self.instances[place].dps.try_step(step);
+        refused.map_err(|refused| refused.to_string())?;
+        match step {
+            Step::DeleteRegistration {
+                registration_id, ..
+            } => {
+                let registered = &mut self.instances[place].registered;
+                registered.retain(|device, _| device_id(*device) != *registration_id);
+            }
+            Step::DisableHubDevice { hub, device_id, .. } => {
+                *self.hub_device(hub, device_id.as_str()) = false;
+            }
+            Step::EnableHubDevice { hub, device_id, .. } => {
+                *self.hub_device(hub, device_id.as_str()) = true;
+            }
+            Step::DeleteHubDevice {
+                hub, device_id: id, ..
+            } => {
+                self.hubs.retain(|(place, device), _| {
+                    hub_name(*place) != *hub || device_id(*device).as_str() != id.as_str()
+                });
+            }
+            Step::Revoke {
+                registration_id,
+                sha256_thumbprint,
+                ..
+            } => {
+                for (index, device) in self.devices.iter_mut().enumerate() {
+                    if device_id(index) == *registration_id {
+                        let leaves = device.leaves.iter().copied();
+                        let is_it = |key: &LeafKey| {
+                            let leaf = Pki::shared().leaf(*key);
+                            leaf.certificate.sha256_thumbprint() == *sha256_thumbprint
+                        };
+                        device.revoked.extend(leaves.filter(is_it));
+                    }
+                }
+            }
+            Step::SettleGenerations { authority, changes } => {
+                let all = 0..Pki::authorities();
+                let authority = all
+                    .into_iter()
+                    .find(|one| Pki::name(*one) == *authority)
+                    .expect("an authority");
+                for change in changes {
+                    let place = usize::try_from(change.generation.number() - 1).expect("a place");
+                    self.generations[authority][place] = change.to;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn hub_device(&mut self, hub: &HubHostName, id: &str) -> &mut bool {
+        let found = self.hubs.iter_mut().find(|((place, device), _)| {
+            hub_name(*place) == *hub && device_id(*device).as_str() == id
+        });
+        found.expect("a device identity").1
+    }
+}
+
+pub(crate) fn hub_name(hub: usize) -> HubHostName {
+    HUBS[hub].parse().expect("host")
+}
+
+fn documents(dps: &SampleDps) -> Documents {
+    let json = |document: serde_json::Result<serde_json::Value>| document.expect("JSON");
+    Documents {
+        authorities: (dps.authorities.iter())
+            .map(|one| json(serde_json::to_value(one)))
+            .collect(),
+        groups: (dps.groups.iter())
+            .map(|one| json(serde_json::to_value(one)))
+            .collect(),
+        individuals: (dps.individuals.iter())
+            .map(|one| json(serde_json::to_value(one)))
+            .collect(),
+    }
+}
