@@ -63,7 +63,7 @@ pub fn quarantine_below(
         holders.partition(|group| holds_another(group, certificate, shut_out, authorities));
     let is_enabled =
         |group: &&EnrollmentGroup| group.provisioning_status == ProvisioningStatus::Enabled;
-    if own.is_empty() || shared.iter().any(|group| is_enabled(group)) {
+    if own.is_empty() || shared.iter().any(&is_enabled) {
         let made = blocking_group(generation, certificate, groups)?;
         plan.notes.extend(made.is_some().then(|| {
             format!("enrollment group {block} must stay disabled: deleting it lets its devices fall through to a group above, or to one that holds the same certificate")
