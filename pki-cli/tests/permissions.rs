@@ -1,5 +1,4 @@
 //! Homes and keys that others can read or write, and clocks that are ahead.
-#![expect(clippy::expect_used, reason = "a test fails by panicking")]
 #![allow(
     clippy::disallowed_methods,
     reason = "tests make files as anybody does"

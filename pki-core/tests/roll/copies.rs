@@ -9,7 +9,7 @@ use pki_core::enrollment::{
 use pki_core::ids::Sha256Thumbprint;
 use pki_core::inventory::GenerationState::{Compromised, Current, Next, Pending};
 use pki_core::key::KeyAlgorithm::EcdsaP256;
-use pki_core::lifecycle::roll::{self, Breach, Devices, Finish, MovingDevice, device};
+use pki_core::lifecycle::roll::{self, Breach, Devices, Finish, MovingDevice, Shown, device};
 use pki_core::lifecycle::{HubAction, Quarantine, QuarantineState, Step, differences, quarantine};
 use pki_core::testing::{Copies, SampleDps, Service};
 use pki_core::time::Span;
@@ -123,6 +123,7 @@ fn a_device_is_rolled_and_shut_out_on_every_kind_of_service() {
             id: id("sensor-1"),
             new_leaf_since: Some(now()),
             registered_at: Some(now() + Span::from_seconds(1)),
+            shown: Shown::New,
         };
         let finish = device::finish(&moving, &new, false, &state(&dps));
         dps.carry_out(&finish.expect("finish"));
