@@ -1,7 +1,6 @@
 //! Certificates of others (`fixtures/hostile`) and weak ones, through every command that reads some:
 //! a verdict each, and no bug.
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
-#![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 mod support;
 

@@ -45,7 +45,8 @@ impl Draws {
                 let mut mixed = *state;
                 mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
                 mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-                let drawn = ((mixed ^ (mixed >> 31)) % 10_000) as u16;
+                let drawn =
+                    u16::try_from((mixed ^ (mixed >> 31)) % 10_000).expect("less than 10,000");
                 self.taken.push(drawn);
                 drawn
             }

@@ -6,7 +6,7 @@ use pki_core::admission::{Outcome, outcome_below};
 use pki_core::enrollment::EnrollmentGroup;
 use pki_core::inventory::GenerationState;
 use pki_core::lifecycle::roll::{
-    self, Breach, Devices, Finish, InstancePlan, RollError, Start, device,
+    self, Breach, Devices, Finish, InstancePlan, RollError, Shown, Start, device,
 };
 use pki_core::lifecycle::{
     Deprovision, HubAction, LeafStanding, Plan, Promise, Quarantine, QuarantineState, Readmit,
@@ -273,7 +273,7 @@ impl Operation {
                 let request = Deprovision {
                     registration_id: device_id(*device),
                     leaf: Some(Pki::shared().leaf(*newest).certificate.clone()),
-                    without_entry: admitted.or(outcomes.first()).cloned(),
+                    without_entry: admitted.or_else(|| outcomes.first()).cloned(),
                 };
                 let state = state_of(world, *place, *device);
                 Some(vec![(*place, deprovision(&request, &state))])
@@ -300,6 +300,7 @@ impl Operation {
                     id: device_id(*device),
                     new_leaf_since: None,
                     registered_at: None,
+                    shown: Shown::Unknown,
                 };
                 let plan = device::finish(&moving, leaf, true, &state);
                 plan.ok().map(|plan| vec![(*place, plan)])
@@ -341,6 +342,7 @@ impl Operation {
         let request = Finish {
             accept_stranded: if accept { left_behind.count } else { 0 },
             left_behind,
+            not_known: Devices::default(),
             with_intermediates: accept,
         };
         rolled(roll::finish(&request, &world.roll_state(authority)))
@@ -348,24 +350,26 @@ impl Operation {
 
     /// The generations that go, or come.
     pub(crate) fn gone(&self, world: &World) -> Vec<Signer> {
-        let (authority, has_gone): (usize, fn(&World, usize, GenerationState) -> bool) = match self
-        {
-            Self::Finish { authority, .. } => (*authority, |world, authority, state| match state {
-                GenerationState::Current => {
-                    world.generations[authority].contains(&GenerationState::Next)
-                }
-                GenerationState::Retired | GenerationState::Compromised => true,
-                _ => false,
-            }),
-            Self::Start { authority } | Self::Abort { authority } => (*authority, |_, _, state| {
-                matches!(state, GenerationState::Next | GenerationState::Pending)
-            }),
-            _ => return vec![],
+        let (Self::Finish { authority, .. }
+        | Self::Start { authority }
+        | Self::Abort { authority }) = self
+        else {
+            return vec![];
         };
-        let states = world.generations[authority].iter().enumerate();
-        let gone = states.filter(|(_, state)| has_gone(world, authority, **state));
+        let states = &world.generations[*authority];
+        let is_finish = matches!(self, Self::Finish { .. });
+        let is_meant = |state: GenerationState| match state {
+            GenerationState::Current => is_finish && states.contains(&GenerationState::Next),
+            GenerationState::Retired | GenerationState::Compromised => is_finish,
+            GenerationState::Next | GenerationState::Pending => !is_finish,
+            _ => false,
+        };
+        let gone = states
+            .iter()
+            .enumerate()
+            .filter(|(_, state)| is_meant(**state));
         gone.map(|(generation, _)| Signer {
-            authority,
+            authority: *authority,
             generation,
         })
         .collect()

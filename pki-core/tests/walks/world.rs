@@ -216,7 +216,7 @@ impl World {
     pub(crate) fn signer(&self, authority: usize) -> Signer {
         let states = &self.generations[authority];
         let issues = |state: GenerationState| states.iter().rposition(|one| *one == state);
-        let generation = issues(GenerationState::Next).or(issues(GenerationState::Current));
+        let generation = issues(GenerationState::Next).or_else(|| issues(GenerationState::Current));
         Signer {
             authority,
             generation: generation.unwrap_or_default(),
@@ -259,7 +259,13 @@ impl World {
     /// A device shows one of its leaves at the door, and is let in or not.
     pub(crate) fn register(&mut self, hub: usize, device: usize, back: usize) {
         let leaves = &self.devices[device].leaves;
-        let Some(leaf) = leaves.iter().rev().nth(back).or(leaves.last()).copied() else {
+        let Some(leaf) = leaves
+            .iter()
+            .rev()
+            .nth(back)
+            .or_else(|| leaves.last())
+            .copied()
+        else {
             return;
         };
         for place in 0..self.instances.len() {
@@ -449,7 +455,7 @@ impl World {
         hit.filter_map(|(device, (hub, _))| {
             let is_enabled = self.hubs.get(&(*hub, *device));
             let found = RegisteredDevice {
-                registration: self.registration(place, *device)?,
+                registration: Some(self.registration(place, *device)?),
                 hub_identity: is_enabled.map(|enabled| self.identity(*hub, *device, *enabled)),
             };
             Some((*device, found))
