@@ -10,8 +10,7 @@ use std::sync::{Arc, OnceLock};
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
 use const_oid::AssociatedOid;
-use der::asn1::AnyRef;
-use der::{Decode, Encode as _, Header, SliceReader, Tag, Tagged as _};
+use der::{Decode, Encode as _};
 use openssl::error::ErrorStack;
 use openssl::x509::X509;
 use x509_cert::certificate::Version;
@@ -96,23 +95,6 @@ impl Certificate {
             ..Facts::new(der.to_vec(), serial_number, validity)
         };
         Ok(Self(Arc::new(facts)))
-    }
-
-    /// The serial number of a certificate in DER, of which nothing behind it is looked at: for those who
-    /// search many for one.
-    pub(crate) fn serial_number_in(der: &[u8]) -> Option<SerialNumber> {
-        let mut reader = SliceReader::new(der).ok()?;
-        // Certificate, then TBSCertificate (RFC 5280 §4.1).
-        for _ in 0..2 {
-            let header = Header::decode(&mut reader).ok()?;
-            header.tag().assert_eq(Tag::Sequence).ok()?;
-        }
-        let mut value = AnyRef::decode(&mut reader).ok()?;
-        if value.tag().is_context_specific() {
-            value = AnyRef::decode(&mut reader).ok()?;
-        }
-        value.tag().assert_eq(Tag::Integer).ok()?;
-        SerialNumber::from_be_octets(value.value()).ok()
     }
 
     /// A certificate of ours whose to-be-signed part was decoded and checked before it was signed, so

@@ -52,10 +52,6 @@ use std::str::FromStr;
 
 use aws_lc_rs::digest::{Context, SHA256, digest};
 
-#[cfg_attr(
-    not(feature = "sqlite"),
-    expect(unused_imports, reason = "for adapters that are upgraded")
-)]
 pub(crate) use bound::{AsFound, FoundRequests};
 pub(crate) use draft::Draft;
 pub(crate) use plans::{BoundStep, StoredPlan, state_hash};

@@ -20,7 +20,9 @@ use serde_json::Value;
 
 use super::{Action, AuditEntry, AuditHash, update_text};
 use crate::inventory::InventoryError;
-use crate::lifecycle::{Plan, PlanRecord, PlanState, Step, StepState};
+#[cfg(any(test, feature = "testing"))]
+use crate::lifecycle::PlanRecord;
+use crate::lifecycle::{Plan, PlanState, Step, StepState};
 
 /// A plan as an adapter stores it: the texts, not what they mean.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +50,7 @@ pub(crate) struct StoredStep {
 
 impl StoredPlan {
     /// A plan as it is to be stored.
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn of(record: &PlanRecord) -> Result<Self, InventoryError> {
         let mut steps = Vec::with_capacity(record.steps.len());
         for (number, (step, state)) in (0_i64..).zip(record.plan.steps.iter().zip(&record.steps)) {

@@ -1,5 +1,7 @@
 //! From columns to values. A value that cannot have been written by us is damage, not a panic.
 
+use der::asn1::AnyRef;
+use der::{Decode as _, Header, SliceReader, Tag, Tagged as _};
 use rusqlite::Row;
 
 use super::Failure;
@@ -121,8 +123,25 @@ pub(super) fn certificate(key: RowKey, der: &[u8]) -> Result<Certificate, Failur
 }
 
 pub(super) fn serial_number(key: RowKey, der: &[u8]) -> Result<SerialNumber, Failure> {
-    let serial = Certificate::serial_number_in(der);
+    let serial = serial_number_in(der);
     Ok(serial.ok_or_else(|| damage(key, "serial number"))?)
+}
+
+/// The serial number of a certificate in DER, of which nothing behind it is looked at: for those who
+/// search many for one.
+fn serial_number_in(der: &[u8]) -> Option<SerialNumber> {
+    let mut reader = SliceReader::new(der).ok()?;
+    // Certificate, then TBSCertificate (RFC 5280 §4.1).
+    for _ in 0..2 {
+        let header = Header::decode(&mut reader).ok()?;
+        header.tag().assert_eq(Tag::Sequence).ok()?;
+    }
+    let mut value = AnyRef::decode(&mut reader).ok()?;
+    if value.tag().is_context_specific() {
+        value = AnyRef::decode(&mut reader).ok()?;
+    }
+    value.tag().assert_eq(Tag::Integer).ok()?;
+    SerialNumber::from_be_octets(value.value()).ok()
 }
 
 pub(super) fn registration_id(key: RowKey, id: &str) -> Result<RegistrationId, Failure> {
