@@ -242,7 +242,7 @@ fn what_would_overwrite_or_was_not_confirmed() {
 #[test]
 fn passphrases() {
     let home = furnished();
-    home.write("wrong", "not it");
+    home.write_own("wrong", "not it");
     let issue = "issue sensor-9 --authority factory --out new";
     let with = |flags: &str| format!("{issue} {flags}");
     check(
@@ -342,7 +342,7 @@ fn a_declaration_that_is_wrong() {
 fn homes_that_are_none() {
     let home = furnished();
     home.write("odd/pki.toml", home.read("pki.toml"));
-    home.write(
+    home.write_own(
         "odd/inventory.db",
         "not a database, but long enough to be looked at as if it were one".repeat(20),
     );
@@ -428,7 +428,7 @@ fn an_issuer_that_has_expired() {
                 REFUSED,
                 "expired",
             ),
-            ("authority create sub", REFUSED, "expired"),
+            ("authority create sub --clock-is-right", REFUSED, "expired"),
         ],
     );
     assert!(!home.path("authorities/sub").exists());

@@ -7,6 +7,7 @@ use std::str::FromStr as _;
 
 use clap::ArgAction;
 use pki_core::ids::DpsName;
+use pki_core::time::Span;
 
 use crate::error::{CommandError, ErrorKind};
 use crate::host::Host;
@@ -18,6 +19,7 @@ mod variable {
     pub(super) const OUTPUT: &str = "DPS_PKI_OUTPUT";
     pub(super) const LOG: &str = "DPS_PKI_LOG";
     pub(super) const LAX_PERMISSIONS: &str = "DPS_PKI_LAX_PERMISSIONS";
+    pub(super) const LOCK_TIMEOUT: &str = "DPS_PKI_LOCK_TIMEOUT";
     pub(super) const PASSPHRASE: &str = "DPS_PKI_PASSPHRASE";
     pub(super) const PASSPHRASE_FILE: &str = "DPS_PKI_PASSPHRASE_FILE";
     pub(super) const PKCS11_MODULE: &str = "DPS_PKI_PKCS11_MODULE";
@@ -149,6 +151,8 @@ pub struct Settings {
     pub pkcs11_module: Option<PathBuf>,
     /// Whether homes and keys are used that others can read or write.
     pub lax_permissions: bool,
+    /// How long an inventory is waited for whose holder does not get on; a while if `None`.
+    pub lock_timeout: Option<Span>,
     /// The chosen DPS instance.
     pub dps: Option<DpsName>,
     /// Whether colour is unwanted.
@@ -199,11 +203,17 @@ impl Settings {
                 }),
             pkcs11_module: set(variable::PKCS11_MODULE).map(PathBuf::from),
             lax_permissions: flags.lax_permissions || set(variable::LAX_PERMISSIONS).is_some(),
+            lock_timeout: set(variable::LOCK_TIMEOUT).map(lock_timeout).transpose()?,
             dps: flags.dps,
             no_colour: set(variable::NO_COLOR).is_some(),
             log: log_filter(set(variable::LOG), verbosity)?,
         })
     }
+}
+
+fn lock_timeout(value: &OsString) -> Result<Span, CommandError> {
+    let span = value.to_str().and_then(|text| text.parse().ok());
+    span.ok_or_else(|| misused(variable::LOCK_TIMEOUT, "is not a duration like 30s or 10m"))
 }
 
 fn log_filter(variable: Option<&OsString>, verbosity: Verbosity) -> Result<String, CommandError> {

@@ -7,6 +7,7 @@ use std::io::Read;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::time::Duration;
 
 use pki_core::declaration::{Declaration, DpsDeclaration};
 use pki_core::ids::DpsName;
@@ -188,7 +189,11 @@ impl Context {
         permissions::check_unwritable(self, &path)?;
         permissions::warn_of_readable(self, &path, "the inventory");
         let tell = self.ui.notes();
-        let patience = Patience::default().telling(move |path| {
+        let patience = match self.settings.lock_timeout {
+            Some(span) => Patience::ending_after(Duration::from_secs(span.seconds())),
+            None => Patience::default(),
+        };
+        let patience = patience.telling(move |path| {
             let whom = neighbour::writer_of(path);
             let whom = whom.unwrap_or_else(|| "another process".to_owned());
             tell(&format!(

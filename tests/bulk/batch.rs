@@ -100,6 +100,8 @@ impl<'a> Batch<'a> {
             "pipe" => Stdio::piped(),
             _ => Stdio::null(),
         };
+        // Whoever has the inventory and does not get on is not waited for.
+        command.env("DPS_PKI_LOCK_TIMEOUT", "1s");
         let child = command.stdout(stdout).stderr(Stdio::piped()).spawn();
         child.expect("dps-pki starts")
     }

@@ -121,6 +121,12 @@ impl Home {
         }
     }
 
+    /// Writes a file that nobody else can read, as secrets and inventories are.
+    pub fn write_own(&self, name: &str, content: impl AsRef<[u8]>) {
+        self.write(name, content);
+        fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o600)).expect(name);
+    }
+
     /// Issues a new leaf for a device, at the place of the old one, which is kept as `ID-old`.
     #[track_caller]
     pub fn renew(&self, id: &str) {
