@@ -455,7 +455,7 @@ fn furnished() -> Furnished {
     home.dps_pki("issue sensor-1 --authority factory --out devices")
         .ok();
     home.write("prose.pem", "Dear reader, this is no certificate.\n");
-    home.write("empty", "");
+    home.write_own("empty", "");
     let certificate = home.read("devices/sensor-1.cert.pem");
     home.write("cut.pem", &certificate[..certificate.len() / 2]);
     home.write(

@@ -246,7 +246,7 @@ fn through_proxy(proxy: &str) -> Run {
         "trust-anchor = \"emulator-ca.pem\"",
         "token = \"file:token.txt\"",
     );
-    home.write("token.txt", "eyJ0");
+    home.write_own("token.txt", "eyJ0");
     let program = dps_pki_tests::binary().to_str().expect("UTF-8");
     home.tool_with(program, "dps group list", [("HTTPS_PROXY", proxy)])
 }

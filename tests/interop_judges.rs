@@ -204,7 +204,7 @@ fn openssl_and_gnutls_refuse_what_our_crl_revokes() {
     home.tool("openssl", openssl).ok();
     home.dps_pki("revoke sensor-1 --reason keyCompromise --yes")
         .ok();
-    home.dps_pki("crl ca-2 --out ca-2.crl").ok();
+    home.dps_pki("crl ca-2 --out ca-2.crl --force").ok();
     let refused = home.tool("openssl", openssl);
     assert!(
         refused.code != 0 && refused.stderr.contains("certificate revoked"),

@@ -75,13 +75,17 @@ impl Judged {
         if ids.len() > FEW {
             return Self::new(context, planes, inventory, before, plan, promise);
         }
-        let mut chains = Vec::new();
+        let mut leaves = Vec::new();
         for id in ids {
             for leaf in inventory.live_leaves(id, context.now())? {
-                chains.push(chain_of(inventory, leaf.recorded.certificate())?);
+                let chain = chain_of(inventory, leaf.recorded.certificate())?;
+                leaves.push((chain, leaf.recorded.signed_by().cloned()));
             }
         }
-        let fleet = Fleet::of_chains(&chains);
+        let signed = leaves
+            .iter()
+            .map(|(chain, signed_by)| (chain, signed_by.clone()));
+        let fleet = Fleet::of_leaves(signed);
         let after = after(before, &plan.steps)?;
         let impact = Impact::compare(before, &after, &fleet);
         let plan = Checked::new(plan, before, &fleet, promise)?;

@@ -77,7 +77,7 @@ where
     let early = Ui::early(&mut host, format);
     let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
-        Err(error) => return early.usage(&error),
+        Err(error) => return early.usage(error),
     };
     let settings = match Settings::new(cli.flags, &host) {
         Ok(settings) => settings,

@@ -228,8 +228,9 @@ impl Transport for CountingTransport {
     }
 }
 
-/// The service tells an entry's registration with the entry: it is not asked for one by one, at a rate
-/// that would take an hour for ten thousand.
+/// A query tells no registrations (recorded): of those with an entry that lets them in the record is asked
+/// for one by one, once; of all others there is nothing to ask, at a rate that would take an hour for ten
+/// thousand.
 #[test]
 fn many_devices_with_entries_are_read_page_by_page() {
     let network = Counting::default();
@@ -243,7 +244,7 @@ fn many_devices_with_entries_are_read_page_by_page() {
     for _ in 0..2 {
         site.done("quarantine list.txt --unknown --yes");
     }
-    assert_eq!(network.0.load(Ordering::Relaxed), 0);
+    assert_eq!(network.0.load(Ordering::Relaxed), 1);
     assert_eq!(site.run("dps registration show sensor-1").code, 8);
     let on_hub = site.json("hub device show sensor-1 --hub hub-1.azure-devices.net");
     assert_eq!(on_hub["status"], "disabled", "{on_hub}");

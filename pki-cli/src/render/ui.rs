@@ -6,6 +6,7 @@ use std::io::{self, BufWriter, Write};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use clap::error::{ContextKind, ContextValue};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, fstat};
 use rustix::io::ioctl_fionread;
@@ -192,7 +193,8 @@ impl Ui {
     }
 
     /// Answers a command line that asks for help, for the version, or is wrong.
-    pub(crate) fn usage(&self, error: &clap::Error) -> u8 {
+    pub(crate) fn usage(&self, error: clap::Error) -> u8 {
+        let error = on_one_line(error);
         let rendered = error.render();
         if !error.use_stderr() {
             return match self.raw(rendered.to_string().as_bytes()) {
@@ -316,4 +318,19 @@ const RESET: &str = "\x1b[0m";
 /// A stream that another thread panicked over can still be written to.
 fn locked<T: ?Sized>(stream: &Mutex<Box<T>>) -> MutexGuard<'_, Box<T>> {
     stream.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What was given on the command line may have several lines, of which one may look like ours.
+fn on_one_line(mut error: clap::Error) -> clap::Error {
+    let given: Vec<(ContextKind, String)> = error
+        .context()
+        .filter_map(|(kind, value)| match value {
+            ContextValue::String(text) => Some((kind, outside::line(text).into_owned())),
+            _ => None,
+        })
+        .collect();
+    for (kind, text) in given {
+        error.insert(kind, ContextValue::String(text));
+    }
+    error
 }

@@ -102,8 +102,15 @@ impl Fleet {
     /// A fleet of these chains alone, each decided about by itself. Chains without a registration ID
     /// are left out: DPS refuses them whatever it holds.
     pub fn of_chains<'a>(chains: impl IntoIterator<Item = &'a PresentedChain>) -> Self {
+        Self::of_leaves(chains.into_iter().map(|chain| (chain, None)))
+    }
+
+    /// As [`Self::of_chains`], with the generations that signed the leaves, where they are known.
+    pub fn of_leaves<'a>(
+        leaves: impl IntoIterator<Item = (&'a PresentedChain, Option<AuthorityGeneration>)>,
+    ) -> Self {
         let mut fleet = Self::default();
-        for chain in chains {
+        for (chain, signed_by) in leaves {
             let id = chain.common_name().and_then(|name| name.parse().ok());
             if let (Some(id), Some(leaf)) = (id, chain.leaf()) {
                 fleet.exceptions.push(Exception {
@@ -112,7 +119,7 @@ impl Fleet {
                     class: fleet.classes.len(),
                 });
                 let above = chain.above_leaf().to_vec();
-                fleet.classes.push(Class::new(None, above, 0));
+                fleet.classes.push(Class::new(signed_by, above, 0));
             }
         }
         fleet
