@@ -413,6 +413,60 @@ fn a_port_that_is_taken() {
 }
 
 /// The authority's certificate has ended since it was made; nothing is issued below it any more.
+/// Whoever can write the working folder must not choose who is shut out.
+#[test]
+fn a_file_that_has_the_name_of_a_device() {
+    let home = furnished();
+    home.write("sensor-1", "sensor-2");
+    check(
+        &home,
+        &[
+            (
+                "quarantine sensor-1 --yes",
+                REFUSED,
+                "a file of that name is here",
+            ),
+            (
+                "revoke sensor-1 --yes",
+                REFUSED,
+                "a file of that name is here",
+            ),
+            (
+                "renew sensor-1 --out new",
+                REFUSED,
+                "a file of that name is here",
+            ),
+            ("explain sensor-1", REFUSED, "a file of that name is here"),
+        ],
+    );
+}
+
+/// Who has the key of a revoked leaf asks for another one.
+#[test]
+fn a_request_for_a_key_that_was_compromised() {
+    let home = furnished();
+    home.dps_pki("csr create own-1 --out requests").ok();
+    let sign = "sign requests/own-1.csr.pem --authority factory --out signed";
+    home.dps_pki(sign).ok();
+    home.dps_pki("revoke own-1 --reason keyCompromise --yes")
+        .ok();
+    check(
+        &home,
+        &[
+            (
+                "sign requests/own-1.csr.pem --authority factory --out again",
+                REFUSED,
+                "was revoked (keyCompromise)",
+            ),
+            (
+                "renew own-1 --csr requests/own-1.csr.pem --out again",
+                REFUSED,
+                "was revoked (keyCompromise)",
+            ),
+        ],
+    );
+}
+
 #[test]
 fn an_issuer_that_has_expired() {
     let home = Home::empty();

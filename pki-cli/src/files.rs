@@ -117,6 +117,11 @@ impl Files {
         fs::symlink_metadata(self.resolve(path)).is_ok()
     }
 
+    /// Whether there is a folder at a path.
+    pub fn is_folder(&self, path: &Path) -> bool {
+        self.resolve(path).is_dir()
+    }
+
     /// Reads an input of at most [`Self::LARGEST_INPUT`] octets. It is wiped when dropped, since any
     /// file may turn out to hold a key.
     ///

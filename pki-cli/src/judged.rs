@@ -77,7 +77,7 @@ impl Judged {
         }
         let mut leaves = Vec::new();
         for id in ids {
-            for leaf in inventory.live_leaves(id, context.now())? {
+            for leaf in inventory.unexpired_leaves(id, context.now())? {
                 let chain = chain_of(inventory, leaf.recorded.certificate())?;
                 leaves.push((chain, leaf.recorded.signed_by().cloned()));
             }

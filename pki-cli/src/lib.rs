@@ -25,6 +25,7 @@ mod issuance;
 mod judged;
 mod locks;
 pub mod memory;
+mod named;
 mod neighbour;
 mod permissions;
 mod planes;

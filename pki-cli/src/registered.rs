@@ -169,6 +169,21 @@ impl Registered {
             }
         };
         let (found, not_searched) = Hubs::of(planes).find_all(&known, &ids).await;
+        if let Some(hub) = not_searched.first() {
+            // Whoever was found nowhere may be on the hub that cannot be read.
+            for identity in &found {
+                ids.retain(|id| DeviceId::from(id) != identity.device.device_id);
+            }
+            let hubs = std::iter::repeat(hub).cloned();
+            self.unread.extend(
+                ids.into_iter()
+                    .zip(hubs)
+                    .map(|(registration_id, hub)| UnreadHub {
+                        registration_id,
+                        hub,
+                    }),
+            );
+        }
         self.not_searched.extend(not_searched);
         let meant = found.into_iter().filter(|found| is_meant(found));
         self.devices.extend(meant.map(|identity| RegisteredDevice {

@@ -122,6 +122,8 @@ fn a_file_of_a_home_is_never_written() {
             "authorities/root/1.key.pem",
             "authorities/root/2.key.pem",
             "sub/elsewhere/factory/1.cert.pem",
+            "locks/claims",
+            "plan-5.lock",
             "link",
             "hard",
             &absolute,

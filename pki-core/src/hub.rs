@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::certificate::Certificate;
 use crate::document::{keeps_nulls, told};
 use crate::enrollment::{OtherMembers, SymmetricKeys};
 use crate::ids::{DeviceId, Etag};
@@ -29,6 +30,19 @@ pub struct HubDevice {
     /// Members that this crate does not know, and those that were null.
     #[serde(flatten, serialize_with = "told")]
     pub other: OtherMembers,
+}
+
+impl HubDevice {
+    /// Whether it is that of a device that showed this leaf when it registered last.
+    pub fn shows(&self, leaf: &Certificate) -> bool {
+        let authentication = self.authentication.as_ref();
+        let both = authentication.and_then(|one| one.x509_thumbprint.as_ref());
+        let shown = both.and_then(|both| both.primary_thumbprint.as_deref());
+        shown.is_some_and(|shown| {
+            shown.eq_ignore_ascii_case(&leaf.sha256_thumbprint().to_string())
+                || shown.eq_ignore_ascii_case(&leaf.sha1_thumbprint().to_string())
+        })
+    }
 }
 
 /// Whether a device identity may connect.

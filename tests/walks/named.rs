@@ -88,7 +88,7 @@ fn lock_hub(site: &Site) -> (String, String) {
     (file, right)
 }
 
-/// A3: DPS holds the root as `root-2` after a roll.
+/// DPS holds the root as `root-2` after a roll.
 #[test]
 fn pruning_leaves_the_root_that_was_rolled() {
     let mut fleet = fleet(Shape {
@@ -114,7 +114,7 @@ fn pruning_leaves_the_root_that_was_rolled() {
     assert!(fleet.shows("device-1", 0).is_in());
 }
 
-/// A4: DPS first; what the hub keeps is told by device, and said again it goes on.
+/// DPS first; what the hub keeps is told by device, and said again it goes on.
 #[test]
 fn a_hub_that_cannot_be_read_holds_nothing_up() {
     let fleet = plain();
@@ -124,6 +124,12 @@ fn a_hub_that_cannot_be_read_holds_nothing_up() {
     assert_eq!(fleet.shows("device-0", 0), Registered::Disabled);
     assert_eq!(fleet.on_hubs("device-0"), ["enabled"]);
     fleet.site.done("dps registration show device-0");
+    // Its record names no hub any more once it has knocked and was refused, and the hub knows it still.
+    fleet.site.write(&file, &right);
+    fleet.site.done("dps registration delete device-0 --yes");
+    lock_hub(&fleet.site);
+    fleet.ends_with("quarantine device-0 --yes", 7);
+    assert_eq!(fleet.on_hubs("device-0"), ["enabled"]);
     // In a list the others are done as a whole.
     let run = fleet.ends_with("quarantine device-0 device-2 device-1 --yes", 7);
     assert!(run.stdout.contains("its hub cannot be read"), "{run:#?}");
@@ -147,7 +153,7 @@ fn a_hub_that_cannot_be_read_holds_nothing_up() {
     assert!(fleet.shows("device-3", 0).is_in());
 }
 
-/// A4: the hub that is kept is not asked.
+/// The hub that is kept is not asked.
 #[test]
 fn a_hub_that_is_kept_need_not_be_read() {
     let fleet = plain();
@@ -156,7 +162,7 @@ fn a_hub_that_is_kept_need_not_be_read() {
     assert_eq!(fleet.shows("device-0", 0), Registered::Disabled);
 }
 
-/// A4: the same where a whole line is shut out, and where one leaves.
+/// The same where a whole line is shut out, and where one leaves.
 #[test]
 fn a_line_is_shut_out_though_its_hub_cannot_be_read() {
     let fleet = plain();
@@ -172,7 +178,7 @@ fn a_line_is_shut_out_though_its_hub_cannot_be_read() {
     assert_eq!(fleet.on_hubs("device-2"), Vec::<String>::new());
 }
 
-/// A5: it is somebody else's, and shuts nobody out.
+/// It is somebody else's, and shuts nobody out.
 #[test]
 fn a_thumbprint_that_nobody_knows_is_no_registration_id() {
     let fleet = plain();
@@ -197,7 +203,7 @@ fn a_thumbprint_that_nobody_knows_is_no_registration_id() {
     assert_eq!(fleet.shows("device-0", 0), Registered::Disabled);
 }
 
-/// A6: everywhere is every declared instance.
+/// Everywhere is every declared instance.
 #[test]
 fn every_instance_is_meant_and_those_left_out_are_named() {
     let fleet = fleet(Shape {
@@ -231,7 +237,7 @@ fn number_of(fleet: &Fleet, id: &str) -> usize {
     fleet.place(id)
 }
 
-/// A8: a group that is disabled today is enabled tomorrow.
+/// A group that is disabled today is enabled tomorrow.
 #[test]
 fn a_device_that_left_stays_out_when_its_group_is_enabled() {
     let fleet = fleet(Shape {
@@ -248,7 +254,7 @@ fn a_device_that_left_stays_out_when_its_group_is_enabled() {
     assert!(fleet.shows("device-2", 0).is_in());
 }
 
-/// A9: what has left is not made again because pki.toml still says so.
+/// What has left is not made again because pki.toml still says so.
 #[test]
 fn apply_refuses_to_make_a_group_again_that_was_deprovisioned() {
     let fleet = fleet(Shape {
@@ -274,7 +280,7 @@ fn apply_refuses_to_make_a_group_again_that_was_deprovisioned() {
     assert!(again.stdout.starts_with("nothing to do"), "{again:#?}");
 }
 
-/// A10: a device that has a new leaf and registers with its old one is still on that.
+/// A device that has a new leaf and registers with its old one is still on that.
 #[test]
 fn a_roll_does_not_end_while_a_device_shows_its_old_leaf() {
     let mut fleet = fleet(Shape {
@@ -304,7 +310,7 @@ fn a_roll_does_not_end_while_a_device_shows_its_old_leaf() {
     assert!(!fleet.shows("device-0", 0).is_in());
 }
 
-/// B14: the record is gone by then, and the hub knows the device still.
+/// The record is gone by then, and the hub knows the device still.
 #[test]
 fn nobody_is_left_on_a_hub_when_a_group_leaves() {
     let fleet = fleet(Shape {
@@ -318,7 +324,7 @@ fn nobody_is_left_on_a_hub_when_a_group_leaves() {
     assert_eq!(fleet.on_hubs("device-1"), ["enabled"]);
 }
 
-/// B14: the group that could list the devices was deleted beforehand.
+/// The group that could list the devices was deleted beforehand.
 #[test]
 fn nobody_is_left_on_a_hub_when_the_group_of_a_compromised_line_is_gone() {
     let fleet = fleet(Shape {
@@ -338,7 +344,7 @@ fn nobody_is_left_on_a_hub_when_the_group_of_a_compromised_line_is_gone() {
     assert_eq!(fleet.on_hubs("device-1"), ["enabled"]);
 }
 
-/// B15: wherever it is cut, it ends as if it was not.
+/// Wherever it is cut, it ends as if it was not.
 #[test]
 fn a_group_leaves_whatever_cuts_it() {
     let whole = plain();
@@ -369,7 +375,7 @@ fn a_group_leaves_whatever_cuts_it() {
     }
 }
 
-/// B15: a group holds the certificate of the root itself, so no name is left when the CA is deleted.
+/// A group holds the certificate of the root itself, so no name is left when the CA is deleted.
 #[test]
 fn a_compromised_root_is_replaced_whatever_cuts_it() {
     let shape = Shape {
@@ -394,7 +400,7 @@ fn a_compromised_root_is_replaced_whatever_cuts_it() {
     }
 }
 
-/// B16: what a person would expect of a list.
+/// What a person would expect of a list.
 #[test]
 fn a_list_may_hold_certificate_files() {
     let fleet = plain();
@@ -409,7 +415,7 @@ fn a_list_may_hold_certificate_files() {
     assert!(refused.stderr.contains("a list in a list"), "{refused:#?}");
 }
 
-/// B17: one device costs what it costs, whatever else the instance holds.
+/// One device costs what it costs, whatever else the instance holds.
 #[test]
 fn one_device_is_shut_out_at_the_same_cost_in_a_full_instance() {
     let cost = |others: usize| {

@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
+use crate::named::is_file;
 use crate::planes::Planes;
 use crate::snapshot::{DpsSnapshot, chain_of};
 
@@ -66,7 +67,7 @@ impl Args {
         inventory: &SqliteInventory,
     ) -> Result<Certificate, CommandError> {
         let path = Path::new(&self.device);
-        if context.files.exists(path) {
+        if is_file(context, inventory, &self.device)? {
             let read = pem::certificate(&context.read(path)?);
             return read.map_err(|error| CommandError::in_file(path, &error));
         }

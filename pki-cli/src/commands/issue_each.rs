@@ -18,7 +18,8 @@ use pki_core::delivery::{self, DeliveryError, Outlet as _, Resumed};
 use pki_core::ids::{AuthorityName, RegistrationId, SerialNumber};
 use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{
-    Inventory as _, InventoryEntry, Labels, NewCertificate, Recorded, RowKey, Status, Uniqueness,
+    CertificateState, Inventory as _, InventoryEntry, Labels, NewCertificate, Recorded,
+    RevocationReason, RowKey, Status, Uniqueness,
 };
 use pki_core::issue::{IssueError, Issued};
 use pki_core::key::software::SoftwareKeyGenerator;
@@ -242,12 +243,40 @@ impl<'a> Counter<'a> {
             match self.served_before(order)? {
                 Some(before) => served.push(before),
                 None => {
+                    self.refuse_compromised_key(order)?;
                     rehearsal.judge(&order.device(), &plan)?;
                     self.make_room(order)?;
                 }
             }
         }
         Ok(served)
+    }
+
+    /// Whoever has the key of a leaf that was revoked gets no new one for it, unless it was revoked for a
+    /// reason that says nothing about its key.
+    fn refuse_compromised_key(&self, order: &Order) -> Result<(), CommandError> {
+        let Some(key) = &order.key else {
+            return Ok(());
+        };
+        for entry in self.inventory.certificates_of(&order.id)? {
+            let CertificateState::Revoked { reason, .. } = entry.state else {
+                continue;
+            };
+            let is_harmless = matches!(
+                reason,
+                RevocationReason::Superseded | RevocationReason::CessationOfOperation
+            );
+            let certificate = entry.recorded.certificate();
+            if !is_harmless && certificate.public_key() == key.public_key() {
+                let message = format!(
+                    "{}: the request is for the key of its leaf {}, which was revoked ({reason})",
+                    order.id,
+                    certificate.serial_number()
+                );
+                return Err(CommandError::refused(message).hint("let the device make a new key"));
+            }
+        }
+        Ok(())
     }
 
     fn serve(&mut self, order: &Order) -> Result<Leaf, CommandError> {

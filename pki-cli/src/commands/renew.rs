@@ -12,7 +12,7 @@ use pki_core::csr::{ProvenKey, SigningRequest, Stated};
 use pki_core::declaration::Declaration;
 use pki_core::ids::{AuthorityName, ProfileName, RegistrationId};
 use pki_core::inventory::sqlite::SqliteInventory;
-use pki_core::inventory::{CertificateState, Inventory as _, InventoryEntry};
+use pki_core::inventory::{CertificateState, Inventory, InventoryEntry};
 use pki_core::profile::Role;
 
 use super::issue::profile_named;
@@ -22,6 +22,7 @@ use super::issue_each::{
 use crate::batch_input::Source;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
+use crate::named::is_file;
 use crate::request_input::policy;
 
 #[derive(clap::Args)]
@@ -58,7 +59,8 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
         let profile = profile_named(context, &self.profile)?;
-        let ids = self.ids(context)?;
+        let mut inventory = context.inventory()?;
+        let ids = self.ids(context, &inventory)?;
         if self.csr.is_some() && ids.len() != 1 {
             let message = format!(
                 "--csr is the request of one device; {} are given",
@@ -66,7 +68,6 @@ impl Args {
             );
             return Err(CommandError::new(ErrorKind::Usage, message));
         }
-        let mut inventory = context.inventory()?;
         // All are looked at before the first is renewed.
         let mut by_authority: BTreeMap<AuthorityName, Vec<Order>> = BTreeMap::new();
         for id in ids {
@@ -100,11 +101,15 @@ impl Args {
     }
 
     /// The IDs that are named, those in files among them.
-    fn ids(&self, context: &Context) -> Result<Vec<RegistrationId>, CommandError> {
+    fn ids(
+        &self,
+        context: &Context,
+        inventory: &dyn Inventory,
+    ) -> Result<Vec<RegistrationId>, CommandError> {
         let mut ids = Vec::new();
         for word in &self.ids {
             let path = Path::new(word);
-            if word != "-" && !context.files.exists(path) {
+            if !is_file(context, inventory, word)? {
                 ids.push(word.parse()?);
                 continue;
             }

@@ -6,12 +6,13 @@ use std::path::Path;
 use pki_core::format::pem;
 use pki_core::ids::{RegistrationId, SerialNumber, Sha1Thumbprint, Sha256Thumbprint};
 use pki_core::inventory::sqlite::SqliteInventory;
-use pki_core::inventory::{Inventory as _, InventoryEntry, RevocationReason, RowKey, Status};
+use pki_core::inventory::{Inventory, InventoryEntry, RevocationReason, RowKey, Status};
 use pki_core::wording::counted;
 use serde::Serialize;
 
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
+use crate::named::is_file;
 use crate::render::table::Table;
 
 #[derive(clap::Args)]
@@ -48,7 +49,7 @@ impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
         let mut inventory = context.inventory()?;
         let mut found = Vec::new();
-        for what in names(context, &self.what)? {
+        for what in names(context, &inventory, &self.what)? {
             found.extend(certificates(context, &inventory, &what)?);
         }
         found.sort_by_key(|entry| entry.recorded.row());
@@ -83,11 +84,15 @@ impl Args {
 }
 
 /// What was named, the lines of files in their place.
-fn names(context: &Context, given: &[String]) -> Result<Vec<String>, CommandError> {
+fn names(
+    context: &Context,
+    inventory: &dyn Inventory,
+    given: &[String],
+) -> Result<Vec<String>, CommandError> {
     let mut names = Vec::new();
     for what in given {
         let path = Path::new(what);
-        if what != "-" && !context.files.exists(path) {
+        if !is_file(context, inventory, what)? {
             names.push(what.clone());
             continue;
         }

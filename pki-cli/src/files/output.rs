@@ -16,6 +16,7 @@ use crate::error::CommandError;
 const DECLARATION: &str = "pki.toml";
 const INVENTORY: &str = "inventory.db";
 const AUTHORITIES: &str = "authorities";
+const LOCKS: &str = "locks";
 
 impl Files {
     /// Refuses a place for an output where it would not be written: before anything is done that cannot
@@ -207,8 +208,11 @@ fn is_inside(home: &Path, full: &Path) -> bool {
         return false;
     };
     let name = inside.to_string_lossy();
+    let is_lock =
+        inside.starts_with(LOCKS) || (name.starts_with("plan-") && name.ends_with(".lock"));
     // With the logs that SQLite writes beside it.
-    inside == Path::new("") || name == DECLARATION || name.starts_with(INVENTORY)
+    let is_own = name == DECLARATION || name.starts_with(INVENTORY);
+    inside == Path::new("") || is_own || is_lock
 }
 
 /// What tells a file from all others, whatever its names are.
@@ -219,7 +223,7 @@ fn identity(metadata: &Metadata) -> (u64, u64) {
 /// The files that a home keeps for itself.
 fn files_of(home: &Path) -> BTreeSet<(u64, u64)> {
     let mut found = BTreeSet::new();
-    let mut folders = vec![home.join(AUTHORITIES)];
+    let mut folders = vec![home.join(AUTHORITIES), home.join(LOCKS)];
     let names = fs::read_dir(home).into_iter().flatten().flatten();
     let own = names.filter(|entry| is_inside(home, &home.join(entry.file_name())));
     found.extend(own.filter_map(|entry| fs::metadata(entry.path()).ok().map(|own| identity(&own))));

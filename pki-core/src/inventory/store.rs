@@ -293,6 +293,25 @@ pub trait Inventory: Send {
         Ok(leaves)
     }
 
+    /// The leaves of a device that got out and have not ended at a moment, newest first; revoked ones too,
+    /// since DPS reads no revocation lists.
+    ///
+    /// # Errors
+    /// [`InventoryError`] if the inventory cannot be read.
+    fn unexpired_leaves(
+        &self,
+        id: &RegistrationId,
+        at: Time,
+    ) -> Result<Vec<InventoryEntry>, InventoryError> {
+        let mut leaves = self.certificates_of(id)?;
+        leaves.retain(|entry| {
+            let got_out = matches!(entry.state.status(), Status::Delivered | Status::Revoked);
+            let ends = entry.recorded.certificate().validity().not_after();
+            got_out && entry.recorded.role() == Role::Leaf && ends >= at
+        });
+        Ok(leaves)
+    }
+
     /// A page of the devices below a generation whose leaves are delivered, not revoked and have not
     /// expired, in the order in which the leaves were recorded. An adapter need not parse certificates
     /// for it.

@@ -1,11 +1,16 @@
 //! `dps group`: the enrollment groups of a DPS instance.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use dps_client::service::Groups;
 use futures::{StreamExt as _, TryStreamExt as _};
-use pki_core::enrollment::{EnrollmentGroup, ProvisioningStatus, RegistrationState};
-use pki_core::ids::{EnrollmentGroupId, Etag};
+use pki_core::enrollment::{
+    CertificateSlot, EnrollmentGroup, Mechanism, ProvisioningStatus, RegistrationState,
+    X509Certificates,
+};
+use pki_core::ids::{EnrollmentGroupId, Etag, Sha256Thumbprint};
+use pki_core::inventory::{GenerationState, Inventory as _};
 use pki_core::lifecycle::{Expectation, FieldChange, Promise, Step, Who};
 use pki_core::wording::counted;
 
@@ -93,6 +98,10 @@ struct EnableArgs {
     /// The group
     #[arg(value_name = "GROUP")]
     id: EnrollmentGroupId,
+
+    /// Also where it holds the certificate of a generation that was compromised
+    #[arg(long)]
+    let_devices_in: bool,
 }
 
 /// Delete an enrollment group; its devices fall through to other groups that hold their chain
@@ -117,7 +126,7 @@ impl Args {
             Command::Show(args) => args.run(context),
             Command::Put(args) => args.run(context),
             Command::Disable(args) => set_status(context, &args.id, ProvisioningStatus::Disabled),
-            Command::Enable(args) => set_status(context, &args.id, ProvisioningStatus::Enabled),
+            Command::Enable(args) => args.run(context),
             Command::Delete(args) => args.run(context),
         }
     }
@@ -207,6 +216,45 @@ impl PutArgs {
             impact,
         };
         entry::write(context, &planes, before.as_ref(), &document, wording)
+    }
+}
+
+impl EnableArgs {
+    fn run(&self, context: &Context) -> CommandResult {
+        if !self.let_devices_in {
+            self.refuse_compromised(context)?;
+        }
+        set_status(context, &self.id, ProvisioningStatus::Enabled)
+    }
+
+    /// A group that keeps a compromised generation out is not enabled by the way.
+    fn refuse_compromised(&self, context: &Context) -> Result<(), CommandError> {
+        let planes = Planes::chosen(context)?;
+        let group = entry::existing(context, &planes, &planes.groups()?, &self.id)?;
+        let Mechanism::X509(X509Certificates::Signing(slots)) = &group.attestation.mechanism else {
+            return Ok(());
+        };
+        let held: BTreeSet<Sha256Thumbprint> = slots
+            .iter()
+            .filter_map(CertificateSlot::sha256_thumbprint)
+            .collect();
+        for authority in context.inventory()?.authorities()? {
+            for generation in &authority.generations {
+                let certificate = generation.certificate.as_ref();
+                let is_held = certificate.is_some_and(|recorded| {
+                    held.contains(&recorded.certificate().sha256_thumbprint())
+                });
+                if is_held && generation.state == GenerationState::Compromised {
+                    let message = format!(
+                        "enrollment group {} holds {} generation {}, which is compromised",
+                        self.id, authority.name, generation.generation
+                    );
+                    return Err(CommandError::refused(message)
+                        .hint("if whoever has its key is to be let in, say --let-devices-in"));
+                }
+            }
+        }
+        Ok(())
     }
 }
 

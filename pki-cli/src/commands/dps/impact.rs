@@ -5,9 +5,8 @@ use pki_core::admission::{DpsView, PresentedChain, ViewError};
 use pki_core::certificate::Certificate;
 use pki_core::enrollment::IndividualEnrollment;
 use pki_core::ids::RegistrationId;
-use pki_core::inventory::{Inventory, Status};
+use pki_core::inventory::Inventory;
 use pki_core::lifecycle::{Fleet, Impact};
-use pki_core::profile::Role;
 
 use crate::context::Context;
 use crate::error::{CommandError, ErrorKind};
@@ -51,7 +50,11 @@ pub(super) fn on_device(
         return Ok(None);
     };
     let inventory = context.inventory()?;
-    let mut leaves = unexpired(context, &inventory, id)?;
+    let recorded = inventory.unexpired_leaves(id, context.now())?;
+    let mut leaves: Vec<Certificate> = recorded
+        .iter()
+        .map(|entry| entry.recorded.certificate().clone())
+        .collect();
     leaves.extend(leaf.filter(|leaf| !leaves.contains(leaf)).cloned());
     let chains = leaves.iter().map(|leaf| chain_of(&inventory, leaf));
     let chains: Vec<PresentedChain> = chains.collect::<Result<_, _>>()?;
@@ -61,24 +64,6 @@ pub(super) fn on_device(
         &after,
         &Fleet::of_chains(&chains),
     )))
-}
-
-fn unexpired(
-    context: &Context,
-    inventory: &dyn Inventory,
-    id: &RegistrationId,
-) -> Result<Vec<Certificate>, CommandError> {
-    let now = context.now();
-    let mut entries = inventory.certificates_of(id)?;
-    entries.retain(|entry| {
-        let recorded = &entry.recorded;
-        let got_out = matches!(entry.state.status(), Status::Delivered | Status::Revoked);
-        recorded.role() == Role::Leaf
-            && got_out
-            && recorded.certificate().validity().not_after() >= now
-    });
-    let certificates = entries.iter().map(|entry| entry.recorded.certificate());
-    Ok(certificates.cloned().collect())
 }
 
 /// Turns a failure to read into a warning: an emergency does not wait for the management plane.

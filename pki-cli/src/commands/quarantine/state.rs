@@ -12,9 +12,8 @@ use pki_core::enrollment::{
     X509Certificates,
 };
 use pki_core::ids::{DeviceId, EnrollmentGroupId, HubHostName, RegistrationId, Sha256Thumbprint};
-use pki_core::inventory::{Inventory, InventoryEntry, Status};
+use pki_core::inventory::Inventory;
 use pki_core::lifecycle::{HubAction, QuarantineState, Verdict};
-use pki_core::profile::Role;
 use pki_core::time::Time;
 
 use super::target::Target;
@@ -103,7 +102,11 @@ pub(in crate::commands) fn without_entry(
     target: &Target,
     at: Time,
 ) -> Result<Option<Outcome>, CommandError> {
-    let mut leaves = unexpired(inventory, &target.id, at)?;
+    let recorded = inventory.unexpired_leaves(&target.id, at)?;
+    let mut leaves: Vec<Certificate> = recorded
+        .iter()
+        .map(|entry| entry.recorded.certificate().clone())
+        .collect();
     leaves.extend(
         target
             .leaf
@@ -134,26 +137,6 @@ fn nearness(outcome: &Outcome) -> u8 {
         Outcome::Refused(Refusal::NoEntry) => 0,
         _ => 1,
     }
-}
-
-/// The leaves of a device that got out and have not ended.
-pub(in crate::commands) fn unexpired(
-    inventory: &dyn Inventory,
-    id: &RegistrationId,
-    at: Time,
-) -> Result<Vec<Certificate>, CommandError> {
-    let is_out = |entry: &&InventoryEntry| {
-        let got_out = matches!(entry.state.status(), Status::Delivered | Status::Revoked);
-        let recorded = &entry.recorded;
-        got_out
-            && recorded.role() == Role::Leaf
-            && recorded.certificate().validity().not_after() >= at
-    };
-    let entries = inventory.certificates_of(id)?;
-    let out = entries.iter().filter(is_out);
-    Ok(out
-        .map(|entry| entry.recorded.certificate().clone())
-        .collect())
 }
 
 /// Which individual enrollments name which leaf.
@@ -291,5 +274,10 @@ async fn find(
             Err(error) => state.hubs_not_seen.push(error),
         }
     }
-    (state, None)
+    // Whoever knocks after it was shut out has a record that names no hub any more; its identity may be on
+    // the one that cannot be read all the same.
+    let is_missing = state.hub_identities.is_empty();
+    let failed = state.hubs_not_seen.first().filter(|_| is_missing);
+    let failed = failed.map(|hub| unread(hub));
+    (state, failed)
 }

@@ -14,6 +14,7 @@ use pki_core::wording::counted;
 
 use crate::context::Context;
 use crate::error::{CommandError, ErrorKind};
+use crate::named::is_file;
 
 /// A device to shut out, and its leaf if it is at hand.
 pub(in crate::commands) struct Target {
@@ -42,7 +43,7 @@ pub(in crate::commands) fn targets(
     let mut found = Vec::new();
     for what in words {
         let path = Path::new(what);
-        if what != "-" && !context.files.exists(path) {
+        if !is_file(context, inventory, what)? {
             found.push(named(context, inventory, what)?);
             continue;
         }
@@ -101,7 +102,7 @@ fn line_of_list(
     what: &str,
 ) -> Result<Target, CommandError> {
     let path = Path::new(what);
-    if !context.files.exists(path) {
+    if !is_file(context, inventory, what)? {
         return named(context, inventory, what);
     }
     let content = context.read(path)?;

@@ -39,7 +39,16 @@ impl StartArgs {
         name: &AuthorityName,
     ) -> CommandResult {
         refuse_option(self.cert.is_some(), "--cert", "an authority")?;
-        let instances = Instances::gather(context)?;
+        let instances = Instances::gather(context).map_err(|error| {
+            if self.compromised && error.kind == ErrorKind::Service {
+                let instead = format!("dps-pki quarantine --authority {name}");
+                error.hint(format!(
+                    "shut it out wherever DPS can be reached: {instead}"
+                ))
+            } else {
+                error
+            }
+        })?;
         let record = inventory.authority(name)?;
         let replaced = self.compromised && record.is_some_and(|record| was_replaced(&record));
         if !replaced {

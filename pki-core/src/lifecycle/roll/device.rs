@@ -115,12 +115,15 @@ pub fn replace(
         Ok(())
     };
     plan.steps.extend(changed(id, state, only)?);
-    let reason = Some("its leaf was compromised");
     let found = state.hub_identity.as_ref();
-    plan.steps
-        .extend(found.and_then(|found| hub_step(hub, reason, found)));
-    plan.steps
-        .extend(state.registration.as_ref().map(forget_registration));
+    // Whoever is back with the new leaf stays: its hub lets in nobody with another one.
+    if !found.is_some_and(|found| found.device.shows(new)) {
+        let reason = Some("its leaf was compromised");
+        plan.steps
+            .extend(found.and_then(|found| hub_step(hub, reason, found)));
+        plan.steps
+            .extend(state.registration.as_ref().map(forget_registration));
+    }
     plan.steps.extend(
         compromised
             .iter()
