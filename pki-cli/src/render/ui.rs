@@ -332,5 +332,12 @@ fn on_one_line(mut error: clap::Error) -> clap::Error {
     for (kind, text) in given {
         error.insert(kind, ContextValue::String(text));
     }
+    let says_it_again = matches!(
+        error.get(ContextKind::Suggested),
+        Some(ContextValue::StyledStrs(tips)) if tips.iter().any(|tip| tip.to_string().contains('\n'))
+    );
+    if says_it_again {
+        error.remove(ContextKind::Suggested);
+    }
     error
 }
