@@ -179,7 +179,8 @@ impl Suite {
             return Some("cannot be read".to_owned());
         };
         let at: Time = "2026-06-01T00:00:00Z".parse().expect("time");
-        let options = PathOptions::new(at).purpose(Purpose::Any).lenient();
+        // NIST signs with DSA of 1024 bits, which is refused as weak otherwise.
+        let options = PathOptions::new(at).purpose(Purpose::Any).lenient().weak();
         let anchors = std::slice::from_ref(&self.anchor);
         let report = validate(certificate, &self.authorities, anchors, options);
         report
