@@ -1,8 +1,8 @@
 //! Files in and out: the only code that writes them, and the one way to read an input.
 //!
 //! Clippy refuses whatever else would make, open to write, rename or remove one. What a command is told
-//! to write goes by the rule of [`output`]; what lies beside it under a name that can be guessed, by
-//! that of [`own`].
+//! to write goes by the rule of `output`; what lies beside it under a name that can be guessed, by
+//! that of `own`.
 //! Invariant: a file appears under its name complete and durable, or not at all; a secret one is 0600
 //! from its creation on. It is written beside its place, synced, renamed, and the folder synced.
 
