@@ -25,9 +25,9 @@
 //! [`CertificateStatement`]s of its rows in their order, so that a single certificate can be proven
 //! without showing the others. Of `generation-recorded` it is the SHA-256 of the subject's DER, of
 //! `batch-completed` that of the manifest, of `plan-opened` that of the plan, and of the entry that
-//! closes a plan that of everything in the end (the module `plans`). A change of state binds the rows it changes;
-//! which reason it had, how far it brought a batch, or the digests of the new states of a plan's steps,
-//! are in the detail.
+//! closes a plan that of everything in the end (the module `plans`). A change of state binds the rows
+//! it changes; which reason it had, how far it brought a batch, or the digests of the new states of a
+//! plan's steps, are in the detail.
 //!
 //! `inventory-bound` is written once, when an inventory is upgraded that has plans or requests from
 //! before the trail bound them: its content and detail hold their digests as they were found. Its time
