@@ -1,12 +1,13 @@
 //! The leaf that an individual enrollment names.
 
+use pki_core::certificate::Certificate;
 use pki_core::enrollment::compose::by_leaf;
 use pki_core::enrollment::{
     IndividualEnrollment, ProvisioningStatus, RegistrationState, RegistrationStatus,
 };
 use pki_core::key::KeyAlgorithm::EcdsaP256;
 use pki_core::lifecycle::roll::{MovingDevice, RollError, Shown, device};
-use pki_core::lifecycle::{HubAction, Step};
+use pki_core::lifecycle::{HubAction, HubIdentity, Step};
 use pki_core::testing::SampleDps;
 use pki_core::time::Span;
 
@@ -89,4 +90,36 @@ fn a_compromised_leaf_leaves_its_enrollment_at_once() {
         matches!(refused, Err(RollError::OtherDevice { .. })),
         "{refused:?}"
     );
+}
+
+/// Said again after the device came back: its hub has the new leaf, and lets in nobody with another one.
+#[test]
+fn a_device_that_is_back_with_its_new_leaf_keeps_its_hub() {
+    let pki = Pki::new();
+    let [old, new] = [0, 1].map(|_| pki.lines[0].leaf("sensor-1", EcdsaP256));
+    let steps = |shown: &Certificate| {
+        let device = serde_json::json!({
+            "deviceId": "sensor-1",
+            "authentication": {
+                "type": "selfSigned",
+                "x509Thumbprint": {"primaryThumbprint": shown.sha256_thumbprint().to_string()},
+            },
+        });
+        let state = device::DeviceState {
+            individual: Some(IndividualEnrollment::new(id("sensor-1"), by_leaf(&new))),
+            registration: Some(RegistrationState::new(
+                id("sensor-1"),
+                RegistrationStatus::Assigned,
+            )),
+            hub_identity: Some(HubIdentity {
+                hub: "hub-1.azure-devices.net".parse().expect("a hub"),
+                device: serde_json::from_value(device).expect("a device"),
+            }),
+        };
+        let plan = device::replace(&id("sensor-1"), &new, &[], HubAction::Disable, &state);
+        plan.expect("plan").steps.len()
+    };
+    assert_eq!(steps(&new), 0);
+    // Cut before the hub was seen to, it shows the old leaf still.
+    assert_eq!(steps(&old), 2);
 }
