@@ -77,7 +77,9 @@ impl Context {
         }
         Self {
             ui: ui.set(&settings, host.terminal),
-            files: Files::seen_from(host.directory).of_command(home.root(), settings.force),
+            files: Files::seen_from(host.directory)
+                .of_command(home.root(), settings.force)
+                .keeping(settings.files().map(Path::to_owned)),
             home,
             clock: host.clock,
             entropy: host.entropy,
@@ -104,11 +106,6 @@ impl Context {
         if is_new {
             self.ui.warning(text);
         }
-    }
-
-    /// An environment variable of the system's; ours are in the settings.
-    pub(crate) fn variable(&self, name: &OsStr) -> Option<&OsString> {
-        self.host.environment.get(name)
     }
 
     /// The most that is read as a `pki.toml`: the parser takes its time with one huge line.

@@ -5,12 +5,12 @@
 //! asked for ([`Settings::lax_permissions`]). Of what is only readable we warn: containers mount secrets
 //! with the mode 0444.
 //!
-//! Root and whoever runs the command may own what is used. Root trusts nobody else's files: in a container
-//! whose folder belongs to a user of the host, that user decides. Under sudo it is the user who called it.
+//! Root and whoever runs the command may own what is used. Root works in nobody else's home, under sudo
+//! neither: that user decides what is in it, down to the library of a token that root would load (git has
+//! `safe.directory` for the same), and could not use what root leaves there.
 //!
 //! [`Settings::lax_permissions`]: crate::config::Settings::lax_permissions
 
-use std::ffi::OsStr;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -55,12 +55,7 @@ pub(crate) fn check_unwritable(context: &Context, path: &Path) -> Result<(), Com
         return Ok(());
     }
     let shown = path.display();
-    if !is_trusted(context, metadata.uid()) {
-        let message = format!("{shown}: it belongs to another user ({})", metadata.uid());
-        return Err(meant(
-            CommandError::refused(message).hint(format!("make it yours: chown $(id -u) {shown}")),
-        ));
-    }
+    refuse_others(path, &metadata)?;
     if metadata.mode() & WRITE == 0 {
         return Ok(());
     }
@@ -70,6 +65,14 @@ pub(crate) fn check_unwritable(context: &Context, path: &Path) -> Result<(), Com
     Err(meant(
         error.hint(format!("take that away: chmod go-w {shown}")),
     ))
+}
+
+/// Refuses to begin a home in a folder of somebody else's.
+pub(crate) fn check_owner(context: &Context, path: &Path) -> Result<(), CommandError> {
+    match metadata(context, path) {
+        Some(metadata) if !context.settings.lax_permissions => refuse_others(path, &metadata),
+        _ => Ok(()),
+    }
 }
 
 /// Warns of a file with secrets that others can read.
@@ -96,11 +99,26 @@ fn metadata(context: &Context, path: &Path) -> Option<Metadata> {
     std::fs::metadata(context.files.resolve(path)).ok()
 }
 
-fn is_trusted(context: &Context, owner: u32) -> bool {
+/// Refuses what belongs neither to root nor to whoever runs the command.
+fn refuse_others(path: &Path, metadata: &Metadata) -> Result<(), CommandError> {
+    let owner = metadata.uid();
     let caller = rustix::process::geteuid();
-    let behind_sudo = || {
-        let user = context.variable(OsStr::new("SUDO_UID"))?;
-        user.to_str()?.parse().ok()
-    };
-    owner == 0 || owner == caller.as_raw() || (caller.is_root() && behind_sudo() == Some(owner))
+    if owner == 0 || owner == caller.as_raw() {
+        return Ok(());
+    }
+    let shown = path.display();
+    if caller.is_root() {
+        let message =
+            format!("{shown}: it belongs to user {owner}, who could not use what root makes there");
+        let refused = CommandError::refused(message)
+            .hint(format!("work as that user: sudo -u '#{owner}' dps-pki …"))
+            .hint(format!(
+                "or make the whole home root's: chown -R root {shown}"
+            ));
+        return Err(meant(refused));
+    }
+    let message = format!("{shown}: it belongs to another user ({owner})");
+    Err(meant(
+        CommandError::refused(message).hint(format!("make it yours: chown $(id -u) {shown}")),
+    ))
 }

@@ -127,6 +127,12 @@ impl<'a> Planes<'a> {
         Ok(Certificates::new(plane, id))
     }
 
+    /// What time it is there, by the head of any answer. Nobody signs in for it.
+    pub(crate) async fn time(&self) -> Result<Time, CommandError> {
+        let plane = self.plane(self.declared.service.as_str(), ApiVersion::SERVICE)?;
+        Ok(plane.time().await?)
+    }
+
     fn management(&self) -> Result<(Plane, InstanceId), CommandError> {
         let Some(management) = &self.declared.management else {
             let message = format!(

@@ -147,6 +147,79 @@ fn a_file_of_a_home_is_never_written() {
     home.done("audit verify");
 }
 
+/// Secrets, PINs and trust anchors that pki.toml names, and the passphrase that is in use.
+#[test]
+fn a_file_that_is_read_is_never_replaced() {
+    let mut home = home();
+    let declared = home.read("pki.toml").replace(
+        "trust-anchor",
+        "connection-string = \"file:connection\"\ntrust-anchor",
+    );
+    home.write("pki.toml", declared);
+    home.set("DPS_PKI_PASSPHRASE", "");
+    for (name, content) in [
+        ("connection", "somebody's key"),
+        ("emulator-ca.pem", "somebody's anchor"),
+        ("pass", "secret\n"),
+    ] {
+        home.write(name, content);
+        fs::set_permissions(home.path(name), fs::Permissions::from_mode(0o600)).expect(name);
+    }
+    symlink(home.path("pass"), home.path("link-to-pass")).expect("link");
+    fs::create_dir(home.path("sub")).expect("folder");
+    for line in TO_FILES {
+        for place in [
+            "connection",
+            "emulator-ca.pem",
+            "pass",
+            "sub/../pass",
+            "link-to-pass",
+        ] {
+            let before = home.read(place);
+            let line = format!(
+                "{} --force --passphrase-file pass",
+                line.replace("OUT", place)
+            );
+            assert_refused(
+                &home.run(&line),
+                "pki.toml or this command reads, and no output may replace it",
+            );
+            assert_eq!(home.read(place), before, "{line}");
+        }
+    }
+}
+
+#[test]
+fn a_new_passphrase_goes_where_it_is_told_to() {
+    let world = World::new();
+    let inside = world.done("init line --new-passphrase line/pass");
+    assert!(
+        inside.stderr.contains("line/pass lies in the home"),
+        "{}",
+        inside.stderr
+    );
+    assert_eq!(world.read("line/pass").len(), 29);
+    world.done("authority create --home line --passphrase-file line/pass");
+    let piped = world.done("init vault --new-passphrase -");
+    assert_eq!(piped.stdout.trim_end().len(), 29, "{}", piped.stdout);
+    assert!(
+        piped.stderr.contains("wrote vault/pki.toml"),
+        "{}",
+        piped.stderr
+    );
+    assert!(!world.path("-").exists());
+    let json = world.run("init other --new-passphrase - --output json");
+    assert_eq!(json.code, 2, "{}", json.stderr);
+    assert!(!world.path("other").exists());
+    // Beside the home there is nothing to warn of.
+    let beside = world.done("init here --new-passphrase pass");
+    assert!(
+        !beside.stderr.contains("lies in the home"),
+        "{}",
+        beside.stderr
+    );
+}
+
 /// The home of another command line is as much a home.
 #[test]
 fn a_file_of_another_home_is_never_written_either() {

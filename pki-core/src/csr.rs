@@ -25,7 +25,7 @@ pub use policy::{IdFrom, PolicyError, RequestPolicy, Stated};
 
 use crate::format::pem::{self, InputError};
 use crate::ids::RegistrationId;
-use crate::key::{KeyError, SignatureError, Signer};
+use crate::key::{KeyError, KeyIdentity, SignatureError, Signer};
 use crate::lint::public_key_problem;
 use crate::name::{DistinguishedName, NameError};
 use crate::signed::Signed;
@@ -67,6 +67,11 @@ impl ProvenKey {
     /// The public key as SubjectPublicKeyInfo DER.
     pub fn public_key(&self) -> &[u8] {
         &self.public_key
+    }
+
+    /// Which key it is, however it is written down.
+    pub fn identity(&self) -> KeyIdentity {
+        KeyIdentity::of(&self.public_key)
     }
 
     /// The request as it was read (PKCS#10 DER).

@@ -75,4 +75,4 @@ pub use record::{
     RevocationReason, RowKey, Status, TextError,
 };
 pub use store::Inventory;
-pub use unique::{Holder, Uniqueness};
+pub use unique::{Holder, KeyHolder, Uniqueness};

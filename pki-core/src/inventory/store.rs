@@ -8,10 +8,11 @@
 use super::audit::{AuditEntry, AuditEvent, AuditHead, AuditReport, EventAction};
 use super::{
     AuthorityGeneration, AuthorityRecord, BatchProgress, BatchRecord, Filter, GenerationChange,
-    Holder, IdPage, InventoryEntry, InventoryError, Label, NewBatch, NewCertificate, NewGeneration,
-    Page, PageKey, Recorded, Revocation, RevocationReason, RowKey, Stats, Status,
+    Holder, IdPage, InventoryEntry, InventoryError, KeyHolder, Label, NewBatch, NewCertificate,
+    NewGeneration, Page, PageKey, Recorded, Revocation, RevocationReason, RowKey, Stats, Status,
 };
 use crate::ids::{AuthorityName, RegistrationId, SerialNumber, Sha1Thumbprint, Sha256Thumbprint};
+use crate::key::KeyIdentity;
 use crate::profile::Role;
 use crate::time::Time;
 
@@ -22,7 +23,8 @@ pub trait Inventory: Send {
     /// # Errors
     /// [`InventoryError::DuplicateSerial`], [`InventoryError::UnknownSigner`],
     /// [`InventoryError::BatchNotFound`], [`InventoryError::BatchComplete`];
-    /// [`InventoryError::LeafExists`], [`InventoryError::TwoLeaves`] as [`super::Uniqueness`] says.
+    /// [`InventoryError::LeafExists`], [`InventoryError::TwoLeaves`] as [`super::Uniqueness`] says;
+    /// [`InventoryError::KeyTaken`], [`InventoryError::KeyTwice`] of leaves that answer requests.
     /// Nothing of the chunk is recorded then.
     fn record(
         &mut self,
@@ -372,6 +374,17 @@ pub trait Inventory: Send {
     /// # Errors
     /// [`InventoryError`] if the inventory cannot be read.
     fn holders(&self, ids: &[RegistrationId], at: Time) -> Result<Vec<Holder>, InventoryError>;
+
+    /// The leaves that keep devices from getting one for a key that they bring: what [`Self::record`]
+    /// would refuse them for. Fastest if the keys are sorted.
+    ///
+    /// # Errors
+    /// [`InventoryError`] if the inventory cannot be read.
+    fn key_holders(
+        &self,
+        keys: &[(&RegistrationId, KeyIdentity)],
+        at: Time,
+    ) -> Result<Vec<KeyHolder>, InventoryError>;
 
     /// How many certificates meet a filter.
     ///

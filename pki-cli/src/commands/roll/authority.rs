@@ -22,7 +22,7 @@ use super::instances::Instances;
 use super::left_behind::{Question, names};
 use super::report::{LeftBehind, Planned, Proof, Report, Status, Statuses};
 use super::{FinishArgs, Rolled, StartArgs, StatusArgs, device, refuse_option, resolve};
-use crate::commands::authority::{declared, successor};
+use crate::commands::authority::{check_clock, declared, successor};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::execute::Proposal;
@@ -53,6 +53,7 @@ impl StartArgs {
         let replaced = self.compromised && record.is_some_and(|record| was_replaced(&record));
         if !replaced {
             if context.settings.dry_run && !has_successor(&inventory, name)? {
+                check_clock(context, &inventory, self.clock_is_right)?;
                 return match self.compromised {
                     true => self.shown_without_successor(context, inventory, &instances, name),
                     false => Err(not_made(name)),
