@@ -5,11 +5,10 @@
 )]
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
-mod support;
-
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
+use crate::support::World;
 use dps_client::transport::{
     HttpOptions, Request, Response, Transport, TransportError, TransportSetupError,
 };
@@ -19,7 +18,6 @@ use http::header::{AUTHORIZATION, DATE};
 use pki_cli::host::{Network, Terminal};
 use pki_core::testing::FixedClock;
 use pki_core::time::{Span, Time};
-use support::World;
 
 fn furnished() -> World {
     World::after(&["init", "authority create"])
