@@ -6,7 +6,7 @@ use dps_pki_tests::Home;
 
 /// Commands that change neither a home nor DPS. Outputs go by a rule of their own, which `hostile_neighbours`
 /// and `outputs` are about.
-const HARMLESS: [&str; 37] = [
+const HARMLESS: [&str; 38] = [
     "audit checkpoint",
     "audit head",
     "audit log",
@@ -30,7 +30,8 @@ const HARMLESS: [&str; 37] = [
     "emulator",
     "explain",
     "hub device show",
-    "impact",
+    "impact authority",
+    "impact device",
     "inspect",
     "inventory export",
     "inventory list",

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::authorities::commands;
 use super::changes::with_dps;
-use super::rounds::{Round, at_once, few_rounds, fresh_home, rounds};
+use super::rounds::{Round, at_once, few_rounds, fresh_home, rounds, time_of};
 use super::whole::check;
 
 /// The same command several times at once: one at least ends well, the others find it done, or are
@@ -83,8 +83,8 @@ const OF_A_DEVICE: [&str; 8] = [
     "dps device disable ID --yes",
     "dps device enable ID --yes",
     "dps device delete ID --yes",
-    "dps registration delete ID --yes",
     "hub device delete ID --yes",
+    "dps registration delete ID --yes",
 ];
 
 const OF_ALL: [&str; 6] = [
@@ -128,25 +128,31 @@ fn a_roll_is_given_up_once() {
     }
 }
 
+/// A command that shuts out sixty devices of their own.
+fn quarantine(home: &Home, prefix: &str) -> String {
+    home.dps_pki(&format!(
+        "issue --prefix {prefix} --count 60 --authority factory --out {prefix}.ndjson --plain-keys"
+    ))
+    .ok();
+    let ids: Vec<String> = (1..=60).map(|id| format!("{prefix}{id:02}")).collect();
+    home.write(&format!("{prefix}.txt"), ids.join("\n"));
+    format!("quarantine {prefix}.txt --reason keyCompromise --yes")
+}
+
 /// A plan that was cut short and is open.
-fn open_plan(home: &Home, round: Round) -> String {
-    for try_number in 0..100 {
-        let prefix = format!("r{}-{try_number}-", round.number);
-        home.dps_pki(&format!(
-            "issue --prefix {prefix} --count 60 --authority factory --out {prefix}.ndjson --plain-keys"
-        ))
-        .ok();
-        let ids: Vec<String> = (1..=60).map(|id| format!("{prefix}{id:02}")).collect();
-        home.write(&format!("{prefix}.txt"), ids.join("\n"));
-        let line = format!("quarantine {prefix}.txt --reason keyCompromise --yes");
-        let moment = std::time::Duration::from_millis(40 + 20 * (try_number % 40));
-        home.kill_after(&line, moment);
+fn open_plan(home: &Home, name: &str) -> String {
+    const TRIES: u32 = 60;
+    let usual = time_of(home, &quarantine(home, &format!("{name}-usual-")));
+    for place in 1..=TRIES {
+        // From the end, where the plan is under way; what was not begun yet is in nobody's way.
+        let moment = usual - usual * place / (TRIES + 1);
+        home.kill_after(&quarantine(home, &format!("{name}-{place}-")), moment);
         let open = home.json("journal list --open");
         if let Some(plan) = open[0]["plan"].as_str() {
             return plan.to_owned();
         }
     }
-    panic!("no plan was cut short in a hundred tries");
+    panic!("no plan was cut short in {TRIES} tries of {usual:?}");
 }
 
 #[test]
@@ -154,11 +160,11 @@ fn a_plan_is_resumed_or_abandoned_once() {
     let (home, _emulator) = with_dps();
     home.redeclare("[dps.local]", "[dps.local]\nrate = 6000");
     for round in few_rounds() {
-        let plan = open_plan(&home, round);
+        let plan = open_plan(&home, &format!("a{}", round.number));
         all_end(&home, round, &format!("journal resume {plan} --yes"));
         let shown = home.json(&format!("journal show {plan}"));
         assert_eq!(shown["status"], "finished", "{shown}");
-        let plan = open_plan(&home, round);
+        let plan = open_plan(&home, &format!("b{}", round.number));
         all_end(
             &home,
             round,
