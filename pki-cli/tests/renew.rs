@@ -4,8 +4,7 @@
 
 mod support;
 
-use pki_core::certificate::Certificate;
-use pki_core::format::pem;
+use pki_core::certificate::{Certificate, pem};
 use serde_json::json;
 use support::World;
 

@@ -11,8 +11,8 @@ mod support;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 
+use pki_core::certificate::pem;
 use pki_core::csr::SigningRequest;
-use pki_core::format::pem;
 use serde_json::{Value, json};
 use support::World;
 
