@@ -1,4 +1,5 @@
 //! `dps-pki emulator` started with what it is to hold and how it is to behave.
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;

@@ -5,8 +5,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use pki_core::declaration::Declaration;
-use pki_core::format::seal::Passphrase;
 use pki_core::ids::AuthorityName;
+use pki_core::secret::Passphrase;
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
 
@@ -14,7 +14,6 @@ use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome, in_declaration};
 use crate::files::{Access, Existing};
 use crate::home::Home;
-use crate::permissions;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -64,7 +63,7 @@ impl Args {
             let message = format!("{} exists already", home.declaration().display());
             return Err(CommandError::refused(message).hint("edit it, or choose another folder"));
         }
-        permissions::check_owner(context, home.root())?;
+        context.permissions().check_owner(home.root())?;
         self.check_passphrase(context, &home)?;
         if !context.settings.dry_run {
             context.files.create_folder(home.root(), Access::Secret)?;

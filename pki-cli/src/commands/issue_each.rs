@@ -16,7 +16,6 @@ use pki_core::csr::ProvenKey;
 use pki_core::declaration::LeafProfile;
 use pki_core::delivery::{self, DeliveryError, Outlet as _, Resumed};
 use pki_core::ids::{AuthorityName, RegistrationId, SerialNumber};
-use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{
     Inventory as _, InventoryEntry, InventoryError, Labels, NewCertificate, Recorded, RowKey,
     Status, Uniqueness,
@@ -25,6 +24,7 @@ use pki_core::issue::{IssueError, Issued};
 use pki_core::key::software::SoftwareKeyGenerator;
 use pki_core::key::{KeyGenerator as _, PrivateKey};
 use pki_core::profile::Role;
+use pki_core::sqlite::SqliteInventory;
 use pki_core::time::Time;
 use pki_core::wording::counted;
 use serde::Serialize;

@@ -1,8 +1,9 @@
 //! The files that a declaration names: secrets, PINs, libraries of tokens, trust anchors. Relative paths
 //! start at the home.
 
-use super::{AuthorityKey, Declaration, DpsDeclaration, EntraIdentity, SecretSource, SignIn};
+use super::{AuthorityKey, Declaration, DpsDeclaration, EntraIdentity, SignIn};
 use crate::key::Pkcs11Uri;
+use crate::secret::SecretSource;
 
 impl Declaration {
     /// Every file that is named, as it is written.

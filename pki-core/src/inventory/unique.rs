@@ -6,9 +6,9 @@
 use std::fmt;
 
 use super::{
-    CertificateState, InventoryEntry, InventoryError, Label, NewCertificate, RevocationReason,
-    RowKey, Status,
+    CertificateState, InventoryEntry, InventoryError, Label, NewCertificate, RowKey, Status,
 };
+use crate::crl::RevocationReason;
 use crate::ids::{RegistrationId, SerialNumber};
 use crate::key::KeyIdentity;
 use crate::profile::Role;
