@@ -23,10 +23,10 @@ pub mod roll;
 
 pub use below::{BelowError, quarantine_below};
 pub use check::{CheckError, Checked, Promise, Who};
-pub use declared::{DeclaredError, DeclaredState, converge};
+pub use declared::{CompromisedGeneration, DeclaredError, DeclaredState, converge};
 pub use deprovision::{Deprovision, GOAL_OF_DEPROVISIONING, deprovision, deprovision_group};
 pub use difference::differences;
-pub use fleet::{Class, Exception, Fleet};
+pub use fleet::{Class, Exception, Fleet, Worklist};
 pub use impact::{Decider, Effect, FallThrough, Impact, Movement, Verdict};
 #[cfg(feature = "sqlite")]
 pub(crate) use journal::refused;
@@ -36,7 +36,7 @@ pub use journal::{
 };
 pub use pin::release_pins;
 pub use plan::{Expectation, FieldChange, Plan, Step, Subject};
-pub use prune::{PruneError, prune};
+pub use prune::{PruneError, check_pruning, prune};
 pub use quarantine::{
     HubAction, HubIdentity, Quarantine, QuarantineState, quarantine, quarantine_many,
 };
