@@ -1,13 +1,11 @@
 //! Convergence: what `plan` and `apply` do, and what they leave alone.
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
-mod support;
-
+use crate::support::{TestAuthority, root};
 use pki_core::declaration::Declaration;
 use pki_core::enrollment::compose::{by_ca_reference, by_signing_certificate};
 use pki_core::enrollment::{EnrollmentGroup, ProvisioningStatus};
-use pki_core::ids::{Etag, Generation};
-use pki_core::inventory::AuthorityGeneration;
+use pki_core::ids::{AuthorityGeneration, Etag, Generation};
 use pki_core::key::KeyAlgorithm::EcdsaP256;
 use pki_core::lifecycle::{
     CompromisedGeneration, DeclaredError, DeclaredState, Expectation, Fleet, Plan, PruneError,
@@ -15,7 +13,6 @@ use pki_core::lifecycle::{
 };
 use pki_core::management::{CaCertificate, CaCertificateProperties};
 use pki_core::testing::SampleDps;
-use support::{TestAuthority, root};
 
 fn declaration(group: &str) -> Declaration {
     let text = format!(
@@ -366,7 +363,7 @@ fn pruning_leaves_the_generations_that_live() {
         .insert("root".parse().expect("name"), vec![next.certificate]);
     let mut plan = plan(&declaration, &state).expect("plan");
     plan.steps.clear();
-    pki_core::lifecycle::prune(&mut plan, dps, &state).expect("pruned");
+    prune(&mut plan, dps, &state).expect("pruned");
     assert_eq!(lines(&plan), ["delete CA certificate root-1"]);
 }
 

@@ -1,8 +1,7 @@
 //! What a plan promises, and what the checker refuses that goes beyond.
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
-mod support;
-
+use crate::support::root;
 use pki_core::admission::{ChainElement, PresentedChain};
 use pki_core::enrollment::compose::{by_ca_reference, by_signing_certificate};
 use pki_core::enrollment::{EnrollmentGroup, ProvisioningStatus};
@@ -11,7 +10,6 @@ use pki_core::lifecycle::{
     CheckError, Checked, Expectation, Fleet, Impact, Plan, Promise, Step, Subject, Who,
 };
 use pki_core::testing::SampleDps;
-use support::root;
 
 fn id<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
     text.parse().expect(text)

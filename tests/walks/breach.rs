@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::fleet::{Fleet, Shape};
-use crate::named::fleet;
-use crate::site::Registered;
+use crate::walks::fleet::{Fleet, Shape};
+use crate::walks::named::fleet;
+use crate::walks::site::Registered;
 
 const BREACH: &str = "roll start line-a --compromised --yes";
 

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use pki_core::admission::ChainElement;
 use pki_core::ids::{EnrollmentGroupId, RegistrationId};
-use pki_core::inventory::sqlite::SqliteInventory;
-use pki_core::inventory::{Inventory as _, Journal as _};
+use pki_core::inventory::Inventory as _;
+use pki_core::journal::Journal as _;
 use pki_core::lifecycle::{
     self, DeclaredState, Fleet, GOAL_OF_DEPROVISIONING, Promise, Step, check_pruning, converge,
     release_pins,
 };
+use pki_core::sqlite::SqliteInventory;
 
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};

@@ -13,14 +13,14 @@ use super::below::{blocking_group, is_block};
 use super::{BelowError, Expectation, FieldChange, Plan, Step};
 use crate::admission::{ChainElement, DpsView, Outcome, ViewError, outcome_below};
 use crate::certificate::Certificate;
+use crate::certificate::pem::certificate_in_json;
 use crate::declaration::{
     CaDeclaration, DpsDeclaration, GroupAttestation, GroupDeclaration, VerifiedBy,
 };
 use crate::enrollment::compose::{by_ca_reference, by_signing_certificate};
 use crate::enrollment::{EnrollmentGroup, Mechanism, ProvisioningStatus, X509Certificates};
-use crate::format::pem::certificate_in_json;
+use crate::ids::AuthorityGeneration;
 use crate::ids::{AuthorityName, CertificateName, DpsName, EnrollmentGroupId};
-use crate::inventory::AuthorityGeneration;
 use crate::management::CaCertificate;
 
 /// What DPS and the inventory hold, as far as the declaration is concerned.

@@ -9,8 +9,8 @@ use super::{DeclaredState, Effect, Expectation, Fleet, Impact, Plan, Step};
 use crate::admission::{DpsView, ViewError};
 use crate::declaration::DpsDeclaration;
 use crate::enrollment::{EnrollmentGroup, Mechanism, ProvisioningStatus, X509Certificates};
+use crate::ids::AuthorityGeneration;
 use crate::ids::{CertificateName, EnrollmentGroupId};
-use crate::inventory::AuthorityGeneration;
 use crate::wording::counted;
 
 /// Why something cannot be pruned.

@@ -1,14 +1,12 @@
 //! Rolling an authority, in every DPS instance. What is compromised is in [`super::breach`].
 
 use pki_core::admission::ChainElement;
-use pki_core::ids::{AuthorityName, Generation};
-use pki_core::inventory::sqlite::SqliteInventory;
-use pki_core::inventory::{
-    AuthorityGeneration, Filter, GenerationState, Inventory as _, Status as State,
-};
+use pki_core::ids::{AuthorityGeneration, AuthorityName, Generation};
+use pki_core::inventory::{Filter, GenerationState, Inventory as _, Status as State};
 use pki_core::lifecycle::roll::{self, Finish, HeldGeneration, InstancePlan, RollState, Start};
 use pki_core::lifecycle::{Fleet, Promise, Who};
 use pki_core::profile::Role;
+use pki_core::sqlite::SqliteInventory;
 use pki_core::time::{Span, Time};
 
 use super::instances::Instances;

@@ -6,10 +6,10 @@ use std::collections::BTreeSet;
 use pki_core::admission::DpsView;
 use pki_core::hub::HubDeviceStatus;
 use pki_core::ids::{AuthorityName, RegistrationId, Sha256Thumbprint};
-use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{AuthorityRecord, GenerationRecord, GenerationState, Inventory as _};
 use pki_core::lifecycle::roll::{self, Breach, HeldGeneration, InstancePlan, RegisteredDevice};
 use pki_core::lifecycle::{Fleet, Promise, Who};
+use pki_core::sqlite::SqliteInventory;
 
 use super::StartArgs;
 use super::authority::{AuthorityRoll, has_successor};

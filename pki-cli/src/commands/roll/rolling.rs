@@ -11,19 +11,20 @@ use pki_core::admission::{ChainElement, DpsView, Outcome as Admission, outcome_b
 use pki_core::authority::ChainBundle;
 use pki_core::ids::{DpsName, Generation, RegistrationId, Sha256Thumbprint};
 use pki_core::inventory::GenerationState;
-use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::lifecycle::roll::{HeldGeneration, InstancePlan, RollState};
 use pki_core::lifecycle::{Checked, Fleet, Plan, Promise, Step};
+use pki_core::sqlite::SqliteInventory;
 use pki_core::wording::counted;
 
 use super::instances::{Instances, Unreached};
 use super::report::{Planned, Proof, Report};
+use crate::config::NAMED;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::execute::{Execution, Proposal};
 use crate::judged::Judged;
 use crate::planes::Planes;
-use crate::render::plan::{NAMED, PlanAndImpact};
+use crate::render::plan::PlanAndImpact;
 
 /// A roll that was planned.
 pub(super) struct Rolling<'a> {
