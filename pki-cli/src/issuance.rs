@@ -6,7 +6,7 @@ use pki_core::authority::{ChainBundle, IssuancePolicy, SigningAuthority};
 use pki_core::certificate::Certificate;
 use pki_core::delivery::Outlet;
 use pki_core::format::pem;
-use pki_core::ids::{AuthorityName, Generation, RegistrationId, Sha1Thumbprint};
+use pki_core::ids::{AuthorityName, Generation, RegistrationId};
 use pki_core::inventory::{
     AuthorityGeneration, AuthorityRecord, Filter, GenerationRecord, GenerationState, Inventory,
     Recorded, Status, recorded_issuers,
@@ -49,27 +49,6 @@ impl OpenAuthority {
             }
             None => Err(no_authority(context, name)?),
         }
-    }
-
-    /// Opens the generation of an authority that has a certificate.
-    pub(crate) fn open_with_certificate(
-        context: &Context,
-        inventory: &dyn Inventory,
-        name: &AuthorityName,
-        thumbprint: &Sha1Thumbprint,
-    ) -> Result<Self, CommandError> {
-        let record = inventory.authority(name)?;
-        let generations = record.iter().flat_map(|record| &record.generations);
-        let holds = |generation: &&GenerationRecord| {
-            let recorded = generation.certificate.as_ref();
-            recorded.is_some_and(|recorded| recorded.certificate().sha1_thumbprint() == *thumbprint)
-        };
-        let found = generations.into_iter().find(holds).ok_or_else(|| {
-            CommandError::not_found(format!(
-                "no generation of authority {name} has the certificate {thumbprint}"
-            ))
-        })?;
-        Self::of(context, inventory, name, found)
     }
 
     /// Opens one generation of an authority; the current one if none is named.

@@ -15,7 +15,7 @@ use serde::Serialize;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
 use crate::named::is_file;
-use crate::planes::Planes;
+use crate::planes;
 use crate::snapshot::{DpsSnapshot, chain_of};
 
 #[derive(clap::Args)]
@@ -40,7 +40,7 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
-        let planes = Planes::chosen(context)?;
+        let planes = planes::chosen(context)?;
         let inventory = context.inventory()?;
         let leaf = self.leaf(context, &inventory)?;
         let id = leaf.common_name().and_then(|name| name.parse().ok());

@@ -15,7 +15,7 @@ use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::execute::Proposal;
 use crate::judged::Judged;
-use crate::planes::Planes;
+use crate::planes::{self, Planes};
 use crate::render::plan::PlanAndImpact;
 use crate::snapshot::{DpsSnapshot, chain_of, impact};
 
@@ -72,7 +72,7 @@ impl PlanArgs {
     }
 
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
-        let planes = Planes::chosen(context)?;
+        let planes = planes::chosen(context)?;
         let inventory = context.inventory()?;
         let judged = planned(context, &planes, &inventory, &self.wish())?;
         context.ui.result(&PlanAndImpact::proposed(&judged))?;
@@ -92,7 +92,7 @@ impl ApplyArgs {
     }
 
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
-        let planes = Planes::chosen(context)?;
+        let planes = planes::chosen(context)?;
         let mut inventory = context.inventory()?;
         let judged = planned(context, &planes, &inventory, &self.wish())?;
         let shown = PlanAndImpact::proposed(&judged);

@@ -8,13 +8,13 @@ use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
 use crate::execute::Proposal;
 use crate::judged::Judged;
-use crate::planes::Planes;
+use crate::planes::{self, Planes};
 use crate::render::plan::PlanAndImpact;
 use crate::snapshot::DpsSnapshot;
 
 /// Uploads a declared CA certificate unless DPS holds it.
 pub(super) fn upload_ca(context: &Context, name: &CertificateName) -> CommandResult {
-    let planes = Planes::chosen(context)?;
+    let planes = planes::chosen(context)?;
     let wanted = only_ca(&planes, name)?;
     let goal = format!("upload CA certificate {name} to DPS {}", planes.name());
     carry_out(context, &planes, &wanted, goal, |plan| {
@@ -26,7 +26,7 @@ pub(super) fn upload_ca(context: &Context, name: &CertificateName) -> CommandRes
 
 /// Proves possession of a declared CA certificate that DPS holds, unless that is done.
 pub(super) fn prove_ca(context: &Context, name: &CertificateName) -> CommandResult {
-    let planes = Planes::chosen(context)?;
+    let planes = planes::chosen(context)?;
     let wanted = only_ca(&planes, name)?;
     let goal = format!("prove CA certificate {name} to DPS {}", planes.name());
     carry_out(context, &planes, &wanted, goal, |plan| {
@@ -45,7 +45,7 @@ pub(super) fn prove_ca(context: &Context, name: &CertificateName) -> CommandResu
 
 /// Creates or changes a group as it is declared.
 pub(super) fn put_group(context: &Context, id: &EnrollmentGroupId) -> CommandResult {
-    let planes = Planes::chosen(context)?;
+    let planes = planes::chosen(context)?;
     let Some(group) = planes.declared().groups.get(id) else {
         return Err(
             undeclared(&planes, "enrollment group", "group", id.as_str())

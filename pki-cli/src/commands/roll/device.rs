@@ -23,7 +23,7 @@ use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::execute::Proposal;
 use crate::hubs::{UnreadHub, refuse_unread};
 use crate::judged::Judged;
-use crate::planes::Planes;
+use crate::planes::{self, Planes};
 use crate::registered::{is_shown, thumbprint, with_identities};
 use crate::render::plan::{PlanAndImpact, PlanAndProof};
 use crate::snapshot::{DpsSnapshot, chain_of};
@@ -194,7 +194,7 @@ impl<'a> DeviceRoll<'a> {
         inventory: &SqliteInventory,
         id: &RegistrationId,
     ) -> Result<Self, CommandError> {
-        let planes = Planes::chosen(context)?;
+        let planes = planes::chosen(context)?;
         let (snapshot, record, registered) = context.block_on(async {
             let snapshot = DpsSnapshot::gather(&planes).await?;
             let record = planes.registrations()?.find(id).await?;

@@ -12,7 +12,7 @@ use pki_core::lifecycle::roll::{Below, HeldGeneration, Instance, RollState};
 use crate::context::Context;
 use crate::error::{CommandError, ErrorKind};
 use crate::issuance::{authority_certificates, no_authority};
-use crate::planes::Planes;
+use crate::planes::{self, Planes};
 use crate::snapshot::DpsSnapshot;
 
 /// Every DPS instance of `pki.toml`, with what it holds.
@@ -34,7 +34,7 @@ impl<'a> Instances<'a> {
         }
         let planes = declared
             .iter()
-            .map(|(name, declared)| Planes::new(context, name, declared));
+            .map(|(name, declared)| planes::of(context, name, declared));
         let planes: Vec<Planes<'a>> = planes.collect::<Result<_, _>>()?;
         let snapshots = context.block_on(read(&planes))?;
         Ok(Self { planes, snapshots })

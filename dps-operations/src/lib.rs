@@ -1,0 +1,34 @@
+//! What is done with plans against DPS and its hubs: gathered, judged, carried out. No terminal.
+//!
+//! The command line, and whatever front end comes beside it, stands on this crate. It knows clients and
+//! inventories; it prints nothing, asks nobody, owns no runtime and blocks no thread for the network.
+//! What it needs of its front end are [`ports`]. Errors carry facts and a [`Class`]; what to type next is the
+//! front end's to say.
+//!
+//! | module | what it does |
+//! | --- | --- |
+//! | [`planes`] | the clients of a declared instance: address, trust, sign-in |
+//! | [`dps`] | the port that plans are carried out through |
+//! | [`execute`] | follows a plan, journals each step, resumes what was cut short |
+//! | [`ports`] | secrets, keys, locks; an observer, and an interruption |
+//!
+//! | feature | adds |
+//! | --- | --- |
+//! | `testing` | a DPS in memory behind the port, with faults; locks and keys in memory |
+
+pub mod class;
+pub mod document;
+pub mod dps;
+pub mod execute;
+pub mod planes;
+pub mod ports;
+mod proof;
+#[cfg(feature = "testing")]
+pub mod testing;
+
+pub use class::{Class, PortError};
+pub use dps::{Dps, DpsError};
+pub use execute::{Engine, ExecuteError, Failures, Order, StepError, StepFailure};
+pub use planes::{PlaneError, Planes};
+pub use ports::{Event, Interruption, Observer};
+pub use proof::ProofError;
