@@ -2,12 +2,10 @@
 
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
-mod support;
-
+use crate::support::World;
 use pki_core::certificate::Certificate;
 use pki_core::format::pem;
 use serde_json::json;
-use support::World;
 
 fn leaf(home: &World, file: &str) -> Certificate {
     pem::certificate(home.read(file).as_bytes()).expect("certificate")
