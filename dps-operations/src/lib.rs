@@ -8,6 +8,8 @@
 //! | module | what it does |
 //! | --- | --- |
 //! | [`planes`] | the clients of a declared instance: address, trust, sign-in |
+//! | [`gather`], [`hubs`], [`registered`], [`issuers`] | what DPS, its hubs and the inventory hold |
+//! | [`judge`] | a plan put through the checker, with its impact and its cost |
 //! | [`dps`] | the port that plans are carried out through |
 //! | [`execute`] | follows a plan, journals each step, resumes what was cut short |
 //! | [`ports`] | secrets, keys, locks; an observer, and an interruption |
@@ -20,9 +22,14 @@ pub mod class;
 pub mod document;
 pub mod dps;
 pub mod execute;
+pub mod gather;
+pub mod hubs;
+pub mod issuers;
+pub mod judge;
 pub mod planes;
 pub mod ports;
 mod proof;
+pub mod registered;
 #[cfg(feature = "testing")]
 pub mod testing;
 

@@ -3,6 +3,8 @@
 //! Library errors become a [`CommandError`] here and nowhere else; [`crate::render`] alone prints it;
 //! its kind alone picks the exit code.
 
+mod operations;
+
 use std::error::Error;
 use std::fmt;
 use std::path::Path;

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use dps_operations::PortError;
 use dps_operations::planes::Way;
 use dps_operations::ports::Secrets;
-use dps_operations::{PlaneError, PortError};
 use pki_core::declaration::{DpsDeclaration, SecretSource};
 use pki_core::ids::DpsName;
 use secrecy::SecretString;
@@ -67,26 +67,5 @@ impl Secrets for Context {
             word => word,
         };
         Ok(Self::secret(self, &word, &format!("{what}: "))?)
-    }
-}
-
-impl From<PlaneError> for CommandError {
-    /// What is missing in `pki.toml`, and how it is written there.
-    fn from(error: PlaneError) -> Self {
-        let refused = Self::new(error.class().into(), error.to_string());
-        match error {
-            PlaneError::NoManagement { dps } => refused.hint(format!(
-                "add [dps.{dps}.management] with subscription and resource-group"
-            )),
-            PlaneError::NoSignIn { dps, hub } => refused.hint(format!(
-                "add [dps.{dps}.hub.\"{hub}\"] with a connection-string from env:NAME or file:PATH"
-            )),
-            PlaneError::OtherHost { own, declared, .. } => refused.hint(format!(
-                "take the connection string of {declared}, or declare {own}"
-            )),
-            PlaneError::SignIn { source, .. } => refused.because(source),
-            PlaneError::Secret(error) => error.into(),
-            _ => refused,
-        }
     }
 }

@@ -45,7 +45,7 @@ impl Args {
         let leaf = self.leaf(context, &inventory)?;
         let id = leaf.common_name().and_then(|name| name.parse().ok());
         let ids: Vec<&RegistrationId> = id.iter().collect();
-        let snapshot = context.block_on(DpsSnapshot::around(&planes, &ids))?;
+        let snapshot = context.wait_for(DpsSnapshot::around(&planes, &ids))?;
         let chain = self.presented(context, &inventory, &leaf, &snapshot)?;
         let at = self.at.unwrap_or_else(|| context.now());
         let mut view = snapshot.view()?;
@@ -89,7 +89,7 @@ impl Args {
         snapshot: &DpsSnapshot,
     ) -> Result<PresentedChain, CommandError> {
         let Some(path) = &self.chain else {
-            return chain_of(inventory, leaf);
+            return Ok(chain_of(inventory, leaf)?);
         };
         let sent = pem::certificates(&context.read(path)?);
         let sent = sent.map_err(|error| CommandError::in_file(path, &error))?;

@@ -69,7 +69,7 @@ impl Args {
         let planes = planes::chosen(context)?;
         let inventory = context.inventory()?;
         let at = self.at.unwrap_or_else(|| context.now());
-        let mut snapshot = context.block_on(DpsSnapshot::gather(&planes))?;
+        let mut snapshot = context.wait_for(DpsSnapshot::gather(&planes))?;
         snapshot.at = Some(at);
         let asked = Asked {
             context,

@@ -14,7 +14,7 @@ use pki_core::wording::counted;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::execute::Proposal;
-use crate::judged::Judged;
+use crate::judged::{self, Judged};
 use crate::planes::{self, Planes};
 use crate::render::plan::PlanAndImpact;
 use crate::snapshot::{DpsSnapshot, chain_of, impact};
@@ -132,7 +132,7 @@ fn planned(
     inventory: &SqliteInventory,
     wish: &Wish<'_>,
 ) -> Result<Judged, CommandError> {
-    let snapshot = context.block_on(DpsSnapshot::gather(planes))?;
+    let snapshot = context.wait_for(DpsSnapshot::gather(planes))?;
     let mut state = snapshot.declared_state(inventory)?;
     state.deprovisioned = deprovisioned(planes, inventory, &state)?;
     state
@@ -151,7 +151,7 @@ fn planned(
     plan.steps.extend(released);
     // What is pruned lets nobody in: the checker sees to that.
     let promise = Promise::as_shown();
-    Judged::new(context, planes, inventory, &before, plan, &promise)
+    judged::plan(context, planes, inventory, &before, plan, &promise)
 }
 
 /// Pruning takes away what is not declared, and with it the admission of those whom only that lets in;

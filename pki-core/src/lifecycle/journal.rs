@@ -3,7 +3,7 @@
 //! A plan is stored before its first step, and each step before and after it is sent, so that a run
 //! can be killed anywhere. A step that was begun and has no end may have reached the service or not:
 //! it is read back and judged ([`super::Standing`]) before it is sent again.
-//! Not here: storing ([`crate::inventory::Journal`]) and sending, which is the command line's.
+//! Not here: storing ([`crate::inventory::Journal`]) and sending, which is the engine's (`dps-operations`).
 //! Invariant: a step that is done is never sent again, and nothing in a record is a secret: keys that
 //! a document brings are taken out before it is stored.
 #![cfg_attr(

@@ -18,7 +18,7 @@ use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::execute::Proposal;
 use crate::files::Access;
-use crate::judged::Judged;
+use crate::judged;
 use crate::planes::{self, Planes};
 use crate::render::plan::PlanAndImpact;
 use crate::snapshot::DpsSnapshot;
@@ -129,9 +129,9 @@ pub(super) fn hand_in(context: &Context, name: &CertificateName, path: &Path) ->
         ))
     };
     let mut inventory = context.inventory()?;
-    let before = context.block_on(DpsSnapshot::gather(&planes))?.view()?;
+    let before = context.wait_for(DpsSnapshot::gather(&planes))?.view()?;
     let promise = Promise::as_shown();
-    let judged = Judged::new(context, &planes, &inventory, &before, plan, &promise)?;
+    let judged = judged::plan(context, &planes, &inventory, &before, plan, &promise)?;
     let shown = PlanAndImpact::proposed(&judged);
     let proposal = Proposal::new(&judged.plan, &shown);
     let execution = proposal.carry_out(context, &planes, &mut inventory)?;

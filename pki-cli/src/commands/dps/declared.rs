@@ -7,7 +7,7 @@ use pki_core::lifecycle::{Plan, Promise, Step, converge};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
 use crate::execute::Proposal;
-use crate::judged::Judged;
+use crate::judged;
 use crate::planes::{self, Planes};
 use crate::render::plan::PlanAndImpact;
 use crate::snapshot::DpsSnapshot;
@@ -90,7 +90,7 @@ fn carry_out(
     narrow: impl FnOnce(&mut Plan) -> Result<(), CommandError>,
 ) -> CommandResult {
     let mut inventory = context.inventory()?;
-    let snapshot = context.block_on(DpsSnapshot::gather(planes))?;
+    let snapshot = context.wait_for(DpsSnapshot::gather(planes))?;
     let state = snapshot.declared_state(&inventory)?;
     let mut plan = Plan {
         goal,
@@ -101,7 +101,7 @@ fn carry_out(
     narrow(&mut plan)?;
     let before = snapshot.view()?;
     let promise = Promise::as_shown();
-    let judged = Judged::new(context, planes, &inventory, &before, plan, &promise)?;
+    let judged = judged::plan(context, planes, &inventory, &before, plan, &promise)?;
     let shown = PlanAndImpact::proposed(&judged);
     let proposal = Proposal::new(&judged.plan, &shown);
     let execution = proposal.carry_out(context, planes, &mut inventory)?;

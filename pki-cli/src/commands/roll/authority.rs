@@ -28,7 +28,7 @@ use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::execute::Proposal;
 use crate::hubs::{UnreadHub, refuse_unread};
 use crate::issuance::refuse_not_begun;
-use crate::judged::Judged;
+use crate::judged::{self, Judged};
 use crate::render::plan::{NAMED, PlanAndImpact};
 
 impl StartArgs {
@@ -482,7 +482,7 @@ fn carry_out(
         let here = plans.iter().filter(|one| one.dps == *planes.name());
         let here: Vec<Plan> = here.map(|one| one.plan.clone()).collect();
         let whole = whole(&here);
-        let (checked, impact) = Judged::parts(context, inventory, view, here, promise)?;
+        let (checked, impact) = judged::parts(context, inventory, view, here, promise)?;
         *view = whole.applied_to(view)?;
         let still_admitted = still_admitted(context, inventory, state, view, &whole)?;
         let mut whole = whole;

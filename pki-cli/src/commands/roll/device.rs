@@ -22,7 +22,7 @@ use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::execute::Proposal;
 use crate::hubs::{UnreadHub, refuse_unread};
-use crate::judged::Judged;
+use crate::judged;
 use crate::planes::{self, Planes};
 use crate::registered::{is_shown, thumbprint, with_identities};
 use crate::render::plan::{PlanAndImpact, PlanAndProof};
@@ -336,7 +336,7 @@ impl<'a> DeviceRoll<'a> {
             lets_in: Who::Devices([self.id.clone()].into()),
             ..Promise::default()
         };
-        let judged = Judged::new(context, &self.planes, inventory, &before, plan, &promise)?;
+        let judged = judged::plan(context, &self.planes, inventory, &before, plan, &promise)?;
         let shown = PlanAndImpact::proposed(&judged);
         let done = Proposal::new(&judged.plan, &shown)
             .carry_out(context, &self.planes, inventory)?
@@ -366,7 +366,7 @@ impl<'a> DeviceRoll<'a> {
         wanted: &DpsView,
     ) -> Result<Vec<Proof>, CommandError> {
         let found = context
-            .block_on(DpsSnapshot::about(&self.planes, &[&self.id]))?
+            .wait_for(DpsSnapshot::about(&self.planes, &[&self.id]))?
             .view()?;
         let now = context.now();
         let mut proofs = Vec::new();

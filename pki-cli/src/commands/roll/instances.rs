@@ -43,11 +43,11 @@ impl<'a> Instances<'a> {
     /// Reads everything again.
     pub(super) fn read_back(&self, context: &Context) -> Result<Vec<DpsView>, CommandError> {
         let snapshots = context.block_on(read(&self.planes))?;
-        snapshots.iter().map(DpsSnapshot::view).collect()
+        views(&snapshots)
     }
 
     pub(super) fn views(&self) -> Result<Vec<DpsView>, CommandError> {
-        self.snapshots.iter().map(DpsSnapshot::view).collect()
+        views(&self.snapshots)
     }
 
     /// The place of an instance.
@@ -87,6 +87,14 @@ async fn read(planes: &[Planes<'_>]) -> Result<Vec<DpsSnapshot>, CommandError> {
         snapshots.push(DpsSnapshot::gather(planes).await?);
     }
     Ok(snapshots)
+}
+
+fn views(snapshots: &[DpsSnapshot]) -> Result<Vec<DpsView>, CommandError> {
+    let mut views = Vec::with_capacity(snapshots.len());
+    for snapshot in snapshots {
+        views.push(snapshot.view()?);
+    }
+    Ok(views)
 }
 
 fn instance(planes: &Planes<'_>, snapshot: &DpsSnapshot, name: &AuthorityName) -> Instance {
