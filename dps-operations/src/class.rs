@@ -29,7 +29,7 @@ pub enum Class {
     Interrupted,
 }
 
-/// An error of a port that the front end brings: the front end knows its class and takes it back as it was.
+/// An error of a port that the front end brings: it knows the class, and takes the error back as it was.
 #[derive(Debug)]
 pub struct PortError {
     /// What kind of failure it is.

@@ -1,15 +1,15 @@
 //! Carries plans out: the only code that changes DPS or a hub.
 //!
 //! A plan is put before a person or a policy, stored in the journal, and then followed step by step
-//! ([`run`]); each step is sent with what the plan expects to find and journaled before and after. A run that is
-//! cut short leaves an open plan, which [`Engine::resume`] carries on. A plan of the same goal takes its place
-//! with what is left, made from what is there now. Any other plan about the same device, group or CA is refused
-//! until that is closed.
-//! A step that finds something else than expected closes the plan with a conflict; what was done stays done,
-//! and planning again goes on from there.
+//! (`run`); each step is sent with what the plan expects to find and journaled before and after. A run that
+//! is cut short leaves an open plan, which [`Engine::resume`] carries on. A plan of the same goal takes its
+//! place with what is left, made from what is there now. Any other plan about the same device, group or CA is
+//! refused until that is closed.
+//! A step that finds something else than expected closes the plan with a conflict; what was done stays
+//! done, and planning again goes on from there.
 //!
-//! The order of calls is the front end's: [`Engine::superseded`] before anybody is asked, [`Engine::check_keys`]
-//! once it is meant, [`Engine::carry_out`] when it is confirmed.
+//! The order of calls is the front end's: [`Engine::superseded`] before anybody is asked, then
+//! [`Engine::check_keys`] once it is meant, [`Engine::carry_out`] when it is confirmed.
 //! Not here: words for a terminal, questions, and whoever listens for Ctrl-C ([`Interruption`]).
 //! Invariant: nothing is sent that the checker has not passed ([`Checked`]) and the journal does not hold.
 
@@ -94,6 +94,19 @@ impl Failures {
         } else {
             Self::Stop
         }
+    }
+}
+
+/// A plan that was cut short, with its lock held.
+pub struct TakenUp {
+    lock: Box<dyn PlanLock>,
+    record: PlanRecord,
+}
+
+impl TakenUp {
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.record.plan
     }
 }
 
@@ -185,22 +198,18 @@ impl Engine<'_> {
         .await
     }
 
-    /// Carries on a plan that was cut short; nothing is left of one that is closed.
+    /// Takes up a plan that was cut short, by its lock; there is none to take up of a plan that is closed.
     ///
     /// # Errors
-    /// As [`Self::carry_out`]; [`ExecuteError::Held`] while another run carries it out.
-    pub async fn resume(
-        &mut self,
-        record: PlanRecord,
-        observer: &mut dyn Observer,
-        interruption: &Interruption,
-    ) -> Result<Vec<StepFailure>, ExecuteError> {
+    /// [`ExecuteError::Held`] while another run carries it out, [`ExecuteError::KeysWithheld`] if the journal does
+    /// not hold all of it.
+    pub fn take_up(&self, record: PlanRecord) -> Result<Option<TakenUp>, ExecuteError> {
         let lock = lock(self.locks, &record.summary())?;
         // Whoever held it may have finished it in between.
         let record = self.journal.plan(record.id)?.unwrap_or(record);
         if !record.state.is_open() {
             lock.remove();
-            return Ok(Vec::new());
+            return Ok(None);
         }
         if record.keys_withheld {
             return Err(ExecuteError::KeysWithheld {
@@ -208,7 +217,20 @@ impl Engine<'_> {
                 goal: record.plan.goal,
             });
         }
-        self.check_keys(&record.plan)?;
+        Ok(Some(TakenUp { lock, record }))
+    }
+
+    /// Carries out what is left of a plan; as [`Self::carry_out`].
+    ///
+    /// # Errors
+    /// As [`Self::carry_out`].
+    pub async fn resume(
+        &mut self,
+        taken_up: TakenUp,
+        observer: &mut dyn Observer,
+        interruption: &Interruption,
+    ) -> Result<Vec<StepFailure>, ExecuteError> {
+        let TakenUp { lock, record } = taken_up;
         let failures = match record.plan.subjects().len() {
             0 | 1 => Failures::Stop,
             _ => Failures::of_plan(&record.plan),

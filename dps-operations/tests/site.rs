@@ -216,7 +216,12 @@ impl Site {
         record: PlanRecord,
     ) -> Result<Vec<StepFailure>, ExecuteError> {
         let interruption = Interruption::default();
-        wait(self.engine(clock).resume(record, &mut (), &interruption))
+        let mut engine = self.engine(clock);
+        let Some(taken_up) = engine.take_up(record)? else {
+            return Ok(Vec::new());
+        };
+        engine.check_keys(taken_up.plan())?;
+        wait(engine.resume(taken_up, &mut (), &interruption))
     }
 
     /// What DPS, hubs and inventory hold, but for tags and times.

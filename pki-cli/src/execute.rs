@@ -140,9 +140,14 @@ pub(crate) fn resume(
     record: PlanRecord,
 ) -> Result<Execution, CommandError> {
     let mut engine = engine(context, planes, journal)?;
+    let Some(taken_up) = engine.take_up(record)? else {
+        return Ok(Execution::default());
+    };
+    // It may ask for a passphrase, where Ctrl-C is to end it at once.
+    engine.check_keys(taken_up.plan())?;
     let mut told = Told::new(context);
     let interrupt = CtrlC::listen(context.runtime()?);
-    let resumed = engine.resume(record, &mut told, &interrupt.interruption);
+    let resumed = engine.resume(taken_up, &mut told, &interrupt.interruption);
     let ended = context.runtime()?.block_on(resumed);
     told.end();
     Ok(Execution {

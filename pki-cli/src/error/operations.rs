@@ -25,13 +25,14 @@ impl From<Class> for ErrorKind {
 impl From<ErrorKind> for Class {
     fn from(kind: ErrorKind) -> Self {
         match kind {
-            ErrorKind::InvalidInput | ErrorKind::Usage => Self::InvalidInput,
+            ErrorKind::InvalidInput => Self::InvalidInput,
             ErrorKind::Refused => Self::Refused,
             ErrorKind::Service => Self::Service,
             ErrorKind::Conflict => Self::Conflict,
             ErrorKind::NotFound => Self::NotFound,
             ErrorKind::Interrupted => Self::Interrupted,
             ErrorKind::Failed
+            | ErrorKind::Usage
             | ErrorKind::PartlyFailed
             | ErrorKind::Bug
             | ErrorKind::OutputClosed => Self::Failed,
