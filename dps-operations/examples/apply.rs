@@ -44,7 +44,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 ///
 /// # Errors
 /// Whatever goes wrong on the way.
-pub async fn apply() -> Result<Vec<String>, Box<dyn Error>> {
+pub(crate) async fn apply() -> Result<Vec<String>, Box<dyn Error>> {
     let emulator = Emulator::start(EmulatorConfig {
         dps_name: "local".to_owned(),
         resource_group: "local".to_owned(),
