@@ -13,11 +13,11 @@ use dps_operations::ports::Secrets;
 use dps_operations::testing::{MemoryLocks, OneKey};
 use dps_operations::{Class, Engine, Event, Interruption, Observer, Order, Planes, PortError};
 use pki_core::authority::{AuthoritySpec, IssuancePolicy, create_root};
-use pki_core::declaration::{Declaration, SecretSource};
-use pki_core::ids::{AuthorityName, Generation, SerialNumber};
+use pki_core::declaration::Declaration;
+use pki_core::ids::{AuthorityGeneration, AuthorityName, Generation, SerialNumber};
 use pki_core::inventory::{
-    AuthorityGeneration, GenerationChange, GenerationState, Inventory as _, Labels, NewCertificate,
-    NewGeneration, Uniqueness,
+    GenerationChange, GenerationState, Inventory as _, Labels, NewCertificate, NewGeneration,
+    Uniqueness,
 };
 use pki_core::key::software::{SoftwareKeyGenerator, SoftwareSigner};
 use pki_core::key::{KeyAlgorithm, KeyGenerator as _, PrivateKey};
@@ -25,6 +25,7 @@ use pki_core::lifecycle::{Promise, converge};
 use pki_core::ports::Clock as _;
 use pki_core::ports::system::{SystemClock, SystemEntropy};
 use pki_core::profile::Role;
+use pki_core::secret::SecretSource;
 use pki_core::testing::MemoryInventory;
 use pki_core::time::Span;
 use secrecy::SecretString;

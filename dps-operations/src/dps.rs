@@ -4,23 +4,21 @@
 //! way to a service.
 //! Invariant: every write takes an [`Expect`] or [`IfMatch`]; an adapter that gets one keeps to it.
 
-mod planes;
+mod error;
 
 use dps_client::management::Verification;
-use dps_client::retry::Setback;
 use dps_client::service::{BulkMode, BulkResult};
-use dps_client::{ClientError, Expect, IfMatch};
+use dps_client::{Expect, IfMatch};
 use futures::future::BoxFuture;
 use pki_core::enrollment::{EnrollmentGroup, IndividualEnrollment};
 use pki_core::hub::HubDevice;
 use pki_core::ids::{
     CertificateName, DeviceId, EnrollmentGroupId, Etag, HubHostName, RegistrationId,
 };
-use pki_core::lifecycle::Found;
+use pki_core::journal::Found;
 use pki_core::management::CaCertificate;
 
-use crate::class::{Class, sentence};
-use crate::planes::PlaneError;
+pub use error::{DpsError, PlaneError};
 
 /// What a call to a service ends with.
 pub type Answer<'a, T> = BoxFuture<'a, Result<T, DpsError>>;
@@ -104,67 +102,4 @@ pub trait Dps: Send + Sync {
 
     /// Deletes a record.
     fn delete<'a>(&'a self, record: Record<'a>, expect: &'a IfMatch) -> Answer<'a, ()>;
-}
-
-/// Why a call to a service failed.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum DpsError {
-    /// The service said no, or nothing.
-    #[error("{}", sentence(.0))]
-    Client(ClientError),
-    /// The plane cannot be set up; nothing was sent.
-    #[error(transparent)]
-    Plane(#[from] PlaneError),
-    /// An adapter without HTTP said no.
-    #[error("{message}")]
-    Answered {
-        /// As HTTP would have it.
-        status: u16,
-        /// Why.
-        message: String,
-    },
-    /// An adapter without HTTP gave no answer, and may have done what was asked.
-    #[error("the answer was lost")]
-    Lost,
-}
-
-impl DpsError {
-    /// What kind of failure it is.
-    pub fn class(&self) -> Class {
-        match self {
-            Self::Plane(error) => error.class(),
-            Self::Client(error) => error.into(),
-            Self::Answered { .. } | Self::Lost => match self.status() {
-                Some(409 | 412) => Class::Conflict,
-                Some(404) => Class::NotFound,
-                _ => Class::Service,
-            },
-        }
-    }
-
-    /// The status of the answer, if there was one.
-    pub fn status(&self) -> Option<u16> {
-        match self {
-            Self::Client(error) => error.status().map(|status| status.as_u16()),
-            Self::Answered { status, .. } => Some(*status),
-            Self::Plane(_) | Self::Lost => None,
-        }
-    }
-
-    /// Whether the service may have done what was asked: it failed, or its answer was lost.
-    pub fn may_be_done(&self) -> bool {
-        match self {
-            Self::Client(error) => Setback::in_error(error).is_some_and(Setback::may_have_acted),
-            Self::Answered { status, .. } => *status >= 500,
-            Self::Lost => true,
-            Self::Plane(_) => false,
-        }
-    }
-}
-
-impl From<ClientError> for DpsError {
-    fn from(error: ClientError) -> Self {
-        Self::Client(error)
-    }
 }

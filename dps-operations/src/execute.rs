@@ -14,23 +14,26 @@
 //! Invariant: nothing is sent that the checker has not passed ([`Checked`]) and the journal does not hold.
 
 mod failure;
+mod observer;
 mod run;
 mod send;
 mod settle;
 
 use pki_core::authority::IssuancePolicy;
 use pki_core::ids::{DpsName, PlanId};
-use pki_core::inventory::{InventoryError, Journal};
-use pki_core::lifecycle::{Checked, Found, NewPlan, Plan, PlanRecord, PlanSummary, Step};
+use pki_core::inventory::InventoryError;
+use pki_core::journal::{Found, Journal, NewPlan, PlanRecord, PlanSummary};
+use pki_core::lifecycle::{Checked, Plan, Step};
 use pki_core::ports::{Clock, Entropy};
 use serde_json::Value;
 
 use self::run::Run;
 use crate::dps::Dps;
-use crate::ports::{Interruption, Keys, Locks, Observer, PlanLock};
+use crate::ports::{Keys, Locks, PlanLock};
 use crate::proof::{OpenGeneration, ProofError};
 
 pub use failure::{Difference, ExecuteError, Progress, StepError, StepFailure, Stopped};
+pub use observer::{Event, Interruption, Observer};
 
 /// What carrying plans out takes.
 pub struct Engine<'a> {

@@ -5,9 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use dps_client::ClientError;
 use futures::{StreamExt as _, TryStreamExt as _};
 use pki_core::admission::{ChainElement, DpsView, PresentedChain, ViewError};
-use pki_core::certificate::Certificate;
+use pki_core::certificate::{Certificate, pem};
 use pki_core::enrollment::{EnrollmentGroup, IndividualEnrollment};
-use pki_core::format::pem;
 use pki_core::ids::{AuthorityName, RegistrationId};
 use pki_core::inventory::{AuthorityRecord, Inventory, InventoryError};
 use pki_core::lifecycle::DeclaredState;
@@ -15,9 +14,9 @@ use pki_core::management::{CaCertificate, CaCertificateProperties};
 use pki_core::time::Time;
 
 use crate::class::Class;
-use crate::dps::DpsError;
-use crate::issuers::{certificate_of, issuers};
-use crate::planes::{PlaneError, Planes};
+use crate::dps::{DpsError, PlaneError};
+use crate::issuers::{NoCertificate, certificate_of, issuers};
+use crate::planes::Planes;
 
 /// How many records a page is wished to have, since calls are limited; the service may give fewer.
 pub(crate) const PAGE: u32 = 1000;
@@ -43,11 +42,8 @@ pub enum GatherError {
     #[error(transparent)]
     Inventory(#[from] InventoryError),
     /// A generation that issues has no certificate.
-    #[error("the inventory holds no certificate of authority {authority}")]
-    NoCertificate {
-        /// Whose generation.
-        authority: AuthorityName,
-    },
+    #[error(transparent)]
+    NoCertificate(#[from] NoCertificate),
 }
 
 impl GatherError {
@@ -57,7 +53,7 @@ impl GatherError {
             Self::Dps(error) => error.class(),
             Self::View(_) => Class::Service,
             Self::Inventory(error) => error.into(),
-            Self::NoCertificate { .. } => Class::Failed,
+            Self::NoCertificate(_) => Class::Failed,
         }
     }
 }

@@ -8,19 +8,25 @@ use pki_core::inventory::{
 };
 use pki_core::profile::Role;
 
-use crate::gather::GatherError;
+/// A generation that issues has no certificate.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the inventory holds no certificate of authority {authority}")]
+pub struct NoCertificate {
+    /// Whose generation.
+    pub authority: AuthorityName,
+}
 
 /// The certificate of a generation that has one, as every current one does.
 ///
 /// # Errors
-/// [`GatherError::NoCertificate`] if it has none.
+/// [`NoCertificate`] if it has none.
 pub fn certificate_of(
     name: &AuthorityName,
     record: &GenerationRecord,
-) -> Result<Certificate, GatherError> {
+) -> Result<Certificate, NoCertificate> {
     match &record.certificate {
         Some(recorded) => Ok(recorded.certificate().clone()),
-        None => Err(GatherError::NoCertificate {
+        None => Err(NoCertificate {
             authority: name.clone(),
         }),
     }

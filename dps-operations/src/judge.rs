@@ -6,7 +6,8 @@ use std::num::NonZeroU32;
 use pki_core::admission::{DpsView, ViewError};
 use pki_core::ids::RegistrationId;
 use pki_core::inventory::{Inventory, InventoryError};
-use pki_core::lifecycle::{CheckError, Checked, Estimate, Fleet, Impact, Plan, Promise, Step};
+use pki_core::journal::Estimate;
+use pki_core::lifecycle::{CheckError, Checked, Fleet, Impact, Plan, Promise, Step};
 use pki_core::time::Time;
 use serde::Serialize;
 

@@ -11,8 +11,8 @@
 //! | [`gather`], [`hubs`], [`registered`], [`issuers`] | what DPS, its hubs and the inventory hold |
 //! | [`judge`] | a plan put through the checker, with its impact and its cost |
 //! | [`dps`] | the port that plans are carried out through |
-//! | [`execute`] | follows a plan, journals each step, resumes what was cut short |
-//! | [`ports`] | secrets, keys, locks; an observer, and an interruption |
+//! | [`execute`] | follows a plan, journals each step, resumes what was cut short; tells an observer |
+//! | [`ports`] | secrets, keys, locks |
 //!
 //! | feature | adds |
 //! | --- | --- |
@@ -34,8 +34,9 @@ pub mod registered;
 pub mod testing;
 
 pub use class::{Class, PortError};
-pub use dps::{Dps, DpsError};
-pub use execute::{Engine, ExecuteError, Failures, Order, StepError, StepFailure};
-pub use planes::{PlaneError, Planes};
-pub use ports::{Event, Interruption, Observer};
+pub use dps::{Dps, DpsError, PlaneError};
+pub use execute::{
+    Engine, Event, ExecuteError, Failures, Interruption, Observer, Order, StepError, StepFailure,
+};
+pub use planes::Planes;
 pub use proof::ProofError;

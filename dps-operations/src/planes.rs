@@ -3,28 +3,25 @@
 //! Secrets come from where the declaration says they are. An instance outside of Azure for which no
 //! sign-in is declared is a stand-in such as the emulator, and is shown a token that opens nothing.
 
-use std::error::Error;
+mod port;
+
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use dps_client::api_version::ApiVersionError;
-use dps_client::auth::{
-    Account, BearerToken, ConnectionString, ConnectionStringError, Credential, SasCredential, Scope,
-};
-use dps_client::base_url::BaseUrlError;
+use dps_client::auth::{Account, BearerToken, ConnectionString, Credential, SasCredential, Scope};
 use dps_client::hub::Devices;
 use dps_client::management::{Certificates, Instance, InstanceId};
 use dps_client::service::{Groups, Individuals, Registrations};
 use dps_client::transport::{HttpOptions, ProxyUse, Routes, Transport, Trust};
 use dps_client::{ApiVersion, BaseUrl, Limit, Plane};
-use pki_core::declaration::{DpsDeclaration, Endpoint, EntraIdentity, SecretSource, SignIn};
+use pki_core::declaration::{DpsDeclaration, Endpoint, EntraIdentity, SignIn};
 use pki_core::ids::{DpsName, HubHostName};
 use pki_core::ports::Clock;
+use pki_core::secret::SecretSource;
 use pki_core::time::Time;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::class::{Class, PortError};
-use crate::dps::DpsError;
+use crate::dps::{DpsError, PlaneError};
 use crate::ports::Secrets;
 
 /// What stand-ins are shown that want a token and look at none.
@@ -53,85 +50,6 @@ pub struct Way<'a> {
     pub clock: Arc<dyn Clock>,
     /// Reads what signing in takes.
     pub secrets: &'a dyn Secrets,
-}
-
-/// Why a plane cannot be set up.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum PlaneError {
-    /// CA certificates are held by a plane that is not declared.
-    #[error("DPS {dps} has no management plane in pki.toml, and CA certificates are held there")]
-    NoManagement {
-        /// The instance.
-        dps: DpsName,
-    },
-    /// Nothing is declared that a hub in Azure would believe.
-    #[error("pki.toml does not say how to sign in to {hub}")]
-    NoSignIn {
-        /// The instance.
-        dps: DpsName,
-        /// The hub.
-        hub: HubHostName,
-    },
-    /// A declared host is no address.
-    #[error("DPS {dps}: {reason}")]
-    Address {
-        /// The instance.
-        dps: DpsName,
-        /// Why not.
-        reason: BaseUrlError,
-    },
-    /// A declared API version is none.
-    #[error("DPS {dps}: {reason}")]
-    Version {
-        /// The instance.
-        dps: DpsName,
-        /// Why not.
-        reason: ApiVersionError,
-    },
-    /// A connection string cannot be read.
-    #[error("{place}: {reason}")]
-    ConnectionString {
-        /// Where it is.
-        place: SecretSource,
-        /// Why not.
-        reason: ConnectionStringError,
-    },
-    /// A connection string is for another host than the one that would be shown its key.
-    #[error(
-        "{place}: the connection string is for {own}, and pki.toml declares {declared} for DPS {dps}"
-    )]
-    OtherHost {
-        /// The instance.
-        dps: DpsName,
-        /// Where it is.
-        place: SecretSource,
-        /// The host that it is for.
-        own: String,
-        /// The host that is declared.
-        declared: String,
-    },
-    /// The credentials of Entra ID cannot be set up.
-    #[error("the sign-in to Entra ID for DPS {dps} cannot be set up")]
-    SignIn {
-        /// The instance.
-        dps: DpsName,
-        /// Why not.
-        source: Box<dyn Error + Send + Sync>,
-    },
-    /// A secret that signing in takes.
-    #[error(transparent)]
-    Secret(#[from] PortError),
-}
-
-impl PlaneError {
-    /// What kind of failure it is.
-    pub fn class(&self) -> Class {
-        match self {
-            Self::Secret(error) => error.class,
-            _ => Class::InvalidInput,
-        }
-    }
 }
 
 impl<'a> Planes<'a> {

@@ -7,9 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pki_core::ids::PlanId;
 use pki_core::inventory::{InventoryError, KeyReference};
-use pki_core::key::Signer;
 use pki_core::key::software::SoftwareSigner;
-use pki_core::key::{PrivateKey, read_private_key};
+use pki_core::key::{PrivateKey, Signer, read_private_key};
 
 use crate::class::{Class, PortError};
 use crate::ports::{Keys, Locks, PlanLock, Proving};

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use dps_operations::testing::{Calls, Fault};
 use dps_operations::{Class, ExecuteError, Interruption, StepFailure};
-use pki_core::inventory::Journal as _;
+use pki_core::journal::Journal as _;
 use pki_core::ports::Clock;
 use pki_core::time::Time;
 

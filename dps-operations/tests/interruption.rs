@@ -7,8 +7,7 @@ use dps_operations::testing::Smooth;
 use dps_operations::{Class, Event, ExecuteError, Interruption, Observer, StepError};
 use pki_core::enrollment::{EnrollmentGroup, compose};
 use pki_core::ids::PlanId;
-use pki_core::inventory::Journal as _;
-use pki_core::lifecycle::Settled;
+use pki_core::journal::{Journal as _, Settled};
 use pki_core::testing::FixedClock;
 
 use super::site::{Site, now};

@@ -14,15 +14,17 @@ use pki_core::enrollment::{
 };
 use pki_core::hub::{HubDevice, HubDeviceStatus};
 use pki_core::ids::{
-    AuthorityName, CertificateName, DeviceId, DpsName, Etag, Generation, HubHostName, SerialNumber,
+    AuthorityGeneration, AuthorityName, CertificateName, DeviceId, DpsName, Etag, Generation,
+    HubHostName, SerialNumber,
 };
 use pki_core::inventory::{
-    AuthorityGeneration, GenerationChange, GenerationState, Inventory as _, Labels, NewCertificate,
-    NewGeneration, Uniqueness,
+    GenerationChange, GenerationState, Inventory as _, Labels, NewCertificate, NewGeneration,
+    Uniqueness,
 };
+use pki_core::journal::PlanRecord;
 use pki_core::key::software::{SoftwareKeyGenerator, SoftwareSigner};
 use pki_core::key::{KeyAlgorithm, KeyGenerator as _};
-use pki_core::lifecycle::{Checked, Expectation, Fleet, Plan, PlanRecord, Promise, Step};
+use pki_core::lifecycle::{Checked, Expectation, Fleet, Plan, Promise, Step};
 use pki_core::ports::Clock;
 use pki_core::profile::Role;
 use pki_core::testing::{MemoryInventory, SeededEntropy};

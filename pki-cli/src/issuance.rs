@@ -3,12 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use pki_core::authority::{IssuancePolicy, SigningAuthority};
-use pki_core::certificate::Certificate;
+use pki_core::certificate::{Certificate, pem};
 use pki_core::delivery::Outlet;
-use pki_core::format::pem;
-use pki_core::ids::{AuthorityName, Generation, RegistrationId};
+use pki_core::ids::{AuthorityGeneration, AuthorityName, Generation, RegistrationId};
 use pki_core::inventory::{
-    AuthorityGeneration, AuthorityRecord, GenerationRecord, GenerationState, Inventory, Recorded,
+    AuthorityRecord, GenerationRecord, GenerationState, Inventory, Recorded,
 };
 use pki_core::issue::Issuer;
 use pki_core::key::software::SoftwareSigner;

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use dps_operations::PortError;
 use dps_operations::planes::Way;
 use dps_operations::ports::Secrets;
-use pki_core::declaration::{DpsDeclaration, SecretSource};
+use pki_core::declaration::DpsDeclaration;
 use pki_core::ids::DpsName;
+use pki_core::secret::SecretSource;
 use secrecy::SecretString;
 
 use crate::context::Context;

@@ -5,10 +5,9 @@ use pki_core::inventory::Inventory;
 use pki_core::lifecycle::Impact;
 use pki_core::time::Time;
 
-use crate::config::OutputFormat;
+use crate::config::{NAMED, OutputFormat};
 use crate::context::Context;
 use crate::error::CommandError;
-use crate::render::plan::NAMED;
 
 pub(crate) use dps_operations::gather::{DpsSnapshot, chain_of};
 

@@ -291,8 +291,8 @@ fn a_folder_is_verified_file_by_file() {
 #[test]
 fn the_signature_of_a_compromised_authority_proves_nothing() {
     use pki_core::ids::Generation;
-    use pki_core::inventory::sqlite::SqliteInventory;
     use pki_core::inventory::{GenerationChange, GenerationState, Inventory as _};
+    use pki_core::sqlite::SqliteInventory;
 
     let home = Home::with_batch("--sign-manifest");
     let mut inventory = SqliteInventory::open_or_create(&home.0.path("pki/inventory.db"));

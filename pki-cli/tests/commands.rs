@@ -62,7 +62,7 @@ fn keys_under_a_made_passphrase_are_hardly_stretched() {
     let shown: serde_json::Value = serde_json::from_str(&shown.stdout).expect("JSON");
     let key = shown[0]["key"].as_str().expect("a file");
     let key = world.read(&format!("line/{key}"));
-    let blocks = pki_core::format::pem::blocks(key.as_bytes()).expect("PEM");
+    let blocks = pki_core::pem::blocks(key.as_bytes()).expect("PEM");
     let document = &blocks.expect("blocks")[0].der;
     let a_thousand = [0x02, 0x02, 0x03, 0xe8];
     assert!(document.windows(4).any(|four| four == a_thousand));

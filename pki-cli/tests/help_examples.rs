@@ -140,7 +140,7 @@ fn beside_an_old_authority(example: &str) -> World {
     ] {
         world.write(path, content);
     }
-    let leaf = pki_core::format::pem::certificate(leaf.as_bytes()).expect("a leaf");
+    let leaf = pki_core::certificate::pem::certificate(leaf.as_bytes()).expect("a leaf");
     let serial = leaf.serial_number();
     world.write(
         "easy-rsa/pki/index.txt",

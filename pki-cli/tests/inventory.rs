@@ -7,11 +7,10 @@ use std::path::{Path, PathBuf};
 
 use crate::support::{Run, World, now};
 use pki_core::certificate::Certificate;
-use pki_core::inventory::sqlite::SqliteInventory;
-use pki_core::inventory::{
-    Inventory as _, Labels, NewCertificate, RevocationReason, Status, Uniqueness,
-};
+use pki_core::crl::RevocationReason;
+use pki_core::inventory::{Inventory as _, Labels, NewCertificate, Status, Uniqueness};
 use pki_core::profile::Role;
+use pki_core::sqlite::SqliteInventory;
 use pki_core::testing::SampleAuthority;
 use pki_core::time::{Span, Validity};
 use serde_json::{Value, json};

@@ -3,8 +3,7 @@
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 use crate::support::World;
-use pki_core::certificate::Certificate;
-use pki_core::format::pem;
+use pki_core::certificate::{Certificate, pem};
 use serde_json::json;
 
 fn leaf(home: &World, file: &str) -> Certificate {

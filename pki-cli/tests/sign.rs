@@ -10,8 +10,8 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 
 use crate::support::World;
+use pki_core::certificate::pem;
 use pki_core::csr::SigningRequest;
-use pki_core::format::pem;
 use serde_json::{Value, json};
 
 fn request(home: &World, id: &str) -> SigningRequest {

@@ -17,17 +17,17 @@ use std::sync::{Arc, Mutex};
 
 use pki_cli::host::{Host, Network, Prompt, SystemNetwork, Terminal};
 use pki_core::authority::{AuthoritySpec, IssuancePolicy, LeafSpec, SigningAuthority, create_root};
-use pki_core::format::pem;
-use pki_core::ids::{AuthorityName, Generation, SerialNumber};
-use pki_core::inventory::sqlite::SqliteInventory;
+use pki_core::certificate::pem;
+use pki_core::ids::{AuthorityGeneration, AuthorityName, Generation, SerialNumber};
 use pki_core::inventory::{
-    AuthorityGeneration, GenerationChange, GenerationState, Inventory as _, Labels, NewCertificate,
-    NewGeneration, Uniqueness,
+    GenerationChange, GenerationState, Inventory as _, Labels, NewCertificate, NewGeneration,
+    Uniqueness,
 };
 use pki_core::key::software::{SoftwareKeyGenerator, SoftwareSigner};
 use pki_core::key::{KeyAlgorithm, KeyGenerator as _, PrivateKey, Signer as _, to_encrypted_pem};
 use pki_core::ports::Clock;
 use pki_core::profile::{KeyPurpose, Role};
+use pki_core::sqlite::SqliteInventory;
 use pki_core::testing::{FixedClock, SeededEntropy};
 use pki_core::time::{Span, Time};
 use secrecy::SecretString;

@@ -13,7 +13,6 @@ mod deprovision;
 mod difference;
 mod fleet;
 mod impact;
-mod journal;
 mod pin;
 mod plan;
 mod prune;
@@ -26,14 +25,9 @@ pub use check::{CheckError, Checked, Promise, Who};
 pub use declared::{DeclaredError, DeclaredState, converge};
 pub use deprovision::{Deprovision, GOAL_OF_DEPROVISIONING, deprovision, deprovision_group};
 pub use difference::differences;
+pub(crate) use difference::fulfils;
 pub use fleet::{Class, Exception, Fleet};
 pub use impact::{Decider, Effect, FallThrough, Impact, Movement, Verdict};
-#[cfg(feature = "sqlite")]
-pub(crate) use journal::refused;
-pub use journal::{
-    Estimate, Found, NewPlan, PlanRecord, PlanState, PlanSummary, Settled, Standing, StepEnd,
-    StepOutcome, StepState, Turn,
-};
 pub use pin::release_pins;
 pub use plan::{Expectation, FieldChange, Plan, Step, Subject};
 pub use prune::{PruneError, prune};

@@ -15,15 +15,14 @@ use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
 use pki_core::certificate::Certificate;
-use pki_core::format::seal::Passphrase;
-use pki_core::format::{
-    Device, Entry, Form, Pfx, PfxEncryption, Released, RenderError, Rendered, Renderer,
-};
+use pki_core::encoding::{Pfx, PfxEncryption};
+use pki_core::handout::{Device, Entry, Form, Released, RenderError, Rendered, Renderer};
 use pki_core::ids::RegistrationId;
 use pki_core::inventory::{Inventory as _, NewCertificate, Recorded};
 use pki_core::issue::Issued;
 use pki_core::key::software::SoftwareSigner;
 use pki_core::key::{KeyAlgorithm, PrivateKey, Signer as _, read_private_key};
+use pki_core::secret::Passphrase;
 use pki_core::testing::{MemoryInventory, SeededEntropy};
 use secrecy::SecretString;
 

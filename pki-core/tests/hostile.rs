@@ -4,8 +4,7 @@
 
 use crate::support::{now, root};
 use pki_core::authority::ChainBundle;
-use pki_core::certificate::Certificate;
-use pki_core::format::pem;
+use pki_core::certificate::{Certificate, pem};
 use pki_core::key::KeyAlgorithm;
 use pki_core::lint::{self, LintOptions, Severity};
 use pki_core::profile::Role;

@@ -4,12 +4,13 @@
 use crate::support::{TestAuthority, now, root};
 use pki_core::admission::{ChainElement, DpsView, PresentedChain, UploadedCa, decide};
 use pki_core::certificate::Certificate;
+use pki_core::crl::RevocationReason;
 use pki_core::enrollment::compose::{by_leaf, by_signing_certificate};
 use pki_core::enrollment::{EnrollmentGroup, IndividualEnrollment, ProvisioningStatus};
-use pki_core::ids::{Generation, RegistrationId};
+use pki_core::ids::{AuthorityGeneration, Generation, RegistrationId};
 use pki_core::inventory::{
-    AuthorityGeneration, GenerationChange, GenerationState, Inventory, Labels, NewCertificate,
-    NewGeneration, RevocationReason, RowKey, Uniqueness,
+    GenerationChange, GenerationState, Inventory, Labels, NewCertificate, NewGeneration, RowKey,
+    Uniqueness,
 };
 use pki_core::key::KeyAlgorithm::EcdsaP256;
 use pki_core::lifecycle::{Decider, Effect, Fleet, Impact, Verdict};

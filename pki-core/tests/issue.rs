@@ -110,7 +110,7 @@ fn the_issuer_name_of_an_imported_authority_keeps_its_bytes() {
         config_path,
     ];
     let output = openssl(&arguments, b"");
-    let certificate = pki_core::format::pem::certificate(&output.stdout).expect("certificate");
+    let certificate = pki_core::certificate::pem::certificate(&output.stdout).expect("certificate");
     let private_key = read_private_key(&std::fs::read(&key).expect("key"), None).expect("key");
     let signer = SoftwareSigner::new(&private_key).expect("signer");
     let now = certificate.validity().not_before() + Span::from_seconds(1);

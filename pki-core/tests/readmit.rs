@@ -14,8 +14,7 @@ use pki_core::enrollment::{
     RegistrationStatus,
 };
 use pki_core::hub::{HubDevice, HubDeviceStatus};
-use pki_core::ids::{Etag, RegistrationId};
-use pki_core::inventory::AuthorityGeneration;
+use pki_core::ids::{AuthorityGeneration, Etag, RegistrationId};
 use pki_core::key::KeyAlgorithm::EcdsaP256;
 use pki_core::lifecycle::roll::RegisteredDevice;
 use pki_core::lifecycle::{

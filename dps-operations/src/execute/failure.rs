@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use dps_client::service::BulkError;
+use pki_core::certificate::pem::CertificateInputError;
 use pki_core::enrollment::ErrorCode;
-use pki_core::format::pem::InputError;
 use pki_core::ids::{CertificateName, PlanId, RegistrationId};
 use pki_core::inventory::InventoryError;
 use pki_core::lifecycle::FieldChange;
@@ -84,7 +84,7 @@ pub enum StepError {
     },
     /// The plan holds a certificate that cannot be read.
     #[error(transparent)]
-    Certificate(#[from] InputError),
+    Certificate(#[from] CertificateInputError),
     /// Possession was not proven.
     #[error(transparent)]
     Proof(#[from] ProofError),

@@ -5,16 +5,17 @@ use std::future::Future;
 use std::ops::Range;
 
 use pki_core::inventory::InventoryError;
-use pki_core::lifecycle::{
-    Expectation, PlanRecord, Settled, Standing, Step, StepEnd, StepOutcome, StepState, Turn,
-};
+use pki_core::journal::{PlanRecord, Settled, Standing, StepEnd, StepOutcome, StepState, Turn};
+use pki_core::lifecycle::{Expectation, Step};
 use pki_core::wording::{counted, fitting};
 use serde_json::Value;
 
 use super::settle::{End, Settler};
-use super::{Engine, ExecuteError, Failures, Progress, StepError, StepFailure, Stopped};
+use super::{
+    Engine, Event, ExecuteError, Failures, Interruption, Observer, Progress, StepError,
+    StepFailure, Stopped,
+};
 use crate::class::Class;
-use crate::ports::{Event, Interruption, Observer};
 
 /// Carries out what is left of a plan.
 pub(super) struct Run<'r, 'e> {

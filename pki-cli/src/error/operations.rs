@@ -2,6 +2,7 @@
 
 use dps_operations::execute::{Progress, Stopped};
 use dps_operations::gather::GatherError;
+use dps_operations::issuers::NoCertificate;
 use dps_operations::judge::JudgeError;
 use dps_operations::{Class, DpsError, ExecuteError, PlaneError, PortError, ProofError, StepError};
 use pki_core::wording::{counted, fitting};
@@ -85,6 +86,12 @@ impl From<DpsError> for CommandError {
             DpsError::Plane(error) => error.into(),
             error => Self::new(error.class().into(), error.to_string()),
         }
+    }
+}
+
+impl From<NoCertificate> for CommandError {
+    fn from(error: NoCertificate) -> Self {
+        Self::failed(error.to_string())
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a person is told while a plan is carried out.
 
 use dps_operations::{Event, Observer};
-use pki_core::lifecycle::Settled;
+use pki_core::journal::Settled;
 
 use crate::context::Context;
 use crate::render::progress::ProgressLine;
@@ -36,7 +36,7 @@ impl Observer for Told<'_> {
         match event {
             Event::Opened { steps, done, .. } if steps > MANY => {
                 let total = u64::try_from(steps).unwrap_or(u64::MAX);
-                self.progress = Some(ProgressLine::new(self.context, "steps", total, done));
+                self.progress = Some(ProgressLine::new(&self.context.ui, "steps", total, done));
             }
             Event::Done {
                 step, how, done, ..

@@ -16,8 +16,7 @@ use crate::enrollment::compose::by_signing_certificate;
 use crate::enrollment::{
     CertificateSlot, EnrollmentGroup, Mechanism, ProvisioningStatus, X509Certificates,
 };
-use crate::ids::{EnrollmentGroupId, IdError};
-use crate::inventory::AuthorityGeneration;
+use crate::ids::{AuthorityGeneration, EnrollmentGroupId, IdError};
 use crate::management::CaCertificate;
 
 /// Why a group cannot be put on an intermediate.

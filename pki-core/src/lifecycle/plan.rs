@@ -41,7 +41,7 @@ pub enum Expectation {
 impl Expectation {
     /// A record that was read with this tag. One without cannot be guarded, so it is not written: who
     /// expects absence finds the record, and the write ends as a conflict.
-    pub(super) fn of(etag: Option<&Etag>) -> Self {
+    pub(crate) fn of(etag: Option<&Etag>) -> Self {
         etag.cloned().map_or(Self::Absent, Self::Etag)
     }
 }

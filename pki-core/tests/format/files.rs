@@ -1,8 +1,8 @@
 //! Files of a device: in an archive, in a folder, as PKCS#12.
 
-use pki_core::format::{
-    Access, Device, DeviceFiles, Form, KeyForm, PfxEncryption, Renderer, Shards, pem,
-};
+use pki_core::certificate::pem;
+use pki_core::encoding::PfxEncryption;
+use pki_core::handout::{Access, Device, DeviceFiles, Form, KeyForm, Renderer, Shards};
 use pki_core::key::KeyAlgorithm;
 use secrecy::ExposeSecret as _;
 

@@ -3,8 +3,8 @@
 use std::io::{Read as _, Write as _};
 use std::process::Command;
 
-use pki_core::format::seal::{Recipient, SealError, SealedWriter};
-use pki_core::format::{Form, KeyForm};
+use pki_core::handout::seal::{Recipient, SealError, SealedWriter};
+use pki_core::handout::{Form, KeyForm};
 use pki_core::key::KeyAlgorithm;
 use secrecy::ExposeSecret as _;
 

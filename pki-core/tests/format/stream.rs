@@ -2,13 +2,15 @@
 
 use std::path::Path;
 
-use pki_core::format::seal::{KeySealer, Passphrase};
-use pki_core::format::{
-    Device, DeviceFiles, Form, KeyForm, PfxEncryption, Released, RenderError, Rendered, Renderer,
-    Shards, pem,
+use pki_core::encoding::PfxEncryption;
+use pki_core::handout::seal::KeySealer;
+use pki_core::handout::{
+    Device, DeviceFiles, Form, KeyForm, Released, RenderError, Rendered, Renderer, Shards,
 };
 use pki_core::inventory::Recorded;
 use pki_core::key::{KeyAlgorithm, read_private_key};
+use pki_core::pem;
+use pki_core::secret::Passphrase;
 use pki_core::testing::SeededEntropy;
 use proptest::prelude::*;
 use secrecy::ExposeSecret as _;

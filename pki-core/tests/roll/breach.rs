@@ -7,8 +7,7 @@ use pki_core::enrollment::{
     CertificateSlot, EnrollmentGroup, Mechanism, ProvisioningStatus, RegistrationState,
     RegistrationStatus, X509Certificates,
 };
-use pki_core::ids::Generation;
-use pki_core::inventory::AuthorityGeneration;
+use pki_core::ids::{AuthorityGeneration, Generation};
 use pki_core::inventory::GenerationState::{self, Compromised, Current, Next, Pending};
 use pki_core::key::KeyAlgorithm::EcdsaP256;
 use pki_core::lifecycle::roll::{self, Breach, Finish, HeldGeneration, Instance, RegisteredDevice};

@@ -8,12 +8,12 @@ use std::ops::ControlFlow;
 use pki_core::admission::{DpsView, outcome_below};
 use pki_core::enrollment::{EnrollmentGroup, ProvisioningStatus, RegistrationState};
 use pki_core::ids::{AuthorityName, EnrollmentGroupId, Generation};
-use pki_core::inventory::Journal as _;
-use pki_core::inventory::sqlite::SqliteInventory;
+use pki_core::journal::{Journal as _, PlanRecord};
 use pki_core::lifecycle::{
-    Fleet, GOAL_OF_DEPROVISIONING, HubIdentity, Impact, Movement, Plan, PlanRecord, Promise, Step,
-    Subject, Verdict, Who, deprovision_group,
+    Fleet, GOAL_OF_DEPROVISIONING, HubIdentity, Impact, Movement, Plan, Promise, Step, Subject,
+    Verdict, Who, deprovision_group,
 };
+use pki_core::sqlite::SqliteInventory;
 use pki_core::wording::counted;
 use serde::Serialize;
 
