@@ -139,14 +139,16 @@ impl Engine<'_> {
         match others.as_slice() {
             [] => Ok(None),
             [only] if only.goal == plan.goal => Ok(Some(only.clone())),
-            [first, ..] => {
-                // Where it is not interrupted but under way, the lock says so.
-                lock(self.locks, first)?;
-                Err(ExecuteError::InTheWay {
-                    plan: first.plan,
-                    goal: first.goal.clone(),
-                })
-            }
+            [first, ..] => Err(self.in_the_way(first.plan, first.goal.clone())),
+        }
+    }
+
+    /// A plan that another run has begun in this moment is not interrupted: its lock tells.
+    fn in_the_way(&self, plan: PlanId, goal: String) -> ExecuteError {
+        if self.locks.is_held(plan) {
+            ExecuteError::Held { plan, goal }
+        } else {
+            ExecuteError::InTheWay { plan, goal }
         }
     }
 
@@ -242,17 +244,16 @@ impl Engine<'_> {
             .await
     }
 
-    /// The open plans for just that of which nothing seems left to do: they were cut between their last write
-    /// and the note of it.
+    /// The open plans of a goal of which nothing seems left to do: they were cut between their last write and
+    /// the note of it.
     ///
     /// # Errors
     /// [`InventoryError`] if the journal cannot be read.
-    pub fn left_open(&self, plan: &Plan) -> Result<Vec<PlanSummary>, InventoryError> {
+    pub fn left_open(&self, goal: &str) -> Result<Vec<PlanSummary>, InventoryError> {
         const LATEST: usize = 100;
         let mut plans = self.journal.plans(LATEST)?;
-        plans.retain(|other| {
-            other.state.is_open() && other.dps == *self.name && other.goal == plan.goal
-        });
+        plans
+            .retain(|other| other.state.is_open() && other.dps == *self.name && other.goal == goal);
         Ok(plans)
     }
 
@@ -301,9 +302,7 @@ impl Engine<'_> {
             Err(error) => {
                 lock.remove();
                 Err(match error {
-                    InventoryError::PlanInTheWay { plan, goal } => {
-                        ExecuteError::InTheWay { plan, goal }
-                    }
+                    InventoryError::PlanInTheWay { plan, goal } => self.in_the_way(plan, goal),
                     error => error.into(),
                 })
             }

@@ -37,6 +37,9 @@ pub trait Locks {
     /// [`PortError`] if there can be no locks.
     fn plan(&self, plan: PlanId) -> Result<Option<Box<dyn PlanLock>>, PortError>;
 
+    /// Whether another run holds the lock of a plan. Nothing is made for the look.
+    fn is_held(&self, plan: PlanId) -> bool;
+
     /// Begins a proof of possession, which lasts until the returned guard is dropped. `alone` is called
     /// first if nobody else is proving: what is undelivered then belongs to nobody alive.
     ///

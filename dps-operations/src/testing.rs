@@ -47,6 +47,10 @@ impl Locks for MemoryLocks {
         Ok(Some(Box::new(MemoryPlanLock { locks, plan })))
     }
 
+    fn is_held(&self, plan: PlanId) -> bool {
+        self.held().plans.contains(&plan)
+    }
+
     fn prove(
         &self,
         alone: &mut dyn FnMut() -> Result<(), InventoryError>,

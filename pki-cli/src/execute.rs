@@ -101,7 +101,7 @@ impl<'a> Proposal<'a> {
     ) -> Result<Execution, CommandError> {
         let mut engine = engine(context, planes, journal)?;
         if self.plan.is_empty() {
-            close_same(context, &mut engine, self.plan)?;
+            close_same(context, &mut engine, &self.plan.goal)?;
             return Ok(Execution::default());
         }
         let superseded = engine.superseded(self.plan)?;
@@ -195,13 +195,17 @@ fn engine<'a>(
 
 /// Nothing is left to do, and yet a plan for just that is open: it was cut between its last write and the
 /// note of it. What is found done is noted, nothing is sent, and the plan is closed.
-fn close_same(context: &Context, engine: &mut Engine<'_>, plan: &Plan) -> Result<(), CommandError> {
-    for open in engine.left_open(plan)? {
+fn close_same(context: &Context, engine: &mut Engine<'_>, goal: &str) -> Result<(), CommandError> {
+    for open in engine.left_open(goal)? {
         let id = open.plan;
         if context.settings.dry_run {
-            context.ui.warning(format!(
-                "plan {id} was interrupted, though nothing seems left of it; without --dry-run it is closed"
-            ));
+            context.ui.warning(if engine.locks.is_held(id) {
+                format!("plan {id} is being carried out by another process in this moment")
+            } else {
+                format!(
+                    "plan {id} was interrupted, though nothing seems left of it; without --dry-run it is closed"
+                )
+            });
             continue;
         }
         context.block_on(async { Ok(engine.supersede(&open).await?) })?;

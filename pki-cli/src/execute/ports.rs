@@ -23,6 +23,11 @@ impl Locks for Context {
         Ok(lock.map(|lock| -> Box<dyn PlanLock> { Box::new(lock) }))
     }
 
+    fn is_held(&self, plan: PlanId) -> bool {
+        let path = self.home.plan_lock(plan);
+        self.files.exists(&path) && matches!(self.files.lock(&path), Ok(None))
+    }
+
     fn prove(
         &self,
         alone: &mut dyn FnMut() -> Result<(), InventoryError>,
