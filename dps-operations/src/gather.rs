@@ -7,9 +7,9 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use pki_core::admission::{ChainElement, DpsView, PresentedChain, ViewError};
 use pki_core::certificate::{Certificate, pem};
 use pki_core::enrollment::{EnrollmentGroup, IndividualEnrollment};
-use pki_core::ids::{AuthorityName, RegistrationId};
-use pki_core::inventory::{AuthorityRecord, Inventory, InventoryError};
-use pki_core::lifecycle::DeclaredState;
+use pki_core::ids::{AuthorityGeneration, AuthorityName, RegistrationId};
+use pki_core::inventory::{AuthorityRecord, GenerationState, Inventory, InventoryError};
+use pki_core::lifecycle::{CompromisedGeneration, DeclaredState};
 use pki_core::management::{CaCertificate, CaCertificateProperties};
 use pki_core::time::Time;
 
@@ -196,6 +196,7 @@ impl DpsSnapshot {
     pub fn declared_state(&self, inventory: &dyn Inventory) -> Result<DeclaredState, GatherError> {
         let mut certificates = BTreeMap::<AuthorityName, Certificate>::new();
         let mut successors = BTreeMap::<AuthorityName, Vec<Certificate>>::new();
+        let mut compromised = Vec::new();
         for authority in inventory.authorities()? {
             // A roll uploads a generation before it is the next one.
             let coming = authority
@@ -205,6 +206,7 @@ impl DpsSnapshot {
                 .filter_map(|one| one.certificate.as_ref())
                 .map(|recorded| recorded.certificate().clone());
             successors.insert(authority.name.clone(), coming.collect());
+            compromised.extend(compromised_generations(inventory, &authority)?);
             if let Some(current) = AuthorityRecord::current(&authority) {
                 let certificate = certificate_of(&authority.name, current)?;
                 certificates.insert(authority.name.clone(), certificate);
@@ -215,9 +217,36 @@ impl DpsSnapshot {
             groups: self.groups.clone(),
             certificates,
             successors,
+            compromised,
             deprovisioned: BTreeSet::new(),
         })
     }
+}
+
+/// The generations of an authority that are compromised, each with its path.
+fn compromised_generations(
+    inventory: &dyn Inventory,
+    authority: &AuthorityRecord,
+) -> Result<Vec<CompromisedGeneration>, InventoryError> {
+    let mut compromised = Vec::new();
+    for record in &authority.generations {
+        let Some(recorded) = &record.certificate else {
+            continue;
+        };
+        if record.state == GenerationState::Compromised {
+            let certificate = recorded.certificate();
+            let mut path = vec![certificate.clone()];
+            path.extend(issuers(inventory, certificate)?);
+            compromised.push(CompromisedGeneration {
+                generation: AuthorityGeneration {
+                    name: authority.name.clone(),
+                    generation: record.generation,
+                },
+                path,
+            });
+        }
+    }
+    Ok(compromised)
 }
 
 /// The chain of one of our leaves, from the inventory.
