@@ -6,14 +6,12 @@
 )]
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
-mod support;
-
 use std::sync::Arc;
 
+use crate::support::{Run, World, now};
 use pki_core::testing::FixedClock;
 use pki_core::time::Span;
 use serde_json::{Value, json};
-use support::{Run, World, now};
 
 /// A home with its authorities and one batch of three devices, `line-7`.
 struct Home(World);

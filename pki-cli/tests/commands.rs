@@ -1,11 +1,9 @@
 //! The commands that need neither inventory nor network: init, inspect, verify, completions, man.
 
-mod support;
-
 use std::os::unix::fs::PermissionsExt as _;
 
+use crate::support::World;
 use pki_core::inventory::GenerationState;
-use support::World;
 
 #[test]
 fn init_makes_a_closed_folder_and_never_overwrites() {

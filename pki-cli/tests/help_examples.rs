@@ -5,10 +5,8 @@
 )]
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
-mod support;
-
+use crate::support::World;
 use clap::Command;
-use support::World;
 
 /// Commands whose examples talk to a DPS; they run in the end-to-end tests.
 const NEEDS_DPS: [&str; 11] = [

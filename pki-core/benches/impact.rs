@@ -11,7 +11,7 @@
     reason = "a benchmark reads clocks and /proc, and prints what it measured"
 )]
 
-#[path = "../tests/support/mod.rs"]
+#[path = "../tests/support.rs"]
 mod support;
 
 use std::time::Instant;

@@ -8,7 +8,7 @@
     reason = "a benchmark measures, prints, and fails by panicking"
 )]
 
-#[path = "../tests/support/mod.rs"]
+#[path = "../tests/support.rs"]
 mod support;
 
 use std::hint::black_box;

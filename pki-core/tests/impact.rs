@@ -1,8 +1,7 @@
 //! Impact by classes says what deciding about every leaf by itself says.
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
-mod support;
-
+use crate::support::{TestAuthority, now, root};
 use pki_core::admission::{ChainElement, DpsView, PresentedChain, UploadedCa, decide};
 use pki_core::certificate::Certificate;
 use pki_core::crl::RevocationReason;
@@ -18,7 +17,6 @@ use pki_core::lifecycle::{Decider, Effect, Fleet, Impact, Verdict};
 use pki_core::profile::Role;
 use pki_core::testing::MemoryInventory;
 use pki_core::time::{Span, Time};
-use support::{TestAuthority, now, root};
 
 fn generation_of(authority: &TestAuthority) -> AuthorityGeneration {
     AuthorityGeneration {

@@ -2,11 +2,10 @@
 //! plan gets past.
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 
+use crate::support::{TestAuthority, now, root};
 use pki_core::admission::{ChainElement, DpsView, Outcome, PresentedChain, Refusal, decide};
 use pki_core::certificate::Certificate;
 use pki_core::enrollment::compose::{by_leaf, by_signing_certificate};
@@ -25,7 +24,6 @@ use pki_core::lifecycle::{
 };
 use pki_core::testing::SampleDps;
 use pki_core::time::{Span, Time};
-use support::{TestAuthority, now, root};
 
 fn id<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
     text.parse().expect(text)
@@ -228,8 +226,8 @@ fn a_device_does_not_come_back_with_what_it_was_shut_out_with() {
 
 /// Another certificate of the key that a leaf has.
 fn same_key(leaf: &Certificate, line: &TestAuthority) -> Certificate {
-    let (id, spec) = (id("sensor-1"), support::leaf_spec(30));
-    let serial = support::serial();
+    let (id, spec) = (id("sensor-1"), crate::support::leaf_spec(30));
+    let serial = crate::support::serial();
     let issued = line
         .signing()
         .issue_leaf(&id, leaf.public_key(), &spec, &serial, now());

@@ -3,8 +3,8 @@
 use dps_emulator::SingleCertificate;
 use serde_json::{Value, json};
 
-use crate::fleet::{Fleet, Shape};
-use crate::site::{Death, HUBS, Registered, Run, Site};
+use crate::walks::fleet::{Fleet, Shape};
+use crate::walks::site::{Death, HUBS, Registered, Run, Site};
 
 /// Two lines whose devices have registered everywhere; those of `line-a` are `device-0` and `device-2`.
 fn fleet(shape: Shape) -> Fleet {
@@ -469,7 +469,7 @@ fn every_live_leaf_of_a_device_is_revoked() {
 /// C: hub, twin and flags of a device that is back are those that it had, over random fleets.
 #[test]
 fn a_device_that_is_readmitted_is_what_it_was() {
-    let mut random = crate::random::Random::new(16);
+    let mut random = crate::walks::random::Random::new(16);
     for round in 0..4 {
         let mut fleet = Fleet::random(&mut random);
         let device = random.below(fleet.devices.len());

@@ -6,10 +6,10 @@ use pki_core::handout::{Access, Device, DeviceFiles, Form, KeyForm, Renderer, Sh
 use pki_core::key::KeyAlgorithm;
 use secrecy::ExposeSecret as _;
 
-use crate::support::openssl;
-use crate::{
+use crate::format::{
     Made, files, issuers, listed, pfx, public_key_of, random_passphrase, rendered, stream,
 };
+use crate::support::openssl;
 
 fn archive(made: &[Made], form: fn() -> Form) -> Vec<u8> {
     let renderer = Renderer::new(form(), &issuers());

@@ -15,11 +15,11 @@ use pki_core::testing::SeededEntropy;
 use proptest::prelude::*;
 use secrecy::ExposeSecret as _;
 
-use crate::support::openssl;
-use crate::{
+use crate::format::{
     Made, check_line, files, issuers, json, pfx, public_key_of, random_passphrase, rendered,
     stream, text,
 };
+use crate::support::openssl;
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]

@@ -5,9 +5,8 @@ mod breach;
 mod copies;
 mod device_leaf;
 mod expiry;
-#[path = "../support/mod.rs"]
-mod support;
 
+use crate::support::{TestAuthority, now, root};
 use pki_core::admission::{ChainElement, PresentedChain, decide};
 use pki_core::certificate::Certificate;
 use pki_core::declaration::VerifiedBy;
@@ -22,7 +21,6 @@ use pki_core::lifecycle::roll::{
 };
 use pki_core::testing::SampleDps;
 use pki_core::time::Span;
-use support::{TestAuthority, now, root};
 
 fn id<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
     text.parse().expect(text)

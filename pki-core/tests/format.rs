@@ -9,8 +9,6 @@ mod files;
 mod manifest;
 mod seal;
 mod stream;
-#[path = "../support/mod.rs"]
-mod support;
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -28,7 +26,7 @@ use pki_core::secret::Passphrase;
 use pki_core::testing::{MemoryInventory, SeededEntropy};
 use secrecy::SecretString;
 
-use support::{TestAuthority, leaf_spec, now, root, serial};
+use crate::support::{TestAuthority, leaf_spec, now, root, serial};
 
 /// A root and the authority below it that issues everything here.
 static PKI: LazyLock<(TestAuthority, TestAuthority)> = LazyLock::new(|| {
@@ -52,7 +50,7 @@ struct Made {
 
 impl Made {
     fn new(id: &str, algorithm: KeyAlgorithm) -> Self {
-        let key = support::key(algorithm);
+        let key = crate::support::key(algorithm);
         let public_key = SoftwareSigner::new(&key)
             .expect("signer")
             .public_key()

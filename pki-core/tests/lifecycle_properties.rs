@@ -5,12 +5,11 @@
 //! compared with it on every fleet.
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
-mod judge;
-#[path = "../support/mod.rs"]
-mod support;
+pub(crate) mod judge;
 
 use std::sync::OnceLock;
 
+use crate::support::{TestAuthority, now, root};
 use judge::{Documents, lets_in};
 use openssl::x509::X509;
 use pki_core::admission::{ChainElement, PresentedChain, decide, outcome_of};
@@ -34,7 +33,6 @@ use pki_core::lifecycle::{
 use pki_core::testing::{Copies, SampleDps, Service};
 use pki_core::time::Span;
 use proptest::prelude::*;
-use support::{TestAuthority, now, root};
 
 const DEVICES: usize = 6;
 

@@ -1,5 +1,5 @@
 //! A small PKI for the tests of this crate, and OpenSSL as a judge.
-#![allow(dead_code, reason = "each test target uses a part of it")]
+#![allow(dead_code, reason = "a benchmark uses a part of it")]
 #![allow(
     clippy::expect_used,
     clippy::disallowed_methods,

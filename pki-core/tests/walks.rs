@@ -16,13 +16,8 @@
 
 mod cases;
 mod draws;
-#[allow(dead_code, reason = "the other target asks without a moment")]
-#[path = "../lifecycle_properties/judge.rs"]
-mod judge;
 mod operation;
 mod pki;
-#[path = "../support/mod.rs"]
-mod support;
 mod watch;
 mod world;
 

@@ -23,7 +23,7 @@ use walk::{Said, Walk};
 const FEW: u64 = 3;
 
 /// Walks that failed once: a seed, and which of its operations are left.
-const KEPT: &str = include_str!("kept.txt");
+const KEPT: &str = include_str!("walks/kept.txt");
 
 /// What a walk took.
 #[derive(Debug, Default)]

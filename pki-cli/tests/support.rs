@@ -4,7 +4,6 @@
     clippy::disallowed_methods,
     reason = "tests make files as anybody does"
 )]
-#![allow(dead_code, reason = "each test target uses a part of it")]
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
 pub(crate) mod site;
