@@ -23,6 +23,8 @@ mod quarantine;
 mod readmit;
 mod roll;
 mod signers;
+#[path = "../../tests/support/skip.rs"]
+mod skip;
 #[path = "support/softhsm.rs"]
 mod softhsm;
 mod support;
