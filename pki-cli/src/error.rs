@@ -459,6 +459,12 @@ impl From<PruneError> for CommandError {
                 .hint(format!(
                     "or delete it by name: dps-pki dps group delete {group}"
                 )),
+            PruneError::LetsIn { .. } | PruneError::LetsCompromisedIn { .. } => {
+                refused.hint("see which with: dps-pki dps group delete GROUP --dry-run")
+            }
+            PruneError::Admits { name, .. } => refused.hint(format!(
+                "declare it as [dps.NAME.ca.…] to keep it, or delete it by name: dps-pki dps ca delete {name}"
+            )),
             _ => refused,
         }
     }

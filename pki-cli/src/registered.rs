@@ -113,7 +113,7 @@ pub(crate) fn shows_leaf_of(
     let Some(id) = registration_id(&found.device) else {
         return false;
     };
-    let leaves = inventory.live_leaves(&id, at).unwrap_or_default();
+    let leaves = inventory.unexpired_leaves(&id, at).unwrap_or_default();
     leaves.iter().any(|leaf| {
         is_shown(leaf.recorded.certificate(), shown)
             && leaf.recorded.signed_by().is_some_and(&is_signer)

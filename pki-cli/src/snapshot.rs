@@ -6,9 +6,9 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use pki_core::admission::{ChainElement, DpsView, PresentedChain};
 use pki_core::certificate::{Certificate, pem};
 use pki_core::enrollment::{EnrollmentGroup, IndividualEnrollment};
-use pki_core::ids::{AuthorityName, RegistrationId};
-use pki_core::inventory::{AuthorityRecord, Inventory};
-use pki_core::lifecycle::{DeclaredState, Impact};
+use pki_core::ids::{AuthorityGeneration, AuthorityName, RegistrationId};
+use pki_core::inventory::{AuthorityRecord, GenerationState, Inventory};
+use pki_core::lifecycle::{CompromisedGeneration, DeclaredState, Impact};
 use pki_core::management::{CaCertificate, CaCertificateProperties};
 use pki_core::time::Time;
 
@@ -143,12 +143,30 @@ impl DpsSnapshot {
     ) -> Result<DeclaredState, CommandError> {
         let mut certificates = Vec::<(AuthorityName, Certificate)>::new();
         let mut successors = BTreeMap::<AuthorityName, Vec<Certificate>>::new();
+        let mut compromised = Vec::new();
         for authority in inventory.authorities()? {
             // A roll uploads a generation before it is the next one.
             let coming = authority.next().into_iter().chain(authority.pending());
             let coming = coming.filter_map(|one| one.certificate.as_ref());
             let coming = coming.map(|recorded| recorded.certificate().clone());
             successors.insert(authority.name.clone(), coming.collect());
+            for record in &authority.generations {
+                let Some(recorded) = &record.certificate else {
+                    continue;
+                };
+                if record.state == GenerationState::Compromised {
+                    let certificate = recorded.certificate();
+                    let mut path = vec![certificate.clone()];
+                    path.extend(issuers(inventory, certificate)?);
+                    compromised.push(CompromisedGeneration {
+                        generation: AuthorityGeneration {
+                            name: authority.name.clone(),
+                            generation: record.generation,
+                        },
+                        path,
+                    });
+                }
+            }
             if let Some(current) = AuthorityRecord::current(&authority) {
                 let certificate = certificate_of(&authority.name, current)?;
                 certificates.push((authority.name.clone(), certificate));
@@ -159,6 +177,7 @@ impl DpsSnapshot {
             groups: self.groups.clone(),
             certificates: certificates.into_iter().collect(),
             successors,
+            compromised,
             deprovisioned: BTreeSet::new(),
         })
     }

@@ -19,6 +19,7 @@ mod limbo;
 mod pkits;
 mod plan;
 mod press;
+mod promise;
 mod quarantine;
 mod readmit;
 mod roll;

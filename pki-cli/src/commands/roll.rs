@@ -4,10 +4,12 @@
 //! `--dps` names. What is decided is the core's; here it is gathered, shown, carried out and proven.
 
 mod authority;
+mod breach;
 mod device;
 mod instances;
 mod left_behind;
 mod report;
+mod rolling;
 
 use std::path::PathBuf;
 

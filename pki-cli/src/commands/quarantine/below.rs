@@ -116,7 +116,7 @@ impl Args {
         let now = context.now();
         let is_below =
             |group: &EnrollmentGroupId, id: &RegistrationId| -> Result<bool, CommandError> {
-                let leaves = inventory.live_leaves(id, now)?;
+                let leaves = inventory.unexpired_leaves(id, now)?;
                 let mut known = leaves.iter().filter_map(|leaf| leaf.recorded.signed_by());
                 Ok(match leaves.is_empty() {
                     true => disabled.contains(group),

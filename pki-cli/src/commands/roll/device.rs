@@ -170,6 +170,7 @@ pub(super) fn status(
         waits,
         left_behind: LeftBehind::default(),
         shut_out: LeftBehind::default(),
+        kept_off_hubs: LeftBehind::default(),
         deadlines,
     })
 }
