@@ -2,7 +2,7 @@
 //!
 //! A planner takes a request and the documents that were read, and returns a [`Plan`]: plain data with
 //! no choice left in it, each step with the ETag it expects. [`Impact`] compares admission before and
-//! after it. Executing, confirming and recording is the command line's business.
+//! after it. Executing and recording is the engine's business (`dps-operations`), confirming the front end's.
 //! Invariant: planning is deterministic, and no planner deletes or enables a disabled individual
 //! enrollment.
 

@@ -15,8 +15,8 @@ use pki_core::sqlite::SqliteInventory;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::execute::Proposal;
-use crate::judged::Judged;
-use crate::planes::Planes;
+use crate::judged::{self, Judged};
+use crate::planes::{self, Planes};
 use crate::render::plan::PlanAndImpact;
 use crate::snapshot::{DpsSnapshot, chain_of};
 
@@ -73,7 +73,7 @@ impl PlanArgs {
     }
 
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
-        let planes = Planes::chosen(context)?;
+        let planes = planes::chosen(context)?;
         let inventory = context.inventory()?;
         let judged = planned(context, &planes, &inventory, &self.wish())?;
         context.ui.result(&PlanAndImpact::proposed(&judged))?;
@@ -93,7 +93,7 @@ impl ApplyArgs {
     }
 
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
-        let planes = Planes::chosen(context)?;
+        let planes = planes::chosen(context)?;
         let mut inventory = context.inventory()?;
         let judged = planned(context, &planes, &inventory, &self.wish())?;
         let shown = PlanAndImpact::proposed(&judged);
@@ -133,7 +133,7 @@ fn planned(
     inventory: &SqliteInventory,
     wish: &Wish<'_>,
 ) -> Result<Judged, CommandError> {
-    let snapshot = context.block_on(DpsSnapshot::gather(planes))?;
+    let snapshot = context.wait_for(DpsSnapshot::gather(planes))?;
     let mut state = snapshot.declared_state(inventory)?;
     state.deprovisioned = deprovisioned(planes, inventory, &state)?;
     state
@@ -152,7 +152,7 @@ fn planned(
     plan.steps.extend(released);
     // What is pruned lets nobody in: the checker sees to that.
     let promise = Promise::as_shown();
-    Judged::new(context, planes, inventory, &before, plan, &promise)
+    judged::plan(context, planes, inventory, &before, plan, &promise)
 }
 
 /// The declared groups that DPS does not hold because they were deprovisioned: what was done to them last

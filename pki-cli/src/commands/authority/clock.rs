@@ -13,7 +13,7 @@ use pki_core::time::Time;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::issuance::policy;
-use crate::planes::Planes;
+use crate::planes;
 
 /// The way to say that the clock is right.
 const FLAG: &str = "if it is right, say so: --clock-is-right";
@@ -57,8 +57,8 @@ pub(crate) fn check(
 fn time_of_a_dps(context: &Context) -> Option<(DpsName, Time)> {
     let declared = &context.declaration().ok()?.dps;
     declared.iter().find_map(|(name, dps)| {
-        let planes = Planes::new(context, name, dps).ok()?;
-        let told = context.block_on(async { planes.time().await });
+        let planes = planes::of(context, name, dps).ok()?;
+        let told = context.block_on(async { Ok(planes.time().await?) });
         Some((name.clone(), told.ok()?))
     })
 }

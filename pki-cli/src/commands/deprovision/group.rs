@@ -23,7 +23,7 @@ use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind};
 use crate::execute::Failures;
 use crate::hubs::refuse_unread;
-use crate::judged::Judged;
+use crate::judged;
 use crate::planes::Planes;
 use crate::registered::{Registered, records_of_groups, shows_leaf_of, with_identities};
 use crate::snapshot::DpsSnapshot;
@@ -39,7 +39,7 @@ pub(super) fn group_everywhere(
     let mut parts = Vec::new();
     for planes in all {
         let dps = (all.len() > 1).then(|| planes.name());
-        let snapshot = context.block_on(DpsSnapshot::gather(planes));
+        let snapshot = context.wait_for(DpsSnapshot::gather(planes));
         match snapshot.and_then(|snapshot| Leaving::new(context, planes, dps, snapshot)) {
             Ok(leaving) => parts.push(leaving),
             Err(error) => problems.note(dps, Err(error))?,
@@ -183,7 +183,7 @@ impl Leaving<'_> {
             reopens: [Subject::Group(id.clone())].into(),
             ..Promise::default()
         };
-        let judged = Judged::new(
+        let judged = judged::plan(
             self.context,
             self.planes,
             inventory,
@@ -246,7 +246,7 @@ impl Leaving<'_> {
         id: &EnrollmentGroupId,
         with_group: &DpsView,
     ) -> Result<Proof, CommandError> {
-        let snapshot = self.context.block_on(DpsSnapshot::gather(self.planes))?;
+        let snapshot = self.context.wait_for(DpsSnapshot::gather(self.planes))?;
         let found = snapshot.view()?;
         let individual = with_group.individual_ids().chain(found.individual_ids());
         let fleet = Fleet::gather(inventory, self.context.now(), individual)?;

@@ -26,7 +26,7 @@ use crate::error::{CommandError, CommandResult, ErrorKind};
 use crate::execute::Proposal;
 use crate::hubs::{UnreadHub, refuse_unread};
 use crate::issuance::no_authority;
-use crate::judged::Judged;
+use crate::judged;
 use crate::planes::Planes;
 use crate::registered::{records_of_groups, shows_leaf_of, with_identities};
 use crate::render::plan::{Outline, PlanAndImpact};
@@ -59,7 +59,7 @@ impl Args {
         inventory: &mut SqliteInventory,
         (authority, below): (&AuthorityName, &Below),
     ) -> Result<(), CommandError> {
-        let snapshot = context.block_on(DpsSnapshot::gather(planes))?;
+        let snapshot = context.wait_for(DpsSnapshot::gather(planes))?;
         let before = snapshot.view()?;
         let mut plan = below.plan(&snapshot, &before)?;
         let unread = self.deregister(context, planes, inventory, (&snapshot, below), &mut plan)?;
@@ -67,14 +67,14 @@ impl Args {
             refuses: Who::Anybody,
             ..Promise::default()
         };
-        let judged = Judged::new(context, planes, inventory, &before, plan, &promise)?;
+        let judged = judged::plan(context, planes, inventory, &before, plan, &promise)?;
         let mut shown = Outline(PlanAndImpact::proposed(&judged));
         let done = Proposal::new(&judged.plan, &shown)
             .within(dps)
             .carry_out(context, planes, inventory)?
             .done;
         if !context.settings.dry_run {
-            let found = context.block_on(DpsSnapshot::gather(planes))?.view()?;
+            let found = context.wait_for(DpsSnapshot::gather(planes))?.view()?;
             below.refuse_admitted(authority, &found)?;
         }
         shown.0.done = done;
@@ -161,7 +161,7 @@ fn elsewhere(
     let mut left = Vec::new();
     for planes in others(context)? {
         let name = planes.name();
-        let view = context.block_on(DpsSnapshot::gather(&planes));
+        let view = context.wait_for(DpsSnapshot::gather(&planes));
         match view.and_then(|snapshot| below.refuse_admitted(authority, &snapshot.view()?)) {
             Ok(()) => {}
             Err(error) => left.push(format!("DPS {name}: {error}")),

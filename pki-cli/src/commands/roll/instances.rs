@@ -17,7 +17,7 @@ use serde::{Serialize, Serializer};
 use crate::context::Context;
 use crate::error::{CommandError, ErrorKind};
 use crate::issuance::{authority_certificates, no_authority};
-use crate::planes::Planes;
+use crate::planes::{self, Planes};
 use crate::snapshot::DpsSnapshot;
 
 /// Every DPS instance of `pki.toml`, with what it holds.
@@ -36,7 +36,7 @@ pub(super) struct Unreached {
 impl<'a> Instances<'a> {
     pub(super) fn gather(context: &'a Context) -> Result<Self, CommandError> {
         let declared = declared(context)?.iter();
-        let planes = declared.map(|(name, declared)| Planes::new(context, name, declared));
+        let planes = declared.map(|(name, declared)| planes::of(context, name, declared));
         let planes: Vec<Planes<'a>> = planes.collect::<Result<_, _>>()?;
         let snapshots = context.block_on(read(&planes))?;
         Ok(Self { planes, snapshots })
@@ -54,8 +54,8 @@ impl<'a> Instances<'a> {
         };
         let mut unreached = Vec::new();
         for (name, declared) in declared(context)? {
-            let read = Planes::new(context, name, declared).and_then(|planes| {
-                let snapshot = context.block_on(DpsSnapshot::gather(&planes))?;
+            let read = planes::of(context, name, declared).and_then(|planes| {
+                let snapshot = context.wait_for(DpsSnapshot::gather(&planes))?;
                 Ok((planes, snapshot))
             });
             match read {
@@ -78,12 +78,12 @@ impl<'a> Instances<'a> {
         context: &Context,
         index: usize,
     ) -> Result<DpsView, CommandError> {
-        let snapshot = context.block_on(DpsSnapshot::gather(&self.planes[index]))?;
-        snapshot.view()
+        let snapshot = context.wait_for(DpsSnapshot::gather(&self.planes[index]))?;
+        Ok(snapshot.view()?)
     }
 
     pub(super) fn views(&self) -> Result<Vec<DpsView>, CommandError> {
-        self.snapshots.iter().map(DpsSnapshot::view).collect()
+        views(&self.snapshots)
     }
 
     /// The place of an instance.
@@ -173,6 +173,14 @@ async fn read(planes: &[Planes<'_>]) -> Result<Vec<DpsSnapshot>, CommandError> {
         snapshots.push(DpsSnapshot::gather(planes).await?);
     }
     Ok(snapshots)
+}
+
+fn views(snapshots: &[DpsSnapshot]) -> Result<Vec<DpsView>, CommandError> {
+    let mut views = Vec::with_capacity(snapshots.len());
+    for snapshot in snapshots {
+        views.push(snapshot.view()?);
+    }
+    Ok(views)
 }
 
 fn instance(planes: &Planes<'_>, snapshot: &DpsSnapshot, name: &AuthorityName) -> Instance {

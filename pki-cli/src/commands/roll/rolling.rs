@@ -22,7 +22,7 @@ use crate::config::NAMED;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::execute::{Execution, Proposal};
-use crate::judged::Judged;
+use crate::judged::{self, Judged};
 use crate::planes::Planes;
 use crate::render::plan::PlanAndImpact;
 
@@ -128,7 +128,7 @@ impl<'a> Rolling<'a> {
             let here: Vec<Plan> = here.map(|one| one.plan.clone()).collect();
             let mut whole = whole(&here);
             let (checked, impact) =
-                Judged::parts(self.context, inventory, view, here, self.promise)?;
+                judged::parts(self.context, inventory, view, here, self.promise)?;
             *view = whole.applied_to(view)?;
             let still_admitted = self.still_admitted(inventory, view, &whole)?;
             whole.notes.extend(notes_of(&still_admitted));
