@@ -1,5 +1,7 @@
 //! Every edit that a SQLite shell can make of any column of any table: found by verification, and by
 //! whoever would act on the row. The edits are made from the schema, so a new column is among them.
+//!
+//! An ordinary run makes one of each column and every fourth of the rest; `DPS_PKI_EDITS=all` makes all.
 #![expect(clippy::expect_used, reason = "what fails here is the test")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,6 +70,9 @@ const NOT_FOUND_BY_ACTORS: &[(&str, &str)] = &[
         "a subject of a plan that is not there is in nobody's way; another is refused with its plan",
     ),
 ];
+
+/// An ordinary run makes one edit in so many.
+const FEW: usize = 4;
 
 struct World {
     _folder: tempfile::TempDir,
@@ -680,10 +685,17 @@ fn every_edit_is_found_by_verification_and_by_whoever_acts() {
         .collect();
     let mut needed: BTreeSet<(&str, &str)> = BTreeSet::new();
     let mut count = 0;
+    let all = std::env::var_os("DPS_PKI_EDITS").is_some();
     let path = copy(&world.path);
     for table in Table::all(&world.path) {
         assert!(!table.rows.is_empty(), "no row of {} is tried", table.name);
-        for edit in edits(&table) {
+        for (number, edit) in edits(&table).into_iter().enumerate() {
+            let is_first = edit.column.as_ref().is_some_and(|column| {
+                !possible.contains_key(&format!("{}.{column}", edit.table))
+            });
+            if !all && !is_first && !number.is_multiple_of(FEW) {
+                continue;
+            }
             std::fs::copy(&world.path, &path).expect("copied");
             if !edit.make(&path) {
                 continue;
@@ -732,6 +744,10 @@ fn every_edit_is_found_by_verification_and_by_whoever_acts() {
         missed.len(),
         missed.join("\n")
     );
+    println!("{count} edits");
+    if !all {
+        return;
+    }
     assert!(
         stale.is_empty(),
         "these exceptions are not needed: {stale:?}"
@@ -742,7 +758,6 @@ fn every_edit_is_found_by_verification_and_by_whoever_acts() {
     for (what, _) in NOT_FOUND_BY_ACTORS {
         assert!(needed.contains(&("actor", *what)), "{what} is found");
     }
-    println!("{count} edits");
 }
 
 fn copy(path: &Path) -> PathBuf {
