@@ -523,6 +523,16 @@ impl Inventory for SqliteInventory {
         })
     }
 
+    fn any_key(&self, beginnings: &[u128]) -> Result<bool, InventoryError> {
+        let octets: Vec<[u8; 16]> = beginnings.iter().map(|key| key.to_be_bytes()).collect();
+        let keys: Vec<&[u8]> = octets.iter().map(|key| &key[..]).collect();
+        self.read(|transaction| {
+            let mut any = false;
+            lookup::find_all(transaction, &keys, |_, _| any = true)?;
+            Ok(any)
+        })
+    }
+
     fn count(&self, filter: &Filter) -> Result<u64, InventoryError> {
         self.read(|transaction| list::count(transaction, filter))
     }

@@ -214,6 +214,8 @@ pub struct Checked {
     pub ends: Option<(RegistrationId, RegistrationId)>,
     /// The [`digest`]s of their IDs, sorted; empty where nobody had to go through them.
     pub digests: Vec<u128>,
+    /// The beginnings of the identities of the keys that they bring, sorted.
+    pub keys: Vec<u128>,
 }
 
 /// Counts the devices of an input, and finds those whose registration ID, or whose own key, stood there
@@ -260,6 +262,7 @@ impl Tally {
         if ids.is_empty() && keys.is_empty() {
             return Some(Checked {
                 digests: self.digests,
+                keys: self.keys,
                 ..self.checked
             });
         }
@@ -316,12 +319,10 @@ fn stood_before(
 
 /// As [`digest`], of the key that a device brings.
 fn key_digest(device: &Device) -> Option<u128> {
-    let DeviceKey::Proven(key) = &device.key else {
-        return None;
-    };
-    let identity = key.identity();
-    let (halves, _) = identity.as_octets().as_chunks();
-    halves.first().copied().map(u128::from_be_bytes)
+    match &device.key {
+        DeviceKey::Proven(key) => Some(key.identity().beginning()),
+        DeviceKey::New | DeviceKey::Unchecked(_) => None,
+    }
 }
 
 impl Checked {

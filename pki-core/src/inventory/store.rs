@@ -390,6 +390,13 @@ pub trait Inventory: Send {
         at: Time,
     ) -> Result<Vec<KeyHolder>, InventoryError>;
 
+    /// Whether any certificate may be for one of some keys, which are given by the beginnings of their
+    /// identities ([`KeyIdentity::beginning`]). Of a new line of devices none is. Fastest if they are sorted.
+    ///
+    /// # Errors
+    /// [`InventoryError`] if the inventory cannot be read.
+    fn any_key(&self, beginnings: &[u128]) -> Result<bool, InventoryError>;
+
     /// How many certificates meet a filter.
     ///
     /// # Errors

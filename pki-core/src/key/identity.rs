@@ -66,6 +66,12 @@ impl KeyIdentity {
         Self(octets)
     }
 
+    /// Its first half, which tells it from all others that anybody meets.
+    pub fn beginning(&self) -> u128 {
+        let (halves, _) = self.0.as_chunks();
+        halves.first().copied().map_or(0, u128::from_be_bytes)
+    }
+
     pub(crate) fn as_octets(&self) -> &[u8; 32] {
         &self.0
     }

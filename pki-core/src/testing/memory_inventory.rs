@@ -471,6 +471,14 @@ impl Inventory for MemoryInventory {
         Ok(holders.collect())
     }
 
+    fn any_key(&self, beginnings: &[u128]) -> Result<bool, InventoryError> {
+        let mut certificates = self
+            .certificates
+            .iter()
+            .map(|held| held.entry.recorded.certificate());
+        Ok(certificates.any(|one| beginnings.contains(&one.key_identity().beginning())))
+    }
+
     fn count(&self, filter: &Filter) -> Result<u64, InventoryError> {
         let found = self.find(|entry| filter.matches(entry)).len();
         Ok(u64::try_from(found).unwrap_or(u64::MAX))

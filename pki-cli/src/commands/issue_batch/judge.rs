@@ -56,12 +56,12 @@ impl BatchRun<'_> {
             Some((least, greatest)) => inventory.any_id_between(least, greatest)?,
             None => false,
         };
-        let brings_keys = checked.new_keys < checked.devices;
-        if may_be_known || brings_keys || checked.special > 0 {
+        let knows_keys = inventory.any_key(&checked.keys)?;
+        if may_be_known || knows_keys || checked.special > 0 {
             let mut known = Known {
                 inventory,
                 ids: may_be_known,
-                keys: brings_keys,
+                keys: knows_keys,
             };
             self.judge_each(&mut known, self.now, 0)?;
         }
@@ -82,12 +82,12 @@ impl BatchRun<'_> {
         self.authority.signing()?;
         let begin = batch.started_at;
         let mut judged = self.judge_usual(begin);
-        let brings_keys = checked.new_keys < checked.devices;
-        if judged.is_ok() && (brings_keys || checked.special > 0) {
+        let knows_keys = inventory.any_key(&checked.keys)?;
+        if judged.is_ok() && (knows_keys || checked.special > 0) {
             let mut known = Known {
                 inventory,
                 ids: false,
-                keys: brings_keys,
+                keys: knows_keys,
             };
             judged = self.judge_each(&mut known, begin, batch.delivered);
         }

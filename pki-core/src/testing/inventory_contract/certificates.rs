@@ -294,6 +294,12 @@ impl Sample {
             row
         };
         let first = deliver(inventory, self.leaf("a", 1));
+        let known = |id: &str| {
+            let certificate = self.leaf(id, 99).certificate;
+            certificate.key_identity().beginning()
+        };
+        let any = |keys: &[u128]| inventory.any_key(keys).expect("read");
+        assert!(any(&[known("a")]) && !any(&[known("z")]) && !any(&[]));
         let taken = ("a".to_owned(), None);
         assert_eq!(refused(inventory, asks("b", "a", 2), self.now), taken);
         // Of its own device, and of another once that has given it up.
