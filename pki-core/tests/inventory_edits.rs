@@ -690,9 +690,10 @@ fn every_edit_is_found_by_verification_and_by_whoever_acts() {
     for table in Table::all(&world.path) {
         assert!(!table.rows.is_empty(), "no row of {} is tried", table.name);
         for (number, edit) in edits(&table).into_iter().enumerate() {
-            let is_first = edit.column.as_ref().is_some_and(|column| {
-                !possible.contains_key(&format!("{}.{column}", edit.table))
-            });
+            let is_first = edit
+                .column
+                .as_ref()
+                .is_some_and(|column| !possible.contains_key(&format!("{}.{column}", edit.table)));
             if !all && !is_first && !number.is_multiple_of(FEW) {
                 continue;
             }
