@@ -129,7 +129,7 @@ impl<'a> Proposal<'a> {
         journal: &mut dyn Journal,
     ) -> Result<Execution, CommandError> {
         if self.plan.is_empty() {
-            close_same(context, planes, journal, self.plan)?;
+            close_same(context, planes, journal, &self.plan.goal)?;
             return Ok(Execution::default());
         }
         let interrupted = interrupted(context, planes, journal, self.plan)?;
@@ -170,7 +170,7 @@ impl<'a> Proposal<'a> {
             return Err(CommandError::failed(format!("plan {id} is held already")));
         };
         let opened = journal.open_plan(new, context.now());
-        match opened.map_err(in_the_way) {
+        match opened.map_err(|error| in_the_way(context, error)) {
             Ok(record) => {
                 let plan = Plan::clone(self.plan);
                 Ok((lock, PlanRecord { plan, ..record }))
@@ -266,13 +266,19 @@ fn finish(
 /// Takes the lock of a plan that was cut short.
 pub(crate) fn lock(context: &Context, plan: &PlanSummary) -> Result<Lock, CommandError> {
     let held = context.files.lock(&context.home.plan_lock(plan.plan))?;
-    held.ok_or_else(|| {
-        let message = format!(
-            "plan {} is being carried out by another process: {}",
-            plan.plan, plan.goal
-        );
-        CommandError::refused(message).hint("wait until it has ended")
-    })
+    held.ok_or_else(|| under_way(plan.plan, &plan.goal))
+}
+
+/// Whether another process is carrying an open plan out; if not, it was interrupted. Nothing is made for
+/// the look, so that it may be taken in a home that cannot be written.
+pub(crate) fn is_under_way(context: &Context, plan: PlanId) -> bool {
+    let path = context.home.plan_lock(plan);
+    context.files.exists(&path) && matches!(context.files.lock(&path), Ok(None))
+}
+
+fn under_way(plan: PlanId, goal: &str) -> CommandError {
+    let message = format!("plan {plan} is being carried out by another process: {goal}");
+    CommandError::refused(message).hint("wait until it has ended")
 }
 
 /// The plan of the same goal that was interrupted: this one was made from what is there now, and takes its
@@ -290,11 +296,14 @@ fn interrupted(
     match others.as_slice() {
         [] => Ok(None),
         [only] if only.goal == plan.goal => Ok(Some(only.clone())),
-        // Where it is not interrupted but under way, the lock says so.
-        [first, ..] => lock(context, first).and(Err(in_the_way(InventoryError::PlanInTheWay {
-            plan: first.plan,
-            goal: first.goal.clone(),
-        }))),
+        [first, ..] => {
+            let plan = first.plan;
+            let goal = first.goal.clone();
+            Err(in_the_way(
+                context,
+                InventoryError::PlanInTheWay { plan, goal },
+            ))
+        }
     }
 }
 
@@ -316,9 +325,13 @@ fn supersede(
     Ok(())
 }
 
-/// Says how to get an interrupted plan out of the way.
-fn in_the_way(error: InventoryError) -> CommandError {
+/// Says how to get an interrupted plan out of the way. One that another process has begun in this moment is
+/// not interrupted: its lock tells.
+fn in_the_way(context: &Context, error: InventoryError) -> CommandError {
     let plan = match &error {
+        InventoryError::PlanInTheWay { plan, goal } if is_under_way(context, *plan) => {
+            return under_way(*plan, goal);
+        }
         InventoryError::PlanInTheWay { plan, .. } => *plan,
         _ => return error.into(),
     };
@@ -332,24 +345,31 @@ fn in_the_way(error: InventoryError) -> CommandError {
 }
 
 /// Nothing is left to do, and yet a plan for just that is open: it was cut between its last write and the
-/// note of it. What is found done is noted, nothing is sent, and the plan is closed.
-fn close_same(
+/// note of it. What is found done is noted, nothing is sent, and the plan is closed. Tells whether there
+/// was one.
+pub(crate) fn close_same(
     context: &Context,
     planes: &Planes<'_>,
     journal: &mut dyn Journal,
-    plan: &Plan,
-) -> Result<(), CommandError> {
+    goal: &str,
+) -> Result<bool, CommandError> {
     const LATEST: usize = 100;
+    let mut found = false;
     for other in journal.plans(LATEST)? {
-        let is_same = other.dps == *planes.name() && other.goal == plan.goal;
+        let is_same = other.dps == *planes.name() && other.goal == goal;
         if !other.state.is_open() || !is_same {
             continue;
         }
+        found = true;
         if context.settings.dry_run {
             let id = other.plan;
-            context.ui.warning(format!(
-                "plan {id} was interrupted, though nothing seems left of it; without --dry-run it is closed"
-            ));
+            context.ui.warning(if is_under_way(context, id) {
+                format!("plan {id} is being carried out by another process in this moment")
+            } else {
+                format!(
+                    "plan {id} was interrupted, though nothing seems left of it; without --dry-run it is closed"
+                )
+            });
             continue;
         }
         let lock = lock(context, &other)?;
@@ -359,7 +379,7 @@ fn close_same(
             other.plan
         ));
     }
-    Ok(())
+    Ok(found)
 }
 
 /// Opens the keys that a plan needs, so that none is missing half way.

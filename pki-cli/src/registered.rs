@@ -9,10 +9,9 @@ use pki_core::certificate::Certificate;
 use pki_core::enrollment::RegistrationState;
 use pki_core::hub::HubDevice;
 use pki_core::ids::{DeviceId, EnrollmentGroupId, HubHostName, RegistrationId};
-use pki_core::inventory::{AuthorityGeneration, Inventory};
+use pki_core::inventory::{AuthorityGeneration, Inventory, InventoryEntry, InventoryError};
 use pki_core::lifecycle::HubIdentity;
 use pki_core::lifecycle::roll::RegisteredDevice;
-use pki_core::time::Time;
 
 use crate::error::CommandError;
 use crate::hubs::{Hubs, UnreadHub, registration_id};
@@ -97,25 +96,46 @@ pub(crate) async fn identity(
     hubs.find(hub, &id).await
 }
 
+/// What an identity tells of the leaf with which its device registered last.
+pub(crate) enum ShownLeaf {
+    /// It names none.
+    Nothing,
+    /// One of the inventory.
+    Known(Box<InventoryEntry>),
+    /// One that nobody here has issued to this device.
+    Unknown,
+}
+
+/// The leaf that an identity names. It stays the one that was shown when it is revoked, and when it ends.
+pub(crate) fn shown_leaf(
+    inventory: &dyn Inventory,
+    found: &HubIdentity,
+) -> Result<ShownLeaf, InventoryError> {
+    let Some(shown) = thumbprint(&found.device) else {
+        return Ok(ShownLeaf::Nothing);
+    };
+    let Some(id) = registration_id(&found.device) else {
+        return Ok(ShownLeaf::Unknown);
+    };
+    let leaves = inventory.certificates_of(&id)?;
+    let own = leaves
+        .into_iter()
+        .find(|leaf| is_shown(leaf.recorded.certificate(), shown));
+    Ok(own.map_or(ShownLeaf::Unknown, |leaf| ShownLeaf::Known(Box::new(leaf))))
+}
+
 /// Whether an identity shows a leaf of its device that one of these signers signed, or shows none: it was
 /// made by that leaf then, and not by one that the device has got since.
 pub(crate) fn shows_leaf_of(
     inventory: &dyn Inventory,
     found: &HubIdentity,
-    at: Time,
     is_signer: impl Fn(&AuthorityGeneration) -> bool,
 ) -> bool {
-    let Some(shown) = thumbprint(&found.device) else {
-        return true;
-    };
-    let Some(id) = registration_id(&found.device) else {
-        return false;
-    };
-    let leaves = inventory.live_leaves(&id, at).unwrap_or_default();
-    leaves.iter().any(|leaf| {
-        is_shown(leaf.recorded.certificate(), shown)
-            && leaf.recorded.signed_by().is_some_and(&is_signer)
-    })
+    match shown_leaf(inventory, found) {
+        Ok(ShownLeaf::Nothing) => true,
+        Ok(ShownLeaf::Known(leaf)) => leaf.recorded.signed_by().is_some_and(is_signer),
+        Ok(ShownLeaf::Unknown) | Err(_) => false,
+    }
 }
 
 /// The thumbprint of the leaf that a device showed when it registered last.
@@ -194,7 +214,7 @@ impl Registered {
     }
 
     /// Adds those that have a record, which no group's list has; returns whose.
-    async fn add_recorded(
+    pub(crate) async fn add_recorded(
         &mut self,
         planes: &Planes<'_>,
         ids: &BTreeSet<RegistrationId>,

@@ -21,10 +21,12 @@ mod quarantine;
 mod readmit;
 pub mod roll;
 
-pub use below::{BelowError, quarantine_below};
+pub use below::{BelowError, blocking_groups, quarantine_below};
 pub use check::{CheckError, Checked, Promise, Who};
 pub use declared::{DeclaredError, DeclaredState, converge};
-pub use deprovision::{Deprovision, GOAL_OF_DEPROVISIONING, deprovision, deprovision_group};
+pub use deprovision::{
+    Deprovision, GOAL_OF_DEPROVISIONING, MemberEntry, deprovision, deprovision_group,
+};
 pub use difference::differences;
 pub use fleet::{Class, Exception, Fleet};
 pub use impact::{Decider, Effect, FallThrough, Impact, Movement, Verdict};
@@ -34,7 +36,7 @@ pub use journal::{
     Estimate, Found, NewPlan, PlanRecord, PlanState, PlanSummary, Settled, Standing, StepEnd,
     StepOutcome, StepState, Turn,
 };
-pub use pin::release_pins;
+pub use pin::{is_pin, release_pins};
 pub use plan::{Expectation, FieldChange, Plan, Step, Subject};
 pub use prune::{PruneError, prune};
 pub use quarantine::{

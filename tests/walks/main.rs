@@ -8,6 +8,7 @@
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 mod fleet;
+mod incidents;
 mod named;
 mod random;
 mod site;

@@ -7,7 +7,7 @@ use crate::fleet::{Fleet, Shape};
 use crate::site::{Death, HUBS, Registered, Run, Site};
 
 /// Two lines whose devices have registered everywhere; those of `line-a` are `device-0` and `device-2`.
-fn fleet(shape: Shape) -> Fleet {
+pub(crate) fn fleet(shape: Shape) -> Fleet {
     let fleet = Fleet::of(shape);
     for instance in 0..shape.instances {
         for device in 0..shape.devices {
@@ -18,7 +18,7 @@ fn fleet(shape: Shape) -> Fleet {
     fleet
 }
 
-fn plain() -> Fleet {
+pub(crate) fn plain() -> Fleet {
     fleet(Shape::PLAIN)
 }
 
@@ -28,26 +28,26 @@ fn number(id: &str) -> usize {
 }
 
 impl Fleet {
-    fn place(&self, id: &str) -> usize {
+    pub(crate) fn place(&self, id: &str) -> usize {
         let mut devices = self.devices.iter();
         devices
             .position(|device| device.id == id)
             .expect("a device")
     }
 
-    fn shows(&self, id: &str, leaf: usize) -> Registered {
+    pub(crate) fn shows(&self, id: &str, leaf: usize) -> Registered {
         self.register(0, self.place(id), leaf).registered
     }
 
     #[track_caller]
-    fn ends_with(&self, line: &str, code: u8) -> Run {
+    pub(crate) fn ends_with(&self, line: &str, code: u8) -> Run {
         let run = self.site.run(line);
         assert_eq!(run.code, code, "{run:#?}");
         run
     }
 
     /// A new leaf with a new key.
-    fn renewed(&mut self, id: &str) -> usize {
+    pub(crate) fn renewed(&mut self, id: &str) -> usize {
         self.site.pass();
         let folder = self.folder();
         self.site
@@ -60,7 +60,7 @@ impl Fleet {
     }
 
     /// The status of a device's identities on the hubs.
-    fn on_hubs(&self, id: &str) -> Vec<String> {
+    pub(crate) fn on_hubs(&self, id: &str) -> Vec<String> {
         let dump = self.site.dump(0);
         let hubs = dump["hubs"].as_object().expect("hubs").values();
         let all = hubs.flat_map(|hub| hub.as_array().expect("a list"));
@@ -71,7 +71,7 @@ impl Fleet {
 }
 
 /// Shuts the hub of `line-a` by a key that does not open it; returns the one that does.
-fn lock_hub(site: &Site) -> (String, String) {
+pub(crate) fn lock_hub(site: &Site) -> (String, String) {
     let file = format!("dps-a-{}.txt", HUBS[0]);
     let right = site.read(&file);
     let other = site.read(&format!("dps-a-{}.txt", HUBS[1]));

@@ -7,6 +7,7 @@ mod authority;
 mod device;
 mod instances;
 mod left_behind;
+mod open;
 mod report;
 
 use std::path::PathBuf;

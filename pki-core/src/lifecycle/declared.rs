@@ -227,8 +227,9 @@ fn group_step(
         let (group, authority) = (id.clone(), declared.authority.clone());
         return Err(DeclaredError::OtherSigner { group, authority });
     }
-    let (kept_out, let_in) = (ProvisioningStatus::Disabled, ProvisioningStatus::Enabled);
-    if (held.provisioning_status, declared.status) == (kept_out, let_in) {
+    // One of which nobody knows whom it lets in may keep its devices out as well.
+    let lets_in = declared.status == ProvisioningStatus::Enabled;
+    if lets_in && held.provisioning_status != ProvisioningStatus::Enabled {
         return Err(DeclaredError::WouldEnable { group: id.clone() });
     }
     let mut group = held.clone();
@@ -261,12 +262,14 @@ fn composed(
 
 /// Writes what is declared into a record; what is not declared stays.
 fn declare(group: &mut EnrollmentGroup, declared: &GroupDeclaration) {
-    group.provisioning_status = declared.status;
+    group.provisioning_status = declared.status.clone();
     if !declared.hubs.is_empty() {
         group.iot_hubs = Some(declared.hubs.clone());
     }
-    if let Some(policy) = declared.reprovision {
-        group.reprovision_policy = Some(policy);
+    if let Some(policy) = &declared.reprovision {
+        let held = group.reprovision_policy.get_or_insert_default();
+        held.update_hub_assignment = policy.update_hub_assignment;
+        held.migrate_device_data = policy.migrate_device_data;
     }
     if let Some(policy) = &declared.allocation {
         group.allocation_policy = Some(policy.clone());

@@ -125,6 +125,49 @@ impl Fleet {
         fleet
     }
 
+    /// The devices with a leaf that got out, has not ended and is below certificates that are meant; revoked
+    /// ones too, since DPS reads no revocation lists. `is_meant` is asked about what stands above a leaf,
+    /// nearest first.
+    ///
+    /// # Errors
+    /// [`InventoryError`] if the inventory cannot be read.
+    pub fn devices_below(
+        inventory: &dyn Inventory,
+        at: Time,
+        is_meant: impl Fn(&[ChainElement]) -> bool,
+    ) -> Result<BTreeSet<RegistrationId>, InventoryError> {
+        let gathering = Gathering::begin(inventory, at)?;
+        let mut devices = BTreeSet::new();
+        for (signer, certificate) in gathering.by_generation.keys().zip(&gathering.pool) {
+            if !is_meant(&gathering.chain_of(certificate)) {
+                continue;
+            }
+            each_live_id(inventory, signer, at, |id| {
+                devices.insert(id);
+                ControlFlow::Continue(())
+            })?;
+            let revoked = filter(Some(signer), Status::Revoked);
+            each_leaf(inventory, &revoked, at, |entry| {
+                devices.extend(entry.recorded.registration_id().cloned());
+                ControlFlow::Continue(())
+            })?;
+        }
+        let mut known = HashMap::new();
+        for status in [Status::Delivered, Status::Revoked] {
+            each_foreign_leaf(inventory, status, at, |entry| {
+                let leaf = entry.recorded.certificate();
+                let meant = known
+                    .entry(issuer_key(leaf))
+                    .or_insert_with(|| is_meant(&gathering.above(leaf)));
+                if *meant {
+                    devices.extend(entry.recorded.registration_id().cloned());
+                }
+                ControlFlow::Continue(())
+            })?;
+        }
+        Ok(devices)
+    }
+
     /// The devices with a leaf below one of these certificates that no instance lets in with any leaf: they
     /// need a new one. The fleet must have been gathered with the individual enrollments of the instances.
     ///
@@ -198,6 +241,17 @@ impl Fleet {
         admitted.map(|one| one.id.clone()).collect()
     }
 
+    /// Those of its leaves that are decided about by themselves, and are these devices'.
+    #[must_use]
+    pub fn of_devices(&self, ids: &BTreeSet<RegistrationId>) -> Self {
+        let mut fleet = self.clone();
+        fleet.exceptions.retain(|one| ids.contains(&one.id));
+        for class in &mut fleet.classes {
+            class.leaves = 0;
+        }
+        fleet
+    }
+
     /// All leaves, the exceptions too.
     pub fn leaves(&self) -> u64 {
         let counted: u64 = self.classes.iter().map(|class| class.leaves).sum();
@@ -226,7 +280,7 @@ impl Fleet {
             false => take(id),
         };
         let Some(signed_by) = &wanted.signed_by else {
-            return each_foreign_leaf(inventory, at, |entry| {
+            return each_foreign_leaf(inventory, Status::Delivered, at, |entry| {
                 let key = issuer_key(entry.recorded.certificate());
                 match entry.recorded.registration_id() {
                     Some(id) if wanted.issuer == Some(key) => take(id.clone()),
@@ -234,14 +288,7 @@ impl Fleet {
                 }
             });
         };
-        let mut after = None;
-        loop {
-            let page = inventory.live_ids(signed_by, at, after, PAGE)?;
-            if page.ids.into_iter().any(|id| take(id).is_break()) || page.next.is_none() {
-                return Ok(());
-            }
-            after = page.next;
-        }
+        each_live_id(inventory, signed_by, at, take)
     }
 }
 
@@ -283,22 +330,32 @@ impl<'a> Gathering<'a> {
         Ok(gathering)
     }
 
+    /// The chain that begins with a certificate.
+    fn chain_of(&self, certificate: &Certificate) -> Vec<ChainElement> {
+        let chain = ChainBundle::build(certificate, &self.pool);
+        chain
+            .certificates()
+            .iter()
+            .map(ChainElement::from)
+            .collect()
+    }
+
+    /// What stands above a leaf.
+    fn above(&self, leaf: &Certificate) -> Vec<ChainElement> {
+        self.chain_of(leaf).into_iter().skip(1).collect()
+    }
+
     /// One class per generation: what was delivered, without what has expired since.
     fn count_generations(&mut self) -> Result<(), InventoryError> {
         for (id, certificate) in self.by_generation.keys().zip(&self.pool) {
-            let delivered = filter(Some(id));
+            let delivered = filter(Some(id), Status::Delivered);
             let expired = Filter {
                 expiring_before: Some(self.at),
                 ..delivered.clone()
             };
             let leaves = self.inventory.count(&delivered)?;
             let leaves = leaves.saturating_sub(self.inventory.count(&expired)?);
-            let above = ChainBundle::build(certificate, &self.pool);
-            let above = above
-                .certificates()
-                .iter()
-                .map(ChainElement::from)
-                .collect();
+            let above = self.chain_of(certificate);
             let class = Class::new(Some(id.clone()), above, leaves);
             self.fleet.classes.push(class);
         }
@@ -307,17 +364,9 @@ impl<'a> Gathering<'a> {
 
     /// Leaves that were signed outside have no generation to be counted by: these are read.
     fn count_foreign(&mut self) -> Result<(), InventoryError> {
-        let stats = self.inventory.stats()?;
-        let is_foreign = |count: &Count| {
-            count.signed_by.is_none()
-                && count.role == Role::Leaf
-                && count.status == Status::Delivered
-        };
-        if !stats.counts.iter().any(is_foreign) {
-            return Ok(());
-        }
-        let (inventory, at) = (self.inventory, self.at);
-        each_foreign_leaf(inventory, at, |entry| {
+        let inventory = self.inventory;
+        let at = self.at;
+        each_foreign_leaf(inventory, Status::Delivered, at, |entry| {
             let class = self.foreign_class(entry.recorded.certificate());
             self.fleet.classes[class].leaves += 1;
             ControlFlow::Continue(())
@@ -329,11 +378,9 @@ impl<'a> Gathering<'a> {
         if let Some(class) = self.by_issuer.get(&key) {
             return *class;
         }
-        let chain = ChainBundle::build(leaf, &self.pool);
-        let above = chain.certificates().iter().skip(1);
         let class = Class {
             issuer: Some(key.clone()),
-            ..Class::new(None, above.map(ChainElement::from).collect(), 0)
+            ..Class::new(None, self.above(leaf), 0)
         };
         self.fleet.classes.push(class);
         let index = self.fleet.classes.len() - 1;
@@ -373,31 +420,69 @@ impl<'a> Gathering<'a> {
     }
 }
 
-/// Delivered leaves, of one generation if one is given.
-fn filter(signed_by: Option<&AuthorityGeneration>) -> Filter {
+/// Leaves of a status, of one generation if one is given.
+fn filter(signed_by: Option<&AuthorityGeneration>, status: Status) -> Filter {
     Filter {
         authority: signed_by.map(|signer| signer.name.clone()),
         generation: signed_by.map(|signer| signer.generation),
-        status: Some(Status::Delivered),
+        status: Some(status),
         role: Some(Role::Leaf),
         ..Filter::default()
     }
 }
 
-/// Reads the leaves that were signed outside and have not expired.
+/// Reads the registration IDs below a generation.
+fn each_live_id(
+    inventory: &dyn Inventory,
+    signed_by: &AuthorityGeneration,
+    at: Time,
+    mut take: impl FnMut(RegistrationId) -> ControlFlow<()>,
+) -> Result<(), InventoryError> {
+    let mut after = None;
+    loop {
+        let page = inventory.live_ids(signed_by, at, after, PAGE)?;
+        if page.ids.into_iter().any(|id| take(id).is_break()) || page.next.is_none() {
+            return Ok(());
+        }
+        after = page.next;
+    }
+}
+
+/// Reads the leaves that were signed outside and have not expired, if there are any.
 fn each_foreign_leaf(
     inventory: &dyn Inventory,
+    status: Status,
     at: Time,
     mut take: impl FnMut(&InventoryEntry) -> ControlFlow<()>,
 ) -> Result<(), InventoryError> {
-    let filter = filter(None);
+    let is_foreign = |count: &Count| {
+        count.signed_by.is_none() && count.role == Role::Leaf && count.status == status
+    };
+    if !inventory.stats()?.counts.iter().any(is_foreign) {
+        return Ok(());
+    }
+    each_leaf(inventory, &filter(None, status), at, |entry| {
+        if entry.recorded.signed_by().is_none() {
+            take(entry)
+        } else {
+            ControlFlow::Continue(())
+        }
+    })
+}
+
+/// Reads the leaves that meet a filter and have not expired.
+fn each_leaf(
+    inventory: &dyn Inventory,
+    filter: &Filter,
+    at: Time,
+    mut take: impl FnMut(&InventoryEntry) -> ControlFlow<()>,
+) -> Result<(), InventoryError> {
     let mut after = None;
     loop {
-        let page = inventory.list(&filter, after.as_ref(), PAGE)?;
+        let page = inventory.list(filter, after.as_ref(), PAGE)?;
         for entry in &page.entries {
             let not_after = entry.recorded.certificate().validity().not_after();
-            let fits = entry.recorded.signed_by().is_none() && not_after >= at;
-            if fits && take(entry).is_break() {
+            if not_after >= at && take(entry).is_break() {
                 return Ok(());
             }
         }

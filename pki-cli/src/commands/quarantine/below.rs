@@ -4,9 +4,8 @@
 //! through to an enabled group above. Devices with an entry of their own are decided about by that.
 
 use std::collections::BTreeSet;
-use std::ops::ControlFlow;
 
-use pki_core::admission::{ChainElement, DpsView, Outcome as Admission, outcome_below};
+use pki_core::admission::{ChainElement, DpsView, outcome_below};
 use pki_core::certificate::Certificate;
 use pki_core::enrollment::RegistrationState;
 use pki_core::ids::{AuthorityName, DpsName, EnrollmentGroupId, RegistrationId, Sha256Thumbprint};
@@ -113,7 +112,7 @@ impl Args {
         let now = context.now();
         let is_below =
             |group: &EnrollmentGroupId, id: &RegistrationId| -> Result<bool, CommandError> {
-                let leaves = inventory.live_leaves(id, now)?;
+                let leaves = inventory.unexpired_leaves(id, now)?;
                 let mut known = leaves.iter().filter_map(|leaf| leaf.recorded.signed_by());
                 Ok(match leaves.is_empty() {
                     true => disabled.contains(group),
@@ -132,7 +131,7 @@ impl Args {
             let records = records_of_groups(planes, groups, wanted).await?;
             let mut registered = with_identities(planes, records).await;
             let is_meant = |found: &HubIdentity| {
-                shows_leaf_of(inventory, found, now, |signer| signers.contains(signer))
+                shows_leaf_of(inventory, found, |signer| signers.contains(signer))
             };
             registered.add_unlisted(planes, members, is_meant).await?;
             Ok(registered)
@@ -243,23 +242,14 @@ impl Below {
         classes.filter(|class| goes_through(&class.above, &self.thumbprints))
     }
 
-    /// The devices below that have a leaf.
+    /// The devices below that have a leaf, revoked or not: DPS reads no revocation lists.
     fn members(
         &self,
         context: &Context,
         inventory: &dyn Inventory,
     ) -> Result<BTreeSet<RegistrationId>, CommandError> {
-        let mut ids = BTreeSet::new();
-        for (index, class) in self.fleet.classes.iter().enumerate() {
-            if goes_through(&class.above, &self.thumbprints) {
-                self.fleet
-                    .name_members(index, inventory, context.now(), |id| {
-                        ids.insert(id);
-                        ControlFlow::Continue(())
-                    })?;
-            }
-        }
-        Ok(ids)
+        let is_below = |above: &[ChainElement]| goes_through(above, &self.thumbprints);
+        Ok(Fleet::devices_below(inventory, context.now(), is_below)?)
     }
 
     /// Groups for the authority itself, and for those below it that another group would still admit.
@@ -349,6 +339,7 @@ fn goes_through(above: &[ChainElement], thumbprints: &BTreeSet<Sha256Thumbprint>
         .any(|element| thumbprints.contains(&element.sha256_thumbprint))
 }
 
+/// Whether devices are let in, as far as anybody can tell.
 fn is_admitted(view: &DpsView, above: &[ChainElement]) -> bool {
-    matches!(outcome_below(view, above), Admission::Admitted(_))
+    outcome_below(view, above).admits() != Some(false)
 }

@@ -242,8 +242,7 @@ impl Question<'_> {
             let mut registered = with_identities(planes, records.await?).await;
             let listed = listed.into_inner();
             let unlisted = members.into_iter().filter(|id| !listed.contains(id));
-            let is_meant =
-                |found: &HubIdentity| shows_leaf_of(self.inventory, found, now, &is_below);
+            let is_meant = |found: &HubIdentity| shows_leaf_of(self.inventory, found, &is_below);
             registered
                 .add_unlisted(planes, unlisted.collect(), is_meant)
                 .await?;
