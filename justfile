@@ -14,7 +14,7 @@ test:
 
 # Every changing command two to eight times at once, with and without kills; takes a quarter of an hour.
 at-once ROUNDS="200":
-    DPS_PKI_ROUNDS={{ ROUNDS }} cargo test --release -p dps-pki-tests --test at_once
+    DPS_PKI_ROUNDS={{ ROUNDS }} cargo test --release -p dps-pki-tests -- at_once::
 
 # What tests/sdk drives: Microsoft's SDKs for Python and Node, as pinned there. The tests need the ports 443 and 8883.
 sdks:
@@ -22,7 +22,7 @@ sdks:
 
 # Random walks from end to end with real registrations: operations in a row on mixed fleets, killed and said again.
 walks-e2e COUNT="200":
-    DPS_PKI_WALKS={{ COUNT }} cargo test -p dps-pki-tests --test walks -- --nocapture
+    DPS_PKI_WALKS={{ COUNT }} cargo test -p dps-pki-tests -- walks:: --nocapture
 
 docs:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features
@@ -60,4 +60,4 @@ deny:
 
 # Random walks of lifecycle operations over random fleets, each write judged by a second implementation.
 walks N="100000":
-    WALKS={{ N }} cargo test --release -p pki-core --all-features --test walks -- --nocapture
+    WALKS={{ N }} cargo test --release -p pki-core --all-features --test core -- walks:: --nocapture

@@ -17,7 +17,7 @@ mod x509;
 use futures::future::BoxFuture;
 use secrecy::SecretString;
 
-use crate::transport::BoxError;
+use crate::cause::BoxError;
 
 pub use connection_string::{ConnectionString, ConnectionStringError};
 #[cfg(feature = "entra")]

@@ -52,6 +52,7 @@
 pub mod api_version;
 pub mod auth;
 pub mod base_url;
+mod cause;
 pub mod device;
 pub mod error;
 pub mod expect;
@@ -67,6 +68,7 @@ pub mod transport;
 
 pub use api_version::ApiVersion;
 pub use base_url::BaseUrl;
+pub use cause::BoxError;
 pub use error::{ClientError, ServiceError};
 pub use expect::{Expect, IfMatch};
 pub use limit::Limit;

@@ -11,7 +11,6 @@ mod routes;
 #[cfg(feature = "testing")]
 mod scripted;
 
-use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
@@ -24,6 +23,8 @@ pub use self::http::{HttpOptions, HttpTransport, ProxyUse, TransportSetupError, 
 pub use self::routes::Routes;
 #[cfg(feature = "testing")]
 pub use self::scripted::{Exchange, Fate, Fault, Script, ScriptedRequest, ScriptedTransport};
+
+use crate::cause::BoxError;
 
 /// A request as it goes to the network.
 #[derive(Clone)]
@@ -134,6 +135,3 @@ pub enum TransportError {
         source: BoxError,
     },
 }
-
-/// An error of the layer below.
-pub type BoxError = Box<dyn Error + Send + Sync>;

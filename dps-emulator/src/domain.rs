@@ -15,10 +15,8 @@ pub(crate) mod identity;
 pub(crate) mod method;
 pub(crate) mod module;
 pub(crate) mod paths;
-pub(crate) mod possession;
 pub(crate) mod registration;
 pub(crate) mod reprovision;
-pub(crate) mod resource;
 pub(crate) mod twin;
 pub(crate) mod webhook;
 
@@ -35,10 +33,11 @@ use crate::error::ServiceError;
 use crate::faults::Faults;
 use crate::log::RequestLog;
 use crate::random::Random;
+use crate::store::resource::Resource;
 use crate::store::{StateError, Store};
 use connection::Connections;
 use paths::ChainMemory;
-use resource::Resource;
+use webhook::Webhooks;
 
 /// One running instance.
 pub(crate) struct Dps {
@@ -53,6 +52,7 @@ pub(crate) struct Dps {
     resource: RwLock<Arc<Resource>>,
     pub(crate) faults: Faults,
     pub(crate) log: RequestLog,
+    webhooks: Arc<dyn Webhooks>,
 }
 
 /// What does not change while an instance runs.
@@ -79,6 +79,7 @@ impl Dps {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
         store: Store,
+        webhooks: Arc<dyn Webhooks>,
     ) -> Self {
         Self {
             settings,
@@ -90,6 +91,7 @@ impl Dps {
             resource: RwLock::new(Arc::new(resource)),
             faults: Faults::new(behavior),
             log: RequestLog::default(),
+            webhooks,
         }
     }
 

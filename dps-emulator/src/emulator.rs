@@ -16,16 +16,17 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::behavior::{Behavior, BehaviorError};
 use crate::config::{ConfigError, EmulatorConfig};
-use crate::domain::resource::{LinkedHub, Resource};
 use crate::domain::{Dps, Settings, service_host_name};
 use crate::log::RequestLog;
 use crate::policy::{HUB_OWNER, Policy, Right, SERVICE_OWNER};
 use crate::random::Random;
 use crate::seed::{Seed, SeedError};
 use crate::server::{Protocol, Server};
+use crate::store::resource::{LinkedHub, Resource};
 use crate::store::sqlite::SqliteKeeper;
 use crate::store::{StateError, Store};
-use crate::tls::{ServerIdentity, TlsError};
+use crate::tls::{ServerIdentity, TRUST_ANCHOR_NAME, TlsError};
+use crate::webhook::HttpWebhooks;
 
 /// The host name of the device plane that all of Azure shares.
 const GLOBAL_HOST: &str = "global.azure-devices-provisioning.net";
@@ -117,7 +118,7 @@ pub enum EmulatorError {
 
 impl Emulator {
     /// The common name of the CA that clients have to trust; its key is gone when the emulator ends.
-    pub const TRUST_ANCHOR_NAME: &str = "dps-emulator throw-away CA";
+    pub const TRUST_ANCHOR_NAME: &str = TRUST_ANCHOR_NAME;
 
     /// Starts an emulator; it answers as soon as this returns.
     ///
@@ -223,6 +224,7 @@ fn instance(config: EmulatorConfig, host_names: Vec<String>) -> Result<Dps, Emul
         config.clock,
         config.entropy,
         store,
+        Arc::new(HttpWebhooks),
     );
     config.seed.sow(&dps)?;
     if let Some(path) = config.request_log {

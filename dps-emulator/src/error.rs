@@ -11,7 +11,7 @@ use pki_core::ports::EntropyError;
 use serde_json::{Value, json};
 
 use crate::choices;
-use crate::domain::possession::PossessionError;
+use crate::possession::PossessionError;
 
 /// A refusal of the service.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

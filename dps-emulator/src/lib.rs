@@ -33,12 +33,14 @@ mod mqtt;
 mod own_file;
 mod planes;
 mod policy;
+mod possession;
 mod random;
 mod sas;
 mod seed;
 mod server;
 mod store;
 mod tls;
+mod webhook;
 mod websocket;
 
 pub use behavior::{Behavior, BehaviorError, Quotas, Throttle};

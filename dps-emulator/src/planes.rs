@@ -12,6 +12,7 @@
 mod control;
 mod device;
 mod hub;
+mod logged;
 mod management;
 mod method;
 mod page;
@@ -106,7 +107,7 @@ pub(crate) async fn answer(dps: &Arc<Dps>, request: &Request) -> Response<Full<B
         _ => dispatch(dps, request).await,
     };
     let request_id = dps.random().uuid().unwrap_or_default().to_string();
-    dps.log.note(
+    logged::note(
         dps,
         request,
         &request_id,

@@ -8,8 +8,8 @@
 
 use std::collections::BTreeMap;
 
+use pki_core::certificate::pem;
 use pki_core::enrollment::{EnrollmentGroup, IndividualEnrollment};
-use pki_core::format::pem;
 use pki_core::hub::HubDevice;
 use pki_core::ids::{CertificateName, HubHostName, RegistrationId};
 use serde::{Deserialize, Serialize};
@@ -17,9 +17,9 @@ use serde::{Deserialize, Serialize};
 use crate::domain::Dps;
 use crate::domain::authority::Upload;
 use crate::domain::enrollment::Document;
-use crate::domain::registration::Registration;
 use crate::error::ServiceError;
 use crate::store::hub::{Device, Twin};
+use crate::store::registration::Registration;
 use crate::store::{IfMatch, Precondition};
 
 /// What an instance starts with.

@@ -5,9 +5,13 @@
 //! Invariants: `view` always says what the tables hold, so enrollments and CA certificates change
 //! through the methods here and nowhere else; what was committed is what the next process finds.
 
+pub(crate) mod authority;
 mod etag;
 pub(crate) mod hub;
 pub(crate) mod keeper;
+pub(crate) mod metadata;
+pub(crate) mod registration;
+pub(crate) mod resource;
 pub(crate) mod sqlite;
 mod table;
 
@@ -28,10 +32,10 @@ pub(crate) use hub::Registry;
 pub(crate) use keeper::{Keeper, StateError};
 pub(crate) use table::{Conflict, Precondition, Record, Table};
 
-use crate::domain::authority::Authority;
-use crate::domain::registration::{Operation, Registration};
-use crate::domain::resource::Resource;
+use authority::Authority;
 use keeper::{Change, Ended, Nowhere, Row};
+use registration::{Operation, Registration};
+use resource::Resource;
 
 /// The spaces of kept rows; a hub's devices are in `hub/` and its name.
 const MINT: &str = "mint";

@@ -87,6 +87,9 @@ pub enum TlsError {
     Setup(#[from] Error),
 }
 
+/// The common name of the CA that is made for one run.
+pub(crate) const TRUST_ANCHOR_NAME: &str = "dps-emulator throw-away CA";
+
 /// The server's identity: its TLS configuration and the CA that clients have to trust.
 pub(crate) struct ServerIdentity {
     pub(crate) config: Arc<ServerConfig>,
@@ -101,7 +104,7 @@ impl ServerIdentity {
         settings: TlsSettings,
     ) -> Result<Self, TlsError> {
         let ca_key = key_pair(settings.key)?;
-        let mut ca = dated(crate::Emulator::TRUST_ANCHOR_NAME)?;
+        let mut ca = dated(TRUST_ANCHOR_NAME)?;
         ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let anchor = ca.self_signed(&ca_key)?;

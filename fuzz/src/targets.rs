@@ -4,13 +4,13 @@
 
 use dps_client::auth::{ConnectionString, sas_token};
 use pki_core::bulk::input::DeviceList;
-use pki_core::certificate::Certificate;
+use pki_core::certificate::{Certificate, pem};
 use pki_core::crl::Crl;
 use pki_core::csr::SigningRequest;
 use pki_core::declaration::Declaration;
-use pki_core::enrollment::{EnrollmentGroup, IndividualEnrollment};
-use pki_core::format::contents::Contents;
-use pki_core::format::{Identity, pem};
+use pki_core::encoding::Identity;
+use pki_core::encoding::contents::Contents;
+use pki_core::enrollment::{CertificateInfo, EnrollmentGroup, IndividualEnrollment};
 use pki_core::key::read_private_key;
 use pki_core::lint::{self, LintOptions};
 use pki_core::path::{self, PathOptions};
@@ -36,7 +36,7 @@ pub(crate) const ALL: [Target; 11] = [
 
 /// PEM with anything around it, or DER; the first certificate's path to the last is judged.
 pub(crate) fn pem_bundle(data: &[u8]) {
-    let _ = pem::blocks(data);
+    let _ = pki_core::pem::blocks(data);
     let Ok(chain) = pem::certificates(data) else {
         return;
     };
@@ -54,7 +54,7 @@ pub(crate) fn certificate(data: &[u8]) {
         return;
     };
     assert_eq!(certificate.der(), data);
-    let _ = certificate.info();
+    let _ = CertificateInfo::of(&certificate);
     let role = lint::claimed_role(&certificate);
     let options = LintOptions::new(Time::FOREVER);
     let _ = lint::certificate(&certificate, role, Some(&certificate), options);

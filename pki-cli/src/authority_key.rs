@@ -1,11 +1,8 @@
 //! Keys of authorities, wherever they are: in an encrypted file of the home, or in a token.
 //!
-//! The inventory names the place of each generation's key; this module goes there. Tokens stay logged
-//! in until the command ends, so that a PIN is asked for once.
+//! The inventory names the place of each generation's key; this module goes there.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
 
 use pki_core::declaration::{AuthorityDeclaration, AuthorityKey};
 use pki_core::ids::{AuthorityName, Generation};
@@ -22,12 +19,7 @@ use crate::context::Context;
 use crate::error::{CommandError, in_key_file};
 use crate::files::{Access, Existing};
 use crate::home::Home;
-use crate::permissions;
 use crate::secret::SecretWord;
-
-/// The tokens that this command has logged in to, by module and by what the URI says of the token.
-#[derive(Default)]
-pub(crate) struct Tokens(Mutex<BTreeMap<(PathBuf, String), Token>>);
 
 /// The key of a generation that is about to be recorded.
 pub(crate) struct NewKey {
@@ -155,7 +147,7 @@ pub(crate) fn open(
         return open_in_token(context, &uri);
     }
     let path = context.home.resolve(reference.as_str());
-    permissions::check_key(context, &path)?;
+    context.permissions().check_key(&path)?;
     let content = context.files.read(&path)?;
     let key = read_private_key(&content, Some(context.passphrase()?))
         .map_err(|error| in_key_file(&path, &error))?;
@@ -190,19 +182,11 @@ fn token(context: &Context, uri: &Pkcs11Uri) -> Result<Token, CommandError> {
     const SESSIONS: usize = 64;
     let path = module_path(context, uri)?;
     let place = (path.clone(), uri.token_part());
-    let mut tokens = context
-        .tokens
-        .0
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
-    if let Some(token) = tokens.get(&place) {
-        return Ok(token.clone());
-    }
-    let found = Module::load(&path)?.find(uri)?;
-    let pin = pin(context, uri, &found)?;
-    let token = found.log_in(pin, SESSIONS)?;
-    tokens.insert(place, token.clone());
-    Ok(token)
+    context.tokens.at(place, || {
+        let found = Module::load(&path)?.find(uri)?;
+        let pin = pin(context, uri, &found)?;
+        Ok(found.log_in(pin, SESSIONS)?)
+    })
 }
 
 fn module_path(context: &Context, uri: &Pkcs11Uri) -> Result<PathBuf, CommandError> {

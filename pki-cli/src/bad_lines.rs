@@ -8,8 +8,7 @@ use std::io::{self, BufRead as _, BufWriter, Write as _};
 
 use pki_core::bulk::input::{BadLine, Place};
 
-use crate::error::{CommandError, Line};
-use crate::spool::{PrivateCopy, cannot_copy};
+use crate::spool::{CopyError, PrivateCopy};
 
 /// How many people are told of; scripts are told of all.
 pub(crate) const MOST_TOLD: usize = 100;
@@ -27,13 +26,13 @@ pub(crate) struct BadLines {
 
 impl BadLines {
     /// None yet; with `keeps_all`, more than the first can be told of.
-    pub(crate) fn new(keeps_all: bool) -> Result<Self, CommandError> {
+    pub(crate) fn new(keeps_all: bool) -> Result<Self, CopyError> {
         let file = keeps_all.then(tempfile::tempfile).transpose();
         Ok(Self {
             count: 0,
             first: Vec::new(),
             last: None,
-            all: file.map_err(cannot_copy)?.map(BufWriter::new),
+            all: file.map_err(CopyError)?.map(BufWriter::new),
             failed: None,
         })
     }
@@ -68,12 +67,12 @@ impl BadLines {
             .all(|bad| matches!(bad.place, Place::Line(_)))
     }
 
-    fn end(self) -> Result<Ended, CommandError> {
+    fn end(self) -> Result<Ended, CopyError> {
         if let Some(error) = self.failed {
-            return Err(cannot_copy(error));
+            return Err(CopyError(error));
         }
         let all = self.all.map(BufWriter::into_inner).transpose();
-        let all = all.map_err(|error| cannot_copy(error.into_error()))?;
+        let all = all.map_err(|error| CopyError(error.into_error()))?;
         Ok(Ended {
             count: self.count,
             first: self.first,
@@ -96,7 +95,7 @@ pub struct ToldLines {
 
 impl ToldLines {
     /// Puts those of two kinds together.
-    pub(crate) fn of(one: BadLines, other: BadLines) -> Result<Self, CommandError> {
+    pub(crate) fn of(one: BadLines, other: BadLines) -> Result<Self, CopyError> {
         Ok(Self {
             one: one.end()?,
             other: other.end()?,
@@ -109,23 +108,17 @@ impl ToldLines {
     }
 
     /// The first ones.
-    pub(crate) fn first(&self) -> Vec<Line> {
+    pub(crate) fn first(&self) -> Vec<BadLine> {
         let one = self.one.first.iter().cloned();
         let other = self.other.first.iter().cloned();
-        in_order(one, other)
-            .take(MOST_TOLD)
-            .map(|bad| Line::of(&bad))
-            .collect()
+        in_order(one, other).take(MOST_TOLD).collect()
     }
 
     /// All of them.
     pub(crate) fn all(&self) -> Box<dyn Iterator<Item = serde_json::Value> + '_> {
         match (&self.one.all, &self.other.all) {
-            (Some(one), Some(other)) => {
-                let all = in_order(kept(one), kept(other));
-                Box::new(all.map(|bad| serde_json::to_value(bad).unwrap_or_default()))
-            }
-            _ => Box::new(self.first().into_iter().map(|line| line.json)),
+            (Some(one), Some(other)) => Box::new(in_order(kept(one), kept(other)).map(json)),
+            _ => Box::new(self.first().into_iter().map(json)),
         }
     }
 }
@@ -134,6 +127,10 @@ impl std::fmt::Debug for ToldLines {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} lines", self.count())
     }
+}
+
+fn json(line: BadLine) -> serde_json::Value {
+    serde_json::to_value(line).unwrap_or_default()
 }
 
 fn kept(copy: &PrivateCopy) -> impl Iterator<Item = BadLine> {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use pki_core::bulk::input::{BadLine, Checked, Counter, Device, DeviceList, check};
 use pki_core::bulk::requests::{Judgement, Spool};
-use pki_core::format::digest::{OutputDigest, OutputHash};
+use pki_core::handout::digest::{OutputDigest, OutputHash};
 use pki_core::ids::ProfileName;
 use pki_core::wording::counted;
 
@@ -107,7 +107,7 @@ pub(crate) fn rejected(source: &Source, bad: BadLines, others: BadLines) -> Comm
     let message = format!("{source}: {what} cannot be used; nothing was issued");
     match ToldLines::of(bad, others) {
         Ok(lines) => CommandError::invalid_input(message).bad_lines(lines),
-        Err(error) => error,
+        Err(error) => error.into(),
     }
 }
 

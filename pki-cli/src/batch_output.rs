@@ -10,9 +10,9 @@ use std::io::{self, BufWriter, Read as _, Seek as _, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use pki_core::bulk::BatchOutput;
-use pki_core::format::digest::{HashingWriter, OutputDigest, OutputHash};
-use pki_core::format::seal::{Recipient, SealedWriter};
-use pki_core::format::{Entry, Released};
+use pki_core::handout::digest::{HashingWriter, OutputDigest, OutputHash};
+use pki_core::handout::seal::{Recipient, SealedWriter};
+use pki_core::handout::{Entry, Released};
 
 use serde::{Deserialize, Serialize};
 

@@ -37,8 +37,32 @@ mod shell;
 mod sign;
 mod verify;
 
+use clap::CommandFactory as _;
+
+use crate::config::GlobalFlags;
 use crate::context::Context;
 use crate::error::CommandResult;
+
+/// Build, prove, push, rotate and revoke device certificates for Azure DPS
+#[derive(clap::Parser)]
+#[command(
+    name = "dps-pki",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) flags: GlobalFlags,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The definition of every command, for help, man pages and completions; `build` puts together what
+/// belongs to each.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
 
 /// A command and its arguments. Those of a command are not put together before it is asked for: all of
 /// them take longer than issuing a certificate.

@@ -13,6 +13,9 @@ use crate::error::{CommandError, ErrorKind};
 use crate::host::Host;
 use crate::secret::{SecretWord, SecretWordParser};
 
+/// How many devices people are told of by name; scripts are told all.
+pub(crate) const NAMED: usize = 10;
+
 /// The environment variables that mean something to dps-pki.
 mod variable {
     pub(super) const HOME: &str = "DPS_PKI_HOME";

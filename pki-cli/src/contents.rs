@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use pki_core::format::contents::{Contents, ContentsError, LockedKey};
+use pki_core::encoding::contents::{Contents, ContentsError, LockedKey};
 use pki_core::key::{KeyFileError, PrivateKey};
 
 use crate::context::Context;

@@ -4,33 +4,32 @@ use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::future::Future;
 use std::io::Read;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use pki_core::declaration::{Declaration, DpsDeclaration};
 use pki_core::ids::DpsName;
-use pki_core::inventory::sqlite::{Patience, SqliteInventory};
 use pki_core::ports::{Clock, Entropy};
+use pki_core::sqlite::{Patience, SqliteInventory};
 use pki_core::time::Time;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
-use crate::authority_key::Tokens;
 use crate::config::Settings;
 use crate::error::{CommandError, ErrorKind, in_declaration};
 use crate::files::{Files, read_stream};
 use crate::home::Home;
 use crate::host::{Host, Network, Prompt, Terminal};
 use crate::neighbour;
-use crate::permissions;
+use crate::permissions::Permissions;
 use crate::render::outside;
 use crate::render::ui::Ui;
 use crate::secret::SecretWord;
-use crate::spool::{PrivateCopy, cannot_copy};
+use crate::spool::{CopyError, PrivateCopy};
+use crate::tokens::Tokens;
 
 /// The surroundings of one command. What is expensive is opened when first asked for, once.
 pub struct Context {
@@ -55,7 +54,11 @@ pub struct Context {
     runtime: OnceLock<Runtime>,
     /// What was warned of.
     warned: Mutex<BTreeSet<String>>,
+    program: Program,
 }
+
+/// The whole program: runs one command line, program name first, and returns the exit code.
+pub type Program = fn(Vec<OsString>, Host) -> u8;
 
 /// What is left of the host for the context's own use.
 struct Remaining {
@@ -66,8 +69,9 @@ struct Remaining {
 }
 
 impl Context {
-    /// The surroundings that host and settings make; `ui` has taken the host's output streams.
-    pub fn new(settings: Settings, host: Host, ui: Ui) -> Self {
+    /// The surroundings that host and settings make; `ui` has taken the host's output streams, and
+    /// `program` is what [`Self::run_nested`] runs.
+    pub fn new(settings: Settings, host: Host, ui: Ui, program: Program) -> Self {
         let home = match &settings.home {
             Some(home) => Home::at(host.directory.join(home)),
             None => Home::nearest(&host.directory),
@@ -94,6 +98,7 @@ impl Context {
             passphrase: OnceLock::new(),
             runtime: OnceLock::new(),
             warned: Mutex::default(),
+            program,
         }
     }
 
@@ -103,6 +108,24 @@ impl Context {
         let is_new = warned.is_ok_and(|mut warned| warned.insert(text.clone()));
         if is_new {
             self.ui.warning(text);
+        }
+    }
+
+    /// Warns of a file with secrets that others can read.
+    fn warn_of_readable(&self, path: &Path, what: &str) {
+        if let Some(warning) = self.permissions().readable(path, what) {
+            self.warn_once(warning);
+        }
+    }
+
+    /// Who else may read and write what the authorities rest on.
+    pub(crate) fn permissions(&self) -> Permissions<'_> {
+        let user = self.variable(OsStr::new("SUDO_UID"));
+        Permissions {
+            files: &self.files,
+            home: self.home.root(),
+            is_lax: self.settings.lax_permissions,
+            behind_sudo: user.and_then(|user| user.to_str()?.parse().ok()),
         }
     }
 
@@ -127,8 +150,8 @@ impl Context {
         once(&self.declaration, || {
             let path = self.home.declaration();
             if self.files.exists(&path) {
-                permissions::check_unwritable(self, self.home.root())?;
-                permissions::check_unwritable(self, &path)?;
+                self.permissions().check_unwritable(self.home.root())?;
+                self.permissions().check_unwritable(&path)?;
             }
             let text = self
                 .files
@@ -186,8 +209,8 @@ impl Context {
     pub fn inventory(&self) -> Result<SqliteInventory, CommandError> {
         self.declaration()?;
         let path = self.home.inventory();
-        permissions::check_unwritable(self, &path)?;
-        permissions::warn_of_readable(self, &path, "the inventory");
+        self.permissions().check_unwritable(&path)?;
+        self.warn_of_readable(&path, "the inventory");
         let tell = self.ui.notes();
         let patience = match self.settings.lock_timeout {
             Some(span) => Patience::ending_after(Duration::from_secs(span.seconds())),
@@ -222,7 +245,7 @@ impl Context {
     pub(crate) fn copy_stdin(&self) -> Result<PrivateCopy, CommandError> {
         let mut stdin = self.stdin()?;
         let (copy, _) =
-            PrivateCopy::make(|file| std::io::copy(&mut **stdin, file).map_err(cannot_copy))?;
+            PrivateCopy::make(|file| std::io::copy(&mut **stdin, file).map_err(CopyError))?;
         Ok(copy)
     }
 
@@ -300,7 +323,7 @@ impl Context {
     pub fn secret(&self, word: &SecretWord, question: &str) -> Result<SecretString, CommandError> {
         match word {
             SecretWord::File(path) => {
-                permissions::warn_of_readable(self, path, "the secret in");
+                self.warn_of_readable(path, "the secret in");
                 first_line(&self.files.read(path)?, &path.display().to_string())
             }
             SecretWord::Environment(name) => {
@@ -384,7 +407,7 @@ impl Context {
         if self.settings.lax_permissions {
             arguments.push(OsString::from("--lax-permissions"));
         }
-        match crate::run(arguments, host) {
+        match (self.program)(arguments, host) {
             0 => Ok(stdout.text()),
             code => {
                 let said = stderr.text();

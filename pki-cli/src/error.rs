@@ -11,10 +11,10 @@ use dps_client::ClientError;
 use dps_client::transport::{TransportError, TransportSetupError};
 use pki_core::admission::ViewError;
 use pki_core::authority::{AdoptError, PossessionError};
+use pki_core::certificate::pem::CertificateInputError;
 use pki_core::crl::CrlError;
 use pki_core::declaration::DeclarationError;
-use pki_core::format::contents::ContentsError;
-use pki_core::format::pem::InputError;
+use pki_core::encoding::contents::ContentsError;
 use pki_core::ids::IdError;
 use pki_core::inventory::InventoryError;
 use pki_core::issue::IssueError;
@@ -22,11 +22,13 @@ use pki_core::key::pkcs11::TokenError;
 use pki_core::key::{KeyError, KeyFileError};
 use pki_core::lifecycle::roll::RollError;
 use pki_core::lifecycle::{BelowError, CheckError, DeclaredError, PruneError, ReadmitError};
+use pki_core::pem::InputError;
 use pki_core::ports::EntropyError;
 use pki_core::time::TimeError;
 
 use crate::bad_lines::ToldLines;
 use crate::neighbour;
+use crate::spool::CopyError;
 
 /// What commands return.
 pub type CommandResult = Result<Outcome, CommandError>;
@@ -276,6 +278,14 @@ pub(crate) fn in_contents(path: &Path, error: &ContentsError) -> CommandError {
     }
 }
 
+impl From<CopyError> for CommandError {
+    fn from(error: CopyError) -> Self {
+        Self::failed(error.to_string())
+            .because(error.0)
+            .hint("copies go to the folder for temporary files; TMPDIR names another one")
+    }
+}
+
 impl From<IdError> for CommandError {
     fn from(error: IdError) -> Self {
         Self::invalid_input(error.to_string())
@@ -284,6 +294,12 @@ impl From<IdError> for CommandError {
 
 impl From<InputError> for CommandError {
     fn from(error: InputError) -> Self {
+        Self::invalid_input(error.to_string())
+    }
+}
+
+impl From<CertificateInputError> for CommandError {
+    fn from(error: CertificateInputError) -> Self {
         Self::invalid_input(error.to_string())
     }
 }

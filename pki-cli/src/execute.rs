@@ -15,8 +15,9 @@ mod send;
 use std::fmt::{self, Display};
 
 use pki_core::ids::{DpsName, PlanId};
-use pki_core::inventory::{InventoryError, Journal};
-use pki_core::lifecycle::{Checked, NewPlan, Plan, PlanRecord, PlanSummary, Step};
+use pki_core::inventory::InventoryError;
+use pki_core::journal::{Journal, NewPlan, PlanRecord, PlanSummary};
+use pki_core::lifecycle::{Checked, Plan, Step};
 use pki_core::wording::counted;
 use serde::Serialize;
 use serde_json::Value;

@@ -17,7 +17,7 @@ use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, OpenOptionsExt as 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub use pki_core::format::file_name;
+pub use pki_core::handout::file_name;
 use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 

@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use pki_core::authority::{ChainBundle, IssuancePolicy, SigningAuthority};
-use pki_core::certificate::Certificate;
+use pki_core::certificate::{Certificate, pem};
 use pki_core::delivery::Outlet;
-use pki_core::format::pem;
-use pki_core::ids::{AuthorityName, Generation, RegistrationId, Sha1Thumbprint};
+use pki_core::ids::{
+    AuthorityGeneration, AuthorityName, Generation, RegistrationId, Sha1Thumbprint,
+};
 use pki_core::inventory::{
-    AuthorityGeneration, AuthorityRecord, Filter, GenerationRecord, GenerationState, Inventory,
-    Recorded, Status, recorded_issuers,
+    AuthorityRecord, Filter, GenerationRecord, GenerationState, Inventory, Recorded, Status,
+    recorded_issuers,
 };
 use pki_core::issue::Issuer;
 use pki_core::key::software::SoftwareSigner;

@@ -6,7 +6,8 @@ use std::num::NonZeroU32;
 use pki_core::admission::DpsView;
 use pki_core::ids::RegistrationId;
 use pki_core::inventory::Inventory;
-use pki_core::lifecycle::{Checked, Estimate, Fleet, Impact, Plan, Promise, Step};
+use pki_core::journal::Estimate;
+use pki_core::lifecycle::{Checked, Fleet, Impact, Plan, Promise, Step};
 use serde::Serialize;
 
 use crate::context::Context;

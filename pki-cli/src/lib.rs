@@ -35,38 +35,21 @@ mod request_input;
 pub mod secret;
 mod snapshot;
 mod spool;
+mod tokens;
 mod unknown;
 
 use std::ffi::OsString;
 
-use clap::{CommandFactory as _, Parser as _};
+use clap::Parser as _;
 
+pub use crate::commands::command;
+
+use crate::commands::Cli;
 use crate::config::{OutputFormat, Settings};
 use crate::context::Context;
 use crate::error::{CommandError, ErrorKind, Outcome};
 use crate::host::Host;
 use crate::render::ui::Ui;
-
-/// Build, prove, push, rotate and revoke device certificates for Azure DPS
-#[derive(clap::Parser)]
-#[command(
-    name = "dps-pki",
-    version,
-    propagate_version = true,
-    arg_required_else_help = true
-)]
-struct Cli {
-    #[command(flatten)]
-    flags: config::GlobalFlags,
-    #[command(subcommand)]
-    command: commands::Command,
-}
-
-/// The definition of every command, for help, man pages and completions; `build` puts together what
-/// belongs to each.
-pub fn command() -> clap::Command {
-    Cli::command()
-}
 
 /// Runs one command line, program name first, and returns the exit code.
 pub fn run<I>(arguments: I, mut host: Host) -> u8
@@ -84,7 +67,7 @@ where
         Ok(settings) => settings,
         Err(error) => return early.error(&error),
     };
-    let context = Context::new(settings, host, early);
+    let context = Context::new(settings, host, early, run::<Vec<OsString>>);
     let outcome = bug::guarded(|| cli.command.run(&context));
     match outcome {
         Ok(Outcome::Done) => 0,

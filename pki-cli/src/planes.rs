@@ -12,8 +12,9 @@ use dps_client::management::{Certificates, Instance, InstanceId};
 use dps_client::service::{Groups, Individuals, Registrations};
 use dps_client::transport::{HttpOptions, ProxyUse, Routes, Transport, Trust};
 use dps_client::{ApiVersion, BaseUrl, Limit, Plane};
-use pki_core::declaration::{DpsDeclaration, Endpoint, EntraIdentity, SecretSource, SignIn};
+use pki_core::declaration::{DpsDeclaration, Endpoint, EntraIdentity, SignIn};
 use pki_core::ids::{DpsName, HubHostName};
+use pki_core::secret::SecretSource;
 use pki_core::time::Time;
 use secrecy::{ExposeSecret as _, SecretString};
 

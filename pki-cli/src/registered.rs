@@ -8,8 +8,10 @@ use futures::stream::{self, StreamExt as _};
 use pki_core::certificate::Certificate;
 use pki_core::enrollment::RegistrationState;
 use pki_core::hub::HubDevice;
-use pki_core::ids::{DeviceId, EnrollmentGroupId, HubHostName, RegistrationId};
-use pki_core::inventory::{AuthorityGeneration, Inventory, InventoryEntry, InventoryError};
+use pki_core::ids::{
+    AuthorityGeneration, DeviceId, EnrollmentGroupId, HubHostName, RegistrationId,
+};
+use pki_core::inventory::{Inventory, InventoryEntry, InventoryError};
 use pki_core::lifecycle::HubIdentity;
 use pki_core::lifecycle::roll::RegisteredDevice;
 

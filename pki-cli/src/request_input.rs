@@ -12,7 +12,7 @@ use pki_core::bulk::input::{BadLine, Device, DeviceKey, Place, unknown_profile};
 use pki_core::bulk::requests::{Judged, judge_all};
 use pki_core::csr::{self, IdFrom, RequestPolicy, Stated};
 use pki_core::declaration::Declaration;
-use pki_core::format::digest::{HashingWriter, OutputHash};
+use pki_core::handout::digest::{HashingWriter, OutputHash};
 use pki_core::ids::{ProfileName, RegistrationId};
 use serde::Deserialize;
 
@@ -21,7 +21,7 @@ use crate::batch_input::{Input, Source};
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::files::Files;
-use crate::spool::{PrivateCopy, cannot_copy};
+use crate::spool::{CopyError, PrivateCopy};
 
 /// What judges requests: a policy for each profile.
 pub(crate) struct Judge<'a> {
@@ -98,7 +98,8 @@ impl<'a> Judge<'a> {
             let mut copy = HashingWriter::new(copy, OutputHash::new());
             let mut refuse = |line| bad.push(line);
             let judged = judge_all(items, |item| self.item(item), jobs, &mut copy, &mut refuse);
-            Ok((judged.map_err(cannot_copy)?, copy.hash().digest()))
+            let judgement = judged.map_err(CopyError)?;
+            Ok::<_, CopyError>((judgement, copy.hash().digest()))
         })?;
         let source = Source::Judged {
             sound,
@@ -255,7 +256,7 @@ impl RequestInput {
             }
             let mut content = Vec::new();
             let read = copy.reader().take(Files::LARGEST_INPUT + 1);
-            let read = { read }.read_to_end(&mut content).map_err(cannot_copy)?;
+            let read = { read }.read_to_end(&mut content).map_err(CopyError)?;
             if u64::try_from(read).is_ok_and(|read| read > Files::LARGEST_INPUT) {
                 let message =
                     "standard input: it is larger than 16 MiB and no stream of JSON objects";

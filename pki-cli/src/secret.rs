@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::builder::TypedValueParser;
-use pki_core::declaration::SecretSource;
+use pki_core::secret::SecretSource;
 
 /// Where a secret is.
 #[derive(Debug, Clone, PartialEq, Eq)]

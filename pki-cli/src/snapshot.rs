@@ -4,21 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use pki_core::admission::{ChainElement, DpsView, PresentedChain};
-use pki_core::certificate::Certificate;
+use pki_core::certificate::{Certificate, pem};
 use pki_core::enrollment::{EnrollmentGroup, IndividualEnrollment};
-use pki_core::format::pem;
 use pki_core::ids::{AuthorityName, RegistrationId};
 use pki_core::inventory::{AuthorityRecord, Inventory};
 use pki_core::lifecycle::{DeclaredState, Impact};
 use pki_core::management::{CaCertificate, CaCertificateProperties};
 use pki_core::time::Time;
 
-use crate::config::OutputFormat;
+use crate::config::{NAMED, OutputFormat};
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::issuance::{certificate_of, issuers};
 use crate::planes::Planes;
-use crate::render::plan::NAMED;
 
 /// How many records a page is wished to have, since calls are limited; the service may give fewer.
 const PAGE: u32 = 1000;

@@ -8,7 +8,10 @@ use std::io::{self, BufReader, Read};
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
-use crate::error::CommandError;
+/// A copy was not made, or not all of it.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot keep a copy of the input")]
+pub(crate) struct CopyError(#[source] pub(crate) io::Error);
 
 /// A copy that can be read as often as it takes, from several places at once.
 #[derive(Clone)]
@@ -18,10 +21,10 @@ pub(crate) struct PrivateCopy {
 
 impl PrivateCopy {
     /// Makes a copy of what `fill` writes.
-    pub(crate) fn make<T>(
-        fill: impl FnOnce(&mut File) -> Result<T, CommandError>,
-    ) -> Result<(Self, T), CommandError> {
-        let mut file = tempfile::tempfile().map_err(cannot_copy)?;
+    pub(crate) fn make<T, E: From<CopyError>>(
+        fill: impl FnOnce(&mut File) -> Result<T, E>,
+    ) -> Result<(Self, T), E> {
+        let mut file = tempfile::tempfile().map_err(CopyError)?;
         let value = fill(&mut file)?;
         Ok((Self::of(file), value))
     }
@@ -37,13 +40,6 @@ impl PrivateCopy {
         let file = Arc::clone(&self.file);
         BufReader::with_capacity(1 << 16, CopyReader { file, offset: 0 })
     }
-}
-
-/// The folder for temporary files takes no more.
-pub(crate) fn cannot_copy(error: io::Error) -> CommandError {
-    CommandError::failed("cannot keep a copy of the input")
-        .because(error)
-        .hint("copies go to the folder for temporary files; TMPDIR names another one")
 }
 
 /// One reader of a copy; it has a place of its own.

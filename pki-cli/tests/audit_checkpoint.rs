@@ -6,10 +6,8 @@
 )]
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
-mod support;
-
+use crate::support::World;
 use serde_json::{Value, json};
-use support::World;
 
 fn world() -> World {
     World::after(&[

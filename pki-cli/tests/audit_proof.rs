@@ -5,10 +5,8 @@
     reason = "tests make files as anybody does"
 )]
 
-mod support;
-
+use crate::support::World;
 use serde_json::{Value, json};
-use support::World;
 
 /// A home with issued devices, and beside it a folder where somebody checks proofs.
 fn world() -> World {

@@ -6,14 +6,12 @@
 )]
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
-mod support;
-
 use std::sync::Arc;
 
+use crate::support::{Run, World, now};
 use pki_core::testing::FixedClock;
 use pki_core::time::Span;
 use serde_json::{Value, json};
-use support::{Run, World, now};
 
 /// A home with its authorities and one batch of three devices, `line-7`.
 struct Home(World);
@@ -293,8 +291,8 @@ fn a_folder_is_verified_file_by_file() {
 #[test]
 fn the_signature_of_a_compromised_authority_proves_nothing() {
     use pki_core::ids::Generation;
-    use pki_core::inventory::sqlite::SqliteInventory;
     use pki_core::inventory::{GenerationChange, GenerationState, Inventory as _};
+    use pki_core::sqlite::SqliteInventory;
 
     let home = Home::with_batch("--sign-manifest");
     let mut inventory = SqliteInventory::open_or_create(&home.0.path("pki/inventory.db"));

@@ -1,11 +1,9 @@
 //! The commands that need neither inventory nor network: init, inspect, verify, completions, man.
 
-mod support;
-
 use std::os::unix::fs::PermissionsExt as _;
 
+use crate::support::World;
 use pki_core::inventory::GenerationState;
-use support::World;
 
 #[test]
 fn init_makes_a_closed_folder_and_never_overwrites() {
@@ -64,7 +62,7 @@ fn keys_under_a_made_passphrase_are_hardly_stretched() {
     let shown: serde_json::Value = serde_json::from_str(&shown.stdout).expect("JSON");
     let key = shown[0]["key"].as_str().expect("a file");
     let key = world.read(&format!("line/{key}"));
-    let blocks = pki_core::format::pem::blocks(key.as_bytes()).expect("PEM");
+    let blocks = pki_core::pem::blocks(key.as_bytes()).expect("PEM");
     let document = &blocks.expect("blocks")[0].der;
     let a_thousand = [0x02, 0x02, 0x03, 0xe8];
     assert!(document.windows(4).any(|four| four == a_thousand));

@@ -1,8 +1,6 @@
 //! `revoke`, `crl`, `verify --crl`, `lint` and `inspect` of lists: one story, in-process.
 
-mod support;
-
-use support::World;
+use crate::support::World;
 
 /// A home with its authorities and two devices.
 fn furnished() -> World {

@@ -2,17 +2,15 @@
 
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
-mod support;
-
 use std::sync::Arc;
 
+use crate::support::now;
+use crate::support::site::Site;
 use dps_client::transport::{HttpOptions, HttpTransport, ProxyUse, Trust};
 use dps_client::{ApiVersion, Plane};
 use pki_core::testing::FixedClock;
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use support::now;
-use support::site::Site;
 
 #[test]
 fn a_disabled_group_keeps_its_devices_out_until_it_is_enabled() {

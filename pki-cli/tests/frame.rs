@@ -1,10 +1,8 @@
 //! What holds for every command: streams, formats, exit codes, home, colour.
 
-mod support;
-
+use crate::support::World;
 use pki_cli::host::Terminal;
 use pki_core::inventory::GenerationState;
-use support::World;
 
 #[test]
 fn a_wrong_command_line_is_told_on_standard_error_with_code_2() {

@@ -5,10 +5,8 @@
 )]
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
-mod support;
-
+use crate::support::World;
 use clap::Command;
-use support::World;
 
 /// Commands whose examples talk to a DPS; they run in the end-to-end tests.
 const NEEDS_DPS: [&str; 11] = [
@@ -142,7 +140,7 @@ fn beside_an_old_authority(example: &str) -> World {
     ] {
         world.write(path, content);
     }
-    let leaf = pki_core::format::pem::certificate(leaf.as_bytes()).expect("a leaf");
+    let leaf = pki_core::certificate::pem::certificate(leaf.as_bytes()).expect("a leaf");
     let serial = leaf.serial_number();
     world.write(
         "easy-rsa/pki/index.txt",

@@ -2,21 +2,18 @@
 
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
-mod support;
-
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
+use crate::support::{Run, World, now};
 use pki_core::certificate::Certificate;
-use pki_core::inventory::sqlite::SqliteInventory;
-use pki_core::inventory::{
-    Inventory as _, Labels, NewCertificate, RevocationReason, Status, Uniqueness,
-};
+use pki_core::crl::RevocationReason;
+use pki_core::inventory::{Inventory as _, Labels, NewCertificate, Status, Uniqueness};
 use pki_core::profile::Role;
+use pki_core::sqlite::SqliteInventory;
 use pki_core::testing::SampleAuthority;
 use pki_core::time::{Span, Validity};
 use serde_json::{Value, json};
-use support::{Run, World, now};
 
 /// A home whose inventory holds certificates that were recorded as told.
 struct Home {

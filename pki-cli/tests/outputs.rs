@@ -8,14 +8,12 @@
 )]
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
-mod support;
-
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use support::{Run, World};
+use crate::support::{Run, World};
 
 /// A command and the file that it writes; `OUT` is where that goes, in `DIR` under a name of its own.
 const TO_FILES: [&str; 11] = [

@@ -5,14 +5,12 @@
 )]
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
-mod support;
-
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
+use crate::support::World;
 use pki_core::testing::FixedClock;
 use pki_core::time::{Span, Time};
-use support::World;
 
 fn furnished() -> World {
     World::after(&["init", "authority create"])

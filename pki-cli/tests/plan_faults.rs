@@ -3,11 +3,11 @@
 
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
-mod support;
-
 use std::panic;
 use std::sync::{Arc, Mutex};
 
+use crate::support::now;
+use crate::support::site::Site;
 use dps_client::transport::{
     HttpOptions, HttpTransport, Request, Response, Transport, TransportError, TransportSetupError,
 };
@@ -18,8 +18,6 @@ use pki_cli::host::Network;
 use pki_core::ports::Clock;
 use pki_core::time::Time;
 use serde_json::{Value, json};
-use support::now;
-use support::site::Site;
 
 /// What happens to a run.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -2,11 +2,11 @@
 //! said again.
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
-mod support;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::support::now;
+use crate::support::site::Site;
 use dps_client::transport::{
     HttpOptions, HttpTransport, Request, Response, Transport, TransportError, TransportSetupError,
 };
@@ -15,8 +15,6 @@ use http::Method;
 use pki_cli::host::Network;
 use pki_core::testing::FixedClock;
 use serde_json::{Value, json};
-use support::now;
-use support::site::Site;
 
 const GROUP_LEAVES: &str = "deprovision --group factory --yes";
 

@@ -2,12 +2,9 @@
 
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
-mod support;
-
-use pki_core::certificate::Certificate;
-use pki_core::format::pem;
+use crate::support::World;
+use pki_core::certificate::{Certificate, pem};
 use serde_json::json;
-use support::World;
 
 fn leaf(home: &World, file: &str) -> Certificate {
     pem::certificate(home.read(file).as_bytes()).expect("certificate")

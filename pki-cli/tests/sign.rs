@@ -6,15 +6,13 @@
 )]
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
-mod support;
-
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 
+use crate::support::World;
+use pki_core::certificate::pem;
 use pki_core::csr::SigningRequest;
-use pki_core::format::pem;
 use serde_json::{Value, json};
-use support::World;
 
 fn request(home: &World, id: &str) -> SigningRequest {
     home.write_request(id);

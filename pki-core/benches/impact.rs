@@ -11,7 +11,7 @@
     reason = "a benchmark reads clocks and /proc, and prints what it measured"
 )]
 
-#[path = "../tests/support/mod.rs"]
+#[path = "../tests/support.rs"]
 mod support;
 
 use std::time::Instant;
@@ -22,17 +22,16 @@ use pki_core::enrollment::compose::by_signing_certificate;
 use pki_core::enrollment::{
     Attestation, EnrollmentGroup, IndividualEnrollment, ProvisioningStatus,
 };
-use pki_core::ids::{Generation, RegistrationId};
-use pki_core::inventory::sqlite::SqliteInventory;
+use pki_core::ids::{AuthorityGeneration, Generation, RegistrationId};
 use pki_core::inventory::{
-    AuthorityGeneration, GenerationChange, GenerationState, Inventory, Labels, NewCertificate,
-    NewGeneration, Uniqueness,
+    GenerationChange, GenerationState, Inventory, Labels, NewCertificate, NewGeneration, Uniqueness,
 };
 use pki_core::key::KeyAlgorithm;
 use pki_core::lifecycle::{
     Effect, HubAction, Impact, Quarantine, QuarantineState, quarantine_many,
 };
 use pki_core::profile::Role;
+use pki_core::sqlite::SqliteInventory;
 use support::{TestAuthority, now};
 
 /// Of so many devices, one has an individual enrollment.

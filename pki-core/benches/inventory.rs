@@ -25,13 +25,13 @@ use openssl::x509::extension::{
 };
 use openssl::x509::{X509, X509NameBuilder};
 use pki_core::certificate::Certificate;
-use pki_core::ids::{Generation, RegistrationId, SerialNumber};
-use pki_core::inventory::sqlite::SqliteInventory;
+use pki_core::ids::{AuthorityGeneration, Generation, RegistrationId, SerialNumber};
 use pki_core::inventory::{
-    AuthorityGeneration, BatchProgress, Filter, GenerationChange, GenerationState, Inventory,
-    Label, Labels, NewBatch, NewCertificate, NewGeneration, PageKey, RowKey, Uniqueness,
+    BatchProgress, Filter, GenerationChange, GenerationState, Inventory, Label, Labels, NewBatch,
+    NewCertificate, NewGeneration, PageKey, RowKey, Uniqueness,
 };
 use pki_core::profile::Role;
+use pki_core::sqlite::SqliteInventory;
 use pki_core::testing::SampleAuthority;
 use pki_core::time::{Span, Time, Validity};
 use rustix::time::ClockId;

@@ -8,19 +8,19 @@
     reason = "a benchmark measures, prints, and fails by panicking"
 )]
 
-#[path = "../tests/support/mod.rs"]
+#[path = "../tests/support.rs"]
 mod support;
 
 use std::hint::black_box;
 use std::io::{Write as _, sink};
 use std::time::Instant;
 
-use pki_core::format::seal::{KeySealer, Passphrase, SealedWriter};
-use pki_core::format::{
-    Device, DeviceFiles, Form, KeyForm, Pfx, PfxEncryption, Rendered, Renderer, Shards,
-};
+use pki_core::encoding::{Pfx, PfxEncryption};
+use pki_core::handout::seal::{KeySealer, SealedWriter};
+use pki_core::handout::{Device, DeviceFiles, Form, KeyForm, Rendered, Renderer, Shards};
 use pki_core::key::software::SoftwareSigner;
 use pki_core::key::{KeyAlgorithm, Signer as _};
+use pki_core::secret::Passphrase;
 use pki_core::testing::SeededEntropy;
 
 fn main() {

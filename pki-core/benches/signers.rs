@@ -17,10 +17,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use pki_core::declaration::SecretSource;
 use pki_core::key::pkcs11::Module;
 use pki_core::key::software::{SoftwareKeyGenerator, SoftwareSigner};
 use pki_core::key::{KeyAlgorithm, KeyGenerator as _, Pkcs11Uri, Signer};
+use pki_core::secret::SecretSource;
 use secrecy::SecretString;
 use softhsm::{PIN, SETTINGS, SoftHsm};
 

@@ -4,6 +4,7 @@
 //! Invariant: the DER is kept as it was read; thumbprints and signatures are over those bytes.
 
 mod early;
+pub mod pem;
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -18,7 +19,6 @@ use x509_cert::ext::pkix::{
     AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectKeyIdentifier,
 };
 
-use crate::enrollment::{CertificateInfo, OtherMembers};
 use crate::ids::{SerialNumber, Sha1Thumbprint, Sha256Thumbprint};
 use crate::key::SignatureError;
 use crate::name::DistinguishedName;
@@ -114,7 +114,7 @@ impl Certificate {
 
     /// The certificate as PEM text, lines of 64, ended by a line feed.
     pub fn to_pem(&self) -> String {
-        crate::format::pem::block("CERTIFICATE", &self.0.der)
+        crate::pem::block("CERTIFICATE", &self.0.der)
     }
 
     /// SHA-1 of the DER: an identifier, as ARM and the portal show it.
@@ -258,21 +258,6 @@ impl Certificate {
         }
         let read = X509::from_der(self.der())?;
         Ok(self.0.library.get_or_init(|| read).clone())
-    }
-
-    /// What DPS tells of this certificate in enrollments.
-    pub fn info(&self) -> CertificateInfo {
-        CertificateInfo {
-            subject_name: self.subject().to_string(),
-            sha1_thumbprint: self.sha1_thumbprint(),
-            sha256_thumbprint: self.sha256_thumbprint(),
-            issuer_name: self.issuer().to_string(),
-            not_before_utc: self.validity().not_before().to_string(),
-            not_after_utc: self.validity().not_after().to_string(),
-            serial_number: self.serial_number().to_string().to_ascii_uppercase(),
-            version: self.version(),
-            other: OtherMembers::new(),
-        }
     }
 
     fn extension<'a, T: Decode<'a> + AssociatedOid>(&'a self) -> Option<T> {

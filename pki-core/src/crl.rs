@@ -5,6 +5,9 @@
 //! Whole lists only: no deltas, no partitions.
 //! Invariant: the CRL number only grows per authority (§5.2.3), so it comes from the inventory.
 
+pub mod pem;
+mod reason;
+
 use std::fmt;
 
 use const_oid::AssociatedOid as _;
@@ -20,13 +23,14 @@ use x509_cert::time::Time as DerTime;
 
 use crate::certificate::Certificate;
 use crate::ids::SerialNumber;
-use crate::inventory::RevocationReason;
 use crate::issue::moment;
 use crate::key::{KeyError, SignatureError, Signer};
 use crate::name::DistinguishedName;
 use crate::profile::key_identifier;
 use crate::signed::Signed;
 use crate::time::Time;
+
+pub use reason::RevocationReason;
 
 /// The number of a CRL: grows with each list of an authority (§5.2.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -207,7 +211,7 @@ impl Crl {
 
     /// The list as PEM text.
     pub fn to_pem(&self) -> String {
-        crate::format::pem::block("X509 CRL", &self.der)
+        crate::pem::block("X509 CRL", &self.der)
     }
 
     /// Whose list it is.

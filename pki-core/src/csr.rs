@@ -23,11 +23,11 @@ use x509_cert::request::Version;
 
 pub use policy::{IdFrom, PolicyError, RequestPolicy, Stated};
 
-use crate::format::pem::{self, InputError};
 use crate::ids::RegistrationId;
 use crate::key::{KeyError, SignatureError, Signer};
 use crate::lint::public_key_problem;
 use crate::name::{DistinguishedName, NameError};
+use crate::pem::{self, InputError};
 use crate::signed::Signed;
 
 /// A signing request whose self-signature holds.

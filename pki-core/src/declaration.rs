@@ -6,7 +6,7 @@
 //! a CA above each group.
 //! Not here: where the file lies, and what has become of the declaration ([`crate::authority`]).
 //! Invariant: a secret never stands in the file, only the word that says where it is
-//! ([`SecretSource`]); errors repeat no value that could be one.
+//! ([`SecretSource`](crate::secret::SecretSource)); errors repeat no value that could be one.
 
 mod cloud;
 mod dps;
@@ -22,7 +22,7 @@ pub use dps::{
     ApiVersions, CaDeclaration, DpsDeclaration, EntraIdentity, GroupAttestation, GroupDeclaration,
     HubDeclaration, ManagementDeclaration, SignIn, VerifiedBy,
 };
-pub use dps::{Endpoint, EndpointError, SecretSource, SecretSourceError};
+pub use dps::{Endpoint, EndpointError};
 pub use error::{DeclarationError, DeclarationProblem, nearest};
 
 use crate::ids::{AuthorityName, DpsName, ProfileName};

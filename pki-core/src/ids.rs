@@ -105,6 +105,21 @@ impl fmt::Display for Generation {
     }
 }
 
+/// One generation of an authority, by name and number.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AuthorityGeneration {
+    /// The authority.
+    pub name: AuthorityName,
+    /// Its generation.
+    pub generation: Generation,
+}
+
+impl fmt::Display for AuthorityGeneration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} generation {}", self.name, self.generation)
+    }
+}
+
 /// Text for an error message: at most 80 characters of it.
 fn shortened(text: &str) -> String {
     const MOST: usize = 80;

@@ -2,7 +2,7 @@
 //!
 //! It holds every certificate that was ever signed here, the generations of the authorities, and an
 //! append-only audit trail in which each change is bound to the one before. [`Inventory`] is the
-//! port; `sqlite` keeps it in one file, `testing` in memory.
+//! port; `crate::sqlite` keeps it in one file, `testing` in memory.
 //! Not here: private keys (an authority names where its key is, nothing more), what is *declared*
 //! (`pki.toml`), and whether a change is wise, which is the lifecycle's question.
 //! Invariant: a [`Recorded`] exists only after the transaction that holds its certificate is
@@ -16,48 +16,14 @@
     )
 )]
 
-/// The words under which an enum's variants are stored and printed.
-macro_rules! words {
-    ($name:ident { $($variant:ident = $word:literal,)* }) => {
-        impl $name {
-            /// Every value, in the order of its declaration.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
-
-            /// The word under which it is stored and printed.
-            pub fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $word,)*
-                }
-            }
-
-            /// The value with this word.
-            pub fn from_word(word: &str) -> Option<Self> {
-                match word {
-                    $($word => Some(Self::$variant),)*
-                    _ => None,
-                }
-            }
-        }
-
-        impl std::fmt::Display for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.pad(self.as_str())
-            }
-        }
-    };
-}
-
 pub mod audit;
 pub(crate) mod authority;
 pub(crate) mod batch;
 mod error;
-mod journal;
 mod label;
 pub mod openssl_index;
-mod query;
+pub(crate) mod query;
 mod record;
-#[cfg(feature = "sqlite")]
-pub mod sqlite;
 mod store;
 pub(crate) mod unique;
 
@@ -67,12 +33,11 @@ pub use authority::{
 };
 pub use batch::{BatchProgress, BatchRecord, BatchState, NewBatch};
 pub use error::InventoryError;
-pub use journal::Journal;
 pub use label::{Label, Labels, NamedLabel};
 pub use query::{Count, Filter, IdPage, IdPattern, Page, PageKey, Stats};
 pub use record::{
-    AuthorityGeneration, CertificateState, InventoryEntry, NewCertificate, Recorded, Revocation,
-    RevocationReason, RowKey, Status, TextError,
+    CertificateState, InventoryEntry, NewCertificate, Recorded, Revocation, RowKey, Status,
+    TextError,
 };
 pub use store::Inventory;
 pub use unique::{Holder, Uniqueness};

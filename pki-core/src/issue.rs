@@ -36,7 +36,6 @@ pub use issuer::Issuer;
 pub use lint::LintError;
 pub use press::LeafPress;
 pub use request::{Request, RequestError};
-pub(crate) use sign::same_name;
 pub use sign::{Issued, Linted, SignError};
 
 pub use crate::lint::{Finding, Severity};

@@ -48,7 +48,7 @@ impl PrivateKey {
 
     /// The key as unencrypted PKCS#8 PEM, for the one output that a device key goes to.
     pub fn expose_pkcs8_pem(&self) -> Zeroizing<String> {
-        crate::format::pem::secret_block("PRIVATE KEY", &self.pkcs8)
+        crate::pem::secret_block("PRIVATE KEY", &self.pkcs8)
     }
 }
 

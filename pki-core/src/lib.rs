@@ -5,13 +5,14 @@
 //!
 //! | area | modules |
 //! | --- | --- |
-//! | words | [`ids`], [`time`], [`name`] |
+//! | words | [`ids`], [`time`], [`name`], [`secret`] |
 //! | what is wished | [`declaration`], [`profile`] |
-//! | certificates | [`certificate`], [`csr`], [`crl`], [`key`], [`issue`], [`lint`], [`authority`], [`path`], [`mod@format`] |
-//! | what has happened | [`inventory`], [`delivery`], [`bulk`] |
+//! | certificates | [`certificate`], [`csr`], [`crl`], [`key`], [`issue`], [`lint`], [`authority`], [`path`] |
+//! | forms | [`pem`], [`encoding`] |
+//! | what has happened | [`inventory`], [`delivery`], [`handout`], [`bulk`] |
 //! | DPS's documents | [`enrollment`], [`management`], [`hub`] |
 //! | what DPS decides | [`admission`] |
-//! | what to do about it | [`lifecycle`] |
+//! | what to do about it | [`lifecycle`], and [`journal`] how far it is done |
 //! | surroundings | [`ports`], and `testing` for tests |
 //!
 //! | feature | adds |
@@ -36,21 +37,27 @@ pub mod csr;
 pub mod declaration;
 pub mod delivery;
 mod document;
+pub mod encoding;
 pub mod enrollment;
-pub mod format;
+pub mod handout;
 pub mod hub;
 pub mod ids;
 pub mod inventory;
 pub mod issue;
+pub mod journal;
 pub mod key;
 pub mod lifecycle;
 pub mod lint;
 pub mod management;
 pub mod name;
 pub mod path;
+pub mod pem;
 pub mod ports;
 pub mod profile;
+pub mod secret;
 mod signed;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod text;

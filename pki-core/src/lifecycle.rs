@@ -13,7 +13,6 @@ mod deprovision;
 mod difference;
 mod fleet;
 mod impact;
-mod journal;
 mod pin;
 mod plan;
 mod prune;
@@ -25,17 +24,12 @@ pub use below::{BelowError, blocking_groups, quarantine_below};
 pub use check::{CheckError, Checked, Promise, Who};
 pub use declared::{DeclaredError, DeclaredState, converge};
 pub use deprovision::{
-    Deprovision, GOAL_OF_DEPROVISIONING, MemberEntry, deprovision, deprovision_group,
+    Deprovision, GOAL_OF_DEPROVISIONING, MemberEntry, Purpose, deprovision, deprovision_group,
 };
 pub use difference::differences;
+pub(crate) use difference::fulfils;
 pub use fleet::{Class, Exception, Fleet};
 pub use impact::{Decider, Effect, FallThrough, Impact, Movement, Verdict};
-#[cfg(feature = "sqlite")]
-pub(crate) use journal::refused;
-pub use journal::{
-    Estimate, Found, NewPlan, PlanRecord, PlanState, PlanSummary, Settled, Standing, StepEnd,
-    StepOutcome, StepState, Turn,
-};
 pub use pin::{is_pin, release_pins};
 pub use plan::{Expectation, FieldChange, Plan, Step, Subject};
 pub use prune::{PruneError, prune};

@@ -206,6 +206,11 @@ impl fmt::Debug for DistinguishedName {
 
 serde_as_text!(DistinguishedName);
 
+/// Whether two names are the same bytes.
+pub(crate) fn same_name(left: &Name, right: &[u8]) -> bool {
+    left.to_der().is_ok_and(|der| der == right)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -262,5 +267,13 @@ mod tests {
     fn two_common_names_are_not_one() {
         assert_eq!(name("CN=a, CN=b").common_name(), None);
         assert_eq!(name("CN=a, O=b").common_name().as_deref(), Some("a"));
+    }
+
+    #[test]
+    fn names_are_compared_by_their_bytes() {
+        let name = name("CN=a");
+        let parsed = Name::from_der(&name.to_der()).expect("name");
+        assert!(same_name(&parsed, &name.to_der()));
+        assert!(!same_name(&parsed, b"x"));
     }
 }

@@ -1,5 +1,6 @@
-//! serde for values that have a textual form: they are written by `Display` and read by `FromStr`, so
-//! that a document goes through the same parser as an argument. Internal to the crate.
+//! Values that have a textual form: serde writes them by `Display` and reads them by `FromStr`, so that a
+//! document goes through the same parser as an argument; enums have a word a variant. Internal to the
+//! crate.
 
 /// Implements serde for a type through its `Display` and `FromStr`.
 macro_rules! serde_as_text {
@@ -46,4 +47,35 @@ macro_rules! wire_words {
     };
 }
 
-pub(crate) use {serde_as_text, wire_words};
+/// The words under which an enum's variants are stored and printed.
+macro_rules! words {
+    ($name:ident { $($variant:ident = $word:literal,)* }) => {
+        impl $name {
+            /// Every value, in the order of its declaration.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The word under which it is stored and printed.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)*
+                }
+            }
+
+            /// The value with this word.
+            pub fn from_word(word: &str) -> Option<Self> {
+                match word {
+                    $($word => Some(Self::$variant),)*
+                    _ => None,
+                }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+    };
+}
+
+pub(crate) use {serde_as_text, wire_words, words};

@@ -2,8 +2,7 @@
 //! (https://learn.microsoft.com/azure/iot-dps/concepts-x509-attestation).
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
-mod support;
-
+use crate::support::{TestAuthority, root};
 use pki_core::admission::{
     ChainElement, DpsView, Entry, Outcome, PresentedChain, Refusal, UploadedCa, decide,
     outcome_below,
@@ -16,7 +15,6 @@ use pki_core::enrollment::{
 use pki_core::ids::{CertificateName, EnrollmentGroupId, RegistrationId};
 use pki_core::key::KeyAlgorithm::EcdsaP256;
 use pki_core::time::Span;
-use support::{TestAuthority, root};
 
 fn uploaded(certificate: &Certificate, is_verified: bool) -> UploadedCa {
     UploadedCa {

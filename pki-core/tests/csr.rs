@@ -1,15 +1,13 @@
 //! Signing requests: which are read, which are signed and for whom. OpenSSL makes them.
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
-mod support;
-
+use crate::support::{openssl, signer};
 use pki_core::bulk::input::{BadLine, Device, DeviceKey, Place};
 use pki_core::bulk::requests::{Judged, Judgement, Spool, judge_all};
 use pki_core::csr::{self, CsrError, IdFrom, PolicyError, RequestPolicy, SigningRequest, Stated};
-use pki_core::format::pem::InputError;
 use pki_core::ids::RegistrationId;
 use pki_core::key::{KeyAlgorithm, SignatureError};
-use support::{openssl, signer};
+use pki_core::pem::InputError;
 
 const P256: [&str; 4] = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
 

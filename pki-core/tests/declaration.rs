@@ -7,12 +7,13 @@
 
 use pki_core::declaration::{
     AuthorityKey, Declaration, DeclarationError, DpsDeclaration, EntraIdentity, GroupAttestation,
-    SecretSource, SignIn, VerifiedBy,
+    SignIn, VerifiedBy,
 };
 use pki_core::enrollment::{AllocationPolicy, ProvisioningStatus};
 use pki_core::ids::{AuthorityName, DpsName};
 use pki_core::key::KeyAlgorithm;
 use pki_core::profile::KeyPurpose;
+use pki_core::secret::SecretSource;
 
 /// The example of the command-line contract, word for word.
 const CONTRACT: &str = r#"

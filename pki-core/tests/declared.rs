@@ -1,15 +1,13 @@
 //! Convergence: what `plan` and `apply` do, and what they leave alone.
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
-mod support;
-
+use crate::support::{TestAuthority, root};
 use pki_core::declaration::Declaration;
 use pki_core::enrollment::{EnrollmentGroup, ProvisioningStatus};
 use pki_core::ids::Etag;
 use pki_core::key::KeyAlgorithm::EcdsaP256;
 use pki_core::lifecycle::{DeclaredError, DeclaredState, Plan, Step, converge};
 use pki_core::management::{CaCertificate, CaCertificateProperties};
-use support::{TestAuthority, root};
 
 fn declaration(group: &str) -> Declaration {
     let text = format!(

@@ -2,16 +2,13 @@
 //! nothing wrong in ours.
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
-mod support;
-
+use crate::support::{now, root};
 use pki_core::authority::ChainBundle;
-use pki_core::certificate::Certificate;
-use pki_core::format::pem;
+use pki_core::certificate::{Certificate, pem};
 use pki_core::key::KeyAlgorithm;
 use pki_core::lint::{self, LintOptions, Severity};
 use pki_core::profile::Role;
 use pki_core::time::Span;
-use support::{now, root};
 
 /// What is found in the first certificate of a file, and in its chain as a whole, as `check` words.
 fn found(file: &str, severity: Severity) -> Vec<&'static str> {

@@ -1,23 +1,22 @@
 //! Impact by classes says what deciding about every leaf by itself says.
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
-mod support;
-
+use crate::support::{TestAuthority, now, root};
 use pki_core::admission::{ChainElement, DpsView, PresentedChain, UploadedCa, decide};
 use pki_core::certificate::Certificate;
+use pki_core::crl::RevocationReason;
 use pki_core::enrollment::compose::{by_leaf, by_signing_certificate};
 use pki_core::enrollment::{EnrollmentGroup, IndividualEnrollment, ProvisioningStatus};
-use pki_core::ids::{Generation, RegistrationId};
+use pki_core::ids::{AuthorityGeneration, Generation, RegistrationId};
 use pki_core::inventory::{
-    AuthorityGeneration, GenerationChange, GenerationState, Inventory, Labels, NewCertificate,
-    NewGeneration, RevocationReason, RowKey, Uniqueness,
+    GenerationChange, GenerationState, Inventory, Labels, NewCertificate, NewGeneration, RowKey,
+    Uniqueness,
 };
 use pki_core::key::KeyAlgorithm::EcdsaP256;
 use pki_core::lifecycle::{Decider, Effect, Fleet, Impact, Verdict};
 use pki_core::profile::Role;
 use pki_core::testing::MemoryInventory;
 use pki_core::time::{Span, Time};
-use support::{TestAuthority, now, root};
 
 fn generation_of(authority: &TestAuthority) -> AuthorityGeneration {
     AuthorityGeneration {

@@ -6,11 +6,11 @@ use std::sync::Barrier;
 use std::thread;
 
 use pki_core::ids::{AuthorityName, Generation};
-use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{
     Inventory as _, InventoryError, Labels, NewCertificate, NewGeneration, Status, Uniqueness,
 };
 use pki_core::profile::Role;
+use pki_core::sqlite::SqliteInventory;
 use pki_core::testing::SampleAuthority;
 use pki_core::time::{Span, Time, Validity};
 

@@ -3,14 +3,15 @@
 
 use std::cell::Cell;
 
-use pki_core::ids::{AuthorityName, Generation};
-use pki_core::inventory::sqlite::SqliteInventory;
+use pki_core::crl::RevocationReason;
+use pki_core::ids::{AuthorityGeneration, AuthorityName, Generation};
 use pki_core::inventory::{
-    AuthorityGeneration, BatchProgress, Filter, GenerationChange, GenerationState, Inventory,
-    InventoryEntry, InventoryError, Label, Labels, NewBatch, NewCertificate, NewGeneration,
-    RevocationReason, RowKey, Status, Uniqueness,
+    BatchProgress, Filter, GenerationChange, GenerationState, Inventory, InventoryEntry,
+    InventoryError, Label, Labels, NewBatch, NewCertificate, NewGeneration, RowKey, Status,
+    Uniqueness,
 };
 use pki_core::profile::Role;
+use pki_core::sqlite::SqliteInventory;
 use pki_core::testing::{MemoryInventory, SampleAuthority, inventory_contract, journal_contract};
 use pki_core::time::{Span, Time, Validity};
 use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};

@@ -5,19 +5,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use pki_core::crl::RevocationReason;
 use pki_core::enrollment::{Attestation, IndividualEnrollment};
-use pki_core::ids::{AuthorityName, Generation, PlanId};
+use pki_core::ids::{AuthorityGeneration, AuthorityName, Generation, PlanId};
 use pki_core::inventory::audit::{AuditEvent, AuditHead};
-use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{
-    AuthorityGeneration, BatchProgress, Filter, GenerationChange, GenerationState, Inventory,
-    InventoryError, Journal, Labels, NewBatch, NewCertificate, NewGeneration, RevocationReason,
-    RowKey, Uniqueness,
+    BatchProgress, Filter, GenerationChange, GenerationState, Inventory, InventoryError, Labels,
+    NewBatch, NewCertificate, NewGeneration, RowKey, Uniqueness,
 };
-use pki_core::lifecycle::{
-    Expectation, NewPlan, Plan, Settled, Step, StepEnd, StepOutcome, Subject,
-};
+use pki_core::journal::{Journal, NewPlan, Settled, StepEnd, StepOutcome};
+use pki_core::lifecycle::{Expectation, Plan, Step, Subject};
 use pki_core::profile::Role;
+use pki_core::sqlite::SqliteInventory;
 use pki_core::testing::SampleAuthority;
 use pki_core::time::{Span, Time, Validity};
 use rusqlite::types::Value;

@@ -2,14 +2,14 @@
 //! proof can be changed.
 #![expect(clippy::expect_used, reason = "what fails here is the test")]
 
-use pki_core::ids::Generation;
+use pki_core::ids::{AuthorityGeneration, Generation};
 use pki_core::inventory::audit::{AuditEvent, AuditHash, AuditHead, AuditProof, ProofError};
-use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{
-    AuthorityGeneration, BatchProgress, Inventory, InventoryError, Labels, NewBatch,
-    NewCertificate, NewGeneration, RowKey, Uniqueness,
+    BatchProgress, Inventory, InventoryError, Labels, NewBatch, NewCertificate, NewGeneration,
+    RowKey, Uniqueness,
 };
 use pki_core::profile::Role;
+use pki_core::sqlite::SqliteInventory;
 use pki_core::testing::{MemoryInventory, SampleAuthority};
 use pki_core::time::{Span, Time, Validity};
 use serde_json::Value;

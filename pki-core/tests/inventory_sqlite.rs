@@ -8,15 +8,15 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use pki_core::ids::Generation;
+use pki_core::crl::RevocationReason;
+use pki_core::ids::{AuthorityGeneration, Generation};
 use pki_core::inventory::audit::{AuditEvent, AuditFinding, AuditHead, AuditReport};
-use pki_core::inventory::sqlite::{Patience, SqliteInventory};
 use pki_core::inventory::{
-    AuthorityGeneration, BatchProgress, Filter, GenerationChange, GenerationState, Inventory as _,
-    InventoryError, Labels, NewBatch, NewCertificate, NewGeneration, RevocationReason, RowKey,
-    Status, Uniqueness,
+    BatchProgress, Filter, GenerationChange, GenerationState, Inventory as _, InventoryError,
+    Labels, NewBatch, NewCertificate, NewGeneration, RowKey, Status, Uniqueness,
 };
 use pki_core::profile::Role;
+use pki_core::sqlite::{Patience, SqliteInventory};
 use pki_core::testing::SampleAuthority;
 use pki_core::time::{Span, Time, Validity};
 use rusqlite::Connection;

@@ -5,8 +5,7 @@
     reason = "a test fails by panicking"
 )]
 
-mod support;
-
+use crate::support::{authority_spec, leaf_spec, now, openssl, pem_file, root, serial, signer};
 use pki_core::authority::{AdoptError, ChainBundle, IssuancePolicy, SigningAuthority};
 use pki_core::certificate::Certificate;
 use pki_core::csr::{CsrError, RequestPolicy, SigningRequest, Stated};
@@ -16,7 +15,6 @@ use pki_core::key::software::{SoftwareKeyGenerator, SoftwareSigner};
 use pki_core::key::{KeyAlgorithm, Signer as _, read_private_key};
 use pki_core::path::{PathOptions, Purpose, validate};
 use pki_core::time::Span;
-use support::{authority_spec, leaf_spec, now, openssl, pem_file, root, serial, signer};
 
 /// Runs `openssl verify -x509_strict` at the tests' moment.
 fn strictly_verified(chain: &[&Certificate]) -> Result<(), String> {
@@ -112,7 +110,7 @@ fn the_issuer_name_of_an_imported_authority_keeps_its_bytes() {
         config_path,
     ];
     let output = openssl(&arguments, b"");
-    let certificate = pki_core::format::pem::certificate(&output.stdout).expect("certificate");
+    let certificate = pki_core::certificate::pem::certificate(&output.stdout).expect("certificate");
     let private_key = read_private_key(&std::fs::read(&key).expect("key"), None).expect("key");
     let signer = SoftwareSigner::new(&private_key).expect("signer");
     let now = certificate.validity().not_before() + Span::from_seconds(1);
@@ -124,7 +122,7 @@ fn the_issuer_name_of_an_imported_authority_keeps_its_bytes() {
     let name = "imported".parse().expect("name");
     let policy = IssuancePolicy::default();
     let authority = SigningAuthority::new(name, Generation::FIRST, certificate, &signer, policy);
-    let public_key = support::signer(KeyAlgorithm::EcdsaP256)
+    let public_key = crate::support::signer(KeyAlgorithm::EcdsaP256)
         .public_key()
         .to_vec();
     let leaf = authority

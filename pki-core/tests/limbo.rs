@@ -14,9 +14,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use pki_core::certificate::Certificate;
+use pki_core::certificate::{Certificate, pem};
 use pki_core::crl::Crl;
-use pki_core::format::pem;
 use pki_core::path::{PathOptions, Purpose, validate};
 use pki_core::time::Time;
 use rustix::time::{ClockId, clock_gettime};
@@ -142,7 +141,7 @@ fn judge(case: &Value) -> Result<(), String> {
     let leaf = case["peer_certificate"].as_str().unwrap_or_default();
     let leaf = pem::certificate(leaf.as_bytes()).map_err(|error| error.to_string())?;
     let crls = texts(&case["crls"]).map(|text| {
-        let block = pem::blocks(text.as_bytes()).map_err(|error| error.to_string())?;
+        let block = pki_core::pem::blocks(text.as_bytes()).map_err(|error| error.to_string())?;
         let block = block
             .and_then(|blocks| blocks.into_iter().next())
             .ok_or("no CRL")?;

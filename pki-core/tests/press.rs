@@ -1,17 +1,15 @@
 //! The press and the ordinary path make the same bytes.
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
-mod support;
-
 use std::sync::OnceLock;
 
+use crate::support::{TestAuthority, now, openssl, root, signer};
 use pki_core::ids::{Generation, RegistrationId, SerialNumber};
 use pki_core::issue::{Issuer, LeafPress, Request, compose};
 use pki_core::key::{KeyAlgorithm, Signer as _};
 use pki_core::profile::KeyPurpose;
 use pki_core::time::{Span, Validity};
 use proptest::prelude::{any, prop, prop_assert_eq, proptest};
-use support::{TestAuthority, now, openssl, root, signer};
 
 const PURPOSES: [KeyPurpose; 1] = [KeyPurpose::ClientAuth];
 

@@ -1,8 +1,7 @@
 //! Quarantine: one device is out, everybody else is where they were, and again changes nothing.
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
-mod support;
-
+use crate::support::root;
 use pki_core::admission::{
     ChainElement, DpsView, Entry, Outcome, PresentedChain, UploadedCa, decide,
 };
@@ -20,7 +19,6 @@ use pki_core::lifecycle::{
     quarantine,
 };
 use proptest::prelude::{Just, Strategy, any, prop, prop_assert, prop_assert_eq, proptest};
-use support::root;
 
 fn request(id: &str, leaf: Option<&Certificate>) -> Quarantine {
     Quarantine {

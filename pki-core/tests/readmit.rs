@@ -2,11 +2,10 @@
 //! plan gets past.
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 
+use crate::support::{TestAuthority, now, root};
 use pki_core::admission::{ChainElement, DpsView, Outcome, PresentedChain, Refusal, decide};
 use pki_core::certificate::Certificate;
 use pki_core::enrollment::compose::{by_leaf, by_signing_certificate};
@@ -15,19 +14,17 @@ use pki_core::enrollment::{
     RegistrationStatus,
 };
 use pki_core::hub::{HubDevice, HubDeviceStatus};
-use pki_core::ids::{Etag, RegistrationId};
-use pki_core::inventory::AuthorityGeneration;
+use pki_core::ids::{AuthorityGeneration, Etag, RegistrationId};
 use pki_core::key::KeyAlgorithm::EcdsaP256;
 use pki_core::lifecycle::roll::RegisteredDevice;
 use pki_core::lifecycle::{
     CheckError, Checked, Deprovision, Expectation, Fleet, HubAction, HubIdentity, LeafStanding,
-    MemberEntry, Plan, Promise, Quarantine, QuarantineState, Readmit, ReadmitError, ReadmitState,
-    Step, Subject, Who, deprovision, deprovision_group, quarantine, quarantine_below, readmit,
-    release_pins,
+    MemberEntry, Plan, Promise, Purpose, Quarantine, QuarantineState, Readmit, ReadmitError,
+    ReadmitState, Step, Subject, Who, deprovision, deprovision_group, quarantine, quarantine_below,
+    readmit, release_pins,
 };
 use pki_core::testing::SampleDps;
 use pki_core::time::{Span, Time};
-use support::{TestAuthority, now, root};
 
 fn id<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
     text.parse().expect(text)
@@ -230,8 +227,8 @@ fn a_device_does_not_come_back_with_what_it_was_shut_out_with() {
 
 /// Another certificate of the key that a leaf has.
 fn same_key(leaf: &Certificate, line: &TestAuthority) -> Certificate {
-    let (id, spec) = (id("sensor-1"), support::leaf_spec(30));
-    let serial = support::serial();
+    let (id, spec) = (id("sensor-1"), crate::support::leaf_spec(30));
+    let serial = crate::support::serial();
     let issued = line
         .signing()
         .issue_leaf(&id, leaf.public_key(), &spec, &serial, now());
@@ -368,13 +365,18 @@ fn entries_of_a_leaving_group_go_only_when_nothing_holds_their_chain() {
     let site = Site::readmitted();
     let pinned = site.dps.individuals[0].clone();
     let quarantined = Site::quarantined().dps.individuals[0].clone();
-    let member = |entry: &IndividualEnrollment, is_own, is_held| MemberEntry {
+    let member = |entry: &IndividualEnrollment, purpose, is_held| MemberEntry {
         entry: entry.clone(),
-        is_own,
+        purpose,
         is_held,
     };
     let group = &site.dps.groups[0];
-    let plan = deprovision_group(group, &[], &[member(&pinned, false, false)], &[]);
+    let plan = deprovision_group(
+        group,
+        &[],
+        &[member(&pinned, Purpose::BringsBack, false)],
+        &[],
+    );
     let first = [
         "change enrollment group line, disabled",
         "change individual enrollment sensor-1, disabled",
@@ -385,9 +387,24 @@ fn entries_of_a_leaving_group_go_only_when_nothing_holds_their_chain() {
     ];
     assert_eq!(steps(&plan), [first, goes].concat());
     assert!(plan.notes.is_empty(), "{:?}", plan.notes);
-    let held = deprovision_group(group, &[], &[member(&pinned, false, true)], &[]);
+    // A plan that was cut has disabled it, and the next one deletes it all the same.
+    let mut cut = pinned.clone();
+    cut.provisioning_status = ProvisioningStatus::Disabled;
+    let next = deprovision_group(group, &[], &[member(&cut, Purpose::BringsBack, false)], &[]);
+    assert_eq!(steps(&next), [&first[..1], &goes[..]].concat());
+    let held = deprovision_group(
+        group,
+        &[],
+        &[member(&pinned, Purpose::BringsBack, true)],
+        &[],
+    );
     assert_eq!(steps(&held), [&first[..], &goes[..1]].concat());
-    let falls = deprovision_group(group, &[], &[member(&pinned, false, false)], &[id("all")]);
+    let falls = deprovision_group(
+        group,
+        &[],
+        &[member(&pinned, Purpose::BringsBack, false)],
+        &[id("all")],
+    );
     assert_eq!(steps(&falls), first);
     let kept =
         "1 individual enrollment keeps a device of the group out and must stay, disabled: sensor-1";
@@ -396,10 +413,15 @@ fn entries_of_a_leaving_group_go_only_when_nothing_holds_their_chain() {
         "{:?}",
         falls.notes
     );
-    let shut_out = deprovision_group(group, &[], &[member(&quarantined, false, false)], &[]);
+    let shut_out = deprovision_group(
+        group,
+        &[],
+        &[member(&quarantined, Purpose::ShutsOut, false)],
+        &[],
+    );
     assert_eq!(steps(&shut_out), [first[0], goes[0]]);
     assert_eq!(shut_out.notes, [kept]);
-    let own = deprovision_group(group, &[], &[member(&pinned, true, false)], &[]);
+    let own = deprovision_group(group, &[], &[member(&pinned, Purpose::Own, false)], &[]);
     assert_eq!(steps(&own), [first[0], goes[0]]);
     assert!(
         own.notes[0].ends_with("dps-pki deprovision sensor-1"),

@@ -5,12 +5,10 @@
     reason = "what fails here is the test; a token is found through the environment"
 )]
 
-#[path = "support/softhsm.rs"]
-mod softhsm;
-
 use std::path::Path;
 use std::process::Command;
 
+use crate::softhsm::{PIN, SETTINGS, SoftHsm};
 use cryptoki::context::Pkcs11;
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::Attribute;
@@ -19,7 +17,6 @@ use pki_core::key::software::{SoftwareKeyGenerator, SoftwareSigner};
 use pki_core::key::{KeyAlgorithm, KeyGenerator as _, Pkcs11Uri, Signer as _};
 use pki_core::testing::signer_contract;
 use secrecy::SecretString;
-use softhsm::{PIN, SETTINGS, SoftHsm};
 
 const MODULE: &str = "TEST_PKCS11_MODULE";
 
@@ -33,12 +30,12 @@ fn keys_in_memory_keep_the_contract() {
 
 #[test]
 fn keys_in_a_token_keep_the_contract() {
-    in_a_child("inside::keys_keep_the_contract");
+    in_a_child("signers::inside::keys_keep_the_contract");
 }
 
 #[test]
 fn a_token_tells_what_is_wrong() {
-    in_a_child("inside::what_is_wrong_is_told");
+    in_a_child("signers::inside::what_is_wrong_is_told");
 }
 
 #[test]

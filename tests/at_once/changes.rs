@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use dps_pki_tests::{Emulator, Home};
-use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{Filter, Inventory as _, Status};
 use pki_core::profile::Role;
+use pki_core::sqlite::SqliteInventory;
 use serde_json::Value;
 
 use super::authorities::commands;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use dps_pki_tests::{Home, Run};
-use pki_core::inventory::sqlite::SqliteInventory;
+use pki_core::sqlite::SqliteInventory;
 
 use super::authorities::commands;
 use super::rounds::{

@@ -3,15 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dps_pki_tests::Home;
-use pki_core::certificate::Certificate;
-use pki_core::format::pem;
-use pki_core::inventory::sqlite::SqliteInventory;
+use pki_core::certificate::{Certificate, pem};
 use pki_core::inventory::{
     Filter, GenerationState, Inventory as _, InventoryEntry, Recorded, Status,
 };
 use pki_core::key::software::SoftwareSigner;
 use pki_core::key::{Signer as _, read_private_key};
 use pki_core::profile::Role;
+use pki_core::sqlite::SqliteInventory;
 use secrecy::SecretString;
 
 /// Files that were there before, which must stay as they are.

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use dps_pki_tests::{Home, Run, binary};
-use pki_core::format::pem;
+use pki_core::certificate::pem;
 use pki_core::ids::Sha256Thumbprint;
-use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{Filter, Inventory as _, InventoryEntry, Status};
 use pki_core::key::software::SoftwareSigner;
 use pki_core::key::{Signer as _, read_private_key};
+use pki_core::sqlite::SqliteInventory;
 use serde_json::Value;
 
 /// A batch, and the command that issues it.

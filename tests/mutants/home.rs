@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use pki_cli::host::Host;
 use tempfile::TempDir;
 
-use crate::inputs::{Content, Mutant};
+use crate::mutants::inputs::{Content, Mutant};
 
 /// A home in a folder of its own, with an input of each kind.
 pub(super) struct MutantHome(TempDir);

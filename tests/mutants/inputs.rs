@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::home::MutantHome;
+use crate::mutants::home::MutantHome;
 
 /// One wrong input.
 pub(super) struct Mutant {

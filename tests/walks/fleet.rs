@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 use dps_emulator::SingleCertificate;
 use serde_json::Value;
 
-use crate::random::Random;
-use crate::site::{HUBS, Registered, Site};
+use crate::walks::random::Random;
+use crate::walks::site::{HUBS, Registered, Site};
 
 /// A leaf of a device, with its files.
 #[derive(Debug, Clone)]

@@ -3,8 +3,8 @@
 use dps_emulator::SingleCertificate;
 use serde_json::{Value, json};
 
-use crate::fleet::{Fleet, Shape};
-use crate::site::{Death, HUBS, Registered, Run, Site};
+use crate::walks::fleet::{Fleet, Shape};
+use crate::walks::site::{Death, HUBS, Registered, Run, Site};
 
 /// Two lines whose devices have registered everywhere; those of `line-a` are `device-0` and `device-2`.
 pub(crate) fn fleet(shape: Shape) -> Fleet {
@@ -72,19 +72,16 @@ impl Fleet {
 
 /// Shuts the hub of `line-a` by a key that does not open it; returns the one that does.
 pub(crate) fn lock_hub(site: &Site) -> (String, String) {
-    let file = format!("dps-a-{}.txt", HUBS[0]);
+    lock(site, HUBS[0])
+}
+
+/// Shuts a hub by a key of nobody; returns the file with the one that opens it.
+pub(crate) fn lock(site: &Site, hub: &str) -> (String, String) {
+    let file = format!("dps-a-{hub}.txt");
     let right = site.read(&file);
-    let other = site.read(&format!("dps-a-{}.txt", HUBS[1]));
-    let key = |text: &str| {
-        text.split("SharedAccessKey=")
-            .nth(1)
-            .expect("a key")
-            .to_owned()
-    };
-    site.write(&file, &right.replace(&key(&right), &key(&other)));
-    // The second hub's key leads to the second hub; a key of nobody opens none.
+    let (opens, _) = right.split_once("SharedAccessKey=").expect("a key");
     let nobody = "bm9ib2R5bm9ib2R5bm9ib2R5bm9ib2R5bm9ib2R5bm8=";
-    site.write(&file, &right.replace(&key(&right), nobody));
+    site.write(&file, &format!("{opens}SharedAccessKey={nobody}"));
     (file, right)
 }
 
@@ -469,7 +466,7 @@ fn every_live_leaf_of_a_device_is_revoked() {
 /// C: hub, twin and flags of a device that is back are those that it had, over random fleets.
 #[test]
 fn a_device_that_is_readmitted_is_what_it_was() {
-    let mut random = crate::random::Random::new(16);
+    let mut random = crate::walks::random::Random::new(16);
     for round in 0..4 {
         let mut fleet = Fleet::random(&mut random);
         let device = random.below(fleet.devices.len());

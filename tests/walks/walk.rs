@@ -6,9 +6,9 @@ use std::fmt;
 
 use serde_json::Value;
 
-use crate::fleet::{Fleet, Result};
-use crate::random::Random;
-use crate::site::{Death, Run};
+use crate::walks::fleet::{Fleet, Result};
+use crate::walks::random::Random;
+use crate::walks::site::{Death, Run};
 
 /// What is asked for. Numbers stand for a device, a line or a group, counted around.
 #[derive(Debug, Clone, PartialEq)]
@@ -175,9 +175,9 @@ impl Walk {
     fn explained(&self, instance: usize, device: usize, leaf: usize, result: &Result) {
         let (explained, _) = self.explain(instance, device, leaf);
         let real = match &result.registered {
-            crate::site::Registered::Assigned(_) => "admitted",
-            crate::site::Registered::Disabled => "disabled",
-            crate::site::Registered::Refused => "refused",
+            crate::walks::site::Registered::Assigned(_) => "admitted",
+            crate::walks::site::Registered::Disabled => "disabled",
+            crate::walks::site::Registered::Refused => "refused",
         };
         let leaf = &self.fleet.devices[device].leaves[leaf];
         assert_eq!(explained, real, "{leaf:?}");

@@ -13,8 +13,9 @@ use reqwest::header::CONTENT_LENGTH;
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, ClientBuilder, Identity, Method, Url};
 
-use super::{BoxError, Request, Response, Routes, Transport, TransportError};
+use super::{Request, Response, Routes, Transport, TransportError};
 use crate::auth::DeviceIdentity;
+use crate::cause::BoxError;
 
 /// Whose server certificates are believed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

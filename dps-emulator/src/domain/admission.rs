@@ -12,13 +12,14 @@ use pki_core::admission::{Entry, Outcome, PresentedChain, Refusal, decide};
 use pki_core::certificate::Certificate;
 use pki_core::enrollment::{Mechanism, ProvisioningStatus, SymmetricKeys};
 use pki_core::hub::{HubAuthentication, Thumbprints};
-use pki_core::ids::{RegistrationId, Sha256Thumbprint};
+use pki_core::ids::RegistrationId;
 
 use super::Dps;
 use super::paths::JudgedChain;
 use crate::error::ServiceError;
 use crate::sas::{SasToken, derived_keys};
 use crate::store::Store;
+use crate::store::registration::Proven;
 
 const UNAUTHORIZED: ServiceError = ServiceError::Unauthorized("Unauthorized");
 
@@ -41,15 +42,6 @@ pub(crate) enum Presented<'a> {
     },
     /// A token that can be read; its signature is still to be checked.
     Token(SasToken<'a>),
-}
-
-/// A proven identity: what one request must share with the one that started an operation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Proven {
-    /// By the key of this leaf.
-    Leaf(Sha256Thumbprint),
-    /// By a shared key.
-    Key,
 }
 
 /// The answer to a device at the door; a refusal is an error.

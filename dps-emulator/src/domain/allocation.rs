@@ -9,6 +9,8 @@ use http::StatusCode;
 use pki_core::enrollment::AllocationPolicy;
 use pki_core::ids::{HubHostName, RegistrationId};
 
+use crate::store::resource::Candidate;
+
 /// Why no hub was found: it ends up in the registration record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum AllocationError {
@@ -61,14 +63,6 @@ pub(crate) fn allocate(
     };
     let chosen = chosen.map(|candidate| candidate.host_name.clone());
     chosen.ok_or(AllocationError::NoHub)
-}
-
-/// A hub that an entry allows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Candidate {
-    pub(crate) host_name: HubHostName,
-    /// Its share, compared with the other candidates'.
-    pub(crate) weight: u32,
 }
 
 impl Candidate {

@@ -7,11 +7,11 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use pki_core::certificate::pem;
 use pki_core::enrollment::{
-    Attestation, CertificateSlot, Mechanism, OtherMembers, Slots, SymmetricKey, SymmetricKeys,
-    X509Certificates,
+    Attestation, CertificateInfo, CertificateSlot, Mechanism, OtherMembers, Slots, SymmetricKey,
+    SymmetricKeys, X509Certificates,
 };
-use pki_core::format::pem;
 use pki_core::ids::CertificateName;
 
 use super::Dps;
@@ -242,7 +242,7 @@ fn accept_slot(
         };
         return Ok(CertificateSlot {
             certificate: Some(certificate.to_pem()),
-            info: Some(certificate.info()),
+            info: Some(CertificateInfo::of(&certificate)),
             other: OtherMembers::new(),
         });
     }

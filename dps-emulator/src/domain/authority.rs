@@ -4,32 +4,15 @@
 //! that its maker saw. Invariant: a different certificate is never verified by what was proven of the
 //! one before.
 
-use pki_core::admission::UploadedCa;
 use pki_core::certificate::Certificate;
 use pki_core::enrollment::{Mechanism, X509Certificates};
-use pki_core::format::pem;
-use pki_core::ids::{CertificateName, VerificationCode};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use pki_core::ids::CertificateName;
 
 use super::Dps;
-use super::possession::{self, PossessionError};
 use crate::error::ServiceError;
+use crate::possession::{self, PossessionError};
+use crate::store::authority::Authority;
 use crate::store::{Conflict, IfMatch, Precondition, Record, Store};
-
-/// A CA certificate in DPS.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Authority {
-    #[serde(serialize_with = "to_pem", deserialize_with = "from_pem")]
-    pub(crate) certificate: Certificate,
-    /// The certificate's text as it came, which is how it is shown beside a code.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) uploaded_text: Option<String>,
-    pub(crate) is_verified: bool,
-    /// The code to be proven, once one was made.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) code: Option<VerificationCode>,
-}
 
 /// A certificate that is uploaded.
 pub(crate) struct Upload {
@@ -38,17 +21,6 @@ pub(crate) struct Upload {
     pub(crate) text: String,
     /// Whether its uploader attests possession of the key.
     pub(crate) attested: bool,
-}
-
-impl Authority {
-    /// As admission sees it.
-    pub(crate) fn uploaded(&self) -> UploadedCa {
-        UploadedCa {
-            sha1_thumbprint: self.certificate.sha1_thumbprint(),
-            sha256_thumbprint: Some(self.certificate.sha256_thumbprint()),
-            is_verified: self.is_verified,
-        }
-    }
 }
 
 impl Dps {
@@ -187,13 +159,4 @@ fn refusal(conflict: Conflict, name: &CertificateName) -> ServiceError {
         Conflict::Missing => ServiceError::CertificateNotFound(name.to_string()),
         Conflict::Exists | Conflict::Stale => ServiceError::PreconditionFailed,
     }
-}
-
-fn to_pem<S: Serializer>(certificate: &Certificate, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&certificate.to_pem())
-}
-
-fn from_pem<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Certificate, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    pem::certificate(text.as_bytes()).map_err(serde::de::Error::custom)
 }

@@ -17,10 +17,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Dps;
 use super::admission::Credential;
-use super::resource::{LinkedHub, Resource};
 use crate::error::ServiceError;
 use crate::sas::SasToken;
 use crate::store::hub::Device;
+use crate::store::resource::{LinkedHub, Resource};
 
 /// How many events wait for a device that is slow to read.
 const EVENTS_MOST: usize = 16;

@@ -15,17 +15,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pki_core::admission::Entry;
-use pki_core::enrollment::{AllocationPolicy, RegistrationState, RegistrationStatus, Substatus};
+use pki_core::enrollment::{AllocationPolicy, RegistrationState, RegistrationStatus};
 use pki_core::hub::{HubAuthentication, HubDevice, HubDeviceStatus};
-use pki_core::ids::{DeviceId, HubHostName, RegistrationId};
-use pki_core::time::{Span, Time};
-use serde::{Deserialize, Serialize};
+use pki_core::ids::{DeviceId, RegistrationId};
+use pki_core::time::Span;
 use serde_json::{Map, Value, json};
 
 use self::terms::Terms;
 pub(crate) use self::view::service_view;
 use self::view::{device_view, entry_document};
-use super::admission::{Credential, Proven, Verdict};
+use super::admission::{Credential, Verdict};
 use super::allocation::{AllocationError, allocate};
 use super::connection::Event;
 use super::reprovision::Move;
@@ -35,68 +34,9 @@ use crate::error::ServiceError;
 use crate::faults::Turn;
 use crate::store::Store;
 use crate::store::hub::{Device, Twin};
-
-/// What is kept of a device's last attempt.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Registration {
-    /// The entry that decided.
-    pub(crate) entry: DecidingEntry,
-    /// How the attempt ended.
-    pub(crate) outcome: RegistrationOutcome,
-    /// Where the device belongs; survives attempts that did not get that far.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) assignment: Option<Assignment>,
-    /// What a webhook handed to the device.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) payload: Option<Value>,
-}
-
-/// [`Entry`], as a snapshot keeps it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) enum DecidingEntry {
-    Individual(RegistrationId),
-    Group(pki_core::ids::EnrollmentGroupId),
-}
-
-/// A hub and the device's name there.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Assignment {
-    pub(crate) hub: HubHostName,
-    pub(crate) device_id: DeviceId,
-}
-
-/// How an attempt ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) enum RegistrationOutcome {
-    Assigned(Substatus),
-    Disabled,
-    Failed { code: u32, message: String },
-}
-
-/// An operation that a device polls.
-#[derive(Debug, Clone)]
-pub(crate) struct Operation {
-    pub(crate) id: String,
-    rounds_left: u32,
-    /// Not over before this moment.
-    not_before: Time,
-    /// Whether a webhook has still to decide.
-    is_undecided: bool,
-    proven: Proven,
-}
-
-impl Operation {
-    /// Counts a poll, and says whether the operation goes on.
-    fn poll(&mut self, now: Time) -> bool {
-        let has_rounds = self.rounds_left > 0;
-        self.rounds_left = self.rounds_left.saturating_sub(1);
-        has_rounds || self.is_undecided || now < self.not_before
-    }
-}
+use crate::store::registration::{
+    Assignment, DecidingEntry, Operation, Proven, Registration, RegistrationOutcome,
+};
 
 /// A device that asks for a hub.
 pub(crate) struct Registering<'a> {
@@ -235,7 +175,7 @@ impl Dps {
         let dps = Arc::clone(self);
         tokio::spawn(async move {
             let allocated = match webhook {
-                Ok(webhook) => webhook.call(&request, patience).await,
+                Ok(webhook) => dps.webhooks.call(&webhook, &request, patience).await,
                 Err(problem) => Err(AllocationError::Undefined(problem)),
             };
             if let Err(error) = dps.decided(&decision, allocated) {

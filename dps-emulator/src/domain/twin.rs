@@ -3,7 +3,6 @@
 //! Desired and reported properties have a version each, which grows with every change and is shown
 //! as `$version`.
 
-mod metadata;
 mod rules;
 
 use base64::Engine as _;
@@ -17,8 +16,7 @@ use super::connection::Event;
 use crate::error::ServiceError;
 use crate::store::IfMatch;
 use crate::store::hub::Twin;
-
-pub(crate) use metadata::{Mark, WITH_THE_TWIN};
+use crate::store::metadata::{self, Mark};
 
 /// How large desired and reported properties may be each as JSON, in octets, as in IoT Hub.
 const PART_LARGEST: usize = 32 * 1024;

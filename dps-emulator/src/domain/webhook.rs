@@ -2,28 +2,33 @@
 //! ([custom allocation](https://learn.microsoft.com/azure/iot-dps/concepts-custom-allocation)).
 //!
 //! It is called at every registration, over https, or over http on this machine, where Azure Functions
-//! run while they are written. Redirects are not followed. What it answers is judged by the caller.
+//! run while they are written. What it answers is judged by the caller.
+//! Not here: the call itself; [`Webhooks`] is its port.
 
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use pki_core::ids::HubHostName;
-use reqwest::redirect::Policy;
-use reqwest::{Client, StatusCode, Url};
-use serde::Deserialize;
 use serde_json::Value;
+use url::Url;
 
 use super::allocation::AllocationError;
 
-/// How long one call may take.
-const TIME_LIMIT: Duration = Duration::from_secs(20);
-
-/// How much of an answer is read.
-const ANSWER_MOST: usize = 128 * 1024;
+/// Calls webhooks.
+pub(crate) trait Webhooks: Send + Sync {
+    /// Calls one until it has decided.
+    fn call<'a>(
+        &'a self,
+        webhook: &'a Webhook,
+        request: &'a Value,
+        patience: Patience,
+    ) -> BoxFuture<'a, Result<Allocated, AllocationError>>;
+}
 
 /// A webhook as an enrollment defines it.
 #[derive(Debug, Clone)]
 pub(crate) struct Webhook {
-    url: Url,
+    pub(crate) url: Url,
 }
 
 /// What a webhook chose.
@@ -34,17 +39,6 @@ pub(crate) struct Allocated {
     pub(crate) initial_twin: Option<Value>,
     /// Goes to the device.
     pub(crate) payload: Option<Value>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Answer {
-    #[serde(default)]
-    iot_hub_host_name: Option<String>,
-    #[serde(default)]
-    initial_twin: Option<Value>,
-    #[serde(default)]
-    payload: Option<Value>,
 }
 
 /// How often a busy webhook is called again, and after which time.
@@ -71,64 +65,6 @@ impl Webhook {
             "http" if is_local => Ok(Self { url }),
             _ => Err("webhookUrl must be https, or http on this machine.".to_owned()),
         }
-    }
-
-    /// Calls the webhook until it has decided.
-    pub(crate) async fn call(
-        &self,
-        request: &Value,
-        patience: Patience,
-    ) -> Result<Allocated, AllocationError> {
-        let client = Client::builder()
-            .timeout(TIME_LIMIT)
-            .redirect(Policy::none())
-            .build()
-            .map_err(|error| AllocationError::Unreached(error.to_string()))?;
-        let mut tries = 0;
-        loop {
-            match self.try_once(&client, request).await {
-                Err(AllocationError::Status(status))
-                    if status >= StatusCode::TOO_MANY_REQUESTS && tries < patience.retries =>
-                {
-                    tries += 1;
-                    tracing::info!(%status, tries, "the webhook is called again");
-                    tokio::time::sleep(patience.wait).await;
-                }
-                decided => return decided,
-            }
-        }
-    }
-
-    async fn try_once(
-        &self,
-        client: &Client,
-        request: &Value,
-    ) -> Result<Allocated, AllocationError> {
-        let unreached =
-            |error: reqwest::Error| AllocationError::Unreached(error.without_url().to_string());
-        let sent = client.post(self.url.clone()).json(request).send().await;
-        let mut response = sent.map_err(unreached)?;
-        match response.status() {
-            StatusCode::UNAUTHORIZED => return Err(AllocationError::WebhookUnauthorized),
-            status if !status.is_success() => return Err(AllocationError::Status(status)),
-            _ => {}
-        }
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(unreached)? {
-            body.extend_from_slice(&chunk);
-            if body.len() > ANSWER_MOST {
-                return Err(AllocationError::Unreadable("it is too long".to_owned()));
-            }
-        }
-        let answer: Answer = serde_json::from_slice(&body)
-            .map_err(|error| AllocationError::Unreadable(error.to_string()))?;
-        let hub = answer.iot_hub_host_name.unwrap_or_default();
-        let hub = hub.parse().map_err(|_| AllocationError::HubNotSpecified)?;
-        Ok(Allocated {
-            hub,
-            initial_twin: answer.initial_twin.filter(|twin| !twin.is_null()),
-            payload: answer.payload.filter(|payload| !payload.is_null()),
-        })
     }
 }
 

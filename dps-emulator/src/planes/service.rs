@@ -19,10 +19,11 @@ use crate::choices;
 use crate::domain::Dps;
 use crate::domain::attestation::Keys;
 use crate::domain::enrollment::{BulkMode, Document};
-use crate::domain::registration::{DecidingEntry, service_view};
+use crate::domain::registration::service_view;
 use crate::error::ServiceError;
 use crate::faults::Turn;
 use crate::policy::Right;
+use crate::store::registration::DecidingEntry;
 use crate::store::{Conflict, IfMatch, Record};
 
 /// The most records of one bulk request.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Conflict, Precondition, Record, Table};
-use crate::domain::twin::{Mark, WITH_THE_TWIN};
+use crate::store::metadata::{Mark, WITH_THE_TWIN};
 
 /// The devices that a hub knows.
 #[derive(Debug, Default)]

@@ -13,7 +13,7 @@ use std::fmt;
 
 use pki_core::certificate::Certificate;
 use pki_core::declaration::AuthorityDeclaration;
-use pki_core::format::p7b;
+use pki_core::encoding::p7b;
 use pki_core::ids::{AuthorityName, Generation};
 use pki_core::inventory::{AuthorityRecord, GenerationRecord, Inventory as _, Recorded};
 use serde::Serialize;

@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use pki_core::certificate::Certificate;
-use pki_core::format::contents::Object;
-use pki_core::format::seal::{KeySealer, Passphrase};
-use pki_core::format::{Identity, Pfx, PfxEncryption, c_header, nvs, p7b, pem};
+use pki_core::certificate::{self, Certificate};
+use pki_core::encoding::contents::Object;
+use pki_core::encoding::{Identity, Pfx, PfxEncryption, c_header, nvs, p7b};
+use pki_core::handout::seal::KeySealer;
 use pki_core::key::PrivateKey;
+use pki_core::pem;
+use pki_core::secret::Passphrase;
 use zeroize::Zeroizing;
 
 use crate::contents::{self, Key};
@@ -284,7 +286,7 @@ impl Args {
         let identity = Identity::assemble(&material.certificates, key);
         let mut identity = identity.map_err(|error| self.wrong(&error))?;
         if let Some(path) = &self.trim_at {
-            let verified = pem::certificate(&context.read(path)?)
+            let verified = certificate::pem::certificate(&context.read(path)?)
                 .map_err(|error| CommandError::in_file(path, &error))?;
             if !identity.trim_at(&verified.sha256_thumbprint()) {
                 return Err(CommandError::refused(format!(

@@ -7,12 +7,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use pki_core::certificate::Certificate;
-use pki_core::crl::{Crl, CrlContent, CrlNumber, RevokedEntry};
-use pki_core::format::pem;
-use pki_core::ids::{AuthorityName, Generation, SerialNumber};
-use pki_core::inventory::{
-    AuthorityGeneration, CertificateState, Filter, Inventory, InventoryEntry, Status,
-};
+use pki_core::crl::{Crl, CrlContent, CrlNumber, RevokedEntry, pem};
+use pki_core::ids::{AuthorityGeneration, AuthorityName, Generation, SerialNumber};
+use pki_core::inventory::{CertificateState, Filter, Inventory, InventoryEntry, Status};
 use pki_core::time::{Span, Time};
 use pki_core::wording::counted;
 use serde::Serialize;

@@ -8,12 +8,13 @@ use std::fmt;
 
 use pki_core::admission::{DpsView, PresentedChain, explain};
 use pki_core::ids::{DpsName, EnrollmentGroupId, RegistrationId};
-use pki_core::inventory::sqlite::SqliteInventory;
-use pki_core::inventory::{Inventory as _, Journal as _};
+use pki_core::inventory::Inventory as _;
+use pki_core::journal::Journal as _;
 use pki_core::lifecycle::{
     Deprovision, GOAL_OF_DEPROVISIONING, HubAction, Plan, Promise, QuarantineState, Step, Subject,
     Who, deprovision,
 };
+use pki_core::sqlite::SqliteInventory;
 use pki_core::wording::counted;
 use serde::Serialize;
 

@@ -12,7 +12,7 @@ use dps_emulator::{
     ConfigError, Emulator, EmulatorConfig, EmulatorError, EmulatorHandle, Exposure, Seed,
     ServerKey, StateError, TlsSettings, TlsVersions,
 };
-use pki_core::format::pem;
+use pki_core::certificate::pem;
 use pki_core::ids::{HubHostName, IdScope};
 use secrecy::ExposeSecret as _;
 use serde::Serialize;

@@ -4,11 +4,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use pki_core::admission::{Decision, PresentedChain, explain};
-use pki_core::certificate::Certificate;
-use pki_core::format::pem;
+use pki_core::certificate::{Certificate, pem};
 use pki_core::ids::RegistrationId;
 use pki_core::inventory::Inventory as _;
-use pki_core::inventory::sqlite::SqliteInventory;
+use pki_core::sqlite::SqliteInventory;
 use pki_core::time::Time;
 use serde::Serialize;
 

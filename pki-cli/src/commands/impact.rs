@@ -5,11 +5,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use pki_core::admission::DpsView;
-use pki_core::format::pem;
+use pki_core::certificate::pem;
 use pki_core::ids::AuthorityName;
 use pki_core::inventory::Inventory as _;
-use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::lifecycle::{HubAction, Impact, Plan, Quarantine, quarantine_many};
+use pki_core::sqlite::SqliteInventory;
 use pki_core::time::Time;
 use serde::Serialize;
 

@@ -5,8 +5,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use pki_core::declaration::Declaration;
-use pki_core::format::seal::Passphrase;
 use pki_core::ids::AuthorityName;
+use pki_core::secret::Passphrase;
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use pki_core::certificate::Certificate;
 use pki_core::crl::Crl;
 use pki_core::csr::SigningRequest;
-use pki_core::format::contents::{Container, LockedKey, Object};
+use pki_core::encoding::contents::{Container, LockedKey, Object};
 use pki_core::key::software::SoftwareSigner;
 use pki_core::key::{PrivateKey, Signer as _};
 use serde::Serialize;

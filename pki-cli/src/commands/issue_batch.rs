@@ -7,17 +7,18 @@ mod judge;
 mod run;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
-use std::thread;
+use std::{fmt, thread};
 
 use pki_core::bulk::input::Checked;
 use pki_core::csr::IdFrom;
-use pki_core::format::seal::{KeySealer, Passphrase, Recipient};
-use pki_core::format::{DeviceFiles, Form, KeyForm, Pfx, PfxEncryption, Renderer, Shards};
-use pki_core::inventory::sqlite::SqliteInventory;
+use pki_core::encoding::{Pfx, PfxEncryption};
+use pki_core::handout::seal::{KeySealer, Recipient};
+use pki_core::handout::{DeviceFiles, Form, KeyForm, Renderer, Shards};
 use pki_core::inventory::{BatchRecord, BatchState, Inventory as _, Label};
+use pki_core::secret::Passphrase;
+use pki_core::sqlite::SqliteInventory;
 use pki_core::wording::counted;
 use serde::Serialize;
 

@@ -12,19 +12,20 @@ use pki_core::authority::LeafSpec;
 use pki_core::bulk::input::{self, Device, DeviceKey, Place};
 use pki_core::bulk::{LeafPlan, Rehearsal};
 use pki_core::certificate::Certificate;
+use pki_core::crl::RevocationReason;
 use pki_core::csr::ProvenKey;
 use pki_core::declaration::LeafProfile;
 use pki_core::delivery::{self, DeliveryError, Outlet as _, Resumed};
 use pki_core::ids::{AuthorityName, RegistrationId, SerialNumber};
-use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{
-    CertificateState, Inventory as _, InventoryEntry, Labels, NewCertificate, Recorded,
-    RevocationReason, RowKey, Status, Uniqueness,
+    CertificateState, Inventory as _, InventoryEntry, Labels, NewCertificate, Recorded, RowKey,
+    Status, Uniqueness,
 };
 use pki_core::issue::{IssueError, Issued};
 use pki_core::key::software::SoftwareKeyGenerator;
 use pki_core::key::{KeyGenerator as _, PrivateKey};
 use pki_core::profile::Role;
+use pki_core::sqlite::SqliteInventory;
 use pki_core::time::Time;
 use pki_core::wording::counted;
 use serde::Serialize;

@@ -3,9 +3,10 @@
 use std::fmt;
 
 use pki_core::ids::PlanId;
-use pki_core::inventory::sqlite::SqliteInventory;
-use pki_core::inventory::{InventoryError, Journal as _};
-use pki_core::lifecycle::{PlanRecord, PlanState, PlanSummary, Settled, Step, StepState};
+use pki_core::inventory::InventoryError;
+use pki_core::journal::{Journal as _, PlanRecord, PlanState, PlanSummary, Settled, StepState};
+use pki_core::lifecycle::Step;
+use pki_core::sqlite::SqliteInventory;
 use pki_core::wording::counted;
 use serde::Serialize;
 

@@ -3,8 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use pki_core::certificate::Certificate;
-use pki_core::format::pem;
+use pki_core::certificate::{Certificate, pem};
 use pki_core::lint::{self, Finding, LintOptions, Severity};
 use pki_core::profile::Role;
 use pki_core::time::{Span, Time};

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 
 use pki_core::admission::{ChainElement, DpsView};
 use pki_core::ids::{EnrollmentGroupId, RegistrationId};
-use pki_core::inventory::sqlite::SqliteInventory;
-use pki_core::inventory::{Inventory as _, Journal as _};
+use pki_core::inventory::Inventory as _;
+use pki_core::journal::Journal as _;
 use pki_core::lifecycle::{
     self, DeclaredState, Effect, GOAL_OF_DEPROVISIONING, Promise, Step, converge, release_pins,
 };
+use pki_core::sqlite::SqliteInventory;
 use pki_core::wording::counted;
 
 use crate::context::Context;

@@ -5,11 +5,13 @@ use std::path::PathBuf;
 
 use pki_core::certificate::Certificate;
 use pki_core::delivery;
-use pki_core::ids::{AuthorityName, Generation, SerialNumber, VerificationCode};
-use pki_core::inventory::sqlite::SqliteInventory;
-use pki_core::inventory::{AuthorityGeneration, Inventory as _};
+use pki_core::ids::{
+    AuthorityGeneration, AuthorityName, Generation, SerialNumber, VerificationCode,
+};
+use pki_core::inventory::Inventory as _;
 use pki_core::key::software::SoftwareKeyGenerator;
 use pki_core::lifecycle::roll::HeldGeneration;
+use pki_core::sqlite::SqliteInventory;
 use pki_core::time::Time;
 use serde::Serialize;
 

@@ -9,11 +9,11 @@ use std::fmt;
 use pki_core::admission::{Decision, DpsView, Outcome as Admission, PresentedChain, explain};
 use pki_core::certificate::Certificate;
 use pki_core::ids::{AuthorityName, DpsName, RegistrationId};
-use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{Inventory as _, Status};
 use pki_core::lifecycle::{
     HubAction, Plan, Promise, Quarantine, QuarantineState, Step, Who, quarantine_many,
 };
+use pki_core::sqlite::SqliteInventory;
 use pki_core::wording::{counted, fitting};
 use serde::Serialize;
 
@@ -21,13 +21,14 @@ use self::state::Gathered;
 use self::target::{Target, targets};
 use super::everywhere::{Problems, Within, instances, others};
 use super::roll::HubChoice;
+use crate::config::NAMED;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind};
 use crate::execute::{Execution, Failures, Proposal};
 use crate::hubs::refuse_unread;
 use crate::judged::Judged;
 use crate::planes::Planes;
-use crate::render::plan::{NAMED, Outline, PlanAndImpact, PlanAndProof};
+use crate::render::plan::{Outline, PlanAndImpact, PlanAndProof};
 use crate::snapshot::{DpsSnapshot, chain_of};
 use crate::unknown::{near, unknown_device};
 

@@ -3,15 +3,14 @@
 use std::path::PathBuf;
 
 use pki_core::admission::{Decision, DpsView, explain, outcome_below};
-use pki_core::certificate::Certificate;
-use pki_core::format::pem;
+use pki_core::certificate::{Certificate, pem};
 use pki_core::ids::{DpsName, RegistrationId};
-use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{Inventory as _, InventoryEntry, Status};
 use pki_core::lifecycle::{
     HubAction, LeafStanding, Promise, Readmit, ReadmitState, Subject, Verdict, Who, readmit,
 };
 use pki_core::profile::Role;
+use pki_core::sqlite::SqliteInventory;
 
 use super::everywhere::{Problems, Within, instances};
 use super::quarantine::state;

@@ -11,9 +11,9 @@ use pki_core::bulk::input::Device;
 use pki_core::csr::{ProvenKey, SigningRequest, Stated};
 use pki_core::declaration::Declaration;
 use pki_core::ids::{AuthorityName, ProfileName, RegistrationId};
-use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{CertificateState, Inventory, InventoryEntry};
 use pki_core::profile::Role;
+use pki_core::sqlite::SqliteInventory;
 
 use super::issue::profile_named;
 use super::issue_each::{

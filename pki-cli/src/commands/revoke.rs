@@ -3,10 +3,11 @@
 use std::fmt;
 use std::path::Path;
 
-use pki_core::format::pem;
+use pki_core::certificate::pem;
+use pki_core::crl::RevocationReason;
 use pki_core::ids::{RegistrationId, SerialNumber, Sha1Thumbprint, Sha256Thumbprint};
-use pki_core::inventory::sqlite::SqliteInventory;
-use pki_core::inventory::{Inventory, InventoryEntry, RevocationReason, RowKey, Status};
+use pki_core::inventory::{Inventory, InventoryEntry, RowKey, Status};
+use pki_core::sqlite::SqliteInventory;
 use pki_core::wording::counted;
 use serde::Serialize;
 

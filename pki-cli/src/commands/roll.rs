@@ -14,8 +14,8 @@ use std::path::PathBuf;
 
 use pki_core::ids::{AuthorityName, RegistrationId};
 use pki_core::inventory::Inventory as _;
-use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::lifecycle::HubAction;
+use pki_core::sqlite::SqliteInventory;
 use pki_core::time::Span;
 
 use crate::context::Context;

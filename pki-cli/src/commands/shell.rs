@@ -25,7 +25,7 @@ pub(crate) struct CompletionArgs {
 impl CompletionArgs {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut crate::command(), "dps-pki", &mut script);
+        clap_complete::generate(self.shell, &mut super::command(), "dps-pki", &mut script);
         context.ui.raw(&script)?;
         Ok(Outcome::Done)
     }
@@ -43,7 +43,7 @@ pub(crate) struct ManArgs {
 
 impl ManArgs {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
-        let mut command = crate::command();
+        let mut command = super::command();
         command.build();
         let mut pages = Vec::new();
         render_pages(&command, &mut pages)

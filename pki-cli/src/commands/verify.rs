@@ -3,9 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use pki_core::certificate::Certificate;
-use pki_core::crl::Crl;
-use pki_core::format::pem;
+use pki_core::certificate::{Certificate, pem};
+use pki_core::crl::{self, Crl};
 use pki_core::inventory::{GenerationState, Inventory as _};
 use pki_core::path::{CheckOutcome, PathOptions, PathReport, PathStep, Purpose, validate};
 use pki_core::time::Time;
@@ -124,7 +123,7 @@ impl Args {
     fn crls(&self, context: &Context) -> Result<Vec<Crl>, CommandError> {
         let mut found = Vec::new();
         for path in &self.crls {
-            let lists = pem::crls(&context.read(path)?);
+            let lists = crl::pem::crls(&context.read(path)?);
             found.extend(lists.map_err(|error| CommandError::in_file(path, &error))?);
         }
         Ok(found)

@@ -5,11 +5,11 @@ use std::future::Future;
 use std::ops::Range;
 
 use pki_core::ids::Etag;
-use pki_core::inventory::{InventoryError, Journal};
-use pki_core::lifecycle::{
-    Expectation, FieldChange, Found, PlanRecord, Settled, Standing, Step, StepEnd, StepOutcome,
-    StepState, Turn, differences,
+use pki_core::inventory::InventoryError;
+use pki_core::journal::{
+    Found, Journal, PlanRecord, Settled, Standing, StepEnd, StepOutcome, StepState, Turn,
 };
+use pki_core::lifecycle::{Expectation, FieldChange, Step, differences};
 use pki_core::wording::{counted, fitting};
 use serde_json::Value;
 
@@ -72,7 +72,7 @@ impl<'a> Executor<'a> {
         let interrupt = Interrupt::listen(context.runtime()?);
         let many = self.record.steps.len() > MANY;
         let total = u64::try_from(self.record.steps.len()).unwrap_or(u64::MAX);
-        let mut progress = ProgressLine::new(context, "steps", total, self.done);
+        let mut progress = ProgressLine::new(&context.ui, "steps", total, self.done);
         let mut from = 0;
         while let Some(turn) = self.record.next(from, &self.left) {
             if interrupt.is_wanted() {

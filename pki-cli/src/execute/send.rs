@@ -4,17 +4,19 @@ use dps_client::management::Verification;
 use dps_client::retry::Setback;
 use dps_client::service::{BulkError, BulkMode};
 use dps_client::{ClientError, Expect, IfMatch};
+use pki_core::certificate::pem;
+use pki_core::crl::RevocationReason;
 use pki_core::delivery;
 use pki_core::enrollment::{ErrorCode, IndividualEnrollment};
-use pki_core::format::pem;
 use pki_core::hub::{HubDevice, HubDeviceStatus};
 use pki_core::ids::{
     AuthorityName, CertificateName, DeviceId, Etag, HubHostName, SerialNumber, Sha1Thumbprint,
     Sha256Thumbprint,
 };
-use pki_core::inventory::{InventoryError, Journal, RevocationReason, Status};
+use pki_core::inventory::{InventoryError, Status};
+use pki_core::journal::{Found, Journal};
 use pki_core::key::software::SoftwareKeyGenerator;
-use pki_core::lifecycle::{Expectation, Found, Step};
+use pki_core::lifecycle::{Expectation, Step};
 use pki_core::management::CaCertificate;
 
 use crate::context::Context;

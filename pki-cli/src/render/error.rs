@@ -4,7 +4,7 @@ use serde::ser::{Serialize, SerializeMap as _, SerializeSeq as _, Serializer};
 
 use super::outside::line as visible;
 use crate::bad_lines::MOST_TOLD;
-use crate::error::CommandError;
+use crate::error::{CommandError, Line};
 
 /// `error: WHAT`, then `  cause: …` and `  hint: …` lines; `paint` colours the first word.
 pub fn text(error: &CommandError, paint: impl Fn(&str) -> String) -> String {
@@ -17,7 +17,7 @@ pub fn text(error: &CommandError, paint: impl Fn(&str) -> String) -> String {
     let mut about = error.lines.clone();
     let mut count = u64::try_from(about.len()).unwrap_or(u64::MAX);
     if let Some(bad) = &error.bad_lines {
-        about.extend(bad.first());
+        about.extend(bad.first().iter().map(Line::of));
         count += bad.count();
     }
     let told = about.iter().take(MOST_TOLD);

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use pki_core::ids::RegistrationId;
-use pki_core::lifecycle::{Effect, Estimate, Impact, Movement, Plan, Step};
+use pki_core::journal::Estimate;
+use pki_core::lifecycle::{Effect, Impact, Movement, Plan, Step};
 use pki_core::wording::{counted, fitting};
 use serde::Serialize;
 
+use crate::config::NAMED;
 use crate::judged::{Judged, Scope};
 
 /// A plan with what it does to devices and what it costs.
@@ -55,9 +57,6 @@ pub(crate) struct PlanAndProof<'a, P> {
     #[serde(skip)]
     pub(crate) read_back: Vec<String>,
 }
-
-/// How many devices are named; JSON has all of them.
-pub(crate) const NAMED: usize = 10;
 
 impl fmt::Display for PlanAndImpact<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

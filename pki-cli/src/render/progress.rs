@@ -3,11 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::context::Context;
+use super::ui::Ui;
 
 /// Tells how far it is, its rate, and the time left.
 pub(crate) struct ProgressLine<'a> {
-    context: &'a Context,
+    ui: &'a Ui,
     what: &'static str,
     total: u64,
     before: u64,
@@ -18,10 +18,10 @@ pub(crate) struct ProgressLine<'a> {
 
 impl<'a> ProgressLine<'a> {
     /// The progress of `total` devices or steps, of which `before` were done by earlier runs.
-    pub(crate) fn new(context: &'a Context, what: &'static str, total: u64, before: u64) -> Self {
+    pub(crate) fn new(ui: &'a Ui, what: &'static str, total: u64, before: u64) -> Self {
         let now = Instant::now();
         Self {
-            context,
+            ui,
             what,
             total,
             before,
@@ -33,20 +33,20 @@ impl<'a> ProgressLine<'a> {
 
     /// Tells where it stands, if the last time was long enough ago.
     pub(crate) fn show(&mut self, delivered: u64) {
-        let at_terminal = self.context.ui.rewrites();
+        let at_terminal = self.ui.rewrites();
         let interval = Duration::from_millis(if at_terminal { 200 } else { 10_000 });
         if self.told.elapsed() < interval {
             return;
         }
         self.told = Instant::now();
-        self.context.ui.progress(&self.text(delivered));
+        self.ui.progress(&self.text(delivered));
         self.open = at_terminal;
     }
 
     /// Ends the line that is being rewritten.
     pub(crate) fn end(&mut self) {
         if std::mem::take(&mut self.open) {
-            self.context.ui.end_progress();
+            self.ui.end_progress();
         }
     }
 

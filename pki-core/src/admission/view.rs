@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::certificate::Certificate;
+use crate::certificate::{Certificate, pem};
 use crate::enrollment::{
     CertificateSlot, EnrollmentGroup, IndividualEnrollment, Mechanism, ProvisioningStatus, Slots,
     X509Certificates,
 };
-use crate::format::pem;
 use crate::ids::{
     CertificateName, EnrollmentGroupId, RegistrationId, Sha1Thumbprint, Sha256Thumbprint,
 };

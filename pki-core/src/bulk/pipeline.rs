@@ -3,7 +3,7 @@
 use super::input::{BadLine, Device, DeviceKey};
 use super::presses::Presses;
 use super::run::Job;
-use crate::format::{self, Released, RenderError, Rendered};
+use crate::handout::{self, Released, RenderError, Rendered};
 use crate::ids::SerialNumber;
 use crate::inventory::{Labels, NamedLabel, NewCertificate, Recorded, TextError};
 use crate::issue::{IssueError, Issued, SignError};
@@ -142,7 +142,7 @@ impl<'a, 'j> Worker<'a, 'j> {
             id: device.id.to_string(),
             source,
         })?;
-        let to_render = format::Device {
+        let to_render = handout::Device {
             id: &device.id,
             index,
             issued: &issued,

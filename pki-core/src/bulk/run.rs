@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::in_order::in_order;
 use super::input::{BadLine, Device};
 use super::pipeline::{Chunk, LeafPlan, Prepared, Spent, WorkError, Worker};
-use crate::format::{Released, Renderer, UnrecordedError};
+use crate::handout::{Released, Renderer, UnrecordedError};
 use crate::inventory::{BatchProgress, Inventory, InventoryError, Label, Recorded, RowKey};
 use crate::issue::Issuer;
 use crate::key::{KeyGenerator, Signer};

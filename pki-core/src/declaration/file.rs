@@ -8,7 +8,7 @@ use std::num::NonZeroU32;
 use serde_json::{Map, Value, json};
 
 use super::AuthorityKey;
-use super::dps::{ApiVersions, Endpoint, EntraIdentity, SecretSource, SignIn, VerifiedBy};
+use super::dps::{ApiVersions, Endpoint, EntraIdentity, SignIn, VerifiedBy};
 use super::error::DeclarationError;
 use super::reader::{Field, Table, document};
 use crate::enrollment::{AllocationPolicy, ProvisioningStatus, ReprovisionPolicy};
@@ -18,6 +18,7 @@ use crate::ids::{
 use crate::key::{KeyAlgorithm, Pkcs11Uri};
 use crate::name::DistinguishedName;
 use crate::profile::{CrlUrl, KeyPurpose};
+use crate::secret::SecretSource;
 use crate::time::Span;
 
 const FILE: &[&str] = &["issuance", "authority", "profile", "dps"];

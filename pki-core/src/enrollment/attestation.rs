@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::OtherMembers;
+use crate::certificate::Certificate;
+use crate::certificate::pem::certificate_in_json;
 use crate::document::{keeps_nulls, same, told};
-use crate::format::pem::certificate_in_json;
 use crate::ids::{CertificateName, Sha1Thumbprint, Sha256Thumbprint};
 
 /// The `attestation` member of an enrollment or group.
@@ -180,6 +181,23 @@ pub struct CertificateInfo {
     /// Members that this crate does not know, and those that were null.
     #[serde(flatten, serialize_with = "told")]
     pub other: OtherMembers,
+}
+
+impl CertificateInfo {
+    /// What DPS tells of a certificate in enrollments.
+    pub fn of(certificate: &Certificate) -> Self {
+        Self {
+            subject_name: certificate.subject().to_string(),
+            sha1_thumbprint: certificate.sha1_thumbprint(),
+            sha256_thumbprint: certificate.sha256_thumbprint(),
+            issuer_name: certificate.issuer().to_string(),
+            not_before_utc: certificate.validity().not_before().to_string(),
+            not_after_utc: certificate.validity().not_after().to_string(),
+            serial_number: certificate.serial_number().to_string().to_ascii_uppercase(),
+            version: certificate.version(),
+            other: OtherMembers::new(),
+        }
+    }
 }
 
 /// A shared key in base64. It travels in the documents of the wire, so it serialises; it never prints.

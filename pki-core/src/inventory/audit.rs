@@ -54,12 +54,7 @@ use aws_lc_rs::digest::{Context, SHA256, digest};
 
 pub(crate) use bound::{AsFound, FoundRequests};
 pub(crate) use draft::Draft;
-pub(crate) use plans::{BoundStep, StoredPlan, state_hash};
-#[cfg_attr(
-    not(feature = "sqlite"),
-    expect(unused_imports, reason = "for adapters that keep texts")
-)]
-pub(crate) use plans::{ExpectedPlan, FoundPlan, StoredStep};
+pub(crate) use plans::{BoundStep, ExpectedPlan, FoundPlan, StoredPlan, StoredStep, SubjectsOf};
 pub use proof::{AuditProof, ProofError};
 pub use report::{AuditFinding, AuditReport};
 #[cfg_attr(
@@ -71,10 +66,10 @@ pub use rows::{Rows, RowsError};
 pub(crate) use verify::{Auditor, StoredCertificate, StoredGeneration};
 
 use super::record::check_line;
-use super::{AuthorityGeneration, Label, Labels, TextError};
-use crate::ids::{RegistrationId, Sha256Thumbprint};
+use super::{Label, Labels, TextError};
+use crate::ids::{AuthorityGeneration, RegistrationId, Sha256Thumbprint};
 use crate::profile::Role;
-use crate::text::serde_as_text;
+use crate::text::{serde_as_text, words};
 use crate::time::Time;
 
 /// A SHA-256 hash of the audit trail, printed as lower-case hex.

@@ -9,10 +9,11 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::record::check_line;
-use super::{AuthorityGeneration, CertificateState, InventoryError, Recorded, TextError};
+use super::{CertificateState, InventoryError, Recorded, TextError};
 use crate::certificate::Certificate;
-use crate::ids::{AuthorityName, Generation};
+use crate::ids::{AuthorityGeneration, AuthorityName, Generation};
 use crate::name::DistinguishedName;
+use crate::text::words;
 use crate::time::Time;
 
 /// Where an authority's private key is: the name of an encrypted file in the home, or a PKCS#11 URI

@@ -6,7 +6,9 @@
 //! Not here: the certificates, which name their batch, and the pipeline that issues them.
 //! Invariant: progress only grows and ends at the total; a completed batch never changes again.
 
-use super::{AuthorityGeneration, InventoryError, Label};
+use super::{InventoryError, Label};
+use crate::ids::AuthorityGeneration;
+use crate::text::words;
 use crate::time::Time;
 
 /// A batch that is to be opened.

@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use super::audit::AuditHead;
-use super::{AuthorityGeneration, GenerationState, Holder, Label, RowKey, Status};
-use crate::ids::{AuthorityName, Generation, PlanId, RegistrationId, SerialNumber};
+use super::{GenerationState, Holder, Label, RowKey, Status};
+use crate::ids::{
+    AuthorityGeneration, AuthorityName, Generation, PlanId, RegistrationId, SerialNumber,
+};
 use crate::wording::counted;
 
 /// Why the inventory did not do what it was asked to. Nothing was changed.

@@ -3,7 +3,7 @@
 //! `status  expiry  revocation[,reason]  serial  file  subject`. Only what the certificates themselves
 //! do not say is taken from it: which of them were revoked, when and why.
 
-use super::RevocationReason;
+use crate::crl::RevocationReason;
 use crate::ids::SerialNumber;
 use crate::time::Time;
 

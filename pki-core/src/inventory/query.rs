@@ -7,8 +7,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::record::check_line;
-use super::{AuthorityGeneration, InventoryEntry, Label, NamedLabel, RowKey, Status, TextError};
-use crate::ids::{AuthorityName, Generation, RegistrationId};
+use super::{InventoryEntry, Label, NamedLabel, RowKey, Status, TextError};
+use crate::ids::{AuthorityGeneration, AuthorityName, Generation, RegistrationId};
 use crate::profile::Role;
 use crate::time::Time;
 

@@ -7,8 +7,11 @@ use std::fmt;
 use super::audit::{AuditHash, CertificateStatement};
 use super::{Label, Labels, Uniqueness};
 use crate::certificate::Certificate;
-use crate::ids::{AuthorityName, Generation, RegistrationId, Sha256Thumbprint};
+use crate::crl::RevocationReason;
+use crate::ids::{AuthorityGeneration, RegistrationId, Sha256Thumbprint};
+use crate::issue::Issued;
 use crate::profile::Role;
+use crate::text::words;
 use crate::time::Time;
 
 /// One row of the inventory: grows with time, is never reused.
@@ -29,21 +32,6 @@ impl RowKey {
 impl fmt::Display for RowKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
-    }
-}
-
-/// One generation of an authority, by name and number.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct AuthorityGeneration {
-    /// The authority.
-    pub name: AuthorityName,
-    /// Its generation.
-    pub generation: Generation,
-}
-
-impl fmt::Display for AuthorityGeneration {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} generation {}", self.name, self.generation)
     }
 }
 
@@ -68,6 +56,22 @@ pub struct NewCertificate {
     pub request: Option<Vec<u8>>,
     /// Which other leaves its device may have; the transaction that records it decides.
     pub uniqueness: Uniqueness,
+}
+
+impl From<Issued> for NewCertificate {
+    fn from(issued: Issued) -> Self {
+        let (certificate, role, signed_by, registration_id) = issued.into_parts();
+        Self {
+            certificate,
+            role,
+            signed_by: Some(signed_by),
+            registration_id,
+            batch: None,
+            labels: Labels::default(),
+            request: None,
+            uniqueness: Uniqueness::OnlyLeaf,
+        }
+    }
 }
 
 impl NewCertificate {
@@ -269,59 +273,6 @@ impl Status {
             Self::Undelivered => false,
             Self::Delivered | Self::Voided => self == Self::Undelivered,
             Self::Revoked => self != Self::Revoked,
-        }
-    }
-}
-
-/// Why a certificate was revoked (RFC 5280 §5.3.1). `removeFromCRL` is left out: it occurs in delta
-/// CRLs only, which we do not make.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum RevocationReason {
-    /// No reason given.
-    Unspecified,
-    /// The subject's key is known to others.
-    KeyCompromise,
-    /// The key of an authority is known to others.
-    CaCompromise,
-    /// The subject's name or other facts have changed.
-    AffiliationChanged,
-    /// Another certificate has taken its place.
-    Superseded,
-    /// It is no longer needed.
-    CessationOfOperation,
-    /// For the time being.
-    CertificateHold,
-    /// A privilege in it was withdrawn.
-    PrivilegeWithdrawn,
-    /// The key of an attribute authority is known to others.
-    AaCompromise,
-}
-
-words!(RevocationReason {
-    Unspecified = "unspecified",
-    KeyCompromise = "keyCompromise",
-    CaCompromise = "cACompromise",
-    AffiliationChanged = "affiliationChanged",
-    Superseded = "superseded",
-    CessationOfOperation = "cessationOfOperation",
-    CertificateHold = "certificateHold",
-    PrivilegeWithdrawn = "privilegeWithdrawn",
-    AaCompromise = "aACompromise",
-});
-
-impl RevocationReason {
-    /// The number of the reason in a CRL (`CRLReason`).
-    pub fn code(self) -> u8 {
-        match self {
-            Self::Unspecified => 0,
-            Self::KeyCompromise => 1,
-            Self::CaCompromise => 2,
-            Self::AffiliationChanged => 3,
-            Self::Superseded => 4,
-            Self::CessationOfOperation => 5,
-            Self::CertificateHold => 6,
-            Self::PrivilegeWithdrawn => 9,
-            Self::AaCompromise => 10,
         }
     }
 }

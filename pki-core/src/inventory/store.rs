@@ -7,11 +7,15 @@
 
 use super::audit::{AuditEntry, AuditEvent, AuditHead, AuditReport, EventAction};
 use super::{
-    AuthorityGeneration, AuthorityRecord, BatchProgress, BatchRecord, Filter, GenerationChange,
-    Holder, IdPage, InventoryEntry, InventoryError, Label, NewBatch, NewCertificate, NewGeneration,
-    Page, PageKey, Recorded, Revocation, RevocationReason, RowKey, Stats, Status,
+    AuthorityRecord, BatchProgress, BatchRecord, Filter, GenerationChange, Holder, IdPage,
+    InventoryEntry, InventoryError, Label, NewBatch, NewCertificate, NewGeneration, Page, PageKey,
+    Recorded, Revocation, RowKey, Stats, Status,
 };
-use crate::ids::{AuthorityName, RegistrationId, SerialNumber, Sha1Thumbprint, Sha256Thumbprint};
+use crate::crl::RevocationReason;
+use crate::ids::{
+    AuthorityGeneration, AuthorityName, RegistrationId, SerialNumber, Sha1Thumbprint,
+    Sha256Thumbprint,
+};
 use crate::profile::Role;
 use crate::time::Time;
 

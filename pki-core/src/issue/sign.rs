@@ -2,12 +2,9 @@
 
 use std::sync::Arc;
 
-use der::Encode as _;
-
 use super::Issuer;
 use crate::certificate::Certificate;
-use crate::ids::{AuthorityName, RegistrationId, SerialNumber};
-use crate::inventory::{AuthorityGeneration, Labels, NewCertificate, Uniqueness};
+use crate::ids::{AuthorityGeneration, AuthorityName, RegistrationId, SerialNumber};
 use crate::key::{KeyError, SignatureError, Signer};
 use crate::profile::Role;
 use crate::signed::Signed;
@@ -129,40 +126,22 @@ impl Issued {
     pub fn registration_id(&self) -> Option<&RegistrationId> {
         self.registration_id.as_ref()
     }
-}
 
-impl From<Issued> for NewCertificate {
-    fn from(issued: Issued) -> Self {
-        Self {
-            certificate: issued.certificate,
-            role: issued.role,
-            signed_by: Some(issued.signed_by),
-            registration_id: issued.registration_id,
-            batch: None,
-            labels: Labels::default(),
-            request: None,
-            uniqueness: Uniqueness::OnlyLeaf,
-        }
-    }
-}
-
-/// Whether two names are the same bytes.
-pub(crate) fn same_name(left: &x509_cert::name::Name, right: &[u8]) -> bool {
-    left.to_der().is_ok_and(|der| der == right)
-}
-
-#[cfg(test)]
-mod tests {
-    use der::Decode as _;
-
-    use super::same_name;
-    use crate::name::DistinguishedName;
-
-    #[test]
-    fn names_are_compared_by_their_bytes() {
-        let name: DistinguishedName = "CN=a".parse().expect("name");
-        let parsed = x509_cert::name::Name::from_der(&name.to_der()).expect("name");
-        assert!(same_name(&parsed, &name.to_der()));
-        assert!(!same_name(&parsed, b"x"));
+    /// The certificate, what it is for, whose key signed it, and the device if it is a leaf: for the
+    /// inventory, which alone may take it apart.
+    pub(crate) fn into_parts(
+        self,
+    ) -> (
+        Certificate,
+        Role,
+        AuthorityGeneration,
+        Option<RegistrationId>,
+    ) {
+        (
+            self.certificate,
+            self.role,
+            self.signed_by,
+            self.registration_id,
+        )
     }
 }

@@ -11,9 +11,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 use zeroize::Zeroizing;
 
 use super::{KeyError, PrivateKey, foreign, stretching};
-use crate::format::pem::{self, InputError};
-use crate::format::seal::Passphrase;
+use crate::pem::{self, InputError};
 use crate::ports::{Entropy, EntropyError};
+use crate::secret::Passphrase;
 
 /// Why a key file was not opened or written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 
-use crate::declaration::SecretSource;
+use crate::secret::SecretSource;
 use crate::text::serde_as_text;
 
 /// Where a key is: a token, an object in it, and how both are reached. What is `None` is not asked for.

@@ -16,8 +16,8 @@ use crate::enrollment::compose::by_signing_certificate;
 use crate::enrollment::{
     CertificateSlot, EnrollmentGroup, Mechanism, ProvisioningStatus, X509Certificates,
 };
-use crate::ids::{EnrollmentGroupId, IdError};
-use crate::inventory::{AuthorityGeneration, AuthorityRecord};
+use crate::ids::{AuthorityGeneration, EnrollmentGroupId, IdError};
+use crate::inventory::AuthorityRecord;
 use crate::management::CaCertificate;
 
 /// Why a group cannot be put on an intermediate.

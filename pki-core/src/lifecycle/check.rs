@@ -12,8 +12,7 @@ use serde::Serialize;
 use super::{Effect, Fleet, Impact, Movement, Plan, Step, Subject};
 use crate::admission::{DpsView, ViewError};
 use crate::enrollment::ProvisioningStatus;
-use crate::ids::RegistrationId;
-use crate::inventory::AuthorityGeneration;
+use crate::ids::{AuthorityGeneration, RegistrationId};
 use crate::wording::counted;
 
 /// A plan that keeps its promise.

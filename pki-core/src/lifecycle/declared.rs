@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 
 use super::{Expectation, FieldChange, Plan, Step};
 use crate::certificate::Certificate;
+use crate::certificate::pem::certificate_in_json;
 use crate::declaration::{
     CaDeclaration, DpsDeclaration, GroupAttestation, GroupDeclaration, VerifiedBy,
 };
 use crate::enrollment::compose::{by_ca_reference, by_signing_certificate};
 use crate::enrollment::{EnrollmentGroup, Mechanism, ProvisioningStatus, X509Certificates};
-use crate::format::pem::certificate_in_json;
 use crate::ids::{AuthorityName, CertificateName, DpsName, EnrollmentGroupId};
 use crate::management::CaCertificate;
 

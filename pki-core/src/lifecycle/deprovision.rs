@@ -79,27 +79,35 @@ pub fn deprovision(request: &Deprovision, state: &QuarantineState) -> Plan {
 pub struct MemberEntry {
     /// The enrollment.
     pub entry: IndividualEnrollment,
-    /// Whether somebody wants it for its own sake: the device is not the group's then. What shuts a device
-    /// out, and the pin with which one has come back, are the group's business.
-    pub is_own: bool,
+    /// What it is there for.
+    pub purpose: Purpose,
     /// Whether some group holds a certificate of the device's chains when the group has left.
     pub is_held: bool,
 }
 
-impl MemberEntry {
-    /// Whether it lets a device of the group in.
-    pub fn leaves(&self) -> bool {
-        let is_disabled = self.entry.provisioning_status == ProvisioningStatus::Disabled;
-        !is_disabled && !self.is_own
-    }
+/// What the individual enrollment of a group's device is there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Somebody wants it for its own sake: the device is not the group's then.
+    Own,
+    /// It keeps the device out.
+    ShutsOut,
+    /// The device has come back by it. A plan of the same kind that was cut may have disabled it.
+    BringsBack,
+}
 
+impl MemberEntry {
     /// The step that deletes it, once the group is gone and nothing holds anything of its chain. One that
     /// was disabled before stays: it is what keeps the device out.
     fn deleted(&self) -> Option<Step> {
-        let goes = self.leaves() && !self.is_held;
+        let goes = self.purpose == Purpose::BringsBack && !self.is_held;
+        let expect = match disabled_entry(&self.entry) {
+            Some(_) => Expectation::AsLeftByPlan,
+            None => Expectation::of(self.entry.etag.as_ref()),
+        };
         goes.then(|| Step::DeleteIndividual {
             registration_id: self.entry.registration_id.clone(),
-            expect: Expectation::AsLeftByPlan,
+            expect,
         })
     }
 }
@@ -123,9 +131,11 @@ pub fn deprovision_group(
         Some(_) => Expectation::AsLeftByPlan,
     };
     plan.steps.extend(disable);
-    let leaving = entries.iter().filter(|member| member.leaves());
+    let back = entries
+        .iter()
+        .filter(|member| member.purpose == Purpose::BringsBack);
     plan.steps
-        .extend(leaving.filter_map(|member| disabled_entry(&member.entry)));
+        .extend(back.filter_map(|member| disabled_entry(&member.entry)));
     let leave = |device: &RegisteredDevice| device.deregister(HubAction::Delete, "deprovisioned");
     plan.steps.extend(devices.iter().flat_map(leave));
     if falls_to.is_empty() {
@@ -155,8 +165,9 @@ fn notes_on(entries: &[MemberEntry]) -> Vec<String> {
             .map(|member| member.entry.registration_id.as_str())
             .collect()
     };
-    let own = ids(&|member| member.is_own);
-    let kept = ids(&|member| !member.is_own && member.deleted().is_none());
+    let is_own = |member: &&MemberEntry| member.purpose == Purpose::Own;
+    let own = ids(&is_own);
+    let kept = ids(&|member| !is_own(member) && member.deleted().is_none());
     let mut notes = Vec::new();
     if !kept.is_empty() {
         notes.push(format!(

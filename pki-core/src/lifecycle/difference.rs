@@ -87,7 +87,7 @@ fn thumbprints(slots: &Slots<CertificateSlot>) -> Value {
 
 /// Whether a record has what is wanted of it: the wanted document, and nothing left in the fields that
 /// were to be emptied. What it has beyond that, the service added.
-pub(super) fn fulfils(held: &Value, wanted: &Value, changes: &[FieldChange]) -> bool {
+pub(crate) fn fulfils(held: &Value, wanted: &Value, changes: &[FieldChange]) -> bool {
     let (held, wanted) = (members(held), members(wanted));
     let emptied = |change: &&FieldChange| change.to.is_null() && !change.from.is_null();
     let emptied = changes.iter().filter(emptied);

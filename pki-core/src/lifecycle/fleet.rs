@@ -12,10 +12,8 @@ use crate::admission::{
 };
 use crate::authority::ChainBundle;
 use crate::certificate::Certificate;
-use crate::ids::{RegistrationId, Sha256Thumbprint};
-use crate::inventory::{
-    AuthorityGeneration, Count, Filter, Inventory, InventoryEntry, InventoryError, Status,
-};
+use crate::ids::{AuthorityGeneration, RegistrationId, Sha256Thumbprint};
+use crate::inventory::{Count, Filter, Inventory, InventoryEntry, InventoryError, Status};
 use crate::profile::Role;
 use crate::time::Time;
 

@@ -16,8 +16,8 @@ use super::{Exception, Fleet};
 use crate::admission::{
     DpsView, Entry, InvalidCertificate, Outcome, Refusal, outcome_below, outcome_of,
 };
-use crate::ids::{EnrollmentGroupId, RegistrationId};
-use crate::inventory::{AuthorityGeneration, Inventory, InventoryError};
+use crate::ids::{AuthorityGeneration, EnrollmentGroupId, RegistrationId};
+use crate::inventory::{Inventory, InventoryError};
 use crate::time::Time;
 
 /// Who loses admission, who gains it, and who is unaffected.

@@ -26,9 +26,10 @@ use crate::certificate::Certificate;
 use crate::declaration::VerifiedBy;
 use crate::enrollment::{EnrollmentGroup, Mechanism, X509Certificates};
 use crate::ids::{
-    AuthorityName, CertificateName, DpsName, EnrollmentGroupId, Generation, RegistrationId,
+    AuthorityGeneration, AuthorityName, CertificateName, DpsName, EnrollmentGroupId, Generation,
+    RegistrationId,
 };
-use crate::inventory::{AuthorityGeneration, AuthorityRecord, GenerationState};
+use crate::inventory::{AuthorityRecord, GenerationState};
 use crate::management::CaCertificate;
 use crate::time::Time;
 use crate::wording::{counted, fitting};

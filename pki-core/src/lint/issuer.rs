@@ -3,7 +3,7 @@
 use x509_cert::ext::pkix::{AuthorityKeyIdentifier, SubjectKeyIdentifier};
 
 use super::{Check, Finding, Subject, error};
-use crate::issue::same_name;
+use crate::name::same_name;
 
 pub(super) const CHECKS: [Check; 7] = [
     issuer_is_valid_now,

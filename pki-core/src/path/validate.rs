@@ -163,7 +163,8 @@ struct Verdict {
 impl Question<'_> {
     fn ask(&self) -> Result<PathReport, ErrorStack> {
         let verdict = self.verdict()?;
-        let checks = |depth: usize| examine::checks(&verdict.path, depth, self);
+        let holds = verdict.refusal.is_none();
+        let checks = |depth: usize| examine::checks(&verdict.path, depth, holds, self);
         let mut path: Vec<PathStep> = (0..verdict.path.len())
             .map(|depth| PathStep::new(&verdict.path[depth], self.anchors, checks(depth)))
             .collect();

@@ -11,11 +11,10 @@ mod queries;
 mod trail;
 
 use super::SampleAuthority;
-use crate::ids::{AuthorityName, Generation};
+use crate::ids::{AuthorityGeneration, AuthorityName, Generation};
 use crate::inventory::{
-    AuthorityGeneration, BatchProgress, GenerationChange, GenerationState, Inventory,
-    InventoryError, Label, Labels, NamedLabel, NewBatch, NewCertificate, NewGeneration, Recorded,
-    RowKey, Uniqueness,
+    BatchProgress, GenerationChange, GenerationState, Inventory, InventoryError, Label, Labels,
+    NamedLabel, NewBatch, NewCertificate, NewGeneration, Recorded, RowKey, Uniqueness,
 };
 use crate::profile::Role;
 use crate::time::{Span, Time, Validity};

@@ -8,11 +8,9 @@ use crate::enrollment::{
     Attestation, IndividualEnrollment, Mechanism, ProvisioningStatus, SymmetricKey, SymmetricKeys,
 };
 use crate::ids::{DpsName, Etag, PlanId};
-use crate::inventory::{InventoryError, Journal};
-use crate::lifecycle::{
-    Expectation, NewPlan, Plan, PlanState, Settled, Step, StepEnd, StepOutcome, StepState, Subject,
-    Turn,
-};
+use crate::inventory::InventoryError;
+use crate::journal::{Journal, NewPlan, PlanState, Settled, StepEnd, StepOutcome, StepState, Turn};
+use crate::lifecycle::{Expectation, Plan, Step, Subject};
 use crate::time::{Span, Time};
 
 /// Runs the suite; `make` gives a new, empty inventory each time.
@@ -290,7 +288,7 @@ fn of(number: u8, devices: &[&str]) -> NewPlan {
     }
 }
 
-fn stored(journal: &dyn Journal, number: u8) -> crate::lifecycle::PlanRecord {
+fn stored(journal: &dyn Journal, number: u8) -> crate::journal::PlanRecord {
     journal.plan(id(number)).expect("read").expect("stored")
 }
 

@@ -6,20 +6,22 @@ mod journal;
 
 use std::collections::{BTreeMap, HashMap};
 
+use crate::crl::RevocationReason;
 use crate::ids::{
-    AuthorityName, Generation, RegistrationId, SerialNumber, Sha1Thumbprint, Sha256Thumbprint,
+    AuthorityGeneration, AuthorityName, Generation, RegistrationId, SerialNumber, Sha1Thumbprint,
+    Sha256Thumbprint,
 };
 use crate::inventory::audit::{
     AuditEntry, AuditEvent, AuditHash, AuditHead, AuditReport, Auditor, Draft, EventAction, Rows,
     StoredCertificate, StoredGeneration, StoredPlan,
 };
 use crate::inventory::{
-    self, AuthorityGeneration, AuthorityRecord, BatchProgress, BatchRecord, BatchState,
-    CertificateState, Count, Filter, GenerationChange, GenerationRecord, GenerationState, Holder,
-    Inventory, InventoryEntry, InventoryError, Label, NewBatch, NewCertificate, NewGeneration,
-    Page, PageKey, Recorded, Revocation, RevocationReason, RowKey, Stats, Status, Uniqueness,
+    self, AuthorityRecord, BatchProgress, BatchRecord, BatchState, CertificateState, Count, Filter,
+    GenerationChange, GenerationRecord, GenerationState, Holder, Inventory, InventoryEntry,
+    InventoryError, Label, NewBatch, NewCertificate, NewGeneration, Page, PageKey, Recorded,
+    Revocation, RowKey, Stats, Status, Uniqueness,
 };
-use crate::lifecycle::PlanRecord;
+use crate::journal::{PlanRecord, subjects_of};
 use crate::time::Time;
 
 /// An inventory that forgets everything when it is dropped.
@@ -508,7 +510,7 @@ impl Inventory for MemoryInventory {
         }
         self.batches.iter().for_each(|batch| auditor.batch(batch));
         for record in &self.plans {
-            auditor.plan(&StoredPlan::of(record)?);
+            auditor.plan(&StoredPlan::of(record)?, subjects_of);
         }
         self.counts()
             .into_iter()

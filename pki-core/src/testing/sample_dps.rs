@@ -9,12 +9,11 @@
 use std::collections::HashMap;
 
 use crate::admission::DpsView;
-use crate::certificate::Certificate;
+use crate::certificate::{Certificate, pem};
 use crate::enrollment::{
-    Attestation, CertificateSlot, EnrollmentGroup, IndividualEnrollment, Mechanism, Slots,
-    X509Certificates,
+    Attestation, CertificateInfo, CertificateSlot, EnrollmentGroup, IndividualEnrollment,
+    Mechanism, Slots, X509Certificates,
 };
-use crate::format::pem;
 use crate::ids::{CertificateName, Etag};
 use crate::lifecycle::{Expectation, Plan, Step};
 use crate::management::{CaCertificate, CaCertificateProperties};
@@ -338,7 +337,7 @@ fn described(slot: &CertificateSlot) -> CertificateSlot {
     let read = text.and_then(pem::certificate_in_json);
     CertificateSlot {
         certificate: None,
-        info: read.map(|certificate| certificate.info()),
+        info: read.as_ref().map(CertificateInfo::of),
         ..slot.clone()
     }
 }

@@ -1,15 +1,15 @@
 //! Files of a device: in an archive, in a folder, as PKCS#12.
 
-use pki_core::format::{
-    Access, Device, DeviceFiles, Form, KeyForm, PfxEncryption, Renderer, Shards, pem,
-};
+use pki_core::certificate::pem;
+use pki_core::encoding::PfxEncryption;
+use pki_core::handout::{Access, Device, DeviceFiles, Form, KeyForm, Renderer, Shards};
 use pki_core::key::KeyAlgorithm;
 use secrecy::ExposeSecret as _;
 
-use crate::support::openssl;
-use crate::{
+use crate::format::{
     Made, files, issuers, listed, pfx, public_key_of, random_passphrase, rendered, stream,
 };
+use crate::support::openssl;
 
 fn archive(made: &[Made], form: fn() -> Form) -> Vec<u8> {
     let renderer = Renderer::new(form(), &issuers());

@@ -2,11 +2,11 @@
 
 use std::io::Write as _;
 
-use pki_core::format::digest::{HashingWriter, OutputHash};
-use pki_core::format::manifest::{Manifest, ManifestError};
-use pki_core::format::pem;
+use pki_core::handout::digest::{HashingWriter, OutputHash};
+use pki_core::handout::manifest::{Manifest, ManifestError};
 use pki_core::ids::Generation;
 use pki_core::key::KeyAlgorithm;
+use pki_core::pem;
 
 use crate::support::{TestAuthority, now, openssl, root, serial};
 

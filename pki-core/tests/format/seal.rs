@@ -3,12 +3,12 @@
 use std::io::{Read as _, Write as _};
 use std::process::Command;
 
-use pki_core::format::seal::{Recipient, SealError, SealedWriter};
-use pki_core::format::{Form, KeyForm};
+use pki_core::handout::seal::{Recipient, SealError, SealedWriter};
+use pki_core::handout::{Form, KeyForm};
 use pki_core::key::KeyAlgorithm;
 use secrecy::ExposeSecret as _;
 
-use crate::{Made, check_line, listed};
+use crate::format::{Made, check_line, listed};
 
 fn sealed_output(recipients: &[Recipient], content: &[u8]) -> Vec<u8> {
     let mut writer = SealedWriter::new(Vec::new(), recipients).expect("sealed");

@@ -2,22 +2,24 @@
 
 use std::path::Path;
 
-use pki_core::format::seal::{KeySealer, Passphrase};
-use pki_core::format::{
-    Device, DeviceFiles, Form, KeyForm, PfxEncryption, Released, RenderError, Rendered, Renderer,
-    Shards, pem,
+use pki_core::encoding::PfxEncryption;
+use pki_core::handout::seal::KeySealer;
+use pki_core::handout::{
+    Device, DeviceFiles, Form, KeyForm, Released, RenderError, Rendered, Renderer, Shards,
 };
 use pki_core::inventory::Recorded;
 use pki_core::key::{KeyAlgorithm, read_private_key};
+use pki_core::pem;
+use pki_core::secret::Passphrase;
 use pki_core::testing::SeededEntropy;
 use proptest::prelude::*;
 use secrecy::ExposeSecret as _;
 
-use crate::support::openssl;
-use crate::{
+use crate::format::{
     Made, check_line, files, issuers, json, pfx, public_key_of, random_passphrase, rendered,
     stream, text,
 };
+use crate::support::openssl;
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]

@@ -7,15 +7,14 @@ use pki_core::enrollment::{
     CertificateSlot, EnrollmentGroup, Mechanism, ProvisioningStatus, RegistrationState,
     RegistrationStatus, X509Certificates,
 };
-use pki_core::ids::Generation;
-use pki_core::inventory::AuthorityGeneration;
+use pki_core::ids::{AuthorityGeneration, Generation};
 use pki_core::inventory::GenerationState::{self, Compromised, Current, Next, Pending};
 use pki_core::key::KeyAlgorithm::EcdsaP256;
 use pki_core::lifecycle::roll::{self, Breach, Finish, HeldGeneration, Instance, RegisteredDevice};
 use pki_core::lifecycle::{HubAction, Plan, quarantine_below};
 use pki_core::testing::{SampleDps, Service};
 
-use crate::{Pki, id, is_admitted, only, relaxed, steps};
+use crate::roll::{Pki, id, is_admitted, only, relaxed, steps};
 
 /// Intermediate held by groups, breach: replaced at once; deregister the devices below it.
 #[test]
@@ -189,7 +188,7 @@ fn a_later_expiry_roll_can_be_started_and_finished() {
     dps.carry_out(&plan);
     let third = pki.roots[0].intermediate("line", EcdsaP256);
     let held = |number: u32, state, certificate: &Certificate| HeldGeneration {
-        number: crate::number(number),
+        number: crate::roll::number(number),
         state,
         certificate: certificate.clone(),
     };

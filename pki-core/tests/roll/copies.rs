@@ -15,8 +15,8 @@ use pki_core::testing::{Copies, SampleDps, Service};
 use pki_core::time::Span;
 use serde_json::json;
 
+use crate::roll::{Pki, id, is_admitted, only, relaxed};
 use crate::support::now;
-use crate::{Pki, id, is_admitted, only, relaxed};
 
 fn services() -> impl Iterator<Item = Service> {
     let copies = [Copies::None, Copies::Shown, Copies::Stored];

@@ -11,8 +11,8 @@ use pki_core::lifecycle::{HubAction, HubIdentity, Step};
 use pki_core::testing::SampleDps;
 use pki_core::time::Span;
 
+use crate::roll::{Pki, id};
 use crate::support::now;
-use crate::{Pki, id};
 
 /// Device with an individual enrollment: secondary slot, then the old one out; a disabled entry stays
 /// disabled.

@@ -11,8 +11,8 @@ use pki_core::lifecycle::roll::{
 use pki_core::testing::SampleDps;
 use pki_core::time::Span;
 
+use crate::roll::{Pki, devices, id, is_admitted, only, relaxed, steps};
 use crate::support::now;
-use crate::{Pki, devices, id, is_admitted, only, relaxed, steps};
 
 /// Intermediate held by groups, expiry: secondary slot; move devices; drop the old.
 #[test]

@@ -1,5 +1,10 @@
 //! SoftHSM: tokens in a folder of their own, for one test. The library reads where they are from the
 //! environment of its process, which is why tests that load it run in a child.
+#![allow(
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, and makes tokens as anybody does"
+)]
 
 use std::path::PathBuf;
 use std::process::Command;

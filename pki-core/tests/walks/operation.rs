@@ -15,9 +15,9 @@ use pki_core::lifecycle::{
 };
 use pki_core::time::Span;
 
-use crate::draws::Draws;
-use crate::pki::{LeafKey, Pki, Signer, device_id};
-use crate::world::World;
+use crate::walks::draws::Draws;
+use crate::walks::pki::{LeafKey, Pki, Signer, device_id};
+use crate::walks::world::World;
 
 /// What is asked for.
 #[derive(Debug, Clone)]

@@ -7,8 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use openssl::x509::X509;
 use pki_core::admission::{ChainElement, PresentedChain};
 use pki_core::certificate::Certificate;
-use pki_core::ids::{AuthorityName, Generation, RegistrationId};
-use pki_core::inventory::AuthorityGeneration;
+use pki_core::ids::{AuthorityGeneration, AuthorityName, Generation, RegistrationId};
 use pki_core::key::KeyAlgorithm::EcdsaP256;
 use pki_core::key::Signer as _;
 

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::operation::{Operation, goes, lived};
-use crate::pki::{LeafKey, Pki, Signer};
-use crate::world::{Admitted, World};
+use crate::walks::operation::{Operation, goes, lived};
+use crate::walks::pki::{LeafKey, Pki, Signer};
+use crate::walks::world::{Admitted, World};
 
 /// An operation that is being carried out, and who was admitted before.
 pub(crate) struct Watch<'a> {

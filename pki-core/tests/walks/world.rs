@@ -18,13 +18,13 @@ use pki_core::lifecycle::{Class, Exception, Fleet, HubIdentity, Step};
 use pki_core::testing::{Copies, SampleDps, Service};
 use pki_core::time::Time;
 
-use crate::draws::Draws;
-use crate::judge::{Documents, lets_in_at};
-use crate::pki::{
+use crate::lifecycle_properties::judge::{Documents, lets_in_at};
+use crate::support::now;
+use crate::walks::draws::Draws;
+use crate::walks::pki::{
     FACTORY, LINE_A, LINE_B, LINE_C, LINE_D, LINE_E, Leaf, LeafKey, OTHER_ROOT, Pki, ROOT, Signer,
     device_id, number,
 };
-use crate::support::now;
 
 pub(crate) const HUBS: [&str; 2] = ["hub-a.azure-devices.net", "hub-b.azure-devices.net"];
 

@@ -9,11 +9,10 @@ use pki_core::ids::{DeviceId, HubHostName};
 use serde_json::Value;
 
 use crate::domain::Dps;
-use crate::domain::allocation::Candidate;
 use crate::domain::enrollment::ONE_HUB;
-use crate::domain::resource::LinkedHub;
 use crate::error::ServiceError;
 use crate::store::Store;
+use crate::store::resource::{Candidate, LinkedHub};
 
 /// What an entry says about the devices that it admits.
 pub(super) struct Terms {

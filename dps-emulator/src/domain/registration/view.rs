@@ -5,8 +5,9 @@ use pki_core::enrollment::{Mechanism, RegistrationState, RegistrationStatus, Sub
 use pki_core::ids::RegistrationId;
 use serde_json::{Value, json};
 
-use super::{DecidingEntry, Registration, RegistrationOutcome, spelling};
+use super::spelling;
 use crate::error::ServiceError;
+use crate::store::registration::{DecidingEntry, Registration, RegistrationOutcome};
 use crate::store::{Record, Store};
 
 /// A registration record as the service plane shows it.

@@ -7,8 +7,8 @@ use super::super::service::accepts_bearer;
 use super::REFUSED;
 use crate::domain::Dps;
 use crate::domain::admission::Credential;
-use crate::domain::resource::{LinkedHub, Resource};
 use crate::error::ServiceError;
+use crate::store::resource::{LinkedHub, Resource};
 
 /// A hub, and who asks it.
 #[derive(Debug)]

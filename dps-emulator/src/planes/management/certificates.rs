@@ -5,17 +5,17 @@
 //! certificate itself no answer tells but the one that brings a code.
 
 use http::Method;
-use pki_core::certificate::Certificate;
+use pki_core::certificate::{Certificate, pem};
 use pki_core::enrollment::OtherMembers;
-use pki_core::format::pem;
 use pki_core::ids::CertificateName;
 use pki_core::management::{CaCertificate, CaCertificateProperties};
 use serde_json::{Value, json};
 
-use crate::domain::authority::{Authority, Upload};
+use crate::domain::authority::Upload;
 use crate::domain::{Dps, Settings};
 use crate::error::ServiceError;
 use crate::planes::{Answer, Request, in_order, to_value};
+use crate::store::authority::Authority;
 use crate::store::{IfMatch, Record};
 
 pub(super) fn answer(dps: &Dps, request: &Request, rest: &[&str]) -> Result<Answer, ServiceError> {

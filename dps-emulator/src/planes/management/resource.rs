@@ -13,11 +13,11 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::domain::Dps;
-use crate::domain::resource::{LinkedHub, Resource};
 use crate::error::ServiceError;
 use crate::planes::{Answer, Request};
 use crate::policy::{HUB_OWNER, Policy, Right};
 use crate::store::IfMatch;
+use crate::store::resource::{LinkedHub, Resource};
 
 const LOCATION: &str = "westus";
 

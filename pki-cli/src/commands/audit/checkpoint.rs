@@ -4,12 +4,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use pki_core::certificate::Certificate;
-use pki_core::format::checkpoint::{Checkpoint, CheckpointSigner};
-use pki_core::format::pem;
-use pki_core::ids::AuthorityName;
+use pki_core::certificate::{Certificate, pem};
+use pki_core::handout::checkpoint::{Checkpoint, CheckpointSigner};
+use pki_core::ids::{AuthorityGeneration, AuthorityName};
 use pki_core::inventory::audit::AuditHead;
-use pki_core::inventory::{AuthorityGeneration, GenerationState, Inventory as _};
+use pki_core::inventory::{GenerationState, Inventory as _};
 use serde::Serialize;
 
 use crate::context::Context;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use pki_core::format::pem;
+use pki_core::certificate::pem;
 use pki_core::ids::Sha256Thumbprint;
 use pki_core::inventory::audit::{AuditHead, AuditProof};
 use pki_core::inventory::{Inventory, InventoryEntry, InventoryError};

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use pki_core::ids::AuthorityName;
-use pki_core::inventory::{AuthorityGeneration, AuthorityRecord, GenerationRecord, Inventory as _};
+use pki_core::ids::{AuthorityGeneration, AuthorityName};
+use pki_core::inventory::{AuthorityRecord, GenerationRecord, Inventory as _};
 
 use super::{Authorities, AuthorityRow, takeover};
 use crate::authority_key;

@@ -4,10 +4,10 @@ use pki_core::authority::{AuthoritySpec, create_root, refuse_clock_ahead};
 use pki_core::declaration::{AuthorityDeclaration, AuthorityKey};
 use pki_core::ids::{AuthorityName, Generation, SerialNumber};
 use pki_core::inventory::audit::AuditEntry;
-use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{AuthorityRecord, GenerationRecord, Inventory as _, NewCertificate};
 use pki_core::issue::Issued;
 use pki_core::key::Signer;
+use pki_core::sqlite::SqliteInventory;
 
 use super::{Authorities, AuthorityRow, takeover};
 use crate::authority_key::NewKey;

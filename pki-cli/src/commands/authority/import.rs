@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use pki_core::certificate::Certificate;
 use pki_core::declaration::AuthorityDeclaration;
-use pki_core::format::contents::{Container, Contents, ContentsError};
-use pki_core::ids::{AuthorityName, Generation};
-use pki_core::inventory::{AuthorityGeneration, AuthorityRecord, GenerationState, Inventory as _};
+use pki_core::encoding::contents::{Container, Contents, ContentsError};
+use pki_core::ids::{AuthorityGeneration, AuthorityName, Generation};
+use pki_core::inventory::{AuthorityRecord, GenerationState, Inventory as _};
 use pki_core::key::software::SoftwareSigner;
 use pki_core::key::{KeyFileError, Pkcs11Uri, PrivateKey, Signer, read_private_key};
 use secrecy::SecretString;

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use pki_core::authority::request_certificate;
 use pki_core::csr::SigningRequest;
 use pki_core::declaration::AuthorityDeclaration;
-use pki_core::format::pem;
 use pki_core::ids::{AuthorityName, Generation};
-use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{AuthorityRecord, Inventory as _, NewGeneration};
 use pki_core::key::Signer;
+use pki_core::pem;
+use pki_core::sqlite::SqliteInventory;
 use serde::Serialize;
 
 use super::takeover;

@@ -6,17 +6,17 @@ use std::fmt;
 use std::path::Path;
 
 use pki_core::authority::{AdoptionFault, Candidate};
-use pki_core::certificate::Certificate;
+use pki_core::certificate::{Certificate, pem};
 use pki_core::declaration::{AuthorityDeclaration, Declaration};
-use pki_core::format::pem;
-use pki_core::ids::{AuthorityName, Generation};
-use pki_core::inventory::sqlite::SqliteInventory;
+use pki_core::ids::{AuthorityGeneration, AuthorityName, Generation};
 use pki_core::inventory::{
-    AuthorityGeneration, AuthorityRecord, GenerationChange, GenerationRecord, GenerationState,
-    Inventory, NewCertificate, NewGeneration, Status, Uniqueness,
+    AuthorityRecord, GenerationChange, GenerationRecord, GenerationState, Inventory,
+    NewCertificate, NewGeneration, Status, Uniqueness,
 };
 use pki_core::key::Signer;
+use pki_core::pem::InputError;
 use pki_core::profile::Role;
+use pki_core::sqlite::SqliteInventory;
 use serde::Serialize;
 
 use super::AuthorityRow;
@@ -59,7 +59,7 @@ pub(super) fn read_certificates(
     };
     let mut found = read(file)?.into_iter();
     let first = found.next();
-    let first = first.ok_or_else(|| CommandError::in_file(file, &pem::InputError::Empty))?;
+    let first = first.ok_or_else(|| CommandError::in_file(file, &InputError::Empty))?;
     let mut others: Vec<Certificate> = found.collect();
     if let Some(chain) = chain {
         others.extend(read(chain)?);

@@ -9,13 +9,12 @@ use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use pki_core::certificate::Certificate;
-use pki_core::format::manifest::{Manifest, ManifestError};
-use pki_core::format::pem;
+use pki_core::certificate::{Certificate, pem};
+use pki_core::handout::manifest::{Manifest, ManifestError};
 use pki_core::ids::{AuthorityName, Generation};
-use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{GenerationState, Inventory as _};
 use pki_core::path::{PathOptions, Purpose, validate};
+use pki_core::sqlite::SqliteInventory;
 use pki_core::time::Time;
 use pki_core::wording::counted;
 use serde::Serialize;

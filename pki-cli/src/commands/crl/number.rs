@@ -5,9 +5,9 @@
 //! list that is never finished leaves a gap.
 
 use pki_core::crl::CrlNumber;
-use pki_core::ids::AuthorityName;
+use pki_core::ids::{AuthorityGeneration, AuthorityName};
 use pki_core::inventory::audit::{AuditEntry, AuditEvent, EventAction};
-use pki_core::inventory::{AuthorityGeneration, Inventory, TextError};
+use pki_core::inventory::{Inventory, TextError};
 use pki_core::time::Time;
 use serde_json::{Value, json};
 

@@ -7,12 +7,12 @@ use std::fmt;
 use pki_core::admission::{DpsView, outcome_below};
 use pki_core::enrollment::{EnrollmentGroup, ProvisioningStatus};
 use pki_core::ids::{AuthorityName, EnrollmentGroupId, Generation, RegistrationId};
-use pki_core::inventory::Journal as _;
-use pki_core::inventory::sqlite::SqliteInventory;
+use pki_core::journal::{Journal as _, PlanRecord};
 use pki_core::lifecycle::{
-    Expectation, Fleet, GOAL_OF_DEPROVISIONING, Impact, Movement, Plan, PlanRecord, Promise, Step,
-    Subject, Verdict, Who, deprovision_group,
+    Expectation, Fleet, GOAL_OF_DEPROVISIONING, Impact, Movement, Plan, Promise, Step, Subject,
+    Verdict, Who, deprovision_group,
 };
+use pki_core::sqlite::SqliteInventory;
 use pki_core::wording::counted;
 use serde::Serialize;
 
@@ -111,14 +111,24 @@ impl Leaving<'_> {
         inventory: &SqliteInventory,
         id: &EnrollmentGroupId,
     ) -> Result<Option<PlanRecord>, CommandError> {
+        if let Some(open) = self.open_plan(inventory, id)? {
+            return Ok(Some(open));
+        }
         let subject = Subject::Group(id.clone());
         let name = self.planes.name();
-        let goal = GOAL_OF_DEPROVISIONING;
-        if let Some(finished) = inventory.finished_plan(name, goal, &subject)? {
-            return Ok(Some(finished));
-        }
+        Ok(inventory.finished_plan(name, GOAL_OF_DEPROVISIONING, &subject)?)
+    }
+
+    /// The plan by which a group was leaving when that was cut.
+    pub(super) fn open_plan(
+        &self,
+        inventory: &SqliteInventory,
+        id: &EnrollmentGroupId,
+    ) -> Result<Option<PlanRecord>, CommandError> {
+        let subject = Subject::Group(id.clone());
+        let name = self.planes.name();
         for open in inventory.plans_in_the_way(name, &[subject.key()].into())? {
-            if open.goal.starts_with(goal) {
+            if open.goal.starts_with(GOAL_OF_DEPROVISIONING) {
                 return Ok(inventory.plan(open.plan)?);
             }
         }
@@ -152,12 +162,7 @@ impl Leaving<'_> {
         if !earlier.state.is_open() {
             return vec![];
         }
-        let deleted = earlier.plan.steps.iter().filter_map(|step| match step {
-            Step::DeleteIndividual {
-                registration_id, ..
-            } => self.snapshot.individual(registration_id),
-            _ => None,
-        });
+        let deleted = deleted_by(earlier).filter_map(|id| self.snapshot.individual(id));
         let disabled =
             deleted.filter(|entry| entry.provisioning_status == ProvisioningStatus::Disabled);
         disabled
@@ -273,6 +278,16 @@ impl Leaving<'_> {
             devices: of_group.chain(&own).map(Decided::from).collect(),
         })
     }
+}
+
+/// The devices whose entries a plan deletes.
+pub(super) fn deleted_by(plan: &PlanRecord) -> impl Iterator<Item = &RegistrationId> {
+    plan.plan.steps.iter().filter_map(|step| match step {
+        Step::DeleteIndividual {
+            registration_id, ..
+        } => Some(registration_id),
+        _ => None,
+    })
 }
 
 /// The group as a plan that was carried out has disabled it.

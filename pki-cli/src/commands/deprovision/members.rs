@@ -10,11 +10,14 @@ use pki_core::enrollment::{
 };
 use pki_core::ids::{EnrollmentGroupId, RegistrationId};
 use pki_core::inventory::Inventory as _;
-use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::lifecycle::roll::RegisteredDevice;
-use pki_core::lifecycle::{Fleet, HubIdentity, MemberEntry, Verdict, blocking_groups, is_pin};
+use pki_core::lifecycle::{
+    Fleet, HubIdentity, MemberEntry, Purpose, Verdict, blocking_groups, is_pin,
+};
+use pki_core::sqlite::SqliteInventory;
 
 use super::Leaving;
+use super::group::deleted_by;
 use crate::commands::quarantine::state::without_entry;
 use crate::commands::quarantine::target::Target;
 use crate::error::CommandError;
@@ -86,14 +89,16 @@ impl Leaving<'_> {
         let membership = self.membership(inventory, id)?;
         let is_below = |above: &[ChainElement]| membership.is_below(above);
         let mut devices = Fleet::devices_below(inventory, self.context.now(), is_below)?;
-        let entries = self.entries_of(&membership, &devices, goes)?;
-        let of_entries = |is_meant: fn(&MemberEntry) -> bool| -> BTreeSet<RegistrationId> {
-            let meant = entries.iter().filter(|member| is_meant(member));
+        let cut = self.open_plan(inventory, id)?;
+        let cut: BTreeSet<&RegistrationId> = cut.iter().flat_map(deleted_by).collect();
+        let entries = self.entries_of(&membership, &devices, &cut, goes)?;
+        let of_entries = |purpose: Purpose| -> BTreeSet<RegistrationId> {
+            let meant = entries.iter().filter(|member| member.purpose == purpose);
             meant
                 .map(|member| member.entry.registration_id.clone())
                 .collect()
         };
-        let own = of_entries(|member| member.is_own);
+        let own = of_entries(Purpose::Own);
         devices.retain(|device| !own.contains(device));
         let registered = self.context.block_on(async {
             let is_wanted = |_: &EnrollmentGroupId, record: &RegistrationState| {
@@ -103,7 +108,7 @@ impl Leaving<'_> {
             let records = records_of_groups(self.planes, [id], is_wanted).await?;
             let mut registered = with_identities(self.planes, records).await;
             // Whoever came back by an entry that is pinned is on no group's list.
-            let pinned = of_entries(MemberEntry::leaves);
+            let pinned = of_entries(Purpose::BringsBack);
             registered.add_recorded(self.planes, &pinned).await?;
             let told = registered.devices.len();
             let is_meant = |found: &HubIdentity| membership.is_shown_by(found).unwrap_or(false);
@@ -145,11 +150,12 @@ impl Leaving<'_> {
         })
     }
 
-    /// The individual enrollments of these devices.
+    /// The individual enrollments of these devices. `cut` are those that a plan which was cut was to delete.
     fn entries_of(
         &self,
         membership: &Membership<'_>,
         devices: &BTreeSet<RegistrationId>,
+        cut: &BTreeSet<&RegistrationId>,
         goes: bool,
     ) -> Result<Vec<MemberEntry>, CommandError> {
         let mut after = self.view.clone();
@@ -162,12 +168,19 @@ impl Leaving<'_> {
                 continue;
             }
             let is_disabled = entry.provisioning_status == ProvisioningStatus::Disabled;
+            let purpose = if is_disabled && !cut.contains(&entry.registration_id) {
+                Purpose::ShutsOut
+            } else if is_disabled || membership.has_pinned(entry)? {
+                Purpose::BringsBack
+            } else {
+                Purpose::Own
+            };
             let target = Target::without_leaf(entry.registration_id.clone());
             let now = self.context.now();
             let then = without_entry(membership.inventory, &after, &target, now)?;
             entries.push(MemberEntry {
                 entry: entry.clone(),
-                is_own: !is_disabled && !membership.has_pinned(entry)?,
+                purpose,
                 is_held: then != Some(Outcome::Refused(Refusal::NoEntry)),
             });
         }

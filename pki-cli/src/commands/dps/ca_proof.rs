@@ -7,7 +7,7 @@ use std::fmt;
 use std::path::Path;
 
 use dps_client::IfMatch;
-use pki_core::format::pem;
+use pki_core::certificate::pem;
 use pki_core::ids::{CertificateName, DpsName, Etag, Sha1Thumbprint, VerificationCode};
 use pki_core::lifecycle::{Expectation, Plan, Promise, Step};
 use pki_core::management::CaCertificate;

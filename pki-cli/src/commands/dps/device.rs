@@ -4,13 +4,13 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use dps_client::service::Individuals;
-use pki_core::certificate::Certificate;
+use pki_core::certificate::{Certificate, pem};
 use pki_core::enrollment::compose::by_leaf;
 use pki_core::enrollment::{IndividualEnrollment, Mechanism, ProvisioningStatus, X509Certificates};
-use pki_core::format::pem;
 use pki_core::ids::{Etag, RegistrationId};
 use pki_core::inventory::{CertificateState, Inventory as _};
-use pki_core::lifecycle::{Expectation, FieldChange, Found, Promise, Step, Who};
+use pki_core::journal::Found;
+use pki_core::lifecycle::{Expectation, FieldChange, Promise, Step, Who};
 
 use super::entry::{self, Record, Wording};
 use super::{first, impact};

@@ -5,9 +5,8 @@ use std::path::Path;
 use dps_client::service::{Enrollments, Entry};
 use pki_core::enrollment::{Mechanism, ProvisioningStatus};
 use pki_core::ids::Etag;
-use pki_core::lifecycle::{
-    Expectation, FieldChange, Found, Impact, Promise, Standing, Step, Who, differences,
-};
+use pki_core::journal::{Found, Standing};
+use pki_core::lifecycle::{Expectation, FieldChange, Impact, Promise, Step, Who, differences};
 use serde_json::Value;
 
 use crate::commands::change::{Change, nothing_to_do};

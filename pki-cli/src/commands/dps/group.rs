@@ -11,7 +11,8 @@ use pki_core::enrollment::{
 };
 use pki_core::ids::{EnrollmentGroupId, Etag, Sha256Thumbprint};
 use pki_core::inventory::{GenerationState, Inventory as _};
-use pki_core::lifecycle::{Expectation, FieldChange, Found, Promise, Step, Who};
+use pki_core::journal::Found;
+use pki_core::lifecycle::{Expectation, FieldChange, Promise, Step, Who};
 use pki_core::wording::counted;
 
 use super::entry::{self, Record, Wording};

@@ -4,20 +4,17 @@
 //! worlds issue.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fmt, fs};
 
-use pki_core::certificate::Certificate;
-use pki_core::format::pem;
-use pki_core::ids::{RegistrationId, Sha256Thumbprint};
+use pki_core::certificate::{Certificate, pem};
+use pki_core::ids::{AuthorityGeneration, RegistrationId, Sha256Thumbprint};
 use pki_core::inventory::openssl_index::{self, IndexEntry};
-use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{
-    AuthorityGeneration, Inventory as _, Labels, NamedLabel, NewCertificate, Revocation, RowKey,
-    Status, Uniqueness,
+    Inventory as _, Labels, NamedLabel, NewCertificate, Revocation, RowKey, Status, Uniqueness,
 };
 use pki_core::profile::Role;
+use pki_core::sqlite::SqliteInventory;
 use pki_core::wording::counted;
 use serde::Serialize;
 

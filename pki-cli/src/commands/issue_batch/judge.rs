@@ -13,9 +13,9 @@ use std::thread::{self, ScopedJoinHandle};
 use pki_core::bulk::input::{BadLine, Checked, Device};
 use pki_core::bulk::{LeafPlan, Rehearsal};
 use pki_core::ids::RegistrationId;
-use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{BatchRecord, Filter, Inventory as _, InventoryError, Status};
 use pki_core::key::software::SoftwareKeyGenerator;
+use pki_core::sqlite::SqliteInventory;
 use pki_core::time::Time;
 
 use super::run::BatchRun;

@@ -10,16 +10,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use pki_core::bulk::input::{Checked, Device, digest};
 use pki_core::bulk::{self, BatchOutput, BulkError, Delivery, Finished, Job, LeafPlan, Progress};
 use pki_core::declaration::LeafProfile;
-use pki_core::format::Renderer;
-use pki_core::format::digest::{OutputDigest, OutputHash};
-use pki_core::format::manifest::Manifest;
-use pki_core::ids::RegistrationId;
-use pki_core::inventory::sqlite::SqliteInventory;
+use pki_core::handout::Renderer;
+use pki_core::handout::digest::{OutputDigest, OutputHash};
+use pki_core::handout::manifest::Manifest;
+use pki_core::ids::{AuthorityGeneration, RegistrationId};
 use pki_core::inventory::{
-    AuthorityGeneration, BatchRecord, Inventory as _, InventoryError, Label, NewBatch, RowKey,
-    Status,
+    BatchRecord, Inventory as _, InventoryError, Label, NewBatch, RowKey, Status,
 };
 use pki_core::key::software::SoftwareKeyGenerator;
+use pki_core::sqlite::SqliteInventory;
 use pki_core::time::{Span, Time, TimeError};
 use pki_core::wording::counted;
 use serde_json::json;
@@ -291,8 +290,12 @@ impl<'a> BatchRun<'a> {
             chunk: CHUNK.min(if is_slow(profile) { 50 } else { CHUNK }),
             delivery,
         };
-        let mut line =
-            ProgressLine::new(self.batch.context, "devices", batch.total, batch.delivered);
+        let mut line = ProgressLine::new(
+            &self.batch.context.ui,
+            "devices",
+            batch.total,
+            batch.delivered,
+        );
         let from = Progress {
             delivered: batch.delivered,
             output_octets: batch.output_octets,
@@ -387,7 +390,7 @@ impl<'a> BatchRun<'a> {
     }
 
     pub(super) fn manifest_text(&self, manifest: Manifest) -> Result<String, CommandError> {
-        let failed = |error: pki_core::format::manifest::ManifestError| {
+        let failed = |error: pki_core::handout::manifest::ManifestError| {
             CommandError::failed(error.to_string())
         };
         let manifest = match self.batch.options.sign_manifest {

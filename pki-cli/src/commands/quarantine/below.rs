@@ -8,12 +8,15 @@ use std::collections::BTreeSet;
 use pki_core::admission::{ChainElement, DpsView, outcome_below};
 use pki_core::certificate::Certificate;
 use pki_core::enrollment::RegistrationState;
-use pki_core::ids::{AuthorityName, DpsName, EnrollmentGroupId, RegistrationId, Sha256Thumbprint};
-use pki_core::inventory::sqlite::SqliteInventory;
-use pki_core::inventory::{AuthorityGeneration, AuthorityRecord, GenerationState, Inventory};
+use pki_core::ids::{
+    AuthorityGeneration, AuthorityName, DpsName, EnrollmentGroupId, RegistrationId,
+    Sha256Thumbprint,
+};
+use pki_core::inventory::{AuthorityRecord, GenerationState, Inventory};
 use pki_core::lifecycle::{
     Class, Fleet, HubAction, HubIdentity, Plan, Promise, Step, Who, quarantine_below,
 };
+use pki_core::sqlite::SqliteInventory;
 
 use super::Args;
 use crate::commands::everywhere::{Problems, Within, others};

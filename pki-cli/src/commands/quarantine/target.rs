@@ -4,12 +4,11 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use pki_core::certificate::Certificate;
-use pki_core::format::pem;
+use pki_core::certificate::{Certificate, pem};
 use pki_core::ids::{RegistrationId, SerialNumber, Sha1Thumbprint, Sha256Thumbprint};
-use pki_core::inventory::sqlite::SqliteInventory;
 use pki_core::inventory::{Inventory as _, InventoryEntry, Status};
 use pki_core::profile::Role;
+use pki_core::sqlite::SqliteInventory;
 use pki_core::wording::counted;
 
 use crate::context::Context;

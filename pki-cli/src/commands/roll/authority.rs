@@ -4,17 +4,18 @@ use std::collections::BTreeSet;
 
 use pki_core::admission::{ChainElement, DpsView, Outcome as Admission, outcome_below};
 use pki_core::authority::ChainBundle;
-use pki_core::ids::{AuthorityName, Generation, RegistrationId, Sha256Thumbprint};
-use pki_core::inventory::sqlite::SqliteInventory;
+use pki_core::ids::{
+    AuthorityGeneration, AuthorityName, Generation, RegistrationId, Sha256Thumbprint,
+};
 use pki_core::inventory::{
-    AuthorityGeneration, AuthorityRecord, Filter, GenerationRecord, GenerationState,
-    Inventory as _, Status as State,
+    AuthorityRecord, Filter, GenerationRecord, GenerationState, Inventory as _, Status as State,
 };
 use pki_core::lifecycle::roll::{
     self, Breach, Finish, HeldGeneration, InstancePlan, RegisteredDevice, RollState, Start,
 };
 use pki_core::lifecycle::{Fleet, Plan, Promise, Step, Who};
 use pki_core::profile::Role;
+use pki_core::sqlite::SqliteInventory;
 use pki_core::time::{Span, Time};
 use pki_core::wording::counted;
 
@@ -24,13 +25,14 @@ use super::open::plans_of;
 use super::report::{LeftBehind, Planned, Proof, Report, Status, Statuses};
 use super::{FinishArgs, Rolled, StartArgs, StatusArgs, device, refuse_option, resolve};
 use crate::commands::authority::{declared, successor};
+use crate::config::NAMED;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::execute::Proposal;
 use crate::hubs::{UnreadHub, refuse_unread};
 use crate::issuance::refuse_not_begun;
 use crate::judged::Judged;
-use crate::render::plan::{NAMED, PlanAndImpact};
+use crate::render::plan::PlanAndImpact;
 
 impl StartArgs {
     pub(super) fn authority(

@@ -1,17 +1,15 @@
 //! Rolling the leaf that an individual enrollment names.
 
 use pki_core::admission::{DpsView, decide};
-use pki_core::certificate::Certificate;
+use pki_core::certificate::{Certificate, pem};
 use pki_core::enrollment::{CertificateSlot, IndividualEnrollment, Mechanism, X509Certificates};
-use pki_core::format::pem;
 use pki_core::ids::{RegistrationId, Sha256Thumbprint};
-use pki_core::inventory::sqlite::SqliteInventory;
-use pki_core::inventory::{
-    CertificateState, Inventory as _, InventoryEntry, Journal, Status as State,
-};
+use pki_core::inventory::{CertificateState, Inventory as _, InventoryEntry, Status as State};
+use pki_core::journal::Journal;
 use pki_core::lifecycle::roll::{MovingDevice, RollError, Shown, device};
 use pki_core::lifecycle::{Plan, Promise, Step, Subject, Who};
 use pki_core::profile::Role;
+use pki_core::sqlite::SqliteInventory;
 use pki_core::time::Time;
 use serde::Serialize;
 

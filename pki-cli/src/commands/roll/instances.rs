@@ -4,8 +4,8 @@
 use pki_core::admission::DpsView;
 use pki_core::certificate::Certificate;
 use pki_core::declaration::VerifiedBy;
-use pki_core::ids::{AuthorityName, DpsName};
-use pki_core::inventory::{AuthorityGeneration, Inventory};
+use pki_core::ids::{AuthorityGeneration, AuthorityName, DpsName};
+use pki_core::inventory::Inventory;
 use pki_core::lifecycle::Fleet;
 use pki_core::lifecycle::roll::{Below, HeldGeneration, Instance, RollState};
 

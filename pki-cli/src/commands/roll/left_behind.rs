@@ -12,22 +12,21 @@ use std::ops::ControlFlow;
 use pki_core::admission::{DpsView, Outcome, outcome_below};
 use pki_core::enrollment::{EnrollmentGroup, RegistrationState, RegistrationStatus};
 use pki_core::hub::HubDevice;
-use pki_core::ids::{EnrollmentGroupId, HubHostName, RegistrationId};
-use pki_core::inventory::sqlite::SqliteInventory;
-use pki_core::inventory::{AuthorityGeneration, CertificateState, Inventory as _, InventoryEntry};
+use pki_core::ids::{AuthorityGeneration, EnrollmentGroupId, HubHostName, RegistrationId};
+use pki_core::inventory::{CertificateState, Inventory as _, InventoryEntry};
 use pki_core::lifecycle::roll::{Devices, MovingDevice, Shown};
 use pki_core::lifecycle::{Class, Fleet, HubIdentity};
+use pki_core::sqlite::SqliteInventory;
 use pki_core::time::Time;
 
 use super::instances::Instances;
-use crate::config::OutputFormat;
+use crate::config::{NAMED, OutputFormat};
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::hubs::{Hubs, registration_id};
 use crate::registered::{
     Registered, is_shown, records_of_groups, shows_leaf_of, thumbprint, with_identities,
 };
-use crate::render::plan::NAMED;
 
 /// How many devices are named: the first in text, all in JSON.
 pub(super) fn names(context: &Context) -> usize {

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use pki_core::ids::{AuthorityName, DpsName, PlanId, RegistrationId};
-use pki_core::inventory::Journal;
-use pki_core::lifecycle::{PlanRecord, Subject};
+use pki_core::journal::{Journal, PlanRecord};
+use pki_core::lifecycle::Subject;
 use pki_core::wording::counted;
 use serde::Serialize;
 

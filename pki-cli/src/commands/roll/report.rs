@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use pki_core::ids::{AuthorityName, DpsName, Generation, RegistrationId};
+use pki_core::journal::Estimate;
 use pki_core::lifecycle::roll::{Deadline, Devices, RollStatus};
-use pki_core::lifecycle::{Estimate, Impact, Plan};
+use pki_core::lifecycle::{Impact, Plan};
 use pki_core::time::Time;
 use pki_core::wording::counted;
 use serde::Serialize;

@@ -3,17 +3,12 @@
 
 use serde_json::{Value, json};
 
-use super::{
-    Action, AsFound, AuditEntry, AuditEvent, AuditHash, AuditHead, BoundStep, Links, Rows,
-    StoredPlan, merkle, state_hash,
-};
-use crate::ids::PlanId;
-use crate::ids::{AuthorityName, Generation, RegistrationId, Sha256Thumbprint};
+use super::{Action, AsFound, AuditEntry, AuditEvent, AuditHash, AuditHead, Links, Rows, merkle};
+use crate::crl::RevocationReason;
+use crate::ids::{AuthorityName, Generation, PlanId, RegistrationId, Sha256Thumbprint};
 use crate::inventory::{
-    BatchProgress, BatchRecord, GenerationChange, InventoryError, NewCertificate, NewGeneration,
-    RevocationReason, RowKey, Status,
+    BatchProgress, BatchRecord, GenerationChange, NewCertificate, NewGeneration, RowKey, Status,
 };
-use crate::lifecycle::{PlanRecord, PlanState, StepState};
 use crate::time::Time;
 
 /// An entry without its place in the trail.
@@ -165,74 +160,18 @@ impl Draft {
         }
     }
 
-    pub(crate) fn plan_opened(record: &PlanRecord, stored: &StoredPlan, at: Time) -> Self {
-        Self {
-            subject: record.id.to_string(),
-            detail: json!({
-                "dps": record.dps,
-                "goal": record.plan.goal,
-                "steps": record.steps.len(),
-                "keysWithheld": record.keys_withheld,
-            }),
-            content: Some(stored.content()),
-            ..Self::about(Rows::default(), Action::PlanOpened, at)
-        }
-    }
-
-    /// `states` are the new ones, of steps counted from 0.
-    pub(crate) fn steps_begun(
-        plan: PlanId,
-        states: &[(usize, StepState)],
-        at: Time,
-    ) -> Result<Self, InventoryError> {
-        Self::steps(Action::StepsBegun, plan, states, at)
-    }
-
-    /// As [`Self::steps_begun`].
-    pub(crate) fn steps_ended(
-        plan: PlanId,
-        states: &[(usize, StepState)],
-        at: Time,
-    ) -> Result<Self, InventoryError> {
-        Self::steps(Action::StepsEnded, plan, states, at)
-    }
-
-    fn steps(
+    /// Of a plan; what such entries say is the journal's.
+    pub(crate) fn of_plan(
         action: Action,
         plan: PlanId,
-        states: &[(usize, StepState)],
+        detail: Value,
+        content: Option<AuditHash>,
         at: Time,
-    ) -> Result<Self, InventoryError> {
-        let mut bound = Vec::with_capacity(states.len());
-        for (index, state) in states {
-            bound.push(BoundStep {
-                step: index + 1,
-                state: state_hash(state)?,
-            });
-        }
-        Ok(Self {
-            subject: plan.to_string(),
-            detail: json!({ "steps": bound }),
-            ..Self::about(Rows::default(), action, at)
-        })
-    }
-
-    /// `stored` is the plan as it is once it is closed.
-    pub(crate) fn plan_closed(record: &PlanRecord, stored: &StoredPlan, at: Time) -> Self {
-        let (action, detail) = match &record.state {
-            PlanState::Abandoned { reason, .. } => {
-                let done = record.summary().done;
-                (
-                    Action::PlanAbandoned,
-                    json!({ "reason": reason, "done": done }),
-                )
-            }
-            _ => (Action::PlanFinished, json!({})),
-        };
+    ) -> Self {
         Self {
-            subject: record.id.to_string(),
+            subject: plan.to_string(),
             detail,
-            content: Some(stored.whole()),
+            content,
             ..Self::about(Rows::default(), action, at)
         }
     }

@@ -13,10 +13,11 @@ use serde::{Deserialize, Serialize};
 
 use super::merkle::{self, InclusionProof};
 use super::{Action, AuditEntry, AuditHash, AuditHead, CertificateStatement, Links, Rows};
-use crate::ids::{AuthorityName, Generation, RegistrationId, Sha256Thumbprint};
+use crate::ids::{
+    AuthorityGeneration, AuthorityName, Generation, RegistrationId, Sha256Thumbprint,
+};
 use crate::inventory::{
-    AuthorityGeneration, Inventory, InventoryEntry, InventoryError, Label, Labels, NamedLabel,
-    Recorded, RowKey,
+    Inventory, InventoryEntry, InventoryError, Label, Labels, NamedLabel, Recorded, RowKey,
 };
 use crate::profile::Role;
 use crate::time::Time;

@@ -1,7 +1,8 @@
 //! What verification tells: findings, each with its facts.
 
 use super::AuditHead;
-use crate::inventory::{AuthorityGeneration, RowKey, Status};
+use crate::ids::AuthorityGeneration;
+use crate::inventory::{RowKey, Status};
 use crate::profile::Role;
 
 /// What verification of an inventory has found.

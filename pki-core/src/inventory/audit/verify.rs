@@ -13,12 +13,11 @@ use super::report::{AuditFinding, AuditReport};
 use super::rows::RowMap;
 use super::{
     Action, AsFound, AuditEntry, AuditHash, AuditHead, ExpectedPlan, FoundRequests, Links,
-    StoredPlan, merkle,
+    StoredPlan, SubjectsOf, merkle,
 };
-use crate::ids::{AuthorityName, Generation};
+use crate::ids::{AuthorityGeneration, AuthorityName, Generation};
 use crate::inventory::{
-    AuthorityGeneration, BatchRecord, BatchState, Count, GenerationRecord, GenerationState,
-    Recorded, RowKey, Status,
+    BatchRecord, BatchState, Count, GenerationRecord, GenerationState, Recorded, RowKey, Status,
 };
 use crate::profile::Role;
 use crate::time::Time;
@@ -301,12 +300,12 @@ impl Auditor {
     }
 
     /// A plan, in the order in which they were opened.
-    pub(crate) fn plan(&mut self, stored: &StoredPlan) {
+    pub(crate) fn plan(&mut self, stored: &StoredPlan, subjects_of: SubjectsOf) {
         let plan = stored.name.clone();
         let Some(expected) = self.plans.remove(&plan) else {
             return self.found(AuditFinding::PlanUnrecorded { plan });
         };
-        let mut wrong = expected.differences(stored);
+        let mut wrong = expected.differences(stored, subjects_of);
         if self.opened.1 >= expected.opened_in {
             wrong.push("place");
         }

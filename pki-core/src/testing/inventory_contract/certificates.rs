@@ -3,10 +3,11 @@
 use serde_json::json;
 
 use super::{Sample, from_elsewhere, generation, rows};
+use crate::crl::RevocationReason;
 use crate::ids::RegistrationId;
 use crate::inventory::{
     CertificateState, GenerationState, Inventory, InventoryError, NewCertificate, Revocation,
-    RevocationReason, RowKey, Status, Uniqueness,
+    RowKey, Status, Uniqueness,
 };
 
 impl Sample {

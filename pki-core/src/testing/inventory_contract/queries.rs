@@ -1,10 +1,10 @@
 //! Lists, pages, counts and what commands ask for.
 
 use super::{Sample, authority, batch, from_elsewhere, generation, label, labels, rows};
-use crate::ids::{Generation, RegistrationId};
+use crate::crl::RevocationReason;
+use crate::ids::{AuthorityGeneration, Generation, RegistrationId};
 use crate::inventory::{
-    AuthorityGeneration, Filter, GenerationState, Inventory, NewCertificate, PageKey,
-    RevocationReason, RowKey, Status, Uniqueness,
+    Filter, GenerationState, Inventory, NewCertificate, PageKey, RowKey, Status, Uniqueness,
 };
 use crate::profile::Role;
 

@@ -3,8 +3,9 @@
 use serde_json::json;
 
 use super::{Sample, rows};
+use crate::crl::RevocationReason;
 use crate::inventory::audit::{AuditEntry, AuditEvent, AuditFinding, AuditHash, AuditHead};
-use crate::inventory::{GenerationState, Inventory, RevocationReason};
+use crate::inventory::{GenerationState, Inventory};
 
 impl Sample {
     pub(super) fn the_trail_tells_of_every_change(&self, inventory: &mut dyn Inventory) {

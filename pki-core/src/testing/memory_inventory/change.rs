@@ -1,13 +1,12 @@
 //! Changes, each on a copy that its caller keeps or drops.
 
 use super::{Held, MemoryInventory, states};
-use crate::ids::RegistrationId;
+use crate::ids::{AuthorityGeneration, RegistrationId};
 use crate::inventory::audit::{AuditEntry, AuditHash, AuditHead, Draft, Links, Rows};
 use crate::inventory::unique::{LeafFacts, only_leaves, refuse_holders};
 use crate::inventory::{
-    self, AuthorityGeneration, CertificateState, GenerationRecord, GenerationState, Holder,
-    Inventory as _, InventoryEntry, InventoryError, NewCertificate, NewGeneration, Recorded,
-    RowKey, Uniqueness,
+    self, CertificateState, GenerationRecord, GenerationState, Holder, Inventory as _,
+    InventoryEntry, InventoryError, NewCertificate, NewGeneration, Recorded, RowKey, Uniqueness,
 };
 use crate::profile::Role;
 use crate::time::Time;

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use super::MemoryInventory;
 use crate::ids::{DpsName, PlanId};
+use crate::inventory::InventoryError;
 use crate::inventory::audit::{Draft, StoredPlan};
-use crate::inventory::{InventoryError, Journal};
-use crate::lifecycle::{Expectation, NewPlan, PlanRecord, PlanSummary, StepEnd};
+use crate::journal::{Journal, NewPlan, PlanRecord, PlanSummary, StepEnd};
+use crate::lifecycle::Expectation;
 use crate::time::Time;
 
 impl MemoryInventory {

@@ -7,7 +7,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Component, Path};
 use std::{fmt, fs, io};
 
-use pki_core::format::digest::{OutputDigest, OutputHash};
+use pki_core::handout::digest::{OutputDigest, OutputHash};
 use serde::Serialize;
 
 use super::{Check, Finding};

@@ -1,0 +1,19 @@
+//! All tests of the command line in one binary: the program run within the process, with [`support`].
+
+mod audit_checkpoint;
+mod audit_proof;
+mod batch;
+mod commands;
+mod crl;
+mod dps_records;
+mod frame;
+mod help_examples;
+mod hostile;
+mod inventory;
+mod outputs;
+mod permissions;
+mod plan_faults;
+mod plans;
+mod renew;
+mod sign;
+mod support;

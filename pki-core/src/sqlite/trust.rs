@@ -1,0 +1,653 @@
+//! Whoever acts on a row asks here whether it is as the audit trail says.
+//!
+//! Only what binds the row is read: the entries about it, each proven towards the last entry in a number
+//! of steps that grows with the logarithm of the trail's length, and the chunk that a certificate was
+//! recorded in. A row that was edited without computing the trail anew is refused.
+//! Not here: certificates that nobody asks for by themselves (pages of lists, counts), and rows that were
+//! made unreachable; `verify` finds these.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
+
+use rusqlite::{Params, Transaction};
+
+use super::row::{self, AUDIT_ENTRIES};
+use super::{Failure, read, run};
+use crate::ids::{AuthorityGeneration, AuthorityName, RegistrationId, Sha256Thumbprint};
+use crate::inventory::audit::{
+    Action, AuditEntry, AuditFinding, AuditHash, Auditor, CertificateStatement, FoundRequests,
+    Links, RowMap, Rows, StoredCertificate, StoredGeneration, merkle,
+};
+use crate::inventory::{
+    AuthorityRecord, BatchRecord, InventoryEntry, InventoryError, Label, Labels, NamedLabel,
+    RowKey, Status,
+};
+use crate::profile::Role;
+
+/// The entries that are in the index by action and subject; the words of the index, so that it is used.
+const INDEXED: &str = "action NOT IN ('certificates-recorded', 'certificates-delivered')";
+
+/// What was compared with the trail before, as long as no other process has written since.
+#[derive(Debug, Default)]
+pub(super) struct Trusted {
+    version: i64,
+    /// Chunks by the entries that recorded them.
+    chunks: BTreeMap<u64, Rows>,
+    has_found_requests: bool,
+    /// The last entry that voided or revoked each certificate, of the entries up to one.
+    ended: RowMap<u64>,
+    read_until: i64,
+    /// Entries that were proven.
+    proven: BTreeSet<u64>,
+}
+
+impl Trusted {
+    /// Forgets what another process may have changed since.
+    fn refresh(&mut self, transaction: &Transaction<'_>) -> Result<(), Failure> {
+        let version = transaction.pragma_query_value(None, "data_version", |row| row.get(0))?;
+        if self.version != version {
+            *self = Self {
+                version,
+                ..Self::default()
+            };
+        }
+        Ok(())
+    }
+
+    /// Refuses certificates that are not as the trail says.
+    pub(super) fn certificates(
+        &mut self,
+        transaction: &Transaction<'_>,
+        entries: &[InventoryEntry],
+    ) -> Result<(), Failure> {
+        for entry in entries {
+            self.certificate(transaction, entry.recorded.row())?;
+        }
+        Ok(())
+    }
+
+    /// Refuses the generations of authorities, or of one, and their certificates.
+    pub(super) fn authorities(
+        &mut self,
+        transaction: &Transaction<'_>,
+        name: Option<&AuthorityName>,
+        found: &[AuthorityRecord],
+    ) -> Result<(), Failure> {
+        let mut trail = Trail::begin(transaction);
+        let mut auditor = Auditor::of_part();
+        for entry in trail.all(
+            "action IN ('generation-recorded', 'certificate-adopted', 'generations-settled')
+                 AND (?1 IS NULL OR subject = ?1)",
+            [name.map(AuthorityName::as_str)],
+        )? {
+            auditor.replay(&entry);
+        }
+        for authority in found {
+            for record in &authority.generations {
+                let authority = &authority.name;
+                auditor.generation(&StoredGeneration { authority, record });
+            }
+        }
+        refuse_findings(auditor)?;
+        let generations = found.iter().flat_map(|authority| &authority.generations);
+        for certificate in generations.filter_map(|record| record.certificate.as_ref()) {
+            self.certificate(transaction, certificate.row())?;
+        }
+        Ok(())
+    }
+
+    /// Refuses a certificate that is not as the trail says, with its request and its state.
+    pub(super) fn certificate(
+        &mut self,
+        transaction: &Transaction<'_>,
+        key: RowKey,
+    ) -> Result<(), Failure> {
+        self.refresh(transaction)?;
+        let mut trail = Trail::begin(transaction);
+        trail.proven = std::mem::take(&mut self.proven);
+        let run = run::whole(transaction, key)?.ok_or_else(|| inconsistent(key, "run"))?;
+        let rows = self.chunk(&mut trail, key, run.recorded_in)?;
+        if ![key, run.first, run.last]
+            .iter()
+            .all(|row| rows.contains(*row))
+        {
+            return Err(inconsistent(key, "run"));
+        }
+        refuse_misplaced(transaction, key)?;
+        let expected = self.standing(&mut trail, key, run.recorded_in)?;
+        self.proven = trail.proven;
+        if (run.status, run.changed_in) != expected {
+            return Err(refused(&AuditFinding::StatusChanged {
+                row: key,
+                found: run.status,
+                expected: expected.0,
+            }));
+        }
+        Ok(())
+    }
+
+    /// Refuses a certificate as [`Self::certificate`], and one whose request may be missing: those from
+    /// before the trail bound requests are bound all together.
+    pub(super) fn request(
+        &mut self,
+        transaction: &Transaction<'_>,
+        key: RowKey,
+    ) -> Result<(), Failure> {
+        self.certificate(transaction, key)?;
+        let run = run::whole(transaction, key)?.ok_or_else(|| inconsistent(key, "run"))?;
+        let mut trail = Trail::begin(transaction);
+        let bound = trail.all("action = 'inventory-bound'", [])?;
+        let was_found = bound.iter().any(|entry| run.recorded_in < entry.sequence());
+        let binds = trail.entry(run.recorded_in)?.binds_requests();
+        if was_found && !binds && !self.has_found_requests {
+            refuse_found_requests(&mut trail, run.recorded_in)?;
+            self.has_found_requests = true;
+        }
+        Ok(())
+    }
+
+    /// Refuses revoked and voided certificates if any is missing among them or is not what it was, whoever
+    /// signed it: a list of what was revoked is whole or it is none.
+    pub(super) fn ended(&mut self, transaction: &Transaction<'_>) -> Result<(), Failure> {
+        self.refresh(transaction)?;
+        self.read_ends(transaction)?;
+        let mut query = transaction.prepare_cached(
+            "SELECT first, last, changed_in, recorded_in FROM run
+             WHERE status IN ('voided', 'revoked') ORDER BY first",
+        )?;
+        let mut rows = query.query([])?;
+        let mut found = Vec::new();
+        let mut chunks = BTreeMap::new();
+        while let Some(row) = rows.next()? {
+            let first: i64 = row.get(0)?;
+            found.push((first, row.get(1)?, row::unsigned(row.get(2)?)?));
+            chunks.insert(row::unsigned(row.get(3)?)?, RowKey::new(first));
+        }
+        let found = joined(found);
+        let expected = joined(self.ended.ranges());
+        if found != expected {
+            let wrong = found
+                .iter()
+                .zip(&expected)
+                .find(|(one, other)| one != other);
+            let first = wrong.map(|(one, other)| one.0.min(other.0));
+            let longer = if found.len() > expected.len() {
+                &found
+            } else {
+                &expected
+            };
+            let last = || longer.last().map_or(1, |(first, ..)| *first);
+            return Err(inconsistent(
+                RowKey::new(first.unwrap_or_else(last)),
+                "state",
+            ));
+        }
+        let mut trail = Trail::begin(transaction);
+        for (recorded_in, row) in chunks {
+            self.chunk(&mut trail, row, recorded_in)?;
+        }
+        Ok(())
+    }
+
+    /// Compares the chunk that a certificate was recorded in, and tells its rows.
+    fn chunk(
+        &mut self,
+        trail: &mut Trail<'_>,
+        key: RowKey,
+        recorded_in: u64,
+    ) -> Result<Rows, Failure> {
+        let transaction = trail.transaction;
+        if let Some(rows) = self.chunks.get(&recorded_in) {
+            return Ok(rows.clone());
+        }
+        let entry = trail.entry(recorded_in)?;
+        let is_recording = entry.action() == Action::CertificatesRecorded.as_str();
+        if !is_recording || !entry.rows().contains(key) {
+            return Err(inconsistent(key, "recording entry"));
+        }
+        let leaves = Leaves::read(transaction, &entry)?;
+        if entry.content() != Some(merkle::root(&leaves.hashes)) {
+            return Err(refused(&AuditFinding::CertificatesChanged {
+                sequence: recorded_in,
+                rows: entry.rows().to_string(),
+            }));
+        }
+        if leaves.keeps_requests && !entry.binds_requests() && !self.has_found_requests {
+            refuse_found_requests(trail, recorded_in)?;
+            self.has_found_requests = true;
+        }
+        self.chunks.insert(recorded_in, entry.rows().clone());
+        Ok(entry.rows().clone())
+    }
+
+    /// The state of a certificate by the trail, and the entry that brought it there.
+    fn standing(
+        &mut self,
+        trail: &mut Trail<'_>,
+        key: RowKey,
+        recorded_in: u64,
+    ) -> Result<(Status, u64), Failure> {
+        self.read_ends(trail.transaction)?;
+        let sequence = match self.ended.get(key.number()) {
+            Some(sequence) => Some(sequence),
+            None => delivered_in(trail.transaction, key, recorded_in)?,
+        };
+        let Some(sequence) = sequence else {
+            return Ok((Status::Undelivered, recorded_in));
+        };
+        let entry = trail.entry(sequence)?;
+        let status = entry.status().filter(|_| entry.rows().contains(key));
+        Ok((status.ok_or_else(|| inconsistent(key, "state"))?, sequence))
+    }
+
+    /// Goes on to the end of the trail: by the index the first time, then over what is new.
+    fn read_ends(&mut self, transaction: &Transaction<'_>) -> Result<(), Failure> {
+        const ALL: &str = "SELECT sequence, certificates FROM audit
+             WHERE action IN ('certificates-voided', 'certificates-revoked')
+                 AND action NOT IN ('certificates-recorded', 'certificates-delivered')
+                 AND sequence > ? ORDER BY sequence";
+        const NEW: &str = "SELECT sequence, certificates FROM audit
+             WHERE sequence > ? AND +action IN ('certificates-voided', 'certificates-revoked')
+             ORDER BY sequence";
+        let head = read::audit_head(transaction)?.map_or(0, |head| head.sequence);
+        let head = row::signed(head)?;
+        if head == self.read_until {
+            return Ok(());
+        }
+        let sql = if self.read_until == 0 { ALL } else { NEW };
+        let mut query = transaction.prepare_cached(sql)?;
+        let mut rows = query.query([self.read_until])?;
+        while let Some(row) = rows.next()? {
+            let sequence = row::unsigned(row.get(0)?)?;
+            for (first, last) in rows_of(row)?.ranges() {
+                self.ended.assign(first, last, sequence);
+            }
+        }
+        self.read_until = head;
+        Ok(())
+    }
+}
+
+/// Refuses a batch that is not as the trail says; `None` for one that is not there.
+pub(super) fn batch(
+    transaction: &Transaction<'_>,
+    name: &str,
+    found: Option<&BatchRecord>,
+) -> Result<(), Failure> {
+    let mut trail = Trail::begin(transaction);
+    let mut auditor = Auditor::of_part();
+    let mut entries = trail.all("action = 'batch-opened' AND subject = ?", [name])?;
+    let mut query = transaction.prepare_cached(
+        "SELECT sequence FROM audit
+         WHERE action = 'certificates-delivered' AND subject <> '' AND subject = ?
+         ORDER BY sequence DESC LIMIT 1",
+    )?;
+    let mut rows = query.query([name])?;
+    if let Some(row) = rows.next()? {
+        entries.push(trail.entry(row::unsigned(row.get(0)?)?)?);
+    }
+    entries.extend(trail.all("action = 'batch-completed' AND subject = ?", [name])?);
+    for entry in &entries {
+        auditor.replay(entry);
+    }
+    if let Some(record) = found {
+        auditor.batch(record);
+    }
+    refuse_findings(auditor)
+}
+
+/// Refuses a certificate that is found by a label which it does not have.
+pub(super) fn label(entry: &InventoryEntry, label: &NamedLabel) -> Result<(), InventoryError> {
+    let row = entry.recorded.row();
+    let what = "labels";
+    match entry.recorded.labels().contains(label) {
+        true => Ok(()),
+        false => Err(edited(&AuditFinding::CertificateInconsistent { row, what })),
+    }
+}
+
+/// The trail, whose entries are proven towards its last one.
+pub(super) struct Trail<'t> {
+    transaction: &'t Transaction<'t>,
+    /// Entries whose hash follows from what they say, and from which the last one follows.
+    proven: BTreeSet<u64>,
+}
+
+impl<'t> Trail<'t> {
+    pub(super) fn begin(transaction: &'t Transaction<'t>) -> Self {
+        Self {
+            transaction,
+            proven: BTreeSet::new(),
+        }
+    }
+
+    /// The entries in the index that meet a condition, in order.
+    pub(super) fn all(
+        &mut self,
+        condition: &str,
+        values: impl Params,
+    ) -> Result<Vec<AuditEntry>, Failure> {
+        let mut query = self.transaction.prepare_cached(&format!(
+            "SELECT sequence FROM audit WHERE {INDEXED} AND {condition} ORDER BY sequence"
+        ))?;
+        let sequences = query.query_map(values, |row| row.get::<_, i64>(0))?;
+        let sequences: Vec<i64> = sequences.collect::<Result<_, _>>()?;
+        let mut entries = Vec::with_capacity(sequences.len());
+        for sequence in sequences {
+            entries.push(self.entry(row::unsigned(sequence)?)?);
+        }
+        Ok(entries)
+    }
+
+    /// An entry.
+    pub(super) fn entry(&mut self, wanted: u64) -> Result<AuditEntry, Failure> {
+        let mut at = match self.proven.range(wanted..).next() {
+            Some(proven) => *proven,
+            None => read::audit_head(self.transaction)?.map_or(0, |head| head.sequence),
+        };
+        if wanted == 0 || wanted > at {
+            return Err(missing(wanted, wanted));
+        }
+        loop {
+            let entry = self.read(at)?;
+            if self.proven.insert(at) {
+                let previous = self.hash(at - 1)?;
+                let earlier = self.hash(Links::earlier_than(at))?;
+                refuse_changed(&entry, Links { previous, earlier })?;
+            }
+            if at == wanted {
+                return Ok(entry);
+            }
+            let earlier = Links::earlier_than(at);
+            at = if earlier >= wanted { earlier } else { at - 1 };
+        }
+    }
+
+    /// Every entry from one on to the end, each proven to follow the one before. Nothing about anything
+    /// can be left out of it.
+    pub(super) fn each_from(
+        &self,
+        first: u64,
+        mut tell: impl FnMut(&AuditEntry),
+    ) -> Result<(), Failure> {
+        let sql = format!("{AUDIT_ENTRIES} WHERE sequence >= ? ORDER BY sequence");
+        let mut query = self.transaction.prepare_cached(&sql)?;
+        let mut rows = query.query([row::signed(first)?])?;
+        let mut next = first;
+        let mut previous = self.hash(first.saturating_sub(1))?;
+        while let Some(row) = rows.next()? {
+            let entry = row::audit_entry(row)?;
+            if entry.sequence() != next {
+                return Err(missing(next, entry.sequence() - 1));
+            }
+            let earlier = match Links::earlier_than(next) {
+                earlier if earlier + 1 == next => previous,
+                earlier => self.hash(earlier)?,
+            };
+            refuse_changed(&entry, Links { previous, earlier })?;
+            tell(&entry);
+            previous = entry.hash();
+            next += 1;
+        }
+        Ok(())
+    }
+
+    fn read(&self, sequence: u64) -> Result<AuditEntry, Failure> {
+        let sql = format!("{AUDIT_ENTRIES} WHERE sequence = ?");
+        let mut query = self.transaction.prepare_cached(&sql)?;
+        let mut rows = query.query([row::signed(sequence)?])?;
+        let row = rows.next()?.ok_or_else(|| missing(sequence, sequence))?;
+        row::audit_entry(row)
+    }
+
+    /// The hash of an entry, or what stands before the first one.
+    fn hash(&self, sequence: u64) -> Result<AuditHash, Failure> {
+        match sequence {
+            0 => Ok(AuditHash::NONE),
+            _ => read::audit_hash(self.transaction, sequence),
+        }
+    }
+}
+
+fn missing(first: u64, last: u64) -> Failure {
+    refused(&AuditFinding::EntriesMissing { first, last })
+}
+
+fn refuse_changed(entry: &AuditEntry, links: Links) -> Result<(), Failure> {
+    if entry.hash_after(links) == entry.hash() {
+        return Ok(());
+    }
+    let sequence = entry.sequence();
+    Err(refused(&AuditFinding::EntryChanged { sequence }))
+}
+
+/// Refuses what an auditor has found.
+fn refuse_findings(auditor: Auditor) -> Result<(), Failure> {
+    match auditor.finish().findings.first() {
+        None => Ok(()),
+        Some(finding) => Err(refused(finding)),
+    }
+}
+
+/// The error of whoever was to act on what a finding is about.
+pub(super) fn refused(finding: &AuditFinding) -> Failure {
+    edited(finding).into()
+}
+
+fn edited(finding: &AuditFinding) -> InventoryError {
+    let what = finding.to_string();
+    InventoryError::Edited { what }
+}
+
+fn inconsistent(row: RowKey, what: &'static str) -> Failure {
+    refused(&AuditFinding::CertificateInconsistent { row, what })
+}
+
+/// The leaves of the Merkle tree over the certificates of an entry, as they are stored.
+#[derive(Default)]
+struct Leaves {
+    hashes: Vec<AuditHash>,
+    keeps_requests: bool,
+}
+
+impl Leaves {
+    fn read(transaction: &Transaction<'_>, entry: &AuditEntry) -> Result<Self, Failure> {
+        let mut leaves = Self::default();
+        for (first, last) in entry.rows().ranges() {
+            let mut next = first;
+            for run in StoredRun::between(transaction, first, last)? {
+                if run.first != next || run.recorded_in != entry.sequence() {
+                    return Err(inconsistent(RowKey::new(next), "run"));
+                }
+                leaves.add(transaction, &run, entry.binds_requests())?;
+                next = run.last + 1;
+            }
+            if next != last + 1 {
+                return Err(inconsistent(RowKey::new(next), "run"));
+            }
+        }
+        Ok(leaves)
+    }
+
+    /// Adds the certificates of a run. They are not parsed: what is bound of them is in columns, and the
+    /// digest of their octets.
+    fn add(
+        &mut self,
+        transaction: &Transaction<'_>,
+        run: &StoredRun,
+        binds_requests: bool,
+    ) -> Result<(), Failure> {
+        let mut query = transaction.prepare_cached(
+            "SELECT c.id, c.registration_id, c.labels, c.der, q.der FROM certificate c
+             LEFT JOIN request q ON q.certificate = c.id
+             WHERE c.id BETWEEN ? AND ? ORDER BY c.id",
+        )?;
+        let mut rows = query.query([run.first, run.last])?;
+        while let Some(row) = rows.next()? {
+            let key = RowKey::new(row.get(0)?);
+            let id: Option<String> = row.get(1)?;
+            let id: Option<RegistrationId> = bound(id, key, "registration ID")?;
+            let labels: Option<Labels> = bound(row.get(2)?, key, "labels")?;
+            let der = row.get_ref(3)?.as_blob().map_err(rusqlite::Error::from)?;
+            let request = row.get_ref(4)?;
+            let request = request.as_blob_or_null().map_err(rusqlite::Error::from)?;
+            self.keeps_requests |= request.is_some();
+            let statement = CertificateStatement {
+                thumbprint: Sha256Thumbprint::from_digest(*AuditHash::of(der).as_octets()),
+                role: run.role,
+                signed_by: run.signed_by.as_ref(),
+                registration_id: id.as_ref(),
+                batch: run.batch.as_ref(),
+                labels: &labels.unwrap_or_default(),
+                request: request.filter(|_| binds_requests).map(AuditHash::of),
+            };
+            self.hashes.push(statement.leaf_hash());
+        }
+        Ok(())
+    }
+}
+
+/// Ranges with those that follow each other and have the same value joined.
+fn joined(ranges: impl IntoIterator<Item = (i64, i64, u64)>) -> Vec<(i64, i64, u64)> {
+    let mut joined: Vec<(i64, i64, u64)> = Vec::new();
+    for (first, last, value) in ranges {
+        match joined.last_mut() {
+            Some(before) if before.1 + 1 == first && before.2 == value => before.1 = last,
+            _ => joined.push((first, last, value)),
+        }
+    }
+    joined
+}
+
+/// A run as far as the statements of its certificates rest on it.
+struct StoredRun {
+    first: i64,
+    last: i64,
+    role: Role,
+    signed_by: Option<AuthorityGeneration>,
+    batch: Option<Label>,
+    recorded_in: u64,
+}
+
+impl StoredRun {
+    fn between(transaction: &Transaction<'_>, first: i64, last: i64) -> Result<Vec<Self>, Failure> {
+        let mut query = transaction.prepare_cached(
+            "SELECT r.first, r.last, r.role, g.authority, g.number, b.name, r.recorded_in
+             FROM run r LEFT JOIN generation g ON g.id = r.signed_by
+             LEFT JOIN batch b ON b.id = r.batch
+             WHERE r.first BETWEEN ? AND ? ORDER BY r.first",
+        )?;
+        let mut rows = query.query([first, last])?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            let first = row.get(0)?;
+            let key = RowKey::new(first);
+            let role: String = row.get(2)?;
+            found.push(Self {
+                first,
+                last: row.get(1)?,
+                role: Role::from_word(&role).ok_or_else(|| inconsistent(key, "role"))?,
+                signed_by: row::signed_by(row, 3)?,
+                batch: bound(row.get(5)?, key, "batch")?,
+                recorded_in: row::unsigned(row.get(6)?)?,
+            });
+        }
+        Ok(found)
+    }
+}
+
+/// A column that must be what was written.
+fn bound<T: FromStr>(
+    text: Option<String>,
+    key: RowKey,
+    what: &'static str,
+) -> Result<Option<T>, Failure> {
+    let parse = |text: String| text.parse().map_err(|_| inconsistent(key, what));
+    text.map(parse).transpose()
+}
+
+/// Compares what serves finding a certificate with the certificate.
+fn refuse_misplaced(transaction: &Transaction<'_>, key: RowKey) -> Result<(), Failure> {
+    let mut query = transaction
+        .prepare_cached("SELECT not_after, labels, der FROM certificate WHERE id = ?")?;
+    let mut rows = query.query([key.number()])?;
+    let row = rows.next()?.ok_or_else(|| inconsistent(key, "DER"))?;
+    let not_after: i64 = row.get(0)?;
+    let der = row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?;
+    let certificate = row::certificate(key, der)?;
+    if not_after != certificate.validity().not_after().unix_seconds() {
+        return Err(inconsistent(key, "end of validity"));
+    }
+    let labels: Option<Labels> = bound(row.get(1)?, key, "labels")?;
+    let mut label = transaction
+        .prepare_cached("SELECT 1 FROM certificate_label WHERE label = ? AND certificate = ?")?;
+    for line in labels.unwrap_or_default().lines() {
+        if !label.exists((line, key.number()))? {
+            return Err(inconsistent(key, "labels"));
+        }
+    }
+    Ok(())
+}
+
+/// A certificate with its request, which is in a column.
+pub(super) fn with_request(
+    row: &rusqlite::Row<'_>,
+    column: usize,
+) -> Result<StoredCertificate, Failure> {
+    let request = row.get_ref(column)?;
+    let request = request.as_blob_or_null().map_err(rusqlite::Error::from)?;
+    Ok(StoredCertificate {
+        request: request.map(AuditHash::of),
+        ..row::stored(row)?
+    })
+}
+
+/// Compares all requests from before the trail bound them with what an upgrade has found.
+fn refuse_found_requests(trail: &mut Trail<'_>, recorded_in: u64) -> Result<(), Failure> {
+    let bound = trail.all("action = 'inventory-bound'", [])?.pop();
+    let Some(bound) = bound.filter(|bound| recorded_in < bound.sequence()) else {
+        return Err(refused(&AuditFinding::RequestsChanged));
+    };
+    let mut query = trail.transaction.prepare_cached(
+        "SELECT q.certificate, q.der FROM request q
+         JOIN run r ON r.first = (SELECT max(first) FROM run WHERE first <= q.certificate)
+         JOIN audit recorded ON recorded.sequence = r.recorded_in
+         WHERE r.recorded_in < ? ORDER BY q.certificate",
+    )?;
+    let mut rows = query.query([row::signed(bound.sequence())?])?;
+    let mut found = FoundRequests::default();
+    while let Some(row) = rows.next()? {
+        let der = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
+        found.add(RowKey::new(row.get(0)?), AuditHash::of(der));
+    }
+    if bound.content() == Some(found.finish()) {
+        return Ok(());
+    }
+    Err(refused(&AuditFinding::RequestsChanged))
+}
+
+/// The first entry after the recording one that delivered a certificate: most often the next but one.
+fn delivered_in(
+    transaction: &Transaction<'_>,
+    key: RowKey,
+    recorded_in: u64,
+) -> Result<Option<u64>, Failure> {
+    let mut query = transaction.prepare_cached(
+        "SELECT sequence, certificates FROM audit
+         WHERE sequence > ? AND +action = 'certificates-delivered' ORDER BY sequence",
+    )?;
+    let mut rows = query.query([row::signed(recorded_in)?])?;
+    while let Some(row) = rows.next()? {
+        if rows_of(row)?.contains(key) {
+            return Ok(Some(row::unsigned(row.get(0)?)?));
+        }
+    }
+    Ok(None)
+}
+
+/// The set of rows in the second column.
+fn rows_of(row: &rusqlite::Row<'_>) -> Result<Rows, Failure> {
+    let text: String = row.get(1)?;
+    let damage = |_| InventoryError::corrupt("an audit entry has a broken set of rows");
+    Ok(text.parse().map_err(damage)?)
+}

@@ -1,0 +1,607 @@
+//! What must hold of every plan, over random fleets: an expiry roll never refuses a valid leaf, a
+//! breach roll never admits a compromised one, nothing widens admission unless that was asked for.
+//!
+//! The judge is [`judge`], a second implementation of the rules of DPS; core's own admission is
+//! compared with it on every fleet.
+#![allow(clippy::expect_used, reason = "a test fails by panicking")]
+
+pub(crate) mod judge;
+
+use std::sync::OnceLock;
+
+use crate::support::{TestAuthority, now, root};
+use judge::{Documents, lets_in};
+use openssl::x509::X509;
+use pki_core::admission::{ChainElement, PresentedChain, decide, outcome_of};
+use pki_core::certificate::Certificate;
+use pki_core::declaration::VerifiedBy;
+use pki_core::enrollment::compose::{by_ca_reference, by_leaf, by_signing_certificate};
+use pki_core::enrollment::{
+    Attestation, EnrollmentGroup, IndividualEnrollment, ProvisioningStatus,
+};
+use pki_core::ids::Generation;
+use pki_core::inventory::GenerationState::{self, Current, Next, Pending};
+use pki_core::key::KeyAlgorithm::EcdsaP256;
+use pki_core::lifecycle::roll::{
+    self, Below, Breach, Devices, Finish, HeldGeneration, Instance, InstancePlan, RollError,
+    RollState, Start,
+};
+use pki_core::lifecycle::{
+    Checked, Class, Effect, Exception, Fleet, HubAction, Impact, LeafStanding, Plan, Promise,
+    Quarantine, QuarantineState, Readmit, ReadmitState, Step, Who, quarantine_many, readmit,
+};
+use pki_core::testing::{Copies, SampleDps, Service};
+use pki_core::time::Span;
+use proptest::prelude::*;
+
+const DEVICES: usize = 6;
+
+/// Certificates that all fleets share: a root and a line of two generations each, another line, and
+/// for every device a leaf below each of them.
+struct Pki {
+    roots: [TestAuthority; 2],
+    lines: [TestAuthority; 3],
+    leaves: Vec<[Leaf; 5]>,
+}
+
+struct Leaf {
+    certificate: Certificate,
+    chain: PresentedChain,
+    presented: Vec<X509>,
+}
+
+/// Who signed a leaf.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Signer {
+    /// The line that is rolled, first generation.
+    Line,
+    /// The other line.
+    Other,
+    /// The root itself.
+    Root,
+    /// The line's second generation.
+    NewLine,
+    /// The root's second generation.
+    NewRoot,
+}
+
+impl Pki {
+    fn shared() -> &'static Self {
+        static PKI: OnceLock<Pki> = OnceLock::new();
+        PKI.get_or_init(|| {
+            let roots = [root("root", EcdsaP256), root("root", EcdsaP256)];
+            let lines =
+                ["line", "other", "line"].map(|name| roots[0].intermediate(name, EcdsaP256));
+            let leaves = (0..DEVICES)
+                .map(|device| {
+                    let leaf = |signer: &TestAuthority, above: &[&TestAuthority]| {
+                        Leaf::new(signer.leaf(&format!("device-{device}"), EcdsaP256), above)
+                    };
+                    [
+                        leaf(&lines[0], &[&lines[0], &roots[0]]),
+                        leaf(&lines[1], &[&lines[1], &roots[0]]),
+                        leaf(&roots[0], &[&roots[0]]),
+                        leaf(&lines[2], &[&lines[2], &roots[0]]),
+                        leaf(&roots[1], &[&roots[1]]),
+                    ]
+                })
+                .collect();
+            Self {
+                roots,
+                lines,
+                leaves,
+            }
+        })
+    }
+
+    fn leaf(&self, device: usize, signer: Signer) -> &Leaf {
+        let place = match signer {
+            Signer::Line => 0,
+            Signer::Other => 1,
+            Signer::Root => 2,
+            Signer::NewLine => 3,
+            Signer::NewRoot => 4,
+        };
+        &self.leaves[device][place]
+    }
+
+    fn certificates(&self) -> Vec<Certificate> {
+        let all = self.roots.iter().chain(&self.lines);
+        all.map(|authority| authority.certificate.clone()).collect()
+    }
+}
+
+impl Leaf {
+    fn new(certificate: Certificate, above: &[&TestAuthority]) -> Self {
+        let path = || {
+            let above = above.iter().map(|authority| &authority.certificate);
+            std::iter::once(&certificate).chain(above)
+        };
+        let elements = path().map(ChainElement::from).collect();
+        let presented = path().map(|one| X509::from_der(one.der()).expect("DER"));
+        Self {
+            chain: PresentedChain::known(certificate.common_name(), elements),
+            presented: presented.collect(),
+            certificate,
+        }
+    }
+}
+
+/// A fleet and what DPS holds of it.
+#[derive(Debug, Clone)]
+struct World {
+    signers: Vec<Signer>,
+    dps: SampleDps,
+}
+
+/// What an individual enrollment of a device is like.
+#[derive(Debug, Clone, Copy)]
+enum EntryKind {
+    None,
+    Own,
+    AnotherLeaf,
+    Keys,
+}
+
+fn status() -> impl Strategy<Value = ProvisioningStatus> {
+    prop_oneof![
+        3 => Just(ProvisioningStatus::Enabled),
+        1 => Just(ProvisioningStatus::Disabled),
+    ]
+}
+
+fn entry() -> impl Strategy<Value = (EntryKind, ProvisioningStatus)> {
+    let kind = prop_oneof![
+        4 => Just(EntryKind::None),
+        1 => Just(EntryKind::Own),
+        1 => Just(EntryKind::AnotherLeaf),
+        1 => Just(EntryKind::Keys),
+    ];
+    (kind, status())
+}
+
+/// Groups on the root by reference, on the root by certificate, on the line twice, on the other line.
+fn world() -> impl Strategy<Value = World> {
+    let signer = prop_oneof![
+        3 => Just(Signer::Line),
+        1 => Just(Signer::Other),
+        1 => Just(Signer::Root),
+    ];
+    let devices = prop::collection::vec((signer, entry()), 1..=DEVICES);
+    let groups = prop::collection::vec(prop::option::of(status()), 5);
+    let verified = prop::collection::vec(prop::option::weighted(0.8, prop::bool::weighted(0.8)), 2);
+    (devices, groups, verified, service()).prop_map(|(devices, groups, verified, service)| {
+        let mut dps = SampleDps::of(service);
+        put_authorities(&mut dps, &verified);
+        put_groups(&mut dps, &groups);
+        for (index, (signer, (kind, status))) in devices.iter().enumerate() {
+            put_entry(&mut dps, index, *signer, *kind, status.clone());
+        }
+        let signers = devices.into_iter().map(|(signer, _)| signer).collect();
+        World { signers, dps }
+    })
+}
+
+/// What nobody knows of the service: a plan holds with every answer.
+fn service() -> impl Strategy<Value = Service> {
+    let copies = prop_oneof![
+        Just(Copies::None),
+        Just(Copies::Shown),
+        Just(Copies::Stored)
+    ];
+    (copies, any::<bool>()).prop_map(|(copies, hides_certificates)| Service {
+        copies,
+        hides_certificates,
+        ..Service::default()
+    })
+}
+
+fn put_authorities(dps: &mut SampleDps, verified: &[Option<bool>]) {
+    let pki = Pki::shared();
+    let named = [("root", &pki.roots[0]), ("other", &pki.lines[1])];
+    for ((name, authority), is_verified) in named.into_iter().zip(verified) {
+        if let Some(is_verified) = is_verified {
+            dps.put_ca(
+                &name.parse().expect("name"),
+                &authority.certificate,
+                *is_verified,
+            );
+        }
+    }
+}
+
+fn put_groups(dps: &mut SampleDps, groups: &[Option<ProvisioningStatus>]) {
+    let pki = Pki::shared();
+    let on = |authority: &TestAuthority| by_signing_certificate(&authority.certificate);
+    let attestations = [
+        (
+            "all-by-name",
+            by_ca_reference("root".parse().expect("name")),
+        ),
+        ("root", on(&pki.roots[0])),
+        ("line-a", on(&pki.lines[0])),
+        ("line-b", on(&pki.lines[0])),
+        ("other", on(&pki.lines[1])),
+    ];
+    for ((id, attestation), status) in attestations.into_iter().zip(groups) {
+        if let Some(status) = status {
+            dps.put_group(&EnrollmentGroup {
+                provisioning_status: status.clone(),
+                ..EnrollmentGroup::new(id.parse().expect("id"), attestation)
+            });
+        }
+    }
+}
+
+fn put_entry(
+    dps: &mut SampleDps,
+    device: usize,
+    signer: Signer,
+    kind: EntryKind,
+    status: ProvisioningStatus,
+) {
+    let pki = Pki::shared();
+    let attestation = match kind {
+        EntryKind::None => return,
+        EntryKind::Own => by_leaf(&pki.leaf(device, signer).certificate),
+        EntryKind::AnotherLeaf => by_leaf(&pki.leaf(device, Signer::NewRoot).certificate),
+        EntryKind::Keys => Attestation::generated_keys(),
+    };
+    let id = format!("Device-{device}").parse().expect("id");
+    dps.put_individual(&IndividualEnrollment {
+        provisioning_status: status,
+        ..IndividualEnrollment::new(id, attestation)
+    });
+}
+
+impl World {
+    /// What the judge says of a device that shows a leaf.
+    fn lets_in(&self, device: usize, signer: Signer) -> bool {
+        lets_in(
+            &documents(&self.dps),
+            &Pki::shared().leaf(device, signer).presented,
+        )
+    }
+
+    /// What the judge says of every device with the leaf that it has.
+    fn admitted(&self) -> Vec<bool> {
+        let documents = documents(&self.dps);
+        let signers = self.signers.iter().enumerate();
+        let leaves = signers.map(|(device, signer)| Pki::shared().leaf(device, *signer));
+        leaves
+            .map(|leaf| lets_in(&documents, &leaf.presented))
+            .collect()
+    }
+
+    fn has_entry(&self, device: usize) -> bool {
+        self.entry(device).is_some()
+    }
+
+    fn entry(&self, device: usize) -> Option<&IndividualEnrollment> {
+        let id = format!("Device-{device}");
+        let mut entries = self.dps.individuals.iter();
+        entries.find(|entry| entry.registration_id.as_str().eq_ignore_ascii_case(&id))
+    }
+
+    fn after(&self, step: &Step) -> Self {
+        let mut after = self.clone();
+        after.dps.step(step);
+        after
+    }
+
+    /// The fleet by classes, as the inventory would tell it.
+    fn fleet(&self) -> Fleet {
+        let mut fleet = Fleet::default();
+        for (device, signer) in self.signers.iter().enumerate() {
+            let leaf = Pki::shared().leaf(device, *signer);
+            let above = leaf.chain.above_leaf().to_vec();
+            let class = fleet.classes.iter().position(|class| class.above == above);
+            let class = class.unwrap_or_else(|| {
+                fleet.classes.push(Class::new(None, above, 0));
+                fleet.classes.len() - 1
+            });
+            match self.has_entry(device) {
+                false => fleet.classes[class].leaves += 1,
+                true => fleet.exceptions.push(Exception {
+                    id: format!("device-{device}").parse().expect("id"),
+                    leaf: leaf.certificate.sha256_thumbprint(),
+                    class,
+                }),
+            }
+        }
+        fleet
+    }
+
+    fn line_state(&self, generations: [GenerationState; 2]) -> RollState {
+        let pki = Pki::shared();
+        self.state("line", generations, [&pki.lines[0], &pki.lines[2]], vec![])
+    }
+
+    fn root_state(&self, generations: [GenerationState; 2]) -> RollState {
+        let pki = Pki::shared();
+        let below = |name: &str, line: usize, signer: Signer| Below {
+            authority: name.parse().expect("name"),
+            generation: Generation::FIRST,
+            certificate: pki.lines[line].certificate.clone(),
+            leaves: u64::try_from(self.signers.iter().filter(|one| **one == signer).count())
+                .expect("a count"),
+        };
+        let below = vec![
+            below("line", 0, Signer::Line),
+            below("other", 1, Signer::Other),
+        ];
+        self.state("root", generations, [&pki.roots[0], &pki.roots[1]], below)
+    }
+
+    fn state(
+        &self,
+        name: &str,
+        states: [GenerationState; 2],
+        authorities: [&TestAuthority; 2],
+        below: Vec<Below>,
+    ) -> RollState {
+        let numbered = [1, 2].into_iter().zip(states).zip(authorities);
+        RollState {
+            authority: name.parse().expect("name"),
+            generations: numbered
+                .map(|((number, state), authority)| HeldGeneration {
+                    number: Generation::new(number).expect("not zero"),
+                    state,
+                    certificate: authority.certificate.clone(),
+                })
+                .collect(),
+            certificates: Pki::shared().certificates(),
+            below,
+            instances: vec![Instance {
+                name: "dev".parse().expect("name"),
+                authorities: self.dps.authorities.clone(),
+                groups: self.dps.groups.clone(),
+                declared: vec![],
+                verified_by: VerifiedBy::Possession,
+            }],
+        }
+    }
+}
+
+fn documents(dps: &SampleDps) -> Documents {
+    let json =
+        |document: &dyn Fn() -> serde_json::Result<serde_json::Value>| document().expect("JSON");
+    Documents {
+        authorities: dps
+            .authorities
+            .iter()
+            .map(|one| json(&|| serde_json::to_value(one)))
+            .collect(),
+        groups: dps
+            .groups
+            .iter()
+            .map(|one| json(&|| serde_json::to_value(one)))
+            .collect(),
+        individuals: dps
+            .individuals
+            .iter()
+            .map(|one| json(&|| serde_json::to_value(one)))
+            .collect(),
+    }
+}
+
+fn start() -> Start {
+    Start {
+        overlap_until: now() + Span::from_days(365),
+        leaves_beyond: 0,
+        accept_stranded: 0,
+    }
+}
+
+/// The one plan of one instance; `None` where the roll is refused for a reason that a random fleet may
+/// give.
+fn only(plans: Result<Vec<InstancePlan>, RollError>) -> Option<Plan> {
+    match plans {
+        Ok(mut plans) => plans.pop().map(|one| one.plan),
+        Err(RollError::StrandsBelow { .. } | RollError::NotUnderWay { .. }) => None,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// A few seconds' worth, thousands in all; `PROPTEST_CASES` asks for more of each.
+fn config() -> ProptestConfig {
+    let default = ProptestConfig::default();
+    ProptestConfig {
+        cases: default.cases.max(400),
+        ..default
+    }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn core_and_the_judge_agree(world in world()) {
+        let (view, documents) = (world.dps.view(), documents(&world.dps));
+        for device in 0..world.signers.len() {
+            for signer in [Signer::Line, Signer::Other, Signer::Root, Signer::NewLine, Signer::NewRoot] {
+                let leaf = Pki::shared().leaf(device, signer);
+                let judged = lets_in(&documents, &leaf.presented);
+                let decision = decide(&view, &leaf.chain);
+                prop_assert_eq!(decision.is_admitted(), judged, "{}", decision);
+                let id = leaf.certificate.common_name().expect("CN").parse().expect("id");
+                let thumbprint = leaf.certificate.sha256_thumbprint();
+                let outcome = outcome_of(&view, &id, &thumbprint, leaf.chain.above_leaf());
+                prop_assert_eq!(outcome, decision.outcome);
+            }
+        }
+    }
+
+    /// Impact by classes counts what the judge counts device by device.
+    #[test]
+    fn impact_counts_what_the_judge_counts(before in world(), other in world()) {
+        let after = World { dps: other.dps, signers: before.signers.clone() };
+        // The fleet must know every device that has an entry before or after.
+        let mut fleet = World { dps: before.dps.clone(), ..before.clone() };
+        for entry in &after.dps.individuals {
+            let id = entry.registration_id.clone();
+            let known = IndividualEnrollment::new(id, Attestation::generated_keys());
+            fleet.dps.put_individual(&known);
+        }
+        let impact = Impact::compare(&before.dps.view(), &after.dps.view(), &fleet.fleet());
+        let judged = before.admitted().into_iter().zip(after.admitted());
+        let mut counts = [0; 4];
+        for pair in judged {
+            counts[match pair { (true, false) => 0, (false, true) => 1, (true, true) => 2, _ => 3 }] += 1;
+        }
+        let effects = [Effect::Loses, Effect::Gains, Effect::StaysAdmitted, Effect::StaysOut];
+        prop_assert_eq!(effects.map(|effect| impact.count(effect)), counts);
+    }
+
+    /// At any prefix of an expiry roll of an intermediate, and whichever devices have moved.
+    #[test]
+    fn an_expiry_roll_refuses_no_valid_leaf_and_lets_nobody_in(world in world(), order in Just((0..DEVICES).collect::<Vec<_>>()).prop_shuffle()) {
+        let before = world.admitted();
+        let state = world.line_state([Current, Pending]);
+        let plan = only(roll::start(&start(), &state)).expect("nothing stands in the way");
+        prop_assert_eq!(Some(plan.clone()), only(roll::start(&start(), &state)));
+        let promise = Promise::default();
+        prop_assert!(Checked::new(plan.clone(), &world.dps.view(), &world.fleet(), &promise).is_ok());
+        let mut world = world;
+        for step in &plan.steps {
+            world = world.after(step);
+            prop_assert_eq!(&world.admitted(), &before, "after: {}", step);
+        }
+        // A device with an entry of its own is rolled by that, not by its group.
+        let moves = |world: &World, device: usize| {
+            world.signers.get(device) == Some(&Signer::Line) && !world.has_entry(device)
+        };
+        for device in order {
+            if moves(&world, device) {
+                world.signers[device] = Signer::NewLine;
+                prop_assert_eq!(&world.admitted(), &before, "device {} moved", device);
+            }
+        }
+        let Some(finish) = only(roll::finish(&Finish::default(), &world.line_state([Current, Next]))) else {
+            return Ok(());
+        };
+        for step in &finish.steps {
+            world = world.after(step);
+            prop_assert_eq!(&world.admitted(), &before, "after: {}", step);
+        }
+    }
+
+    /// The intermediates below the root, and their devices, outlive it.
+    #[test]
+    fn a_root_goes_without_refusing_those_below_its_intermediates(world in world()) {
+        let before = world.admitted();
+        let plan = only(roll::start(&start(), &world.root_state([Current, Pending])));
+        let mut world = world;
+        for step in &plan.expect("nothing stands in the way").steps {
+            world = world.after(step);
+            prop_assert_eq!(&world.admitted(), &before, "after: {}", step);
+        }
+        for (device, was_in) in before.iter().enumerate() {
+            if world.signers[device] == Signer::Root && !world.has_entry(device) {
+                world.signers[device] = Signer::NewRoot;
+                prop_assert_eq!(world.lets_in(device, Signer::NewRoot), *was_in);
+            }
+        }
+        let request = Finish { with_intermediates: true, ..Finish::default() };
+        let Some(finish) = only(roll::finish(&request, &world.root_state([Current, Next]))) else {
+            return Ok(());
+        };
+        let checked = Checked::new(finish.clone(), &world.dps.view(), &world.fleet(), &Promise::default());
+        for step in &finish.steps {
+            world = world.after(step);
+            let after = world.admitted();
+            let lost = before.iter().zip(&after).position(|(was, is)| *was && !*is);
+            prop_assert_eq!(lost, None, "after: {}", step);
+        }
+        prop_assert!(checked.is_ok() || world.admitted() != before, "{:?}", checked);
+    }
+
+    /// From the step on that shuts it out; with one holder and nothing above it, from the first.
+    #[test]
+    fn a_breach_roll_admits_no_compromised_leaf_and_hits_nobody_else(world in world()) {
+        let before = world.admitted();
+        let plans = roll::replace(&Breach::default(), &world.line_state([Current, Pending]));
+        let plan = only(plans).expect("nothing stands in the way");
+        let is_cut = |step: &Step| matches!(step, Step::SettleGenerations { .. });
+        let cut = plan.steps.iter().position(is_cut).expect("the inventory is told");
+        let compromised = |world: &World| {
+            let devices = (0..world.signers.len()).filter(|device| !world.has_entry(*device));
+            devices.into_iter().any(|device| world.lets_in(device, Signer::Line))
+        };
+        let mut now = world.clone();
+        for (index, step) in plan.steps.iter().enumerate() {
+            now = now.after(step);
+            prop_assert!(index + 1 < cut || !compromised(&now), "after: {}", step);
+            for (device, signer) in now.signers.iter().enumerate() {
+                let is_hit = *signer == Signer::Line && !now.has_entry(device);
+                let is_in = now.lets_in(device, *signer);
+                prop_assert!(is_hit || is_in == before[device], "device {} after: {}", device, step);
+            }
+        }
+        prop_assert!(cut > 1 || plan.steps.len() < 2 || !compromised(&world.after(&plan.steps[0])));
+    }
+
+    /// Many at once: all of them out, nobody else concerned; and each back in with a new leaf only.
+    #[test]
+    fn quarantine_and_readmission_concern_those_named(world in world(), picked in prop::collection::vec(any::<bool>(), DEVICES)) {
+        let pki = Pki::shared();
+        let before = world.admitted();
+        let named: Vec<usize> = (0..world.signers.len()).filter(|device| picked[*device]).collect();
+        let requests: Vec<_> = named.iter().map(|device| {
+            let request = Quarantine {
+                registration_id: format!("device-{device}").parse().expect("id"),
+                leaf: Some(pki.leaf(*device, world.signers[*device]).certificate.clone()),
+                revoke: vec![pki.leaf(*device, world.signers[*device]).certificate.clone()],
+                reason: None,
+                hub: HubAction::Disable,
+            };
+            let state = QuarantineState { individual: world.entry(*device).cloned(), ..QuarantineState::default() };
+            (request, state)
+        }).collect();
+        let plan = quarantine_many(&requests);
+        let ids = requests.iter().map(|(request, _)| request.registration_id.clone()).collect();
+        let promise = Promise { refuses: Who::Devices(ids), ..Promise::default() };
+        let mut fleet = world.clone();
+        fleet.dps.carry_out(&plan);
+        let checked = Checked::new(plan.clone(), &world.dps.view(), &fleet.fleet(), &promise);
+        prop_assert!(checked.is_ok(), "{:?}", checked);
+        let mut world = world;
+        for step in &plan.steps {
+            world = world.after(step);
+            let widened = before.iter().zip(world.admitted()).any(|(was, is)| !was && is);
+            prop_assert!(!widened, "after: {}", step);
+        }
+        let out = world.admitted();
+        for device in 0..world.signers.len() {
+            prop_assert_eq!(out[device], before[device] && !picked[device]);
+        }
+        for device in &named {
+            let request = Readmit {
+                registration_id: format!("device-{device}").parse().expect("id"),
+                leaf: pki.leaf(*device, Signer::NewLine).certificate.clone(),
+            };
+            let state = ReadmitState {
+                individual: world.entry(*device).cloned(),
+                leaf: LeafStanding::Valid,
+                earlier: vec![pki.leaf(*device, world.signers[*device]).certificate.clone()],
+                ..ReadmitState::default()
+            };
+            world.dps.carry_out(&readmit(&request, &state, now()).expect("readmitted"));
+            prop_assert!(world.lets_in(*device, Signer::NewLine));
+        }
+        prop_assert_eq!(world.admitted(), out, "the old leaves stay out");
+    }
+
+    #[test]
+    fn an_aborted_roll_changes_nothing(world in world()) {
+        let before = world.admitted();
+        let mut world = world;
+        let started = only(roll::start(&start(), &world.root_state([Current, Pending])));
+        world.dps.carry_out(&started.expect("nothing stands in the way"));
+        let aborted = only(roll::abort(&Devices::default(), &world.root_state([Current, Next])));
+        for step in &aborted.expect("a way back").steps {
+            world = world.after(step);
+            prop_assert_eq!(&world.admitted(), &before, "after: {}", step);
+        }
+    }
+}

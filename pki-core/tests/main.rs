@@ -1,0 +1,29 @@
+//! All tests of the core in one binary: a module for each subject, and [`support`] for a small PKI to test with.
+
+mod admission;
+mod csr;
+mod declaration;
+mod declared;
+mod format;
+mod hostile;
+mod impact;
+mod inventory_at_once;
+mod inventory_contract;
+mod inventory_edits;
+mod inventory_proof;
+mod inventory_sqlite;
+mod issue;
+mod key_files;
+mod lifecycle_properties;
+mod limbo;
+mod pkits;
+mod plan;
+mod press;
+mod quarantine;
+mod readmit;
+mod roll;
+mod signers;
+#[path = "support/softhsm.rs"]
+mod softhsm;
+mod support;
+mod walks;
