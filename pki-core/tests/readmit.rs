@@ -217,7 +217,7 @@ fn a_device_does_not_come_back_with_what_it_was_shut_out_with() {
         ),
         (
             refused(&request, &entry(Some(enabled)), now()),
-            "is enabled",
+            "is not disabled",
         ),
     ] {
         assert!(message.contains(part), "{message}");

@@ -153,12 +153,12 @@ pub fn deprovision_group(
             groups.join(", ")
         ));
     }
-    plan.notes.extend(notes_on(entries));
+    plan.notes.extend(notes_on(entries, falls_to.is_empty()));
     plan
 }
 
 /// What is to be told of the individual enrollments that are there afterwards.
-fn notes_on(entries: &[MemberEntry]) -> Vec<String> {
+fn notes_on(entries: &[MemberEntry], goes: bool) -> Vec<String> {
     let ids = |is_meant: &dyn Fn(&&MemberEntry) -> bool| -> Vec<&str> {
         let meant = entries.iter().filter(is_meant);
         meant
@@ -167,7 +167,7 @@ fn notes_on(entries: &[MemberEntry]) -> Vec<String> {
     };
     let is_own = |member: &&MemberEntry| member.purpose == Purpose::Own;
     let own = ids(&is_own);
-    let kept = ids(&|member| !is_own(member) && member.deleted().is_none());
+    let kept = ids(&|member| !is_own(member) && !(goes && member.deleted().is_some()));
     let mut notes = Vec::new();
     if !kept.is_empty() {
         notes.push(format!(
