@@ -27,3 +27,5 @@ mod stories;
 mod takeover;
 mod walks;
 mod write_protected;
+
+use dps_pki_tests::skip;

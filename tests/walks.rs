@@ -7,6 +7,7 @@
 //! `DPS_PKI_WALKS_WITHOUT=RollCompromised` leaves an operation out, to see what else there is.
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
+mod breach;
 mod fleet;
 mod incidents;
 mod named;

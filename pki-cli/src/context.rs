@@ -375,6 +375,17 @@ impl Context {
         })
     }
 
+    /// The same for what fails in its own way.
+    ///
+    /// # Errors
+    /// As [`Self::block_on`].
+    pub(crate) fn wait_for<T, E: Into<CommandError>>(
+        &self,
+        future: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, CommandError> {
+        self.block_on(async { future.await.map_err(Into::into) })
+    }
+
     /// Runs another command line in a home, with its own output, as a guided tour does. The
     /// environment is not seen, nobody is asked, and `passphrase` opens the authority keys.
     ///

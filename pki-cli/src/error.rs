@@ -3,12 +3,15 @@
 //! Library errors become a [`CommandError`] here and nowhere else; [`crate::render`] alone prints it;
 //! its kind alone picks the exit code.
 
+mod operations;
+
 use std::error::Error;
 use std::fmt;
 use std::path::Path;
 
 use dps_client::ClientError;
 use dps_client::transport::{TransportError, TransportSetupError};
+use dps_operations::Class;
 use pki_core::admission::ViewError;
 use pki_core::authority::{AdoptError, PossessionError};
 use pki_core::certificate::pem::CertificateInputError;
@@ -278,6 +281,13 @@ pub(crate) fn in_contents(path: &Path, error: &ContentsError) -> CommandError {
     }
 }
 
+impl Error for CommandError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        let source = self.source.as_ref()?;
+        Some(source.as_ref())
+    }
+}
+
 impl From<CopyError> for CommandError {
     fn from(error: CopyError) -> Self {
         Self::failed(error.to_string())
@@ -354,28 +364,7 @@ impl From<TimeError> for CommandError {
 
 impl From<InventoryError> for CommandError {
     fn from(error: InventoryError) -> Self {
-        let kind = match &error {
-            InventoryError::Missing { .. }
-            | InventoryError::CertificateNotFound { .. }
-            | InventoryError::PlanNotFound { .. }
-            | InventoryError::GenerationNotFound { .. } => ErrorKind::NotFound,
-            InventoryError::NotAnInventory { .. }
-            | InventoryError::SchemaTooNew { .. }
-            | InventoryError::SchemaTooOld { .. }
-            | InventoryError::Unfinished { .. } => ErrorKind::InvalidInput,
-            InventoryError::Edited { .. }
-            | InventoryError::CertificateState { .. }
-            | InventoryError::GenerationState { .. }
-            | InventoryError::GenerationNumber { .. }
-            | InventoryError::HasCertificate { .. }
-            | InventoryError::LeafExists { .. }
-            | InventoryError::TwoLeaves { .. }
-            | InventoryError::TwoGenerations { .. }
-            | InventoryError::PlanInTheWay { .. }
-            | InventoryError::PlanClosed { .. }
-            | InventoryError::PlanUnfinished { .. } => ErrorKind::Refused,
-            _ => ErrorKind::Failed,
-        };
+        let kind = Class::from(&error).into();
         let refused = Self::new(kind, error.to_string());
         match error {
             InventoryError::Storage { source, .. } => refused.because(source),
@@ -403,20 +392,13 @@ impl From<InventoryError> for CommandError {
 
 impl From<IssueError> for CommandError {
     fn from(error: IssueError) -> Self {
-        match &error {
-            IssueError::Request(_) => Self::invalid_input(error.to_string()),
-            IssueError::Sign(_) => Self::failed(error.to_string()),
-            _ => Self::refused(error.to_string()),
-        }
+        Self::new(Class::from(&error).into(), error.to_string())
     }
 }
 
 impl From<PossessionError> for CommandError {
     fn from(error: PossessionError) -> Self {
-        match error {
-            PossessionError::Issue(error) => error.into(),
-            error => Self::failed(error.to_string()),
-        }
+        Self::new(Class::from(&error).into(), error.to_string())
     }
 }
 
@@ -459,6 +441,12 @@ impl From<PruneError> for CommandError {
                 .hint(format!(
                     "or delete it by name: dps-pki dps group delete {group}"
                 )),
+            PruneError::LetsIn { .. } | PruneError::LetsCompromisedIn { .. } => {
+                refused.hint("see which with: dps-pki dps group delete GROUP --dry-run")
+            }
+            PruneError::Admits { name, .. } => refused.hint(format!(
+                "declare it as [dps.NAME.ca.…] to keep it, or delete it by name: dps-pki dps ca delete {name}"
+            )),
             _ => refused,
         }
     }
@@ -504,10 +492,7 @@ impl From<ReadmitError> for CommandError {
 impl From<CheckError> for CommandError {
     /// A planner's mistake or a fleet that nobody thought of: the plan is not carried out.
     fn from(error: CheckError) -> Self {
-        match error {
-            CheckError::View(error) => error.into(),
-            error => Self::refused(error.to_string()),
-        }
+        Self::new(Class::from(&error).into(), error.to_string())
     }
 }
 
@@ -545,14 +530,7 @@ impl From<ClientError> for CommandError {
         if let ClientError::Transport { source, .. } = &error {
             return unreachable(source);
         }
-        let kind = if error.is_conflict() || error.is_precondition_failed() {
-            ErrorKind::Conflict
-        } else if error.is_not_found() {
-            ErrorKind::NotFound
-        } else {
-            ErrorKind::Service
-        };
-        let refused = Self::new(kind, error.to_string());
+        let refused = Self::new(Class::from(&error).into(), error.to_string());
         match error.source().map(ToString::to_string) {
             Some(cause) => refused.because(cause),
             None => refused,

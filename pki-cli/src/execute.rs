@@ -1,34 +1,31 @@
-//! Carries plans out: the only code that changes DPS.
+//! Carries plans out for a person: shows, asks, has the engine do it, and tells how it went.
 //!
-//! A plan is shown, confirmed, stored in the journal, and then followed step by step ([`run`]); each
-//! step is sent with what the plan expects to find and journaled before and after. A run that is cut
-//! short leaves an open plan, which `journal resume` carries on. The same command takes its place with a plan
-//! of what is left, made from what is there now. Any other plan about the same device, group or CA is refused
-//! until that is closed.
-//! A step that finds something else than expected closes the plan with a conflict; what was done stays
-//! done, and planning again goes on from there.
+//! What happens to DPS, hubs and journal is [`dps_operations::execute`]'s. Here are the question, `--dry-run`,
+//! the lines of progress, Ctrl-C, and the sentences about what to type next.
 
-mod interrupt;
-mod run;
-mod send;
+mod ports;
+mod told;
 
-use std::fmt::{self, Display};
+use std::fmt::Display;
 
-use pki_core::ids::{DpsName, PlanId};
-use pki_core::inventory::InventoryError;
-use pki_core::journal::{Journal, NewPlan, PlanRecord, PlanSummary};
+use dps_operations::execute::{self, StepFailure};
+use dps_operations::ports::PlanLock;
+use dps_operations::{Engine, Interruption, Order};
+use pki_core::ids::DpsName;
+use pki_core::journal::{Journal, PlanRecord, PlanSummary};
 use pki_core::lifecycle::{Checked, Plan, Step};
 use pki_core::wording::counted;
-use serde::Serialize;
 use serde_json::Value;
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
 
-use self::run::Executor;
-use self::send::Sender;
+use self::told::Told;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
-use crate::files::Lock;
-use crate::issuance::OpenAuthority;
+use crate::issuance::policy;
 use crate::planes::Planes;
+
+pub(crate) use dps_operations::Failures;
 
 /// A plan that is to be carried out, and how it is spoken of.
 pub(crate) struct Proposal<'a> {
@@ -44,15 +41,6 @@ pub(crate) struct Proposal<'a> {
     pub(crate) before: Option<&'a Value>,
 }
 
-/// What happens after a step that failed for its record alone: it had changed, or was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Failures {
-    /// The plan stops.
-    Stop,
-    /// What follows on the same device is left alone, and the others go on.
-    GoOn,
-}
-
 /// What became of a plan.
 #[derive(Debug, Default)]
 pub(crate) struct Execution {
@@ -60,24 +48,6 @@ pub(crate) struct Execution {
     pub(crate) done: bool,
     /// What failed while the rest went on.
     pub(crate) failed: Vec<StepFailure>,
-}
-
-/// A step that failed while others went on.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct StepFailure {
-    /// The device or record.
-    pub(crate) subject: String,
-    /// What was not done.
-    pub(crate) step: String,
-    /// Why.
-    pub(crate) error: String,
-}
-
-impl Display for StepFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}: {}", self.subject, self.step, self.error)
-    }
 }
 
 impl Execution {
@@ -133,54 +103,32 @@ impl<'a> Proposal<'a> {
             close_same(context, planes, journal, &self.plan.goal)?;
             return Ok(Execution::default());
         }
-        let interrupted = interrupted(context, planes, journal, self.plan)?;
+        let mut engine = engine(context, planes, journal)?;
+        let superseded = engine.superseded(self.plan)?;
         tell_estimate(context, planes, self.plan);
         if context.settings.dry_run {
             return Ok(Execution::default());
         }
-        check_keys(context, journal, self.plan)?;
+        engine.check_keys(self.plan)?;
         if !context.settings.yes {
             context.ui.note(self.shown);
         }
         context.confirm(&self.question)?;
-        if let Some(open) = interrupted {
-            let lock = lock(context, &open)?;
-            supersede(context, planes, journal, &open, lock)?;
-        }
-        let (lock, record) = self.store(context, planes, journal)?;
-        let (id, failures) = (record.id, self.failures);
-        let executor = Executor::new(context, planes, journal, record, failures, self.before);
-        let ended = executor.run();
-        finish(journal, id, lock, ended)
-    }
-
-    /// Stores the plan. The steps that are carried out keep the keys that the journal does not.
-    fn store(
-        &self,
-        context: &Context,
-        planes: &Planes<'_>,
-        journal: &mut dyn Journal,
-    ) -> Result<(Lock, PlanRecord), CommandError> {
-        let id = PlanId::random(context.entropy.as_ref())?;
-        let new = NewPlan {
-            id,
-            dps: planes.name().clone(),
-            plan: Plan::clone(self.plan),
+        let order = Order {
+            failures: self.failures,
+            before: self.before,
+            superseded,
+            ..Order::new(self.plan)
         };
-        let Some(lock) = context.files.lock(&context.home.plan_lock(id))? else {
-            return Err(CommandError::failed(format!("plan {id} is held already")));
-        };
-        let opened = journal.open_plan(new, context.now());
-        match opened.map_err(|error| in_the_way(context, error)) {
-            Ok(record) => {
-                let plan = Plan::clone(self.plan);
-                Ok((lock, PlanRecord { plan, ..record }))
-            }
-            Err(error) => {
-                lock.remove();
-                Err(error)
-            }
-        }
+        let mut told = Told::new(context);
+        let interrupt = CtrlC::listen(context.runtime()?);
+        let carried_out = engine.carry_out(&order, &mut told, &interrupt.interruption);
+        let ended = context.runtime()?.block_on(carried_out);
+        told.end();
+        Ok(Execution {
+            done: true,
+            failed: ended?,
+        })
     }
 }
 
@@ -191,22 +139,21 @@ pub(crate) fn resume(
     journal: &mut dyn Journal,
     record: PlanRecord,
 ) -> Result<Execution, CommandError> {
-    let lock = lock(context, &record.summary())?;
-    // Whoever held it may have finished it in between.
-    let record = journal.plan(record.id)?.unwrap_or(record);
-    if !record.state.is_open() {
-        lock.remove();
+    let mut engine = engine(context, planes, journal)?;
+    let Some(taken_up) = engine.take_up(record)? else {
         return Ok(Execution::default());
-    }
-    refuse_without_keys(&record)?;
-    check_keys(context, journal, &record.plan)?;
-    let failures = match record.plan.subjects().len() {
-        0 | 1 => Failures::Stop,
-        _ => Failures::of_plan(&record.plan),
     };
-    let id = record.id;
-    let ended = Executor::new(context, planes, journal, record, failures, None).run();
-    finish(journal, id, lock, ended)
+    // It may ask for a passphrase, where Ctrl-C is to end it at once.
+    engine.check_keys(taken_up.plan())?;
+    let mut told = Told::new(context);
+    let interrupt = CtrlC::listen(context.runtime()?);
+    let resumed = engine.resume(taken_up, &mut told, &interrupt.interruption);
+    let ended = context.runtime()?.block_on(resumed);
+    told.end();
+    Ok(Execution {
+        done: true,
+        failed: ended?,
+    })
 }
 
 /// Reads the record that a step is about, without keys.
@@ -216,133 +163,34 @@ pub(crate) fn read(
     journal: &mut dyn Journal,
     step: &Step,
 ) -> Result<Option<Value>, CommandError> {
-    let sender = Sender {
-        context,
-        planes,
-        journal,
-    };
-    let found = context.block_on(async { Ok(sender.find(step).await?) })?;
-    Ok(run::document(&found))
-}
-
-impl Failures {
-    /// Devices stand for themselves; CA certificates and groups build on each other.
-    fn of_plan(plan: &Plan) -> Self {
-        let is_of_device = |step: &Step| {
-            matches!(
-                step,
-                Step::PutIndividual { .. }
-                    | Step::DeleteIndividual { .. }
-                    | Step::DeleteRegistration { .. }
-                    | Step::DisableHubDevice { .. }
-                    | Step::EnableHubDevice { .. }
-                    | Step::DeleteHubDevice { .. }
-                    | Step::Revoke { .. }
-            )
-        };
-        match plan.steps.iter().all(is_of_device) {
-            true => Self::GoOn,
-            false => Self::Stop,
-        }
-    }
-}
-
-/// The lock file stays for as long as the plan is open.
-fn finish(
-    journal: &dyn Journal,
-    plan: PlanId,
-    lock: Lock,
-    ended: Result<Vec<StepFailure>, CommandError>,
-) -> Result<Execution, CommandError> {
-    let record = journal.plan(plan)?;
-    if record.is_some_and(|record| !record.state.is_open()) {
-        lock.remove();
-    }
-    Ok(Execution {
-        done: true,
-        failed: ended?,
-    })
+    let engine = engine(context, planes, journal)?;
+    let found = context.block_on(async { Ok(engine.read(step).await?) })?;
+    Ok(dps_operations::document::document(&found))
 }
 
 /// Takes the lock of a plan that was cut short.
-pub(crate) fn lock(context: &Context, plan: &PlanSummary) -> Result<Lock, CommandError> {
-    let held = context.files.lock(&context.home.plan_lock(plan.plan))?;
-    held.ok_or_else(|| under_way(plan.plan, &plan.goal))
-}
-
-/// Whether another process is carrying an open plan out; if not, it was interrupted. Nothing is made for
-/// the look, so that it may be taken in a home that cannot be written.
-pub(crate) fn is_under_way(context: &Context, plan: PlanId) -> bool {
-    let path = context.home.plan_lock(plan);
-    context.files.exists(&path) && matches!(context.files.lock(&path), Ok(None))
-}
-
-fn under_way(plan: PlanId, goal: &str) -> CommandError {
-    let message = format!("plan {plan} is being carried out by another process: {goal}");
-    CommandError::refused(message).hint("wait until it has ended")
-}
-
-/// The plan of the same goal that was interrupted: this one was made from what is there now, and takes its
-/// place.
-///
-/// # Errors
-/// `Refused` if another plan about one of its subjects is open.
-fn interrupted(
+pub(crate) fn lock(
     context: &Context,
-    planes: &Planes<'_>,
-    journal: &dyn Journal,
-    plan: &Plan,
-) -> Result<Option<PlanSummary>, CommandError> {
-    let others = journal.plans_in_the_way(planes.name(), &plan.subject_keys())?;
-    match others.as_slice() {
-        [] => Ok(None),
-        [only] if only.goal == plan.goal => Ok(Some(only.clone())),
-        [first, ..] => {
-            let plan = first.plan;
-            let goal = first.goal.clone();
-            Err(in_the_way(
-                context,
-                InventoryError::PlanInTheWay { plan, goal },
-            ))
-        }
-    }
+    plan: &PlanSummary,
+) -> Result<Box<dyn PlanLock>, CommandError> {
+    Ok(execute::lock(context, plan)?)
 }
 
-/// Notes what of an interrupted plan is done, and closes it; nothing is sent.
-fn supersede(
-    context: &Context,
-    planes: &Planes<'_>,
-    journal: &mut dyn Journal,
-    open: &PlanSummary,
-    lock: Lock,
-) -> Result<(), CommandError> {
-    let Some(record) = journal.plan(open.plan)? else {
-        return Ok(());
-    };
-    let ended = Executor::new(context, planes, journal, record, Failures::GoOn, None)
-        .note_what_is_done()
-        .map(|()| vec![]);
-    finish(journal, open.plan, lock, ended)?;
-    Ok(())
-}
-
-/// Says how to get an interrupted plan out of the way. One that another process has begun in this moment is
-/// not interrupted: its lock tells.
-fn in_the_way(context: &Context, error: InventoryError) -> CommandError {
-    let plan = match &error {
-        InventoryError::PlanInTheWay { plan, goal } if is_under_way(context, *plan) => {
-            return under_way(*plan, goal);
-        }
-        InventoryError::PlanInTheWay { plan, .. } => *plan,
-        _ => return error.into(),
-    };
-    let message = format!("{error}: it was interrupted, and is about the same");
-    CommandError {
-        message,
-        ..CommandError::from(error)
-    }
-    .hint(format!("go on with it: dps-pki journal resume {plan}"))
-    .hint(format!("or give it up: dps-pki journal abandon {plan}"))
+fn engine<'a>(
+    context: &'a Context,
+    planes: &'a Planes<'_>,
+    journal: &'a mut dyn Journal,
+) -> Result<Engine<'a>, CommandError> {
+    Ok(Engine {
+        name: planes.name(),
+        dps: planes,
+        journal,
+        clock: context.clock.as_ref(),
+        entropy: context.entropy.as_ref(),
+        keys: context,
+        locks: context,
+        policy: policy(context)?,
+    })
 }
 
 /// Nothing is left to do, and yet a plan for just that is open: it was cut between its last write and the
@@ -354,17 +202,12 @@ pub(crate) fn close_same(
     journal: &mut dyn Journal,
     goal: &str,
 ) -> Result<bool, CommandError> {
-    const LATEST: usize = 100;
-    let mut found = false;
-    for other in journal.plans(LATEST)? {
-        let is_same = other.dps == *planes.name() && other.goal == goal;
-        if !other.state.is_open() || !is_same {
-            continue;
-        }
-        found = true;
+    let mut engine = engine(context, planes, journal)?;
+    let left_open = engine.left_open(goal)?;
+    for open in &left_open {
+        let id = open.plan;
         if context.settings.dry_run {
-            let id = other.plan;
-            context.ui.warning(if is_under_way(context, id) {
+            context.ui.warning(if engine.locks.is_held(id) {
                 format!("plan {id} is being carried out by another process in this moment")
             } else {
                 format!(
@@ -373,47 +216,12 @@ pub(crate) fn close_same(
             });
             continue;
         }
-        let lock = lock(context, &other)?;
-        supersede(context, planes, journal, &other, lock)?;
+        context.block_on(async { Ok(engine.supersede(open).await?) })?;
         context.ui.note(format!(
-            "plan {} was interrupted after its last step; it is closed now",
-            other.plan
+            "plan {id} was interrupted after its last step; it is closed now"
         ));
     }
-    Ok(found)
-}
-
-/// Opens the keys that a plan needs, so that none is missing half way.
-fn check_keys(
-    context: &Context,
-    journal: &mut dyn Journal,
-    plan: &Plan,
-) -> Result<(), CommandError> {
-    for step in &plan.steps {
-        if let Step::ProveCa {
-            authority,
-            sha1_thumbprint,
-            ..
-        } = step
-        {
-            OpenAuthority::open_with_certificate(context, journal, authority, sha1_thumbprint)?;
-        }
-    }
-    Ok(())
-}
-
-fn refuse_without_keys(record: &PlanRecord) -> Result<(), CommandError> {
-    if !record.keys_withheld {
-        return Ok(());
-    }
-    let id = record.id;
-    let message = format!(
-        "plan {id} writes symmetric keys, which the journal does not keep: {}",
-        record.plan.goal
-    );
-    Err(CommandError::refused(message).hint(format!(
-        "give it up with dps-pki journal abandon {id}, and run its command again"
-    )))
+    Ok(!left_open.is_empty())
 }
 
 /// Says what a plan costs that takes more than a moment.
@@ -424,5 +232,34 @@ fn tell_estimate(context: &Context, planes: &Planes<'_>, plan: &Plan) {
         context
             .ui
             .note(format!("estimate: {} steps, {estimate}", plan.steps.len()));
+    }
+}
+
+/// Ctrl-C while a plan is carried out: the first ends it after the step that is under way, the second at
+/// once. It is listened to for as long as this lives.
+struct CtrlC {
+    interruption: Interruption,
+    listener: JoinHandle<()>,
+}
+
+impl CtrlC {
+    fn listen(runtime: &Runtime) -> Self {
+        let interruption = Interruption::default();
+        let asked = interruption.clone();
+        let listener = runtime.spawn(async move {
+            while tokio::signal::ctrl_c().await.is_ok() {
+                asked.ask();
+            }
+        });
+        Self {
+            interruption,
+            listener,
+        }
+    }
+}
+
+impl Drop for CtrlC {
+    fn drop(&mut self) {
+        self.listener.abort();
     }
 }

@@ -2,27 +2,25 @@
 
 use std::path::{Path, PathBuf};
 
-use pki_core::authority::{ChainBundle, IssuancePolicy, SigningAuthority};
+use pki_core::authority::{IssuancePolicy, SigningAuthority};
 use pki_core::certificate::{Certificate, pem};
 use pki_core::delivery::Outlet;
-use pki_core::ids::{
-    AuthorityGeneration, AuthorityName, Generation, RegistrationId, Sha1Thumbprint,
-};
+use pki_core::ids::{AuthorityGeneration, AuthorityName, Generation, RegistrationId};
 use pki_core::inventory::{
-    AuthorityRecord, Filter, GenerationRecord, GenerationState, Inventory, Recorded, Status,
-    recorded_issuers,
+    AuthorityRecord, GenerationRecord, GenerationState, Inventory, Recorded,
 };
 use pki_core::issue::Issuer;
 use pki_core::key::software::SoftwareSigner;
 use pki_core::key::{KeyAlgorithm, KeyError, PrivateKey, Signer, read_private_key};
 use pki_core::lint;
-use pki_core::profile::Role;
 use pki_core::time::{Span, Time, TimeError, Validity};
 
 use crate::authority_key;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::files::{Access, Existing, NewFile, ending, file_name};
+
+pub(crate) use dps_operations::issuers::{authority_certificates, certificate_of, issuers};
 
 /// One generation of an authority, its key at hand.
 pub(crate) struct OpenAuthority {
@@ -50,27 +48,6 @@ impl OpenAuthority {
             }
             None => Err(no_authority(context, name)?),
         }
-    }
-
-    /// Opens the generation of an authority that has a certificate.
-    pub(crate) fn open_with_certificate(
-        context: &Context,
-        inventory: &dyn Inventory,
-        name: &AuthorityName,
-        thumbprint: &Sha1Thumbprint,
-    ) -> Result<Self, CommandError> {
-        let record = inventory.authority(name)?;
-        let generations = record.iter().flat_map(|record| &record.generations);
-        let holds = |generation: &&GenerationRecord| {
-            let recorded = generation.certificate.as_ref();
-            recorded.is_some_and(|recorded| recorded.certificate().sha1_thumbprint() == *thumbprint)
-        };
-        let found = generations.into_iter().find(holds).ok_or_else(|| {
-            CommandError::not_found(format!(
-                "no generation of authority {name} has the certificate {thumbprint}"
-            ))
-        })?;
-        Self::of(context, inventory, name, found)
     }
 
     /// Opens one generation of an authority; the current one if none is named.
@@ -359,20 +336,6 @@ pub(crate) fn verified_cas(
         .collect())
 }
 
-/// The certificate of a generation that has one, as every current one does.
-pub(crate) fn certificate_of(
-    name: &AuthorityName,
-    record: &GenerationRecord,
-) -> Result<Certificate, CommandError> {
-    let recorded = record.certificate.as_ref();
-    let missing = || {
-        CommandError::failed(format!(
-            "the inventory holds no certificate of authority {name}"
-        ))
-    };
-    Ok(recorded.ok_or_else(missing)?.certificate().clone())
-}
-
 pub(crate) fn no_authority(
     context: &Context,
     name: &AuthorityName,
@@ -390,65 +353,6 @@ pub(crate) fn no_authority(
     let known = known.collect::<Vec<_>>().join(", ");
     let error = CommandError::not_found(format!("there is no authority {name}"));
     Ok(error.hint(format!("pki.toml declares: {known}")))
-}
-
-/// The certificates above one of ours, up to the root. Who signed what here is recorded; what was
-/// signed elsewhere is held against the certificates at hand.
-pub(crate) fn issuers(
-    inventory: &dyn Inventory,
-    certificate: &Certificate,
-) -> Result<Vec<Certificate>, CommandError> {
-    let authorities = inventory.authorities()?;
-    let recorded = recorded_issuers(&authorities, certificate);
-    let last = recorded.last().copied().unwrap_or(certificate);
-    let mut above: Vec<Certificate> = recorded.iter().copied().cloned().collect();
-    if !last.is_self_issued() {
-        let bundle = ChainBundle::build(last, &authority_certificates(inventory)?);
-        above.extend(bundle.certificates().iter().skip(1).cloned());
-    }
-    Ok(above)
-}
-
-/// The certificates of our authorities, and of those outside that signed one of them.
-pub(crate) fn authority_certificates(
-    inventory: &dyn Inventory,
-) -> Result<Vec<Certificate>, CommandError> {
-    let authorities = inventory.authorities()?;
-    let generations = authorities
-        .iter()
-        .flat_map(|authority| &authority.generations);
-    let recorded = generations.filter_map(|generation| generation.certificate.as_ref());
-    let recorded: Vec<&Recorded> = recorded.collect();
-    let certificates = recorded.iter().map(|recorded| recorded.certificate());
-    let mut found: Vec<Certificate> = certificates.cloned().collect();
-    // Only an authority that was signed elsewhere has issuers that are none of ours.
-    let is_ours = |recorded: &&Recorded| {
-        let certificate = recorded.certificate();
-        recorded.signed_by().is_some()
-            || certificate.is_self_issued()
-            || found.iter().any(|issuer| certificate.is_issued_by(issuer))
-    };
-    if !recorded.iter().all(is_ours) {
-        for role in [Role::Root, Role::Intermediate] {
-            found.extend(of_role(inventory, role)?);
-        }
-    }
-    Ok(found)
-}
-
-fn of_role(inventory: &dyn Inventory, role: Role) -> Result<Vec<Certificate>, CommandError> {
-    /// More authorities than any home has.
-    const MOST: usize = 10_000;
-    let filter = Filter {
-        role: Some(role),
-        status: Some(Status::Delivered),
-        ..Filter::default()
-    };
-    let page = inventory.list(&filter, None, MOST)?;
-    let entries = page.entries.iter();
-    Ok(entries
-        .map(|entry| entry.recorded.certificate().clone())
-        .collect())
 }
 
 /// A folder that takes leaves: key, certificate and full chain, named as the tutorials name them.

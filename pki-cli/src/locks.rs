@@ -23,8 +23,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use pki_core::delivery;
-use pki_core::inventory::{Inventory, InventoryError};
+use pki_core::inventory::InventoryError;
 
 use crate::context::Context;
 use crate::error::CommandError;
@@ -192,18 +191,18 @@ pub(crate) struct Proving {
     _file: File,
 }
 
-/// Begins a proof. What runs left of theirs that were cut short is voided, unless somebody proves just
+/// Begins a proof. `alone` voids what runs left of theirs that were cut short, unless somebody proves just
 /// now, whose proof it might be.
 pub(crate) fn prove(
     context: &Context,
-    inventory: &mut dyn Inventory,
+    alone: &mut dyn FnMut() -> Result<(), InventoryError>,
 ) -> Result<Proving, CommandError> {
     let path = folder(context)?.join("proofs");
     let failed = |error| cannot_lock(context, &path, error);
     let file = open(&path).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => {
-            delivery::void_proofs(inventory, context.now())?;
+            alone()?;
             file.unlock().map_err(failed)?;
         }
         Err(TryLockError::WouldBlock) => {}

@@ -10,6 +10,8 @@
     reason = "a benchmark prints, measures time, and stops where it cannot go on"
 )]
 
+#[path = "../../tests/support/skip.rs"]
+mod skip;
 #[path = "../tests/support/softhsm.rs"]
 mod softhsm;
 

@@ -4,7 +4,7 @@
 //! can be killed anywhere. A step that was begun and has no end may have reached the service or not:
 //! it is read back and judged ([`Standing`]) before it is sent again.
 //! Storing is an adapter's: [`Journal`] is its port.
-//! Not here: sending, which is the command line's.
+//! Not here: sending, which is the engine's (`dps-operations`).
 //! Invariant: a step that is done is never sent again, and nothing in a record is a secret: keys that
 //! a document brings are taken out before it is stored.
 #![cfg_attr(

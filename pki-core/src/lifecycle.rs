@@ -2,7 +2,7 @@
 //!
 //! A planner takes a request and the documents that were read, and returns a [`Plan`]: plain data with
 //! no choice left in it, each step with the ETag it expects. [`Impact`] compares admission before and
-//! after it. Executing, confirming and recording is the command line's business.
+//! after it. Executing and recording is the engine's business (`dps-operations`), confirming the front end's.
 //! Invariant: planning is deterministic, and no planner deletes or enables a disabled individual
 //! enrollment.
 
@@ -22,17 +22,17 @@ pub mod roll;
 
 pub use below::{BelowError, blocking_groups, quarantine_below};
 pub use check::{CheckError, Checked, Promise, Who};
-pub use declared::{DeclaredError, DeclaredState, converge};
+pub use declared::{CompromisedGeneration, DeclaredError, DeclaredState, converge};
 pub use deprovision::{
     Deprovision, GOAL_OF_DEPROVISIONING, MemberEntry, Purpose, deprovision, deprovision_group,
 };
 pub use difference::differences;
 pub(crate) use difference::fulfils;
-pub use fleet::{Class, Exception, Fleet};
+pub use fleet::{Class, Exception, Fleet, Worklist};
 pub use impact::{Decider, Effect, FallThrough, Impact, Movement, Verdict};
 pub use pin::{is_pin, release_pins};
 pub use plan::{Expectation, FieldChange, Plan, Step, Subject};
-pub use prune::{PruneError, prune};
+pub use prune::{PruneError, check_pruning, prune};
 pub use quarantine::{
     HubAction, HubIdentity, Quarantine, QuarantineState, quarantine, quarantine_many,
 };

@@ -3,11 +3,16 @@
 
 use crate::support::{TestAuthority, root};
 use pki_core::declaration::Declaration;
+use pki_core::enrollment::compose::{by_ca_reference, by_signing_certificate};
 use pki_core::enrollment::{EnrollmentGroup, ProvisioningStatus};
-use pki_core::ids::Etag;
+use pki_core::ids::{AuthorityGeneration, Etag, Generation};
 use pki_core::key::KeyAlgorithm::EcdsaP256;
-use pki_core::lifecycle::{DeclaredError, DeclaredState, Plan, Step, converge};
+use pki_core::lifecycle::{
+    CompromisedGeneration, DeclaredError, DeclaredState, Expectation, Fleet, Plan, PruneError,
+    Step, check_pruning, converge, prune, quarantine_below,
+};
 use pki_core::management::{CaCertificate, CaCertificateProperties};
+use pki_core::testing::SampleDps;
 
 fn declaration(group: &str) -> Declaration {
     let text = format!(
@@ -187,6 +192,112 @@ fn what_was_never_made_is_named_with_the_command_that_makes_it() {
     );
 }
 
+/// A line whose first generation is compromised, below a root that is verified.
+fn with_compromised(root: &TestAuthority, line: &TestAuthority) -> (DeclaredState, Step) {
+    let old = root.intermediate("line", EcdsaP256);
+    let generation = AuthorityGeneration {
+        name: "line".parse().expect("name"),
+        generation: Generation::FIRST,
+    };
+    let block = quarantine_below(&generation, &old.certificate, &[], &[], &[]);
+    let block = block.expect("plan").steps.remove(0);
+    let state = DeclaredState {
+        authorities: vec![uploaded(root, true)],
+        compromised: vec![CompromisedGeneration {
+            generation,
+            path: vec![old.certificate, root.certificate.clone()],
+        }],
+        ..state(root, line)
+    };
+    (state, block)
+}
+
+/// A group above a compromised generation, made where nothing keeps that out yet.
+#[test]
+fn a_declared_group_lets_no_compromised_generation_in() {
+    let (root, line) = authorities();
+    let (mut state, _) = with_compromised(&root, &line);
+    let top = declaration("[dps.dev.group.top]\nauthority = \"root\"");
+    let steps = lines(&plan(&top, &state).expect("plan"));
+    assert_eq!(
+        steps,
+        [
+            "create enrollment group quarantine-line-1, disabled",
+            "create enrollment group line-1, enabled",
+            "create enrollment group top, enabled",
+        ]
+    );
+    state.compromised.clear();
+    assert_eq!(lines(&plan(&top, &state).expect("plan")).len(), 2);
+}
+
+/// The group that keeps a compromised generation out is never pruned, whatever its status.
+#[test]
+fn pruning_leaves_the_group_that_keeps_a_compromised_generation_out() {
+    let (root, line) = authorities();
+    let (mut state, block) = with_compromised(&root, &line);
+    let Step::PutGroup { group, .. } = block else {
+        panic!("a group");
+    };
+    let declared = declaration("");
+    let (_, dps) = declared.dps.first_key_value().expect("dps");
+    for status in [ProvisioningStatus::Disabled, ProvisioningStatus::Enabled] {
+        state.groups = vec![EnrollmentGroup {
+            etag: Some(Etag::new("\"b\"")),
+            provisioning_status: status.clone(),
+            ..(*group).clone()
+        }];
+        let mut converged = plan(&declared, &state).expect("plan");
+        prune(&mut converged, dps, &state).expect("pruned");
+        assert_eq!(
+            lines(&converged),
+            ["create enrollment group line-1, enabled"],
+            "{status:?}"
+        );
+        assert!(
+            converged.notes[0].contains("line generation 1, which is compromised"),
+            "{:?}",
+            converged.notes
+        );
+    }
+    // Of a generation that is not compromised it has to be declared, or deleted by name.
+    state.compromised.clear();
+    state.groups[0].provisioning_status = ProvisioningStatus::Disabled;
+    let mut converged = plan(&declared, &state).expect("plan");
+    let refused = prune(&mut converged, dps, &state).expect_err("refused");
+    assert!(matches!(refused, PruneError::KeepsOut { .. }), "{refused}");
+}
+
+/// Pruning a group whose devices another one keeps out would be no harm; one that keeps them out is.
+#[test]
+fn pruning_is_refused_where_somebody_would_fall_through_to_a_group_that_lets_him_in() {
+    let (root, line) = authorities();
+    let (mut state, _) = with_compromised(&root, &line);
+    let mut dps = SampleDps::default();
+    dps.put_ca(&"root".parse().expect("name"), &root.certificate, true);
+    let top = by_ca_reference("root".parse().expect("name"));
+    dps.put_group(&EnrollmentGroup::new("top".parse().expect("id"), top));
+    let old = &state.compromised[0].path[0];
+    let mut stray = EnrollmentGroup::new("stray".parse().expect("id"), by_signing_certificate(old));
+    stray.provisioning_status = ProvisioningStatus::Disabled;
+    dps.put_group(&stray);
+    state.groups = dps.groups.clone();
+    let delete = Step::DeleteGroup {
+        id: "stray".parse().expect("id"),
+        expect: Expectation::Absent,
+    };
+    let fleet = Fleet::default();
+    let pruned = [delete];
+    let refused = check_pruning(&state, &dps.view(), &fleet, (&[], &pruned)).expect_err("refused");
+    assert_eq!(
+        refused.to_string(),
+        "pruning lets in leaves of line generation 1, which is compromised"
+    );
+    // The same of leaves that are known, whatever has become of their signer.
+    state.compromised.clear();
+    check_pruning(&state, &dps.view(), &fleet, (&[], &pruned)).expect("nobody is known");
+}
+
 #[test]
 fn strangers_in_dps_are_told_and_left_alone() {
     let (root, line) = authorities();
@@ -252,7 +363,7 @@ fn pruning_leaves_the_generations_that_live() {
         .insert("root".parse().expect("name"), vec![next.certificate]);
     let mut plan = plan(&declaration, &state).expect("plan");
     plan.steps.clear();
-    pki_core::lifecycle::prune(&mut plan, dps, &state).expect("pruned");
+    prune(&mut plan, dps, &state).expect("pruned");
     assert_eq!(lines(&plan), ["delete CA certificate root-1"]);
 }
 

@@ -312,24 +312,76 @@ fn only_as_many_names_as_are_wanted_are_looked_up() {
     }
 }
 
+/// DPS reads no revocation lists: what is revoked here it admits like any other leaf.
 #[test]
-fn expired_and_revoked_leaves_do_not_count() {
+fn revoked_leaves_count_and_expired_ones_do_not() {
     let mut site = Site::new();
     let leaf = site.lines[0].leaf("a-9", EcdsaP256);
     let signer = generation_of(&site.lines[0]);
-    let row = site.record_leaf(&leaf, Some(signer));
-    let fleet = |site: &Site, at| {
-        Fleet::gather(&site.inventory, at, [])
-            .expect("fleet")
-            .leaves()
-    };
-    assert_eq!(fleet(&site, now()), 6);
+    let row = site.record_leaf(&leaf, Some(signer.clone()));
     let reason = RevocationReason::KeyCompromise;
     site.inventory
         .revoke(&[row], reason, now())
         .expect("revoked");
-    assert_eq!(fleet(&site, now()), 5);
-    assert_eq!(fleet(&site, now() + Span::from_days(366)), 0);
+    site.live.push(leaf);
+    let fleet = Fleet::gather(&site.inventory, now(), []).expect("fleet");
+    assert_eq!(fleet.leaves(), 6);
+    assert_eq!(fleet.class_of(&signer).expect("a class").live_leaves(), 3);
+    let ended = Fleet::gather(&site.inventory, now() + Span::from_days(366), []);
+    assert_eq!(ended.expect("fleet").leaves(), 0);
+    let before = mixed(&site);
+    let mut after = before.clone();
+    after.remove_group(&"line-a".parse().expect("group"));
+    after.remove_group(&"all".parse().expect("group"));
+    let impact = site.impact(&before, &after, now(), 10);
+    assert_eq!(counts(&impact), site.by_hand(&before, &after));
+    let lost = impact.with(Effect::Loses).next().expect("line-a loses");
+    assert_eq!(lost.named, [id("a-1"), id("a-3"), id("a-9")]);
+}
+
+/// So is a device with an entry of its own, by which DPS decides about its revoked leaf.
+#[test]
+fn a_revoked_leaf_of_a_device_with_its_own_entry_counts_once() {
+    let mut site = Site::new();
+    let leaf = site.lines[0].leaf("a-9", EcdsaP256);
+    let row = site.record_leaf(&leaf, Some(generation_of(&site.lines[0])));
+    site.inventory
+        .revoke(&[row], RevocationReason::KeyCompromise, now())
+        .expect("revoked");
+    site.live.push(leaf.clone());
+    let before = mixed(&site);
+    let mut after = before.clone();
+    entry(&mut after, &leaf, Disabled);
+    let impact = site.impact(&before, &after, now(), 10);
+    assert_eq!(counts(&impact), site.by_hand(&before, &after));
+    assert_eq!(impact.count(Effect::Loses), 1);
+}
+
+/// After a breach: who is out everywhere needs a new leaf, who has one is back.
+#[test]
+fn the_worklist_tells_who_needs_a_new_leaf_and_who_is_back() {
+    let mut site = Site::new();
+    let moved = site.lines[1].leaf("a-1", EcdsaP256);
+    site.record_leaf(&moved, Some(generation_of(&site.lines[1])));
+    let mut view = DpsView::new();
+    verified(&mut view, &site.root.certificate);
+    group(
+        &mut view,
+        "quarantine",
+        &site.lines[0].certificate,
+        Disabled,
+    );
+    group(&mut view, "line-b", &site.lines[1].certificate, Enabled);
+    entry(&mut view, &site.live[2], Enabled);
+    let fleet = Fleet::gather(&site.inventory, now(), view.individual_ids()).expect("fleet");
+    let compromised = [site.lines[0].certificate.sha256_thumbprint()].into();
+    let views = [view];
+    let list = fleet.worklist(&compromised, &views, &site.inventory, now());
+    let list = list.expect("a list");
+    assert_eq!(list.shut_out, [id("a-2")].into(), "a-3 has its own entry");
+    assert_eq!(list.back, [id("a-1")].into());
+    let stays = fleet.own_entries_below(&compromised, &views[0]);
+    assert_eq!(stays, [id("a-3")].into());
 }
 
 #[test]

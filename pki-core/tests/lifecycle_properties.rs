@@ -306,6 +306,7 @@ impl World {
                     id: format!("device-{device}").parse().expect("id"),
                     leaf: leaf.certificate.sha256_thumbprint(),
                     class,
+                    is_revoked: false,
                 }),
             }
         }

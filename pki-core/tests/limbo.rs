@@ -5,7 +5,6 @@
 //! (`webpki`, `online`) are about host names and CA/Browser rules: they only must not take long.
 //! `fixtures/limbo-exceptions.toml` lists every other case that is answered differently, and why.
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
-#![expect(clippy::print_stderr, reason = "what is skipped is seen")]
 #![expect(
     clippy::disallowed_methods,
     reason = "the suite is a file, and time is measured"
@@ -20,6 +19,8 @@ use pki_core::path::{PathOptions, Purpose, validate};
 use pki_core::time::Time;
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::Value;
+
+use crate::skip::skip_collection;
 
 const EXCEPTIONS: &str = include_str!("../../fixtures/limbo-exceptions.toml");
 
@@ -109,7 +110,7 @@ fn no_case_takes_long() {
 
 fn answers() -> Option<Vec<Answer>> {
     let Some(path) = std::env::var_os("DPS_PKI_LIMBO") else {
-        eprintln!("SKIPPED: DPS_PKI_LIMBO does not name a limbo.json");
+        skip_collection("x509-limbo (DPS_PKI_LIMBO names no limbo.json)");
         return None;
     };
     let suite: Value = serde_json::from_slice(&std::fs::read(path).expect("limbo")).expect("limbo");

@@ -19,10 +19,13 @@ mod limbo;
 mod pkits;
 mod plan;
 mod press;
+mod promise;
 mod quarantine;
 mod readmit;
 mod roll;
 mod signers;
+#[path = "../../tests/support/skip.rs"]
+mod skip;
 #[path = "support/softhsm.rs"]
 mod softhsm;
 mod support;

@@ -6,7 +6,6 @@
 //! without it, this test says so and judges nothing. File names say what is expected.
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 #![expect(clippy::disallowed_methods, reason = "the suite is a folder")]
-#![expect(clippy::print_stderr, reason = "what is skipped is seen")]
 
 use std::path::{Path, PathBuf};
 
@@ -14,6 +13,8 @@ use openssl::x509::{X509, X509VerifyResult};
 use pki_core::certificate::Certificate;
 use pki_core::path::{PathOptions, Purpose, validate};
 use pki_core::time::Time;
+
+use crate::skip::skip_collection;
 
 const BASIC: [&str; 22] = [
     "CertificatePath",
@@ -97,7 +98,7 @@ fn openssl_takes_no_inherited_dsa_parameters() {
 fn certs() -> Option<PathBuf> {
     let folder = std::env::var_os("DPS_PKI_PKITS");
     if folder.is_none() {
-        eprintln!("SKIPPED: DPS_PKI_PKITS does not name a folder PKITS_data");
+        skip_collection("NIST PKITS (DPS_PKI_PKITS names no folder PKITS_data)");
     }
     folder.map(|folder| PathBuf::from(folder).join("certs"))
 }

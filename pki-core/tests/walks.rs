@@ -107,7 +107,7 @@ fn walk(draws: &mut Draws) -> Result<u64, String> {
     for _ in 0..3 + draws.below(8) {
         let changes = draws.below(3);
         for _ in 0..changes {
-            live(&mut world, &mut burnt, draws);
+            live(&mut world, draws);
             burnt_stay_out(&world, &burnt, &world.admitted())
                 .map_err(|error| format!("after somebody else's change: {error}"))?;
         }
@@ -116,6 +116,10 @@ fn walk(draws: &mut Draws) -> Result<u64, String> {
         };
         let done = carry_out(&mut world, &operation, &burnt, draws);
         writes += done.map_err(|error| format!("{operation:?}: {error}"))?;
+        if let Operation::DeprovisionGroup { place, group } = &operation {
+            let gone = group.parse().expect("id");
+            world.instances[*place].deprovisioned.insert(gone);
+        }
         if let Operation::Breach { old, .. } = operation
             && world.generations[old.authority][old.generation]
                 == pki_core::inventory::GenerationState::Compromised
@@ -221,7 +225,7 @@ fn check(world: &World, operation: &Operation, plans: &[(usize, Plan)]) -> Resul
             }
         }
         let then = then.admitted();
-        let live = (0..world.devices.len()).flat_map(|device| world.live(device));
+        let live = (0..world.devices.len()).flat_map(|device| world.unexpired(device));
         let judged: Vec<(bool, bool)> = live
             .map(|leaf| (now[&(place, leaf)], then[&(place, leaf)]))
             .collect();
@@ -244,7 +248,7 @@ fn check(world: &World, operation: &Operation, plans: &[(usize, Plan)]) -> Resul
 }
 
 /// What happens between operations: devices renew and register, time passes, somebody else changes DPS.
-fn live(world: &mut World, burnt: &mut BTreeSet<(usize, Signer)>, draws: &mut Draws) {
+fn live(world: &mut World, draws: &mut Draws) {
     let device = draws.below(world.devices.len());
     let place = draws.below(world.instances.len());
     match draws.below(9) {
@@ -274,9 +278,8 @@ fn live(world: &mut World, burnt: &mut BTreeSet<(usize, Signer)>, draws: &mut Dr
         }
         7 => {
             let holds = [pki::ROOT, pki::FACTORY, pki::LINE_A][draws.below(3)];
+            // It may hold a certificate above one that was shut out before it existed.
             world.put_group(place, "late", &[holds], draws);
-            // A group that did not exist when the generation was shut out may hold a certificate above it.
-            burnt.retain(|(at, _)| *at != place);
         }
         _ => {
             if world.entry(place, device).is_none() {

@@ -15,6 +15,7 @@ mod http;
 mod portal;
 mod run;
 mod sdks;
+pub mod skip;
 
 pub use binary::binary;
 pub use device::Device;

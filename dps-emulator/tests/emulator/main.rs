@@ -23,6 +23,8 @@ mod possession;
 mod recorded;
 mod remembered;
 mod resource;
+#[path = "../../../tests/support/skip.rs"]
+mod skip;
 mod symmetric_key;
 mod tls;
 mod token;

@@ -26,7 +26,7 @@ use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind};
 use crate::execute::{Execution, Failures, Proposal};
 use crate::hubs::refuse_unread;
-use crate::judged::Judged;
+use crate::judged::{self, Judged};
 use crate::planes::Planes;
 use crate::render::plan::{Outline, PlanAndImpact};
 use crate::snapshot::{DpsSnapshot, chain_of};
@@ -83,7 +83,7 @@ fn devices_everywhere(
     let mut parts = Vec::new();
     for planes in all {
         let dps = (all.len() > 1).then(|| planes.name());
-        let snapshot = context.block_on(DpsSnapshot::around(planes, &ids));
+        let snapshot = context.wait_for(DpsSnapshot::around(planes, &ids));
         let gathered = snapshot.and_then(|snapshot| {
             let leaving = Leaving::new(context, planes, dps, snapshot)?;
             let gathered = leaving.gather(inventory, &targets)?;
@@ -166,7 +166,7 @@ impl<'a> Leaving<'a> {
         let ids: Vec<&RegistrationId> = targets.iter().map(|target| &target.id).collect();
         let (context, planes) = (self.context, self.planes);
         let judged =
-            Judged::of_devices(context, planes, inventory, &self.view, plan, &promise, &ids)?;
+            judged::plan_of_devices(context, planes, inventory, &self.view, plan, &promise, &ids)?;
         let (shown, execution) = self.carry_out(inventory, judged, failures)?;
         let dps = self.dps;
         self.context.ui.item(&Within { dps, result: shown })?;
@@ -233,7 +233,7 @@ impl<'a> Leaving<'a> {
         let ids: Vec<&RegistrationId> = targets.iter().map(|target| &target.id).collect();
         let view = self
             .context
-            .block_on(DpsSnapshot::about(self.planes, &ids))?
+            .wait_for(DpsSnapshot::about(self.planes, &ids))?
             .view()?;
         let mut left = Vec::new();
         for target in targets {

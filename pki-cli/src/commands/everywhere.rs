@@ -8,17 +8,17 @@ use serde::Serialize;
 
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
-use crate::planes::Planes;
+use crate::planes::{self, Planes};
 
 /// The instance that `--dps` names, or all that are declared.
 pub(super) fn instances(context: &Context) -> Result<Vec<Planes<'_>>, CommandError> {
     let declared = &context.declaration()?.dps;
     if context.settings.dps.is_some() || declared.len() < 2 {
-        return Ok(vec![Planes::chosen(context)?]);
+        return Ok(vec![planes::chosen(context)?]);
     }
     let planes = declared
         .iter()
-        .map(|(name, declared)| Planes::new(context, name, declared));
+        .map(|(name, declared)| planes::of(context, name, declared));
     planes.collect()
 }
 
@@ -29,7 +29,7 @@ pub(super) fn others(context: &Context) -> Result<Vec<Planes<'_>>, CommandError>
     };
     let declared = context.declaration()?.dps.iter();
     let others = declared.filter(|(name, _)| *name != chosen);
-    let planes = others.map(|(name, declared)| Planes::new(context, name, declared));
+    let planes = others.map(|(name, declared)| planes::of(context, name, declared));
     planes.collect()
 }
 

@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
 use crate::named::is_file;
-use crate::planes::Planes;
+use crate::planes;
 use crate::snapshot::{DpsSnapshot, chain_of};
 
 #[derive(clap::Args)]
@@ -39,12 +39,12 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
-        let planes = Planes::chosen(context)?;
+        let planes = planes::chosen(context)?;
         let inventory = context.inventory()?;
         let leaf = self.leaf(context, &inventory)?;
         let id = leaf.common_name().and_then(|name| name.parse().ok());
         let ids: Vec<&RegistrationId> = id.iter().collect();
-        let snapshot = context.block_on(DpsSnapshot::around(&planes, &ids))?;
+        let snapshot = context.wait_for(DpsSnapshot::around(&planes, &ids))?;
         let chain = self.presented(context, &inventory, &leaf, &snapshot)?;
         let at = self.at.unwrap_or_else(|| context.now());
         let mut view = snapshot.view()?;
@@ -88,7 +88,7 @@ impl Args {
         snapshot: &DpsSnapshot,
     ) -> Result<PresentedChain, CommandError> {
         let Some(path) = &self.chain else {
-            return chain_of(inventory, leaf);
+            return Ok(chain_of(inventory, leaf)?);
         };
         let sent = pem::certificates(&context.read(path)?);
         let sent = sent.map_err(|error| CommandError::in_file(path, &error))?;

@@ -7,7 +7,7 @@ use pki_core::lifecycle::{Expectation, Step, differences};
 use crate::commands::change::{Change, deleted_before, nothing_to_do};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
-use crate::planes::Planes;
+use crate::planes::{self, Planes};
 use crate::render::document::{Shown, without_keys};
 
 #[derive(clap::Args)]
@@ -187,7 +187,7 @@ impl DeleteArgs {
         let identity = match self.device.find(context) {
             Ok(identity) => identity,
             Err(missing) => {
-                return deleted_before(context, &Planes::chosen(context)?, &goal, missing);
+                return deleted_before(context, &planes::chosen(context)?, &goal, missing);
             }
         };
         let expect = Expectation::Etag(identity.tag()?);
@@ -286,7 +286,7 @@ impl Identity<'_> {
 impl DeviceName {
     /// Reads the identity, at the hub that was named or that DPS gave the device.
     fn find<'a>(&self, context: &'a Context) -> Result<Identity<'a>, CommandError> {
-        let planes = Planes::chosen(context)?;
+        let planes = planes::chosen(context)?;
         let (hub, id) = match &self.hub {
             Some(hub) => (hub.clone(), self.id.clone()),
             None => self.assigned(context, &planes)?,

@@ -19,7 +19,7 @@ use super::quarantine::state;
 use super::quarantine::target::targets;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
-use crate::planes::Planes;
+use crate::planes::{self, Planes};
 use crate::render::plan::write_impact;
 use crate::snapshot::{DpsSnapshot, impact_at};
 use crate::unknown::unknown_device;
@@ -66,10 +66,10 @@ enum Subject {
 
 impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
-        let planes = Planes::chosen(context)?;
+        let planes = planes::chosen(context)?;
         let inventory = context.inventory()?;
         let at = self.at.unwrap_or_else(|| context.now());
-        let mut snapshot = context.block_on(DpsSnapshot::gather(&planes))?;
+        let mut snapshot = context.wait_for(DpsSnapshot::gather(&planes))?;
         snapshot.at = Some(at);
         let asked = Asked {
             context,

@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
 use crate::execute;
-use crate::planes::Planes;
+use crate::planes;
 use crate::render::document::Listed;
 
 #[derive(clap::Args)]
@@ -145,7 +145,7 @@ impl ResumeArgs {
             );
             return Err(CommandError::not_found(message));
         };
-        let planes = Planes::new(context, name, declared)?;
+        let planes = planes::of(context, name, declared)?;
         let execution = execute::resume(context, &planes, &mut inventory, record)?;
         context
             .ui

@@ -2,23 +2,23 @@
 
 use std::collections::BTreeSet;
 
-use pki_core::admission::{ChainElement, DpsView};
+use pki_core::admission::ChainElement;
 use pki_core::ids::{EnrollmentGroupId, RegistrationId};
 use pki_core::inventory::Inventory as _;
 use pki_core::journal::Journal as _;
 use pki_core::lifecycle::{
-    self, DeclaredState, Effect, GOAL_OF_DEPROVISIONING, Promise, Step, converge, release_pins,
+    self, DeclaredState, Fleet, GOAL_OF_DEPROVISIONING, Promise, Step, check_pruning, converge,
+    release_pins,
 };
 use pki_core::sqlite::SqliteInventory;
-use pki_core::wording::counted;
 
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::execute::Proposal;
-use crate::judged::Judged;
-use crate::planes::Planes;
+use crate::judged::{self, Judged};
+use crate::planes::{self, Planes};
 use crate::render::plan::PlanAndImpact;
-use crate::snapshot::{DpsSnapshot, chain_of, impact};
+use crate::snapshot::{DpsSnapshot, chain_of};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -73,7 +73,7 @@ impl PlanArgs {
     }
 
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
-        let planes = Planes::chosen(context)?;
+        let planes = planes::chosen(context)?;
         let inventory = context.inventory()?;
         let judged = planned(context, &planes, &inventory, &self.wish())?;
         context.ui.result(&PlanAndImpact::proposed(&judged))?;
@@ -93,7 +93,7 @@ impl ApplyArgs {
     }
 
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
-        let planes = Planes::chosen(context)?;
+        let planes = planes::chosen(context)?;
         let mut inventory = context.inventory()?;
         let judged = planned(context, &planes, &inventory, &self.wish())?;
         let shown = PlanAndImpact::proposed(&judged);
@@ -133,7 +133,7 @@ fn planned(
     inventory: &SqliteInventory,
     wish: &Wish<'_>,
 ) -> Result<Judged, CommandError> {
-    let snapshot = context.block_on(DpsSnapshot::gather(planes))?;
+    let snapshot = context.wait_for(DpsSnapshot::gather(planes))?;
     let mut state = snapshot.declared_state(inventory)?;
     state.deprovisioned = deprovisioned(planes, inventory, &state)?;
     state
@@ -144,60 +144,15 @@ fn planned(
     if wish.prune {
         let converged = plan.steps.len();
         lifecycle::prune(&mut plan, planes.declared(), &state)?;
-        let (kept, pruned) = plan.steps.split_at(converged);
-        check_pruning(context, inventory, &before, (kept, pruned))?;
+        let fleet = Fleet::gather(inventory, context.now(), before.individual_ids())?;
+        check_pruning(&state, &before, &fleet, plan.steps.split_at(converged))?;
     }
     let above = |id: &RegistrationId| above_live_leaf(context, inventory, id);
     let released = release_pins(&snapshot.individuals, &before, context.now(), above)?;
     plan.steps.extend(released);
     // What is pruned lets nobody in: the checker sees to that.
     let promise = Promise::as_shown();
-    Judged::new(context, planes, inventory, &before, plan, &promise)
-}
-
-/// Pruning takes away what is not declared, and with it the admission of those whom only that lets in;
-/// beyond that nobody is let in, and nobody loses a group that stays.
-fn check_pruning(
-    context: &Context,
-    inventory: &SqliteInventory,
-    before: &DpsView,
-    (kept, pruned): (&[Step], &[Step]),
-) -> Result<(), CommandError> {
-    let mut view = before.clone();
-    for step in kept {
-        step.apply_to(&mut view)?;
-    }
-    let is_ca = |step: &&Step| matches!(step, Step::DeleteCa { .. });
-    let mut without_groups = view.clone();
-    for step in pruned.iter().filter(|step| !is_ca(step)) {
-        step.apply_to(&mut without_groups)?;
-    }
-    let told = impact(context, inventory, &view, &without_groups)?;
-    let gains = told.count(Effect::Gains);
-    if gains > 0 {
-        let leaves = counted(gains, "leaf that is", "leaves that are");
-        let message = format!("pruning lets in {leaves} kept out now");
-        return Err(CommandError::refused(message)
-            .hint("see which with: dps-pki dps group delete GROUP --dry-run"));
-    }
-    for step in pruned.iter().filter(is_ca) {
-        let mut without = without_groups.clone();
-        step.apply_to(&mut without)?;
-        let told = impact(context, inventory, &without_groups, &without)?;
-        let loses = told.count(Effect::Loses);
-        if loses > 0 {
-            let leaves = counted(loses, "leaf", "leaves");
-            let message = format!(
-                "{step}: it is not in pki.toml, and {leaves} would be refused that groups admit by it"
-            );
-            let hint = format!(
-                "declare it as [dps.NAME.ca.…] to keep it, or delete it by name: dps-pki dps ca delete {}",
-                step.subject_name()
-            );
-            return Err(CommandError::refused(message).hint(hint));
-        }
-    }
-    Ok(())
+    judged::plan(context, planes, inventory, &before, plan, &promise)
 }
 
 /// The declared groups that DPS does not hold because they were deprovisioned: what was done to them last

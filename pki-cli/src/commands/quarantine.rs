@@ -26,7 +26,7 @@ use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind};
 use crate::execute::{Execution, Failures, Proposal};
 use crate::hubs::refuse_unread;
-use crate::judged::Judged;
+use crate::judged;
 use crate::planes::Planes;
 use crate::render::plan::{Outline, PlanAndImpact, PlanAndProof};
 use crate::snapshot::{DpsSnapshot, chain_of};
@@ -163,7 +163,7 @@ impl Part<'_> {
         };
         let ids: Vec<&RegistrationId> = targets.iter().map(|target| &target.id).collect();
         let plan = self.plan.clone();
-        let judged = Judged::of_devices(
+        let judged = judged::plan_of_devices(
             context,
             self.planes,
             inventory,
@@ -355,7 +355,7 @@ fn prove(
     targets: &[Target],
 ) -> Result<Vec<Decision>, CommandError> {
     let ids: Vec<&RegistrationId> = targets.iter().map(|target| &target.id).collect();
-    let view = context.block_on(DpsSnapshot::about(planes, &ids))?.view()?;
+    let view = context.wait_for(DpsSnapshot::about(planes, &ids))?.view()?;
     let decisions = targets.iter().map(|target| {
         let chain = match &target.leaf {
             Some(leaf) => chain_of(inventory, leaf)?,

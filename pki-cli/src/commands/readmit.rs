@@ -19,7 +19,7 @@ use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind};
 use crate::execute::Proposal;
 use crate::hubs::UnreadHub;
-use crate::judged::Judged;
+use crate::judged;
 use crate::planes::Planes;
 use crate::render::plan::{PlanAndImpact, PlanAndProof};
 use crate::snapshot::{DpsSnapshot, chain_of};
@@ -89,7 +89,7 @@ impl Args {
         let plan = readmit(&request, state, context.now())?;
         let promise = promise(&request.registration_id);
         let ids = [&request.registration_id];
-        let judged = Judged::of_devices(
+        let judged = judged::plan_of_devices(
             context,
             planes,
             inventory,
@@ -214,7 +214,7 @@ fn prove(
     state: &ReadmitState,
 ) -> Result<Decision, CommandError> {
     let ids = [&request.registration_id];
-    let view = context.block_on(DpsSnapshot::about(planes, &ids))?.view()?;
+    let view = context.wait_for(DpsSnapshot::about(planes, &ids))?.view()?;
     let proof = explain(&view, &chain_of(inventory, &request.leaf)?);
     let wrong =
         |message: String| Err(CommandError::new(ErrorKind::Conflict, message).hint("run it again"));

@@ -4,11 +4,13 @@
 //! `--dps` names. What is decided is the core's; here it is gathered, shown, carried out and proven.
 
 mod authority;
+mod breach;
 mod device;
 mod instances;
 mod left_behind;
 mod open;
 mod report;
+mod rolling;
 
 use std::path::PathBuf;
 

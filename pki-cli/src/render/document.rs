@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+pub(crate) use dps_operations::document::without_keys;
 use pki_core::enrollment::{Attestation, CertificateSlot, Mechanism, X509Certificates};
 use serde::Serialize;
 use serde_json::Value;
@@ -73,25 +74,6 @@ impl fmt::Display for Listed {
     }
 }
 
-/// The document without symmetric keys, wherever they stand in it.
-pub(crate) fn without_keys(document: &impl Serialize) -> Value {
-    // The documents are structures with text as keys, which JSON can always hold.
-    let mut document = serde_json::to_value(document).unwrap_or_default();
-    remove_keys(&mut document);
-    document
-}
-
-fn remove_keys(value: &mut Value) {
-    match value {
-        Value::Object(members) => {
-            members.remove("symmetricKey");
-            members.values_mut().for_each(remove_keys);
-        }
-        Value::Array(items) => items.iter_mut().for_each(remove_keys),
-        _ => {}
-    }
-}
-
 /// An attestation in a few words: `x509 5E88…`, `caReferences root`, `symmetricKey`.
 pub(crate) fn attestation(attestation: &Attestation) -> String {
     let slots = match &attestation.mechanism {
@@ -110,22 +92,5 @@ fn slot(slot: &CertificateSlot) -> String {
     match slot.sha256_thumbprint() {
         Some(thumbprint) => thumbprint.to_string(),
         None => "unreadable certificate".to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn keys_are_in_no_document() {
-        let hub =
-            json!({"authentication": {"type": "sas", "symmetricKey": {"primaryKey": "c2VjcmV0"}}});
-        let enrollment = json!({"attestation": {"type": "symmetricKey", "symmetricKey": {"secondaryKey": "c2VjcmV0"}}});
-        for document in [hub, enrollment] {
-            assert!(!without_keys(&document).to_string().contains("c2VjcmV0"));
-        }
     }
 }

@@ -2,13 +2,16 @@
 //!
 //! Fields that the declaration does not speak of are left as they are, known to us or not. Two things
 //! are never done on the way, only told: replacing a certificate that is in use (that is a roll), and
-//! enabling a group that somebody disabled (that lets devices in).
+//! enabling a group that somebody disabled (that lets devices in). A compromised generation that a declared
+//! group would let in is kept out by a group of its own, made first.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::{Expectation, FieldChange, Plan, Step};
+use super::below::{blocking_group, is_block};
+use super::{BelowError, Expectation, FieldChange, Plan, Step};
+use crate::admission::{ChainElement, DpsView, Outcome, ViewError, outcome_below};
 use crate::certificate::Certificate;
 use crate::certificate::pem::certificate_in_json;
 use crate::declaration::{
@@ -16,6 +19,7 @@ use crate::declaration::{
 };
 use crate::enrollment::compose::{by_ca_reference, by_signing_certificate};
 use crate::enrollment::{EnrollmentGroup, Mechanism, ProvisioningStatus, X509Certificates};
+use crate::ids::AuthorityGeneration;
 use crate::ids::{AuthorityName, CertificateName, DpsName, EnrollmentGroupId};
 use crate::management::CaCertificate;
 
@@ -30,8 +34,31 @@ pub struct DeclaredState {
     pub certificates: BTreeMap<AuthorityName, Certificate>,
     /// The certificates of its generations that are about to take the current one's place.
     pub successors: BTreeMap<AuthorityName, Vec<Certificate>>,
+    /// The generations that are compromised.
+    pub compromised: Vec<CompromisedGeneration>,
     /// Declared groups that were deprovisioned, and that nobody has asked to make again.
     pub deprovisioned: BTreeSet<EnrollmentGroupId>,
+}
+
+/// A generation whose leaves nobody is to let in any more.
+#[derive(Debug, Clone)]
+pub struct CompromisedGeneration {
+    /// Which one.
+    pub generation: AuthorityGeneration,
+    /// Its certificate, and those above it, nearest first.
+    pub path: Vec<Certificate>,
+}
+
+impl CompromisedGeneration {
+    pub(super) fn is_let_in(&self, view: &DpsView) -> bool {
+        let above: Vec<ChainElement> = self.path.iter().map(ChainElement::from).collect();
+        matches!(outcome_below(view, &above), Outcome::Admitted(_))
+    }
+
+    fn is_kept_out_by(&self, group: &EnrollmentGroup) -> bool {
+        let certificate = self.path.first();
+        certificate.is_some_and(|certificate| is_block(&self.generation, certificate, group))
+    }
 }
 
 impl DeclaredState {
@@ -40,6 +67,13 @@ impl DeclaredState {
     pub(super) fn is_living(&self, declared: &DpsDeclaration, held: &CaCertificate) -> bool {
         let mut authorities = declared.ca.values().map(|ca| &ca.authority);
         authorities.any(|authority| self.is_living_of(authority, held))
+    }
+
+    /// The compromised generation that a group was made to keep out; such a group is as good as declared.
+    pub(super) fn kept_out_by(&self, group: &EnrollmentGroup) -> Option<&AuthorityGeneration> {
+        let mut compromised = self.compromised.iter();
+        let found = compromised.find(|one| one.is_kept_out_by(group));
+        found.map(|one| &one.generation)
     }
 
     fn is_living_of(&self, authority: &AuthorityName, held: &CaCertificate) -> bool {
@@ -98,12 +132,19 @@ pub enum DeclaredError {
         /// The group.
         group: EnrollmentGroupId,
     },
+    /// A compromised generation cannot be kept out by a group.
+    #[error(transparent)]
+    Below(#[from] BelowError),
+    /// The documents cannot be judged.
+    #[error(transparent)]
+    View(#[from] ViewError),
 }
 
 /// Plans what brings an instance to what is declared.
 ///
 /// # Errors
-/// [`DeclaredError`]: an authority is missing, or it would take a roll or let devices in.
+/// [`DeclaredError`]: an authority is missing, it would take a roll or let devices in, or a compromised
+/// generation cannot be kept out.
 pub fn converge(
     name: &DpsName,
     declared: &DpsDeclaration,
@@ -116,8 +157,29 @@ pub fn converge(
     for (group_id, group) in &declared.groups {
         plan.steps.extend(group_step(group_id, group, state)?);
     }
+    let blocks = kept_out(&plan, state)?;
+    plan.steps.splice(0..0, blocks);
     plan.notes = strangers(declared, state);
+    plan.notes.extend(keepers(state));
     Ok(plan)
+}
+
+/// The disabled groups without which the plan would let in leaves of a compromised generation: where an
+/// instance is declared, or a group above, after the generation was shut out everywhere else.
+fn kept_out(plan: &Plan, state: &DeclaredState) -> Result<Vec<Step>, DeclaredError> {
+    let before = DpsView::from_documents(&state.authorities, &state.groups, [])?;
+    let after = plan.applied_to(&before)?;
+    let mut steps = Vec::new();
+    for one in &state.compromised {
+        let Some(certificate) = one.path.first() else {
+            continue;
+        };
+        if one.is_let_in(&after) && !one.is_let_in(&before) {
+            let block = blocking_group(&one.generation, certificate, &state.groups)?;
+            steps.extend(block);
+        }
+    }
+    Ok(steps)
 }
 
 fn ca_steps(
@@ -337,7 +399,10 @@ fn change(field: &str, from: Value, to: Value) -> FieldChange {
 
 /// What DPS holds beyond the declaration: told, never touched.
 pub(super) fn strangers(declared: &DpsDeclaration, state: &DeclaredState) -> Vec<String> {
-    let groups = state.groups.iter().map(|held| &held.enrollment_group_id);
+    let is_stranger = |held: &&EnrollmentGroup| {
+        !declared.groups.contains_key(&held.enrollment_group_id)
+            && state.kept_out_by(held).is_none()
+    };
     let unknown_authorities = state
         .authorities
         .iter()
@@ -346,8 +411,27 @@ pub(super) fn strangers(declared: &DpsDeclaration, state: &DeclaredState) -> Vec
             let name = &held.name;
             format!("CA certificate {name} is in DPS and not in pki.toml; left alone")
         });
-    let unknown_groups = groups
-        .filter(|id| !declared.groups.contains_key(*id))
-        .map(|id| format!("enrollment group {id} is in DPS and not in pki.toml; left alone"));
+    let unknown_groups = state.groups.iter().filter(is_stranger).map(|held| {
+        let id = &held.enrollment_group_id;
+        format!("enrollment group {id} is in DPS and not in pki.toml; left alone")
+    });
     unknown_authorities.chain(unknown_groups).collect()
+}
+
+/// The groups that keep compromised generations out: told, never touched, pruned neither.
+fn keepers(state: &DeclaredState) -> Vec<String> {
+    let told = state.groups.iter().filter_map(|group| {
+        let id = &group.enrollment_group_id;
+        let generation = state.kept_out_by(group)?;
+        Some(match &group.provisioning_status {
+            ProvisioningStatus::Disabled => {
+                format!("enrollment group {id} keeps out {generation}, which is compromised; it stays")
+            }
+            status => format!(
+                "enrollment group {id} was made to keep out {generation}, which is compromised, and is {status}; start the breach roll of {} again to shut it out",
+                generation.name
+            ),
+        })
+    });
+    told.collect()
 }

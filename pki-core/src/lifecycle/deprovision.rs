@@ -167,7 +167,8 @@ fn notes_on(entries: &[MemberEntry], goes: bool) -> Vec<String> {
     };
     let is_own = |member: &&MemberEntry| member.purpose == Purpose::Own;
     let own = ids(&is_own);
-    let kept = ids(&|member| !is_own(member) && !(goes && member.deleted().is_some()));
+    let is_deleted = |member: &MemberEntry| goes && member.deleted().is_some();
+    let kept = ids(&|member| !is_own(member) && !is_deleted(member));
     let mut notes = Vec::new();
     if !kept.is_empty() {
         notes.push(format!(

@@ -1,8 +1,10 @@
-//! The fleet: the valid leaves of the inventory, as classes of which DPS decides alike.
+//! The fleet: the leaves of the inventory that got out and have not expired, as classes of which DPS decides
+//! alike.
 //!
 //! DPS looks at a leaf itself only where an individual enrollment has its CN. All other leaves below
 //! one generation of an authority share one answer, so they are counted, not listed, and only the
-//! exceptions are looked up one by one. A device with two valid leaves counts with each.
+//! exceptions are looked up one by one. A device with two such leaves counts with each. Revoked leaves count
+//! like others: DPS reads no revocation lists. They are few, and are read one by one.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::ControlFlow;
@@ -38,6 +40,8 @@ pub struct Class {
     pub above: Vec<ChainElement>,
     /// How many they are, without the exceptions.
     pub leaves: u64,
+    /// How many of them are revoked.
+    revoked: u64,
     /// Who signed them, where that is no generation of ours.
     issuer: Option<IssuerKey>,
 }
@@ -51,6 +55,18 @@ pub struct Exception {
     pub leaf: Sha256Thumbprint,
     /// What stands above it, as an index into [`Fleet::classes`].
     pub class: usize,
+    /// Whether it is revoked, which DPS does not know.
+    pub is_revoked: bool,
+}
+
+/// The devices that need something after a breach roll.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Worklist {
+    /// Those with a leaf below a compromised certificate that no instance lets in with any leaf: each needs a
+    /// new one.
+    pub shut_out: BTreeSet<RegistrationId>,
+    /// Those that an instance lets in again, with another leaf: a hub may keep them out still.
+    pub back: BTreeSet<RegistrationId>,
 }
 
 /// What tells the issuers of foreign leaves apart: the key identifier, else the name in DER.
@@ -67,8 +83,21 @@ impl Class {
             signed_by,
             above,
             leaves,
+            revoked: 0,
             issuer: None,
         }
+    }
+
+    /// How many of its leaves are not revoked.
+    pub fn live_leaves(&self) -> u64 {
+        self.leaves.saturating_sub(self.revoked)
+    }
+
+    /// Whether a leaf belongs to it.
+    fn has(&self, entry: &InventoryEntry) -> bool {
+        let signer = entry.recorded.signed_by();
+        signer == self.signed_by.as_ref()
+            && (signer.is_some() || self.issuer == Some(issuer_key(entry.recorded.certificate())))
     }
 
     /// Whether the chains of its leaves go through one of these certificates.
@@ -94,6 +123,7 @@ impl Fleet {
         gathering.count_foreign()?;
         let individual: BTreeSet<&RegistrationId> = individual.into_iter().collect();
         gathering.except(&individual)?;
+        gathering.count_revoked(&individual)?;
         Ok(gathering.fleet)
     }
 
@@ -115,6 +145,7 @@ impl Fleet {
                     id,
                     leaf: leaf.sha256_thumbprint,
                     class: fleet.classes.len(),
+                    is_revoked: false,
                 });
                 let above = chain.above_leaf().to_vec();
                 fleet.classes.push(Class::new(signed_by, above, 0));
@@ -123,76 +154,51 @@ impl Fleet {
         fleet
     }
 
-    /// The devices with a leaf that got out, has not ended and is below certificates that are meant; revoked
-    /// ones too, since DPS reads no revocation lists. `is_meant` is asked about what stands above a leaf,
-    /// nearest first.
-    ///
-    /// # Errors
-    /// [`InventoryError`] if the inventory cannot be read.
-    pub fn devices_below(
-        inventory: &dyn Inventory,
-        at: Time,
-        is_meant: impl Fn(&[ChainElement]) -> bool,
-    ) -> Result<BTreeSet<RegistrationId>, InventoryError> {
-        let gathering = Gathering::begin(inventory, at)?;
-        let mut devices = BTreeSet::new();
-        for (signer, certificate) in gathering.by_generation.keys().zip(&gathering.pool) {
-            if !is_meant(&gathering.chain_of(certificate)) {
-                continue;
-            }
-            each_live_id(inventory, signer, at, |id| {
-                devices.insert(id);
-                ControlFlow::Continue(())
-            })?;
-            let revoked = filter(Some(signer), Status::Revoked);
-            each_leaf(inventory, &revoked, at, |entry| {
-                devices.extend(entry.recorded.registration_id().cloned());
-                ControlFlow::Continue(())
-            })?;
+    /// Those of its leaves that are decided about by themselves, and are these devices'.
+    #[must_use]
+    pub fn of_devices(&self, ids: &BTreeSet<RegistrationId>) -> Self {
+        let mut fleet = self.clone();
+        fleet.exceptions.retain(|one| ids.contains(&one.id));
+        for class in &mut fleet.classes {
+            class.leaves = 0;
+            class.revoked = 0;
         }
-        let mut known = HashMap::new();
-        for status in [Status::Delivered, Status::Revoked] {
-            each_foreign_leaf(inventory, status, at, |entry| {
-                let leaf = entry.recorded.certificate();
-                let meant = known
-                    .entry(issuer_key(leaf))
-                    .or_insert_with(|| is_meant(&gathering.above(leaf)));
-                if *meant {
-                    devices.extend(entry.recorded.registration_id().cloned());
-                }
-                ControlFlow::Continue(())
-            })?;
-        }
-        Ok(devices)
+        fleet
     }
 
-    /// The devices with a leaf below one of these certificates that no instance lets in with any leaf: they
-    /// need a new one. The fleet must have been gathered with the individual enrollments of the instances.
+    /// The class of what a generation has signed.
+    pub fn class_of(&self, signer: &AuthorityGeneration) -> Option<&Class> {
+        let mut classes = self.classes.iter();
+        classes.find(|class| class.signed_by.as_ref() == Some(signer))
+    }
+
+    /// The devices with a leaf below one of these certificates that is refused everywhere. The fleet must have
+    /// been gathered with the individual enrollments of the instances.
     ///
     /// # Errors
     /// [`InventoryError`] if the inventory cannot be read.
-    pub fn shut_out_below(
+    pub fn worklist(
         &self,
         below: &BTreeSet<Sha256Thumbprint>,
         views: &[DpsView],
         inventory: &dyn Inventory,
         at: Time,
-    ) -> Result<BTreeSet<RegistrationId>, InventoryError> {
+    ) -> Result<Worklist, InventoryError> {
         let is_let_in = |class: &Class| {
             let mut views = views.iter();
             views.any(|view| matches!(outcome_below(view, &class.above), Outcome::Admitted(_)))
         };
         let let_in: Vec<bool> = self.classes.iter().map(is_let_in).collect();
-        let mut out = BTreeSet::new();
+        let mut list = Worklist::default();
         for (index, class) in self.classes.iter().enumerate() {
             if class.goes_through(below) && !let_in[index] {
-                self.name_members(index, inventory, at, |id| {
-                    out.insert(id);
+                self.name_live_members(index, inventory, at, |id| {
+                    list.shut_out.insert(id);
                     ControlFlow::Continue(())
                 })?;
             }
         }
-        let is_in = |one: &&Exception| {
+        let is_in = |one: &Exception| {
             let above = &self.classes[one.class].above;
             let mut views = views.iter();
             views.any(|view| {
@@ -202,26 +208,31 @@ impl Fleet {
                 )
             })
         };
-        let hit = |one: &&Exception| self.classes[one.class].goes_through(below);
-        let hit = self.exceptions.iter().filter(hit);
-        out.extend(hit.filter(|one| !is_in(one)).map(|one| one.id.clone()));
-        for one in self.exceptions.iter().filter(is_in) {
-            out.remove(&one.id);
+        for one in &self.exceptions {
+            // A leaf that was revoked is waited for by nobody.
+            let is_hit = !one.is_revoked && self.classes[one.class].goes_through(below);
+            if is_hit && !is_in(one) {
+                list.shut_out.insert(one.id.clone());
+            }
         }
-        for (index, _) in let_in
+        for one in self.exceptions.iter().filter(|one| is_in(one)) {
+            list.comes_back(&one.id);
+        }
+        for (index, _) in self
+            .classes
             .iter()
             .enumerate()
-            .filter(|(_, is_let_in)| **is_let_in)
+            .filter(|(index, _)| let_in[*index])
         {
-            if out.is_empty() {
+            if list.shut_out.is_empty() {
                 break;
             }
             self.name_members(index, inventory, at, |id| {
-                out.remove(&id);
+                list.comes_back(&id);
                 ControlFlow::Continue(())
             })?;
         }
-        Ok(out)
+        Ok(list)
     }
 
     /// The devices that an enrollment of their own lets in with a leaf below one of these certificates:
@@ -237,17 +248,6 @@ impl Fleet {
             class.goes_through(below) && matches!(outcome, Outcome::Admitted(Entry::Individual(_)))
         });
         admitted.map(|one| one.id.clone()).collect()
-    }
-
-    /// Those of its leaves that are decided about by themselves, and are these devices'.
-    #[must_use]
-    pub fn of_devices(&self, ids: &BTreeSet<RegistrationId>) -> Self {
-        let mut fleet = self.clone();
-        fleet.exceptions.retain(|one| ids.contains(&one.id));
-        for class in &mut fleet.classes {
-            class.leaves = 0;
-        }
-        fleet
     }
 
     /// All leaves, the exceptions too.
@@ -267,26 +267,80 @@ impl Fleet {
         at: Time,
         mut take: impl FnMut(RegistrationId) -> ControlFlow<()>,
     ) -> Result<(), InventoryError> {
+        let Some(wanted) = self.classes.get(class) else {
+            return Ok(());
+        };
+        let mut has_broken = false;
+        self.name_live_members(class, inventory, at, |id| {
+            let taken = take(id);
+            has_broken = taken.is_break();
+            taken
+        })?;
+        if has_broken || wanted.revoked == 0 {
+            return Ok(());
+        }
+        let excepted = self.excepted(class);
+        let revoked = Filter {
+            status: Some(Status::Revoked),
+            ..filter(wanted.signed_by.as_ref())
+        };
+        each_leaf(&revoked, inventory, at, |entry| {
+            match entry.recorded.registration_id() {
+                Some(id) if wanted.has(entry) && !excepted.contains(id) => take(id.clone()),
+                _ => ControlFlow::Continue(()),
+            }
+        })
+    }
+
+    /// The same without the devices whose leaves are revoked.
+    ///
+    /// # Errors
+    /// [`InventoryError`] if the inventory cannot be read.
+    pub fn name_live_members(
+        &self,
+        class: usize,
+        inventory: &dyn Inventory,
+        at: Time,
+        mut take: impl FnMut(RegistrationId) -> ControlFlow<()>,
+    ) -> Result<(), InventoryError> {
         let Some(wanted) = self.classes.get(class).filter(|class| class.leaves > 0) else {
             return Ok(());
         };
-        let excepted = self.exceptions.iter().filter(|one| one.class == class);
-        // A device that is an exception is one with all of its leaves.
-        let excepted: HashSet<RegistrationId> = excepted.map(|one| one.id.clone()).collect();
+        let excepted = self.excepted(class);
         let mut take = |id| match excepted.contains(&id) {
             true => ControlFlow::Continue(()),
             false => take(id),
         };
         let Some(signed_by) = &wanted.signed_by else {
-            return each_foreign_leaf(inventory, Status::Delivered, at, |entry| {
-                let key = issuer_key(entry.recorded.certificate());
+            return each_leaf(&filter(None), inventory, at, |entry| {
                 match entry.recorded.registration_id() {
-                    Some(id) if wanted.issuer == Some(key) => take(id.clone()),
+                    Some(id) if wanted.has(entry) => take(id.clone()),
                     _ => ControlFlow::Continue(()),
                 }
             });
         };
-        each_live_id(inventory, signed_by, at, take)
+        let mut after = None;
+        loop {
+            let page = inventory.live_ids(signed_by, at, after, PAGE)?;
+            if page.ids.into_iter().any(|id| take(id).is_break()) || page.next.is_none() {
+                return Ok(());
+            }
+            after = page.next;
+        }
+    }
+
+    /// A device that is an exception is one with all of its leaves.
+    fn excepted(&self, class: usize) -> HashSet<RegistrationId> {
+        let excepted = self.exceptions.iter().filter(|one| one.class == class);
+        excepted.map(|one| one.id.clone()).collect()
+    }
+}
+
+impl Worklist {
+    fn comes_back(&mut self, id: &RegistrationId) {
+        if let Some(id) = self.shut_out.take(id) {
+            self.back.insert(id);
+        }
     }
 }
 
@@ -328,32 +382,22 @@ impl<'a> Gathering<'a> {
         Ok(gathering)
     }
 
-    /// The chain that begins with a certificate.
-    fn chain_of(&self, certificate: &Certificate) -> Vec<ChainElement> {
-        let chain = ChainBundle::build(certificate, &self.pool);
-        chain
-            .certificates()
-            .iter()
-            .map(ChainElement::from)
-            .collect()
-    }
-
-    /// What stands above a leaf.
-    fn above(&self, leaf: &Certificate) -> Vec<ChainElement> {
-        self.chain_of(leaf).into_iter().skip(1).collect()
-    }
-
     /// One class per generation: what was delivered, without what has expired since.
     fn count_generations(&mut self) -> Result<(), InventoryError> {
         for (id, certificate) in self.by_generation.keys().zip(&self.pool) {
-            let delivered = filter(Some(id), Status::Delivered);
+            let delivered = filter(Some(id));
             let expired = Filter {
                 expiring_before: Some(self.at),
                 ..delivered.clone()
             };
             let leaves = self.inventory.count(&delivered)?;
             let leaves = leaves.saturating_sub(self.inventory.count(&expired)?);
-            let above = self.chain_of(certificate);
+            let above = ChainBundle::build(certificate, &self.pool);
+            let above = above
+                .certificates()
+                .iter()
+                .map(ChainElement::from)
+                .collect();
             let class = Class::new(Some(id.clone()), above, leaves);
             self.fleet.classes.push(class);
         }
@@ -362,13 +406,68 @@ impl<'a> Gathering<'a> {
 
     /// Leaves that were signed outside have no generation to be counted by: these are read.
     fn count_foreign(&mut self) -> Result<(), InventoryError> {
+        let stats = self.inventory.stats()?;
+        let is_foreign = |count: &Count| {
+            count.signed_by.is_none()
+                && count.role == Role::Leaf
+                && count.status == Status::Delivered
+        };
+        if !stats.counts.iter().any(is_foreign) {
+            return Ok(());
+        }
         let inventory = self.inventory;
         let at = self.at;
-        each_foreign_leaf(inventory, Status::Delivered, at, |entry| {
-            let class = self.foreign_class(entry.recorded.certificate());
-            self.fleet.classes[class].leaves += 1;
+        each_leaf(&filter(None), inventory, at, |entry| {
+            if entry.recorded.signed_by().is_none() {
+                let class = self.foreign_class(entry.recorded.certificate());
+                self.fleet.classes[class].leaves += 1;
+            }
             ControlFlow::Continue(())
         })
+    }
+
+    /// Adds the revoked leaves: to their classes, or as exceptions if they are of one of these devices.
+    fn count_revoked(
+        &mut self,
+        individual: &BTreeSet<&RegistrationId>,
+    ) -> Result<(), InventoryError> {
+        let stats = self.inventory.stats()?;
+        let is_revoked =
+            |count: &Count| count.role == Role::Leaf && count.status == Status::Revoked;
+        if !stats.counts.iter().any(is_revoked) {
+            return Ok(());
+        }
+        let revoked = Filter {
+            status: Some(Status::Revoked),
+            ..filter(None)
+        };
+        let inventory = self.inventory;
+        let at = self.at;
+        each_leaf(&revoked, inventory, at, |entry| {
+            let class = self.class_of(entry);
+            let id = entry.recorded.registration_id();
+            if let (Some(class), Some(id)) = (class, id) {
+                if individual.contains(id) {
+                    self.fleet.exceptions.push(Exception {
+                        id: id.clone(),
+                        leaf: entry.recorded.certificate().sha256_thumbprint(),
+                        class,
+                        is_revoked: true,
+                    });
+                } else {
+                    self.fleet.classes[class].leaves += 1;
+                    self.fleet.classes[class].revoked += 1;
+                }
+            }
+            ControlFlow::Continue(())
+        })
+    }
+
+    fn class_of(&mut self, entry: &InventoryEntry) -> Option<usize> {
+        match entry.recorded.signed_by() {
+            Some(signer) => self.by_generation.get(signer).copied(),
+            None => Some(self.foreign_class(entry.recorded.certificate())),
+        }
     }
 
     fn foreign_class(&mut self, leaf: &Certificate) -> usize {
@@ -376,9 +475,11 @@ impl<'a> Gathering<'a> {
         if let Some(class) = self.by_issuer.get(&key) {
             return *class;
         }
+        let chain = ChainBundle::build(leaf, &self.pool);
+        let above = chain.certificates().iter().skip(1);
         let class = Class {
             issuer: Some(key.clone()),
-            ..Class::new(None, self.above(leaf), 0)
+            ..Class::new(None, above.map(ChainElement::from).collect(), 0)
         };
         self.fleet.classes.push(class);
         let index = self.fleet.classes.len() - 1;
@@ -400,78 +501,35 @@ impl<'a> Gathering<'a> {
     }
 
     fn except_leaf(&mut self, id: &RegistrationId, entry: &InventoryEntry) {
-        let certificate = entry.recorded.certificate();
-        let class = match entry.recorded.signed_by() {
-            Some(signer) => self.by_generation.get(signer).copied(),
-            None => Some(self.foreign_class(certificate)),
-        };
-        let Some(class) = class else {
+        let Some(class) = self.class_of(entry) else {
             return;
         };
         let counted = &mut self.fleet.classes[class].leaves;
         *counted = counted.saturating_sub(1);
         self.fleet.exceptions.push(Exception {
             id: id.clone(),
-            leaf: certificate.sha256_thumbprint(),
+            leaf: entry.recorded.certificate().sha256_thumbprint(),
             class,
+            is_revoked: false,
         });
     }
 }
 
-/// Leaves of a status, of one generation if one is given.
-fn filter(signed_by: Option<&AuthorityGeneration>, status: Status) -> Filter {
+/// Delivered leaves, of one generation if one is given.
+fn filter(signed_by: Option<&AuthorityGeneration>) -> Filter {
     Filter {
         authority: signed_by.map(|signer| signer.name.clone()),
         generation: signed_by.map(|signer| signer.generation),
-        status: Some(status),
+        status: Some(Status::Delivered),
         role: Some(Role::Leaf),
         ..Filter::default()
     }
 }
 
-/// Reads the registration IDs below a generation.
-fn each_live_id(
-    inventory: &dyn Inventory,
-    signed_by: &AuthorityGeneration,
-    at: Time,
-    mut take: impl FnMut(RegistrationId) -> ControlFlow<()>,
-) -> Result<(), InventoryError> {
-    let mut after = None;
-    loop {
-        let page = inventory.live_ids(signed_by, at, after, PAGE)?;
-        if page.ids.into_iter().any(|id| take(id).is_break()) || page.next.is_none() {
-            return Ok(());
-        }
-        after = page.next;
-    }
-}
-
-/// Reads the leaves that were signed outside and have not expired, if there are any.
-fn each_foreign_leaf(
-    inventory: &dyn Inventory,
-    status: Status,
-    at: Time,
-    mut take: impl FnMut(&InventoryEntry) -> ControlFlow<()>,
-) -> Result<(), InventoryError> {
-    let is_foreign = |count: &Count| {
-        count.signed_by.is_none() && count.role == Role::Leaf && count.status == status
-    };
-    if !inventory.stats()?.counts.iter().any(is_foreign) {
-        return Ok(());
-    }
-    each_leaf(inventory, &filter(None, status), at, |entry| {
-        if entry.recorded.signed_by().is_none() {
-            take(entry)
-        } else {
-            ControlFlow::Continue(())
-        }
-    })
-}
-
-/// Reads the leaves that meet a filter and have not expired.
+/// Reads the leaves that fit and have not expired.
 fn each_leaf(
-    inventory: &dyn Inventory,
     filter: &Filter,
+    inventory: &dyn Inventory,
     at: Time,
     mut take: impl FnMut(&InventoryEntry) -> ControlFlow<()>,
 ) -> Result<(), InventoryError> {

@@ -5,10 +5,13 @@
 //! long as it is there, so it is never pruned: it has to be declared, or deleted by name.
 
 use super::declared::strangers;
-use super::{DeclaredState, Expectation, Plan, Step};
+use super::{DeclaredState, Effect, Expectation, Fleet, Impact, Plan, Step};
+use crate::admission::{DpsView, ViewError};
 use crate::declaration::DpsDeclaration;
 use crate::enrollment::{EnrollmentGroup, Mechanism, ProvisioningStatus, X509Certificates};
+use crate::ids::AuthorityGeneration;
 use crate::ids::{CertificateName, EnrollmentGroupId};
+use crate::wording::counted;
 
 /// Why something cannot be pruned.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -30,6 +33,35 @@ pub enum PruneError {
         /// The group.
         group: EnrollmentGroupId,
     },
+    /// Devices that are kept out now would fall through to another group.
+    #[error(
+        "pruning lets in {} kept out now",
+        counted(*.leaves, "leaf that is", "leaves that are")
+    )]
+    LetsIn {
+        /// How many leaves.
+        leaves: u64,
+    },
+    /// The leaves of a compromised generation would fall through to another group.
+    #[error("pruning lets in leaves of {generation}, which is compromised")]
+    LetsCompromisedIn {
+        /// Which generation.
+        generation: AuthorityGeneration,
+    },
+    /// Groups that stay admit devices by the CA certificate.
+    #[error(
+        "delete CA certificate {name}: it is not in pki.toml, and {} would be refused that groups admit by it",
+        counted(*.leaves, "leaf", "leaves")
+    )]
+    Admits {
+        /// The certificate's name in DPS.
+        name: CertificateName,
+        /// How many leaves.
+        leaves: u64,
+    },
+    /// The documents cannot be judged.
+    #[error(transparent)]
+    View(#[from] ViewError),
     /// The service gave no tag, so that nothing guards the deletion.
     #[error("{what} came without an ETag; it cannot be deleted safely")]
     NoTag {
@@ -53,10 +85,60 @@ pub fn prune(
     Ok(())
 }
 
+/// Looks at what the steps that prune do after those that converge, `kept`. Pruning takes away what is not
+/// declared, and with it the admission of those whom only that lets in; beyond that nobody is let in, and
+/// nobody loses a group that stays.
+///
+/// # Errors
+/// [`PruneError`].
+pub fn check_pruning(
+    state: &DeclaredState,
+    before: &DpsView,
+    fleet: &Fleet,
+    (kept, pruned): (&[Step], &[Step]),
+) -> Result<(), PruneError> {
+    let mut view = before.clone();
+    for step in kept {
+        step.apply_to(&mut view)?;
+    }
+    let mut without_groups = view.clone();
+    for step in pruned {
+        if !matches!(step, Step::DeleteCa { .. }) {
+            step.apply_to(&mut without_groups)?;
+        }
+    }
+    let gains = Impact::compare(&view, &without_groups, fleet).count(Effect::Gains);
+    if gains > 0 {
+        return Err(PruneError::LetsIn { leaves: gains });
+    }
+    let mut compromised = state.compromised.iter();
+    if let Some(one) =
+        compromised.find(|one| one.is_let_in(&without_groups) && !one.is_let_in(&view))
+    {
+        return Err(PruneError::LetsCompromisedIn {
+            generation: one.generation.clone(),
+        });
+    }
+    for step in pruned {
+        if let Step::DeleteCa { name, .. } = step {
+            let mut without = without_groups.clone();
+            step.apply_to(&mut without)?;
+            let leaves = Impact::compare(&without_groups, &without, fleet).count(Effect::Loses);
+            if leaves > 0 {
+                let name = name.clone();
+                return Err(PruneError::Admits { name, leaves });
+            }
+        }
+    }
+    Ok(())
+}
+
 fn deletions(declared: &DpsDeclaration, state: &DeclaredState) -> Result<Vec<Step>, PruneError> {
     let mut steps = Vec::new();
-    let is_declared =
-        |group: &&EnrollmentGroup| declared.groups.contains_key(&group.enrollment_group_id);
+    let is_declared = |group: &&EnrollmentGroup| {
+        declared.groups.contains_key(&group.enrollment_group_id)
+            || state.kept_out_by(group).is_some()
+    };
     for group in state.groups.iter().filter(|group| !is_declared(group)) {
         let id = group.enrollment_group_id.clone();
         if group.provisioning_status == ProvisioningStatus::Disabled {

@@ -142,7 +142,8 @@ pub fn readmit(request: &Readmit, state: &ReadmitState, at: Time) -> Result<Plan
     let is_pinned = !held.is_empty() && held.iter().all(|held| *held == wanted);
     let is_enabled = before.provisioning_status == ProvisioningStatus::Enabled;
     let is_disabled = before.provisioning_status == ProvisioningStatus::Disabled;
-    if !is_disabled && !(is_enabled && is_pinned) {
+    let is_back = is_enabled && is_pinned;
+    if !is_disabled && !is_back {
         return Err(ReadmitError::NotShutOut { id: id.clone() });
     }
     if is_disabled {

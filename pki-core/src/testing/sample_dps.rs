@@ -27,6 +27,10 @@ pub struct Service {
     pub hides_certificates: bool,
     /// Whether a CA certificate is answered with its thumbprint alone.
     pub hides_authorities: bool,
+    /// Whether it takes one CA certificate under one name only.
+    pub refuses_duplicates: bool,
+    /// Whether it takes no group that refers to a CA certificate that is not there.
+    pub refuses_dangling: bool,
 }
 
 /// Where a single certificate is answered.
@@ -57,6 +61,17 @@ pub enum Refused {
     /// A slot comes with `info` alone and does not hold that certificate.
     #[error("400004: a slot of {0} names a certificate that it does not hold")]
     Slot(String),
+    /// A group refers to a CA certificate that is not there.
+    #[error("400: enrollment group {group} refers to CA certificate {name}, which is not there")]
+    Dangling {
+        /// The group.
+        group: String,
+        /// The name.
+        name: CertificateName,
+    },
+    /// The CA certificate is there under another name.
+    #[error("409: CA certificate {0} is there under another name")]
+    Duplicate(CertificateName),
 }
 
 /// The documents of an instance.
@@ -82,6 +97,16 @@ impl SampleDps {
             service,
             ..Self::default()
         }
+    }
+
+    /// Has the service be like this from now on.
+    pub fn becomes(&mut self, service: Service) {
+        self.service = service;
+    }
+
+    /// What it is like.
+    pub fn service(&self) -> Service {
+        self.service
     }
 
     /// Adds a CA certificate.
@@ -225,6 +250,13 @@ impl SampleDps {
             } => {
                 check(step, expect, self.ca(name))?;
                 let certificate = pem::certificate(certificate.as_bytes()).expect("PEM");
+                let thumbprint = Some(certificate.sha1_thumbprint());
+                let mut others = self.authorities.iter().filter(|held| held.name != *name);
+                if self.service.refuses_duplicates
+                    && others.any(|held| held.properties.thumbprint == thumbprint)
+                {
+                    return Err(Refused::Duplicate(name.clone()));
+                }
                 self.put_ca(name, &certificate, *self_attested);
             }
             Step::ProveCa { name, expect, .. } | Step::SubmitProof { name, expect, .. } => {
@@ -241,6 +273,7 @@ impl SampleDps {
             }
             Step::PutGroup { group, expect, .. } => {
                 check(step, expect, self.group(group.enrollment_group_id.as_str()))?;
+                self.check_references(group)?;
                 self.try_put_group(group)?;
             }
             Step::DeleteGroup { id, expect } => {
@@ -271,6 +304,21 @@ impl SampleDps {
             | Step::SettleGenerations { .. } => {}
         }
         Ok(())
+    }
+
+    fn check_references(&self, group: &EnrollmentGroup) -> Result<(), Refused> {
+        let Mechanism::X509(X509Certificates::CaReferences(slots)) = &group.attestation.mechanism
+        else {
+            return Ok(());
+        };
+        let mut names = slots.iter();
+        match names.find(|name| self.service.refuses_dangling && self.ca(name).is_none()) {
+            None => Ok(()),
+            Some(name) => Err(Refused::Dangling {
+                group: group.enrollment_group_id.to_string(),
+                name: name.clone(),
+            }),
+        }
     }
 
     fn ca(&self, name: &CertificateName) -> Option<Option<&Etag>> {

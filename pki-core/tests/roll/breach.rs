@@ -39,6 +39,7 @@ fn a_compromised_intermediate_is_out_from_the_first_step_on() {
         steps(&plan),
         [
             "change enrollment group line, enabled",
+            "create enrollment group quarantine-line-1, disabled",
             "in the inventory, make line generation 1 compromised, generation 2 current",
             "delete the registration record of sensor-1",
         ]
@@ -153,6 +154,124 @@ fn enabling_a_group_above_lets_no_compromised_leaf_in() {
     set_status(&mut dps, "top", ProvisioningStatus::Enabled);
     assert!(!is_admitted(&dps, &pki.device(0, 0)));
     assert!(is_admitted(&dps, &pki.device(1, 0)));
+}
+
+/// Not there today, and made tomorrow: the service decides by the nearest group, so a disabled one must be
+/// there beforehand.
+#[test]
+fn a_group_made_above_later_lets_no_compromised_leaf_in() {
+    let pki = Pki::new();
+    let mut dps = pki.line_in_group();
+    let state = pki.state("line", [Current, Pending], &dps);
+    dps.carry_out(&only(roll::replace(&Breach::default(), &state)));
+    dps.put_group(&EnrollmentGroup::new(
+        id("top"),
+        by_ca_reference(id("root")),
+    ));
+    assert!(!is_admitted(&dps, &pki.device(0, 0)));
+    assert!(is_admitted(&dps, &pki.device(1, 0)));
+}
+
+/// The service decides for itself in each instance, also in one that holds nothing of the line yet.
+#[test]
+fn an_instance_without_the_line_keeps_it_out_too() {
+    let pki = Pki::new();
+    let mut dps = SampleDps::default();
+    dps.put_ca(&id("root"), &pki.roots[0].certificate, true);
+    let state = pki.state("line", [Current, Pending], &dps);
+    dps.carry_out(&only(roll::replace(&Breach::default(), &state)));
+    dps.put_group(&EnrollmentGroup::new(
+        id("top"),
+        by_ca_reference(id("root")),
+    ));
+    assert!(!is_admitted(&dps, &pki.device(0, 0)));
+}
+
+/// A disabled group must stay: who enables it lets everybody in, and `roll status` says so.
+#[test]
+fn what_lets_a_compromised_generation_in_is_told_and_shut_by_the_roll_said_again() {
+    let pki = Pki::new();
+    let (mut dps, plan) = below_top(&pki);
+    dps.carry_out(&plan);
+    let waits = |dps: &SampleDps| {
+        let state = pki.state("line", [Compromised, Current], dps);
+        roll::status(&roll::Devices::default(), &state, &[dps.view()])
+    };
+    assert!(!waits(&dps).is_waiting());
+    set_status(&mut dps, "quarantine-line-1", ProvisioningStatus::Enabled);
+    let status = waits(&dps);
+    assert!(status.is_waiting());
+    let told: Vec<String> = status.waits.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        [
+            "enrollment group quarantine-line-1 in DPS dev lets in leaves of generation 1, which is compromised; start the breach roll again to shut them out"
+        ]
+    );
+    let state = pki.state("line", [Compromised, Current], &dps);
+    dps.carry_out(&only(roll::replace(&Breach::default(), &state)));
+    assert!(!is_admitted(&dps, &pki.device(0, 0)));
+    assert!(!waits(&dps).is_waiting());
+}
+
+/// Of several compromised generations each is kept out.
+#[test]
+fn a_breach_roll_keeps_every_compromised_generation_out() {
+    let pki = Pki::new();
+    let (mut dps, plan) = below_top(&pki);
+    dps.carry_out(&plan);
+    dps.groups
+        .retain(|group| group.enrollment_group_id.as_str() != "quarantine-line-1");
+    let third = pki.roots[0].intermediate("line", EcdsaP256);
+    let mut state = pki.state("line", [Compromised, Current], &dps);
+    state.generations.push(HeldGeneration {
+        number: crate::roll::number(3),
+        state: Pending,
+        certificate: third.certificate.clone(),
+    });
+    state.certificates.push(third.certificate.clone());
+    assert!(is_admitted(&dps, &pki.device(0, 0)));
+    dps.carry_out(&only(roll::replace(&Breach::default(), &state)));
+    assert!(!is_admitted(&dps, &pki.device(0, 0)));
+    assert!(!is_admitted(&dps, &pki.device(1, 0)));
+}
+
+/// Once the old CA certificate is gone nobody can tell whether it was verified: the new one is proven either
+/// way, so that a roll that was cut ends as an undisturbed one does.
+#[test]
+fn the_successor_of_an_unverified_ca_is_proven_wherever_the_roll_was_cut() {
+    let pki = Pki::new();
+    let mut before = SampleDps::default();
+    before.put_ca(&id("root"), &pki.roots[0].certificate, false);
+    before.put_group(&EnrollmentGroup::new(
+        id("all"),
+        by_ca_reference(id("root")),
+    ));
+    let state = pki.state("root", [Current, Pending], &before);
+    let plan = only(roll::replace(&Breach::default(), &state));
+    let is_verified = |dps: &SampleDps| -> Vec<(String, bool)> {
+        let held = dps.authorities.iter();
+        held.map(|held| (held.name.to_string(), held.properties.is_verified))
+            .collect()
+    };
+    for cut in 0..=plan.steps.len() {
+        let mut dps = before.clone();
+        for step in &plan.steps[..cut] {
+            dps.step(step);
+        }
+        let states = if cut < 2 {
+            [Current, Pending]
+        } else {
+            [Compromised, Current]
+        };
+        let again = roll::replace(&Breach::default(), &pki.state("root", states, &dps));
+        dps.carry_out(&only(again));
+        assert_eq!(
+            is_verified(&dps),
+            [("root-2".to_owned(), true)],
+            "cut after {cut}"
+        );
+    }
 }
 
 /// Who was shut out by `quarantine --authority` stays out at every step of the roll that follows.

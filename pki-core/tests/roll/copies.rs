@@ -25,6 +25,7 @@ fn services() -> impl Iterator<Item = Service> {
             copies,
             hides_certificates,
             hides_authorities: hides_certificates,
+            ..Service::default()
         })
     })
 }

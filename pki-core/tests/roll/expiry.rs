@@ -138,13 +138,16 @@ fn start_and_finish_go_on_where_they_stopped() {
             .for_each(|step| cut.step(step));
         let state = pki.state("root", [Retired, Current], &cut);
         assert_eq!(
-            roll::status(&Devices::default(), &state).phase,
+            roll::status(&Devices::default(), &state, &[cut.view()]).phase,
             Phase::Finishing
         );
         cut.carry_out(&only(roll::finish(&Finish::default(), &state)));
         assert_eq!(cut.authorities.len(), 1);
         let state = pki.state("root", [Retired, Current], &cut);
-        assert_eq!(roll::status(&Devices::default(), &state).phase, Phase::Idle);
+        assert_eq!(
+            roll::status(&Devices::default(), &state, &[cut.view()]).phase,
+            Phase::Idle
+        );
         let again = only(roll::finish(&Finish::default(), &state));
         assert!(again.is_empty(), "{again:?}");
     }
@@ -277,7 +280,7 @@ fn devices_that_have_not_moved_stand_in_the_way_of_the_end() {
     };
     let fleet = [moving("a", true), moving("b", false), moving("c", false)];
     let left_behind = Devices::left_behind(fleet, 1);
-    let status = roll::status(&left_behind, &state);
+    let status = roll::status(&left_behind, &state, &[dps.view()]);
     assert_eq!(status.phase, Phase::Overlap);
     assert_eq!(
         status.waits[0].to_string(),

@@ -2,16 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use pki_core::admission::{Outcome, outcome_below};
+use pki_core::admission::{ChainElement, Outcome, outcome_below};
 use pki_core::enrollment::EnrollmentGroup;
+use pki_core::ids::RegistrationId;
 use pki_core::inventory::GenerationState;
 use pki_core::lifecycle::roll::{
     self, Breach, Devices, Finish, InstancePlan, RollError, Shown, Start, device,
 };
 use pki_core::lifecycle::{
-    Deprovision, HubAction, LeafStanding, Plan, Promise, Quarantine, QuarantineState, Readmit,
-    ReadmitState, Subject, Who, deprovision, deprovision_group, quarantine_below, quarantine_many,
-    readmit,
+    DeclaredError, Deprovision, HubAction, LeafStanding, Plan, Promise, PruneError, Quarantine,
+    QuarantineState, Readmit, ReadmitState, Subject, Who, check_pruning, converge, deprovision,
+    deprovision_group, prune, quarantine_below, quarantine_many, readmit, release_pins,
 };
 use pki_core::time::Span;
 
@@ -76,6 +77,15 @@ pub(crate) enum Operation {
         leaf: LeafKey,
         old: Vec<LeafKey>,
     },
+    AbortDevice {
+        place: usize,
+        device: usize,
+        leaf: LeafKey,
+    },
+    Converge {
+        place: usize,
+        prune: bool,
+    },
 }
 
 /// Plans of an operation, by instance, in their order; `None` if it is refused for a reason that a random
@@ -89,7 +99,7 @@ impl Operation {
         let place = draws.below(world.instances.len());
         let device = draws.below(world.devices.len());
         let hub = [HubAction::Disable, HubAction::Delete][draws.below(2)];
-        Some(match draws.below(14) {
+        Some(match draws.below(17) {
             0 | 1 => {
                 succeed(world, authority);
                 Self::Start { authority }
@@ -105,11 +115,7 @@ impl Operation {
                     generation: current(world, authority)?,
                 };
                 succeed(world, authority);
-                // Not held to yet: a CA certificate that was not verified is gone after the first write, and
-                // the roll said again then has its successor proven, which the first plan did not.
-                let mut held = (world.instances.iter()).flat_map(|site| &site.dps.authorities);
-                let is_unverified = held.any(|held| !held.properties.is_verified);
-                if is_unverified || !has_newcomer(world, authority) {
+                if !has_newcomer(world, authority) {
                     return None;
                 }
                 let with_intermediates = draws.one_in(2);
@@ -154,6 +160,18 @@ impl Operation {
                     place,
                     device,
                     leaf,
+                }
+            }
+            14 | 15 => Self::Converge {
+                place,
+                prune: draws.one_in(2),
+            },
+            16 => {
+                let leaves = &world.devices[device].leaves;
+                Self::AbortDevice {
+                    place,
+                    device,
+                    leaf: *draws.pick(leaves)?,
                 }
             }
             _ => {
@@ -305,6 +323,23 @@ impl Operation {
                 let plan = device::finish(&moving, leaf, true, &state);
                 plan.ok().map(|plan| vec![(*place, plan)])
             }
+            Self::Converge { place, prune } => Self::converge(world, *place, *prune)?,
+            Self::AbortDevice {
+                place,
+                device,
+                leaf,
+            } => {
+                let leaf = &Pki::shared().leaf(*leaf).certificate;
+                let state = device_state(world, *place, *device);
+                let moving = roll::MovingDevice {
+                    id: device_id(*device),
+                    new_leaf_since: None,
+                    registered_at: None,
+                    shown: Shown::Old,
+                };
+                let plan = device::abort(&moving, leaf, &state);
+                plan.ok().map(|plan| vec![(*place, plan)])
+            }
             Self::ReplaceDevice {
                 place,
                 device,
@@ -324,6 +359,42 @@ impl Operation {
                 plan.ok().map(|plan| vec![(*place, plan)])
             }
         })
+    }
+
+    /// As `apply` plans it, with what the command looks at.
+    fn converge(world: &World, place: usize, prunes: bool) -> Result<Plans, String> {
+        let state = world.declared_state(place);
+        let (name, declared) = world.declared(place);
+        let mut plan = match converge(name, declared, &state) {
+            Ok(plan) => plan,
+            Err(error @ (DeclaredError::Below(_) | DeclaredError::View(_))) => {
+                return Err(error.to_string());
+            }
+            Err(_) => return Ok(None),
+        };
+        let view = world.view(place);
+        if prunes {
+            let converged = plan.steps.len();
+            if prune(&mut plan, declared, &state).is_err() {
+                return Ok(None);
+            }
+            let fleet = world.fleet(place, &[]);
+            match check_pruning(&state, &view, &fleet, plan.steps.split_at(converged)) {
+                Ok(()) => {}
+                Err(PruneError::View(error)) => return Err(error.to_string()),
+                Err(_) => return Ok(None),
+            }
+        }
+        let above = |id: &RegistrationId| -> Result<Option<Vec<ChainElement>>, String> {
+            let mut devices = 0..world.devices.len();
+            let device = devices.find(|device| device_id(*device) == *id);
+            let newest = device.and_then(|device| world.live(device).last());
+            Ok(newest.map(|leaf| Pki::shared().above(leaf.signer)))
+        };
+        let individuals = &world.instances[place].dps.individuals;
+        let released = release_pins(individuals, &view, world.now, above)?;
+        plan.steps.extend(released);
+        Ok(Some(vec![(place, plan)]))
     }
 
     fn finish(&self, world: &World, authority: usize, accept: bool) -> Result<Plans, String> {
@@ -426,7 +497,16 @@ impl Operation {
                     ..Promise::default()
                 }
             }
-            Self::Breach { .. } | Self::QuarantineAuthority { .. } => Promise {
+            Self::Breach { old, .. } => {
+                let newest = newest(world, old.authority);
+                Promise {
+                    refuses: Who::Anybody,
+                    lets_in: Who::SignedBy([Pki::id(newest)].into()),
+                    ..Promise::default()
+                }
+            }
+            Self::Converge { .. } => Promise::as_shown(),
+            Self::QuarantineAuthority { .. } => Promise {
                 refuses: Who::Anybody,
                 ..Promise::default()
             },
@@ -450,6 +530,7 @@ impl Operation {
             },
             Self::StartDevice { device, .. }
             | Self::FinishDevice { device, .. }
+            | Self::AbortDevice { device, .. }
             | Self::ReplaceDevice { device, .. } => Promise {
                 refuses: Who::Devices(ids(&BTreeSet::from([*device]))),
                 lets_in: Who::Devices(ids(&BTreeSet::from([*device]))),
@@ -466,6 +547,7 @@ impl Operation {
             | Self::Readmit { device, .. }
             | Self::StartDevice { device, .. }
             | Self::FinishDevice { device, .. }
+            | Self::AbortDevice { device, .. }
             | Self::ReplaceDevice { device, .. } => vec![*device],
             _ => vec![],
         }
@@ -508,6 +590,14 @@ pub(crate) fn goes(leaf: &LeafKey, through: &[Signer]) -> bool {
     Pki::path(leaf.signer)
         .iter()
         .any(|signer| through.contains(signer))
+}
+
+/// The generation that came last: what a breach roll brings in.
+pub(crate) fn newest(world: &World, authority: usize) -> Signer {
+    Signer {
+        authority,
+        generation: world.generations[authority].len() - 1,
+    }
 }
 
 fn current(world: &World, authority: usize) -> Option<usize> {

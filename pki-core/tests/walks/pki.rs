@@ -115,6 +115,14 @@ impl Pki {
         KINDS[authority].above.is_none()
     }
 
+    pub(crate) fn above_of(authority: usize) -> Option<usize> {
+        KINDS[authority].above
+    }
+
+    pub(crate) fn days(authority: usize) -> u64 {
+        KINDS[authority].days
+    }
+
     pub(crate) fn id(signer: Signer) -> AuthorityGeneration {
         AuthorityGeneration {
             name: Self::name(signer.authority),

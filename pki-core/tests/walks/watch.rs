@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::walks::operation::{Operation, goes, lived};
+use crate::walks::operation::{Operation, goes, lived, newest};
 use crate::walks::pki::{LeafKey, Pki, Signer};
 use crate::walks::world::{Admitted, World};
 
@@ -21,7 +21,12 @@ pub(crate) struct Watch<'a> {
 impl<'a> Watch<'a> {
     pub(crate) fn new(operation: &'a Operation, world: &World) -> Self {
         let meant = match operation {
-            Operation::Breach { old, .. } => vec![*old],
+            Operation::Breach { old, .. } => {
+                // What was compromised before is kept out anew, if somebody has let it in.
+                let lived = lived(world, old.authority).into_iter();
+                let meant = lived.filter(|one| one == old || world.is_compromised(*one));
+                meant.collect()
+            }
             Operation::QuarantineAuthority { authority, .. } => lived(world, *authority),
             other => other.gone(world),
         };
@@ -97,13 +102,15 @@ impl<'a> Watch<'a> {
                     unchanged()
                 }
             }
-            Operation::Breach { .. } => {
-                let is_direct = self.meant.contains(&leaf.signer);
+            Operation::Breach { old, .. } => {
+                let is_direct = leaf.signer == *old;
                 let is_cut = is_done || self.written.contains(&place);
                 if is_direct && !has_entry && is_cut && is_in {
                     Some("is compromised, and admitted")
                 } else if goes(&leaf, &self.meant) {
                     comes_in.then_some("comes in below a compromised generation")
+                } else if leaf.signer == newest(world, old.authority) {
+                    (was_in && !is_in).then_some("is of the generation that comes, and refused")
                 } else {
                     unchanged()
                 }
@@ -166,7 +173,21 @@ impl<'a> Watch<'a> {
                     unchanged()
                 }
             }
+            Operation::Converge { place: at, .. } => {
+                if place != *at {
+                    unchanged()
+                } else if world.is_compromised(leaf.signer) {
+                    (comes_in && !has_entry).then_some("is compromised, and comes in")
+                } else {
+                    (comes_in && has_entry).then_some("comes in by an entry of its own")
+                }
+            }
             Operation::FinishDevice {
+                place: at,
+                device,
+                leaf: stays,
+            }
+            | Operation::AbortDevice {
                 place: at,
                 device,
                 leaf: stays,

@@ -1,20 +1,23 @@
 //! A fleet, its PKI as the inventory has it, and the DPS instances and hubs that know it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use pki_core::admission::DpsView;
 use pki_core::certificate::Certificate;
-use pki_core::declaration::VerifiedBy;
+use pki_core::declaration::{Declaration, DpsDeclaration, VerifiedBy};
 use pki_core::enrollment::compose::{by_ca_reference, by_leaf, by_signing_certificate};
 use pki_core::enrollment::{
     Attestation, CertificateSlot, EnrollmentGroup, IndividualEnrollment, Mechanism,
     ProvisioningStatus, RegistrationState, RegistrationStatus, X509Certificates,
 };
 use pki_core::hub::{HubDevice, HubDeviceStatus};
-use pki_core::ids::{Etag, HubHostName};
+use pki_core::ids::{DpsName, EnrollmentGroupId, Etag, HubHostName};
 use pki_core::inventory::GenerationState;
 use pki_core::lifecycle::roll::{Below, HeldGeneration, Instance, RegisteredDevice, RollState};
-use pki_core::lifecycle::{Class, Exception, Fleet, HubIdentity, Step};
+use pki_core::lifecycle::{
+    Class, CompromisedGeneration, DeclaredState, Exception, Fleet, HubIdentity, Step,
+};
 use pki_core::testing::{Copies, SampleDps, Service};
 use pki_core::time::Time;
 
@@ -28,6 +31,21 @@ use crate::walks::pki::{
 
 pub(crate) const HUBS: [&str; 2] = ["hub-a.azure-devices.net", "hub-b.azure-devices.net"];
 
+/// The groups that there may be, and what they hold.
+const GROUPS: [(&str, &[usize]); 11] = [
+    ("a", &[LINE_A]),
+    ("a-again", &[LINE_A]),
+    ("ab", &[LINE_A, LINE_B]),
+    ("ba", &[LINE_B, LINE_A]),
+    ("b", &[LINE_B]),
+    ("c", &[LINE_C]),
+    ("d", &[LINE_D]),
+    ("e", &[LINE_E]),
+    ("factory", &[FACTORY]),
+    ("top", &[ROOT]),
+    ("other", &[OTHER_ROOT]),
+];
+
 /// What the judge decides about a leaf in an instance.
 pub(crate) type Admitted = BTreeMap<(usize, LeafKey), bool>;
 
@@ -40,12 +58,16 @@ pub(crate) struct World {
     /// Which device identities hubs hold, and whether they are enabled.
     pub(crate) hubs: BTreeMap<(usize, usize), bool>,
     verified_by: VerifiedBy,
+    /// What pki.toml says.
+    declared: Option<Arc<Declaration>>,
 }
 
 /// An instance of DPS.
 #[derive(Clone)]
 pub(crate) struct Site {
     pub(crate) dps: SampleDps,
+    /// The groups that were deprovisioned.
+    pub(crate) deprovisioned: BTreeSet<EnrollmentGroupId>,
     /// Who is registered, on which hub and with which leaf.
     pub(crate) registered: BTreeMap<usize, (usize, LeafKey)>,
 }
@@ -64,6 +86,7 @@ impl World {
             copies: [Copies::None, Copies::Shown, Copies::Stored][draws.below(3)],
             hides_certificates: draws.one_in(2),
             hides_authorities: draws.one_in(2),
+            ..Service::default()
         };
         let verified_by = if draws.one_in(4) {
             VerifiedBy::SelfAttestation
@@ -85,6 +108,7 @@ impl World {
             devices: Vec::new(),
             hubs: BTreeMap::new(),
             verified_by,
+            declared: None,
         };
         let homes = [
             LINE_A, LINE_A, LINE_B, LINE_C, LINE_D, LINE_E, FACTORY, ROOT, OTHER_ROOT,
@@ -101,6 +125,7 @@ impl World {
         for _ in 0..if draws.one_in(4) { 2 } else { 1 } {
             let site = Site {
                 dps: SampleDps::of(service),
+                deprovisioned: BTreeSet::new(),
                 registered: BTreeMap::new(),
             };
             world.instances.push(site);
@@ -112,7 +137,142 @@ impl World {
                 world.register(draws.below(2), device, draws.below(2));
             }
         }
+        world.finish(service, draws);
         world
+    }
+
+    /// What came to the walks later: kept cases go on without it.
+    fn finish(&mut self, service: Service, draws: &mut Draws) {
+        let service = Service {
+            refuses_duplicates: draws.one_in(3),
+            refuses_dangling: draws.one_in(2),
+            ..service
+        };
+        for site in &mut self.instances {
+            site.dps.becomes(service);
+            if service.refuses_duplicates {
+                let held = &mut site.dps.authorities;
+                held.retain(|held| held.name.as_str() != "old-root");
+            }
+        }
+        self.declared = Some(Arc::new(self.declaration(draws)));
+    }
+
+    /// A `pki.toml` that fits what is there, more or less.
+    fn declaration(&self, draws: &mut Draws) -> Declaration {
+        let mut text = String::new();
+        for authority in 0..Pki::authorities() {
+            let name = Pki::name(authority);
+            let issuer = Pki::above_of(authority);
+            let issuer = issuer.map_or_else(String::new, |above| {
+                format!("issuer = \"{}\"\n", Pki::name(above))
+            });
+            text.push_str(&format!(
+                "[authority.{name}]\nsubject = \"CN={name}, O=Contoso\"\nkey = \"ecdsa-p256\"\nvalidity = \"{}d\"\n{issuer}",
+                Pki::days(authority)
+            ));
+        }
+        for place in 0..self.instances.len() {
+            text.push_str(&self.declared_instance(place, draws));
+        }
+        Declaration::parse(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+    }
+
+    fn declared_instance(&self, place: usize, draws: &mut Draws) -> String {
+        let name = format!("dps-{place}");
+        let proof = match self.verified_by {
+            VerifiedBy::SelfAttestation => "self-attestation",
+            _ => "possession",
+        };
+        let mut text = format!(
+            "[dps.{name}]\nservice = \"localhost:8443\"\nid-scope = \"0ne00000000\"\n\
+             [dps.{name}.ca.root]\nverified-by = \"{proof}\"\n\
+             [dps.{name}.ca.other-root]\nverified-by = \"{proof}\"\n"
+        );
+        for (id, holds) in GROUPS {
+            let is_held = self.held_group(place, id);
+            // Mostly what is there is what is declared.
+            let likely = if is_held.is_some() { 2 } else { 6 };
+            if holds.len() > 1 || !draws.one_in(likely) {
+                continue;
+            }
+            let by_name = is_held.map_or_else(
+                || Pki::is_root(holds[0]),
+                |group| {
+                    matches!(
+                        group.attestation.mechanism,
+                        Mechanism::X509(X509Certificates::CaReferences(_))
+                    )
+                },
+            );
+            let attestation = if by_name {
+                "ca-reference"
+            } else {
+                "signing-certificate"
+            };
+            let is_disabled = is_held
+                .is_some_and(|group| group.provisioning_status == ProvisioningStatus::Disabled);
+            let status = if is_disabled { "disabled" } else { "enabled" };
+            text.push_str(&format!(
+                "[dps.{name}.group.{id}]\nauthority = \"{}\"\nattestation = \"{attestation}\"\nstatus = \"{status}\"\n",
+                Pki::name(holds[0])
+            ));
+        }
+        text
+    }
+
+    fn held_group(&self, place: usize, id: &str) -> Option<&EnrollmentGroup> {
+        let mut groups = self.instances[place].dps.groups.iter();
+        groups.find(|group| group.enrollment_group_id.as_str() == id)
+    }
+
+    pub(crate) fn declared(&self, place: usize) -> (&DpsName, &DpsDeclaration) {
+        let declared = self.declared.as_ref().expect("a declaration");
+        let declared = declared.dps.iter().nth(place);
+        declared.expect("a declared instance")
+    }
+
+    pub(crate) fn declared_state(&self, place: usize) -> DeclaredState {
+        let pki = Pki::shared();
+        let site = &self.instances[place];
+        let mut state = DeclaredState {
+            authorities: site.dps.authorities.clone(),
+            groups: site.dps.groups.clone(),
+            deprovisioned: site.deprovisioned.clone(),
+            ..DeclaredState::default()
+        };
+        for authority in 0..Pki::authorities() {
+            let name = Pki::name(authority);
+            for (generation, held) in self.generations[authority].iter().enumerate() {
+                let signer = Signer {
+                    authority,
+                    generation,
+                };
+                let certificate = pki.certificate(signer).clone();
+                match held {
+                    GenerationState::Current => {
+                        state.certificates.insert(name.clone(), certificate);
+                    }
+                    GenerationState::Next | GenerationState::Pending => {
+                        let successors = state.successors.entry(name.clone());
+                        successors.or_default().push(certificate);
+                    }
+                    GenerationState::Compromised => {
+                        let path = Pki::path(signer).into_iter();
+                        state.compromised.push(CompromisedGeneration {
+                            generation: Pki::id(signer),
+                            path: path.map(|one| pki.certificate(one).clone()).collect(),
+                        });
+                    }
+                    _ => {}
+                }
+            }
+        }
+        state
+    }
+
+    pub(crate) fn is_compromised(&self, signer: Signer) -> bool {
+        self.generations[signer.authority][signer.generation] == GenerationState::Compromised
     }
 
     fn furnish(&mut self, place: usize, draws: &mut Draws) {
@@ -135,20 +295,7 @@ impl World {
                 dps.put_ca(&name.parse().expect("name"), &certificate, !draws.one_in(8));
             }
         }
-        let groups: [(&str, &[usize]); 11] = [
-            ("a", &[LINE_A]),
-            ("a-again", &[LINE_A]),
-            ("ab", &[LINE_A, LINE_B]),
-            ("ba", &[LINE_B, LINE_A]),
-            ("b", &[LINE_B]),
-            ("c", &[LINE_C]),
-            ("d", &[LINE_D]),
-            ("e", &[LINE_E]),
-            ("factory", &[FACTORY]),
-            ("top", &[ROOT]),
-            ("other", &[OTHER_ROOT]),
-        ];
-        for (id, holds) in groups {
+        for (id, holds) in GROUPS {
             if draws.one_in(2) {
                 self.put_group(place, id, holds, draws);
             }
@@ -250,9 +397,16 @@ impl World {
 
     pub(crate) fn live(&self, device: usize) -> impl Iterator<Item = LeafKey> {
         let held = &self.devices[device];
-        held.leaves.iter().copied().filter(|leaf| {
+        self.unexpired(device)
+            .filter(|leaf| !held.revoked.contains(leaf))
+    }
+
+    /// Those that DPS may let in: it knows nothing of revocation.
+    pub(crate) fn unexpired(&self, device: usize) -> impl Iterator<Item = LeafKey> {
+        let leaves = self.devices[device].leaves.iter().copied();
+        leaves.filter(|leaf| {
             let certificate = &Pki::shared().leaf(*leaf).certificate;
-            !held.revoked.contains(leaf) && certificate.validity().not_after() >= self.now
+            certificate.validity().not_after() >= self.now
         })
     }
 
@@ -297,7 +451,7 @@ impl World {
             let documents = documents(&site.dps);
             for device in &self.devices {
                 for key in &device.leaves {
-                    let leaf: std::sync::Arc<Leaf> = Pki::shared().leaf(*key);
+                    let leaf: Arc<Leaf> = Pki::shared().leaf(*key);
                     let is_in = lets_in_at(&documents, &leaf.presented, Some(self.unix()));
                     admitted.insert((place, *key), is_in);
                 }
@@ -323,7 +477,7 @@ impl World {
         let mut classes: BTreeMap<Signer, usize> = BTreeMap::new();
         for device in 0..self.devices.len() {
             let is_exception = also.contains(&device) || self.entry(place, device).is_some();
-            for key in self.live(device) {
+            for key in self.unexpired(device) {
                 let class = *classes.entry(key.signer).or_insert_with(|| {
                     let above = Pki::shared().above(key.signer);
                     let class = Class::new(Some(Pki::id(key.signer)), above, 0);
@@ -335,6 +489,7 @@ impl World {
                         id: device_id(device),
                         leaf: Pki::shared().leaf(key).certificate.sha256_thumbprint(),
                         class,
+                        is_revoked: self.devices[device].revoked.contains(&key),
                     });
                 } else {
                     fleet.classes[class].leaves += 1;
@@ -441,7 +596,7 @@ impl World {
         }
     }
 
-    /// The registered devices of an instance of which some live leaf is below a generation.
+    /// The registered devices of an instance of which some leaf is below a generation.
     pub(crate) fn registered_below(
         &self,
         place: usize,
@@ -449,7 +604,7 @@ impl World {
     ) -> Vec<(usize, RegisteredDevice)> {
         let registered = self.instances[place].registered.iter();
         let hit = registered.filter(|(device, _)| {
-            self.live(**device)
+            self.unexpired(**device)
                 .any(|leaf| Pki::path(leaf.signer).contains(&old))
         });
         hit.filter_map(|(device, (hub, _))| {

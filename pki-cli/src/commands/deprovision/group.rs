@@ -22,7 +22,7 @@ use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind};
 use crate::execute::Failures;
 use crate::hubs::refuse_unread;
-use crate::judged::Judged;
+use crate::judged;
 use crate::planes::Planes;
 use crate::snapshot::DpsSnapshot;
 
@@ -37,7 +37,7 @@ pub(super) fn group_everywhere(
     let mut parts = Vec::new();
     for planes in all {
         let dps = (all.len() > 1).then(|| planes.name());
-        let snapshot = context.block_on(DpsSnapshot::gather(planes));
+        let snapshot = context.wait_for(DpsSnapshot::gather(planes));
         match snapshot.and_then(|snapshot| Leaving::new(context, planes, dps, snapshot)) {
             Ok(leaving) => parts.push(leaving),
             Err(error) => problems.note(dps, Err(error))?,
@@ -199,7 +199,7 @@ impl Leaving<'_> {
             reopens,
             ..Promise::default()
         };
-        let judged = Judged::new(
+        let judged = judged::plan(
             self.context,
             self.planes,
             inventory,
@@ -263,7 +263,7 @@ impl Leaving<'_> {
         with_group: &DpsView,
         entries: &BTreeSet<RegistrationId>,
     ) -> Result<Proof, CommandError> {
-        let snapshot = self.context.block_on(DpsSnapshot::gather(self.planes))?;
+        let snapshot = self.context.wait_for(DpsSnapshot::gather(self.planes))?;
         let found = snapshot.view()?;
         let individual = with_group.individual_ids().chain(found.individual_ids());
         let fleet = Fleet::gather(inventory, self.context.now(), individual)?;

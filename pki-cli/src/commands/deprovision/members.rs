@@ -2,6 +2,7 @@
 //! not, about which it decides or would decide if nothing of their own did, and what hubs and DPS have of them.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 
 use pki_core::admission::{ChainElement, DpsView, Outcome, Refusal, outcome_below};
 use pki_core::enrollment::{
@@ -88,7 +89,7 @@ impl Leaving<'_> {
     ) -> Result<Members, CommandError> {
         let membership = self.membership(inventory, id)?;
         let is_below = |above: &[ChainElement]| membership.is_below(above);
-        let mut devices = Fleet::devices_below(inventory, self.context.now(), is_below)?;
+        let mut devices = self.devices_below(inventory, is_below)?;
         let cut = self.open_plan(inventory, id)?;
         let cut: BTreeSet<&RegistrationId> = cut.iter().flat_map(deleted_by).collect();
         let entries = self.entries_of(&membership, &devices, &cut, goes)?;
@@ -128,6 +129,26 @@ impl Leaving<'_> {
             registered,
             entries,
         })
+    }
+
+    /// The devices with a leaf that has not ended, revoked or not, below certificates that are meant.
+    fn devices_below(
+        &self,
+        inventory: &SqliteInventory,
+        is_meant: impl Fn(&[ChainElement]) -> bool,
+    ) -> Result<BTreeSet<RegistrationId>, CommandError> {
+        let now = self.context.now();
+        let fleet = Fleet::gather(inventory, now, [])?;
+        let mut devices = BTreeSet::new();
+        for (index, class) in fleet.classes.iter().enumerate() {
+            if is_meant(&class.above) {
+                fleet.name_members(index, inventory, now, |id| {
+                    devices.insert(id);
+                    ControlFlow::Continue(())
+                })?;
+            }
+        }
+        Ok(devices)
     }
 
     fn membership<'a>(

@@ -13,7 +13,7 @@ use super::{ca_proof, declared, impact};
 use crate::commands::change::{Change, deleted_before};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
-use crate::planes::Planes;
+use crate::planes::{self, Planes};
 use crate::render::document::{Listed, without_keys};
 
 /// CA certificates: what the chain of a device has to reach
@@ -103,7 +103,7 @@ impl Args {
 
 impl ListArgs {
     fn run(&self, context: &Context) -> CommandResult {
-        let certificates = Planes::chosen(context)?.certificates()?;
+        let certificates = planes::chosen(context)?.certificates()?;
         let found = context.block_on(async { Ok(certificates.list().await?) })?;
         let mut list = Listed::new(&["NAME", "VERIFIED", "EXPIRES", "SHA-1", "SUBJECT"]);
         for certificate in &found {
@@ -135,7 +135,7 @@ fn moment(date: &str) -> String {
 
 impl DeleteArgs {
     fn run(&self, context: &Context) -> CommandResult {
-        let planes = Planes::chosen(context)?;
+        let planes = planes::chosen(context)?;
         let certificates = planes.certificates()?;
         let found = context.block_on(async { Ok(certificates.find(&self.name).await?) })?;
         let Some(before) = found else {

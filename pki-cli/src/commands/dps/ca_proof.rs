@@ -18,8 +18,8 @@ use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::execute::Proposal;
 use crate::files::Access;
-use crate::judged::Judged;
-use crate::planes::Planes;
+use crate::judged;
+use crate::planes::{self, Planes};
 use crate::render::plan::PlanAndImpact;
 use crate::snapshot::DpsSnapshot;
 
@@ -57,7 +57,7 @@ impl fmt::Display for ProofRequest {
 
 /// Asks DPS for a code and writes the request. A code that DPS gave before is void from then on.
 pub(super) fn request(context: &Context, name: &CertificateName, path: &Path) -> CommandResult {
-    let planes = Planes::chosen(context)?;
+    let planes = planes::chosen(context)?;
     let held = existing(context, &planes, name)?;
     if held.properties.is_verified {
         let state = format!("CA certificate {name} is verified already");
@@ -104,7 +104,7 @@ pub(super) fn request(context: &Context, name: &CertificateName, path: &Path) ->
 pub(super) fn hand_in(context: &Context, name: &CertificateName, path: &Path) -> CommandResult {
     let proof = pem::certificate(&context.read(path)?);
     let proof = proof.map_err(|error| CommandError::in_file(path, &error))?;
-    let planes = Planes::chosen(context)?;
+    let planes = planes::chosen(context)?;
     let held = existing(context, &planes, name)?;
     if held.properties.is_verified {
         let state = format!("CA certificate {name} is verified already");
@@ -122,9 +122,9 @@ pub(super) fn hand_in(context: &Context, name: &CertificateName, path: &Path) ->
         ..Plan::new(goal(&planes, name))
     };
     let mut inventory = context.inventory()?;
-    let before = context.block_on(DpsSnapshot::gather(&planes))?.view()?;
+    let before = context.wait_for(DpsSnapshot::gather(&planes))?.view()?;
     let promise = Promise::as_shown();
-    let judged = Judged::new(context, &planes, &inventory, &before, plan, &promise)?;
+    let judged = judged::plan(context, &planes, &inventory, &before, plan, &promise)?;
     let shown = PlanAndImpact::proposed(&judged);
     let proposal = Proposal::new(&judged.plan, &shown);
     let execution = proposal.carry_out(context, &planes, &mut inventory)?;

@@ -8,14 +8,14 @@ use super::ca_proof;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
 use crate::execute::Proposal;
-use crate::judged::Judged;
-use crate::planes::Planes;
+use crate::judged;
+use crate::planes::{self, Planes};
 use crate::render::plan::PlanAndImpact;
 use crate::snapshot::DpsSnapshot;
 
 /// Uploads a declared CA certificate unless DPS holds it.
 pub(super) fn upload_ca(context: &Context, name: &CertificateName) -> CommandResult {
-    let planes = Planes::chosen(context)?;
+    let planes = planes::chosen(context)?;
     let wanted = only_ca(&planes, name)?;
     let goal = format!("upload CA certificate {name} to DPS {}", planes.name());
     carry_out(context, &planes, &wanted, goal, |plan| {
@@ -27,7 +27,7 @@ pub(super) fn upload_ca(context: &Context, name: &CertificateName) -> CommandRes
 
 /// Proves possession of a declared CA certificate that DPS holds, unless that is done.
 pub(super) fn prove_ca(context: &Context, name: &CertificateName) -> CommandResult {
-    let planes = Planes::chosen(context)?;
+    let planes = planes::chosen(context)?;
     let wanted = only_ca(&planes, name)?;
     let goal = ca_proof::goal(&planes, name);
     carry_out(context, &planes, &wanted, goal, |plan| {
@@ -46,7 +46,7 @@ pub(super) fn prove_ca(context: &Context, name: &CertificateName) -> CommandResu
 
 /// Creates or changes a group as it is declared.
 pub(super) fn put_group(context: &Context, id: &EnrollmentGroupId) -> CommandResult {
-    let planes = Planes::chosen(context)?;
+    let planes = planes::chosen(context)?;
     let Some(group) = planes.declared().groups.get(id) else {
         return Err(
             undeclared(&planes, "enrollment group", "group", id.as_str())
@@ -91,7 +91,7 @@ fn carry_out(
     narrow: impl FnOnce(&mut Plan) -> Result<(), CommandError>,
 ) -> CommandResult {
     let mut inventory = context.inventory()?;
-    let snapshot = context.block_on(DpsSnapshot::gather(planes))?;
+    let snapshot = context.wait_for(DpsSnapshot::gather(planes))?;
     let state = snapshot.declared_state(&inventory)?;
     let mut plan = Plan {
         goal,
@@ -102,7 +102,7 @@ fn carry_out(
     narrow(&mut plan)?;
     let before = snapshot.view()?;
     let promise = Promise::as_shown();
-    let judged = Judged::new(context, planes, &inventory, &before, plan, &promise)?;
+    let judged = judged::plan(context, planes, &inventory, &before, plan, &promise)?;
     let shown = PlanAndImpact::proposed(&judged);
     let proposal = Proposal::new(&judged.plan, &shown);
     let execution = proposal.carry_out(context, planes, &mut inventory)?;

@@ -17,7 +17,7 @@ use super::{first, impact};
 use crate::commands::change::{Change, deleted_before};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
-use crate::planes::Planes;
+use crate::planes::{self, Planes};
 use crate::render::document::{Listed, Shown, attestation, without_keys};
 
 /// Individual enrollments: single devices, let in or kept out before any group is asked
@@ -167,7 +167,7 @@ impl Record for IndividualEnrollment {
 
 impl ListArgs {
     fn run(&self, context: &Context) -> CommandResult {
-        let individuals = Planes::chosen(context)?.individuals()?;
+        let individuals = planes::chosen(context)?.individuals()?;
         let found = first(context, individuals.list(None), self.limit)?;
         let mut list = Listed::new(&["REGISTRATION ID", "STATUS", "ATTESTATION"]);
         for individual in &found {
@@ -185,7 +185,7 @@ impl ListArgs {
 
 impl ShowArgs {
     fn run(&self, context: &Context) -> CommandResult {
-        let planes = Planes::chosen(context)?;
+        let planes = planes::chosen(context)?;
         let individual = existing(context, &planes, &planes.individuals()?, &self.id)?;
         let lines = vec![
             ("registration ID", individual.registration_id.to_string()),
@@ -205,7 +205,7 @@ impl PutArgs {
         let document = self.file.as_deref();
         let document = document.map(|path| entry::document(context, path, &self.id));
         let document: Option<IndividualEnrollment> = document.transpose()?;
-        let planes = Planes::chosen(context)?;
+        let planes = planes::chosen(context)?;
         let individuals = planes.individuals()?;
         let before = context.block_on(async { Ok(individuals.find(&self.id).await?) })?;
         let after = match (&leaf, document) {
@@ -334,7 +334,7 @@ fn foreign_leaves(individual: &IndividualEnrollment) -> Vec<String> {
 }
 
 fn set_status(context: &Context, id: &RegistrationId, status: ProvisioningStatus) -> CommandResult {
-    let planes = Planes::chosen(context)?;
+    let planes = planes::chosen(context)?;
     let individuals = planes.individuals()?;
     let before = existing(context, &planes, &individuals, id)?;
     let notes = if status == ProvisioningStatus::Enabled {
@@ -381,7 +381,7 @@ fn enable_notes(
 
 impl DeleteArgs {
     fn run(&self, context: &Context) -> CommandResult {
-        let planes = Planes::chosen(context)?;
+        let planes = planes::chosen(context)?;
         let individuals = planes.individuals()?;
         let goal = self.goal();
         let before = match existing(context, &planes, &individuals, &self.id) {

@@ -20,7 +20,7 @@ use super::{declared, impact};
 use crate::commands::change::{Change, deleted_before};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
-use crate::planes::Planes;
+use crate::planes::{self, Planes};
 use crate::render::document::{Listed, Shown, attestation, without_keys};
 
 /// Enrollment groups: all devices below a certificate
@@ -164,7 +164,7 @@ impl Record for EnrollmentGroup {
 
 impl ListArgs {
     fn run(&self, context: &Context) -> CommandResult {
-        let groups = all(context, &Planes::chosen(context)?.groups()?)?;
+        let groups = all(context, &planes::chosen(context)?.groups()?)?;
         let mut list = Listed::new(&["GROUP", "STATUS", "HUBS", "ATTESTATION"]);
         for group in &groups {
             let cells = [
@@ -182,7 +182,7 @@ impl ListArgs {
 
 impl ShowArgs {
     fn run(&self, context: &Context) -> CommandResult {
-        let planes = Planes::chosen(context)?;
+        let planes = planes::chosen(context)?;
         let group = entry::existing(context, &planes, &planes.groups()?, &self.id)?;
         let lines = vec![
             ("group", group.enrollment_group_id.to_string()),
@@ -209,7 +209,7 @@ impl PutArgs {
             return declared::put_group(context, &self.id);
         };
         let document: EnrollmentGroup = entry::document(context, file, &self.id)?;
-        let planes = Planes::chosen(context)?;
+        let planes = planes::chosen(context)?;
         let groups = planes.groups()?;
         let before = context.block_on(async { Ok(groups.find(&self.id).await?) })?;
         if entry::is_written(before.as_ref(), &document) {
@@ -237,7 +237,7 @@ impl EnableArgs {
 
     /// A group that keeps a compromised generation out is not enabled by the way.
     fn refuse_compromised(&self, context: &Context) -> Result<(), CommandError> {
-        let planes = Planes::chosen(context)?;
+        let planes = planes::chosen(context)?;
         let group = entry::existing(context, &planes, &planes.groups()?, &self.id)?;
         let Mechanism::X509(X509Certificates::Signing(slots)) = &group.attestation.mechanism else {
             return Ok(());
@@ -271,7 +271,7 @@ fn set_status(
     id: &EnrollmentGroupId,
     status: ProvisioningStatus,
 ) -> CommandResult {
-    let planes = Planes::chosen(context)?;
+    let planes = planes::chosen(context)?;
     let groups = planes.groups()?;
     let before = entry::existing(context, &planes, &groups, id)?;
     let note = if status == ProvisioningStatus::Enabled {
@@ -287,7 +287,7 @@ fn set_status(
 
 impl DeleteArgs {
     fn run(&self, context: &Context) -> CommandResult {
-        let planes = Planes::chosen(context)?;
+        let planes = planes::chosen(context)?;
         let groups = planes.groups()?;
         let goal = self.goal();
         let before = match entry::existing(context, &planes, &groups, &self.id) {

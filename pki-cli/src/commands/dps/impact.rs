@@ -20,7 +20,7 @@ pub(super) fn on_fleet(
     planes: &Planes<'_>,
     change: impl FnOnce(&mut DpsView) -> Result<(), ViewError>,
 ) -> Result<Option<Impact>, CommandError> {
-    let Some(snapshot) = told(context, context.block_on(DpsSnapshot::gather(planes)))? else {
+    let Some(snapshot) = told(context, context.wait_for(DpsSnapshot::gather(planes)))? else {
         return Ok(None);
     };
     let (before, after) = changed(&snapshot, change)?;

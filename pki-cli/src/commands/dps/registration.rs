@@ -11,7 +11,7 @@ use super::first;
 use crate::commands::change::{Change, deleted_before};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
-use crate::planes::Planes;
+use crate::planes::{self, Planes};
 use crate::render::document::{Listed, Shown, without_keys};
 
 /// Registration records: which hub a device was given, or why not
@@ -77,7 +77,7 @@ impl Args {
 
 impl ListArgs {
     fn run(&self, context: &Context) -> CommandResult {
-        let planes = Planes::chosen(context)?;
+        let planes = planes::chosen(context)?;
         let records = planes.registrations()?.of_group(&self.group, None);
         let found = first(context, records, self.limit)?;
         if found.is_empty() {
@@ -109,7 +109,7 @@ fn or_nothing(value: Option<impl ToString>) -> String {
 
 impl ShowArgs {
     fn run(&self, context: &Context) -> CommandResult {
-        let record = existing(context, &Planes::chosen(context)?, &self.id)?;
+        let record = existing(context, &planes::chosen(context)?, &self.id)?;
         let error = record.error_code.as_ref().map(|code| {
             let message = record.error_message.as_deref().unwrap_or_default();
             format!("{code} {message}")
@@ -132,7 +132,7 @@ impl ShowArgs {
 
 impl DeleteArgs {
     fn run(&self, context: &Context) -> CommandResult {
-        let planes = Planes::chosen(context)?;
+        let planes = planes::chosen(context)?;
         let goal = format!("delete the registration record of {}", self.id);
         let before = match existing(context, &planes, &self.id) {
             Ok(before) => before,

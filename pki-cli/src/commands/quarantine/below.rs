@@ -4,6 +4,7 @@
 //! through to an enabled group above. Devices with an entry of their own are decided about by that.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 
 use pki_core::admission::{ChainElement, DpsView, outcome_below};
 use pki_core::certificate::Certificate;
@@ -25,7 +26,7 @@ use crate::error::{CommandError, CommandResult, ErrorKind};
 use crate::execute::Proposal;
 use crate::hubs::{UnreadHub, refuse_unread};
 use crate::issuance::no_authority;
-use crate::judged::Judged;
+use crate::judged;
 use crate::planes::Planes;
 use crate::registered::{records_of_groups, shows_leaf_of, with_identities};
 use crate::render::plan::{Outline, PlanAndImpact};
@@ -58,7 +59,7 @@ impl Args {
         inventory: &mut SqliteInventory,
         (authority, below): (&AuthorityName, &Below),
     ) -> Result<(), CommandError> {
-        let snapshot = context.block_on(DpsSnapshot::gather(planes))?;
+        let snapshot = context.wait_for(DpsSnapshot::gather(planes))?;
         let before = snapshot.view()?;
         let mut plan = below.plan(&snapshot, &before)?;
         let unread = self.deregister(context, planes, inventory, (&snapshot, below), &mut plan)?;
@@ -66,14 +67,14 @@ impl Args {
             refuses: Who::Anybody,
             ..Promise::default()
         };
-        let judged = Judged::new(context, planes, inventory, &before, plan, &promise)?;
+        let judged = judged::plan(context, planes, inventory, &before, plan, &promise)?;
         let mut shown = Outline(PlanAndImpact::proposed(&judged));
         let done = Proposal::new(&judged.plan, &shown)
             .within(dps)
             .carry_out(context, planes, inventory)?
             .done;
         if !context.settings.dry_run {
-            let found = context.block_on(DpsSnapshot::gather(planes))?.view()?;
+            let found = context.wait_for(DpsSnapshot::gather(planes))?.view()?;
             below.refuse_admitted(authority, &found)?;
         }
         shown.0.done = done;
@@ -134,7 +135,7 @@ impl Args {
             let records = records_of_groups(planes, groups, wanted).await?;
             let mut registered = with_identities(planes, records).await;
             let is_meant = |found: &HubIdentity| {
-                shows_leaf_of(inventory, found, |signer| signers.contains(signer))
+                shows_leaf_of(inventory, found, now, |signer| signers.contains(signer))
             };
             registered.add_unlisted(planes, members, is_meant).await?;
             Ok(registered)
@@ -160,7 +161,7 @@ fn elsewhere(
     let mut left = Vec::new();
     for planes in others(context)? {
         let name = planes.name();
-        let view = context.block_on(DpsSnapshot::gather(&planes));
+        let view = context.wait_for(DpsSnapshot::gather(&planes));
         match view.and_then(|snapshot| below.refuse_admitted(authority, &snapshot.view()?)) {
             Ok(()) => {}
             Err(error) => left.push(format!("DPS {name}: {error}")),
@@ -245,14 +246,23 @@ impl Below {
         classes.filter(|class| goes_through(&class.above, &self.thumbprints))
     }
 
-    /// The devices below that have a leaf, revoked or not: DPS reads no revocation lists.
+    /// The devices below that have a leaf.
     fn members(
         &self,
         context: &Context,
         inventory: &dyn Inventory,
     ) -> Result<BTreeSet<RegistrationId>, CommandError> {
-        let is_below = |above: &[ChainElement]| goes_through(above, &self.thumbprints);
-        Ok(Fleet::devices_below(inventory, context.now(), is_below)?)
+        let mut ids = BTreeSet::new();
+        for (index, class) in self.fleet.classes.iter().enumerate() {
+            if goes_through(&class.above, &self.thumbprints) {
+                self.fleet
+                    .name_members(index, inventory, context.now(), |id| {
+                        ids.insert(id);
+                        ControlFlow::Continue(())
+                    })?;
+            }
+        }
+        Ok(ids)
     }
 
     /// Groups for the authority itself, and for those below it that another group would still admit.

@@ -20,8 +20,8 @@ use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::execute::Proposal;
 use crate::hubs::{UnreadHub, refuse_unread};
-use crate::judged::Judged;
-use crate::planes::Planes;
+use crate::judged;
+use crate::planes::{self, Planes};
 use crate::registered::{Registered, is_shown, thumbprint, with_identities};
 use crate::render::plan::{PlanAndImpact, PlanAndProof};
 use crate::snapshot::{DpsSnapshot, chain_of};
@@ -174,6 +174,7 @@ pub(super) fn status(
         open_plans: vec![],
         left_behind: LeftBehind::default(),
         shut_out: LeftBehind::default(),
+        kept_off_hubs: LeftBehind::default(),
         deadlines,
     })
 }
@@ -196,7 +197,7 @@ impl<'a> DeviceRoll<'a> {
         inventory: &SqliteInventory,
         id: &RegistrationId,
     ) -> Result<Self, CommandError> {
-        let planes = Planes::chosen(context)?;
+        let planes = planes::chosen(context)?;
         let (snapshot, record, registered) = context.block_on(async {
             let snapshot = DpsSnapshot::gather(&planes).await?;
             let record = planes.registrations()?.find(id).await?;
@@ -241,7 +242,10 @@ impl<'a> DeviceRoll<'a> {
         }
         let mut registered = Registered::default();
         let ids = [self.id.clone()].into();
-        context.block_on(registered.add_unlisted(&self.planes, ids, |_| true))?;
+        context.block_on(async {
+            let found = registered.add_unlisted(&self.planes, ids, |_| true);
+            Ok(found.await?)
+        })?;
         for note in registered.notes() {
             context.ui.warning(note);
         }
@@ -356,7 +360,7 @@ impl<'a> DeviceRoll<'a> {
             lets_in: Who::Devices([self.id.clone()].into()),
             ..Promise::default()
         };
-        let judged = Judged::new(context, &self.planes, inventory, &before, plan, &promise)?;
+        let judged = judged::plan(context, &self.planes, inventory, &before, plan, &promise)?;
         let shown = PlanAndImpact::proposed(&judged);
         let done = Proposal::new(&judged.plan, &shown)
             .carry_out(context, &self.planes, inventory)?
@@ -386,7 +390,7 @@ impl<'a> DeviceRoll<'a> {
         wanted: &DpsView,
     ) -> Result<Vec<Proof>, CommandError> {
         let found = context
-            .block_on(DpsSnapshot::about(&self.planes, &[&self.id]))?
+            .wait_for(DpsSnapshot::about(&self.planes, &[&self.id]))?
             .view()?;
         let now = context.now();
         let mut proofs = Vec::new();

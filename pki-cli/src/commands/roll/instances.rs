@@ -1,18 +1,23 @@
 //! What a roll depends on, gathered: every DPS instance as it is, and the authority with all that is
 //! above and below it.
 
+use std::collections::BTreeMap;
+use std::fmt;
+
 use pki_core::admission::DpsView;
 use pki_core::certificate::Certificate;
-use pki_core::declaration::VerifiedBy;
+use pki_core::declaration::{DpsDeclaration, VerifiedBy};
 use pki_core::ids::{AuthorityGeneration, AuthorityName, DpsName};
 use pki_core::inventory::Inventory;
 use pki_core::lifecycle::Fleet;
 use pki_core::lifecycle::roll::{Below, HeldGeneration, Instance, RollState};
+use serde::ser::SerializeStruct as _;
+use serde::{Serialize, Serializer};
 
 use crate::context::Context;
 use crate::error::{CommandError, ErrorKind};
 use crate::issuance::{authority_certificates, no_authority};
-use crate::planes::Planes;
+use crate::planes::{self, Planes};
 use crate::snapshot::DpsSnapshot;
 
 /// Every DPS instance of `pki.toml`, with what it holds.
@@ -21,33 +26,64 @@ pub(super) struct Instances<'a> {
     pub(super) snapshots: Vec<DpsSnapshot>,
 }
 
+/// An instance in which something was not done, and why.
+#[derive(Debug)]
+pub(super) struct Unreached {
+    pub(super) dps: DpsName,
+    pub(super) error: CommandError,
+}
+
 impl<'a> Instances<'a> {
     pub(super) fn gather(context: &'a Context) -> Result<Self, CommandError> {
-        if context.settings.dps.is_some() {
-            let message = "an authority is rolled in every DPS instance of pki.toml, so --dps means nothing here";
-            return Err(CommandError::new(ErrorKind::Usage, message));
-        }
-        // One that is missing altogether gets its own error.
-        let declared = &context.declaration()?.dps;
-        if declared.is_empty() {
-            context.dps()?;
-        }
-        let planes = declared
-            .iter()
-            .map(|(name, declared)| Planes::new(context, name, declared));
+        let declared = declared(context)?.iter();
+        let planes = declared.map(|(name, declared)| planes::of(context, name, declared));
         let planes: Vec<Planes<'a>> = planes.collect::<Result<_, _>>()?;
         let snapshots = context.block_on(read(&planes))?;
         Ok(Self { planes, snapshots })
     }
 
-    /// Reads everything again.
-    pub(super) fn read_back(&self, context: &Context) -> Result<Vec<DpsView>, CommandError> {
-        let snapshots = context.block_on(read(&self.planes))?;
-        snapshots.iter().map(DpsSnapshot::view).collect()
+    /// The instances that can be read, and why the others cannot: what is compromised is shut out wherever
+    /// that can be done.
+    ///
+    /// # Errors
+    /// [`CommandError`] of the first one if none can be read.
+    pub(super) fn reachable(context: &'a Context) -> Result<(Self, Vec<Unreached>), CommandError> {
+        let mut reached = Self {
+            planes: Vec::new(),
+            snapshots: Vec::new(),
+        };
+        let mut unreached = Vec::new();
+        for (name, declared) in declared(context)? {
+            let read = planes::of(context, name, declared).and_then(|planes| {
+                let snapshot = context.wait_for(DpsSnapshot::gather(&planes))?;
+                Ok((planes, snapshot))
+            });
+            match read {
+                Ok((planes, snapshot)) => {
+                    reached.planes.push(planes);
+                    reached.snapshots.push(snapshot);
+                }
+                Err(error) => unreached.push(Unreached::noted(name, error)?),
+            }
+        }
+        if reached.planes.is_empty() && !unreached.is_empty() {
+            return Err(unreached.swap_remove(0).error);
+        }
+        Ok((reached, unreached))
+    }
+
+    /// Reads an instance again.
+    pub(super) fn read_back(
+        &self,
+        context: &Context,
+        index: usize,
+    ) -> Result<DpsView, CommandError> {
+        let snapshot = context.wait_for(DpsSnapshot::gather(&self.planes[index]))?;
+        Ok(snapshot.view()?)
     }
 
     pub(super) fn views(&self) -> Result<Vec<DpsView>, CommandError> {
-        self.snapshots.iter().map(DpsSnapshot::view).collect()
+        views(&self.snapshots)
     }
 
     /// The place of an instance.
@@ -81,12 +117,70 @@ impl<'a> Instances<'a> {
     }
 }
 
+/// The instances of `pki.toml`, all of which a roll concerns.
+fn declared(context: &Context) -> Result<&BTreeMap<DpsName, DpsDeclaration>, CommandError> {
+    if context.settings.dps.is_some() {
+        let message =
+            "an authority is rolled in every DPS instance of pki.toml, so --dps means nothing here";
+        return Err(CommandError::new(ErrorKind::Usage, message));
+    }
+    // One that is missing altogether gets its own error.
+    let declared = &context.declaration()?.dps;
+    if declared.is_empty() {
+        context.dps()?;
+    }
+    Ok(declared)
+}
+
+impl Unreached {
+    /// Takes note of an instance in which something was not done.
+    ///
+    /// # Errors
+    /// The error itself, if it is none of the instance.
+    pub(super) fn noted(dps: &DpsName, error: CommandError) -> Result<Self, CommandError> {
+        let is_of_all = matches!(
+            error.kind,
+            ErrorKind::Interrupted | ErrorKind::OutputClosed | ErrorKind::Bug
+        );
+        if is_of_all {
+            return Err(error);
+        }
+        Ok(Self {
+            dps: dps.clone(),
+            error,
+        })
+    }
+}
+
+impl fmt::Display for Unreached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DPS {}: {}", self.dps, self.error)
+    }
+}
+
+impl Serialize for Unreached {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut line = serializer.serialize_struct("Unreached", 2)?;
+        line.serialize_field("dps", &self.dps)?;
+        line.serialize_field("error", &self.error.to_string())?;
+        line.end()
+    }
+}
+
 async fn read(planes: &[Planes<'_>]) -> Result<Vec<DpsSnapshot>, CommandError> {
     let mut snapshots = Vec::with_capacity(planes.len());
     for planes in planes {
         snapshots.push(DpsSnapshot::gather(planes).await?);
     }
     Ok(snapshots)
+}
+
+fn views(snapshots: &[DpsSnapshot]) -> Result<Vec<DpsView>, CommandError> {
+    let mut views = Vec::with_capacity(snapshots.len());
+    for snapshot in snapshots {
+        views.push(snapshot.view()?);
+    }
+    Ok(views)
 }
 
 fn instance(planes: &Planes<'_>, snapshot: &DpsSnapshot, name: &AuthorityName) -> Instance {
@@ -128,7 +222,7 @@ fn below(
                 authority: signer.name.clone(),
                 generation: signer.generation,
                 certificate,
-                leaves: class.leaves,
+                leaves: class.live_leaves(),
             });
         }
     }

@@ -9,13 +9,15 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::ControlFlow;
 
-use pki_core::admission::{DpsView, Outcome, outcome_below};
-use pki_core::enrollment::{EnrollmentGroup, RegistrationState, RegistrationStatus};
+use pki_core::admission::{DpsView, IndividualEntry, Outcome, outcome_below, outcome_of};
+use pki_core::enrollment::{
+    EnrollmentGroup, ProvisioningStatus, RegistrationState, RegistrationStatus,
+};
 use pki_core::hub::HubDevice;
 use pki_core::ids::{AuthorityGeneration, EnrollmentGroupId, HubHostName, RegistrationId};
 use pki_core::inventory::{CertificateState, Inventory as _, InventoryEntry};
-use pki_core::lifecycle::roll::{Devices, MovingDevice, Shown};
-use pki_core::lifecycle::{Class, Fleet, HubIdentity};
+use pki_core::lifecycle::roll::{Devices, MovingDevice, RegisteredDevice, Shown};
+use pki_core::lifecycle::{Class, Fleet};
 use pki_core::sqlite::SqliteInventory;
 use pki_core::time::Time;
 
@@ -24,9 +26,7 @@ use crate::config::{NAMED, OutputFormat};
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::hubs::{Hubs, registration_id};
-use crate::registered::{
-    Registered, is_shown, records_of_groups, shows_leaf_of, thumbprint, with_identities,
-};
+use crate::registered::{Registered, is_shown, records_of_groups, thumbprint, with_identities};
 
 /// How many devices are named: the first in text, all in JSON.
 pub(super) fn names(context: &Context) -> usize {
@@ -67,6 +67,54 @@ pub(super) struct Question<'a> {
     pub(super) context: &'a Context,
     pub(super) inventory: &'a SqliteInventory,
     pub(super) instances: &'a Instances<'a>,
+}
+
+/// Whom a breach roll shuts out of one instance.
+pub(super) struct ShutOut<'a> {
+    pub(super) fleet: &'a Fleet,
+    /// Who signs leaves below the compromised generation.
+    pub(super) signers: &'a [AuthorityGeneration],
+    /// What the instance decides when everything else is done.
+    pub(super) after: &'a DpsView,
+    /// Whether the roll has run before: devices may have moved since.
+    pub(super) is_again: bool,
+}
+
+impl ShutOut<'_> {
+    /// Whether a leaf is below the compromised generation and refused. Where an authority below is verified
+    /// itself, or an enrollment of its own names the leaf, its device stays in, and on its hub.
+    fn takes_out(&self, id: &RegistrationId, leaf: &InventoryEntry) -> bool {
+        let signer = leaf.recorded.signed_by();
+        let Some(signer) = signer.filter(|signer| self.signers.contains(signer)) else {
+            return false;
+        };
+        let thumbprint = leaf.recorded.certificate().sha256_thumbprint();
+        let class = self.fleet.class_of(signer);
+        !class.is_some_and(|class| {
+            let outcome = outcome_of(self.after, id, &thumbprint, &class.above);
+            matches!(outcome, Outcome::Admitted(_))
+        })
+    }
+
+    fn lets_class_in(&self, class: &Class) -> bool {
+        matches!(
+            outcome_below(self.after, &class.above),
+            Outcome::Admitted(_)
+        )
+    }
+
+    /// Whether a device has registered since it has a leaf that is not shut out, as far as its record tells.
+    fn has_moved(&self, record: &RegistrationState, leaves: &[InventoryEntry]) -> bool {
+        let id = &record.registration_id;
+        let others = leaves.iter().filter(|leaf| !self.takes_out(id, leaf));
+        let moving = MovingDevice {
+            id: id.clone(),
+            new_leaf_since: delivered_first(others),
+            registered_at: registered_at(record),
+            shown: Shown::Unknown,
+        };
+        self.is_again && moving.has_moved()
+    }
 }
 
 impl Question<'_> {
@@ -195,60 +243,116 @@ impl Question<'_> {
         Ok(Devices { count, named })
     }
 
-    /// The devices below a certificate that an instance has records of: those with a leaf below it, and
-    /// those of a group that holds it of which the inventory knows no leaf. Who has moved since the
-    /// certificate was shut out is left alone, `is_again`. `members` are the devices with a leaf below it:
-    /// where no group lists them any more, their hubs are searched.
+    /// The devices that an instance has records of and that a breach roll takes off their hubs: those with a
+    /// leaf that it shuts out, and those of a group that holds the compromised certificate of which the
+    /// inventory knows no leaf. Where no group lists them any more, the hubs are searched.
     pub(super) fn registered_below(
         &self,
         index: usize,
+        shut_out: &ShutOut<'_>,
         is_holder: impl Fn(&EnrollmentGroup) -> bool,
-        is_below: impl Fn(&AuthorityGeneration) -> bool,
-        is_again: bool,
-        members: BTreeSet<RegistrationId>,
     ) -> Result<Registered, CommandError> {
         let planes = &self.instances.planes[index];
         let groups = &self.instances.snapshots[index].groups;
-        let now = self.context.now();
-        let known_below = |record: &RegistrationState| -> Result<Option<bool>, CommandError> {
-            let leaves = self.inventory.live_leaves(&record.registration_id, now)?;
-            let is_old = |leaf: &InventoryEntry| leaf.recorded.signed_by().is_some_and(&is_below);
-            let moving = MovingDevice {
-                id: record.registration_id.clone(),
-                new_leaf_since: delivered_first(leaves.iter().filter(|leaf| !is_old(leaf))),
-                registered_at: registered_at(record),
-                shown: Shown::Unknown,
-            };
-            let is_hit = leaves.iter().any(is_old) && !(is_again && moving.has_moved());
-            Ok((!leaves.is_empty()).then_some(is_hit))
-        };
         let holders: BTreeSet<&EnrollmentGroupId> = groups
             .iter()
             .filter(|group| is_holder(group))
             .map(|group| &group.enrollment_group_id)
             .collect();
         let ids = groups.iter().map(|group| &group.enrollment_group_id);
+        let members = self.shut_out_members(shut_out)?;
         let listed = RefCell::new(BTreeSet::new());
-        self.context.block_on(async {
+        let moved = RefCell::new(BTreeSet::new());
+        let mut registered = self.context.block_on(async {
             let records = records_of_groups(planes, ids, |group, record| {
                 if record.assigned_hub.is_none() {
                     return Ok(false);
                 }
-                listed.borrow_mut().insert(record.registration_id.clone());
-                let known = known_below(record)?;
-                Ok(known.unwrap_or_else(|| holders.contains(group)))
+                let id = &record.registration_id;
+                listed.borrow_mut().insert(id.clone());
+                let leaves = self.inventory.unexpired_leaves(id, self.context.now())?;
+                if shut_out.has_moved(record, &leaves) {
+                    moved.borrow_mut().insert(id.clone());
+                }
+                let is_hit = leaves.iter().any(|leaf| shut_out.takes_out(id, leaf));
+                Ok(is_hit || (leaves.is_empty() && holders.contains(group)))
             });
             let mut registered = with_identities(planes, records.await?).await;
-            let listed = listed.into_inner();
+            let listed = listed.take();
             let unlisted = members.into_iter().filter(|id| !listed.contains(id));
-            let is_meant = |found: &HubIdentity| shows_leaf_of(self.inventory, found, &is_below);
             registered
-                .add_unlisted(planes, unlisted.collect(), is_meant)
+                .add_unlisted(planes, unlisted.collect(), |_| true)
                 .await?;
             Ok(registered)
-        })
+        })?;
+        let moved = moved.into_inner();
+        registered
+            .unread
+            .retain(|unread| !moved.contains(&unread.registration_id));
+        let mut devices = Vec::new();
+        for device in registered.devices {
+            if self.is_taken_off(&device, shut_out, &moved)? {
+                devices.push(device);
+            }
+        }
+        registered.devices = devices;
+        Ok(registered)
     }
 
+    /// Whether a device leaves its hub: the leaf that it showed there last tells, where that is known.
+    fn is_taken_off(
+        &self,
+        device: &RegisteredDevice,
+        shut_out: &ShutOut<'_>,
+        moved: &BTreeSet<RegistrationId>,
+    ) -> Result<bool, CommandError> {
+        let identity = device.hub_identity.as_ref().map(|found| &found.device);
+        let record = device.registration.as_ref();
+        let id = match (record, identity) {
+            (Some(record), _) => Some(record.registration_id.clone()),
+            (None, Some(identity)) => registration_id(identity),
+            (None, None) => None,
+        };
+        let Some(id) = id else {
+            return Ok(false);
+        };
+        if let Some(shown) = identity.and_then(thumbprint) {
+            let leaves = self.inventory.certificates_of(&id)?;
+            let known = leaves
+                .iter()
+                .find(|leaf| is_shown(leaf.recorded.certificate(), shown));
+            // A leaf that nobody here has issued may be one that the stolen key made.
+            return Ok(known.is_none_or(|leaf| shut_out.takes_out(&id, leaf)));
+        }
+        let has_own = |entry: &IndividualEntry| entry.status == ProvisioningStatus::Enabled;
+        let is_let_in_otherwise = shut_out.after.individual(&id).is_some_and(has_own);
+        Ok(!is_let_in_otherwise && !moved.contains(&id))
+    }
+
+    /// The devices with a leaf below the compromised generation, revoked or not, where no group lets them in
+    /// any more.
+    fn shut_out_members(
+        &self,
+        shut_out: &ShutOut<'_>,
+    ) -> Result<BTreeSet<RegistrationId>, CommandError> {
+        let mut ids = BTreeSet::new();
+        for (index, class) in shut_out.fleet.classes.iter().enumerate() {
+            let signer = class.signed_by.as_ref();
+            let is_below = signer.is_some_and(|signer| shut_out.signers.contains(signer));
+            if !is_below || shut_out.lets_class_in(class) {
+                continue;
+            }
+            shut_out
+                .fleet
+                .name_members(index, self.inventory, self.context.now(), |id| {
+                    ids.insert(id);
+                    ControlFlow::Continue(())
+                })?;
+        }
+        Ok(ids)
+    }
+
+    /// The devices with a leaf of these signers that is not revoked.
     pub(super) fn members(
         &self,
         fleet: &Fleet,
@@ -259,7 +363,7 @@ impl Question<'_> {
         for (index, class) in fleet.classes.iter().enumerate() {
             let signer = class.signed_by.as_ref();
             if signer.is_some_and(|signer| signers.contains(signer)) && is_wanted(class) {
-                fleet.name_members(index, self.inventory, self.context.now(), |id| {
+                fleet.name_live_members(index, self.inventory, self.context.now(), |id| {
                     ids.insert(id);
                     ControlFlow::Continue(())
                 })?;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use dps_operations::ports::Locks as _;
 use pki_core::ids::{AuthorityName, DpsName, PlanId, RegistrationId};
 use pki_core::journal::{Journal, PlanRecord};
 use pki_core::lifecycle::Subject;
@@ -10,7 +11,6 @@ use serde::Serialize;
 
 use crate::context::Context;
 use crate::error::CommandError;
-use crate::execute::is_under_way;
 
 /// A plan that has not been carried out to its end.
 #[derive(Serialize)]
@@ -46,7 +46,7 @@ pub(super) fn plans_of(
                 goal: summary.goal,
                 done: summary.done,
                 steps: summary.steps,
-                is_under_way: is_under_way(context, summary.plan),
+                is_under_way: context.is_held(summary.plan),
             });
         }
     }

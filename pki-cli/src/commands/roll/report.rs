@@ -96,6 +96,8 @@ pub(super) struct Status {
     pub(super) left_behind: LeftBehind,
     /// The devices below a compromised generation that are not let in any more.
     pub(super) shut_out: LeftBehind,
+    /// The devices below a compromised generation that are let in again, and that a hub keeps out.
+    pub(super) kept_off_hubs: LeftBehind,
     pub(super) deadlines: Vec<End>,
 }
 
@@ -127,6 +129,7 @@ impl Status {
                 named: left_behind.named.iter().map(ToString::to_string).collect(),
             },
             shut_out: LeftBehind::default(),
+            kept_off_hubs: LeftBehind::default(),
             deadlines: status.deadlines.iter().map(End::from).collect(),
         }
     }
@@ -181,6 +184,13 @@ impl fmt::Display for Statuses {
             }
             if status.shut_out.count > 0 {
                 write!(f, "\n  shut out, to get a new leaf: {}", status.shut_out)?;
+            }
+            if status.kept_off_hubs.count > 0 {
+                write!(
+                    f,
+                    "\n  let in again, and disabled on the hub (dps-pki hub device enable ID): {}",
+                    status.kept_off_hubs
+                )?;
             }
             for End { at, what } in &status.deadlines {
                 write!(f, "\n  {at}: {what}")?;

@@ -1,11 +1,13 @@
 //! A breach roll: the compromised generation is shut out first, the new one put in its place after.
 //!
 //! What shuts out comes before everything else, in every instance: deleting the CA certificate that
-//! groups refer to, and taking the certificate out of the groups that hold it. Where that takes several
-//! steps, or a group above would then decide, a disabled group on the compromised certificate is made
-//! first, and must stay.
+//! groups refer to, and taking the certificate out of the groups that hold it. A disabled group on the
+//! compromised certificate keeps it out, and must stay: the service decides by the nearest group, so without
+//! it a group above admits the leaves, also one that is made or enabled long after. It is the first step where
+//! the others would admit somebody in between, and the last one where they shut out by themselves. Only above
+//! a root no group can be.
 //! Invariant: after every step from the first on no compromised certificate is admitted, nor once a
-//! group above is enabled.
+//! group above is made or enabled.
 
 use super::expiry::{anchored, deleted, enabled_first, holders, settle, uploaded};
 use super::slots::{self, Side};
@@ -97,7 +99,8 @@ pub fn replace(request: &Breach, state: &RollState) -> Result<Vec<InstancePlan>,
 }
 
 /// What [`replace`] would do before there is a generation to take the place of the current one: it shuts
-/// that out and takes its devices off their hubs. For a look beforehand; the repair is not in it.
+/// that out, has the authorities below verified if that was asked for, and takes its devices off their hubs.
+/// For a look beforehand; the repair is not in it.
 ///
 /// # Errors
 /// [`RollError`]: no generation issues, or the group that shuts it out cannot be made.
@@ -119,9 +122,13 @@ pub fn shut_out(request: &Breach, state: &RollState) -> Result<Vec<InstancePlan>
                 old.number, group.enrollment_group_id
             )
         }));
-        if !inline.is_empty() || plan.steps.is_empty() {
+        let is_root = old.certificate.is_self_issued();
+        if !is_root || !inline.is_empty() || plan.steps.is_empty() {
             let block = blocking_group(&state.id(old.number), &old.certificate, &instance.groups)?;
             plan.steps.splice(0..0, block);
+        }
+        if request.with_intermediates {
+            plan.steps.extend(anchored(state, instance, &[old])?);
         }
         let devices = request.devices.get(index).map_or(&[][..], Vec::as_slice);
         let reason = "its issuer was compromised";
@@ -169,29 +176,50 @@ fn cut(
     for group in enabled_first(inline) {
         steps.extend(slots::withdraw(group, gone, &new_side));
     }
-    let block = block(state, instance, old, &steps)?;
-    steps.splice(0..0, block);
+    if is_decided_otherwise(state, instance, old, &steps)? {
+        // Of several groups with one certificate a disabled one wins.
+        let block = blocking_group(&state.id(old.number), &old.certificate, &instance.groups)?;
+        steps.splice(0..0, block);
+    } else {
+        // Behind the step that shuts out: that needs no room for one more group.
+        steps.extend(for_later(state, instance, old)?);
+    }
+    let is_earlier = |one: &&HeldGeneration| {
+        one.state == GenerationState::Compromised && one.number != old.number
+    };
+    for earlier in state.generations.iter().filter(is_earlier) {
+        steps.extend(deleted(instance, earlier));
+        steps.extend(for_later(state, instance, earlier)?);
+    }
     Ok(steps)
 }
 
-/// The disabled group on the compromised certificate. It is needed where the steps that take it away admit
-/// it in between, and where another entry decides about it when they are done: also one that admits
-/// nobody today, since it may be enabled or its CA verified tomorrow. As the first step: of several groups
-/// with one certificate a disabled one wins.
-fn block(
+/// Whether the steps that take the compromised certificate away admit it in between, or another entry
+/// decides about it when they are done: also one that admits nobody today, since it may be enabled or its
+/// CA verified tomorrow.
+fn is_decided_otherwise(
     state: &RollState,
     instance: &Instance,
     old: &HeldGeneration,
     steps: &[Step],
-) -> Result<Option<Step>, RollError> {
+) -> Result<bool, RollError> {
     let mut view = instance.view()?;
-    let mut is_needed = false;
+    let mut is_admitted = false;
     for step in steps {
         step.apply_to(&mut view)?;
-        is_needed |= matches!(state.outcome(&view, &old.certificate), Outcome::Admitted(_));
+        is_admitted |= matches!(state.outcome(&view, &old.certificate), Outcome::Admitted(_));
     }
     let outcome = state.outcome(&view, &old.certificate);
-    if !is_needed && outcome == Outcome::Refused(Refusal::NoEntry) {
+    Ok(is_admitted || outcome != Outcome::Refused(Refusal::NoEntry))
+}
+
+/// The disabled group that keeps a compromised generation out whatever group is made above it one day.
+fn for_later(
+    state: &RollState,
+    instance: &Instance,
+    old: &HeldGeneration,
+) -> Result<Option<Step>, RollError> {
+    if old.certificate.is_self_issued() {
         return Ok(None);
     }
     let generation = state.id(old.number);
@@ -219,7 +247,9 @@ fn repair(
     };
     let declared = instance.declared.iter().find(is_free);
     let former = old_side.names.first().or(declared);
-    let mut steps = uploaded(state, instance, &old_side, former, &mut new_side)?;
+    // Proven even if the old one was not: once that is gone nobody can tell, and said again the roll must end
+    // alike.
+    let mut steps = uploaded(state, instance, former, &mut new_side)?;
     let gone = &[&old_side];
     let by_name =
         holders(state, instance, &old_side).filter(|group| old_side.is_referred_to_by(group));

@@ -86,8 +86,11 @@ fn beside(
 ) -> Result<Plan, RollError> {
     let (old_side, mut new_side) = (Side::of(old, instance), Side::of(new, instance));
     let former = old_side.names.first();
-    plan.steps
-        .extend(uploaded(state, instance, &old_side, former, &mut new_side)?);
+    let mut verified = uploaded(state, instance, former, &mut new_side)?;
+    if is_unverified(instance, &old_side) {
+        verified = unproven(instance, new, verified);
+    }
+    plan.steps.extend(verified);
     for group in holders(state, instance, &old_side) {
         let added = slots::add(group, &new_side).map_err(|_| RollError::SlotsTaken {
             dps: instance.name.clone(),
@@ -109,36 +112,39 @@ fn beside(
     Ok(plan)
 }
 
-/// Uploads a generation under a name after that of the old certificate, `former`, and proves it if the
-/// old one is verified: what is not admitted by the old one is not by the new one. As far as that is not
-/// done; tells `side` the name.
+/// Uploads a generation under a name after that of the old certificate, `former`, and proves it, as far as
+/// that is not done; tells `new` the name.
 pub(super) fn uploaded(
     state: &RollState,
     instance: &Instance,
-    old: &Side<'_>,
     former: Option<&CertificateName>,
     new: &mut Side<'_>,
 ) -> Result<Vec<Step>, RollError> {
-    let Some(old_name) = former else {
+    let Some(former) = former else {
         return Ok(vec![]);
     };
     let generation = new.generation;
     let name = match new.names.first() {
         Some(name) => name.clone(),
-        None => successor_name(state, instance, generation.number, old_name)?,
+        None => successor_name(state, instance, generation.number, former)?,
     };
-    let mut steps = verify_as(&state.authority, instance, generation, &name);
-    if is_unverified(instance, old) {
-        let is_there = instance.authorities.iter().any(|held| held.name == name);
-        steps.retain(|step| matches!(step, Step::UploadCa { .. }) && !is_there);
-        if let Some(Step::UploadCa { self_attested, .. }) = steps.first_mut() {
-            *self_attested = false;
-        }
-    }
+    let steps = verify_as(&state.authority, instance, generation, &name);
     if new.names.is_empty() {
         new.names.push(name);
     }
     Ok(steps)
+}
+
+/// What is left of these steps beside an old certificate that is not verified: what is not admitted by the
+/// old one is not by the new one.
+fn unproven(instance: &Instance, new: &HeldGeneration, steps: Vec<Step>) -> Vec<Step> {
+    let is_there = instance.uploads(&new.certificate).next().is_some();
+    let mut steps = steps;
+    steps.retain(|step| matches!(step, Step::UploadCa { .. }) && !is_there);
+    if let Some(Step::UploadCa { self_attested, .. }) = steps.first_mut() {
+        *self_attested = false;
+    }
+    steps
 }
 
 /// Whether DPS has a generation's certificate and has not verified it under any name.

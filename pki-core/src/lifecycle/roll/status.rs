@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::expiry::{holders, is_unverified};
 use super::slots::Side;
 use super::{Devices, HeldGeneration, Instance, RollState};
+use crate::admission::{DpsView, Entry, Outcome};
 use crate::ids::{AuthorityName, CertificateName, DpsName, EnrollmentGroupId, Generation};
 use crate::inventory::GenerationState;
 use crate::time::Time;
@@ -79,6 +80,15 @@ pub enum Wait {
         /// The generation.
         generation: Generation,
     },
+    /// DPS lets in whoever shows a leaf of a compromised generation.
+    LetsIn {
+        /// The instance.
+        dps: DpsName,
+        /// The group that does.
+        group: EnrollmentGroupId,
+        /// The generation.
+        generation: Generation,
+    },
 }
 
 /// A moment at which something stops working.
@@ -90,16 +100,19 @@ pub struct Deadline {
     pub what: String,
 }
 
-/// Tells where the roll of an authority stands. `left_behind` are the devices that have not moved.
-pub fn status(left_behind: &Devices, state: &RollState) -> RollStatus {
+/// Tells where the roll of an authority stands. `left_behind` are the devices that have not moved, `views` what
+/// the instances of the state decide at the moment that is asked about, in their order.
+pub fn status(left_behind: &Devices, state: &RollState, views: &[DpsView]) -> RollStatus {
     let current = state.in_state(GenerationState::Current);
     let newcomer = state.newcomer();
     let missing = match (current, newcomer) {
         (Some(old), Some(new)) => missing(state, old, new),
         _ => vec![],
     };
-    let remains = remains(state);
-    let (phase, waits) = match newcomer {
+    let mut remains = remains(state);
+    let let_in = compromised_let_in(state, views);
+    remains.extend(let_in.iter().cloned());
+    let (phase, mut waits) = match newcomer {
         Some(new) if new.state == GenerationState::Pending || !missing.is_empty() => {
             (Phase::Starting, missing)
         }
@@ -110,6 +123,9 @@ pub fn status(left_behind: &Devices, state: &RollState) -> RollStatus {
         None if remains.is_empty() => (Phase::Idle, vec![]),
         None => (Phase::Finishing, remains),
     };
+    if newcomer.is_some() {
+        waits.extend(let_in);
+    }
     RollStatus {
         authority: state.authority.clone(),
         phase,
@@ -163,6 +179,26 @@ fn remains(state: &RollState) -> Vec<Wait> {
                 name: name.clone(),
                 generation,
             }));
+        }
+    }
+    waits
+}
+
+/// The compromised generations whose leaves a group lets in, known to the inventory or not: somebody has
+/// taken away what kept them out.
+fn compromised_let_in(state: &RollState, views: &[DpsView]) -> Vec<Wait> {
+    let mut waits = Vec::new();
+    for (instance, view) in state.instances.iter().zip(views) {
+        let left = state.leftovers().into_iter();
+        for held in left.filter(|held| held.state == GenerationState::Compromised) {
+            let outcome = state.outcome(view, &held.certificate);
+            if let Outcome::Admitted(Entry::Group(group)) = outcome {
+                waits.push(Wait::LetsIn {
+                    dps: instance.name.clone(),
+                    group,
+                    generation: held.number,
+                });
+            }
         }
     }
     waits
@@ -235,6 +271,14 @@ impl fmt::Display for Wait {
             } => write!(
                 f,
                 "DPS {dps} still has CA certificate {name}, generation {generation}"
+            ),
+            Self::LetsIn {
+                dps,
+                group,
+                generation,
+            } => write!(
+                f,
+                "enrollment group {group} in DPS {dps} lets in leaves of generation {generation}, which is compromised; start the breach roll again to shut them out"
             ),
         }
     }

@@ -1,0 +1,158 @@
+//! The hubs of one DPS instance, and the device identities on them.
+//!
+//! A hub is opened once. One that cannot be read is asked once: whoever shuts out ten thousand devices
+//! does not wait ten thousand times for a hub that is away. What is not seen is told by device, so that
+//! DPS is done first and the hub when it can be reached again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+
+use dps_client::ClientError;
+use dps_client::hub::Devices;
+use futures::TryStreamExt as _;
+use pki_core::hub::HubDevice;
+use pki_core::ids::{DeviceId, HubHostName, RegistrationId};
+use pki_core::lifecycle::HubIdentity;
+use serde::Serialize;
+
+use crate::class::sentence;
+use crate::planes::Planes;
+
+/// Up to so many devices, each is asked for; beyond, the registry is read page by page.
+const FEW: usize = 20;
+
+/// How many identities a page is wished to have.
+const PAGE: u32 = 1000;
+
+/// The hubs of an instance, as far as they were opened.
+pub struct Hubs<'a> {
+    planes: &'a Planes<'a>,
+    opened: Mutex<BTreeMap<HubHostName, Result<Devices, String>>>,
+}
+
+/// A device whose hub cannot be read, so that its identity there is as it was.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UnreadHub {
+    /// The device.
+    pub registration_id: RegistrationId,
+    /// The hub, and why it cannot be read.
+    pub hub: String,
+}
+
+impl fmt::Display for UnreadHub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.registration_id, self.hub)
+    }
+}
+
+impl<'a> Hubs<'a> {
+    /// None is opened yet.
+    pub fn of(planes: &'a Planes<'a>) -> Self {
+        Self {
+            planes,
+            opened: Mutex::default(),
+        }
+    }
+
+    /// The identity of a device on a hub.
+    ///
+    /// # Errors
+    /// In words: the hub's name, and why it cannot be read.
+    pub async fn find(
+        &self,
+        hub: &HubHostName,
+        id: &DeviceId,
+    ) -> Result<Option<HubIdentity>, String> {
+        let devices = self.open(hub)?;
+        let found = devices.find(id).await;
+        let found = found.map_err(|error| self.failed(hub, error))?;
+        Ok(found.map(|device| HubIdentity {
+            hub: hub.clone(),
+            device,
+        }))
+    }
+
+    /// The identities of some devices, on whichever of these hubs they are, and what of the hubs cannot be
+    /// read.
+    pub async fn find_all(
+        &self,
+        hubs: &[HubHostName],
+        ids: &BTreeSet<RegistrationId>,
+    ) -> (Vec<HubIdentity>, Vec<String>) {
+        let mut found = Vec::new();
+        let mut unread = Vec::new();
+        for hub in hubs {
+            let here = match ids.len() {
+                0 => return (found, unread),
+                1..=FEW => self.each(hub, ids).await,
+                _ => self.scan(hub, ids).await,
+            };
+            match here {
+                Ok(here) => found.extend(here),
+                Err(error) => unread.push(error),
+            }
+        }
+        (found, unread)
+    }
+
+    async fn each(
+        &self,
+        hub: &HubHostName,
+        ids: &BTreeSet<RegistrationId>,
+    ) -> Result<Vec<HubIdentity>, String> {
+        let mut found = Vec::new();
+        for id in ids {
+            found.extend(self.find(hub, &DeviceId::from(id)).await?);
+        }
+        Ok(found)
+    }
+
+    async fn scan(
+        &self,
+        hub: &HubHostName,
+        ids: &BTreeSet<RegistrationId>,
+    ) -> Result<Vec<HubIdentity>, String> {
+        let devices = self.open(hub)?;
+        let mut pages = devices.list(PAGE);
+        let mut found = Vec::new();
+        loop {
+            let next = pages.try_next().await;
+            let Some(device) = next.map_err(|error| self.failed(hub, error))? else {
+                return Ok(found);
+            };
+            if registration_id(&device).is_some_and(|id| ids.contains(&id)) {
+                let hub = hub.clone();
+                found.push(HubIdentity { hub, device });
+            }
+        }
+    }
+
+    fn open(&self, hub: &HubHostName) -> Result<Devices, String> {
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = opened.entry(hub.clone()).or_insert_with(|| {
+            let devices = self.planes.hub(hub);
+            devices.map_err(|error| format!("{hub} ({error})"))
+        });
+        entry.clone()
+    }
+
+    /// What of one request failed is not asked again, if it is the hub's fault.
+    fn failed(&self, hub: &HubHostName, error: ClientError) -> String {
+        let is_of_one_record = error
+            .status()
+            .is_some_and(|status| matches!(status.as_u16(), 400 | 404 | 409 | 412));
+        let text = format!("{hub} ({})", sentence(&error));
+        if !is_of_one_record {
+            let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+            opened.insert(hub.clone(), Err(text.clone()));
+        }
+        text
+    }
+}
+
+/// The device that an identity is of, where the entry gave it no other name.
+pub fn registration_id(device: &HubDevice) -> Option<RegistrationId> {
+    device.device_id.as_str().parse().ok()
+}

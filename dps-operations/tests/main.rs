@@ -1,0 +1,12 @@
+//! The engine without a command line: plans on a DPS in memory, and on the emulator.
+
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test is a front end: it owns its runtime"
+)]
+
+mod example;
+mod faults;
+mod interruption;
+mod site;

@@ -1,0 +1,242 @@
+//! Breach rolls by name: what shuts out, where, for good, and whom it leaves on its hub.
+
+use serde_json::{Value, json};
+
+use crate::walks::fleet::{Fleet, Shape};
+use crate::walks::named::fleet;
+use crate::walks::site::Registered;
+
+const BREACH: &str = "roll start line-a --compromised --yes";
+
+/// Two lines without a group above, in one instance.
+fn flat() -> Fleet {
+    fleet(Shape {
+        has_top: false,
+        ..Shape::PLAIN
+    })
+}
+
+impl Fleet {
+    fn status(&self, authority: &str) -> Value {
+        let told = self.site.json(&format!("roll status {authority}"));
+        told[0].clone()
+    }
+}
+
+/// Said again when the other instance can be reached, it goes on there.
+#[test]
+fn an_instance_that_cannot_be_reached_holds_no_other_up() {
+    let fleet = fleet(Shape {
+        instances: 2,
+        ..Shape::PLAIN
+    });
+    let place = fleet.place("device-0");
+    let anchor = fleet.site.read("dps-b.pem");
+    fleet.site.write("dps-b.pem", &fleet.site.read("dps-a.pem"));
+    let told = fleet.ends_with("roll start line-a --compromised --dry-run", 7);
+    assert!(told.stderr.contains("DPS dps-b"), "{told:#?}");
+    let run = fleet.ends_with(BREACH, 7);
+    assert!(run.stderr.contains("DPS dps-b: "), "{run:#?}");
+    assert!(
+        run.stderr
+            .contains("dps-pki roll start line-a --compromised"),
+        "{run:#?}"
+    );
+    assert!(run.stdout.contains("read back from DPS dps-a"), "{run:#?}");
+    assert!(!fleet.register(0, place, 0).registered.is_in());
+    assert!(fleet.register(1, place, 0).registered.is_in());
+    fleet.site.write("dps-b.pem", &anchor);
+    fleet.site.done(BREACH);
+    for instance in 0..2 {
+        assert!(!fleet.register(instance, place, 0).registered.is_in());
+    }
+    let again = fleet.site.done(BREACH);
+    assert!(
+        again.stderr.contains("authority create line-a --next"),
+        "{again:#?}"
+    );
+}
+
+/// None can be reached: nothing is done, and what to say again is told.
+#[test]
+fn a_breach_roll_that_reaches_nobody_says_what_to_say_again() {
+    let fleet = flat();
+    fleet
+        .site
+        .write("dps-a.pem", &fleet.site.read("passphrase"));
+    let run = fleet.site.run(BREACH);
+    assert!(run.code != 0 && run.code != 7, "{run:#?}");
+    assert!(
+        run.stderr
+            .contains("dps-pki roll start line-a --compromised"),
+        "{run:#?}"
+    );
+}
+
+/// An expiry roll concerns all instances or none.
+#[test]
+fn an_expiry_roll_wants_every_instance() {
+    let fleet = fleet(Shape {
+        instances: 2,
+        ..Shape::PLAIN
+    });
+    fleet.site.write("dps-b.pem", &fleet.site.read("dps-a.pem"));
+    fleet.ends_with("roll start line-a --yes", 5);
+}
+
+/// What was asked for is proven, also when the run that did it was another one.
+#[test]
+fn a_breach_roll_proves_that_the_old_generation_is_refused_whenever_it_is_said() {
+    let fleet = flat();
+    let proof = "devices of line-a generation 1 are refused";
+    let run = fleet.site.done(BREACH);
+    assert!(run.stdout.contains(proof), "{run:#?}");
+    let again = fleet.site.done(BREACH);
+    assert!(again.stdout.contains("nothing to do"), "{again:#?}");
+    assert!(again.stdout.contains(proof), "{again:#?}");
+    let root = fleet.site.done("roll start root --compromised --yes");
+    assert!(
+        root.stdout
+            .contains("devices of root generation 1 are refused"),
+        "{root:#?}"
+    );
+}
+
+/// In the hour in which one wants to look there is no new key yet.
+#[test]
+fn a_dry_run_before_there_is_a_new_key_tells_whom_it_hits() {
+    let fleet = flat();
+    let run = fleet.site.done("roll start line-a --compromised --dry-run");
+    assert!(
+        run.stdout.contains("line-a has no generation after 1 yet"),
+        "{run:#?}"
+    );
+    assert!(run.stdout.contains("2 lose admission"), "{run:#?}");
+    assert!(
+        run.stdout.contains("disable device identity device-0"),
+        "{run:#?}"
+    );
+    assert!(fleet.shows("device-0", 0).is_in());
+    let shown = fleet.site.json("authority show line-a");
+    assert_eq!(shown.as_array().expect("rows").len(), 1);
+}
+
+/// DPS knows nothing of revocation lists.
+#[test]
+fn leaves_that_are_revoked_count_as_admitted() {
+    let fleet = flat();
+    fleet.site.done("revoke device-0 --yes");
+    let told = fleet.site.json("roll start line-a --compromised --dry-run");
+    assert_eq!(told["plans"][0]["impact"]["loses"], 2, "{told}");
+    fleet.site.done(BREACH);
+    assert_eq!(fleet.on_hubs("device-0"), ["disabled"]);
+}
+
+/// The group that shuts out is there before anybody makes one above.
+#[test]
+fn a_group_declared_above_later_lets_no_compromised_leaf_in() {
+    let fleet = flat();
+    fleet.site.done(BREACH);
+    let declared = fleet.site.read("pki.toml");
+    let top = "[dps.dps-a.group.top]\nauthority = \"root\"\n";
+    fleet.site.write("pki.toml", &format!("{declared}\n{top}"));
+    fleet.site.done("apply --yes");
+    assert!(!fleet.shows("device-0", 0).is_in());
+    assert!(fleet.shows("device-1", 0).is_in());
+}
+
+/// Whose authority below is verified itself stays in, and stays on its hub.
+#[test]
+fn devices_that_stay_admitted_stay_on_their_hubs() {
+    let fleet = flat();
+    let line = "roll start root --compromised --with-intermediates --yes";
+    for _ in 0..2 {
+        fleet.site.done(line);
+        for id in ["device-0", "device-1", "device-2"] {
+            assert_eq!(fleet.on_hubs(id), ["enabled"], "{id}");
+            assert!(fleet.shows(id, 0).is_in(), "{id}");
+        }
+    }
+    // Without the flag the second time nothing else follows.
+    fleet.site.done("roll start root --compromised --yes");
+    assert_eq!(fleet.on_hubs("device-0"), ["enabled"]);
+}
+
+/// The leaf that was shown last tells who has moved already. Who comes back later is let in by DPS, and a hub
+/// that keeps the device out is told.
+#[test]
+fn who_has_moved_in_the_overlap_stays_and_the_worklist_tells_the_rest() {
+    let mut fleet = flat();
+    fleet.site.done("roll start line-a --yes");
+    let moved = fleet.renewed("device-0");
+    assert!(fleet.shows("device-0", moved).is_in());
+    for _ in 0..2 {
+        fleet.site.done(BREACH);
+        assert_eq!(fleet.on_hubs("device-0"), ["enabled"]);
+        assert_eq!(fleet.on_hubs("device-2"), ["disabled"]);
+    }
+    assert!(!fleet.shows("device-0", 0).is_in());
+    let status = fleet.status("line-a");
+    assert_eq!(status["shutOut"]["named"], json!(["device-2"]), "{status}");
+    assert_eq!(status["keptOffHubs"]["count"], 0, "{status}");
+    let back = fleet.renewed("device-2");
+    assert!(fleet.shows("device-2", back).is_in());
+    let status = fleet.status("line-a");
+    assert_eq!(status["shutOut"]["count"], 0, "{status}");
+    assert_eq!(
+        status["keptOffHubs"]["named"],
+        json!(["device-2"]),
+        "{status}"
+    );
+    let text = fleet.site.done("roll status line-a");
+    assert!(text.stdout.contains("disabled on the hub"), "{text:#?}");
+    fleet.site.done("hub device enable device-2 --yes");
+    assert_eq!(fleet.status("line-a")["keptOffHubs"]["count"], 0);
+}
+
+/// Whoever has an enrollment of its own is named: nothing that happens to a group shuts it out.
+#[test]
+fn who_stays_in_by_an_entry_of_its_own_is_named_and_stays_on_its_hub() {
+    let fleet = flat();
+    let put = "dps device put device-0 --cert leaves-1/device-0.cert.pem --yes";
+    fleet.site.done(put);
+    assert!(fleet.shows("device-0", 0).is_in());
+    let told = fleet.site.json(BREACH);
+    assert_eq!(
+        told["plans"][0]["stillAdmitted"],
+        json!(["device-0"]),
+        "{told}"
+    );
+    assert!(fleet.shows("device-0", 0).is_in());
+    assert_eq!(fleet.on_hubs("device-0"), ["enabled"]);
+    assert_eq!(fleet.on_hubs("device-2"), ["disabled"]);
+    let again = fleet.site.done(BREACH);
+    assert!(
+        again.stdout.contains("dps-pki quarantine device-0"),
+        "{again:#?}"
+    );
+}
+
+/// What keeps a compromised generation out is as good as declared; where it was opened, that is told.
+#[test]
+fn pruning_keeps_the_group_that_shuts_out_and_its_opening_is_told() {
+    let fleet = fleet(Shape::PLAIN);
+    fleet.site.done(BREACH);
+    let pruned = fleet.site.done("apply --prune --yes");
+    assert!(pruned.stdout.contains("nothing to do"), "{pruned:#?}");
+    assert!(pruned.stdout.contains("quarantine-line-a-1"), "{pruned:#?}");
+    fleet.ends_with("roll status line-a --detailed-exitcode", 0);
+    fleet
+        .site
+        .done("dps group enable quarantine-line-a-1 --yes");
+    assert!(fleet.shows("device-0", 0).is_in());
+    fleet.site.done("apply --prune --yes");
+    let told = fleet.ends_with("roll status line-a --detailed-exitcode", 10);
+    assert!(
+        told.stdout.contains("lets in leaves of generation 1"),
+        "{told:#?}"
+    );
+    fleet.site.done(BREACH);
+    assert_eq!(fleet.shows("device-0", 0), Registered::Disabled);
+    fleet.ends_with("roll status line-a --detailed-exitcode", 0);
+}
