@@ -61,3 +61,7 @@ deny:
 # Random walks of lifecycle operations over random fleets, each write judged by a second implementation.
 walks N="100000":
     WALKS={{ N }} cargo test --release -p pki-core --all-features --test core -- walks:: --nocapture
+
+# Every edit of every column of an inventory by a SQLite shell, found by verification and by whoever would act.
+edits:
+    DPS_PKI_EDITS=all cargo test --release -p pki-core --all-features --test core -- inventory_edits:: --nocapture

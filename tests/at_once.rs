@@ -9,5 +9,8 @@
 mod authorities;
 mod changes;
 mod leaves;
+mod listed;
+mod records;
+mod requests;
 mod rounds;
 mod whole;

@@ -164,8 +164,18 @@ fn what_is_no_list_of_devices_is_refused() {
     }
     let run = issue(&home, "--devices nothing.csv").ends_with(8);
     assert!(run.stderr.contains("nothing.csv does not exist"), "{run}");
-    let run = issue(&home, "--prefix unit- --count 0").ends_with(3);
-    assert!(run.stderr.contains("names no device"), "{run}");
+    for (counter, told) in [
+        ("--count 0", "0 is not in 1..=100000000"),
+        ("--count 18446744073709551615", "is not in 1..=100000000"),
+        (
+            "--count 2 --start 18446744073709551615",
+            "lead past 18446744073709551615",
+        ),
+    ] {
+        let run = issue(&home, &format!("--prefix unit- {counter}")).ends_with(2);
+        assert!(run.stderr.contains(told), "{run}");
+        nothing_issued(&home);
+    }
 }
 
 #[test]

@@ -1,4 +1,8 @@
 //! `dps-pki emulator` started with what it is to hold and how it is to behave.
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use dps_pki_tests::{Emulator, Home, Portal};
 use serde_json::Value;
@@ -47,6 +51,39 @@ fn the_environment_of_sdks_is_printed() {
     let connection_string = environment["AZURE_DPS_CONNECTION_STRING"].as_str();
     let leads_there = connection_string.is_some_and(|string| string.contains(host));
     assert!(leads_there, "{connection_string:?}");
+}
+
+/// Where an emulator says its CA certificate is that was started in a folder without being told.
+fn ca_file(home: &Home, folder: &str) -> PathBuf {
+    let mut child = home
+        .command("emulator --listen localhost:0 --output json")
+        .current_dir(home.path(folder))
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("dps-pki starts");
+    let stdout = child.stdout.take().expect("a pipe");
+    let mut told = serde_json::Deserializer::from_reader(stdout).into_iter::<Value>();
+    let reach = told.next().expect("a document").expect("JSON");
+    child.kill().expect("killed");
+    child.wait().expect("it has ended");
+    reach["caFile"].as_str().expect("a path").into()
+}
+
+/// `pki.toml` looks for it in the home, wherever in it somebody stands.
+#[test]
+fn the_ca_certificate_goes_into_the_home() {
+    let home = Home::from_template("quickstart");
+    std::fs::create_dir(home.path("sub")).expect("a folder");
+    let told = ca_file(&home, "sub");
+    let anchor = home.path("emulator-ca.pem");
+    assert!(anchor.is_file());
+    assert_eq!(told.canonicalize().ok(), anchor.canonicalize().ok());
+    assert!(!home.path("sub/emulator-ca.pem").exists());
+    assert_eq!(ca_file(&home, ""), Path::new("emulator-ca.pem"));
+    // Where there is no home, it goes where the caller is.
+    let elsewhere = Home::empty();
+    assert_eq!(ca_file(&elsewhere, ""), Path::new("emulator-ca.pem"));
+    assert!(elsewhere.path("emulator-ca.pem").is_file());
 }
 
 #[test]

@@ -122,8 +122,16 @@ fn the_whole_story_by_hand_each_command_twice() {
         assert_eq!(again[index]["status"], "alreadyIssued");
         assert_eq!(again[index]["serialNumber"], issued[index]["serialNumber"]);
     }
-    home.json("issue sensor-1 --authority factory --out elsewhere");
-    assert!(!home.path("elsewhere").exists(), "nothing was issued");
+    // Done is what was asked for: files in this folder.
+    let elsewhere = "issue sensor-1 sensor-3 --authority factory --out elsewhere";
+    for line in [elsewhere.to_owned(), format!("{elsewhere} --dry-run")] {
+        let refused = home.dps_pki(&line).ends_with(4);
+        assert!(
+            refused.stderr.contains("its files are not in elsewhere"),
+            "{refused}"
+        );
+        assert!(!home.path("elsewhere").exists(), "nothing was issued");
+    }
 
     let [first, second] = ["sensor-1", "sensor-2"].map(|id| Device::new(&home, &emulator, id));
     assert_eq!(

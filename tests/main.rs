@@ -10,6 +10,7 @@ mod crash;
 mod curl;
 mod emulator_client;
 mod emulator_options;
+mod floors;
 mod fuzz_corpus;
 mod guides;
 mod hostile_neighbours;

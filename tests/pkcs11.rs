@@ -82,9 +82,11 @@ fn keys_are_made_in_the_token_and_sign_there() {
         .run("authority show factory --output json")
         .ok()
         .json();
-    assert_eq!(
-        shown[0]["key"],
-        "pkcs11:token=factory;object=line.1?pin-source=file:pin"
+    let key = shown[0]["key"].as_str().expect("a URI");
+    assert!(
+        key.starts_with("pkcs11:token=factory;object=line.1;id=")
+            && key.ends_with("?pin-source=file:pin"),
+        "{key}"
     );
     assert!(
         home.read("authorities/root/1.cert.pem")
@@ -118,6 +120,88 @@ fn keys_are_made_in_the_token_and_sign_there() {
     home.tool("openssl", &format!("verify -CAfile {root} proof.pem"))
         .ok();
     assert!(plant.run("authority create").ok().stdout.contains("exists"));
+}
+
+/// No token keeps labels apart: two homes may declare authorities of the same names for one.
+#[test]
+fn two_homes_on_one_token_have_keys_of_their_own() {
+    let Some(plant) = Plant::new(DECLARATION) else {
+        return;
+    };
+    let other = Home::with_declaration_of(&plant.home);
+    other.write("pin", PIN);
+    let homes = [&plant.home, &other];
+    let start = |home: &Home| {
+        let mut command = home.command("authority create");
+        command
+            .env(SETTINGS, plant.softhsm.settings())
+            .env("DPS_PKI_PKCS11_MODULE", plant.softhsm.module())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped());
+        command.spawn().expect("dps-pki starts")
+    };
+    let children = homes.map(start);
+    let runs = children.map(|child| {
+        let output = child.wait_with_output().expect("it has ended");
+        Run::new("authority create", output)
+    });
+    // SoftHSM refuses a login now and then while another process changes the token; whoever is refused
+    // goes on when asked again.
+    for (home, run) in homes.into_iter().zip(runs) {
+        if run.code != 0 {
+            assert!(run.stderr.contains("the token factory"), "{run}");
+            let again = start(home).wait_with_output().expect("it has ended");
+            Run::new("authority create", again).ok();
+        }
+    }
+    for name in ["root", "factory", "lab"] {
+        let certificate = format!("authorities/{name}/1.cert.pem");
+        let line = format!("x509 -in {certificate} -noout -pubkey");
+        let keys = homes.map(|home| home.tool("openssl", &line).ok().stdout);
+        assert_ne!(keys[0], keys[1], "{name}");
+    }
+    // Each finds its own when it signs.
+    for home in homes {
+        let of_home = |line: &str| {
+            let output = home
+                .command(line)
+                .env(SETTINGS, plant.softhsm.settings())
+                .env("DPS_PKI_PKCS11_MODULE", plant.softhsm.module())
+                .output();
+            Run::new(line, output.expect("dps-pki starts"))
+        };
+        of_home("issue sensor-1 --authority factory --out devices").ok();
+        let line = "verify -x509_strict -CAfile authorities/root/1.cert.pem -untrusted devices/sensor-1-full-chain.cert.pem devices/sensor-1.cert.pem";
+        home.tool("openssl", line).ok();
+        of_home("authority create factory --next").ok();
+    }
+}
+
+/// What a run made that was cut short before it was recorded is the home's, and no other's.
+#[test]
+fn a_key_that_was_made_and_not_recorded_is_taken_up() {
+    let Some(plant) = Plant::new(DECLARATION) else {
+        return;
+    };
+    plant.run("authority create lab").ok();
+    let of = |home: &Home| {
+        home.tool(
+            "openssl",
+            "x509 -in authorities/lab/1.cert.pem -noout -pubkey",
+        )
+        .ok()
+        .stdout
+    };
+    let made = of(&plant.home);
+    // As it was before the generation was recorded.
+    for file in ["inventory.db", "authorities/lab/1.cert.pem"] {
+        std::fs::remove_file(plant.home.path(file)).expect(file);
+    }
+    for log in ["inventory.db-wal", "inventory.db-shm"] {
+        let _ = std::fs::remove_file(plant.home.path(log));
+    }
+    plant.run("authority create lab").ok();
+    assert_eq!(of(&plant.home), made);
 }
 
 /// RFC 7512: an object that somebody made with other tools.

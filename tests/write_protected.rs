@@ -119,7 +119,10 @@ fn an_older_inventory_is_brought_up_to_date_where_it_can_be_written_only() {
     };
     let inventory = Connection::open(home.path("inventory.db")).expect("an inventory");
     inventory
-        .execute_batch("DROP TABLE request; PRAGMA user_version = 1")
+        .execute_batch(
+            "DROP TABLE request; DROP INDEX audit_action; DROP INDEX audit_progress;
+             PRAGMA user_version = 1",
+        )
         .expect("as schema 1 was");
     drop(inventory);
     disk.write_protect();

@@ -7,8 +7,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, IF_MATCH};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderName, IF_MATCH};
 use http::{HeaderMap, HeaderValue, Method};
+use pki_core::time::Time;
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -20,7 +21,7 @@ use crate::base_url::BaseUrl;
 use crate::error::{ClientError, ServiceError};
 use crate::limit::Limit;
 use crate::retry::{Repeat, RetryPolicy, Setback};
-use crate::transport::{Request, Response, Transport};
+use crate::transport::{Request, Response, Transport, TransportError};
 
 /// A plane at an address, with everything that its requests need. Clones share all of it.
 #[derive(Clone)]
@@ -85,6 +86,36 @@ impl Plane {
     /// How requests are repeated.
     pub(crate) fn retry(&self) -> &RetryPolicy {
         &self.retry
+    }
+
+    /// What time it is where the plane is, by the `Date` of an answer (RFC 9110 §6.6.1): to a request
+    /// that asks for nothing, shows no credential, and is sent once.
+    ///
+    /// # Errors
+    /// [`ClientError::Transport`] if there is no answer in a few seconds; [`ClientError::Incomplete`] if
+    /// it does not tell the time.
+    pub async fn time(&self) -> Result<Time, ClientError> {
+        /// Somebody waits, and the answer is one of several ways to know.
+        const MOST: Duration = Duration::from_secs(5);
+        let url = self.base.at(&[])?;
+        let host = url.host_str().unwrap_or_default().to_owned();
+        let request = Request {
+            method: Method::GET,
+            url,
+            headers: HeaderMap::new(),
+            body: None,
+        };
+        let operation = "GET /".to_owned();
+        let answer = tokio::time::timeout(MOST, self.transport.send(request)).await;
+        let answer = answer.unwrap_or(Err(TransportError::Timeout { host, after: MOST }));
+        let response = match answer {
+            Ok(response) => response,
+            Err(source) => return Err(ClientError::Transport { operation, source }),
+        };
+        date(&response.headers).ok_or(ClientError::Incomplete {
+            operation,
+            what: "date",
+        })
     }
 
     /// Sends an operation until it succeeds or fails for good.
@@ -304,6 +335,12 @@ impl Answer {
     }
 }
 
+/// The moment at which an answer was made.
+fn date(headers: &HeaderMap) -> Option<Time> {
+    let text = headers.get(DATE)?.to_str().ok()?;
+    Time::from_rfc1123(text).ok()
+}
+
 fn header_value(name: &HeaderName, value: &str) -> Result<HeaderValue, ClientError> {
     HeaderValue::from_str(value).map_err(|_| ClientError::Header { name: name.clone() })
 }
@@ -313,4 +350,21 @@ pub(crate) fn jitter() -> f64 {
     let mut octets = [0; 2];
     let _ = aws_lc_rs::rand::fill(&mut octets);
     f64::from(u16::from_be_bytes(octets)) / f64::from(u16::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_date_of_an_answer_is_read_or_there_is_none() {
+        let read = |text: &'static str| {
+            let headers = [(DATE, HeaderValue::from_static(text))];
+            date(&headers.into_iter().collect())
+        };
+        let moment: Time = "1994-11-06T08:49:37Z".parse().expect("time");
+        assert_eq!(read("Sun, 06 Nov 1994 08:49:37 GMT"), Some(moment));
+        assert_eq!(read("soon"), None);
+        assert_eq!(date(&HeaderMap::new()), None);
+    }
 }

@@ -86,6 +86,8 @@ impl From<&InventoryError> for Class {
             | InventoryError::HasCertificate { .. }
             | InventoryError::LeafExists { .. }
             | InventoryError::TwoLeaves { .. }
+            | InventoryError::KeyTaken { .. }
+            | InventoryError::KeyTwice { .. }
             | InventoryError::TwoGenerations { .. }
             | InventoryError::PlanInTheWay { .. }
             | InventoryError::PlanClosed { .. }

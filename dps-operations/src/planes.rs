@@ -135,6 +135,15 @@ impl<'a> Planes<'a> {
         Ok(Certificates::new(plane, id))
     }
 
+    /// What time it is there, by the head of any answer. Nobody signs in for it.
+    ///
+    /// # Errors
+    /// [`DpsError`]: its address is none, it is not reached, or its answer does not tell.
+    pub async fn time(&self) -> Result<Time, DpsError> {
+        let plane = self.plane(self.declared.service.as_str(), ApiVersion::SERVICE)?;
+        Ok(plane.time().await?)
+    }
+
     fn management(&self) -> Result<(Plane, InstanceId), PlaneError> {
         let Some(management) = &self.declared.management else {
             let dps = self.name.clone();

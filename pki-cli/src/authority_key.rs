@@ -46,8 +46,12 @@ impl NewKey {
             }
             AuthorityKey::MadeInToken { algorithm, store } => {
                 let base = store.object.as_deref().unwrap_or(declared.name.as_str());
-                let uri = store.with_object(format!("{base}.{generation}"));
-                let signer = find_or_make(&token(context, &uri)?, &uri, *algorithm)?;
+                let token = token(context, store)?;
+                let id = token_id(context, &declared.name, generation)?;
+                let uri = store
+                    .with_object(format!("{base}.{generation}"))
+                    .with_id(id);
+                let signer = find_or_make(&token, &uri, *algorithm)?;
                 Self::in_token(&uri, signer)
             }
             AuthorityKey::InToken(uri) => Self::found(context, uri),
@@ -154,6 +158,33 @@ pub(crate) fn open(
     Ok(Box::new(SoftwareSigner::new(&key)?))
 }
 
+/// The identifier of the object that is a generation's key. Other homes may use the token too, with
+/// authorities of the same names, and no token keeps labels apart; so it is random, and kept in the home
+/// before the object is made: whoever goes on after a run that was cut short finds that object and no other.
+fn token_id(
+    context: &Context,
+    name: &AuthorityName,
+    generation: Generation,
+) -> Result<Vec<u8>, CommandError> {
+    let path = context.home.token_id(name, generation);
+    if context.files.exists(&path) {
+        context.permissions().check_unwritable(&path)?;
+        let text = context.files.read_text(&path)?;
+        let id = u64::from_str_radix(text.trim(), 16);
+        let id = id.map_err(|error| CommandError::in_file(&path, &error))?;
+        return Ok(id.to_be_bytes().to_vec());
+    }
+    let mut id = [0; 8];
+    context.entropy.fill(&mut id)?;
+    if let Some(folder) = path.parent() {
+        context.files.create_folder(folder, Access::Secret)?;
+    }
+    let text = format!("{:016x}\n", u64::from_be_bytes(id));
+    let files = &context.files;
+    files.write(&path, text.as_bytes(), Access::Secret, Existing::Keep)?;
+    Ok(id.to_vec())
+}
+
 fn find_or_make(
     token: &Token,
     uri: &Pkcs11Uri,
@@ -162,7 +193,6 @@ fn find_or_make(
     let signer = match token.signer(uri) {
         Err(TokenError::NoKey { .. }) => {
             token.generate(uri, algorithm)?;
-            // Other homes may use the token too, and no token keeps names apart: two of one are refused.
             token.signer(uri)?
         }
         found => found?,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 
 use clap::ArgAction;
@@ -211,6 +211,17 @@ impl Settings {
             no_colour: set(variable::NO_COLOR).is_some(),
             log: log_filter(set(variable::LOG), verbosity)?,
         })
+    }
+}
+
+impl Settings {
+    /// The files that they name to be read.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
+        let passphrase = match &self.passphrase {
+            Some(SecretWord::File(path)) => Some(path.as_path()),
+            _ => None,
+        };
+        passphrase.into_iter().chain(self.pkcs11_module.as_deref())
     }
 }
 

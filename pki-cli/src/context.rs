@@ -81,7 +81,9 @@ impl Context {
         }
         Self {
             ui: ui.set(&settings, host.terminal),
-            files: Files::seen_from(host.directory).of_command(home.root(), settings.force),
+            files: Files::seen_from(host.directory)
+                .of_command(home.root(), settings.force)
+                .keeping(settings.files().map(Path::to_owned)),
             home,
             clock: host.clock,
             entropy: host.entropy,
@@ -120,18 +122,11 @@ impl Context {
 
     /// Who else may read and write what the authorities rest on.
     pub(crate) fn permissions(&self) -> Permissions<'_> {
-        let user = self.variable(OsStr::new("SUDO_UID"));
         Permissions {
             files: &self.files,
             home: self.home.root(),
             is_lax: self.settings.lax_permissions,
-            behind_sudo: user.and_then(|user| user.to_str()?.parse().ok()),
         }
-    }
-
-    /// An environment variable of the system's; ours are in the settings.
-    pub(crate) fn variable(&self, name: &OsStr) -> Option<&OsString> {
-        self.host.environment.get(name)
     }
 
     /// The most that is read as a `pki.toml`: the parser takes its time with one huge line.

@@ -14,12 +14,13 @@ use dps_client::transport::{TransportError, TransportSetupError};
 use dps_operations::Class;
 use pki_core::admission::ViewError;
 use pki_core::authority::{AdoptError, PossessionError};
+use pki_core::bulk::input::Place;
 use pki_core::certificate::pem::CertificateInputError;
 use pki_core::crl::CrlError;
 use pki_core::declaration::DeclarationError;
 use pki_core::encoding::contents::ContentsError;
 use pki_core::ids::IdError;
-use pki_core::inventory::InventoryError;
+use pki_core::inventory::{InventoryError, KeyHolder};
 use pki_core::issue::IssueError;
 use pki_core::key::pkcs11::TokenError;
 use pki_core::key::{KeyError, KeyFileError};
@@ -362,6 +363,30 @@ impl From<TimeError> for CommandError {
     }
 }
 
+/// Every device has a key of its own.
+const OWN_KEY: &str =
+    "every device makes a key of its own; one image for many must not have one in it";
+
+fn key_hint(holder: &KeyHolder) -> &'static str {
+    if holder.revoked.is_some() {
+        "let the device make a new key"
+    } else {
+        "every device makes a key of its own; if it is the same device under another ID: dps-pki revoke \
+         OLD-ID --reason cessationOfOperation"
+    }
+}
+
+impl CommandError {
+    /// The key of a request is another's, or was compromised. `place` is where the request stands.
+    pub(crate) fn key_taken(holder: &KeyHolder, place: Option<&Place>) -> Self {
+        let message = match place {
+            Some(place) => format!("{place}: {holder}"),
+            None => holder.to_string(),
+        };
+        Self::refused(message).hint(key_hint(holder))
+    }
+}
+
 impl From<InventoryError> for CommandError {
     fn from(error: InventoryError) -> Self {
         let kind = Class::from(&error).into();
@@ -377,6 +402,8 @@ impl From<InventoryError> for CommandError {
             InventoryError::LeafExists { .. } => {
                 refused.hint("to give a device another leaf: dps-pki renew ID")
             }
+            InventoryError::KeyTaken { first, .. } => refused.hint(key_hint(&first)),
+            InventoryError::KeyTwice { .. } => refused.hint(OWN_KEY),
             InventoryError::WriteProtected { .. } => {
                 refused.hint("it can be read here; to change it, work where it can be written")
             }

@@ -34,6 +34,8 @@ pub struct Files {
     replaces: bool,
     /// The home of the command, whose files no output may touch.
     home: Option<PathBuf>,
+    /// Files that the command was told to read secrets from, which no output may replace.
+    read_by_command: Vec<PathBuf>,
     /// Folders in which what earlier runs left was looked for.
     swept: Arc<Mutex<BTreeSet<PathBuf>>>,
 }
@@ -76,6 +78,7 @@ impl Files {
             directory,
             replaces: false,
             home: None,
+            read_by_command: Vec::new(),
             swept: Arc::default(),
         }
     }
@@ -87,6 +90,16 @@ impl Files {
         Self {
             home: Some(home.to_owned()),
             replaces,
+            ..self
+        }
+    }
+
+    /// The same files for a command that reads these.
+    #[must_use]
+    pub(crate) fn keeping(self, read: impl IntoIterator<Item = PathBuf>) -> Self {
+        let read = read.into_iter().map(|path| self.resolve(&path)).collect();
+        Self {
+            read_by_command: read,
             ..self
         }
     }

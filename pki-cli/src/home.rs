@@ -7,6 +7,7 @@
 //! locks/                                  who works on what; kept between commands
 //! authorities/NAME/GENERATION.cert.pem    an authority's certificate
 //! authorities/NAME/GENERATION-*.key.pem   its encrypted key; the inventory says which
+//! authorities/NAME/GENERATION.token-id    what tells its key in a token from those of other homes
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -73,6 +74,11 @@ impl Home {
     pub fn new_key(name: &AuthorityName, generation: Generation, random: [u8; 8]) -> String {
         let random = u64::from_be_bytes(random);
         format!("authorities/{name}/{generation}-{random:016x}.key.pem")
+    }
+
+    /// The identifier of a generation's key in a token.
+    pub fn token_id(&self, name: &AuthorityName, generation: Generation) -> PathBuf {
+        self.authority(name).join(format!("{generation}.token-id"))
     }
 
     /// Where commands say what they work on.

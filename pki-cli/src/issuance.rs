@@ -377,6 +377,11 @@ impl<'a> Folder<'a> {
         }
     }
 
+    /// Where it is, for sentences.
+    pub(crate) fn place(&self) -> String {
+        self.path.display().to_string()
+    }
+
     /// Turns to a leaf whose key goes there too, or to one whose device has it.
     pub(crate) fn serving(&mut self, with_key: bool) {
         self.with_keys = with_key;

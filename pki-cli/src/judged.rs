@@ -1,6 +1,6 @@
 //! A plan before anybody is asked about it: judged now, and with as many devices named as the output shows.
 
-use dps_operations::judge::Judge;
+use dps_operations::judge::{Judge, Judged};
 use pki_core::admission::DpsView;
 use pki_core::ids::RegistrationId;
 use pki_core::inventory::Inventory;
@@ -10,8 +10,6 @@ use crate::context::Context;
 use crate::error::CommandError;
 use crate::planes::Planes;
 use crate::snapshot::names;
-
-pub(crate) use dps_operations::judge::{Judged, Scope};
 
 /// Puts a plan through the checker.
 ///

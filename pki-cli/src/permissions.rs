@@ -5,8 +5,9 @@
 //! asked for ([`Settings::lax_permissions`]). Of what is only readable we warn: containers mount secrets
 //! with the mode 0444.
 //!
-//! Root and whoever runs the command may own what is used. Root trusts nobody else's files: in a container
-//! whose folder belongs to a user of the host, that user decides. Under sudo it is the user who called it.
+//! Root and whoever runs the command may own what is used. Root works in nobody else's home, under sudo
+//! neither: that user decides what is in it, down to the library of a token that root would load (git has
+//! `safe.directory` for the same), and could not use what root leaves there.
 //!
 //! [`Settings::lax_permissions`]: crate::config::Settings::lax_permissions
 
@@ -28,8 +29,6 @@ pub(crate) struct Permissions<'a> {
     pub(crate) home: &'a Path,
     /// Whether it does not matter who else may read and write.
     pub(crate) is_lax: bool,
-    /// The user who called sudo, if the command runs under it.
-    pub(crate) behind_sudo: Option<u32>,
 }
 
 impl Permissions<'_> {
@@ -67,13 +66,7 @@ impl Permissions<'_> {
             return Ok(());
         }
         let shown = path.display();
-        if !self.is_trusted(metadata.uid()) {
-            let message = format!("{shown}: it belongs to another user ({})", metadata.uid());
-            return Err(meant(
-                CommandError::refused(message)
-                    .hint(format!("make it yours: chown $(id -u) {shown}")),
-            ));
-        }
+        refuse_others(path, &metadata)?;
         if metadata.mode() & WRITE == 0 {
             return Ok(());
         }
@@ -83,6 +76,14 @@ impl Permissions<'_> {
         Err(meant(
             error.hint(format!("take that away: chmod go-w {shown}")),
         ))
+    }
+
+    /// Refuses to begin a home in a folder of somebody else's.
+    pub(crate) fn check_owner(&self, path: &Path) -> Result<(), CommandError> {
+        match self.metadata(path) {
+            Some(metadata) if !self.is_lax => refuse_others(path, &metadata),
+            _ => Ok(()),
+        }
     }
 
     /// What to warn of if others can read a file with secrets.
@@ -103,14 +104,32 @@ impl Permissions<'_> {
     fn metadata(&self, path: &Path) -> Option<Metadata> {
         std::fs::metadata(self.files.resolve(path)).ok()
     }
-
-    fn is_trusted(&self, owner: u32) -> bool {
-        let caller = rustix::process::geteuid();
-        let is_the_callers = owner == 0 || owner == caller.as_raw();
-        is_the_callers || (caller.is_root() && self.behind_sudo == Some(owner))
-    }
 }
 
 fn meant(error: CommandError) -> CommandError {
     error.hint("if that is meant: --lax-permissions, or DPS_PKI_LAX_PERMISSIONS=1")
+}
+
+/// Refuses what belongs neither to root nor to whoever runs the command.
+fn refuse_others(path: &Path, metadata: &Metadata) -> Result<(), CommandError> {
+    let owner = metadata.uid();
+    let caller = rustix::process::geteuid();
+    if owner == 0 || owner == caller.as_raw() {
+        return Ok(());
+    }
+    let shown = path.display();
+    if caller.is_root() {
+        let message =
+            format!("{shown}: it belongs to user {owner}, who could not use what root makes there");
+        let refused = CommandError::refused(message)
+            .hint(format!("work as that user: sudo -u '#{owner}' dps-pki …"))
+            .hint(format!(
+                "or make the whole home root's: chown -R root {shown}"
+            ));
+        return Err(meant(refused));
+    }
+    let message = format!("{shown}: it belongs to another user ({owner})");
+    Err(meant(
+        CommandError::refused(message).hint(format!("make it yours: chown $(id -u) {shown}")),
+    ))
 }

@@ -131,3 +131,15 @@ extendedKeyUsage=clientAuth
 subjectKeyIdentifier=hash
 authorityKeyIdentifier=keyid
 ";
+
+/// CVE-2021-42574: a reader of the source must not see another text than the compiler.
+#[test]
+fn no_character_reorders_the_comment_of_a_header() {
+    let world = World::new();
+    openssl(
+        &world,
+        "req -x509 -newkey ed25519 -nodes -keyout x.key -utf8 -subj /CN=a\u{202e}b\u{2066}c\u{2028}d -days 9 -out x.pem",
+    );
+    let header = world.done("convert x.pem --to c-header").stdout;
+    assert!(header.contains("CN=a_b_c_d"), "{header}");
+}

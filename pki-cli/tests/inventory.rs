@@ -385,14 +385,18 @@ fn an_ambiguous_name_or_an_edited_trail_gives_no_proof() {
 fn rewrite_first_entry(path: &Path) {
     let database = rusqlite::Connection::open(path).expect("opened");
     let mut query = database
-        .prepare("SELECT name FROM sqlite_schema WHERE type = 'trigger'")
+        .prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'")
         .expect("query");
-    let names = query.query_map([], |row| row.get(0)).expect("triggers");
-    let names: Vec<String> = names.collect::<Result<_, _>>().expect("names");
-    for name in names {
+    let triggers = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)));
+    let triggers: Vec<(String, String)> = triggers.and_then(Iterator::collect).expect("triggers");
+    for (name, _) in &triggers {
         let dropped = database.execute_batch(&format!("DROP TRIGGER {name}"));
         dropped.expect("dropped");
     }
     let edited = database.execute("UPDATE audit SET subject = 'b' WHERE sequence = 1", []);
     assert_eq!(edited, Ok(1));
+    // An attacker puts them back: an inventory without them is not even read.
+    for (_, sql) in &triggers {
+        database.execute_batch(sql).expect("made again");
+    }
 }

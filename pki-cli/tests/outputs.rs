@@ -145,6 +145,79 @@ fn a_file_of_a_home_is_never_written() {
     home.done("audit verify");
 }
 
+/// Secrets, PINs and trust anchors that pki.toml names, and the passphrase that is in use.
+#[test]
+fn a_file_that_is_read_is_never_replaced() {
+    let mut home = home();
+    let declared = home.read("pki.toml").replace(
+        "trust-anchor",
+        "connection-string = \"file:connection\"\ntrust-anchor",
+    );
+    home.write("pki.toml", declared);
+    home.set("DPS_PKI_PASSPHRASE", "");
+    for (name, content) in [
+        ("connection", "somebody's key"),
+        ("emulator-ca.pem", "somebody's anchor"),
+        ("pass", "secret\n"),
+    ] {
+        home.write(name, content);
+        fs::set_permissions(home.path(name), fs::Permissions::from_mode(0o600)).expect(name);
+    }
+    symlink(home.path("pass"), home.path("link-to-pass")).expect("link");
+    fs::create_dir(home.path("sub")).expect("folder");
+    for line in TO_FILES {
+        for place in [
+            "connection",
+            "emulator-ca.pem",
+            "pass",
+            "sub/../pass",
+            "link-to-pass",
+        ] {
+            let before = home.read(place);
+            let line = format!(
+                "{} --force --passphrase-file pass",
+                line.replace("OUT", place)
+            );
+            assert_refused(
+                &home.run(&line),
+                "pki.toml or this command reads, and no output may replace it",
+            );
+            assert_eq!(home.read(place), before, "{line}");
+        }
+    }
+}
+
+#[test]
+fn a_new_passphrase_goes_where_it_is_told_to() {
+    let world = World::new();
+    let inside = world.done("init line --new-passphrase line/pass");
+    assert!(
+        inside.stderr.contains("line/pass lies in the home"),
+        "{}",
+        inside.stderr
+    );
+    assert_eq!(world.read("line/pass").len(), 29);
+    world.done("authority create --home line --passphrase-file line/pass");
+    let piped = world.done("init vault --new-passphrase -");
+    assert_eq!(piped.stdout.trim_end().len(), 29, "{}", piped.stdout);
+    assert!(
+        piped.stderr.contains("wrote vault/pki.toml"),
+        "{}",
+        piped.stderr
+    );
+    assert!(!world.path("-").exists());
+    let json = world.run("init other --new-passphrase - --output json");
+    assert_eq!(json.code, 2, "{}", json.stderr);
+    assert!(!world.path("other").exists());
+    // Beside the home there is nothing to warn of.
+    let beside = world.done("init here --new-passphrase pass");
+    assert!(
+        !beside.stderr.contains("lies in the home"),
+        "{}",
+        beside.stderr
+    );
+}
+
 /// The home of another command line is as much a home.
 #[test]
 fn a_file_of_another_home_is_never_written_either() {
@@ -205,39 +278,39 @@ fn a_refused_crl_takes_no_number() {
 fn leftovers_of_a_voided_leaf_are_written_over_and_others_are_not() {
     let home = home();
     let inventory = rusqlite::Connection::open(home.path("inventory.db")).expect("inventory");
-    let broken = |when: &str| {
-        let sql = format!(
-            "CREATE TRIGGER broken BEFORE {when} BEGIN SELECT raise(ABORT, 'a broken disk'); END"
-        );
-        inventory.execute_batch(&sql).expect("broken");
-    };
-    let mended = || {
-        inventory
-            .execute_batch("DROP TRIGGER broken")
-            .expect("mended")
-    };
-    const MARK: &str = "UPDATE ON run WHEN new.status = 'delivered'";
+    let execute = |sql: &str| inventory.execute_batch(sql).expect(sql);
+    // A count that would become negative, and a place that is taken: SQLite refuses either.
+    const BREAK_MARK: &str = "PRAGMA ignore_check_constraints = ON;
+        UPDATE counter SET certificates = certificates - 1
+            WHERE role = 'leaf' AND status = 'undelivered';
+        PRAGMA ignore_check_constraints = OFF";
+    const MEND_MARK: &str = "UPDATE counter SET certificates = certificates + 1
+            WHERE role = 'leaf' AND status = 'undelivered'";
+    const BREAK_INSERT: &str =
+        "INSERT INTO run SELECT max(id) + 1, max(id) + 1, 'leaf', 'delivered',
+            NULL, NULL, 1, 1 FROM certificate";
+    const MEND_INSERT: &str = "DELETE FROM run WHERE first > (SELECT max(id) FROM certificate)";
     let line = "issue n-1 --authority factory --out new";
     // Written and not marked; then as if the run had been killed behind the key.
-    broken(MARK);
+    execute(BREAK_MARK);
     assert_ne!(home.run(line).code, 0);
-    mended();
+    execute(MEND_MARK);
     for file in ["n-1.cert.pem", "n-1-full-chain.cert.pem"] {
         fs::remove_file(home.path("new").join(file)).expect(file);
     }
     let left = home.read("new/n-1.key.pem");
     // The next run voids the leaf and is cut short as well, before it has a new one.
-    broken("INSERT ON certificate");
+    execute(BREAK_INSERT);
     assert_ne!(home.run(line).code, 0);
-    mended();
+    execute(MEND_INSERT);
     assert_eq!(home.read("new/n-1.key.pem"), left);
     home.done(line);
     assert_ne!(home.read("new/n-1.key.pem"), left);
     // The device's key before that is nobody's leftover.
     let before = home.read("d/known.key.pem");
-    broken(MARK);
+    execute(BREAK_MARK);
     assert_ne!(home.run("renew known --out e").code, 0);
-    mended();
+    execute(MEND_MARK);
     let run = home.run("renew known --out d");
     assert_refused(&run, "d/known.key.pem exists already");
     assert_eq!(home.read("d/known.key.pem"), before);

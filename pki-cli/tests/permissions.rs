@@ -9,6 +9,13 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
 use crate::support::World;
+use dps_client::transport::{
+    HttpOptions, Request, Response, Transport, TransportError, TransportSetupError,
+};
+use futures::future::BoxFuture;
+use http::StatusCode;
+use http::header::{AUTHORIZATION, DATE};
+use pki_cli::host::{Network, Terminal};
 use pki_core::testing::FixedClock;
 use pki_core::time::{Span, Time};
 
@@ -114,13 +121,33 @@ fn what_belongs_to_somebody_else_is_not_used() {
     let refused = world.run(CRL);
     assert_eq!(refused.code, 4, "{}", refused.stderr);
     assert!(
-        refused.stderr.contains("belongs to another user (12345)"),
+        refused.stderr.contains("belongs to user 12345"),
         "{}",
         refused.stderr
     );
-    // Who called sudo acts on files of his own.
+    // Under sudo root would leave files there that the user cannot use.
     world.set("SUDO_UID", "12345");
-    world.done(CRL);
+    let refused = world.run(CRL);
+    assert_eq!(refused.code, 4, "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("sudo -u '#12345' dps-pki"),
+        "{}",
+        refused.stderr
+    );
+    world.done(&format!("{CRL} --lax-permissions"));
+}
+
+#[test]
+fn root_begins_no_home_in_a_folder_of_somebody_else() {
+    let world = World::new();
+    std::fs::create_dir(world.path("theirs")).expect("folder");
+    if std::os::unix::fs::chown(world.path("theirs"), Some(12345), None).is_err() {
+        return;
+    }
+    let refused = world.run("init theirs");
+    assert_eq!(refused.code, 4, "{}", refused.stderr);
+    assert!(!world.path("theirs/pki.toml").exists());
+    world.done("init ours");
 }
 
 fn at(world: &mut World, time: Time) {
@@ -150,4 +177,82 @@ fn a_generation_is_not_made_by_a_clock_that_is_ahead_unless_that_is_asked_for() 
     let mut other = furnished();
     at(&mut other, right + Span::from_days(1));
     other.done(line);
+}
+
+/// A network on which every service answers that it is this late, to whatever it is asked.
+struct Tells(Time);
+
+impl Network for Tells {
+    fn transport(&self, _: &HttpOptions) -> Result<Arc<dyn Transport>, TransportSetupError> {
+        Ok(Arc::new(Self(self.0)))
+    }
+}
+
+impl Transport for Tells {
+    fn send(&self, request: Request) -> BoxFuture<'_, Result<Response, TransportError>> {
+        assert!(!request.headers.contains_key(AUTHORIZATION));
+        let response = Response {
+            status: StatusCode::NOT_FOUND,
+            headers: [(DATE, self.0.to_rfc1123().parse().expect("a header"))]
+                .into_iter()
+                .collect(),
+            body: Vec::new(),
+        };
+        Box::pin(async { Ok(response) })
+    }
+}
+
+const NEXT: &str = "authority create factory --next";
+
+/// A home in which nothing has happened for a year; a DPS of it tells the time, as long as it is asked.
+fn rested() -> (World, Time) {
+    let mut world = furnished();
+    world.write("emulator-ca.pem", "whatever");
+    let late = world.clock.now() + Span::from_days(400);
+    at(&mut world, late);
+    (world, late)
+}
+
+#[test]
+fn a_dps_that_tells_the_time_is_a_witness() {
+    let (mut world, late) = rested();
+    world.network = Arc::new(Tells(late - Span::from_days(400)));
+    for line in [NEXT.to_owned(), format!("{NEXT} --dry-run")] {
+        let ahead = world.run(&line);
+        assert_eq!(ahead.code, 4, "{}", ahead.stderr);
+        assert!(
+            ahead.stderr.contains("this machine's clock is ahead")
+                && ahead.stderr.contains("DPS local says"),
+            "{}",
+            ahead.stderr
+        );
+    }
+    world.network = Arc::new(Tells(late));
+    world.done(&format!("{NEXT} --dry-run"));
+    let made = world.done(NEXT);
+    assert!(
+        made.stderr.contains("DPS local says as well"),
+        "{}",
+        made.stderr
+    );
+}
+
+#[test]
+fn where_no_dps_tells_the_time_a_person_does() {
+    let (mut world, _) = rested();
+    let dry = world.run(&format!("{NEXT} --dry-run"));
+    assert_eq!(dry.code, 4, "{}", dry.stderr);
+    world.terminal = Terminal {
+        stdin: true,
+        stdout: true,
+        stderr: true,
+    };
+    // A yes that was given beforehand is one to something else.
+    let beforehand = world.run(&format!("{NEXT} --yes"));
+    assert_eq!(beforehand.code, 4, "{}", beforehand.stderr);
+    world.answer = "n";
+    let no = world.run(NEXT);
+    assert_eq!(no.code, 4, "{}", no.stderr);
+    world.answer = "y";
+    world.done(NEXT);
 }

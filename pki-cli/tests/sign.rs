@@ -230,3 +230,132 @@ fn a_profile_says_which_keys_devices_may_bring() {
             &["error: dev-1.csr: its key is ecdsa-p384; the profile takes ecdsa-p256, rsa-3072"],
         );
 }
+
+/// A request of a device for the key in a file.
+fn request_for(home: &World, id: &str, key: &str) {
+    let made = std::process::Command::new("openssl")
+        .args(["req", "-new", "-key", key, "-subj", &format!("/CN={id}")])
+        .args(["-out", &format!("{id}.csr")])
+        .current_dir(home.path(""))
+        .output();
+    assert!(made.expect("openssl is installed").status.success());
+}
+
+/// One by one and in a list, as a new leaf and as a renewal, under the same ID and under another.
+#[test]
+fn a_key_that_was_compromised_gets_no_leaf_again() {
+    let home = World::with_authorities();
+    home.done("issue dev-1 --authority factory --out made");
+    home.done("revoke dev-1 --reason keyCompromise --yes");
+    let key = "made/dev-1.key.pem";
+    request_for(&home, "dev-1", key);
+    request_for(&home, "dev-2", key);
+    let told = "which was revoked (keyCompromise)";
+    let own = home.run("sign dev-1.csr --authority factory --out out");
+    assert_eq!(own.code, 4, "{}", own.stderr);
+    assert!(
+        own.stderr
+            .contains("dev-1.csr: the request of dev-1 is for the key of its leaf")
+            && own.stderr.contains(told),
+        "{}",
+        own.stderr
+    );
+    let other = home.run("sign dev-2.csr --authority factory --out out");
+    assert_eq!(other.code, 4, "{}", other.stderr);
+    assert!(
+        other
+            .stderr
+            .contains("dev-2.csr: the request of dev-2 is for the key of dev-1's leaf")
+            && other.stderr.contains(told),
+        "{}",
+        other.stderr
+    );
+    let renewed = home.run("renew dev-1 --csr dev-1.csr --out out");
+    assert_eq!(renewed.code, 4, "{}", renewed.stderr);
+    home.write_request("good");
+    std::fs::create_dir(home.path("in")).expect("folder");
+    for id in ["dev-1", "dev-2", "good"] {
+        let (from, to) = (format!("{id}.csr"), format!("in/{id}.csr"));
+        std::fs::copy(home.path(&from), home.path(&to)).expect("copied");
+    }
+    // Two that bring one key are told as such; each alone by what is known of the key.
+    std::fs::remove_file(home.path("in/dev-1.csr")).expect("removed");
+    for line in [
+        "sign in --authority factory --out batch",
+        "sign in --authority factory --out batch --dry-run",
+    ] {
+        let run = home.run(line);
+        assert_eq!(run.code, 3, "{}", run.stderr);
+        assert!(
+            run.stderr
+                .contains("in/dev-2.csr: the request is for the key of dev-1's leaf")
+                && run.stderr.contains(told),
+            "{}",
+            run.stderr
+        );
+    }
+    home.write(
+        "list.csv",
+        "registration_id,csr\ngood,good.csr\ndev-2,dev-2.csr\n",
+    );
+    let run = home.run("issue --devices list.csv --authority factory --out out.ndjson");
+    assert_eq!(run.code, 3, "{}", run.stderr);
+    assert!(
+        run.stderr
+            .contains("line 3: \"dev-2\": the request is for the key of dev-1's leaf"),
+        "{}",
+        run.stderr
+    );
+    assert!(!home.path("out.ndjson").exists() && !home.path("out").exists());
+    assert_eq!(
+        home.done("inventory list --output json")
+            .json()
+            .as_array()
+            .map(|all| all
+                .iter()
+                .filter(|one| one["registrationId"] == "good")
+                .count()),
+        Some(0)
+    );
+}
+
+/// An image with a key in it, on two devices.
+#[test]
+fn a_key_of_one_device_is_no_other_devices() {
+    let home = World::with_authorities();
+    request(&home, "one");
+    home.done("csr create two --out keys");
+    request_for(&home, "three", "keys/two.key.pem");
+    std::fs::rename(home.path("keys/two.csr.pem"), home.path("two.csr")).expect("moved");
+    let both = home.run("sign two.csr three.csr --authority factory --out out");
+    assert_eq!(both.code, 4, "{}", both.stderr);
+    assert!(both.stderr.contains("for the same key"), "{}", both.stderr);
+    home.write(
+        "list.csv",
+        "registration_id,csr\none,one.csr\ntwo,two.csr\nthree,three.csr\n",
+    );
+    let run = home.run("issue --devices list.csv --authority factory --out out.ndjson");
+    assert_eq!(run.code, 3, "{}", run.stderr);
+    assert!(
+        run.stderr
+            .contains("line 4: \"three\": the request in line 3 is for the same key"),
+        "{}",
+        run.stderr
+    );
+    home.done("sign two.csr --authority factory --out out");
+    let third = home.run("sign three.csr --authority factory --out out");
+    assert_eq!(third.code, 4, "{}", third.stderr);
+    assert!(
+        third
+            .stderr
+            .contains("three.csr: the request of three is for the key of two's leaf")
+            && third.stderr.contains("cessationOfOperation"),
+        "{}",
+        third.stderr
+    );
+    // The device has another name from now on.
+    home.done("revoke two --reason cessationOfOperation --yes");
+    home.done("sign three.csr --authority factory --out out");
+    // And renews with the key that it has.
+    home.done("renew three --out renewed");
+}

@@ -20,7 +20,7 @@ use x509_cert::ext::pkix::{
 };
 
 use crate::ids::{SerialNumber, Sha1Thumbprint, Sha256Thumbprint};
-use crate::key::SignatureError;
+use crate::key::{KeyIdentity, SignatureError};
 use crate::name::DistinguishedName;
 use crate::signed::Signed;
 use crate::time::{Time, Validity};
@@ -167,6 +167,12 @@ impl Certificate {
             .subject_public_key_info()
             .to_der()
             .unwrap_or_default()
+    }
+
+    /// Which public key it is for. Nothing else of the certificate is decoded for it.
+    pub fn key_identity(&self) -> KeyIdentity {
+        let read = KeyIdentity::in_certificate(self.der());
+        read.unwrap_or_else(|| KeyIdentity::of(&self.public_key()))
     }
 
     /// 1, 2 or 3.

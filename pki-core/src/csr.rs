@@ -24,7 +24,7 @@ use x509_cert::request::Version;
 pub use policy::{IdFrom, PolicyError, RequestPolicy, Stated};
 
 use crate::ids::RegistrationId;
-use crate::key::{KeyError, SignatureError, Signer};
+use crate::key::{KeyError, KeyIdentity, SignatureError, Signer};
 use crate::lint::public_key_problem;
 use crate::name::{DistinguishedName, NameError};
 use crate::pem::{self, InputError};
@@ -67,6 +67,11 @@ impl ProvenKey {
     /// The public key as SubjectPublicKeyInfo DER.
     pub fn public_key(&self) -> &[u8] {
         &self.public_key
+    }
+
+    /// Which key it is, however it is written down.
+    pub fn identity(&self) -> KeyIdentity {
+        KeyIdentity::of(&self.public_key)
     }
 
     /// The request as it was read (PKCS#10 DER).

@@ -12,6 +12,7 @@ mod cloud;
 mod dps;
 mod error;
 mod file;
+mod named_files;
 mod reader;
 mod resolve;
 

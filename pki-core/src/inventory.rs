@@ -40,4 +40,4 @@ pub use record::{
     TextError,
 };
 pub use store::Inventory;
-pub use unique::{Holder, Uniqueness};
+pub use unique::{Holder, KeyHolder, Uniqueness};

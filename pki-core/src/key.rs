@@ -8,6 +8,7 @@
 mod algorithm;
 mod encrypted;
 pub(crate) mod foreign;
+mod identity;
 #[cfg(feature = "pkcs11")]
 pub mod pkcs11;
 pub mod software;
@@ -17,6 +18,7 @@ mod verify;
 
 pub use algorithm::{KeyAlgorithm, SignatureAlgorithm, UnknownKeyAlgorithm};
 pub use encrypted::{KeyFileError, read_private_key, to_encrypted_pem};
+pub use identity::KeyIdentity;
 pub use uri::{Pkcs11Uri, Pkcs11UriError};
 pub(crate) use verify::verify_with;
 pub use verify::{SignatureError, verify};

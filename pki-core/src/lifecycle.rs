@@ -1,8 +1,10 @@
-//! Lifecycle: from a wish and what is there to a plan and its impact. Pure.
+//! Lifecycle: from a wish and what is there to a plan and its impact.
 //!
 //! A planner takes a request and the documents that were read, and returns a [`Plan`]: plain data with
 //! no choice left in it, each step with the ETag it expects. [`Impact`] compares admission before and
-//! after it. Executing and recording is the engine's business (`dps-operations`), confirming the front end's.
+//! after it. Planners are pure; a [`Fleet`] and the names in an impact are read from the inventory.
+//! Not here: how far a plan is carried out ([`crate::journal`]). Executing and recording is the engine's business
+//! (`dps-operations`), confirming the front end's.
 //! Invariant: planning is deterministic, and no planner deletes or enables a disabled individual
 //! enrollment.
 

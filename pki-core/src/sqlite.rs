@@ -11,6 +11,7 @@ mod batch;
 mod bound;
 mod generation;
 mod journal;
+mod keys;
 mod list;
 mod lookup;
 mod open;
@@ -18,12 +19,13 @@ mod patience;
 mod read;
 mod row;
 mod run;
+mod schema;
 mod trust;
 mod unique;
 mod verify;
 mod write;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
@@ -41,9 +43,11 @@ use crate::inventory::audit::{
 };
 use crate::inventory::{
     AuthorityRecord, BatchProgress, BatchRecord, CertificateState, Filter, GenerationChange,
-    Holder, IdPage, Inventory, InventoryEntry, InventoryError, Label, NewBatch, NewCertificate,
-    NewGeneration, Page, PageKey, Recorded, Revocation, RowKey, Stats, Status, Uniqueness,
+    Holder, IdPage, Inventory, InventoryEntry, InventoryError, KeyHolder, Label, NewBatch,
+    NewCertificate, NewGeneration, Page, PageKey, Recorded, Revocation, RowKey, Stats, Status,
+    Uniqueness,
 };
+use crate::key::KeyIdentity;
 use crate::time::Time;
 
 /// An inventory in a SQLite file.
@@ -61,6 +65,8 @@ pub struct SqliteInventory {
     path: PathBuf,
     patience: Patience,
     trusted: RefCell<Trusted>,
+    /// The number of the schema, which grows with each change to it, when it was last found to be ours.
+    schema: Cell<i64>,
     /// The plan that is being carried out, as the trail says it is.
     followed: Option<Followed>,
 }
@@ -110,6 +116,7 @@ impl SqliteInventory {
             path: path.to_owned(),
             patience,
             trusted: RefCell::default(),
+            schema: Cell::default(),
             followed: None,
         })
     }
@@ -126,6 +133,7 @@ impl SqliteInventory {
         };
         let run = || {
             let transaction = self.patience.wait(&self.path, begin)?;
+            self.refuse_changed_schema(&transaction)?;
             let value = change(&transaction)?;
             transaction.commit()?;
             Ok(value)
@@ -146,8 +154,23 @@ impl SqliteInventory {
             drop(look);
             Ok(transaction)
         };
-        let run = || query(&self.patience.wait(&self.path, begin)?);
+        let run = || {
+            let transaction = self.patience.wait(&self.path, begin)?;
+            self.refuse_changed_schema(&transaction)?;
+            query(&transaction)
+        };
         run().map_err(|failure| explain(failure, "read", &self.path))
+    }
+
+    /// Looks at the schema once, and again when somebody has changed it.
+    fn refuse_changed_schema(&self, transaction: &Transaction<'_>) -> Result<(), Failure> {
+        let number = transaction.pragma_query_value(None, "schema_version", |row| row.get(0))?;
+        if self.schema.get() != number {
+            open::refuse_newer(transaction)?;
+            schema::refuse_changed(transaction)?;
+            self.schema.set(number);
+        }
+        Ok(())
     }
 }
 
@@ -200,11 +223,18 @@ impl From<rusqlite::Error> for Failure {
 
 fn explain(failure: Failure, action: &'static str, path: &Path) -> InventoryError {
     let error = match failure {
+        // SQLite reads it, and we cannot have written it.
+        Failure::Inventory(InventoryError::Corrupt { what }) => {
+            return InventoryError::Edited { what };
+        }
         Failure::Inventory(error) => return error,
         Failure::Sqlite(
             error @ (rusqlite::Error::InvalidColumnType(..)
             | rusqlite::Error::FromSqlConversionFailure(..)),
-        ) => return InventoryError::corrupt(error.to_string()),
+        ) => {
+            let what = error.to_string();
+            return InventoryError::Edited { what };
+        }
         Failure::Sqlite(error) => error,
     };
     match error.sqlite_error_code() {
@@ -480,6 +510,17 @@ impl Inventory for SqliteInventory {
         let mut leaves: Vec<_> = ids.iter().map(|id| (id, Uniqueness::OnlyLeaf)).collect();
         leaves.sort_by_key(|(id, _)| *id);
         self.read(|transaction| unique::holders(transaction, &leaves, at))
+    }
+
+    fn key_holders(
+        &self,
+        keys: &[(&RegistrationId, KeyIdentity)],
+        at: Time,
+    ) -> Result<Vec<KeyHolder>, InventoryError> {
+        self.read(|transaction| {
+            let mut trusted = self.trusted.borrow_mut();
+            unique::key_holders(transaction, Some(&mut trusted), keys, at)
+        })
     }
 
     fn count(&self, filter: &Filter) -> Result<u64, InventoryError> {

@@ -1,5 +1,7 @@
 //! Every edit that a SQLite shell can make of any column of any table: found by verification, and by
 //! whoever would act on the row. The edits are made from the schema, so a new column is among them.
+//!
+//! An ordinary run makes one of each column and every fourth of the rest; `DPS_PKI_EDITS=all` makes all.
 #![expect(clippy::expect_used, reason = "what fails here is the test")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,6 +70,9 @@ const NOT_FOUND_BY_ACTORS: &[(&str, &str)] = &[
         "a subject of a plan that is not there is in nobody's way; another is refused with its plan",
     ),
 ];
+
+/// An ordinary run makes one edit in so many.
+const FEW: usize = 4;
 
 struct World {
     _folder: tempfile::TempDir,
@@ -516,12 +521,13 @@ impl Edit {
     fn make(&self, path: &Path) -> bool {
         let connection = Connection::open(path).expect("opened");
         let mut query = connection
-            .prepare("SELECT name FROM sqlite_schema WHERE type = 'trigger'")
+            .prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'")
             .expect("prepared");
-        let triggers = query.query_map([], |row| row.get(0));
-        let triggers: Vec<String> = triggers.and_then(Iterator::collect).expect("triggers");
+        let triggers = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)));
+        let triggers: Vec<(String, String)> =
+            triggers.and_then(Iterator::collect).expect("triggers");
         drop(query);
-        for trigger in triggers {
+        for (trigger, _) in &triggers {
             let drop = format!("DROP TRIGGER {trigger}");
             connection.execute_batch(&drop).expect("dropped");
         }
@@ -532,7 +538,12 @@ impl Edit {
             .statements
             .iter()
             .all(|(sql, values)| connection.execute(sql, params_from_iter(values)).is_ok());
-        made && connection.execute_batch("COMMIT").is_ok()
+        let made = made && connection.execute_batch("COMMIT").is_ok();
+        // As they were: the edit is to be found, not what it took.
+        for (_, trigger) in &triggers {
+            connection.execute_batch(trigger).expect("made again");
+        }
+        made
     }
 }
 
@@ -674,10 +685,18 @@ fn every_edit_is_found_by_verification_and_by_whoever_acts() {
         .collect();
     let mut needed: BTreeSet<(&str, &str)> = BTreeSet::new();
     let mut count = 0;
+    let all = std::env::var_os("DPS_PKI_EDITS").is_some();
     let path = copy(&world.path);
     for table in Table::all(&world.path) {
         assert!(!table.rows.is_empty(), "no row of {} is tried", table.name);
-        for edit in edits(&table) {
+        for (number, edit) in edits(&table).into_iter().enumerate() {
+            let is_first = edit
+                .column
+                .as_ref()
+                .is_some_and(|column| !possible.contains_key(&format!("{}.{column}", edit.table)));
+            if !all && !is_first && !number.is_multiple_of(FEW) {
+                continue;
+            }
             std::fs::copy(&world.path, &path).expect("copied");
             if !edit.make(&path) {
                 continue;
@@ -698,7 +717,11 @@ fn every_edit_is_found_by_verification_and_by_whoever_acts() {
                 }
                 _ => {}
             }
-            let by_actor = world.act(&path).is_err();
+            let acted = world.act(&path);
+            if let Err(InventoryError::Corrupt { what: called }) = &acted {
+                missed.push(format!("actor: {what} is called damage: {called}"));
+            }
+            let by_actor = acted.is_err();
             match edit.excepted(NOT_FOUND_BY_ACTORS) {
                 None if !by_actor => missed.push(format!("actor: {what}")),
                 Some(place) if !by_actor => {
@@ -722,6 +745,10 @@ fn every_edit_is_found_by_verification_and_by_whoever_acts() {
         missed.len(),
         missed.join("\n")
     );
+    println!("{count} edits");
+    if !all {
+        return;
+    }
     assert!(
         stale.is_empty(),
         "these exceptions are not needed: {stale:?}"
@@ -732,7 +759,6 @@ fn every_edit_is_found_by_verification_and_by_whoever_acts() {
     for (what, _) in NOT_FOUND_BY_ACTORS {
         assert!(needed.contains(&("actor", *what)), "{what} is found");
     }
-    println!("{count} edits");
 }
 
 fn copy(path: &Path) -> PathBuf {

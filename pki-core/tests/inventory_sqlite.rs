@@ -57,11 +57,14 @@ impl Home {
     /// What somebody with a SQLite shell can do, once the triggers are out of the way.
     fn tamper(&self, sql: &str) {
         let connection = Connection::open(&self.path).expect("opened");
-        let triggers: Vec<String> = connection
-            .prepare("SELECT name FROM sqlite_schema WHERE type = 'trigger'")
-            .and_then(|mut query| query.query_map([], |row| row.get(0))?.collect())
+        let triggers: Vec<(String, String)> = connection
+            .prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'")
+            .and_then(|mut query| {
+                let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+                rows.collect()
+            })
             .expect("triggers");
-        for trigger in triggers {
+        for (trigger, _) in &triggers {
             let drop = format!("DROP TRIGGER {trigger}");
             connection.execute_batch(&drop).expect("dropped");
         }
@@ -69,6 +72,10 @@ impl Home {
             .execute_batch("PRAGMA foreign_keys = OFF")
             .expect("set");
         connection.execute_batch(sql).expect(sql);
+        // Whoever knows how to edit the rows puts the triggers back.
+        for (_, trigger) in &triggers {
+            connection.execute_batch(trigger).expect("made again");
+        }
     }
 
     fn verify(&self) -> AuditReport {
@@ -475,6 +482,11 @@ fn what_is_not_an_inventory_is_not_opened() {
 #[test]
 fn a_newer_schema_is_refused_and_left_alone() {
     let home = Home::new();
+    let version: i64 = Connection::open(&home.path)
+        .and_then(|connection| {
+            connection.pragma_query_value(None, "user_version", |row| row.get(0))
+        })
+        .expect("read");
     home.tamper("PRAGMA user_version = 99");
     let error = SqliteInventory::open(&home.path).expect_err("refused");
     assert!(
@@ -482,13 +494,53 @@ fn a_newer_schema_is_refused_and_left_alone() {
             error,
             InventoryError::SchemaTooNew {
                 found: 99,
-                known: 3
-            }
+                known
+            } if known == version
         ),
         "{error}"
     );
-    home.tamper("PRAGMA user_version = 3");
+    home.tamper(&format!("PRAGMA user_version = {version}"));
     assert!(home.verify().is_intact());
+}
+
+/// A trigger would change what is written while it is written, and the trail would be made to match.
+#[test]
+fn a_schema_that_somebody_changed_is_neither_read_nor_written() {
+    let home = Home::new();
+    let mut open = home.open();
+    open.stats().expect("read");
+    let connection = Connection::open(&home.path).expect("opened");
+    for (change, undo) in [
+        (
+            "CREATE TRIGGER mine AFTER INSERT ON certificate BEGIN SELECT 1; END",
+            "DROP TRIGGER mine",
+        ),
+        ("CREATE TABLE mine (id)", "DROP TABLE mine"),
+        (
+            "DROP TRIGGER run_is_changed_in_status_only",
+            "CREATE TRIGGER run_is_changed_in_status_only
+BEFORE UPDATE OF first, role, signed_by, batch, recorded_in ON run
+BEGIN SELECT raise(ABORT, 'only the status of certificates changes'); END",
+        ),
+    ] {
+        connection.execute_batch(change).expect(change);
+        let refusals = [
+            open.stats().map(drop),
+            open.void(&[], "nothing", now()),
+            open.verify_audit(&[]).map(drop),
+            home.open().verify_audit(&[]).map(drop),
+        ];
+        for refused in refusals {
+            assert!(
+                matches!(refused, Err(InventoryError::Edited { .. })),
+                "{change}: {refused:?}"
+            );
+        }
+        connection.execute_batch(undo).expect(undo);
+        open.stats().expect("ours again");
+    }
+    connection.execute_batch("ANALYZE").expect("analyzed");
+    open.stats().expect("ours still");
 }
 
 #[cfg(unix)]

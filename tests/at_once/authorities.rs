@@ -101,6 +101,28 @@ fn requests_made_at_once_are_for_one_key() {
     }
 }
 
+/// The certificate that a vendor has signed is taken in once.
+#[test]
+fn a_certificate_from_elsewhere_is_adopted_once() {
+    let template = fresh_home();
+    for round in few_rounds() {
+        let home = copy_of(&template);
+        home.dps_pki("authority request root --out root.csr.pem")
+            .ok();
+        home.tool("openssl", "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-384 -noenc -days 7000 -subj /CN=Vendor -addext keyUsage=critical,keyCertSign,cRLSign -keyout vendor.key -out vendor.pem").ok();
+        home.write(
+            "ca.ext",
+            "basicConstraints=critical,CA:true\nkeyUsage=critical,keyCertSign,cRLSign\n\
+             subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n",
+        );
+        home.tool("openssl", "x509 -req -in root.csr.pem -CA vendor.pem -CAkey vendor.key -days 3000 -extfile ca.ext -out root.pem").ok();
+        let line = "authority adopt root --cert root.pem --chain vendor.pem";
+        winners(&at_once(&home, &vec![line.to_owned(); commands(round)]));
+        check(&home, false);
+        assert_eq!(generations(&home, "root"), ["current"]);
+    }
+}
+
 /// Another generation may have it, in the inventory that this one was restored in the place of.
 #[test]
 fn a_key_that_no_generation_has_is_told_and_kept() {

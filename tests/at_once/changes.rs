@@ -108,7 +108,7 @@ fn a_home_is_begun_once() {
 }
 
 /// A home with a local DPS that knows its root and its group.
-fn with_dps() -> (Home, Emulator) {
+pub(super) fn with_dps() -> (Home, Emulator) {
     let home = fresh_home();
     home.dps_pki("authority create").ok();
     let emulator = Emulator::start(&home);

@@ -228,7 +228,7 @@ fn pruning_keeps_the_group_that_shuts_out_and_its_opening_is_told() {
     fleet.ends_with("roll status line-a --detailed-exitcode", 0);
     fleet
         .site
-        .done("dps group enable quarantine-line-a-1 --yes");
+        .done("dps group enable quarantine-line-a-1 --let-devices-in --yes");
     assert!(fleet.shows("device-0", 0).is_in());
     fleet.site.done("apply --prune --yes");
     let told = fleet.ends_with("roll status line-a --detailed-exitcode", 10);

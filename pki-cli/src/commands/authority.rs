@@ -1,11 +1,13 @@
 //! `authority`: make the CAs that `pki.toml` declares, take over those that exist, and show them.
 
 mod adopt;
+mod clock;
 mod create;
 mod import;
 mod request;
 mod takeover;
 
+pub(super) use self::clock::check as check_clock;
 pub(super) use self::create::successor;
 pub(super) use self::takeover::{declared, generation_of};
 

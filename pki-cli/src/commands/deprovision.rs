@@ -6,6 +6,7 @@ mod members;
 
 use std::fmt;
 
+use dps_operations::judge::Judged;
 use pki_core::admission::{DpsView, PresentedChain, explain};
 use pki_core::ids::{DpsName, EnrollmentGroupId, RegistrationId};
 use pki_core::inventory::Inventory as _;
@@ -26,7 +27,7 @@ use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind};
 use crate::execute::{Execution, Failures, Proposal};
 use crate::hubs::refuse_unread;
-use crate::judged::{self, Judged};
+use crate::judged;
 use crate::planes::Planes;
 use crate::render::plan::{Outline, PlanAndImpact};
 use crate::snapshot::{DpsSnapshot, chain_of};

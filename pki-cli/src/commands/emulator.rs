@@ -51,9 +51,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "VERSIONS", default_value = "1.2-1.3")]
     tls: TlsRange,
 
-    /// Write the CA certificate that clients have to trust to this file
-    #[arg(long, value_name = "FILE", default_value = "emulator-ca.pem")]
-    ca_file: PathBuf,
+    /// Write the CA certificate that clients have to trust to this file [default: emulator-ca.pem in the
+    /// home, where the templates look for it; without a home in the working directory]
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
 
     /// Keep keys and records in this file, at every request; another emulator goes on from there
     #[arg(long, value_name = "FILE")]
@@ -102,6 +103,9 @@ pub(crate) struct Args {
     #[arg(long)]
     i_know_this_is_not_azure: bool,
 }
+
+/// Where the templates look for the CA of the server.
+const CA_FILE: &str = "emulator-ca.pem";
 
 /// What templates call the instance on this machine.
 pub(crate) const LOCAL_NAME: &str = "local";
@@ -162,19 +166,20 @@ impl Args {
 
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
         let config = self.config(context)?;
-        self.check_files(context)?;
+        let ca_file = &self.ca_file(context);
+        self.check_files(context, ca_file)?;
         context.runtime()?.block_on(async {
             let mut end = End::expected()?;
             let emulator = start(config).await?;
             let pem = emulator.trust_anchor_pem();
             let files = &context.files;
-            files.write_generated(&self.ca_file, pem.as_bytes(), Access::Public, is_anchor)?;
+            files.write_generated(ca_file, pem.as_bytes(), Access::Public, is_anchor)?;
             if self.print_env {
-                let ca_file = context.files.resolve(&self.ca_file);
+                let ca_file = context.files.resolve(ca_file);
                 let ca_file = std::path::absolute(&ca_file).unwrap_or(ca_file);
                 context.ui.result(&Environment::of(&emulator, &ca_file))?;
             } else {
-                context.ui.result(&Reach::of(&emulator, &self.ca_file))?;
+                context.ui.result(&Reach::of(&emulator, ca_file))?;
             }
             context.ui.note("listening; Ctrl-C ends it");
             end.told().await;
@@ -186,10 +191,28 @@ impl Args {
         Ok(Outcome::Done)
     }
 
+    /// Where the CA certificate goes; in the working directory without its path, as a person would write it.
+    fn ca_file(&self, context: &Context) -> PathBuf {
+        if let Some(path) = &self.ca_file {
+            return path.clone();
+        }
+        let is_home = context.files.exists(&context.home.declaration());
+        let is_here = context
+            .files
+            .resolve(Path::new(""))
+            .components()
+            .eq(context.home.root().components());
+        if is_home && !is_here {
+            context.home.resolve(CA_FILE)
+        } else {
+            PathBuf::from(CA_FILE)
+        }
+    }
+
     /// Refuses files that it would not write, before it starts. Each run writes these anew.
-    fn check_files(&self, context: &Context) -> Result<(), CommandError> {
+    fn check_files(&self, context: &Context, ca_file: &Path) -> Result<(), CommandError> {
         let files = &context.files;
-        files.check_generated(&self.ca_file, is_anchor)?;
+        files.check_generated(ca_file, is_anchor)?;
         if let Some(path) = &self.dump_file {
             files.check_generated(path, is_dump)?;
         }

@@ -37,7 +37,7 @@ pub(crate) struct Args {
     template: PathBuf,
 
     /// Make a passphrase for the authority keys, of 125 random bits, in a new file that you alone can
-    /// read; keys under it open in no time
+    /// read, or on standard output for -; keys under it open in no time
     #[arg(long, value_name = "FILE")]
     new_passphrase: Option<PathBuf>,
 }
@@ -63,13 +63,12 @@ impl Args {
             let message = format!("{} exists already", home.declaration().display());
             return Err(CommandError::refused(message).hint("edit it, or choose another folder"));
         }
-        if let Some(path) = &self.new_passphrase {
-            context.files.check_output(path)?;
-        }
+        context.permissions().check_owner(home.root())?;
+        self.check_passphrase(context, &home)?;
         if !context.settings.dry_run {
-            self.make_passphrase(context)?;
             context.files.create_folder(home.root(), Access::Secret)?;
             warn_if_open(context, home.root());
+            self.make_passphrase(context)?;
             context
                 .files
                 .create_folder(&home.authorities(), Access::Secret)?;
@@ -79,7 +78,7 @@ impl Args {
                 .files
                 .write(&path, text.as_bytes(), Access::Public, Existing::Keep)?;
         }
-        context.ui.result(&Made {
+        let made = Made {
             declaration: home.declaration(),
             template: self.template.display().to_string(),
             authorities: declaration
@@ -88,10 +87,43 @@ impl Args {
                 .map(|one| one.name)
                 .collect(),
             dry_run: context.settings.dry_run,
-            passphrase_file: self.new_passphrase.clone(),
+            passphrase_file: self.new_passphrase.clone().filter(|_| !self.to_stdout()),
             home: folder,
-        })?;
+        };
+        // Where the passphrase goes there is nothing but the passphrase.
+        if self.to_stdout() {
+            context.ui.note(made);
+        } else {
+            context.ui.result(&made)?;
+        }
         Ok(Outcome::Done)
+    }
+
+    /// Whether the new passphrase goes to standard output: into another program, such as a vault's.
+    fn to_stdout(&self) -> bool {
+        self.new_passphrase.as_deref() == Some(Path::new("-"))
+    }
+
+    fn check_passphrase(&self, context: &Context, home: &Home) -> Result<(), CommandError> {
+        let Some(path) = &self.new_passphrase else {
+            return Ok(());
+        };
+        if self.to_stdout() {
+            if context.ui.is_json() {
+                let message = "standard output takes the passphrase, and JSON has no secrets";
+                return Err(CommandError::new(ErrorKind::Usage, message)
+                    .hint("leave --output json away, or name a file"));
+            }
+            return Ok(());
+        }
+        context.files.check_output(path)?;
+        if context.files.is_below(path, home.root()) {
+            let path = path.display();
+            context.ui.warning(format!(
+                "{path} lies in the home: whoever gets a copy of the home can open its keys"
+            ));
+        }
+        Ok(())
     }
 
     fn make_passphrase(&self, context: &Context) -> Result<(), CommandError> {
@@ -101,6 +133,10 @@ impl Args {
         let passphrase = Passphrase::random(context.entropy.as_ref())
             .map_err(|error| CommandError::failed(error.to_string()))?;
         let text = passphrase.secret().expose_secret().as_bytes();
+        if self.to_stdout() {
+            context.ui.raw(text)?;
+            return context.ui.raw(b"\n");
+        }
         context.files.write_output(path, text, Access::Secret)
     }
 

@@ -33,6 +33,9 @@ use crate::issuance::OpenAuthority;
 use crate::request_input::{Item, Judge};
 use crate::secret::{SecretWord, SecretWordParser};
 
+/// As many devices as a counter makes for one batch: their claim is a gigabyte and a half of digests.
+const MOST_COUNTED: u64 = 100_000_000;
+
 // A batch of devices, and what becomes of their keys.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Batches")]
@@ -47,8 +50,13 @@ pub(super) struct BatchArgs {
     #[arg(long, value_name = "TEXT", requires = "count", conflicts_with = "ids")]
     prefix: Option<String>,
 
-    /// How many IDs the counter makes
-    #[arg(long, value_name = "N", requires = "prefix")]
+    /// How many IDs the counter makes, at most 100 million
+    #[arg(
+        long,
+        value_name = "N",
+        requires = "prefix",
+        value_parser = clap::value_parser!(u64).range(1..=MOST_COUNTED)
+    )]
     count: Option<u64>,
 
     /// The counter's first number
@@ -164,11 +172,18 @@ impl BatchArgs {
     fn source(&self, context: &Context) -> Result<Source, CommandError> {
         match (&self.devices, &self.prefix) {
             (Some(path), _) => Source::file(context, path),
-            (None, Some(prefix)) => Ok(Source::counter(
-                prefix,
-                self.start,
-                self.count.unwrap_or_default(),
-            )),
+            (None, Some(prefix)) => {
+                let start = self.start;
+                let count = self.count.unwrap_or_default();
+                if start.checked_add(count.saturating_sub(1)).is_none() {
+                    let message = format!(
+                        "--start {start} and --count {count} lead past {}, the last number there is",
+                        u64::MAX
+                    );
+                    return Err(CommandError::new(ErrorKind::Usage, message));
+                }
+                Ok(Source::counter(prefix, start, count))
+            }
             (None, None) => Err(CommandError::new(ErrorKind::Usage, "no devices are given")),
         }
     }
@@ -310,7 +325,7 @@ impl Batch<'_> {
         let _claim = run.claim(std::mem::take(&mut checked.digests))?;
         let batch = match found {
             Some(batch) => {
-                run.judge_rest(&batch, &checked)?;
+                run.judge_rest(&mut inventory, &batch, &checked)?;
                 batch
             }
             None => {
@@ -351,7 +366,7 @@ impl Batch<'_> {
                 return Ok(Outcome::Done);
             }
             Some(batch) => {
-                run.judge_rest(batch, checked)?;
+                run.judge_rest(inventory, batch, checked)?;
                 batch.total - batch.delivered
             }
             None => {

@@ -12,13 +12,12 @@ use pki_core::authority::LeafSpec;
 use pki_core::bulk::input::{self, Device, DeviceKey, Place};
 use pki_core::bulk::{LeafPlan, Rehearsal};
 use pki_core::certificate::Certificate;
-use pki_core::crl::RevocationReason;
 use pki_core::csr::ProvenKey;
 use pki_core::declaration::LeafProfile;
 use pki_core::delivery::{self, DeliveryError, Outlet as _, Resumed};
 use pki_core::ids::{AuthorityName, RegistrationId, SerialNumber};
 use pki_core::inventory::{
-    CertificateState, Inventory as _, InventoryEntry, Labels, NewCertificate, Recorded, RowKey,
+    Inventory as _, InventoryEntry, InventoryError, Labels, NewCertificate, Recorded, RowKey,
     Status, Uniqueness,
 };
 use pki_core::issue::{IssueError, Issued};
@@ -39,6 +38,8 @@ use crate::render::table::Table;
 /// One leaf to issue: for a key that is to be made, or for a request.
 pub(super) struct Order {
     pub(super) id: RegistrationId,
+    /// Where its request stands.
+    pub(super) place: Option<Place>,
     /// The device's own key; `None` for one that is to be made.
     pub(super) key: Option<ProvenKey>,
     /// The extensions that its request asks for and does not get.
@@ -66,6 +67,7 @@ impl Order {
     pub(super) fn new(id: RegistrationId) -> Self {
         Self {
             id,
+            place: None,
             key: None,
             dropped: Vec::new(),
             alternative_names: Vec::new(),
@@ -240,44 +242,43 @@ impl<'a> Counter<'a> {
         let issuer = self.authority.issuer();
         let mut rehearsal = Rehearsal::new(issuer, self.begin, &SoftwareKeyGenerator)?;
         let mut served = Vec::new();
+        let mut unserved = Vec::new();
         for order in orders {
             match self.served_before(order)? {
                 Some(before) => served.push(before),
-                None => {
-                    self.refuse_compromised_key(order)?;
-                    rehearsal.judge(&order.device(), &plan)?;
-                    self.make_room(order)?;
-                }
+                None => unserved.push(order),
             }
+        }
+        self.refuse_known_keys(&unserved)?;
+        for order in unserved {
+            rehearsal.judge(&order.device(), &plan)?;
+            self.make_room(order)?;
         }
         Ok(served)
     }
 
-    /// Whoever has the key of a leaf that was revoked gets no new one for it, unless it was revoked for a
-    /// reason that says nothing about its key.
-    fn refuse_compromised_key(&self, order: &Order) -> Result<(), CommandError> {
-        let Some(key) = &order.key else {
+    /// Whose key is known to others, or another device's, gets no leaf for it.
+    fn refuse_known_keys(&self, orders: &[&Order]) -> Result<(), CommandError> {
+        let brought = orders.iter().filter_map(|order| {
+            let key = order.key.as_ref()?;
+            Some((&order.id, key.identity()))
+        });
+        let mut keys: Vec<_> = brought.collect();
+        keys.sort_unstable_by_key(|(_, key)| *key);
+        if let Some(pair) = keys.windows(2).find(|pair| pair[0].1 == pair[1].1) {
+            let id = pair[0].0.clone();
+            let other = pair[1].0.clone();
+            return Err(InventoryError::KeyTwice { id, other }.into());
+        }
+        let holders = self.inventory.key_holders(&keys, self.context.now())?;
+        let Some(holder) = holders.first() else {
             return Ok(());
         };
-        for entry in self.inventory.certificates_of(&order.id)? {
-            let CertificateState::Revoked { reason, .. } = entry.state else {
-                continue;
-            };
-            let is_harmless = matches!(
-                reason,
-                RevocationReason::Superseded | RevocationReason::CessationOfOperation
-            );
-            let certificate = entry.recorded.certificate();
-            if !is_harmless && certificate.public_key() == key.public_key() {
-                let message = format!(
-                    "{}: the request is for the key of its leaf {}, which was revoked ({reason})",
-                    order.id,
-                    certificate.serial_number()
-                );
-                return Err(CommandError::refused(message).hint("let the device make a new key"));
-            }
-        }
-        Ok(())
+        let order = orders.iter().find(|order| order.id == holder.id);
+        Err(CommandError::key_taken(
+            holder,
+            order.and_then(|order| order.place.as_ref()),
+        ))
     }
 
     fn serve(&mut self, order: &Order) -> Result<Leaf, CommandError> {
@@ -285,7 +286,8 @@ impl<'a> Counter<'a> {
         self.folder.serving(order.key.is_none());
         if let Some(served) = self.served_before(order)? {
             served.tell(self.context);
-            return Ok(Leaf::new(&served.leaf, "alreadyIssued", vec![]));
+            let files = self.folder.paths(&served.id);
+            return Ok(Leaf::new(&served.leaf, "alreadyIssued", files));
         }
         let resumed = if self.is_known(id)? {
             delivery::resume(self.inventory, id, &self.folder, now)?
@@ -358,7 +360,14 @@ impl<'a> Counter<'a> {
             certificate.validity().not_after(),
         );
         let told = match &order.renews {
-            None => format!("{id} has a valid leaf already, serial number {serial}, until {end}"),
+            None => {
+                let told =
+                    format!("{id} has a valid leaf already, serial number {serial}, until {end}");
+                if !self.folder.holds(newest) {
+                    return Err(self.elsewhere(&told));
+                }
+                told
+            }
             Some(_) if self.is_renewal(newest)? && self.folder.holds(newest) => {
                 format!("{id} was renewed to here already, serial number {serial}, until {end}")
             }
@@ -369,6 +378,14 @@ impl<'a> Counter<'a> {
             leaf: newest.clone(),
             told,
         }))
+    }
+
+    /// The refusal to say that all is done where the files that were asked for are not.
+    fn elsewhere(&self, told: &str) -> CommandError {
+        let folder = self.folder.place();
+        CommandError::refused(format!("{told}, and its files are not in {folder}"))
+            .hint("a key that was delivered is nowhere else: look where it was written to")
+            .hint("to give the device another leaf: dps-pki renew ID")
     }
 
     /// Whether there was a leaf of the same device before.
@@ -469,16 +486,11 @@ impl fmt::Display for Leaves {
                 .iter()
                 .map(|path| path.display().to_string())
                 .collect();
-            let files = if files.is_empty() {
-                "(issued before)".to_owned()
-            } else {
-                files.join(" ")
-            };
             table.row([
                 id,
                 leaf.serial_number.clone(),
                 leaf.not_after.clone(),
-                files,
+                files.join(" "),
             ]);
         }
         write!(f, "{table}")

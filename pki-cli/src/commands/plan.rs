@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use dps_operations::judge::Judged;
 use pki_core::admission::ChainElement;
 use pki_core::ids::{EnrollmentGroupId, RegistrationId};
 use pki_core::inventory::Inventory as _;
@@ -15,7 +16,7 @@ use pki_core::sqlite::SqliteInventory;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::execute::Proposal;
-use crate::judged::{self, Judged};
+use crate::judged;
 use crate::planes::{self, Planes};
 use crate::render::plan::PlanAndImpact;
 use crate::snapshot::{DpsSnapshot, chain_of};

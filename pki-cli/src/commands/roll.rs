@@ -59,7 +59,7 @@ struct StartArgs {
     compromised: bool,
 
     /// Make the new generation even if it would begin more than a day after the last entry of the audit
-    /// trail
+    /// trail, and no DPS says that the clock is right
     #[arg(long)]
     clock_is_right: bool,
 

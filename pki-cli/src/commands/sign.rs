@@ -128,6 +128,7 @@ fn order(context: &Context, judged: Judged) -> Result<Order, CommandError> {
         ));
     }
     Ok(Order {
+        place: Some(device.place),
         key: match device.key {
             DeviceKey::Proven(key) => Some(key),
             DeviceKey::New | DeviceKey::Unchecked(_) => None,

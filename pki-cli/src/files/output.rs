@@ -1,13 +1,16 @@
 //! The one rule for every output that a command is told to write.
 //!
 //! What is not there is made. A file that holds the same already is left. Any other file is replaced
-//! only with `--force`. A file of a home is never written, whatever its name is spelled like.
+//! only with `--force`. A file of a home is never written, whatever its name is spelled like, and one that
+//! a home or the command reads (a passphrase, a token, a PIN, a trust anchor) is never replaced.
 
 use std::collections::BTreeSet;
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+
+use pki_core::declaration::Declaration;
 
 use super::{Access, Existing, Files, NewFile, cannot};
 use crate::error::CommandError;
@@ -142,10 +145,48 @@ impl Files {
             return Err(CommandError::refused(message)
                 .hint("only a file can be replaced; choose another place"));
         }
-        if self.replaces {
-            return Ok(());
+        if !self.replaces {
+            return Err(already_there(path));
         }
-        Err(already_there(path))
+        if self.is_read(&resolved) {
+            let path = path.display();
+            let message = format!(
+                "{path} is a file that pki.toml or this command reads, and no output may replace it"
+            );
+            return Err(CommandError::refused(message).hint("choose another place"));
+        }
+        Ok(())
+    }
+
+    /// Whether a path is below a folder, however the two are spelled.
+    pub(crate) fn is_below(&self, path: &Path, folder: &Path) -> bool {
+        let path = canonical(&self.resolve(path));
+        let folder = canonical(&self.resolve(folder));
+        path.ok()
+            .zip(folder.ok())
+            .is_some_and(|(path, folder)| path.starts_with(folder))
+    }
+
+    /// Whether a file is one that the command was told to read a secret from, or that a home names, under
+    /// whatever name. Of a link both count, the link and what it leads to.
+    fn is_read(&self, resolved: &Path) -> bool {
+        let full = canonical(resolved).unwrap_or_else(|_| resolved.to_owned());
+        let mut read: Vec<PathBuf> = self.read_by_command.clone();
+        for home in self.homes_of(&full) {
+            read.extend(named_by(&home));
+        }
+        let found = fs::metadata(&full).ok().map(|found| identity(&found));
+        read.iter().any(|read| {
+            let other = fs::metadata(read).ok().map(|other| identity(&other));
+            canonical(read).is_ok_and(|read| read == full) || (found.is_some() && found == other)
+        })
+    }
+
+    /// The command's home, and every home that a path lies in.
+    fn homes_of(&self, full: &Path) -> Vec<PathBuf> {
+        let own_home = self.home.iter().filter_map(|home| canonical(home).ok());
+        let above = full.ancestors().skip(1).map(Path::to_owned);
+        own_home.chain(above).filter(|home| is_home(home)).collect()
     }
 
     fn was_generated(&self, path: &Path, is_generated: impl FnOnce(&[u8]) -> bool) -> bool {
@@ -171,9 +212,7 @@ impl Files {
     /// Whether a path is a home's own file, by its place or as the same file under another name.
     fn is_of_home(&self, path: &Path) -> io::Result<bool> {
         let full = canonical(&self.resolve(path))?;
-        let own_home = self.home.iter().filter_map(|home| canonical(home).ok());
-        let above = full.ancestors().skip(1).map(Path::to_owned);
-        let homes: Vec<PathBuf> = own_home.chain(above).filter(|home| is_home(home)).collect();
+        let homes = self.homes_of(&full);
         if homes.iter().any(|home| is_inside(home, &full)) {
             return Ok(true);
         }
@@ -190,6 +229,16 @@ impl Files {
 pub(crate) fn already_there(path: &Path) -> CommandError {
     CommandError::refused(format!("{} exists already", path.display()))
         .hint("move it away, choose another place, or replace it with --force")
+}
+
+/// The files that the declaration of a home names. One that cannot be read names none.
+fn named_by(home: &Path) -> Vec<PathBuf> {
+    let text = fs::read_to_string(home.join(DECLARATION)).unwrap_or_default();
+    let Ok(declaration) = Declaration::parse(&text) else {
+        return Vec::new();
+    };
+    let named = declaration.named_files();
+    named.into_iter().map(|file| home.join(file)).collect()
 }
 
 fn is_home(folder: &Path) -> bool {

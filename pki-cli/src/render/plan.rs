@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use dps_operations::judge::{Judged, Scope};
 use pki_core::ids::RegistrationId;
 use pki_core::journal::Estimate;
 use pki_core::lifecycle::{Effect, Impact, Movement, Plan, Step};
@@ -10,7 +11,6 @@ use pki_core::wording::{counted, fitting};
 use serde::Serialize;
 
 use crate::config::NAMED;
-use crate::judged::{Judged, Scope};
 
 /// A plan with what it does to devices and what it costs.
 #[derive(Serialize, Clone, Copy)]

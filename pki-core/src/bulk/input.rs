@@ -216,17 +216,21 @@ pub struct Checked {
     pub digests: Vec<u128>,
 }
 
-/// Counts the devices of an input, and finds those whose registration ID stood there before.
+/// Counts the devices of an input, and finds those whose registration ID, or whose own key, stood there
+/// before.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally {
     checked: Checked,
     digests: Vec<u128>,
+    /// Of the keys that devices bring.
+    keys: Vec<u128>,
 }
 
 impl Tally {
     /// Counts one more.
     pub fn count(&mut self, device: &Device) {
         self.digests.push(digest(&device.id));
+        self.keys.extend(key_digest(device));
         self.checked.devices += 1;
         self.checked.new_keys += u64::from(device.key == DeviceKey::New);
         self.checked.special += u64::from(device.is_special());
@@ -236,12 +240,13 @@ impl Tally {
     /// Adds what others counted.
     pub fn add(&mut self, others: Self) {
         self.digests.extend(others.digests);
+        self.keys.extend(others.keys);
         self.checked.add(&others.checked);
     }
 
-    /// What was counted, if no ID is there twice (without regard to case); else every device whose ID
-    /// stood there before is refused. `devices` begins at the first that was counted; it is called only
-    /// to name duplicates.
+    /// What was counted, if no ID is there twice (without regard to case) and no key; else every device
+    /// whose ID or key stood there before is refused. `devices` begins at the first that was counted; it
+    /// is called only to name duplicates.
     pub fn end<I>(
         mut self,
         devices: impl FnOnce() -> I,
@@ -250,10 +255,9 @@ impl Tally {
     where
         I: Iterator<Item = Result<Device, BadLine>>,
     {
-        self.digests.sort_unstable();
-        let twice = self.digests.windows(2).filter(|pair| pair[0] == pair[1]);
-        let firsts: HashMap<u128, Option<Place>> = twice.map(|pair| (pair[0], None)).collect();
-        if firsts.is_empty() {
+        let ids = repeated(&mut self.digests);
+        let keys = repeated(&mut self.keys);
+        if ids.is_empty() && keys.is_empty() {
             return Some(Checked {
                 digests: self.digests,
                 ..self.checked
@@ -261,28 +265,63 @@ impl Tally {
         }
         // They are as many as the duplicates need; those of all devices are not needed any more.
         drop(self.digests);
-        refuse_duplicates(devices().flatten(), firsts, refuse);
+        drop(self.keys);
+        refuse_duplicates(devices().flatten(), ids, keys, refuse);
         None
     }
 }
 
-/// Refuses the devices that stood there before. `firsts` has the digests of their IDs, and gets where
-/// each stands first.
+/// Those that are there more than once. Where each stands first is not known yet.
+fn repeated(digests: &mut [u128]) -> HashMap<u128, Option<Place>> {
+    digests.sort_unstable();
+    let twice = digests.windows(2).filter(|pair| pair[0] == pair[1]);
+    twice.map(|pair| (pair[0], None)).collect()
+}
+
+/// Refuses the devices that stood there before. `ids` and `keys` have the digests of which there are
+/// several, and get where each stands first.
 fn refuse_duplicates(
     devices: impl Iterator<Item = Device>,
-    mut firsts: HashMap<u128, Option<Place>>,
+    mut ids: HashMap<u128, Option<Place>>,
+    mut keys: HashMap<u128, Option<Place>>,
     refuse: &mut dyn FnMut(BadLine),
 ) {
     for device in devices {
-        match firsts.get_mut(&digest(&device.id)) {
-            None => {}
-            Some(Some(first)) => {
-                let reason = format!("the same registration ID stands in {first} already");
-                refuse(bad(&device.place, device.id.as_str(), reason));
-            }
-            Some(first) => *first = Some(device.place),
-        }
+        let place = &device.place;
+        let key = key_digest(&device).and_then(|key| stood_before(&mut keys, key, place));
+        let reason = match stood_before(&mut ids, digest(&device.id), place) {
+            Some(first) => format!("the same registration ID stands in {first} already"),
+            None => match key {
+                Some(first) => format!("the request in {first} is for the same key"),
+                None => continue,
+            },
+        };
+        refuse(bad(place, device.id.as_str(), reason));
     }
+}
+
+/// Where one of several stood before; the first of them is taken note of.
+fn stood_before(
+    firsts: &mut HashMap<u128, Option<Place>>,
+    digest: u128,
+    place: &Place,
+) -> Option<Place> {
+    let first = firsts.get_mut(&digest)?;
+    if first.is_none() {
+        *first = Some(place.clone());
+        return None;
+    }
+    first.clone()
+}
+
+/// As [`digest`], of the key that a device brings.
+fn key_digest(device: &Device) -> Option<u128> {
+    let DeviceKey::Proven(key) = &device.key else {
+        return None;
+    };
+    let identity = key.identity();
+    let (halves, _) = identity.as_octets().as_chunks();
+    halves.first().copied().map(u128::from_be_bytes)
 }
 
 impl Checked {

@@ -108,7 +108,7 @@ fn comment(out: &mut String, text: &str) {
     let harmless: String = text
         .chars()
         .map(|c| {
-            if c.is_control() || c == '*' || c == '\\' {
+            if c.is_control() || reorders(c) || c == '*' || c == '\\' {
                 '_'
             } else {
                 c
@@ -116,6 +116,12 @@ fn comment(out: &mut String, text: &str) {
         })
         .collect();
     line(out, format_args!("/* {harmless} */"));
+}
+
+/// Whether a character makes a reader see another text than the compiler does (CVE-2021-42574), or ends a
+/// line for one of them.
+fn reorders(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn line(out: &mut String, text: std::fmt::Arguments<'_>) {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::audit::AuditHead;
-use super::{GenerationState, Holder, Label, RowKey, Status};
+use super::{GenerationState, Holder, KeyHolder, Label, RowKey, Status};
 use crate::ids::{
     AuthorityGeneration, AuthorityName, Generation, PlanId, RegistrationId, SerialNumber,
 };
@@ -34,6 +34,22 @@ pub enum InventoryError {
     TwoLeaves {
         /// The device.
         id: RegistrationId,
+    },
+    /// Requests are for keys that others have, or that were compromised.
+    #[error("{}{}", .first, and_more_requests(*.more))]
+    KeyTaken {
+        /// The first of them.
+        first: Box<KeyHolder>,
+        /// How many more there are in the chunk.
+        more: usize,
+    },
+    /// Two devices of a chunk bring the same key.
+    #[error("the requests of {id} and {other} are for the same key")]
+    KeyTwice {
+        /// One device.
+        id: RegistrationId,
+        /// The other.
+        other: RegistrationId,
     },
     /// The generation that signed the certificate is not in the inventory.
     #[error("the signer, {signed_by}, is not in the inventory")]
@@ -264,13 +280,13 @@ pub enum InventoryError {
         /// The file.
         path: PathBuf,
     },
-    /// What is stored cannot be what was written.
+    /// The file cannot be read as what it is.
     #[error("the inventory is damaged: {what}")]
     Corrupt {
         /// What cannot be read.
         what: String,
     },
-    /// What somebody was to act on is not as the audit trail says.
+    /// What somebody was to act on is not as the audit trail says, or cannot be what was written.
     #[error("the inventory was edited: {what}")]
     Edited {
         /// What the audit finds.
@@ -298,5 +314,12 @@ fn and_more(devices: usize) -> String {
     match devices {
         0 => String::new(),
         more => format!("; so have {}", counted(more, "more device", "more devices")),
+    }
+}
+
+fn and_more_requests(requests: usize) -> String {
+    match requests {
+        0 => String::new(),
+        more => format!("; so {} more", counted(more, "is one", "are others")),
     }
 }

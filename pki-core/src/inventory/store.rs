@@ -8,14 +8,15 @@
 use super::audit::{AuditEntry, AuditEvent, AuditHead, AuditReport, EventAction};
 use super::{
     AuthorityRecord, BatchProgress, BatchRecord, Filter, GenerationChange, Holder, IdPage,
-    InventoryEntry, InventoryError, Label, NewBatch, NewCertificate, NewGeneration, Page, PageKey,
-    Recorded, Revocation, RowKey, Stats, Status,
+    InventoryEntry, InventoryError, KeyHolder, Label, NewBatch, NewCertificate, NewGeneration,
+    Page, PageKey, Recorded, Revocation, RowKey, Stats, Status,
 };
 use crate::crl::RevocationReason;
 use crate::ids::{
     AuthorityGeneration, AuthorityName, RegistrationId, SerialNumber, Sha1Thumbprint,
     Sha256Thumbprint,
 };
+use crate::key::KeyIdentity;
 use crate::profile::Role;
 use crate::time::Time;
 
@@ -26,7 +27,8 @@ pub trait Inventory: Send {
     /// # Errors
     /// [`InventoryError::DuplicateSerial`], [`InventoryError::UnknownSigner`],
     /// [`InventoryError::BatchNotFound`], [`InventoryError::BatchComplete`];
-    /// [`InventoryError::LeafExists`], [`InventoryError::TwoLeaves`] as [`super::Uniqueness`] says.
+    /// [`InventoryError::LeafExists`], [`InventoryError::TwoLeaves`] as [`super::Uniqueness`] says;
+    /// [`InventoryError::KeyTaken`], [`InventoryError::KeyTwice`] of leaves that answer requests.
     /// Nothing of the chunk is recorded then.
     fn record(
         &mut self,
@@ -376,6 +378,17 @@ pub trait Inventory: Send {
     /// # Errors
     /// [`InventoryError`] if the inventory cannot be read.
     fn holders(&self, ids: &[RegistrationId], at: Time) -> Result<Vec<Holder>, InventoryError>;
+
+    /// The leaves that keep devices from getting one for a key that they bring: what [`Self::record`]
+    /// would refuse them for. Fastest if the keys are sorted.
+    ///
+    /// # Errors
+    /// [`InventoryError`] if the inventory cannot be read.
+    fn key_holders(
+        &self,
+        keys: &[(&RegistrationId, KeyIdentity)],
+        at: Time,
+    ) -> Result<Vec<KeyHolder>, InventoryError>;
 
     /// How many certificates meet a filter.
     ///

@@ -1,11 +1,16 @@
-//! The one live leaf of a device: what a new one says of the others, and what is in its way.
+//! The one live leaf of a device: what a new one says of the others, and what is in its way; and the one
+//! device of a key.
 //!
 //! Adapters ask within the transaction that records; how they find a device's leaves is theirs.
 
 use std::fmt;
 
-use super::{InventoryError, Label, NewCertificate, RowKey, Status};
+use super::{
+    CertificateState, InventoryEntry, InventoryError, Label, NewCertificate, RowKey, Status,
+};
+use crate::crl::RevocationReason;
 use crate::ids::{RegistrationId, SerialNumber};
+use crate::key::KeyIdentity;
 use crate::profile::Role;
 use crate::time::Time;
 
@@ -75,6 +80,122 @@ impl fmt::Display for Holder {
             Some(batch) => write!(f, ", in batch {:?}", batch.as_str()),
             None => Ok(()),
         }
+    }
+}
+
+/// A leaf that keeps a request for the same key from being signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyHolder {
+    /// The device whose request it is.
+    pub id: RegistrationId,
+    /// The device whose leaf has the key.
+    pub holder: RegistrationId,
+    /// The leaf's serial number.
+    pub serial_number: SerialNumber,
+    /// Why it was revoked, if it was.
+    pub revoked: Option<RevocationReason>,
+}
+
+impl KeyHolder {
+    /// What a leaf with the key of a request means for the request. The same key may be certified again
+    /// for its own device, or for another once the leaf has ended or was revoked for a reason that says
+    /// nothing about its key.
+    pub(crate) fn of(id: &RegistrationId, entry: &InventoryEntry, at: Time) -> Option<Self> {
+        let recorded = &entry.recorded;
+        let holder = recorded.registration_id()?;
+        if recorded.role() != Role::Leaf {
+            return None;
+        }
+        let revoked = match &entry.state {
+            CertificateState::Voided { .. } => return None,
+            CertificateState::Revoked { reason, .. } if is_harmless(*reason) => return None,
+            CertificateState::Revoked { reason, .. } => Some(*reason),
+            CertificateState::Undelivered | CertificateState::Delivered { .. } => {
+                let has_ended = recorded.certificate().validity().not_after() < at;
+                if has_ended || holder == id {
+                    return None;
+                }
+                None
+            }
+        };
+        Some(Self {
+            id: id.clone(),
+            holder: holder.clone(),
+            serial_number: recorded.certificate().serial_number().clone(),
+            revoked,
+        })
+    }
+
+    /// Why the request is refused, where it is clear whose it is.
+    pub fn reason(&self) -> String {
+        format!("the request is for {}", self.key())
+    }
+
+    /// Whose key it is, and what became of it.
+    fn key(&self) -> String {
+        let serial = &self.serial_number;
+        let whose = if self.holder == self.id {
+            format!("its leaf {serial}")
+        } else {
+            format!("{}'s leaf {serial}", self.holder)
+        };
+        match self.revoked {
+            Some(reason) => format!("the key of {whose}, which was revoked ({reason})"),
+            None => format!("the key of {whose}"),
+        }
+    }
+}
+
+impl fmt::Display for KeyHolder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the request of {} is for {}", self.id, self.key())
+    }
+}
+
+/// Whether a revocation leaves open that nobody but the device has its key.
+fn is_harmless(reason: RevocationReason) -> bool {
+    matches!(
+        reason,
+        RevocationReason::Superseded | RevocationReason::CessationOfOperation
+    )
+}
+
+/// The devices of a chunk that bring keys of their own, with these.
+///
+/// # Errors
+/// [`InventoryError::KeyTwice`] if two bring the same.
+pub(crate) fn keys_brought(
+    chunk: &[NewCertificate],
+) -> Result<Vec<(&RegistrationId, KeyIdentity)>, InventoryError> {
+    let is_asked = |new: &&NewCertificate| {
+        new.role == Role::Leaf
+            && new.request.is_some()
+            && new.uniqueness != Uniqueness::FromElsewhere
+    };
+    let brought = chunk.iter().filter(is_asked).filter_map(|new| {
+        let id = new.registration_id.as_ref()?;
+        Some((id, new.certificate.key_identity()))
+    });
+    let mut keys: Vec<_> = brought.collect();
+    keys.sort_unstable_by_key(|(_, key)| *key);
+    match keys.windows(2).find(|pair| pair[0].1 == pair[1].1) {
+        None => Ok(keys),
+        Some(pair) => Err(InventoryError::KeyTwice {
+            id: pair[0].0.clone(),
+            other: pair[1].0.clone(),
+        }),
+    }
+}
+
+/// Refuses requests whose keys others have.
+pub(crate) fn refuse_key_holders(holders: Vec<KeyHolder>) -> Result<(), InventoryError> {
+    let more = holders.len().saturating_sub(1);
+    match holders.into_iter().next() {
+        None => Ok(()),
+        Some(first) => Err(InventoryError::KeyTaken {
+            first: Box::new(first),
+            more,
+        }),
     }
 }
 

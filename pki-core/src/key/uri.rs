@@ -89,6 +89,15 @@ impl Pkcs11Uri {
         }
     }
 
+    /// The same object, told from others of its label by an identifier.
+    #[must_use]
+    pub fn with_id(self, id: Vec<u8>) -> Self {
+        Self {
+            id: Some(id),
+            ..self
+        }
+    }
+
     /// The token as people write it: the part of the URI that is about it.
     pub fn token_part(&self) -> String {
         let token = Self {

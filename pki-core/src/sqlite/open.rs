@@ -11,21 +11,18 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, TransactionBehavior};
 
-use super::{Failure, bound, patience};
+use super::schema::{self, MIGRATIONS};
+use super::{Failure, bound, keys, patience};
 use crate::inventory::InventoryError;
 
 /// "DPSP": marks the file as an inventory of ours, also for file(1).
 const APPLICATION_ID: i64 = 0x4450_5350;
 
-/// Each brings the schema from the number before it to its own, counted from 1.
-const MIGRATIONS: &[&str] = &[
-    include_str!("../../migrations/sqlite/0001.sql"),
-    include_str!("../../migrations/sqlite/0002.sql"),
-    include_str!("../../migrations/sqlite/0003.sql"),
-];
-
 /// The schema from which on the trail binds plans and requests.
 const BINDING: i64 = 3;
+
+/// The schema from which on certificates are found by their public keys.
+const KEYED: i64 = 4;
 
 /// Makes an empty file that only its owner may read, unless there is one. SQLite gives its journals
 /// the mode of the database.
@@ -165,7 +162,7 @@ fn begin_reading(connection: Connection, path: &Path) -> Result<Connection, Fail
     is_new(&connection, path)?;
     set_for_reading(&connection)?;
     let found = pragma(&connection, "user_version")?;
-    let known = known_schema();
+    let known = schema::known();
     match found.cmp(&known) {
         Ordering::Less => Err(InventoryError::SchemaTooOld { found, known }.into()),
         Ordering::Equal => Ok(connection),
@@ -203,7 +200,7 @@ fn is_new(connection: &Connection, path: &Path) -> Result<bool, Failure> {
 }
 
 fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Failure> {
-    let known = known_schema();
+    let known = schema::known();
     if pragma(connection, "user_version")? == known {
         return Ok(());
     }
@@ -214,6 +211,8 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Failure> {
     if found > known {
         return Err(InventoryError::SchemaTooNew { found, known }.into());
     }
+    // A trigger of somebody else's would take part in what comes now.
+    schema::refuse_changed_before(&transaction, found)?;
     for (number, migration) in (1..).zip(MIGRATIONS) {
         if number > found {
             transaction.execute_batch(migration)?;
@@ -222,15 +221,23 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Failure> {
     if (1..BINDING).contains(&found) {
         bound::bind(&transaction)?;
     }
+    if (1..KEYED).contains(&found) {
+        keys::index(&transaction)?;
+    }
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", known)?;
     transaction.commit()?;
     Ok(())
 }
 
-/// The schema that the migrations lead to.
-fn known_schema() -> i64 {
-    i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
+/// Refuses what a later version has brought up to date while this one had it open.
+pub(super) fn refuse_newer(connection: &Connection) -> Result<(), Failure> {
+    let found = pragma(connection, "user_version")?;
+    let known = schema::known();
+    if found > known {
+        return Err(InventoryError::SchemaTooNew { found, known }.into());
+    }
+    Ok(())
 }
 
 fn pragma(connection: &Connection, name: &str) -> Result<i64, rusqlite::Error> {

@@ -1,4 +1,4 @@
-//! The one live leaf of a device, decided within the transaction that records.
+//! The one live leaf of a device and the one device of a key, decided within the transaction that records.
 //!
 //! IDs are looked for in their order, and from one that is not there the next look is at the first that
 //! is: a new line of devices costs one look however long it is, and nothing is decoded but what is told.
@@ -6,10 +6,14 @@
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
 use super::row::RUN_OF_CERTIFICATE;
-use super::{Failure, row};
+use super::trust::Trusted;
+use super::{Failure, lookup, read, row};
 use crate::ids::RegistrationId;
-use crate::inventory::unique::{LeafFacts, only_leaves, refuse_holders};
-use crate::inventory::{Holder, NewCertificate, RowKey, Uniqueness};
+use crate::inventory::unique::{
+    LeafFacts, keys_brought, only_leaves, refuse_holders, refuse_key_holders,
+};
+use crate::inventory::{Holder, KeyHolder, NewCertificate, RowKey, Uniqueness};
+use crate::key::KeyIdentity;
 use crate::time::Time;
 
 /// Refuses a chunk of which a leaf breaks what it says of its device's other leaves.
@@ -86,4 +90,54 @@ fn holder(
         }));
     }
     Ok(None)
+}
+
+/// Refuses a chunk in which a device brings a key that another has, or that was compromised.
+pub(super) fn refuse_known_keys(
+    transaction: &Transaction<'_>,
+    chunk: &[NewCertificate],
+    at: Time,
+) -> Result<(), Failure> {
+    let keys = keys_brought(chunk)?;
+    // Comparing rows with the trail reads the chunks that they were recorded in: whoever looks beforehand
+    // does it, outside of the write transaction.
+    let found = key_holders(transaction, None, &keys, at)?;
+    Ok(refuse_key_holders(found)?)
+}
+
+/// The leaves whose keys devices bring and may not, at most one for each. With `trusted`, those that have
+/// the keys are compared with the trail.
+pub(super) fn key_holders(
+    transaction: &Transaction<'_>,
+    mut trusted: Option<&mut Trusted>,
+    keys: &[(&RegistrationId, KeyIdentity)],
+    at: Time,
+) -> Result<Vec<KeyHolder>, Failure> {
+    let beginnings: Vec<&[u8]> = keys.iter().map(|(_, key)| &key.as_octets()[..]).collect();
+    let mut candidates: Vec<(usize, RowKey)> = Vec::new();
+    lookup::find_all(transaction, &beginnings, |place, row| {
+        candidates.push((place, row));
+    })?;
+    candidates.sort_unstable();
+    let mut found: Vec<KeyHolder> = Vec::new();
+    for same_key in candidates.chunk_by(|one, other| one.0 == other.0) {
+        for (place, row) in same_key {
+            let (id, key) = &keys[*place];
+            // What was looked for are seven octets.
+            let Some(entry) = read::certificate(transaction, *row)? else {
+                continue;
+            };
+            if entry.recorded.certificate().key_identity() != *key {
+                continue;
+            }
+            if let Some(trusted) = &mut trusted {
+                trusted.certificate(transaction, *row)?;
+            }
+            if let Some(holder) = KeyHolder::of(id, &entry, at) {
+                found.push(holder);
+                break;
+            }
+        }
+    }
+    Ok(found)
 }

@@ -117,7 +117,7 @@ impl Certificates {
         let certificate = stored.recorded.certificate();
         let has_labels = self.has_labels(transaction, stored)?;
         let in_order = self.is_in_order(row, key, certificate)?;
-        self.lookups.add_thumbprints(key, certificate);
+        self.lookups.add_certificate(key, certificate);
         let not_after: i64 = row.get(14)?;
         let checks = [
             (
@@ -243,13 +243,15 @@ impl Sum {
         }
     }
 
-    fn add_thumbprints(&mut self, key: RowKey, certificate: &Certificate) {
+    fn add_certificate(&mut self, key: RowKey, certificate: &Certificate) {
         let (sha1, sha256) = (
             certificate.sha1_thumbprint(),
             certificate.sha256_thumbprint(),
         );
         self.add(&lookup::entry(sha1.as_octets(), key));
         self.add(&lookup::entry(sha256.as_octets(), key));
+        let public_key = certificate.key_identity();
+        self.add(&lookup::entry(public_key.as_octets(), key));
     }
 }
 

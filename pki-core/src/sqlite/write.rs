@@ -48,6 +48,7 @@ pub(super) fn insert_chunk(
         return Ok(Vec::new());
     }
     unique::refuse_second_leaves(transaction, chunk, at)?;
+    unique::refuse_known_keys(transaction, chunk, at)?;
     let first: i64 = transaction
         .prepare_cached("SELECT ifnull(max(id), 0) + 1 FROM certificate")?
         .query_row([], |row| row.get(0))?;
@@ -63,11 +64,13 @@ pub(super) fn insert_chunk(
         key = last + 1;
     }
     insert_certificates(transaction, &keys, chunk)?;
-    let mut lookups = Vec::with_capacity(chunk.len() * 3);
+    let mut lookups = Vec::with_capacity(chunk.len() * 4);
     for ((key, new), sha256) in keys.iter().zip(chunk).zip(&thumbprints) {
         let sha1 = new.certificate.sha1_thumbprint();
         lookups.push(lookup::entry(sha1.as_octets(), *key));
         lookups.push(lookup::entry(sha256.as_octets(), *key));
+        let public_key = new.certificate.key_identity();
+        lookups.push(lookup::entry(public_key.as_octets(), *key));
     }
     if !insert_ascending(transaction, &keys, chunk)? {
         refuse_duplicates(transaction, chunk)?;

@@ -33,6 +33,7 @@ pub fn inventory_contract(make: impl Fn() -> Box<dyn Inventory>) {
         Sample::a_device_has_one_live_leaf,
         Sample::a_chunk_gives_a_device_one_leaf,
         Sample::a_renewal_follows_the_newest_leaf,
+        Sample::a_key_is_one_devices,
         Sample::holders_are_those_that_a_chunk_is_refused_for,
         Sample::a_signer_must_be_known,
         Sample::states_follow_one_another,

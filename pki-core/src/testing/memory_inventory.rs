@@ -18,10 +18,11 @@ use crate::inventory::audit::{
 use crate::inventory::{
     self, AuthorityRecord, BatchProgress, BatchRecord, BatchState, CertificateState, Count, Filter,
     GenerationChange, GenerationRecord, GenerationState, Holder, Inventory, InventoryEntry,
-    InventoryError, Label, NewBatch, NewCertificate, NewGeneration, Page, PageKey, Recorded,
-    Revocation, RowKey, Stats, Status, Uniqueness,
+    InventoryError, KeyHolder, Label, NewBatch, NewCertificate, NewGeneration, Page, PageKey,
+    Recorded, Revocation, RowKey, Stats, Status, Uniqueness,
 };
 use crate::journal::{PlanRecord, subjects_of};
+use crate::key::KeyIdentity;
 use crate::time::Time;
 
 /// An inventory that forgets everything when it is dropped.
@@ -453,6 +454,21 @@ impl Inventory for MemoryInventory {
         sorted.sort();
         let holder = |id: &RegistrationId| self.holder(id, Uniqueness::OnlyLeaf, at);
         Ok(sorted.into_iter().filter_map(holder).collect())
+    }
+
+    fn key_holders(
+        &self,
+        keys: &[(&RegistrationId, KeyIdentity)],
+        at: Time,
+    ) -> Result<Vec<KeyHolder>, InventoryError> {
+        let holders = keys.iter().filter_map(|(id, key)| {
+            let mut entries = self.certificates.iter().map(|held| &held.entry);
+            entries.find_map(|entry| {
+                let is_same = entry.recorded.certificate().key_identity() == *key;
+                KeyHolder::of(id, entry, at).filter(|_| is_same)
+            })
+        });
+        Ok(holders.collect())
     }
 
     fn count(&self, filter: &Filter) -> Result<u64, InventoryError> {

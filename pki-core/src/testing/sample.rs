@@ -9,8 +9,8 @@
 use openssl::asn1::{Asn1Integer, Asn1Time};
 use openssl::bn::BigNum;
 use openssl::error::ErrorStack;
-use openssl::hash::MessageDigest;
-use openssl::pkey::{PKey, Private};
+use openssl::hash::{MessageDigest, hash};
+use openssl::pkey::{Id, PKey, Private};
 use openssl::x509::{X509, X509Name};
 
 use crate::certificate::Certificate;
@@ -42,13 +42,25 @@ impl SampleAuthority {
         self.certificate(&self.name, serial, validity)
     }
 
-    /// A certificate with this common name; its key is the authority's own, which saves making one.
+    /// A certificate with this common name; its key follows from the name.
     ///
     /// # Panics
     /// If OpenSSL fails.
     pub fn certificate(&self, common_name: &str, serial: u32, validity: Validity) -> Certificate {
         let der = self.sign(common_name, serial, validity).expect("signed");
         Certificate::from_der(&der).expect("a certificate")
+    }
+
+    fn key_of(&self, common_name: &str) -> Result<PKey<Private>, ErrorStack> {
+        if common_name == self.name {
+            return Ok(self.key.clone());
+        }
+        // Registration IDs have no case.
+        let seed = hash(
+            MessageDigest::sha256(),
+            common_name.to_lowercase().as_bytes(),
+        )?;
+        PKey::private_key_from_raw_bytes(&seed, Id::ED25519)
     }
 
     fn sign(
@@ -67,7 +79,7 @@ impl SampleAuthority {
         builder.set_issuer_name(&issuer)?;
         builder.set_not_before(moment(validity.not_before())?.as_ref())?;
         builder.set_not_after(moment(validity.not_after())?.as_ref())?;
-        builder.set_pubkey(&self.key)?;
+        builder.set_pubkey(&*self.key_of(common_name)?)?;
         builder.sign(&self.key, MessageDigest::null())?;
         builder.build().to_der()
     }

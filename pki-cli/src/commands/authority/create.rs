@@ -1,15 +1,14 @@
 //! `authority create`: what `pki.toml` declares and does not exist yet.
 
-use pki_core::authority::{AuthoritySpec, create_root, refuse_clock_ahead};
+use pki_core::authority::{AuthoritySpec, create_root};
 use pki_core::declaration::{AuthorityDeclaration, AuthorityKey};
 use pki_core::ids::{AuthorityName, Generation, SerialNumber};
-use pki_core::inventory::audit::AuditEntry;
 use pki_core::inventory::{AuthorityRecord, GenerationRecord, Inventory as _, NewCertificate};
 use pki_core::issue::Issued;
 use pki_core::key::Signer;
 use pki_core::sqlite::SqliteInventory;
 
-use super::{Authorities, AuthorityRow, takeover};
+use super::{Authorities, AuthorityRow, clock, takeover};
 use crate::authority_key::NewKey;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
@@ -30,8 +29,9 @@ pub(super) struct Args {
     #[arg(long, requires = "names")]
     next: bool,
 
-    /// Make it even if it would begin more than a day after the last entry of the audit trail: a
-    /// generation that a clock made which was ahead can be used by nobody until then
+    /// Make it even if it would begin more than a day after the last entry of the audit trail, and no
+    /// DPS says that the clock is right: a generation that a clock made which was ahead can be used by
+    /// nobody until then
     #[arg(long)]
     clock_is_right: bool,
 }
@@ -81,6 +81,7 @@ pub(crate) fn create(
         return Ok(row);
     }
     if context.settings.dry_run {
+        clock::check(context, inventory, clock_is_right)?;
         return Ok(AuthorityRow::planned(declared));
     }
     let _lock = takeover::lock(context, name)?;
@@ -117,6 +118,13 @@ fn create_next(
 ) -> Result<AuthorityRow, CommandError> {
     let name = &declared.name;
     if context.settings.dry_run {
+        let record = inventory.authority(name)?;
+        let record = record.as_ref();
+        let is_there = record.and_then(AuthorityRecord::next).is_some()
+            || record.and_then(AuthorityRecord::pending).is_some();
+        if !is_there {
+            clock::check(context, inventory, clock_is_right)?;
+        }
         return Ok(AuthorityRow::planned(declared));
     }
     if current(context, inventory, name)?.certificate.is_some() {
@@ -175,9 +183,7 @@ fn make(
     clock_is_right: bool,
 ) -> Result<Generation, CommandError> {
     let name = &declared.name;
-    if !clock_is_right {
-        check_clock(context, inventory)?;
-    }
+    clock::check(context, inventory, clock_is_right)?;
     let generation = takeover::next_generation(inventory.authority(name)?.as_ref());
     let key = NewKey::make(context, declared, generation)?;
     let signer = key.signer.as_ref();
@@ -186,16 +192,6 @@ fn make(
     let certificate = NewCertificate::from(issued);
     takeover::begin(context, inventory, name, generation, &key, certificate)?;
     Ok(generation)
-}
-
-/// The trail is the one witness of time that a home has.
-fn check_clock(context: &Context, inventory: &SqliteInventory) -> Result<(), CommandError> {
-    let begins = context.now() - policy(context)?.backdate;
-    let head = inventory.audit_head()?.map_or(0, |head| head.sequence);
-    let last = inventory.audit_entries(head.saturating_sub(1), 1)?;
-    refuse_clock_ahead(begins, last.first().map(AuditEntry::at)).map_err(|error| {
-        CommandError::refused(error.to_string()).hint("if it is right, say so: --clock-is-right")
-    })
 }
 
 /// A declaration that names a key in a token names that of one generation.

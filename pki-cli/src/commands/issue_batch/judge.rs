@@ -5,15 +5,15 @@
 //! Invariant: no file is written here, and nothing to the inventory but that a leaf is void which a run
 //! left that was cut short.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::resume_unwind;
 use std::path::Path;
 use std::thread::{self, ScopedJoinHandle};
 
-use pki_core::bulk::input::{BadLine, Checked, Device};
+use pki_core::bulk::input::{BadLine, Checked, Device, DeviceKey};
 use pki_core::bulk::{LeafPlan, Rehearsal};
 use pki_core::ids::RegistrationId;
-use pki_core::inventory::{BatchRecord, Filter, Inventory as _, InventoryError, Status};
+use pki_core::inventory::{BatchRecord, Filter, Inventory as _, InventoryError, KeyHolder, Status};
 use pki_core::key::software::SoftwareKeyGenerator;
 use pki_core::sqlite::SqliteInventory;
 use pki_core::time::Time;
@@ -27,6 +27,15 @@ use crate::files::already_there;
 
 /// Devices that are looked up at once.
 const CHUNK: usize = 1000;
+
+/// What of the devices is looked for in the inventory.
+struct Known<'i> {
+    inventory: &'i mut SqliteInventory,
+    /// Whether they have leaves already.
+    ids: bool,
+    /// Whether the keys that they bring are known.
+    keys: bool,
+}
 
 impl BatchRun<'_> {
     /// Judges a batch that is to be opened now: its name, its places, and every leaf.
@@ -47,9 +56,14 @@ impl BatchRun<'_> {
             Some((least, greatest)) => inventory.any_id_between(least, greatest)?,
             None => false,
         };
-        let known = may_be_known.then_some(inventory);
-        if known.is_some() || checked.special > 0 {
-            self.judge_each(known, self.now, 0)?;
+        let brings_keys = checked.new_keys < checked.devices;
+        if may_be_known || brings_keys || checked.special > 0 {
+            let mut known = Known {
+                inventory,
+                ids: may_be_known,
+                keys: brings_keys,
+            };
+            self.judge_each(&mut known, self.now, 0)?;
         }
         Ok(())
     }
@@ -57,6 +71,7 @@ impl BatchRun<'_> {
     /// Judges what is left of a batch that was opened earlier: its leaves begin when it was opened.
     pub(super) fn judge_rest(
         &self,
+        inventory: &mut SqliteInventory,
         batch: &BatchRecord,
         checked: &Checked,
     ) -> Result<(), CommandError> {
@@ -67,8 +82,14 @@ impl BatchRun<'_> {
         self.authority.signing()?;
         let begin = batch.started_at;
         let mut judged = self.judge_usual(begin);
-        if judged.is_ok() && checked.special > 0 {
-            judged = self.judge_each(None, begin, batch.delivered);
+        let brings_keys = checked.new_keys < checked.devices;
+        if judged.is_ok() && (brings_keys || checked.special > 0) {
+            let mut known = Known {
+                inventory,
+                ids: false,
+                keys: brings_keys,
+            };
+            judged = self.judge_each(&mut known, begin, batch.delivered);
         }
         judged.map_err(|error| {
             error.hint(format!(
@@ -200,7 +221,7 @@ impl BatchRun<'_> {
     /// Judges the devices behind the first `skip`, those that the inventory knows among them.
     fn judge_each(
         &self,
-        mut known: Option<&mut SqliteInventory>,
+        known: &mut Known<'_>,
         begin: Time,
         skip: u64,
     ) -> Result<(), CommandError> {
@@ -218,15 +239,24 @@ impl BatchRun<'_> {
                 return Err(interrupted.hint("nothing was issued; run it again"));
             }
             let chunk: Vec<Device> = devices.by_ref().take(CHUNK).collect();
-            let live = match &mut known {
-                None => BTreeSet::new(),
-                Some(inventory) => self.live(inventory, &chunk)?,
+            let live = if known.ids {
+                self.live(known.inventory, &chunk)?
+            } else {
+                BTreeSet::new()
+            };
+            let keys = if known.keys {
+                self.known_keys(known.inventory, &chunk)?
+            } else {
+                BTreeMap::new()
             };
             let refusals = self.refusals(&mut rehearsals, &chunk, begin);
             for (device, refusal) in chunk.into_iter().zip(refusals) {
                 let reason = match refusal {
                     None if live.contains(&device.id) => "it has a valid leaf already".to_owned(),
-                    None => continue,
+                    None => match keys.get(&device.id) {
+                        Some(holder) => holder.reason(),
+                        None => continue,
+                    },
                     Some(reason) => reason,
                 };
                 unfit.push(BadLine {
@@ -255,6 +285,25 @@ impl BatchRun<'_> {
             return Ok(inventory.find_ids(&ids, self.now)?.into_iter().collect());
         }
         Ok(self.holders(inventory, &ids)?.into_keys().collect())
+    }
+
+    /// Those of a chunk that bring a key which is another device's, or was compromised.
+    fn known_keys(
+        &self,
+        inventory: &SqliteInventory,
+        chunk: &[Device],
+    ) -> Result<BTreeMap<RegistrationId, KeyHolder>, CommandError> {
+        let brought = chunk.iter().filter_map(|device| match &device.key {
+            DeviceKey::Proven(key) => Some((&device.id, key.identity())),
+            DeviceKey::New | DeviceKey::Unchecked(_) => None,
+        });
+        let mut keys: Vec<_> = brought.collect();
+        keys.sort_unstable_by_key(|(_, key)| *key);
+        let holders = inventory.key_holders(&keys, self.now)?;
+        Ok(holders
+            .into_iter()
+            .map(|holder| (holder.id.clone(), holder))
+            .collect())
     }
 
     /// As [`Self::refusal`], of a chunk on all cores.

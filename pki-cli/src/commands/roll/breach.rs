@@ -17,7 +17,7 @@ use super::instances::Instances;
 use super::left_behind::{ShutOut, names};
 use super::report::LeftBehind;
 use super::rolling::Rolling;
-use crate::commands::authority::{declared, successor};
+use crate::commands::authority::{check_clock, declared, successor};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult};
 use crate::hubs::{Hubs, UnreadHub, refuse_unread, registration_id};
@@ -47,7 +47,9 @@ impl StartArgs {
             let declared = declared(context, name)?;
             successor(context, &mut inventory, declared, self.clock_is_right)?;
         }
-        if !is_shown {
+        if is_shown {
+            check_clock(context, &inventory, self.clock_is_right)?;
+        } else {
             refuse_not_begun(context, &inventory, name)?;
         }
         let roll = AuthorityRoll::gather(context, &inventory, &instances, name)?;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use dps_operations::judge::Scope;
 use pki_core::ids::{AuthorityName, DpsName, Generation, RegistrationId};
 use pki_core::journal::Estimate;
 use pki_core::lifecycle::roll::{Deadline, Devices, RollStatus};
@@ -12,7 +13,6 @@ use pki_core::wording::counted;
 use serde::Serialize;
 
 use super::open::OpenPlan;
-use crate::judged::Scope;
 use crate::render::plan::PlanAndImpact;
 
 /// A plan for one instance with what it does there to devices.

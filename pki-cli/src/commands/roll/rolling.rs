@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::vec;
 
+use dps_operations::judge::Judged;
 use pki_core::admission::{ChainElement, DpsView, Outcome as Admission, outcome_below};
 use pki_core::authority::ChainBundle;
 use pki_core::ids::{DpsName, Generation, RegistrationId, Sha256Thumbprint};
@@ -22,7 +23,7 @@ use crate::config::NAMED;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::execute::{Execution, Proposal};
-use crate::judged::{self, Judged};
+use crate::judged;
 use crate::planes::Planes;
 use crate::render::plan::PlanAndImpact;
 

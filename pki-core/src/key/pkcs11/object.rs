@@ -49,8 +49,8 @@ pub(super) fn find(session: &Session, token: &str, uri: &Pkcs11Uri) -> Result<Fo
     })
 }
 
-/// Makes a key pair under the URI's label and an identifier of the token's own randomness, if the
-/// token knows what makes such a pair and what signs with it.
+/// Makes a key pair under the URI's label and its identifier, or one of the token's own randomness, if
+/// the token knows what makes such a pair and what signs with it.
 pub(super) fn generate(
     session: &Session,
     token: &str,
@@ -76,7 +76,10 @@ pub(super) fn generate(
         return Err(cannot());
     }
     let failed = |error: Error| TokenError::failed(token, "make a key", &error);
-    let id = session.generate_random_vec(16).map_err(failed)?;
+    let id = match &uri.id {
+        Some(id) => id.clone(),
+        None => session.generate_random_vec(16).map_err(failed)?,
+    };
     let common = [
         Attribute::Token(true),
         Attribute::Label(label.as_bytes().to_vec()),

@@ -24,18 +24,19 @@ impl<'a> Side<'a> {
     pub(super) fn of(generation: &'a HeldGeneration, instance: &Instance) -> Self {
         let uploads = instance.uploads(&generation.certificate);
         let mut names: Vec<_> = uploads.map(|held| held.name.clone()).collect();
-        if names.is_empty() && generation.state == GenerationState::Compromised {
-            names = instance.dangling();
+        if generation.state == GenerationState::Compromised {
+            names.extend(instance.dangling());
         }
         Self { generation, names }
     }
 
     /// A generation that a breach roll takes out. Its certificate may be gone from DPS already, by a run
-    /// that was cut short before the inventory was told: then names that refer to nothing are its.
+    /// that was cut short before the inventory was told: names that refer to nothing are its, also beside one
+    /// that is there still.
     pub(super) fn compromised(generation: &'a HeldGeneration, instance: &Instance) -> Self {
         let mut side = Self::of(generation, instance);
-        if side.names.is_empty() {
-            side.names = instance.dangling();
+        if generation.state != GenerationState::Compromised {
+            side.names.extend(instance.dangling());
         }
         side
     }

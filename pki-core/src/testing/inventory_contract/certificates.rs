@@ -265,6 +265,66 @@ impl Sample {
         record(renewal(4, second)).expect("renewed again");
     }
 
+    /// Whoever has the key of a device's leaf can be that device.
+    pub(super) fn a_key_is_one_devices(&self, inventory: &mut dyn Inventory) {
+        let asks = |id: &str, key_of: &str, serial| NewCertificate {
+            certificate: self.line.certificate(key_of, serial, self.validity(365)),
+            registration_id: Some(id.parse().expect(id)),
+            request: Some(b"as the device sent it".to_vec()),
+            ..self.leaf(id, serial)
+        };
+        let refused = |inventory: &mut dyn Inventory, new: NewCertificate, at| {
+            let id = new.registration_id.clone().expect("an ID");
+            let key = new.certificate.key_identity();
+            let holders = inventory.key_holders(&[(&id, key)], at).expect("read");
+            let error = inventory.record(vec![new], at).expect_err("refused");
+            let InventoryError::KeyTaken { first, more: 0 } = error else {
+                panic!("{error}");
+            };
+            assert_eq!(holders, [*first.clone()]);
+            assert_eq!(first.id, id);
+            (first.holder.to_string(), first.revoked)
+        };
+        let deliver = |inventory: &mut dyn Inventory, new: NewCertificate| {
+            let recorded = inventory.record(vec![new], self.now).expect("recorded");
+            let row = recorded[0].row();
+            inventory
+                .mark_delivered(&[row], self.now)
+                .expect("delivered");
+            row
+        };
+        let first = deliver(inventory, self.leaf("a", 1));
+        let taken = ("a".to_owned(), None);
+        assert_eq!(refused(inventory, asks("b", "a", 2), self.now), taken);
+        // Of its own device, and of another once that has given it up.
+        let renewal = NewCertificate {
+            uniqueness: Uniqueness::Renews(first),
+            ..asks("A", "a", 3)
+        };
+        let second = deliver(inventory, renewal);
+        for row in [first, second] {
+            inventory
+                .revoke(&[row], RevocationReason::Superseded, self.now)
+                .expect("revoked");
+        }
+        let third = deliver(inventory, asks("b", "a", 4));
+        let reason = RevocationReason::KeyCompromise;
+        inventory
+            .revoke(&[third], reason, self.now)
+            .expect("revoked");
+        let compromised = ("b".to_owned(), Some(reason));
+        for (id, serial) in [("a", 5), ("b", 6), ("c", 7)] {
+            let new = asks(id, "a", serial);
+            assert_eq!(refused(inventory, new, self.day(400)), compromised, "{id}");
+        }
+        // What comes from elsewhere was given out already.
+        let elsewhere = from_elsewhere(vec![asks("c", "a", 8)]);
+        inventory.record(elsewhere, self.now).expect("recorded");
+        let twice = vec![asks("d", "d", 9), asks("e", "d", 10)];
+        let error = inventory.record(twice, self.now).expect_err("refused");
+        assert!(matches!(error, InventoryError::KeyTwice { .. }), "{error}");
+    }
+
     pub(super) fn holders_are_those_that_a_chunk_is_refused_for(
         &self,
         inventory: &mut dyn Inventory,

@@ -3,7 +3,9 @@
 use super::{Held, MemoryInventory, states};
 use crate::ids::{AuthorityGeneration, RegistrationId};
 use crate::inventory::audit::{AuditEntry, AuditHash, AuditHead, Draft, Links, Rows};
-use crate::inventory::unique::{LeafFacts, only_leaves, refuse_holders};
+use crate::inventory::unique::{
+    LeafFacts, keys_brought, only_leaves, refuse_holders, refuse_key_holders,
+};
 use crate::inventory::{
     self, CertificateState, GenerationRecord, GenerationState, Holder, Inventory as _,
     InventoryEntry, InventoryError, NewCertificate, NewGeneration, Recorded, RowKey, Uniqueness,
@@ -33,6 +35,7 @@ impl MemoryInventory {
             return Ok(Vec::new());
         }
         self.refuse_second_leaves(&chunk, at)?;
+        refuse_key_holders(self.key_holders(&keys_brought(&chunk)?, at)?)?;
         let first = self.certificates.last().map_or(1, |held| held.row() + 1);
         let rows: Vec<RowKey> = (first..).take(chunk.len()).map(RowKey::new).collect();
         let thumbprints = chunk.iter().map(|new| new.certificate.sha256_thumbprint());

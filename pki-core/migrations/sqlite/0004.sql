@@ -1,0 +1,5 @@
+-- Schema 4: certificates are found by their public keys too.
+--
+-- The tables are as before: a key is one more entry of the lookups, the beginning of the digest that
+-- `key::KeyIdentity` makes. Those of certificates from before are added by the program, since SQL cannot
+-- read them.
