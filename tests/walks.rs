@@ -9,6 +9,7 @@
 
 mod breach;
 mod fleet;
+mod incidents;
 mod named;
 mod random;
 mod site;

@@ -11,7 +11,7 @@ use pki_core::hub::HubDevice;
 use pki_core::ids::{
     AuthorityGeneration, DeviceId, EnrollmentGroupId, HubHostName, RegistrationId,
 };
-use pki_core::inventory::Inventory;
+use pki_core::inventory::{Inventory, InventoryEntry, InventoryError};
 use pki_core::lifecycle::HubIdentity;
 use pki_core::lifecycle::roll::RegisteredDevice;
 use pki_core::time::Time;
@@ -97,6 +97,38 @@ pub async fn identity(
     let id = record.device_id.clone();
     let id = id.unwrap_or_else(|| DeviceId::from(&record.registration_id));
     hubs.find(hub, &id).await
+}
+
+/// What an identity tells of the leaf with which its device registered last.
+#[derive(Debug)]
+pub enum ShownLeaf {
+    /// It names none.
+    Nothing,
+    /// One of the inventory.
+    Known(Box<InventoryEntry>),
+    /// One that nobody here has issued to this device.
+    Unknown,
+}
+
+/// The leaf that an identity names. It stays the one that was shown when it is revoked, and when it ends.
+///
+/// # Errors
+/// [`InventoryError`] if the inventory cannot be read.
+pub fn shown_leaf(
+    inventory: &dyn Inventory,
+    found: &HubIdentity,
+) -> Result<ShownLeaf, InventoryError> {
+    let Some(shown) = thumbprint(&found.device) else {
+        return Ok(ShownLeaf::Nothing);
+    };
+    let Some(id) = registration_id(&found.device) else {
+        return Ok(ShownLeaf::Unknown);
+    };
+    let leaves = inventory.certificates_of(&id)?;
+    let own = leaves
+        .into_iter()
+        .find(|leaf| is_shown(leaf.recorded.certificate(), shown));
+    Ok(own.map_or(ShownLeaf::Unknown, |leaf| ShownLeaf::Known(Box::new(leaf))))
 }
 
 /// Whether an identity shows a leaf of its device that one of these signers signed, or shows none: it was
@@ -199,7 +231,10 @@ impl Registered {
     }
 
     /// Adds those that have a record, which no group's list has; returns whose.
-    async fn add_recorded(
+    ///
+    /// # Errors
+    /// [`GatherError`] if DPS cannot be read.
+    pub async fn add_recorded(
         &mut self,
         planes: &Planes<'_>,
         ids: &BTreeSet<RegistrationId>,

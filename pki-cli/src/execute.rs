@@ -99,11 +99,11 @@ impl<'a> Proposal<'a> {
         planes: &Planes<'_>,
         journal: &mut dyn Journal,
     ) -> Result<Execution, CommandError> {
-        let mut engine = engine(context, planes, journal)?;
         if self.plan.is_empty() {
-            close_same(context, &mut engine, &self.plan.goal)?;
+            close_same(context, planes, journal, &self.plan.goal)?;
             return Ok(Execution::default());
         }
+        let mut engine = engine(context, planes, journal)?;
         let superseded = engine.superseded(self.plan)?;
         tell_estimate(context, planes, self.plan);
         if context.settings.dry_run {
@@ -194,9 +194,17 @@ fn engine<'a>(
 }
 
 /// Nothing is left to do, and yet a plan for just that is open: it was cut between its last write and the
-/// note of it. What is found done is noted, nothing is sent, and the plan is closed.
-fn close_same(context: &Context, engine: &mut Engine<'_>, goal: &str) -> Result<(), CommandError> {
-    for open in engine.left_open(goal)? {
+/// note of it. What is found done is noted, nothing is sent, and the plan is closed. Tells whether there
+/// was one.
+pub(crate) fn close_same(
+    context: &Context,
+    planes: &Planes<'_>,
+    journal: &mut dyn Journal,
+    goal: &str,
+) -> Result<bool, CommandError> {
+    let mut engine = engine(context, planes, journal)?;
+    let left_open = engine.left_open(goal)?;
+    for open in &left_open {
         let id = open.plan;
         if context.settings.dry_run {
             context.ui.warning(if engine.locks.is_held(id) {
@@ -208,12 +216,12 @@ fn close_same(context: &Context, engine: &mut Engine<'_>, goal: &str) -> Result<
             });
             continue;
         }
-        context.block_on(async { Ok(engine.supersede(&open).await?) })?;
+        context.block_on(async { Ok(engine.supersede(open).await?) })?;
         context.ui.note(format!(
             "plan {id} was interrupted after its last step; it is closed now"
         ));
     }
-    Ok(())
+    Ok(!left_open.is_empty())
 }
 
 /// Says what a plan costs that takes more than a moment.

@@ -8,7 +8,8 @@ use crate::error::CommandError;
 use crate::planes::Planes;
 
 pub(crate) use dps_operations::registered::{
-    Registered, identity, is_shown, shows_leaf_of, thumbprint, with_identities,
+    Registered, ShownLeaf, identity, is_shown, shown_leaf, shows_leaf_of, thumbprint,
+    with_identities,
 };
 
 /// The registration records of some groups' devices that are wanted, each once.

@@ -22,15 +22,17 @@ mod quarantine;
 mod readmit;
 pub mod roll;
 
-pub use below::{BelowError, quarantine_below};
+pub use below::{BelowError, blocking_groups, quarantine_below};
 pub use check::{CheckError, Checked, Promise, Who};
 pub use declared::{CompromisedGeneration, DeclaredError, DeclaredState, converge};
-pub use deprovision::{Deprovision, GOAL_OF_DEPROVISIONING, deprovision, deprovision_group};
+pub use deprovision::{
+    Deprovision, GOAL_OF_DEPROVISIONING, MemberEntry, Purpose, deprovision, deprovision_group,
+};
 pub use difference::differences;
 pub(crate) use difference::fulfils;
 pub use fleet::{Class, Exception, Fleet, Worklist};
 pub use impact::{Decider, Effect, FallThrough, Impact, Movement, Verdict};
-pub use pin::release_pins;
+pub use pin::{is_pin, release_pins};
 pub use plan::{Expectation, FieldChange, Plan, Step, Subject};
 pub use prune::{PruneError, check_pruning, prune};
 pub use quarantine::{

@@ -340,3 +340,36 @@ fn an_explanation_names_every_step() {
          admitted by enrollment group all"
     );
 }
+
+/// Nobody guesses what a word of tomorrow means: its entry decides, and whether it lets devices in is not
+/// known. Whoever has no such entry in his way is decided about as ever.
+#[test]
+fn a_status_that_nobody_knows_is_not_guessed() {
+    let mut five = FiveDevices::new();
+    let paused = ProvisioningStatus::Other("paused".to_owned());
+    let held = group("a", &five.a.certificate, paused.clone());
+    five.view.put_group(&held).expect("group");
+    let entry = individual("device-5", &five.leaves[4], paused);
+    five.view.put_individual(&entry).expect("entry");
+    let outcomes = five.outcomes();
+    let by_group = Outcome::NotKnown(Entry::Group(group_id("a")), "paused".to_owned());
+    assert_eq!(outcomes[..3], vec![by_group.clone(); 3]);
+    assert_eq!(outcomes[3], admitted("all"));
+    let own = Outcome::NotKnown(
+        Entry::Individual(device_id("device-5")),
+        "paused".to_owned(),
+    );
+    assert_eq!(outcomes[4], own);
+    assert_eq!(own.admits(), None);
+    assert_eq!(
+        by_group.to_string(),
+        "not known: enrollment group a has the provisioning status \"paused\", and nobody here knows whether that lets devices in"
+    );
+    // A disabled group on the same certificate decides for certain.
+    let block = group("z", &five.a.certificate, ProvisioningStatus::Disabled);
+    five.view.put_group(&block).expect("group");
+    assert_eq!(
+        five.outcomes()[0],
+        Outcome::Disabled(Entry::Group(group_id("z")))
+    );
+}

@@ -540,7 +540,7 @@ properties.desired = { on = true }
     let group = &dev.groups[&name("g")];
     assert_eq!(group.status, ProvisioningStatus::Disabled);
     assert_eq!(group.allocation, Some(AllocationPolicy::GeoLatency));
-    let reprovision = group.reprovision.expect("policy");
+    let reprovision = group.reprovision.clone().expect("policy");
     assert!(reprovision.update_hub_assignment && !reprovision.migrate_device_data);
     assert_eq!(
         group.initial_twin,

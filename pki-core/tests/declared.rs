@@ -244,7 +244,7 @@ fn pruning_leaves_the_group_that_keeps_a_compromised_generation_out() {
     for status in [ProvisioningStatus::Disabled, ProvisioningStatus::Enabled] {
         state.groups = vec![EnrollmentGroup {
             etag: Some(Etag::new("\"b\"")),
-            provisioning_status: status,
+            provisioning_status: status.clone(),
             ..(*group).clone()
         }];
         let mut converged = plan(&declared, &state).expect("plan");

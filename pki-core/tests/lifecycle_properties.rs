@@ -175,7 +175,7 @@ fn world() -> impl Strategy<Value = World> {
         put_authorities(&mut dps, &verified);
         put_groups(&mut dps, &groups);
         for (index, (signer, (kind, status))) in devices.iter().enumerate() {
-            put_entry(&mut dps, index, *signer, *kind, *status);
+            put_entry(&mut dps, index, *signer, *kind, status.clone());
         }
         let signers = devices.into_iter().map(|(signer, _)| signer).collect();
         World { signers, dps }
@@ -226,7 +226,7 @@ fn put_groups(dps: &mut SampleDps, groups: &[Option<ProvisioningStatus>]) {
     for ((id, attestation), status) in attestations.into_iter().zip(groups) {
         if let Some(status) = status {
             dps.put_group(&EnrollmentGroup {
-                provisioning_status: *status,
+                provisioning_status: status.clone(),
                 ..EnrollmentGroup::new(id.parse().expect("id"), attestation)
             });
         }

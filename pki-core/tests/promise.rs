@@ -87,18 +87,18 @@ fn reopens(subject: Subject) -> Promise {
 fn a_write_asked_for_by_name_takes_no_disabled_entry_away_that_was_not_named() {
     let site = Site::new(ProvisioningStatus::Disabled);
     let disabled = ProvisioningStatus::Disabled;
-    let refused = site.asked_for(site.delete_line(), disabled, &Promise::as_shown());
+    let refused = site.asked_for(site.delete_line(), disabled.clone(), &Promise::as_shown());
     assert!(
         matches!(&refused, Err(CheckError::Reopens { subject, .. }) if *subject == Subject::Group(id("line"))),
         "{refused:?}"
     );
     let other = reopens(Subject::Group(id("top")));
     assert!(
-        site.asked_for(site.delete_line(), disabled, &other)
+        site.asked_for(site.delete_line(), disabled.clone(), &other)
             .is_err()
     );
     let named = reopens(Subject::Group(id("line")));
-    site.asked_for(site.delete_line(), disabled, &named)
+    site.asked_for(site.delete_line(), disabled.clone(), &named)
         .expect("asked for by name");
     // As it was read it is enabled: there is nothing to reopen.
     site.asked_for(
@@ -118,18 +118,18 @@ fn a_write_asked_for_by_name_does_no_more_than_was_promised() {
         lets_in,
         ..reopens(Subject::Group(id("line")))
     };
-    let refused = site.asked_for(site.delete_line(), disabled, &promise(Who::Nobody));
+    let refused = site.asked_for(site.delete_line(), disabled.clone(), &promise(Who::Nobody));
     assert!(
         matches!(refused, Err(CheckError::LetsIn { leaves: 1, .. })),
         "{refused:?}"
     );
     let others = Who::Devices([id("sensor-2")].into());
     assert!(
-        site.asked_for(site.delete_line(), disabled, &promise(others))
+        site.asked_for(site.delete_line(), disabled.clone(), &promise(others))
             .is_err()
     );
     let meant = Who::Devices([id("sensor-1")].into());
-    site.asked_for(site.delete_line(), disabled, &promise(meant))
+    site.asked_for(site.delete_line(), disabled.clone(), &promise(meant))
         .expect("promised");
     // Whoever may not read everything cannot tell what it does, and is still held to the rest.
     let untold = Checked::asked_for(

@@ -174,7 +174,7 @@ fn an_entry_under_another_id_is_told_and_a_right_one_is_made() {
 }
 
 /// A device of a random fleet: which line it is below, and what entry it has.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Device {
     line: usize,
     entry: Option<(bool, ProvisioningStatus)>,
@@ -246,12 +246,12 @@ impl Pki {
             let id = format!("g-{index}").parse().expect("id");
             let mut group =
                 EnrollmentGroup::new(id, by_signing_certificate(&self.authorities[index]));
-            group.provisioning_status = *status;
+            group.provisioning_status = status.clone();
             view.put_group(&group).expect("group");
         }
         let mut entries = Vec::new();
         for (index, device) in devices.iter().enumerate() {
-            let Some((own, status)) = device.entry else {
+            let Some((own, status)) = device.entry.clone() else {
                 continue;
             };
             let line = if own {
@@ -269,7 +269,7 @@ impl Pki {
         (view, entries)
     }
 
-    fn chain(&self, device: Device, index: usize) -> PresentedChain {
+    fn chain(&self, device: &Device, index: usize) -> PresentedChain {
         let leaf = &self.leaves[device.line][index];
         let path = [
             leaf,
@@ -286,7 +286,7 @@ proptest! {
         let pki = Pki::shared();
         let (before, entries) = pki.view(&groups, &devices);
         let chains: Vec<PresentedChain> =
-            devices.iter().enumerate().map(|(index, device)| pki.chain(*device, index)).collect();
+            devices.iter().enumerate().map(|(index, device)| pki.chain(device, index)).collect();
         let id = format!("d-{target}");
         let leaf = with_leaf.then(|| &pki.leaves[devices[target].line][target]);
         let state = QuarantineState {

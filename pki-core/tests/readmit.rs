@@ -19,8 +19,9 @@ use pki_core::key::KeyAlgorithm::EcdsaP256;
 use pki_core::lifecycle::roll::RegisteredDevice;
 use pki_core::lifecycle::{
     CheckError, Checked, Deprovision, Expectation, Fleet, HubAction, HubIdentity, LeafStanding,
-    Plan, Promise, Quarantine, QuarantineState, Readmit, ReadmitState, Step, Subject, Who,
-    deprovision, deprovision_group, quarantine, quarantine_below, readmit, release_pins,
+    MemberEntry, Plan, Promise, Purpose, Quarantine, QuarantineState, Readmit, ReadmitError,
+    ReadmitState, Step, Subject, Who, deprovision, deprovision_group, quarantine, quarantine_below,
+    readmit, release_pins,
 };
 use pki_core::testing::SampleDps;
 use pki_core::time::{Span, Time};
@@ -216,7 +217,7 @@ fn a_device_does_not_come_back_with_what_it_was_shut_out_with() {
         ),
         (
             refused(&request, &entry(Some(enabled)), now()),
-            "is enabled",
+            "is not disabled",
         ),
     ] {
         assert!(message.contains(part), "{message}");
@@ -340,7 +341,7 @@ fn a_group_is_disabled_before_its_devices_leave_and_stays_where_they_would_fall_
         )),
         hub_identity: Some(identity(HubDeviceStatus::Enabled)),
     };
-    let plan = deprovision_group(&site.dps.groups[0], std::slice::from_ref(&device), &[]);
+    let plan = deprovision_group(&site.dps.groups[0], std::slice::from_ref(&device), &[], &[]);
     let common = [
         "change enrollment group line, disabled",
         "delete device identity sensor-1 on hub-1.azure-devices.net",
@@ -348,13 +349,141 @@ fn a_group_is_disabled_before_its_devices_leave_and_stays_where_they_would_fall_
     ];
     assert_eq!(steps(&plan)[..3], common);
     assert_eq!(steps(&plan)[3..], ["delete enrollment group line"]);
-    let plan = deprovision_group(&site.dps.groups[0], &[device], &[id("all")]);
+    let plan = deprovision_group(&site.dps.groups[0], &[device], &[], &[id("all")]);
     assert_eq!(steps(&plan), common);
     assert!(
         plan.notes[0].contains("without it all would decide about its devices"),
         "{:?}",
         plan.notes
     );
+}
+
+/// What the toolkit made for a device of the group leaves with it; what shuts out stays; what somebody wants
+/// for its own sake is left alone.
+#[test]
+fn entries_of_a_leaving_group_go_only_when_nothing_holds_their_chain() {
+    let site = Site::readmitted();
+    let pinned = site.dps.individuals[0].clone();
+    let quarantined = Site::quarantined().dps.individuals[0].clone();
+    let member = |entry: &IndividualEnrollment, purpose, is_held| MemberEntry {
+        entry: entry.clone(),
+        purpose,
+        is_held,
+    };
+    let group = &site.dps.groups[0];
+    let plan = deprovision_group(
+        group,
+        &[],
+        &[member(&pinned, Purpose::BringsBack, false)],
+        &[],
+    );
+    let first = [
+        "change enrollment group line, disabled",
+        "change individual enrollment sensor-1, disabled",
+    ];
+    let goes = [
+        "delete enrollment group line",
+        "delete individual enrollment sensor-1",
+    ];
+    assert_eq!(steps(&plan), [first, goes].concat());
+    assert!(plan.notes.is_empty(), "{:?}", plan.notes);
+    // A plan that was cut has disabled it, and the next one deletes it all the same.
+    let mut cut = pinned.clone();
+    cut.provisioning_status = ProvisioningStatus::Disabled;
+    let next = deprovision_group(group, &[], &[member(&cut, Purpose::BringsBack, false)], &[]);
+    assert_eq!(steps(&next), [&first[..1], &goes[..]].concat());
+    let held = deprovision_group(
+        group,
+        &[],
+        &[member(&pinned, Purpose::BringsBack, true)],
+        &[],
+    );
+    assert_eq!(steps(&held), [&first[..], &goes[..1]].concat());
+    let falls = deprovision_group(
+        group,
+        &[],
+        &[member(&pinned, Purpose::BringsBack, false)],
+        &[id("all")],
+    );
+    assert_eq!(steps(&falls), first);
+    let kept =
+        "1 individual enrollment keeps a device of the group out and must stay, disabled: sensor-1";
+    assert!(
+        falls.notes.iter().any(|note| note == kept),
+        "{:?}",
+        falls.notes
+    );
+    let shut_out = deprovision_group(
+        group,
+        &[],
+        &[member(&quarantined, Purpose::ShutsOut, false)],
+        &[],
+    );
+    assert_eq!(steps(&shut_out), [first[0], goes[0]]);
+    assert_eq!(shut_out.notes, [kept]);
+    let own = deprovision_group(group, &[], &[member(&pinned, Purpose::Own, false)], &[]);
+    assert_eq!(steps(&own), [first[0], goes[0]]);
+    assert!(
+        own.notes[0].ends_with("dps-pki deprovision sensor-1"),
+        "{:?}",
+        own.notes
+    );
+}
+
+/// It may keep devices out and may let them in: neither is changed by the way, and shutting out is possible.
+#[test]
+fn an_entry_of_which_nobody_knows_whom_it_lets_in_is_changed_only_in_so_many_words() {
+    let mut site = Site::new();
+    let mut group = site.dps.groups[0].clone();
+    group.provisioning_status = ProvisioningStatus::Other("paused".to_owned());
+    site.dps.put_group(&group);
+    let group = site.dps.groups[0].clone();
+    let view = site.dps.view();
+    let elements = std::iter::once(ChainElement::from(&site.stolen)).chain(site.above());
+    let chain = PresentedChain::known(site.stolen.common_name(), elements.collect());
+    let fleet = Fleet::of_chains([&chain]);
+    let to = |status: ProvisioningStatus| {
+        let mut after = group.clone();
+        after.provisioning_status = status;
+        let step = Step::put_group(after, vec![], Expectation::of(group.etag.as_ref()));
+        let mut plan = Plan::new("change it");
+        plan.steps.push(step);
+        plan
+    };
+    let nobody = Promise::default();
+    let enabled = to(ProvisioningStatus::Enabled);
+    assert!(matches!(
+        Checked::new(enabled, &view, &fleet, &nobody),
+        Err(CheckError::LetsIn { leaves: 1, .. })
+    ));
+    let disabled = to(ProvisioningStatus::Disabled);
+    assert!(matches!(
+        Checked::new(disabled.clone(), &view, &fleet, &nobody),
+        Err(CheckError::Refuses { leaves: 1, .. })
+    ));
+    let shuts_out = Promise {
+        refuses: Who::Anybody,
+        ..Promise::default()
+    };
+    Checked::new(disabled, &view, &fleet, &shuts_out).expect("that was asked for");
+    // Nothing that leaves it as it is concerns it.
+    let mut other = site.dps.groups[0].clone();
+    other.enrollment_group_id = id("other");
+    other.attestation = by_signing_certificate(&root("elsewhere", EcdsaP256).certificate);
+    let mut plan = Plan::new("make another");
+    plan.steps
+        .push(Step::put_group(other, vec![], Expectation::Absent));
+    Checked::new(plan, &view, &fleet, &nobody).expect("it is not concerned");
+    let mut entry = Site::quarantined().dps.individuals[0].clone();
+    entry.provisioning_status = ProvisioningStatus::Other("paused".to_owned());
+    let state = ReadmitState {
+        individual: Some(entry),
+        ..site.state()
+    };
+    assert!(matches!(
+        readmit(&site.request(), &state, now()),
+        Err(ReadmitError::NotShutOut { .. })
+    ));
 }
 
 #[test]

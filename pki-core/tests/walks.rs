@@ -269,8 +269,8 @@ fn live(world: &mut World, draws: &mut Draws) {
             let others: Vec<_> = others.cloned().collect();
             if let Some(mut group) = draws.pick(&others).cloned() {
                 group.provisioning_status = match group.provisioning_status {
-                    ProvisioningStatus::Enabled => ProvisioningStatus::Disabled,
                     ProvisioningStatus::Disabled => ProvisioningStatus::Enabled,
+                    _ => ProvisioningStatus::Disabled,
                 };
                 group.attestation = group.attestation.without_copies();
                 world.instances[place].dps.put_group(&group);

@@ -18,7 +18,7 @@ pub(crate) fn fleet(shape: Shape) -> Fleet {
     fleet
 }
 
-fn plain() -> Fleet {
+pub(crate) fn plain() -> Fleet {
     fleet(Shape::PLAIN)
 }
 
@@ -71,20 +71,17 @@ impl Fleet {
 }
 
 /// Shuts the hub of `line-a` by a key that does not open it; returns the one that does.
-fn lock_hub(site: &Site) -> (String, String) {
-    let file = format!("dps-a-{}.txt", HUBS[0]);
+pub(crate) fn lock_hub(site: &Site) -> (String, String) {
+    lock(site, HUBS[0])
+}
+
+/// Shuts a hub by a key of nobody; returns the file with the one that opens it.
+pub(crate) fn lock(site: &Site, hub: &str) -> (String, String) {
+    let file = format!("dps-a-{hub}.txt");
     let right = site.read(&file);
-    let other = site.read(&format!("dps-a-{}.txt", HUBS[1]));
-    let key = |text: &str| {
-        text.split("SharedAccessKey=")
-            .nth(1)
-            .expect("a key")
-            .to_owned()
-    };
-    site.write(&file, &right.replace(&key(&right), &key(&other)));
-    // The second hub's key leads to the second hub; a key of nobody opens none.
+    let (opens, _) = right.split_once("SharedAccessKey=").expect("a key");
     let nobody = "bm9ib2R5bm9ib2R5bm9ib2R5bm9ib2R5bm9ib2R5bm8=";
-    site.write(&file, &right.replace(&key(&right), nobody));
+    site.write(&file, &format!("{opens}SharedAccessKey={nobody}"));
     (file, right)
 }
 

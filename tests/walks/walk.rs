@@ -113,6 +113,8 @@ pub(crate) struct Walk {
     pub(crate) fleet: Fleet,
     /// Groups that somebody has disabled for a while.
     disabled: BTreeSet<String>,
+    /// The leaves below the group that is leaving, by instance.
+    leaving: BTreeSet<(usize, String)>,
     /// What was typed, for who reads of a failure.
     pub(crate) typed: Vec<String>,
     /// How many registrations were made.
@@ -129,6 +131,7 @@ impl Walk {
         let mut walk = Self {
             fleet,
             disabled: BTreeSet::new(),
+            leaving: BTreeSet::new(),
             typed: Vec::new(),
             registrations: 0,
             cut: 0,
@@ -205,6 +208,47 @@ impl Walk {
             }
         }
         found
+    }
+
+    /// The leaves below the certificates that a group holds, by instance and thumbprint.
+    fn held_by(&self, group: &str) -> BTreeSet<(usize, String)> {
+        let mut found = BTreeSet::new();
+        for (instance, one) in self.fleet.site.instances.iter().enumerate() {
+            let line = format!("dps group show {group} --dps {} --output json", one.name);
+            let shown = self.fleet.site.run(&line);
+            if shown.code == 8 {
+                continue;
+            }
+            let slots = &shown.json()["attestation"]["x509"]["signingCertificates"];
+            let held = ["primary", "secondary"]
+                .map(|slot| slots[slot]["info"]["sha256Thumbprint"].clone());
+            for line in &self.fleet.lines {
+                let rows = self.fleet.site.json(&format!("authority show {line}"));
+                let rows = rows.as_array().expect("rows").iter();
+                let held = rows.filter(|row| held.contains(&row["sha256Thumbprint"]));
+                let generations: Vec<u64> =
+                    held.filter_map(|row| row["generation"].as_u64()).collect();
+                let below = self.below(line, |generation| generations.contains(&generation));
+                found.extend(below.into_iter().map(|(device, leaf)| {
+                    let leaf = &self.fleet.devices[device].leaves[leaf];
+                    (instance, leaf.thumbprint.clone())
+                }));
+            }
+        }
+        found
+    }
+
+    /// No hub knows a device by a leaf below the group that left, enabled or not.
+    fn nobody_of_the_group_is_left(&self) {
+        for (instance, hub, device) in self.on_hubs() {
+            let shown = &device["authentication"]["x509Thumbprint"]["primaryThumbprint"];
+            let shown = shown.as_str().unwrap_or_default().to_ascii_uppercase();
+            assert!(
+                !self.leaving.contains(&(instance, shown)),
+                "left on {hub}: {device}\n{}",
+                self.typed.join("\n")
+            );
+        }
     }
 
     fn leaves(&self) -> Vec<(usize, usize)> {
@@ -424,10 +468,17 @@ impl Walk {
             }
             Operation::DeprovisionGroup(number) => {
                 let group = self.group(*number);
-                let leaves = self.of_group(&group);
+                self.leaving = self.held_by(&group);
+                let must = self.of_group(&group);
+                // Whoever is back by an entry that is pinned leaves with the group that holds its chain.
+                let mut out = must.clone();
+                out.extend(self.leaves().into_iter().filter(|(device, leaf)| {
+                    let one = &self.fleet.devices[*device];
+                    one.is_pinned && (group == "top" || one.leaves[*leaf].authority == group)
+                }));
                 let asked = Asked {
-                    out: leaves.clone(),
-                    must: leaves,
+                    out,
+                    must,
                     ..Asked::default()
                 };
                 (format!("deprovision --group {group} --yes"), asked)
@@ -651,6 +702,7 @@ impl Walk {
                     .map(|((_, device, leaf), _)| (*device, *leaf))
                     .collect();
                 self.bar(&lost);
+                self.nobody_of_the_group_is_left();
             }
             Operation::GroupDisable(number) => {
                 self.disabled.insert(self.group(*number));
@@ -671,7 +723,7 @@ impl Walk {
             leaf.is_barred = true;
             thumbprints.insert(leaf.thumbprint.clone());
         }
-        for (hub, device) in self.on_hubs() {
+        for (_, hub, device) in self.on_hubs() {
             let shown = &device["authentication"]["x509Thumbprint"]["primaryThumbprint"];
             let is_left = device["status"] != "disabled"
                 && shown
@@ -691,7 +743,7 @@ impl Walk {
             .iter()
             .map(|device| self.fleet.devices[*device].id.as_str())
             .collect();
-        for (hub, device) in self.on_hubs() {
+        for (_, hub, device) in self.on_hubs() {
             let is_one = device["deviceId"]
                 .as_str()
                 .is_some_and(|id| ids.contains(&id));
@@ -703,14 +755,13 @@ impl Walk {
         }
     }
 
-    fn on_hubs(&self) -> Vec<(String, Value)> {
-        let instances = 0..self.fleet.site.instances.len();
-        let dumps = instances.map(|instance| self.fleet.site.dump(instance));
+    fn on_hubs(&self) -> Vec<(usize, String, Value)> {
         let mut found = Vec::new();
-        for dump in dumps {
+        for instance in 0..self.fleet.site.instances.len() {
+            let dump = self.fleet.site.dump(instance);
             for (hub, devices) in dump["hubs"].as_object().expect("hubs") {
                 for device in devices.as_array().expect("a list") {
-                    found.push((hub.clone(), device.clone()));
+                    found.push((instance, hub.clone(), device.clone()));
                 }
             }
         }

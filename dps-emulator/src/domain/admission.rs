@@ -162,14 +162,16 @@ impl Dps {
             None => by_group.ok_or(UNAUTHORIZED)?,
             Some(record) => {
                 let entry = Entry::Individual(id.clone());
-                let status = record.value.provisioning_status;
+                let status = record.value.provisioning_status.clone();
                 match &record.value.attestation.mechanism {
                     Mechanism::SymmetricKey(Some(keys)) if token.is_signed_by_any(keys) => {
                         (entry, status, keys.clone())
                     }
                     // A disabled entry shuts out a group's device whatever it attests by itself.
-                    _ => match (status, by_group) {
-                        (ProvisioningStatus::Disabled, Some((_, _, keys))) => (entry, status, keys),
+                    _ => match by_group {
+                        Some((_, _, keys)) if status == ProvisioningStatus::Disabled => {
+                            (entry, status, keys)
+                        }
                         _ => return Err(UNAUTHORIZED),
                     },
                 }
@@ -222,7 +224,7 @@ fn keys_by_group(
             .find(|keys| token.is_signed_by_any(keys))?;
         Some((
             Entry::Group(group_id.clone()),
-            record.value.provisioning_status,
+            record.value.provisioning_status.clone(),
             keys,
         ))
     })

@@ -271,9 +271,9 @@ impl Dps {
             }
         };
         terms.initial_twin = allocated.initial_twin.or(terms.initial_twin);
-        let policy = reprovision::effective(terms.reprovision, decision.is_legacy);
+        let policy = reprovision::effective(terms.reprovision.as_ref(), decision.is_legacy);
         let current_hub = current.as_ref().map(|assignment| &assignment.hub);
-        let movement = reprovision::decide(policy, current_hub, &allocated.hub);
+        let movement = reprovision::decide(&policy, current_hub, &allocated.hub);
         let device_id = match (&current, &terms.device_id) {
             // A changed device ID takes effect once the registration record is deleted.
             (Some(assignment), _) => assignment.device_id.clone(),

@@ -31,13 +31,10 @@ impl Move {
 
 /// The policy that counts: the entry's; else *migrate*, but *never* for a device that speaks an API
 /// from before policies existed.
-pub(crate) fn effective(policy: Option<ReprovisionPolicy>, is_legacy: bool) -> ReprovisionPolicy {
-    let never = ReprovisionPolicy {
-        update_hub_assignment: false,
-        migrate_device_data: false,
-    };
+pub(crate) fn effective(policy: Option<&ReprovisionPolicy>, is_legacy: bool) -> ReprovisionPolicy {
+    let never = ReprovisionPolicy::new(false, false);
     match policy {
-        Some(policy) => policy,
+        Some(policy) => policy.clone(),
         None if is_legacy => never,
         None => ReprovisionPolicy::default(),
     }
@@ -45,7 +42,7 @@ pub(crate) fn effective(policy: Option<ReprovisionPolicy>, is_legacy: bool) -> R
 
 /// Decides between the hub that a device has and the one chosen for it now.
 pub(crate) fn decide(
-    policy: ReprovisionPolicy,
+    policy: &ReprovisionPolicy,
     current: Option<&HubHostName>,
     chosen: &HubHostName,
 ) -> Move {
@@ -71,30 +68,27 @@ mod tests {
         name.parse().expect(name)
     }
 
-    fn policy(update_hub_assignment: bool, migrate_device_data: bool) -> ReprovisionPolicy {
-        ReprovisionPolicy {
-            update_hub_assignment,
-            migrate_device_data,
-        }
-    }
-
     /// The table of the documentation: first time, same hub, another hub under each policy.
     #[test]
     fn each_policy_does_what_the_documentation_says() {
         let (a, b) = (hub("a.net"), hub("b.net"));
         let from = a.clone();
         for (policy, current, expected) in [
-            (policy(true, true), None, Move::First),
-            (policy(true, true), Some(&b), Move::Stay),
+            (ReprovisionPolicy::new(true, true), None, Move::First),
+            (ReprovisionPolicy::new(true, true), Some(&b), Move::Stay),
             (
-                policy(true, true),
+                ReprovisionPolicy::new(true, true),
                 Some(&a),
                 Move::Migrate { from: from.clone() },
             ),
-            (policy(true, false), Some(&a), Move::Reset { from }),
-            (policy(false, false), Some(&a), Move::Stay),
+            (
+                ReprovisionPolicy::new(true, false),
+                Some(&a),
+                Move::Reset { from },
+            ),
+            (ReprovisionPolicy::new(false, false), Some(&a), Move::Stay),
         ] {
-            assert_eq!(decide(policy, current, &b), expected);
+            assert_eq!(decide(&policy, current, &b), expected);
         }
     }
 
@@ -102,6 +96,6 @@ mod tests {
     fn without_a_policy_old_devices_stay_and_others_migrate() {
         assert!(!effective(None, true).update_hub_assignment);
         assert_eq!(effective(None, false), ReprovisionPolicy::default());
-        assert!(effective(Some(policy(true, false)), true).update_hub_assignment);
+        assert!(effective(Some(&ReprovisionPolicy::new(true, false)), true).update_hub_assignment);
     }
 }

@@ -128,6 +128,12 @@ fn read<D: Document>(mut body: Value) -> Result<D, ServiceError> {
             drop_nulls(part);
         }
     }
+    if let Some(Value::String(word)) = body.get(KEPT_NULL)
+        && !matches!(word.as_str(), "enabled" | "disabled")
+    {
+        let message = format!("{KEPT_NULL}: {word} is neither enabled nor disabled");
+        return Err(ServiceError::MalformedBody(message));
+    }
     serde_json::from_value(body).map_err(|error| ServiceError::MalformedBody(error.to_string()))
 }
 

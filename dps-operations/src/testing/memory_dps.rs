@@ -110,11 +110,11 @@ impl MemoryDps {
             dump.push(format!("ca {} verified: {verified}", held.name));
         }
         for held in records.groups.values() {
-            let status = held.provisioning_status;
+            let status = &held.provisioning_status;
             dump.push(format!("group {} {status:?}", held.enrollment_group_id));
         }
         for held in records.individuals.values() {
-            let status = held.provisioning_status;
+            let status = &held.provisioning_status;
             dump.push(format!("individual {} {status:?}", held.registration_id));
         }
         for held in records.registrations.values() {

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::context::Context;
-use crate::error::{CommandError, CommandResult, Outcome};
+use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::execute::{self, Proposal};
 use crate::planes::Planes;
 use crate::render::plan::write_impact;
@@ -24,6 +24,10 @@ pub(crate) struct Change {
     pub(crate) action: &'static str,
     /// What is done, in the imperative: `disable enrollment group line-1`.
     pub(crate) summary: String,
+    /// What the journal calls it, where that is not the summary: a command that was cut says the same again,
+    /// whatever of it is done.
+    #[serde(skip)]
+    pub(crate) goal: Option<String>,
     /// The record's ID.
     pub(crate) subject: String,
     /// The DPS instance or hub that holds it.
@@ -89,7 +93,8 @@ impl Change {
         let mut inventory = context.inventory()?;
         let status = serde_json::from_value(before["provisioningStatus"].clone()).ok();
         let impact = self.impact.as_ref();
-        let plan = Checked::asked_for(&self.summary, step, status, impact, promise)?;
+        let goal = self.goal.as_ref().unwrap_or(&self.summary);
+        let plan = Checked::asked_for(goal, step, status, impact, promise)?;
         let proposal = Proposal {
             question: format!("{}: {}?", self.place, self.summary),
             before: Some(before).filter(|before| !before.is_null()),
@@ -113,8 +118,33 @@ impl Change {
     }
 }
 
-/// Says that a record is as it should be already.
-pub(crate) fn nothing_to_do(context: &Context, state: &str) -> CommandResult {
+/// Says that a record is as it should be already. A plan for just that which is open was cut after its write:
+/// it is closed.
+pub(crate) fn nothing_to_do(
+    context: &Context,
+    planes: &Planes<'_>,
+    goal: &str,
+    state: &str,
+) -> CommandResult {
+    execute::close_same(context, planes, &mut context.inventory()?, goal)?;
+    context.ui.result(&NothingToDo { done: false, state })?;
+    Ok(Outcome::Done)
+}
+
+/// What is to be deleted is not there. If a plan to delete it is open, that was cut after its write: it is
+/// closed, and nothing is left to do. Else `missing` is what is wrong.
+pub(crate) fn deleted_before(
+    context: &Context,
+    planes: &Planes<'_>,
+    goal: &str,
+    missing: CommandError,
+) -> CommandResult {
+    let is_known = missing.kind == ErrorKind::NotFound
+        && execute::close_same(context, planes, &mut context.inventory()?, goal)?;
+    if !is_known {
+        return Err(missing);
+    }
+    let state = &missing.message;
     context.ui.result(&NothingToDo { done: false, state })?;
     Ok(Outcome::Done)
 }

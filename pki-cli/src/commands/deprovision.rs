@@ -2,6 +2,7 @@
 //! deregistered from their hubs.
 
 mod group;
+mod members;
 
 use std::fmt;
 
@@ -242,9 +243,9 @@ impl<'a> Leaving<'a> {
                 None => PresentedChain::known(Some(target.id.to_string()), vec![]),
             };
             let decision = explain(&view, &chain);
-            match decision.is_admitted() {
-                true => left.push(format!("{} is {}", target.id, decision.outcome)),
-                false => self.context.ui.note(format!(
+            match decision.is_kept_out() {
+                false => left.push(format!("{} is {}", target.id, decision.outcome)),
+                true => self.context.ui.note(format!(
                     "read back from DPS: {} is {}",
                     target.id, decision.outcome
                 )),

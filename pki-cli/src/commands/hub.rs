@@ -4,7 +4,7 @@ use pki_core::hub::{HubDevice, HubDeviceStatus};
 use pki_core::ids::{DeviceId, Etag, HubHostName, RegistrationId};
 use pki_core::lifecycle::{Expectation, Step, differences};
 
-use crate::commands::change::{Change, nothing_to_do};
+use crate::commands::change::{Change, deleted_before, nothing_to_do};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::planes::{self, Planes};
@@ -183,12 +183,19 @@ impl EnableArgs {
 
 impl DeleteArgs {
     fn run(&self, context: &Context) -> CommandResult {
-        let identity = self.device.find(context)?;
+        let goal = format!("delete device identity {} with its twin", self.device.id);
+        let identity = match self.device.find(context) {
+            Ok(identity) => identity,
+            Err(missing) => {
+                return deleted_before(context, &planes::chosen(context)?, &goal, missing);
+            }
+        };
         let expect = Expectation::Etag(identity.tag()?);
         let id = &identity.device.device_id;
         let change = Change {
             action: "hub-device-deleted",
             summary: format!("delete device identity {id} with its twin"),
+            goal: Some(goal),
             subject: id.to_string(),
             place: identity.hub.to_string(),
             changes: vec![],
@@ -240,13 +247,14 @@ impl Identity<'_> {
         let (id, status) = (&after.device_id, after.status.as_str());
         if self.device.status == after.status {
             let state = format!("device identity {id} on {} is {status} already", self.hub);
-            return nothing_to_do(context, &state);
+            return nothing_to_do(context, &self.planes, &summary, &state);
         }
         let before = without_keys(&self.device);
         let step = self.status_step(after)?;
         let change = Change {
             action,
             summary,
+            goal: None,
             subject: id.to_string(),
             place: self.hub.to_string(),
             changes: differences(&before, &without_keys(after)),

@@ -268,7 +268,7 @@ fn elsewhere(
             Ok(decisions) => {
                 let pairs = targets.iter().zip(decisions);
                 let admitted = pairs.filter(|(target, decision)| {
-                    decision.is_admitted() || (target.leaf.is_none() && !is_out(decision))
+                    !decision.is_kept_out() || (target.leaf.is_none() && !is_out(decision))
                 });
                 left.extend(admitted.map(|(target, decision)| match target.leaf {
                     Some(_) => format!("DPS {name}: {} is {}", target.id, decision.outcome),

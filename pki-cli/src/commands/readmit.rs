@@ -224,7 +224,7 @@ fn prove(
     }
     for leaf in &state.earlier {
         let decision = explain(&view, &chain_of(inventory, leaf)?);
-        if decision.is_admitted() {
+        if !decision.is_kept_out() {
             return wrong(format!(
                 "leaf {} of {id} is not kept out: {}",
                 leaf.serial_number(),

@@ -8,6 +8,7 @@ mod breach;
 mod device;
 mod instances;
 mod left_behind;
+mod open;
 mod report;
 mod rolling;
 

@@ -189,6 +189,11 @@ fn write_impact_of(f: &mut fmt::Formatter<'_>, impact: &Impact, scope: Scope) ->
         leaves(Effect::StaysAdmitted, "stays", "stay"),
         leaves(Effect::StaysOut, "stays", "stay")
     )?;
+    let not_known = impact.count(Effect::NotKnown);
+    if not_known > 0 {
+        let are = fitting(not_known, "is", "are");
+        write!(f, ", of {not_known} nobody knows whether it {are} admitted")?;
+    }
     match impact.devices_left_out {
         Some(devices) if impact.count(Effect::Loses) > 0 => {
             write!(f, "\ndevices left without an admitted leaf: {devices}")

@@ -29,6 +29,8 @@ pub enum Outcome {
     Disabled(Entry),
     /// It is refused.
     Refused(Refusal),
+    /// This entry decides, and has a status that nobody here knows.
+    NotKnown(Entry, String),
 }
 
 /// An entry that decides.
@@ -143,7 +145,7 @@ fn outcome(view: &DpsView, chain: &PresentedChain, findings: &mut Vec<Finding>) 
         return Outcome::Refused(Refusal::NoRegistrationId);
     };
     if let Some(individual) = view.individual(&id) {
-        findings.push(Finding::Individual(id.clone(), individual.status));
+        findings.push(Finding::Individual(id.clone(), individual.status.clone()));
         let ended = view.at().and_then(|at| invalid(chain.leaf(), at));
         findings.extend(ended.map(Finding::LeafNotValid));
         let leaf = chain.leaf().map(|leaf| &leaf.sha256_thumbprint);
@@ -167,16 +169,17 @@ fn by_individual(
     id: &RegistrationId,
     leaf: Option<&Sha256Thumbprint>,
 ) -> Outcome {
-    if entry.status == ProvisioningStatus::Disabled {
-        return Outcome::Disabled(Entry::Individual(id.clone()));
+    let by = || Entry::Individual(id.clone());
+    match &entry.status {
+        ProvisioningStatus::Disabled => return Outcome::Disabled(by()),
+        ProvisioningStatus::Other(word) => return Outcome::NotKnown(by(), word.clone()),
+        ProvisioningStatus::Enabled => {}
     }
     let Some(certificates) = &entry.certificates else {
         return Outcome::Refused(Refusal::OtherAttestation(id.clone()));
     };
     match leaf {
-        Some(leaf) if certificates.contains(leaf) => {
-            Outcome::Admitted(Entry::Individual(id.clone()))
-        }
+        Some(leaf) if certificates.contains(leaf) => Outcome::Admitted(by()),
         _ => Outcome::Refused(Refusal::OtherCertificate(id.clone())),
     }
 }
@@ -187,7 +190,10 @@ type Note<'a> = &'a mut dyn FnMut(&dyn Fn() -> Finding);
 fn by_groups(view: &DpsView, above: &[ChainElement], note: Note<'_>) -> Outcome {
     for (index, element) in above.iter().enumerate() {
         if let Some((id, group)) = view.group_holding(element) {
-            note(&|| Finding::Group(id.clone(), element.subject.clone(), group.status));
+            note(&|| {
+                let status = group.status.clone();
+                Finding::Group(id.clone(), element.subject.clone(), status)
+            });
             return by_group(view, id, group, above.split_at(index), note);
         }
         note(&|| Finding::NoGroup(element.subject.clone()));
@@ -213,8 +219,12 @@ fn by_group(
         return Outcome::Refused(Refusal::NoVerifiedCa(id.clone()));
     };
     note(&|| Finding::Verified(own_and_above[verified].subject.clone()));
-    if group.status == ProvisioningStatus::Disabled {
-        return Outcome::Disabled(Entry::Group(id.clone()));
+    match &group.status {
+        ProvisioningStatus::Disabled => return Outcome::Disabled(Entry::Group(id.clone())),
+        ProvisioningStatus::Other(word) => {
+            return Outcome::NotKnown(Entry::Group(id.clone()), word.clone());
+        }
+        ProvisioningStatus::Enabled => {}
     }
     let path = below.iter().chain(&own_and_above[..=verified]);
     match view.at().and_then(|at| invalid(path, at)) {
@@ -241,5 +251,21 @@ impl Decision {
     /// Whether the device is let in.
     pub fn is_admitted(&self) -> bool {
         matches!(self.outcome, Outcome::Admitted(_))
+    }
+
+    /// Whether the device is kept out for certain.
+    pub fn is_kept_out(&self) -> bool {
+        self.outcome.admits() == Some(false)
+    }
+}
+
+impl Outcome {
+    /// Whether the device is let in; `None` if that cannot be told.
+    pub fn admits(&self) -> Option<bool> {
+        match self {
+            Self::Admitted(_) => Some(true),
+            Self::Disabled(_) | Self::Refused(_) => Some(false),
+            Self::NotKnown(..) => None,
+        }
     }
 }

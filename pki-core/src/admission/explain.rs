@@ -43,6 +43,10 @@ impl fmt::Display for Outcome {
             Self::Admitted(entry) => write!(f, "admitted by {entry}"),
             Self::Disabled(entry) => write!(f, "refused: {entry} is disabled"),
             Self::Refused(refusal) => write!(f, "refused: {refusal}"),
+            Self::NotKnown(entry, word) => write!(
+                f,
+                "not known: {entry} has the provisioning status {word:?}, and nobody here knows whether that lets devices in"
+            ),
         }
     }
 }

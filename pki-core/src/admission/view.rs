@@ -208,7 +208,7 @@ impl DpsView {
             holders.sort();
         }
         let entry = GroupEntry {
-            status: group.provisioning_status,
+            status: group.provisioning_status.clone(),
             signing,
             references,
         };
@@ -242,7 +242,7 @@ impl DpsView {
             _ => None,
         };
         let entry = IndividualEntry {
-            status: individual.provisioning_status,
+            status: individual.provisioning_status.clone(),
             certificates,
         };
         self.individuals
@@ -302,9 +302,15 @@ impl DpsView {
                 .filter_map(|name| self.authorities.get(name));
             held.any(|authority| authority.is(element))
         });
-        inline
-            .chain(referring)
-            .min_by_key(|(id, group)| (group.status == ProvisioningStatus::Enabled, *id))
+        inline.chain(referring).min_by_key(|(id, group)| {
+            let rank = match group.status {
+                ProvisioningStatus::Disabled => 0,
+                // It may keep its devices out, too.
+                ProvisioningStatus::Other(_) => 1,
+                ProvisioningStatus::Enabled => 2,
+            };
+            (rank, *id)
+        })
     }
 
     /// Whether this certificate is one that DPS has verified.

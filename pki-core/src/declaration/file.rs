@@ -449,9 +449,9 @@ fn group(id: Field<EnrollmentGroupId>, table: Table<'_>) -> Result<GroupTable, D
         ("signing-certificate", AttestationWord::SigningCertificate),
         ("ca-reference", AttestationWord::CaReference),
     ];
-    const STATUS: [(&str, ProvisioningStatus); 2] = [
-        ("enabled", ProvisioningStatus::Enabled),
-        ("disabled", ProvisioningStatus::Disabled),
+    const STATUS: [(&str, &ProvisioningStatus); 2] = [
+        ("enabled", &ProvisioningStatus::Enabled),
+        ("disabled", &ProvisioningStatus::Disabled),
     ];
     let status = table.word("status", &STATUS)?;
     let hubs: Option<Vec<Field<HubHostName>>> = table.texts("hubs")?;
@@ -460,7 +460,7 @@ fn group(id: Field<EnrollmentGroupId>, table: Table<'_>) -> Result<GroupTable, D
         id,
         authority: table.required_text("authority")?,
         attestation: table.word("attestation", &ATTESTATION)?,
-        status: status.map_or(ProvisioningStatus::Enabled, |field| field.value),
+        status: status.map_or(ProvisioningStatus::Enabled, |field| field.value.clone()),
         hubs: distinct(hubs.unwrap_or_default())?,
         reprovision: reprovision(&table)?,
         allocation: allocation(&table)?,
@@ -470,18 +470,13 @@ fn group(id: Field<EnrollmentGroupId>, table: Table<'_>) -> Result<GroupTable, D
 
 /// The words of `az iot dps enrollment-group create --reprovision-policy`.
 fn reprovision(table: &Table<'_>) -> Result<Option<ReprovisionPolicy>, DeclarationError> {
-    const fn policy(update_hub_assignment: bool, migrate_device_data: bool) -> ReprovisionPolicy {
-        ReprovisionPolicy {
-            update_hub_assignment,
-            migrate_device_data,
-        }
-    }
-    const WORDS: [(&str, ReprovisionPolicy); 3] = [
-        ("migrate", policy(true, true)),
-        ("reset", policy(true, false)),
-        ("never", policy(false, false)),
+    const WORDS: [(&str, (bool, bool)); 3] = [
+        ("migrate", (true, true)),
+        ("reset", (true, false)),
+        ("never", (false, false)),
     ];
-    Ok(table.word("reprovision", &WORDS)?.map(|field| field.value))
+    let word = table.word("reprovision", &WORDS)?;
+    Ok(word.map(|field| ReprovisionPolicy::new(field.value.0, field.value.1)))
 }
 
 /// A webhook cannot be declared, so there is no word for custom allocation.

@@ -17,6 +17,7 @@ use crate::enrollment::{
     CertificateSlot, EnrollmentGroup, Mechanism, ProvisioningStatus, X509Certificates,
 };
 use crate::ids::{AuthorityGeneration, EnrollmentGroupId, IdError};
+use crate::inventory::AuthorityRecord;
 use crate::management::CaCertificate;
 
 /// Why a group cannot be put on an intermediate.
@@ -124,6 +125,27 @@ pub(super) fn is_block(
     id.is_ok_and(|id| id == group.enrollment_group_id) && holds_alone(group, certificate)
 }
 
+/// The groups that a quarantine or a breach roll has made to shut out a generation, of these authorities.
+pub fn blocking_groups<'a>(
+    authorities: &'a [AuthorityRecord],
+    groups: &'a [EnrollmentGroup],
+) -> impl Iterator<Item = &'a EnrollmentGroupId> {
+    let generations = authorities.iter().flat_map(|authority| {
+        authority.generations.iter().filter_map(|record| {
+            let id = AuthorityGeneration {
+                name: authority.name.clone(),
+                generation: record.generation,
+            };
+            Some((id, record.certificate.as_ref()?.certificate()))
+        })
+    });
+    generations.flat_map(move |(id, certificate)| {
+        let mut all = groups.iter();
+        let block = all.find(|group| is_block(&id, certificate, group));
+        block.map(|group| &group.enrollment_group_id)
+    })
+}
+
 fn holds_alone(group: &EnrollmentGroup, certificate: &Certificate) -> bool {
     let Mechanism::X509(X509Certificates::Signing(slots)) = &group.attestation.mechanism else {
         return false;
@@ -188,7 +210,7 @@ pub(super) fn disabled(group: &EnrollmentGroup) -> Option<Step> {
     after.provisioning_status = ProvisioningStatus::Disabled;
     let change = FieldChange {
         field: "provisioningStatus".into(),
-        from: json!("enabled"),
+        from: json!(group.provisioning_status),
         to: json!("disabled"),
     };
     let expect = Expectation::of(group.etag.as_ref());

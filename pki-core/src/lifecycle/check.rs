@@ -237,21 +237,21 @@ impl Promise {
 
     /// What a disabled entry keeps out, it keeps out of devices that the inventory does not know, too.
     fn check_reopening(&self, step: &Step, view: &DpsView) -> Result<(), CheckError> {
-        let disabled = Some(ProvisioningStatus::Disabled);
+        let disabled = Some(&ProvisioningStatus::Disabled);
         let is_disabled = match step {
             Step::PutGroup { group, .. } => {
                 view.group(&group.enrollment_group_id)
-                    .map(|group| group.status)
+                    .map(|group| &group.status)
                     == disabled
             }
-            Step::DeleteGroup { id, .. } => view.group(id).map(|group| group.status) == disabled,
+            Step::DeleteGroup { id, .. } => view.group(id).map(|group| &group.status) == disabled,
             Step::PutIndividual { enrollment, .. } => {
                 let entry = view.individual(&enrollment.registration_id);
-                entry.map(|entry| entry.status) == disabled
+                entry.map(|entry| &entry.status) == disabled
             }
             Step::DeleteIndividual {
                 registration_id, ..
-            } => view.individual(registration_id).map(|entry| entry.status) == disabled,
+            } => view.individual(registration_id).map(|entry| &entry.status) == disabled,
             _ => false,
         };
         match is_disabled {
@@ -264,10 +264,10 @@ impl Promise {
     fn check_disabled(&self, step: &Step) -> Result<(), CheckError> {
         let takes_away = match step {
             Step::PutGroup { group, .. } => {
-                group.provisioning_status == ProvisioningStatus::Enabled
+                group.provisioning_status != ProvisioningStatus::Disabled
             }
             Step::PutIndividual { enrollment, .. } => {
-                enrollment.provisioning_status == ProvisioningStatus::Enabled
+                enrollment.provisioning_status != ProvisioningStatus::Disabled
             }
             Step::DeleteGroup { .. } | Step::DeleteIndividual { .. } => true,
             _ => false,

@@ -289,8 +289,9 @@ fn group_step(
         let (group, authority) = (id.clone(), declared.authority.clone());
         return Err(DeclaredError::OtherSigner { group, authority });
     }
-    let (kept_out, let_in) = (ProvisioningStatus::Disabled, ProvisioningStatus::Enabled);
-    if (held.provisioning_status, declared.status) == (kept_out, let_in) {
+    // One of which nobody knows whom it lets in may keep its devices out as well.
+    let lets_in = declared.status == ProvisioningStatus::Enabled;
+    if lets_in && held.provisioning_status != ProvisioningStatus::Enabled {
         return Err(DeclaredError::WouldEnable { group: id.clone() });
     }
     let mut group = held.clone();
@@ -323,12 +324,14 @@ fn composed(
 
 /// Writes what is declared into a record; what is not declared stays.
 fn declare(group: &mut EnrollmentGroup, declared: &GroupDeclaration) {
-    group.provisioning_status = declared.status;
+    group.provisioning_status = declared.status.clone();
     if !declared.hubs.is_empty() {
         group.iot_hubs = Some(declared.hubs.clone());
     }
-    if let Some(policy) = declared.reprovision {
-        group.reprovision_policy = Some(policy);
+    if let Some(policy) = &declared.reprovision {
+        let held = group.reprovision_policy.get_or_insert_default();
+        held.update_hub_assignment = policy.update_hub_assignment;
+        held.migrate_device_data = policy.migrate_device_data;
     }
     if let Some(policy) = &declared.allocation {
         group.allocation_policy = Some(policy.clone());
@@ -420,12 +423,12 @@ fn keepers(state: &DeclaredState) -> Vec<String> {
     let told = state.groups.iter().filter_map(|group| {
         let id = &group.enrollment_group_id;
         let generation = state.kept_out_by(group)?;
-        Some(match group.provisioning_status {
+        Some(match &group.provisioning_status {
             ProvisioningStatus::Disabled => {
                 format!("enrollment group {id} keeps out {generation}, which is compromised; it stays")
             }
-            ProvisioningStatus::Enabled => format!(
-                "enrollment group {id} was made to keep out {generation}, which is compromised, and is enabled; start the breach roll of {} again to shut it out",
+            status => format!(
+                "enrollment group {id} was made to keep out {generation}, which is compromised, and is {status}; start the breach roll of {} again to shut it out",
                 generation.name
             ),
         })

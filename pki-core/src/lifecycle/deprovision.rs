@@ -5,13 +5,16 @@
 //! entry keeps it out. A group is disabled first, so that nobody comes back while its devices leave.
 
 use super::below::disabled;
-use super::quarantine::{HubAction, Quarantine, QuarantineState, quarantine};
+use super::quarantine::{
+    HubAction, Quarantine, QuarantineState, disabled as disabled_entry, quarantine,
+};
 use super::roll::RegisteredDevice;
 use super::{Expectation, Plan, Step};
 use crate::admission::{Outcome, Refusal};
 use crate::certificate::Certificate;
-use crate::enrollment::{EnrollmentGroup, ProvisioningStatus};
+use crate::enrollment::{EnrollmentGroup, IndividualEnrollment, ProvisioningStatus};
 use crate::ids::{EnrollmentGroupId, RegistrationId};
+use crate::wording::{counted, fitting};
 
 /// What the goals of these plans begin with, in the journal too.
 pub const GOAL_OF_DEPROVISIONING: &str = "deprovision ";
@@ -71,12 +74,51 @@ pub fn deprovision(request: &Deprovision, state: &QuarantineState) -> Plan {
     plan
 }
 
-/// Plans that a group and all its devices leave. `falls_to` are the groups that would decide about its
-/// devices if it were deleted, enabled or not, since those that are disabled today are enabled tomorrow:
-/// then it stays, disabled.
+/// The individual enrollment of a device that has a leaf below the certificates of a leaving group.
+#[derive(Debug, Clone)]
+pub struct MemberEntry {
+    /// The enrollment.
+    pub entry: IndividualEnrollment,
+    /// What it is there for.
+    pub purpose: Purpose,
+    /// Whether some group holds a certificate of the device's chains when the group has left.
+    pub is_held: bool,
+}
+
+/// What the individual enrollment of a group's device is there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Somebody wants it for its own sake: the device is not the group's then.
+    Own,
+    /// It keeps the device out.
+    ShutsOut,
+    /// The device has come back by it. A plan of the same kind that was cut may have disabled it.
+    BringsBack,
+}
+
+impl MemberEntry {
+    /// The step that deletes it, once the group is gone and nothing holds anything of its chain. One that
+    /// was disabled before stays: it is what keeps the device out.
+    fn deleted(&self) -> Option<Step> {
+        let goes = self.purpose == Purpose::BringsBack && !self.is_held;
+        let expect = match disabled_entry(&self.entry) {
+            Some(_) => Expectation::AsLeftByPlan,
+            None => Expectation::of(self.entry.etag.as_ref()),
+        };
+        goes.then(|| Step::DeleteIndividual {
+            registration_id: self.entry.registration_id.clone(),
+            expect,
+        })
+    }
+}
+
+/// Plans that a group and all its devices leave. `entries` are the individual enrollments of devices below
+/// its certificates, and `falls_to` the groups that would decide about its devices if it were deleted,
+/// enabled or not, since those that are disabled today are enabled tomorrow: then it stays, disabled.
 pub fn deprovision_group(
     group: &EnrollmentGroup,
     devices: &[RegisteredDevice],
+    entries: &[MemberEntry],
     falls_to: &[EnrollmentGroupId],
 ) -> Plan {
     let id = &group.enrollment_group_id;
@@ -89,6 +131,11 @@ pub fn deprovision_group(
         Some(_) => Expectation::AsLeftByPlan,
     };
     plan.steps.extend(disable);
+    let back = entries
+        .iter()
+        .filter(|member| member.purpose == Purpose::BringsBack);
+    plan.steps
+        .extend(back.filter_map(|member| disabled_entry(&member.entry)));
     let leave = |device: &RegisteredDevice| device.deregister(HubAction::Delete, "deprovisioned");
     plan.steps.extend(devices.iter().flat_map(leave));
     if falls_to.is_empty() {
@@ -96,6 +143,9 @@ pub fn deprovision_group(
             id: id.clone(),
             expect,
         });
+        // Not before: while the group is there, somebody may enable it.
+        plan.steps
+            .extend(entries.iter().filter_map(MemberEntry::deleted));
     } else {
         let groups: Vec<&str> = falls_to.iter().map(EnrollmentGroupId::as_str).collect();
         plan.notes.push(format!(
@@ -103,5 +153,54 @@ pub fn deprovision_group(
             groups.join(", ")
         ));
     }
+    plan.notes.extend(notes_on(entries, falls_to.is_empty()));
     plan
+}
+
+/// What is to be told of the individual enrollments that are there afterwards.
+fn notes_on(entries: &[MemberEntry], goes: bool) -> Vec<String> {
+    let ids = |is_meant: &dyn Fn(&&MemberEntry) -> bool| -> Vec<&str> {
+        let meant = entries.iter().filter(is_meant);
+        meant
+            .map(|member| member.entry.registration_id.as_str())
+            .collect()
+    };
+    let is_own = |member: &&MemberEntry| member.purpose == Purpose::Own;
+    let own = ids(&is_own);
+    let is_deleted = |member: &MemberEntry| goes && member.deleted().is_some();
+    let kept = ids(&|member| !is_own(member) && !is_deleted(member));
+    let mut notes = Vec::new();
+    if !kept.is_empty() {
+        notes.push(format!(
+            "{} out and must stay, disabled: {}",
+            counted(
+                kept.len(),
+                "individual enrollment keeps a device of the group",
+                "individual enrollments keep devices of the group"
+            ),
+            some_of(&kept)
+        ));
+    }
+    if !own.is_empty() {
+        notes.push(format!(
+            "{} decided about by {} own and left alone: {}; to have {} leave as well: dps-pki deprovision {}",
+            counted(own.len(), "device below the group's certificates is", "devices below the group's certificates are"),
+            fitting(own.len(), "an individual enrollment of its", "individual enrollments of their"),
+            some_of(&own),
+            fitting(own.len(), "it", "them"),
+            own.first().filter(|_| own.len() == 1).unwrap_or(&"ID…"),
+        ));
+    }
+    notes
+}
+
+/// The first few names.
+fn some_of(names: &[&str]) -> String {
+    const NAMED: usize = 10;
+    match names.get(NAMED..) {
+        Some(more) if !more.is_empty() => {
+            format!("{} and {} more", names[..NAMED].join(", "), more.len())
+        }
+        _ => names.join(", "),
+    }
 }

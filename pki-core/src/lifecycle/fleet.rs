@@ -154,6 +154,18 @@ impl Fleet {
         fleet
     }
 
+    /// Those of its leaves that are decided about by themselves, and are these devices'.
+    #[must_use]
+    pub fn of_devices(&self, ids: &BTreeSet<RegistrationId>) -> Self {
+        let mut fleet = self.clone();
+        fleet.exceptions.retain(|one| ids.contains(&one.id));
+        for class in &mut fleet.classes {
+            class.leaves = 0;
+            class.revoked = 0;
+        }
+        fleet
+    }
+
     /// The class of what a generation has signed.
     pub fn class_of(&self, signer: &AuthorityGeneration) -> Option<&Class> {
         let mut classes = self.classes.iter();

@@ -59,6 +59,8 @@ pub enum Effect {
     StaysAdmitted,
     /// It is kept out before and after.
     StaysOut,
+    /// Nobody here knows whether it is admitted, and nothing changes in that.
+    NotKnown,
 }
 
 /// An [`Outcome`] for many devices at once: an individual enrollment is each device's own.
@@ -78,6 +80,8 @@ pub enum Verdict {
     NotValid(InvalidCertificate),
     /// Nothing holds the device or anything of its chain.
     NoEntry,
+    /// This entry decides, and has a status that nobody here knows.
+    NotKnown(Decider, String),
 }
 
 /// The entry that decides.
@@ -293,11 +297,13 @@ impl Tally {
 impl Movement {
     /// What it means for these devices.
     pub fn effect(&self) -> Effect {
-        match (self.before.is_admitted(), self.after.is_admitted()) {
-            (true, false) => Effect::Loses,
-            (false, true) => Effect::Gains,
-            (true, true) => Effect::StaysAdmitted,
-            (false, false) => Effect::StaysOut,
+        match (self.before.admits(), self.after.admits()) {
+            (Some(true), Some(true)) => Effect::StaysAdmitted,
+            (Some(false), Some(false)) => Effect::StaysOut,
+            (None, None) => Effect::NotKnown,
+            // What nobody knows may be either: a change is told as the one that somebody has to ask for.
+            (Some(true), _) | (None, Some(false)) => Effect::Loses,
+            (Some(false), _) | (None, Some(true)) => Effect::Gains,
         }
     }
 
@@ -309,7 +315,21 @@ impl Movement {
 impl Verdict {
     /// Whether the device is let in.
     pub fn is_admitted(&self) -> bool {
-        matches!(self, Self::Admitted(_))
+        self.admits() == Some(true)
+    }
+
+    /// Whether the device is let in; `None` if that cannot be told.
+    pub fn admits(&self) -> Option<bool> {
+        match self {
+            Self::Admitted(_) => Some(true),
+            Self::NotKnown(..) => None,
+            Self::Disabled(_)
+            | Self::OtherCertificate
+            | Self::OtherAttestation
+            | Self::NoVerifiedCa(_)
+            | Self::NotValid(_)
+            | Self::NoEntry => Some(false),
+        }
     }
 
     /// The group that decides, or that would.
@@ -317,9 +337,11 @@ impl Verdict {
         match self {
             Self::Admitted(Decider::Group(id))
             | Self::Disabled(Decider::Group(id))
+            | Self::NotKnown(Decider::Group(id), _)
             | Self::NoVerifiedCa(id) => Some(id),
             Self::Admitted(Decider::Individual)
             | Self::Disabled(Decider::Individual)
+            | Self::NotKnown(Decider::Individual, _)
             | Self::OtherCertificate
             | Self::OtherAttestation
             | Self::NotValid(_)
@@ -337,6 +359,7 @@ impl From<Outcome> for Verdict {
             Outcome::Refused(Refusal::OtherAttestation(_)) => Self::OtherAttestation,
             Outcome::Refused(Refusal::NoVerifiedCa(id)) => Self::NoVerifiedCa(id),
             Outcome::Refused(Refusal::NotValid(certificate)) => Self::NotValid(certificate),
+            Outcome::NotKnown(entry, word) => Self::NotKnown(entry.into(), word),
             // A leaf without a registration ID finds no entry either.
             Outcome::Refused(Refusal::NoEntry | Refusal::NoRegistrationId) => Self::NoEntry,
         }
@@ -368,6 +391,10 @@ impl fmt::Display for Verdict {
             }
             Self::NotValid(certificate) => write!(f, "refused: {certificate}"),
             Self::NoEntry => write!(f, "refused: {}", Refusal::NoEntry),
+            Self::NotKnown(decider, word) => write!(
+                f,
+                "not known: {decider} has the provisioning status {word:?}"
+            ),
         }
     }
 }
@@ -383,11 +410,15 @@ impl fmt::Display for Decider {
 
 impl Serialize for Impact {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut document = serializer.serialize_struct("Impact", 6)?;
+        let mut document = serializer.serialize_struct("Impact", 7)?;
         document.serialize_field("loses", &self.count(Effect::Loses))?;
         document.serialize_field("gains", &self.count(Effect::Gains))?;
         document.serialize_field("staysAdmitted", &self.count(Effect::StaysAdmitted))?;
         document.serialize_field("staysOut", &self.count(Effect::StaysOut))?;
+        match self.count(Effect::NotKnown) {
+            0 => document.skip_field("notKnown")?,
+            leaves => document.serialize_field("notKnown", &leaves)?,
+        }
         match self.devices_left_out {
             Some(devices) => document.serialize_field("devicesLeftOut", &devices)?,
             None => document.skip_field("devicesLeftOut")?,

@@ -56,6 +56,12 @@ impl Mark {
     }
 }
 
+/// Whether a readmission has pinned an entry to its device's new leaf.
+pub fn is_pin(entry: &IndividualEnrollment) -> bool {
+    entry.provisioning_status == ProvisioningStatus::Enabled
+        && matches!(Mark::of(entry), Some(Mark::Pinned(_)))
+}
+
 /// The steps that let go of pins whose old leaf has expired, where a group admits the device without
 /// them. `above` looks up the certificates above the leaf that an entry is pinned to; a pin of which
 /// nobody knows them stays.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::admission::{DpsView, UploadedCa, ViewError};
-use crate::enrollment::{EnrollmentGroup, IndividualEnrollment, ProvisioningStatus};
+use crate::enrollment::{EnrollmentGroup, IndividualEnrollment};
 use crate::ids::{
     AuthorityName, CertificateName, DeviceId, EnrollmentGroupId, Etag, HubHostName, RegistrationId,
     SerialNumber, Sha1Thumbprint, Sha256Thumbprint,
@@ -41,7 +41,7 @@ pub enum Expectation {
 impl Expectation {
     /// A record that was read with this tag. One without cannot be guarded, so it is not written: who
     /// expects absence finds the record, and the write ends as a conflict.
-    pub(crate) fn of(etag: Option<&Etag>) -> Self {
+    pub fn of(etag: Option<&Etag>) -> Self {
         etag.cloned().map_or(Self::Absent, Self::Etag)
     }
 }
@@ -341,7 +341,7 @@ impl Step {
     }
 
     /// The device whose individual enrollment it changes: nobody else is decided about otherwise.
-    pub(super) fn device(&self) -> Option<&RegistrationId> {
+    pub fn device(&self) -> Option<&RegistrationId> {
         match self {
             Self::PutIndividual { enrollment, .. } => Some(&enrollment.registration_id),
             Self::DeleteIndividual {
@@ -449,7 +449,7 @@ impl fmt::Display for Step {
                     verb(expect),
                     group.enrollment_group_id
                 )?;
-                status(f, group.provisioning_status)
+                write!(f, ", {}", group.provisioning_status)
             }
             Self::PutIndividual {
                 enrollment, expect, ..
@@ -460,7 +460,7 @@ impl fmt::Display for Step {
                     verb(expect),
                     enrollment.registration_id
                 )?;
-                status(f, enrollment.provisioning_status)
+                write!(f, ", {}", enrollment.provisioning_status)
             }
             Self::DeleteGroup { id, .. } => write!(f, "delete enrollment group {id}"),
             Self::DeleteIndividual {
@@ -506,12 +506,5 @@ fn verb(expect: &Expectation) -> &'static str {
     match expect {
         Expectation::Absent => "create",
         Expectation::Etag(_) | Expectation::AsLeftByPlan => "change",
-    }
-}
-
-fn status(f: &mut fmt::Formatter<'_>, status: ProvisioningStatus) -> fmt::Result {
-    match status {
-        ProvisioningStatus::Enabled => f.write_str(", enabled"),
-        ProvisioningStatus::Disabled => f.write_str(", disabled"),
     }
 }

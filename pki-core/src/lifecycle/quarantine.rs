@@ -146,9 +146,14 @@ pub fn quarantine_many(devices: &[(Quarantine, QuarantineState)]) -> Plan {
 }
 
 fn disabled_entry(request: &Quarantine, state: &QuarantineState) -> Option<Step> {
-    let Some(existing) = &state.individual else {
-        return Some(new_entry(request, state.group.clone()));
-    };
+    match &state.individual {
+        Some(existing) => disabled(existing),
+        None => Some(new_entry(request, state.group.clone())),
+    }
+}
+
+/// The step that disables an entry; none if it is.
+pub(super) fn disabled(existing: &IndividualEnrollment) -> Option<Step> {
     if existing.provisioning_status == ProvisioningStatus::Disabled {
         return None;
     }
@@ -156,7 +161,7 @@ fn disabled_entry(request: &Quarantine, state: &QuarantineState) -> Option<Step>
     entry.provisioning_status = ProvisioningStatus::Disabled;
     let change = FieldChange {
         field: "provisioningStatus".into(),
-        from: json!("enabled"),
+        from: json!(existing.provisioning_status),
         to: json!("disabled"),
     };
     // A record without an ETag cannot be guarded; expecting absence makes the service refuse it.

@@ -70,7 +70,7 @@ pub enum ReadmitError {
     },
     /// The entry is enabled and names other leaves.
     #[error(
-        "individual enrollment {id} is enabled: the device is not shut out; to change its leaf, roll it"
+        "individual enrollment {id} is not disabled: the device is not shut out; to change its leaf, roll it"
     )]
     NotShutOut {
         /// Which device.
@@ -140,10 +140,13 @@ pub fn readmit(request: &Readmit, state: &ReadmitState, at: Time) -> Result<Plan
     let held = slots(before);
     let wanted = request.leaf.sha256_thumbprint();
     let is_pinned = !held.is_empty() && held.iter().all(|held| *held == wanted);
-    if before.provisioning_status == ProvisioningStatus::Enabled && !is_pinned {
+    let is_enabled = before.provisioning_status == ProvisioningStatus::Enabled;
+    let is_disabled = before.provisioning_status == ProvisioningStatus::Disabled;
+    let is_back = is_enabled && is_pinned;
+    if !is_disabled && !is_back {
         return Err(ReadmitError::NotShutOut { id: id.clone() });
     }
-    if before.provisioning_status == ProvisioningStatus::Disabled {
+    if is_disabled {
         let mut after = before.clone();
         after.provisioning_status = ProvisioningStatus::Enabled;
         after.attestation = pinned;
@@ -199,7 +202,8 @@ fn take_over(
     };
     let note = format!("hubs, initial twin and policies are those of enrollment group {id}");
     let own = &mut *entry;
-    own.reprovision_policy = own.reprovision_policy.or(group.reprovision_policy);
+    let reprovision_policy = own.reprovision_policy.take();
+    own.reprovision_policy = reprovision_policy.or_else(|| group.reprovision_policy.clone());
     let allocation_policy = own.allocation_policy.take();
     own.allocation_policy = allocation_policy.or_else(|| group.allocation_policy.clone());
     let iot_hubs = own.iot_hubs.take();

@@ -471,7 +471,7 @@ impl Operation {
             }
         });
         let others: Vec<_> = others.collect();
-        Some(vec![(place, deprovision_group(held, &[], &others))])
+        Some(vec![(place, deprovision_group(held, &[], &[], &others))])
     }
 
     /// What the checker is told that was asked for.

@@ -45,7 +45,7 @@ impl Dps {
         Terms {
             device_id: entry.device_id.clone(),
             allocation: self.allocation(entry.allocation_policy.as_ref()),
-            reprovision: entry.reprovision_policy,
+            reprovision: entry.reprovision_policy.clone(),
             candidates: self.candidates(entry.iot_hubs.as_deref(), entry.other.get(ONE_HUB)),
             initial_twin: entry.initial_twin.clone(),
             capabilities: entry.other.get("capabilities").cloned(),
@@ -56,7 +56,7 @@ impl Dps {
         Terms {
             device_id: None,
             allocation: self.allocation(entry.allocation_policy.as_ref()),
-            reprovision: entry.reprovision_policy,
+            reprovision: entry.reprovision_policy.clone(),
             candidates: self.candidates(entry.iot_hubs.as_deref(), entry.other.get(ONE_HUB)),
             initial_twin: entry.initial_twin.clone(),
             capabilities: entry.other.get("capabilities").cloned(),

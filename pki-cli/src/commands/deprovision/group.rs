@@ -3,14 +3,13 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::ops::ControlFlow;
 
 use pki_core::admission::{DpsView, outcome_below};
-use pki_core::enrollment::{EnrollmentGroup, ProvisioningStatus, RegistrationState};
-use pki_core::ids::{AuthorityName, EnrollmentGroupId, Generation};
+use pki_core::enrollment::{EnrollmentGroup, ProvisioningStatus};
+use pki_core::ids::{AuthorityName, EnrollmentGroupId, Generation, RegistrationId};
 use pki_core::journal::{Journal as _, PlanRecord};
 use pki_core::lifecycle::{
-    Fleet, GOAL_OF_DEPROVISIONING, HubIdentity, Impact, Movement, Plan, Promise, Step, Subject,
+    Expectation, Fleet, GOAL_OF_DEPROVISIONING, Impact, Movement, Plan, Promise, Step, Subject,
     Verdict, Who, deprovision_group,
 };
 use pki_core::sqlite::SqliteInventory;
@@ -25,7 +24,6 @@ use crate::execute::Failures;
 use crate::hubs::refuse_unread;
 use crate::judged;
 use crate::planes::Planes;
-use crate::registered::{Registered, records_of_groups, shows_leaf_of, with_identities};
 use crate::snapshot::DpsSnapshot;
 
 /// A group leaves every instance that has it, or has had it.
@@ -71,8 +69,22 @@ impl Leaving<'_> {
             return self.gone_group(inventory, id);
         };
         let falls_to = self.falls_to(inventory, id)?;
-        let registered = self.devices_of(inventory, id, falls_to.is_empty())?;
-        let mut plan = deprovision_group(group, &registered.devices, &falls_to);
+        let members = self.members(inventory, id, falls_to.is_empty())?;
+        let registered = members.registered;
+        let entries = &members.entries;
+        let mut plan = deprovision_group(group, &registered.devices, entries, &falls_to);
+        // While it is there, the same command goes on with the hub; nobody would know of its devices afterwards.
+        if !registered.unread.is_empty() && falls_to.is_empty() {
+            plan.steps.retain(|step| {
+                !matches!(
+                    step,
+                    Step::DeleteGroup { .. } | Step::DeleteIndividual { .. }
+                )
+            });
+            plan.notes.push(format!(
+                "enrollment group {id} stays, disabled, until the hubs of its devices can be read"
+            ));
+        }
         plan.notes.extend(registered.notes());
         if self.planes.declared().groups.contains_key(id) {
             plan.notes.push(format!(
@@ -99,53 +111,28 @@ impl Leaving<'_> {
         inventory: &SqliteInventory,
         id: &EnrollmentGroupId,
     ) -> Result<Option<PlanRecord>, CommandError> {
+        if let Some(open) = self.open_plan(inventory, id)? {
+            return Ok(Some(open));
+        }
         let subject = Subject::Group(id.clone());
         let name = self.planes.name();
-        let goal = GOAL_OF_DEPROVISIONING;
-        if let Some(finished) = inventory.finished_plan(name, goal, &subject)? {
-            return Ok(Some(finished));
-        }
+        Ok(inventory.finished_plan(name, GOAL_OF_DEPROVISIONING, &subject)?)
+    }
+
+    /// The plan by which a group was leaving when that was cut.
+    pub(super) fn open_plan(
+        &self,
+        inventory: &SqliteInventory,
+        id: &EnrollmentGroupId,
+    ) -> Result<Option<PlanRecord>, CommandError> {
+        let subject = Subject::Group(id.clone());
+        let name = self.planes.name();
         for open in inventory.plans_in_the_way(name, &[subject.key()].into())? {
-            if open.goal.starts_with(goal) {
+            if open.goal.starts_with(GOAL_OF_DEPROVISIONING) {
                 return Ok(inventory.plan(open.plan)?);
             }
         }
         Ok(None)
-    }
-
-    /// Who is on which hub, while the group can still tell: its registration records, and the identities of
-    /// those of its devices that have none. A group that stays refuses its devices, and the record of a
-    /// refused attempt is made again whenever the device knocks: it counts only if the group goes.
-    fn devices_of(
-        &self,
-        inventory: &SqliteInventory,
-        id: &EnrollmentGroupId,
-        goes: bool,
-    ) -> Result<Registered, CommandError> {
-        let now = self.context.now();
-        let fleet = Fleet::gather(inventory, now, self.view.individual_ids())?;
-        let mut members = BTreeSet::new();
-        for (index, class) in fleet.classes.iter().enumerate() {
-            let decides = Verdict::from(outcome_below(&self.view, &class.above));
-            if decides.group() == Some(id) {
-                fleet.name_members(index, inventory, now, |id| {
-                    members.insert(id);
-                    ControlFlow::Continue(())
-                })?;
-            }
-        }
-        self.context.block_on(async {
-            let is_wanted = |_: &EnrollmentGroupId, record: &RegistrationState| {
-                Ok(goes || record.assigned_hub.is_some())
-            };
-            let records = records_of_groups(self.planes, [id], is_wanted).await?;
-            let mut registered = with_identities(self.planes, records).await;
-            let is_meant = |found: &HubIdentity| shows_leaf_of(inventory, found, now, |_| true);
-            registered
-                .add_unlisted(self.planes, members, is_meant)
-                .await?;
-            Ok(registered)
-        })
     }
 
     /// A group that DPS does not have: it has left before, or there is none of that name.
@@ -163,10 +150,27 @@ impl Leaving<'_> {
         }
         let note = format!("plan {} of {} did it", earlier.id, earlier.opened_at);
         let plan = Plan {
+            steps: self.left_of(&earlier),
             notes: vec![note],
             ..Plan::new(earlier.plan.goal)
         };
         self.let_go(inventory, id, plan, &with_group)
+    }
+
+    /// The entries that a plan was to delete after the group when it was cut, if they are as it left them.
+    fn left_of(&self, earlier: &PlanRecord) -> Vec<Step> {
+        if !earlier.state.is_open() {
+            return vec![];
+        }
+        let deleted = deleted_by(earlier).filter_map(|id| self.snapshot.individual(id));
+        let disabled =
+            deleted.filter(|entry| entry.provisioning_status == ProvisioningStatus::Disabled);
+        disabled
+            .map(|entry| Step::DeleteIndividual {
+                registration_id: entry.registration_id.clone(),
+                expect: Expectation::of(entry.etag.as_ref()),
+            })
+            .collect()
     }
 
     /// Carries out what is left to do, and proves what came of it for the devices that the group decides
@@ -178,9 +182,21 @@ impl Leaving<'_> {
         plan: Plan,
         with_group: &DpsView,
     ) -> Result<(), CommandError> {
+        let mut entries = BTreeSet::new();
+        let mut reopens = BTreeSet::from([Subject::Group(id.clone())]);
+        for step in &plan.steps {
+            // What the plan itself has disabled goes with the group.
+            if let Step::DeleteIndividual {
+                registration_id, ..
+            } = step
+            {
+                reopens.insert(Subject::Device(registration_id.clone()));
+            }
+            entries.extend(step.device().cloned());
+        }
         let promise = Promise {
             refuses: Who::Anybody,
-            reopens: [Subject::Group(id.clone())].into(),
+            reopens,
             ..Promise::default()
         };
         let judged = judged::plan(
@@ -193,7 +209,7 @@ impl Leaving<'_> {
         )?;
         let (mut shown, _) = self.carry_out(inventory, judged, Failures::Stop)?;
         if !self.context.settings.dry_run {
-            shown.proof = Some(self.proof(inventory, id, with_group)?);
+            shown.proof = Some(self.proof(inventory, id, with_group, &entries)?);
         }
         let dps = self.dps;
         let shown = Within { dps, result: shown };
@@ -239,26 +255,39 @@ impl Leaving<'_> {
         Ok(found)
     }
 
-    /// Reads DPS again, and decides about the devices of the group.
+    /// Reads DPS again, and decides about the devices of the group, and those whose `entries` were changed.
     fn proof(
         &self,
         inventory: &SqliteInventory,
         id: &EnrollmentGroupId,
         with_group: &DpsView,
+        entries: &BTreeSet<RegistrationId>,
     ) -> Result<Proof, CommandError> {
         let snapshot = self.context.wait_for(DpsSnapshot::gather(self.planes))?;
         let found = snapshot.view()?;
         let individual = with_group.individual_ids().chain(found.individual_ids());
         let fleet = Fleet::gather(inventory, self.context.now(), individual)?;
         let decisions = Impact::compare(with_group, &found, &fleet).movements;
-        let decisions = decisions.iter();
-        let of_group = decisions.filter(|decision| decision.before.group() == Some(id));
+        let of_group = decisions
+            .iter()
+            .filter(|decision| decision.before.group() == Some(id));
+        let own = Impact::compare(with_group, &found, &fleet.of_devices(entries)).movements;
         Ok(Proof {
             enrollment_group: id.clone(),
-            status: found.group(id).map(|group| group.status),
-            devices: of_group.map(Decided::from).collect(),
+            status: found.group(id).map(|group| group.status.clone()),
+            devices: of_group.chain(&own).map(Decided::from).collect(),
         })
     }
+}
+
+/// The devices whose entries a plan deletes.
+pub(super) fn deleted_by(plan: &PlanRecord) -> impl Iterator<Item = &RegistrationId> {
+    plan.plan.steps.iter().filter_map(|step| match step {
+        Step::DeleteIndividual {
+            registration_id, ..
+        } => Some(registration_id),
+        _ => None,
+    })
 }
 
 /// The group as a plan that was carried out has disabled it.
@@ -291,18 +320,20 @@ struct Decided {
     leaves: u64,
     outcome: String,
     #[serde(skip)]
-    is_admitted: bool,
+    is_kept_out: bool,
 }
 
 impl Proof {
     /// The group must be gone or disabled, and all of its devices out.
     fn check(&self) -> Result<(), CommandError> {
         let id = &self.enrollment_group;
-        if self.status == Some(ProvisioningStatus::Enabled) {
-            let message = format!("enrollment group {id} is there, and enabled again");
+        if let Some(status) = &self.status
+            && *status != ProvisioningStatus::Disabled
+        {
+            let message = format!("enrollment group {id} is there, and {status} again");
             return Err(CommandError::new(ErrorKind::Conflict, message).hint("run it again"));
         }
-        let admitted = self.devices.iter().filter(|decided| decided.is_admitted);
+        let admitted = self.devices.iter().filter(|decided| !decided.is_kept_out);
         let admitted: Vec<&Decided> = admitted.collect();
         if admitted.is_empty() {
             return Ok(());
@@ -328,18 +359,15 @@ impl From<&Movement> for Decided {
             generation: signer.map(|signer| signer.generation),
             leaves: movement.leaves,
             outcome: movement.after.to_string(),
-            is_admitted: movement.after.is_admitted(),
+            is_kept_out: movement.after.admits() == Some(false),
         }
     }
 }
 
 impl fmt::Display for Proof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match &self.status {
-            None => "gone",
-            Some(ProvisioningStatus::Disabled) => "disabled",
-            Some(_) => "enabled",
-        };
+        let state = self.status.as_ref();
+        let state = state.map_or("gone", ProvisioningStatus::as_str);
         let id = &self.enrollment_group;
         write!(f, "read back from DPS: enrollment group {id} is {state}")?;
         for decided in &self.devices {

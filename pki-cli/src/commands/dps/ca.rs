@@ -10,7 +10,7 @@ use pki_core::management::CaCertificate;
 use pki_core::time::Time;
 
 use super::{ca_proof, declared, impact};
-use crate::commands::change::Change;
+use crate::commands::change::{Change, deleted_before};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::planes::{self, Planes};
@@ -138,10 +138,11 @@ impl DeleteArgs {
         let planes = planes::chosen(context)?;
         let certificates = planes.certificates()?;
         let found = context.block_on(async { Ok(certificates.find(&self.name).await?) })?;
-        let before = found.ok_or_else(|| {
+        let Some(before) = found else {
             let message = format!("DPS {} has no CA certificate {}", planes.name(), self.name);
-            CommandError::not_found(message)
-        })?;
+            let missing = CommandError::not_found(message);
+            return deleted_before(context, &planes, &self.goal(), missing);
+        };
         let Some(etag) = before.etag.clone() else {
             let message = format!("DPS sent CA certificate {} without an ETag", self.name);
             return Err(CommandError::new(ErrorKind::Service, message));
@@ -188,13 +189,18 @@ impl DeleteArgs {
         })?;
         Ok(Change {
             action: "ca-deleted",
-            summary: format!("delete CA certificate {}", self.name),
+            summary: self.goal(),
+            goal: None,
             subject: self.name.to_string(),
             place: format!("DPS {}", planes.name()),
             changes: vec![],
             notes,
             impact,
         })
+    }
+
+    fn goal(&self) -> String {
+        format!("delete CA certificate {}", self.name)
     }
 
     fn is_named_by(&self, group: &EnrollmentGroup) -> bool {

@@ -60,10 +60,8 @@ pub(super) fn request(context: &Context, name: &CertificateName, path: &Path) ->
     let planes = planes::chosen(context)?;
     let held = existing(context, &planes, name)?;
     if held.properties.is_verified {
-        return nothing_to_do(
-            context,
-            &format!("CA certificate {name} is verified already"),
-        );
+        let state = format!("CA certificate {name} is verified already");
+        return nothing_to_do(context, &planes, &goal(&planes, name), &state);
     }
     context.files.check_output(path)?;
     let question = format!(
@@ -109,10 +107,8 @@ pub(super) fn hand_in(context: &Context, name: &CertificateName, path: &Path) ->
     let planes = planes::chosen(context)?;
     let held = existing(context, &planes, name)?;
     if held.properties.is_verified {
-        return nothing_to_do(
-            context,
-            &format!("CA certificate {name} is verified already"),
-        );
+        let state = format!("CA certificate {name} is verified already");
+        return nothing_to_do(context, &planes, &goal(&planes, name), &state);
     }
     let (etag, sha1_thumbprint) = identity(&held)?;
     let step = Step::SubmitProof {
@@ -123,10 +119,7 @@ pub(super) fn hand_in(context: &Context, name: &CertificateName, path: &Path) ->
     };
     let plan = Plan {
         steps: vec![step],
-        ..Plan::new(format!(
-            "prove CA certificate {name} to DPS {}",
-            planes.name()
-        ))
+        ..Plan::new(goal(&planes, name))
     };
     let mut inventory = context.inventory()?;
     let before = context.wait_for(DpsSnapshot::gather(&planes))?.view()?;
@@ -140,6 +133,11 @@ pub(super) fn hand_in(context: &Context, name: &CertificateName, path: &Path) ->
         ..shown
     })?;
     Ok(Outcome::Done)
+}
+
+/// What a proof is for, whoever makes it: [`super::declared`] says it in the same words.
+pub(super) fn goal(planes: &Planes<'_>, name: &CertificateName) -> String {
+    format!("prove CA certificate {name} to DPS {}", planes.name())
 }
 
 fn existing(

@@ -4,6 +4,7 @@ use pki_core::declaration::DpsDeclaration;
 use pki_core::ids::{CertificateName, EnrollmentGroupId};
 use pki_core::lifecycle::{Plan, Promise, Step, converge};
 
+use super::ca_proof;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
 use crate::execute::Proposal;
@@ -28,7 +29,7 @@ pub(super) fn upload_ca(context: &Context, name: &CertificateName) -> CommandRes
 pub(super) fn prove_ca(context: &Context, name: &CertificateName) -> CommandResult {
     let planes = planes::chosen(context)?;
     let wanted = only_ca(&planes, name)?;
-    let goal = format!("prove CA certificate {name} to DPS {}", planes.name());
+    let goal = ca_proof::goal(&planes, name);
     carry_out(context, &planes, &wanted, goal, |plan| {
         match plan.steps.first() {
             Some(Step::UploadCa { .. }) => {

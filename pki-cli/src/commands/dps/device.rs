@@ -9,11 +9,12 @@ use pki_core::enrollment::compose::by_leaf;
 use pki_core::enrollment::{IndividualEnrollment, Mechanism, ProvisioningStatus, X509Certificates};
 use pki_core::ids::{Etag, RegistrationId};
 use pki_core::inventory::{CertificateState, Inventory as _};
+use pki_core::journal::Found;
 use pki_core::lifecycle::{Expectation, FieldChange, Promise, Step, Who};
 
 use super::entry::{self, Record, Wording};
 use super::{first, impact};
-use crate::commands::change::Change;
+use crate::commands::change::{Change, deleted_before};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
 use crate::planes::{self, Planes};
@@ -144,7 +145,7 @@ impl Record for IndividualEnrollment {
     const ENABLE: &'static str = "dps-pki dps device enable";
 
     fn status(&self) -> ProvisioningStatus {
-        self.provisioning_status
+        self.provisioning_status.clone()
     }
 
     fn set_status(&mut self, status: ProvisioningStatus) {
@@ -157,6 +158,10 @@ impl Record for IndividualEnrollment {
 
     fn put(&self, changes: Vec<FieldChange>, expect: Expectation) -> Step {
         Step::put_individual(self.clone(), changes, expect)
+    }
+
+    fn found(&self) -> Found {
+        Found::Individual(Some(Box::new(self.clone())))
     }
 }
 
@@ -205,6 +210,7 @@ impl PutArgs {
         let before = context.block_on(async { Ok(individuals.find(&self.id).await?) })?;
         let after = match (&leaf, document) {
             (Some(leaf), _) => self.pinned(before.as_ref(), leaf),
+            (None, Some(document)) if entry::is_written(before.as_ref(), &document) => document,
             (None, Some(document)) => {
                 entry::check_document(before.as_ref(), &document)?;
                 document
@@ -213,6 +219,9 @@ impl PutArgs {
                 return Err(CommandError::failed("neither --cert nor --file was given"));
             }
         };
+        if entry::is_written(before.as_ref(), &after) {
+            return entry::written_before(context, &planes, &after);
+        }
         let notes = match &leaf {
             Some(_) => pin_notes(&after),
             None => [
@@ -296,12 +305,15 @@ fn revoked(context: &Context, leaf: &Certificate) -> Result<Option<String>, Comm
 
 fn pin_notes(after: &IndividualEnrollment) -> Vec<String> {
     let id = &after.registration_id;
-    vec![match after.provisioning_status {
+    vec![match &after.provisioning_status {
         ProvisioningStatus::Enabled => {
             "the device is let in with this leaf and no other, whatever the groups say".to_owned()
         }
         ProvisioningStatus::Disabled => format!(
             "the enrollment stays disabled and the device out; let it in with: dps-pki dps device enable {id}"
+        ),
+        ProvisioningStatus::Other(word) => format!(
+            "the enrollment keeps its status {word:?}, and nobody here knows whether that lets the device in"
         ),
     }]
 }
@@ -325,12 +337,13 @@ fn set_status(context: &Context, id: &RegistrationId, status: ProvisioningStatus
     let planes = planes::chosen(context)?;
     let individuals = planes.individuals()?;
     let before = existing(context, &planes, &individuals, id)?;
-    let notes = match status {
-        ProvisioningStatus::Enabled => enable_notes(context, &before)?,
-        ProvisioningStatus::Disabled => vec![
+    let notes = if status == ProvisioningStatus::Enabled {
+        enable_notes(context, &before)?
+    } else {
+        vec![
             "a device that is connected to its hub stays connected: see dps-pki hub device disable"
                 .to_owned(),
-        ],
+        ]
     };
     entry::set_status(context, &planes, &before, status, notes, |after| {
         impact::on_device(context, &planes, Some(&before), id, None, |view| {
@@ -370,7 +383,11 @@ impl DeleteArgs {
     fn run(&self, context: &Context) -> CommandResult {
         let planes = planes::chosen(context)?;
         let individuals = planes.individuals()?;
-        let before = existing(context, &planes, &individuals, &self.id)?;
+        let goal = self.goal();
+        let before = match existing(context, &planes, &individuals, &self.id) {
+            Ok(before) => before,
+            Err(missing) => return deleted_before(context, &planes, &goal, missing),
+        };
         self.refuse_disabled(&before)?;
         let change = self.change(context, &planes, &before)?;
         if !self.let_device_in {
@@ -391,6 +408,10 @@ impl DeleteArgs {
             ..Promise::default()
         };
         change.carry_out_as(context, &planes, step, &without_keys(&before), &promise)
+    }
+
+    fn goal(&self) -> String {
+        format!("delete individual enrollment {}", self.id)
     }
 
     fn refuse_disabled(&self, individual: &IndividualEnrollment) -> Result<(), CommandError> {
@@ -431,7 +452,8 @@ impl DeleteArgs {
         }
         Ok(Change {
             action: "enrollment-deleted",
-            summary: format!("delete individual enrollment {}", self.id),
+            summary: self.goal(),
+            goal: None,
             subject: self.id.to_string(),
             place: format!("DPS {}", planes.name()),
             changes: vec![],

@@ -5,6 +5,7 @@ use std::path::Path;
 use dps_client::service::{Enrollments, Entry};
 use pki_core::enrollment::{Mechanism, ProvisioningStatus};
 use pki_core::ids::Etag;
+use pki_core::journal::{Found, Standing};
 use pki_core::lifecycle::{Expectation, FieldChange, Impact, Promise, Step, Who, differences};
 use serde_json::Value;
 
@@ -32,6 +33,8 @@ pub(super) trait Record: Entry<Id: PartialEq> {
     fn status(&self) -> ProvisioningStatus;
     fn set_status(&mut self, status: ProvisioningStatus);
     fn etag(&self) -> Option<&Etag>;
+    /// It, as what was read back.
+    fn found(&self) -> Found;
     /// The step that writes it.
     fn put(&self, changes: Vec<FieldChange>, expect: Expectation) -> Step;
 }
@@ -70,12 +73,6 @@ pub(super) fn set_status<E: Record>(
 ) -> CommandResult {
     let (word, id) = (E::WORD, before.id());
     let enables = status == ProvisioningStatus::Enabled;
-    if before.status() == status {
-        let state = format!("{word} {id} is {} already", status.as_str());
-        return nothing_to_do(context, &state);
-    }
-    let mut after = before.clone();
-    after.set_status(status);
     let (action, summary) = match enables {
         true => (
             E::ENABLED,
@@ -83,6 +80,12 @@ pub(super) fn set_status<E: Record>(
         ),
         false => (E::DISABLED, format!("disable {word} {id}")),
     };
+    if before.status() == status {
+        let state = format!("{word} {id} is {} already", status.as_str());
+        return nothing_to_do(context, planes, &summary, &state);
+    }
+    let mut after = before.clone();
+    after.set_status(status);
     let impact = impact(&after)?;
     write(
         context,
@@ -121,6 +124,7 @@ pub(super) fn write<E: Record>(
     let shown = before.map_or(Value::Null, without_keys);
     let change = Change {
         action: wording.action,
+        goal: (wording.action == E::WRITTEN).then(|| goal_of_writing(after)),
         summary: wording.summary,
         subject: after.id().to_string(),
         place: format!("DPS {}", planes.name()),
@@ -152,8 +156,40 @@ pub(super) fn summary<E: Record>(before: Option<&E>, after: &E) -> String {
     } else {
         "create"
     };
-    let status = after.status().as_str();
+    let status = after.status();
     format!("{verb} {} {}, {status}", E::WORD, after.id())
+}
+
+/// Whether what was read is as it is to be written. Keys are not shown, so that one that brings some is
+/// written.
+pub(super) fn is_written<E: Record>(before: Option<&E>, after: &E) -> bool {
+    let brings_keys = matches!(
+        after.attestation().mechanism,
+        Mechanism::SymmetricKey(Some(_))
+    );
+    let Some(before) = before.filter(|_| !brings_keys) else {
+        return false;
+    };
+    let changes = differences(&without_keys(before), &without_keys(after));
+    let expect = Expectation::AsLeftByPlan;
+    let step = after.put(changes, expect.clone());
+    matches!(step.standing(&before.found(), &expect), Standing::Done(_))
+}
+
+/// Says so.
+pub(super) fn written_before<E: Record>(
+    context: &Context,
+    planes: &Planes<'_>,
+    after: &E,
+) -> CommandResult {
+    let state = format!("{} {} is so already", E::WORD, after.id());
+    nothing_to_do(context, planes, &goal_of_writing(after), &state)
+}
+
+/// What the journal calls the writing of an entry, whether it is there already or not.
+fn goal_of_writing<E: Record>(after: &E) -> String {
+    let status = after.status();
+    format!("put {} {}, {status}", E::WORD, after.id())
 }
 
 /// Reads a document that is to be put as it is.
@@ -195,8 +231,8 @@ pub(super) fn check_document<E: Record>(
         return Err(CommandError::new(ErrorKind::Conflict, message)
             .hint("show it again and take over what changed; or leave out the member etag"));
     }
-    let (kept_out, let_in) = (ProvisioningStatus::Disabled, ProvisioningStatus::Enabled);
-    if (before.status(), document.status()) == (kept_out, let_in) {
+    let kept_out = ProvisioningStatus::Disabled;
+    if before.status() == kept_out && document.status() != kept_out {
         let message = format!(
             "{word} {id} is disabled, and the document enables it: that lets {} in",
             E::DEVICES

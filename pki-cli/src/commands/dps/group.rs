@@ -11,12 +11,13 @@ use pki_core::enrollment::{
 };
 use pki_core::ids::{EnrollmentGroupId, Etag, Sha256Thumbprint};
 use pki_core::inventory::{GenerationState, Inventory as _};
+use pki_core::journal::Found;
 use pki_core::lifecycle::{Expectation, FieldChange, Promise, Step, Who};
 use pki_core::wording::counted;
 
 use super::entry::{self, Record, Wording};
 use super::{declared, impact};
-use crate::commands::change::Change;
+use crate::commands::change::{Change, deleted_before};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
 use crate::planes::{self, Planes};
@@ -141,7 +142,7 @@ impl Record for EnrollmentGroup {
     const ENABLE: &'static str = "dps-pki dps group enable";
 
     fn status(&self) -> ProvisioningStatus {
-        self.provisioning_status
+        self.provisioning_status.clone()
     }
 
     fn set_status(&mut self, status: ProvisioningStatus) {
@@ -154,6 +155,10 @@ impl Record for EnrollmentGroup {
 
     fn put(&self, changes: Vec<FieldChange>, expect: Expectation) -> Step {
         Step::put_group(self.clone(), changes, expect)
+    }
+
+    fn found(&self) -> Found {
+        Found::Group(Some(Box::new(self.clone())))
     }
 }
 
@@ -207,6 +212,9 @@ impl PutArgs {
         let planes = planes::chosen(context)?;
         let groups = planes.groups()?;
         let before = context.block_on(async { Ok(groups.find(&self.id).await?) })?;
+        if entry::is_written(before.as_ref(), &document) {
+            return entry::written_before(context, &planes, &document);
+        }
         entry::check_document(before.as_ref(), &document)?;
         let impact = impact::on_fleet(context, &planes, |view| view.put_group(&document))?;
         let wording = Wording {
@@ -266,13 +274,10 @@ fn set_status(
     let planes = planes::chosen(context)?;
     let groups = planes.groups()?;
     let before = entry::existing(context, &planes, &groups, id)?;
-    let note = match status {
-        ProvisioningStatus::Enabled => {
-            "every device below its certificates is let in, unless it has an individual enrollment of its own"
-        }
-        ProvisioningStatus::Disabled => {
-            "devices that are connected to their hub stay connected until the hub refuses them as well"
-        }
+    let note = if status == ProvisioningStatus::Enabled {
+        "every device below its certificates is let in, unless it has an individual enrollment of its own"
+    } else {
+        "devices that are connected to their hub stay connected until the hub refuses them as well"
     };
     let notes = vec![note.to_owned()];
     entry::set_status(context, &planes, &before, status, notes, |after| {
@@ -284,7 +289,11 @@ impl DeleteArgs {
     fn run(&self, context: &Context) -> CommandResult {
         let planes = planes::chosen(context)?;
         let groups = planes.groups()?;
-        let before = entry::existing(context, &planes, &groups, &self.id)?;
+        let goal = self.goal();
+        let before = match entry::existing(context, &planes, &groups, &self.id) {
+            Ok(before) => before,
+            Err(missing) => return deleted_before(context, &planes, &goal, missing),
+        };
         let others = self.others(all(context, &groups)?);
         self.refuse_fall_through(&before, &others)?;
         let change = self.change(context, &planes, &others)?;
@@ -306,6 +315,10 @@ impl DeleteArgs {
             reopens: step.subjects().into_iter().collect(),
         };
         change.carry_out_as(context, &planes, step, &without_keys(&before), &promise)
+    }
+
+    fn goal(&self) -> String {
+        format!("delete enrollment group {}", self.id)
     }
 
     fn others(&self, groups: Vec<EnrollmentGroup>) -> Vec<EnrollmentGroup> {
@@ -370,7 +383,8 @@ impl DeleteArgs {
         })?;
         Ok(Change {
             action: "group-deleted",
-            summary: format!("delete enrollment group {}", self.id),
+            summary: self.goal(),
+            goal: None,
             subject: self.id.to_string(),
             place: format!("DPS {}", planes.name()),
             changes: vec![],

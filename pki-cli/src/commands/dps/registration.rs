@@ -8,7 +8,7 @@ use pki_core::lifecycle::{Expectation, Step};
 
 use super::entry::existing as existing_entry;
 use super::first;
-use crate::commands::change::Change;
+use crate::commands::change::{Change, deleted_before};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::planes::{self, Planes};
@@ -133,7 +133,11 @@ impl ShowArgs {
 impl DeleteArgs {
     fn run(&self, context: &Context) -> CommandResult {
         let planes = planes::chosen(context)?;
-        let before = existing(context, &planes, &self.id)?;
+        let goal = format!("delete the registration record of {}", self.id);
+        let before = match existing(context, &planes, &self.id) {
+            Ok(before) => before,
+            Err(missing) => return deleted_before(context, &planes, &goal, missing),
+        };
         let Some(etag) = before.etag.clone() else {
             let message = format!("DPS sent the record of {} without an ETag", self.id);
             return Err(CommandError::new(ErrorKind::Service, message));
@@ -144,7 +148,8 @@ impl DeleteArgs {
         };
         let change = Change {
             action: "registration-deleted",
-            summary: format!("delete the registration record of {}", self.id),
+            summary: goal,
+            goal: None,
             subject: self.id.to_string(),
             place: format!("DPS {}", planes.name()),
             changes: vec![],

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use pki_core::admission::{ChainElement, DpsView, Outcome as Admission, outcome_below};
+use pki_core::admission::{ChainElement, DpsView, outcome_below};
 use pki_core::certificate::Certificate;
 use pki_core::enrollment::RegistrationState;
 use pki_core::ids::{
@@ -352,6 +352,7 @@ fn goes_through(above: &[ChainElement], thumbprints: &BTreeSet<Sha256Thumbprint>
         .any(|element| thumbprints.contains(&element.sha256_thumbprint))
 }
 
+/// Whether devices are let in, as far as anybody can tell.
 fn is_admitted(view: &DpsView, above: &[ChainElement]) -> bool {
-    matches!(outcome_below(view, above), Admission::Admitted(_))
+    outcome_below(view, above).admits() != Some(false)
 }

@@ -133,7 +133,7 @@ pub(in crate::commands) fn without_entry(
 fn nearness(outcome: &Outcome) -> u8 {
     match outcome {
         Outcome::Admitted(_) => 3,
-        Outcome::Disabled(_) => 2,
+        Outcome::Disabled(_) | Outcome::NotKnown(..) => 2,
         Outcome::Refused(Refusal::NoEntry) => 0,
         _ => 1,
     }
@@ -180,6 +180,9 @@ async fn registrations(
         if found.contains_key(id) {
             continue;
         }
+        // A query of entries does not send registrations along (recorded), and no group lists a device that
+        // registers by an entry of its own: without this call neither its hub and its name there nor the
+        // record that is to be deleted would be known.
         let record = match individuals.get(id) {
             Some(entry) if !few => match told_by(entry) {
                 Some(told) => told,

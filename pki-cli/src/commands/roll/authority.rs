@@ -11,6 +11,7 @@ use pki_core::time::{Span, Time};
 
 use super::instances::Instances;
 use super::left_behind::Question;
+use super::open::plans_of;
 use super::report::{Status, Statuses};
 use super::rolling::Rolling;
 use super::{FinishArgs, Rolled, StartArgs, StatusArgs, device, refuse_option, resolve};
@@ -108,7 +109,8 @@ impl StatusArgs {
             Some(name) => match resolve(context, inventory, name, self.device)? {
                 Rolled::Authority(name) => vec![name],
                 Rolled::Device(id) => {
-                    return self.show(context, vec![device::status(context, inventory, &id)?]);
+                    let status = device::status(context, inventory, &id)?;
+                    return self.show(context, inventory, vec![status]);
                 }
             },
         };
@@ -133,10 +135,18 @@ impl StatusArgs {
             })
         };
         let statuses: Result<_, CommandError> = names.iter().map(status).collect();
-        self.show(context, statuses?)
+        self.show(context, inventory, statuses?)
     }
 
-    fn show(&self, context: &Context, statuses: Vec<Status>) -> CommandResult {
+    fn show(
+        &self,
+        context: &Context,
+        inventory: &SqliteInventory,
+        mut statuses: Vec<Status>,
+    ) -> CommandResult {
+        for status in &mut statuses {
+            status.open_plans = plans_of(context, inventory, &status.name)?;
+        }
         let is_waiting = statuses.iter().any(Status::is_waiting);
         context.ui.result(&Statuses(statuses))?;
         match self.detailed_exitcode && is_waiting {

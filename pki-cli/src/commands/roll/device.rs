@@ -22,7 +22,7 @@ use crate::execute::Proposal;
 use crate::hubs::{UnreadHub, refuse_unread};
 use crate::judged;
 use crate::planes::{self, Planes};
-use crate::registered::{is_shown, thumbprint, with_identities};
+use crate::registered::{Registered, is_shown, thumbprint, with_identities};
 use crate::render::plan::{PlanAndImpact, PlanAndProof};
 use crate::snapshot::{DpsSnapshot, chain_of};
 use crate::unknown::unknown_device;
@@ -37,7 +37,10 @@ impl StartArgs {
         refuse_option(self.overlap.is_some(), "--overlap", "a device")?;
         refuse_option(self.accept_stranded > 0, "--accept-stranded", "a device")?;
         refuse_option(self.with_intermediates, "--with-intermediates", "a device")?;
-        let roll = DeviceRoll::gather(context, &inventory, id)?;
+        let mut roll = DeviceRoll::gather(context, &inventory, id)?;
+        if self.compromised {
+            roll.look_on_every_hub(context)?;
+        }
         let new = self.new_leaf(context, &inventory, &roll)?;
         let plan = match self.compromised {
             true => {
@@ -168,6 +171,7 @@ pub(super) fn status(
         name: id.to_string(),
         phase,
         waits,
+        open_plans: vec![],
         left_behind: LeftBehind::default(),
         shut_out: LeftBehind::default(),
         kept_off_hubs: LeftBehind::default(),
@@ -228,6 +232,27 @@ impl<'a> DeviceRoll<'a> {
             snapshot,
             leaves,
         })
+    }
+
+    /// Looks for the identity wherever it may be, if no record names its hub: somebody may have deleted that.
+    fn look_on_every_hub(&mut self, context: &Context) -> Result<(), CommandError> {
+        let record = self.state.registration.as_ref();
+        if record.is_some_and(|record| record.assigned_hub.is_some()) {
+            return Ok(());
+        }
+        let mut registered = Registered::default();
+        let ids = [self.id.clone()].into();
+        context.block_on(async {
+            let found = registered.add_unlisted(&self.planes, ids, |_| true);
+            Ok(found.await?)
+        })?;
+        for note in registered.notes() {
+            context.ui.warning(note);
+        }
+        let mut devices = registered.devices.into_iter();
+        self.state.hub_identity = devices.find_map(|device| device.hub_identity);
+        self.unread.extend(registered.unread);
+        Ok(())
     }
 
     fn slots(&self) -> Vec<Sha256Thumbprint> {

@@ -12,6 +12,7 @@ use pki_core::time::Time;
 use pki_core::wording::counted;
 use serde::Serialize;
 
+use super::open::OpenPlan;
 use crate::render::plan::PlanAndImpact;
 
 /// A plan for one instance with what it does there to devices.
@@ -89,6 +90,9 @@ pub(super) struct Status {
     pub(super) name: String,
     pub(super) phase: &'static str,
     pub(super) waits: Vec<String>,
+    /// What was cut short of it, or is being done.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) open_plans: Vec<OpenPlan>,
     pub(super) left_behind: LeftBehind,
     /// The devices below a compromised generation that are not let in any more.
     pub(super) shut_out: LeftBehind,
@@ -119,6 +123,7 @@ impl Status {
             name: status.authority.to_string(),
             phase: status.phase.as_str(),
             waits: status.waits.iter().map(ToString::to_string).collect(),
+            open_plans: vec![],
             left_behind: LeftBehind {
                 count: left_behind.count,
                 named: left_behind.named.iter().map(ToString::to_string).collect(),
@@ -130,7 +135,7 @@ impl Status {
     }
 
     pub(super) fn is_waiting(&self) -> bool {
-        !self.waits.is_empty()
+        !self.waits.is_empty() || !self.open_plans.is_empty()
     }
 }
 
@@ -173,6 +178,9 @@ impl fmt::Display for Statuses {
             write!(f, "{}: {}", status.name, status.phase)?;
             for wait in &status.waits {
                 write!(f, "\n  waiting: {wait}")?;
+            }
+            for open in &status.open_plans {
+                write!(f, "\n  {open}")?;
             }
             if status.shut_out.count > 0 {
                 write!(f, "\n  shut out, to get a new leaf: {}", status.shut_out)?;
