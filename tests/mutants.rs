@@ -2,13 +2,14 @@
 //! two seconds of the processor and 200 MB, with one sentence on standard error, and leaves nothing
 //! behind.
 //!
-//! They run in this process, one after the other, against one home: what one of them left or broke,
+//! They run in one process, one after the other, against one home: what one of them left or broke,
 //! the next would find.
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 mod home;
 mod inputs;
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
@@ -22,8 +23,25 @@ const LONGEST: Duration = Duration::from_secs(2);
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
 const MOST_MEMORY: u64 = 200 * 1024; // KiB
 
+/// Processor time and memory are those of a whole process, which other tests share with this one.
 #[test]
 fn three_hundred_mutants_are_refused() {
+    let ran = Command::new(std::env::current_exe().expect("this test"))
+        .args(["--exact", "mutants::in_a_process_of_their_own", "--ignored"])
+        .arg("--nocapture")
+        .output()
+        .expect("started");
+    let said = String::from_utf8_lossy(&ran.stdout);
+    assert!(
+        ran.status.success() && said.contains("1 passed"),
+        "{said}{}",
+        String::from_utf8_lossy(&ran.stderr)
+    );
+}
+
+#[test]
+#[ignore = "run in a child by the test above"]
+fn in_a_process_of_their_own() {
     let home = MutantHome::furnished();
     let mutants = mutants(&home);
     assert!(mutants.len() >= 300, "only {} mutants", mutants.len());
