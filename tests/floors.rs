@@ -106,7 +106,7 @@ fn faults_of_crate(name: &str, source: &Path, floors: &Floors) -> Vec<String> {
 }
 
 /// Every source file below a folder, with its place in the tree of modules.
-fn files_below(source: &Path) -> Vec<(Vec<String>, std::path::PathBuf)> {
+pub(crate) fn files_below(source: &Path) -> Vec<(Vec<String>, std::path::PathBuf)> {
     let mut found = Vec::new();
     let mut folders = vec![source.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -190,13 +190,13 @@ fn first_names(after: &TokenTree) -> Vec<String> {
     }
 }
 
-fn is_for_tests_only(tokens: &[TokenTree]) -> bool {
+pub(crate) fn is_for_tests_only(tokens: &[TokenTree]) -> bool {
     matches!(tokens, [TokenTree::Punct(hash), TokenTree::Group(attribute), ..]
         if hash.as_char() == '#' && attribute.stream().to_string().replace(' ', "") == "cfg(test)")
 }
 
 /// How many tokens there are to the end of an item: its body or its semicolon.
-fn length_of_item(tokens: &[TokenTree]) -> usize {
+pub(crate) fn length_of_item(tokens: &[TokenTree]) -> usize {
     let ends = |token: &TokenTree| match token {
         TokenTree::Group(group) => group.delimiter() == Delimiter::Brace,
         TokenTree::Punct(mark) => mark.as_char() == ';',

@@ -27,6 +27,7 @@ mod secrets;
 mod stories;
 mod takeover;
 mod walks;
+mod words;
 mod write_protected;
 
 use dps_pki_tests::skip;

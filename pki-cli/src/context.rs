@@ -157,7 +157,7 @@ impl Context {
                 })?;
             if text.len() > Self::LARGEST_DECLARATION {
                 let message = format!(
-                    "{} has {} octets, more than any pki.toml needs",
+                    "{} has {} bytes, more than any pki.toml needs",
                     path.display(),
                     text.len()
                 );

@@ -66,7 +66,7 @@ pub(crate) struct Args {
 enum Form {
     /// Text between BEGIN and END lines
     Pem,
-    /// The bare octets of one object
+    /// The bare bytes of one object
     Der,
     /// PKCS#7 with certificates
     P7b,

@@ -42,7 +42,7 @@ struct CreateArgs {
     #[arg(long, value_name = "ALGORITHM", default_value = "ecdsa-p256")]
     key: KeyAlgorithm,
 
-    /// The folder that they go to, made if it does not exist
+    /// The folder to write them to, made if it does not exist
     #[arg(long, value_name = "DIR", default_value = ".")]
     out: PathBuf,
 }

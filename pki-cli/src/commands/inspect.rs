@@ -160,7 +160,7 @@ impl fmt::Display for Item {
                 write!(f, "private key{encrypted}\n  key         {key}")
             }
             Self::PublicKey { public_key } => write!(f, "public key\n  key         {public_key}"),
-            Self::Other { label, octets } => write!(f, "{label}\n  {octets} octets, not read"),
+            Self::Other { label, octets } => write!(f, "{label}\n  {octets} bytes, not read"),
         }
     }
 }

@@ -40,7 +40,7 @@ pub(super) struct Target {
     #[arg(long, default_value = Declaration::DEFAULT_PROFILE)]
     pub(super) profile: ProfileName,
 
-    /// The folder that they go to, made if it does not exist; the file or folder of a batch, or - for
+    /// The folder to write them to, made if it does not exist; the file or folder of a batch, or - for
     /// standard output
     #[arg(long, value_name = "PATH", default_value = ".")]
     pub(super) out: PathBuf,

@@ -78,8 +78,8 @@ impl Args {
         context.ui.result(&report)?;
         match report.errors {
             0 => Ok(Outcome::Done),
-            1 => Err(CommandError::refused("a rule is broken")),
-            count => Err(CommandError::refused(format!("{count} rules are broken"))),
+            1 => Err(CommandError::refused("one rule is not met")),
+            count => Err(CommandError::refused(format!("{count} rules are not met"))),
         }
     }
 

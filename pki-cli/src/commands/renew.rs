@@ -51,7 +51,7 @@ pub(crate) struct Args {
     #[arg(long, default_value = Declaration::DEFAULT_PROFILE)]
     profile: ProfileName,
 
-    /// The folder that they go to, made if it does not exist
+    /// The folder to write them to, made if it does not exist
     #[arg(long, value_name = "DIR", default_value = ".")]
     out: PathBuf,
 }

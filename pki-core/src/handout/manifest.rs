@@ -82,7 +82,7 @@ pub enum ManifestError {
         version: u32,
     },
     /// The output is longer or shorter than stated.
-    #[error("the output has {found} octets, the manifest says {stated}")]
+    #[error("the output has {found} bytes, the manifest says {stated}")]
     Length {
         /// What the manifest says.
         stated: u64,

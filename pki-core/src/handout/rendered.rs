@@ -31,7 +31,7 @@ impl Piece {
         let end = self.octets.len() + most;
         self.make_room(end);
         let secret = write(&mut self.octets);
-        debug_assert!(self.octets.len() <= end, "more than {most} octets");
+        debug_assert!(self.octets.len() <= end, "more than {most} bytes");
         if !secret.is_empty() {
             self.secrets.push(secret);
         }

@@ -59,7 +59,7 @@ impl SerialNumber {
             Some(significant) if significant.len() <= Self::MOST_OCTETS => {
                 Ok(Self::of(significant))
             }
-            Some(_) => Err(Self::form(&hex(octets, LOWER), "is longer than 20 octets")),
+            Some(_) => Err(Self::form(&hex(octets, LOWER), "is longer than 20 bytes")),
             None => Err(Self::form(&hex(octets, LOWER), "is zero")),
         }
     }

@@ -219,7 +219,7 @@ pub enum InventoryError {
     },
     /// SQLite cannot open a file so deep down.
     #[error(
-        "the path of the inventory has {octets} octets, and SQLite opens none of more than {most}: {}",
+        "the path of the inventory has {octets} bytes, and SQLite opens none of more than {most}: {}",
         path.display()
     )]
     PathTooLong {

@@ -69,7 +69,7 @@ pub fn chain_too_large(chain: &[Certificate]) -> Option<Finding> {
         return None;
     }
     let message = format!(
-        "the chain takes {octets} octets in a TLS handshake, more than the {SMALL_TLS_BUFFER} that small devices hold"
+        "the chain takes {octets} bytes in a TLS handshake, more than the {SMALL_TLS_BUFFER} that small devices hold"
     );
     warning("chain-size", message, "RFC 6066 §4; RFC 8446 §4.4.2")
 }

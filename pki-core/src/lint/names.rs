@@ -66,7 +66,7 @@ fn name_problem(name: &GeneralName) -> Option<String> {
         GeneralName::IpAddress(address) => {
             let octets = address.as_bytes().len();
             let fits = matches!(octets, 4 | 16);
-            (!fits).then(|| format!("an IP address in its alternative name has {octets} octets"))
+            (!fits).then(|| format!("an IP address in its alternative name has {octets} bytes"))
         }
         _ => None,
     }
@@ -142,7 +142,7 @@ fn subtree_problem(subtree: &GeneralSubtree) -> Option<String> {
         GeneralName::IpAddress(address) => {
             let octets = address.as_bytes().len();
             let fits = matches!(octets, 8 | 32);
-            (!fits).then(|| format!("an IP range in its name constraints has {octets} octets"))
+            (!fits).then(|| format!("an IP range in its name constraints has {octets} bytes"))
         }
         _ => None,
     }

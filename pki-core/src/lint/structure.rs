@@ -66,7 +66,7 @@ fn serial_number_is_positive(subject: &Subject<'_>) -> Option<Finding> {
     if positive && octets.len() <= 20 {
         return None;
     }
-    let message = "its serial number is zero, negative or longer than 20 octets";
+    let message = "its serial number is zero, negative or longer than 20 bytes";
     error("serial-number", message, "RFC 5280 §4.1.2.2")
 }
 
@@ -75,7 +75,7 @@ fn serial_number_is_hard_to_guess(subject: &Subject<'_>) -> Option<Finding> {
     if octets >= 8 {
         return None;
     }
-    let message = format!("its serial number has {octets} octets, too few to be random");
+    let message = format!("its serial number has {octets} bytes, too few to be random");
     warning("serial-entropy", message, "CA/Browser Forum BR §7.1")
 }
 
@@ -147,7 +147,7 @@ fn validity_is_not_over(subject: &Subject<'_>) -> Option<Finding> {
         return error("validity", "the validity is empty", SOURCE);
     };
     if validity.not_after() <= at {
-        let message = format!("it is over since {}", validity.not_after());
+        let message = format!("it expired on {}", validity.not_after());
         return error("validity", message, SOURCE);
     }
     if validity.not_before() > at {

@@ -21,13 +21,10 @@ fn what_it_signs_its_public_key_verifies(signer: &dyn Signer) {
         assert_eq!(
             check(signer, &message, &signature),
             Ok(()),
-            "{length} octets"
+            "{length} bytes"
         );
         let other = vec![b'm'; length + 1];
-        assert!(
-            check(signer, &other, &signature).is_err(),
-            "{length} octets"
-        );
+        assert!(check(signer, &other, &signature).is_err(), "{length} bytes");
     }
 }
 

@@ -303,7 +303,7 @@ fn open(context: &Context, path: &Path) -> Result<File, CommandError> {
 
 fn as_stated(manifest: &Manifest, path: &Path) -> String {
     format!(
-        "{} has the {} octets and the SHA-256 that the manifest states",
+        "{} has the {} bytes and the SHA-256 that the manifest states",
         path.display(),
         manifest.output_octets
     )

@@ -120,7 +120,7 @@ impl BatchRun<'_> {
         let problem = match (self.octets_here(), manifest["outputOctets"].as_u64()) {
             (Some(octets), Some(delivered)) if octets == delivered => return Ok(()),
             (Some(octets), Some(delivered)) => {
-                format!("is another one: it has {octets} octets, not {delivered}")
+                format!("is another one: it has {octets} bytes, not {delivered}")
             }
             _ => "is not here any more".to_owned(),
         };
