@@ -134,9 +134,10 @@ fn judged_by_gnutls(home: &Home, what: &str) {
 }
 
 fn judged_by_openssl(home: &Home, what: &str) {
-    let untrusted = match home.read("above.pem").is_empty() {
-        true => "",
-        false => "-untrusted above.pem",
+    let untrusted = if home.read("above.pem").is_empty() {
+        ""
+    } else {
+        "-untrusted above.pem"
     };
     let line = format!(
         "verify -x509_strict -purpose sslclient -CAfile ca-1.pem {untrusted} devices/sensor-1.cert.pem"

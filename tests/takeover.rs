@@ -245,9 +245,10 @@ fn each_check_that_fails_is_named() {
     ];
     for (extensions, days, sentence) in cases {
         home.write("old/bad.ext", extensions);
-        match days.starts_with("-days") {
-            true => self_signed(&home, "old/bad.ext", days),
-            false => expired(&home),
+        if days.starts_with("-days") {
+            self_signed(&home, "old/bad.ext", days)
+        } else {
+            expired(&home)
         }
         refused(import("old/root.pem", "old/root.key"), 4, sentence);
     }

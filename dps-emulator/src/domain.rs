@@ -99,9 +99,10 @@ impl Dps {
     pub(crate) fn now(&self) -> Time {
         let offset = self.faults.behavior().clock_offset_seconds;
         let span = Span::from_seconds(offset.unsigned_abs());
-        match offset < 0 {
-            true => self.clock.now() - span,
-            false => self.clock.now() + span,
+        if offset < 0 {
+            self.clock.now() - span
+        } else {
+            self.clock.now() + span
         }
     }
 

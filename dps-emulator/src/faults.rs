@@ -81,14 +81,16 @@ impl Faults {
         }
         let [percent, coin] = self.numbers(&behavior);
         if percent < behavior.reset_percent {
-            return match coin < 50 {
-                true => Fate::Cut,
-                false => Fate::CutAfterwards,
+            return if coin < 50 {
+                Fate::Cut
+            } else {
+                Fate::CutAfterwards
             };
         }
-        match percent - behavior.reset_percent < behavior.server_error_percent {
-            true => Fate::Unavailable,
-            false => Fate::Answered,
+        if percent - behavior.reset_percent < behavior.server_error_percent {
+            Fate::Unavailable
+        } else {
+            Fate::Answered
         }
     }
 

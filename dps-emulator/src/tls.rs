@@ -235,9 +235,10 @@ impl AnyClient {
                 .verify_signature(key, message, signed.signature())
                 .is_ok()
         });
-        match holds {
-            true => Ok(HandshakeSignatureValid::assertion()),
-            false => Err(Error::InvalidCertificate(CertificateError::BadSignature)),
+        if holds {
+            Ok(HandshakeSignatureValid::assertion())
+        } else {
+            Err(Error::InvalidCertificate(CertificateError::BadSignature))
         }
     }
 }

@@ -55,9 +55,12 @@ impl Input {
         let mut bad = BadLines::new(context.ui.is_json())?;
         let mut duplicates = BadLines::new(context.ui.is_json())?;
         // Duplicates are told last, in an order of their own.
-        let mut refuse = |line: BadLine| match bad.last_is_before(&line) {
-            true => bad.push(line),
-            false => duplicates.push(line),
+        let mut refuse = |line: BadLine| {
+            if bad.last_is_before(&line) {
+                bad.push(line)
+            } else {
+                duplicates.push(line)
+            }
         };
         let checked = match &source {
             Source::Counter(counter) => counter.check(&mut refuse),

@@ -192,9 +192,10 @@ pub(crate) fn publish_finished(
 
 /// The next stretch of a stream; files do not go into one.
 fn stream_of(released: &Released) -> io::Result<&[u8]> {
-    match released.files.is_empty() {
-        true => Ok(&released.stream),
-        false => Err(io::ErrorKind::InvalidInput.into()),
+    if released.files.is_empty() {
+        Ok(&released.stream)
+    } else {
+        Err(io::ErrorKind::InvalidInput.into())
     }
 }
 

@@ -227,9 +227,10 @@ impl Context {
     /// # Errors
     /// As [`Files::read`].
     pub fn read(&self, path: &Path) -> Result<Zeroizing<Vec<u8>>, CommandError> {
-        match path == Path::new("-") {
-            true => self.read_stdin(),
-            false => self.files.read(path),
+        if path == Path::new("-") {
+            self.read_stdin()
+        } else {
+            self.files.read(path)
         }
     }
 
@@ -292,9 +293,10 @@ impl Context {
         once(&self.passphrase, || {
             let first = self.ask("New passphrase for the authority keys: ")?;
             let second = self.ask("The same again: ")?;
-            match first.expose_secret() == second.expose_secret() {
-                true => Ok(first),
-                false => Err(CommandError::refused("the two passphrases differ")),
+            if first.expose_secret() == second.expose_secret() {
+                Ok(first)
+            } else {
+                Err(CommandError::refused("the two passphrases differ"))
             }
         })
     }
@@ -445,9 +447,10 @@ impl Context {
         }
         let asked = outside::line(question).into_owned();
         let answer = self.answer(move |prompt| prompt.secret(&asked))?;
-        match answer.expose_secret().is_empty() {
-            true => Err(CommandError::refused("the passphrase is empty")),
-            false => Ok(answer),
+        if answer.expose_secret().is_empty() {
+            Err(CommandError::refused("the passphrase is empty"))
+        } else {
+            Ok(answer)
         }
     }
 }

@@ -157,9 +157,10 @@ impl OpenAuthority {
     ) -> Result<(), CommandError> {
         let chain = self.chain();
         let verified = verified_cas(context, inventory)?;
-        let unverified = match verified.is_empty() {
-            true => None,
-            false => lint::reaches_verified_ca(&chain, &verified),
+        let unverified = if verified.is_empty() {
+            None
+        } else {
+            lint::reaches_verified_ca(&chain, &verified)
         };
         for finding in lint::chain_too_large(&chain).into_iter().chain(unverified) {
             context.ui.warning(finding);

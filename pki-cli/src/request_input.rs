@@ -142,9 +142,10 @@ impl<'a> Judge<'a> {
             file_name,
         };
         let judged = (1..).zip(&requests).map(|(number, der)| {
-            let place = Place::File(match several {
-                true => format!("{name}, request {number}"),
-                false => name.to_owned(),
+            let place = Place::File(if several {
+                format!("{name}, request {number}")
+            } else {
+                name.to_owned()
             });
             let rest = |id| Device::new(place.clone(), id);
             Judged::request(&place, der, stated, &self.default, rest)

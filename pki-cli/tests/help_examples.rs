@@ -59,9 +59,10 @@ fn every_example_that_needs_no_dps_works() {
     assert!(local.len() >= 10, "{local:?}");
     for example in local {
         let needs_old = |prefix: &&str| example.starts_with(*prefix);
-        let world = match NEEDS_OLD_AUTHORITY.iter().any(needs_old) {
-            true => beside_an_old_authority(example),
-            false => world(&first_word(example)),
+        let world = if NEEDS_OLD_AUTHORITY.iter().any(needs_old) {
+            beside_an_old_authority(example)
+        } else {
+            world(&first_word(example))
         };
         world.done(example);
     }

@@ -248,9 +248,10 @@ impl World {
             environment: self.environment.clone(),
             directory: self.path(folder),
             stdin: Box::new(Cursor::new(self.stdin.clone())),
-            stdout: match self.reader_gone {
-                true => Box::new(Closed),
-                false => Box::new(stdout.clone()),
+            stdout: if self.reader_gone {
+                Box::new(Closed)
+            } else {
+                Box::new(stdout.clone())
             },
             stdout_descriptor: None,
             stderr: Box::new(stderr.clone()),

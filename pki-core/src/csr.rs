@@ -135,9 +135,10 @@ pub fn requests(input: &[u8]) -> Result<Vec<Vec<u8>>, InputError> {
         .iter()
         .filter(|block| LABELS.contains(&block.label.as_str()));
     let requests: Vec<Vec<u8>> = found.map(|block| block.der.to_vec()).collect();
-    match requests.is_empty() {
-        true => Err(pem::wrong_kind(&blocks, WANTED)),
-        false => Ok(requests),
+    if requests.is_empty() {
+        Err(pem::wrong_kind(&blocks, WANTED))
+    } else {
+        Ok(requests)
     }
 }
 

@@ -217,9 +217,10 @@ impl PlanState {
 
     /// Refuses to change a plan that is closed.
     pub(crate) fn refuse_closed(&self, plan: PlanId) -> Result<(), InventoryError> {
-        match self.is_open() {
-            true => Ok(()),
-            false => Err(InventoryError::PlanClosed { plan }),
+        if self.is_open() {
+            Ok(())
+        } else {
+            Err(InventoryError::PlanClosed { plan })
         }
     }
 

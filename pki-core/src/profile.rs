@@ -111,12 +111,13 @@ impl FromStr for CrlUrl {
     fn from_str(text: &str) -> Result<Self, CrlUrlError> {
         let rest = text.strip_prefix("http://").unwrap_or_default();
         let host = rest.split('/').next().unwrap_or_default();
-        match !host.is_empty()
+        if !host.is_empty()
             && text.len() <= Self::LONGEST
             && text.bytes().all(|byte| byte.is_ascii_graphic())
         {
-            true => Ok(Self(text.to_owned())),
-            false => Err(CrlUrlError(text.to_owned())),
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(CrlUrlError(text.to_owned()))
         }
     }
 }

@@ -265,9 +265,10 @@ impl World {
     fn new() -> Self {
         // In memory where there is such a place: the copies are many, and each is flushed.
         let memory = Path::new("/dev/shm");
-        let folder = match memory.is_dir() {
-            true => tempfile::tempdir_in(memory),
-            false => tempfile::tempdir(),
+        let folder = if memory.is_dir() {
+            tempfile::tempdir_in(memory)
+        } else {
+            tempfile::tempdir()
         };
         let folder = folder.expect("folder");
         let path = folder.path().join("inventory.db");

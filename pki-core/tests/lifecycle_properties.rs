@@ -300,14 +300,15 @@ impl World {
                 fleet.classes.push(Class::new(None, above, 0));
                 fleet.classes.len() - 1
             });
-            match self.has_entry(device) {
-                false => fleet.classes[class].leaves += 1,
-                true => fleet.exceptions.push(Exception {
+            if !self.has_entry(device) {
+                fleet.classes[class].leaves += 1
+            } else {
+                fleet.exceptions.push(Exception {
                     id: format!("device-{device}").parse().expect("id"),
                     leaf: leaf.certificate.sha256_thumbprint(),
                     class,
                     is_revoked: false,
-                }),
+                })
             }
         }
         fleet

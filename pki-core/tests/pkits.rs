@@ -163,11 +163,12 @@ impl Suite {
         let mut score = Score::default();
         for (test, wanted, certificate) in self.tests.iter().filter(|test| belongs(&test.0)) {
             let problem = self.judge(certificate.as_ref());
-            match problem.is_none() == *wanted {
-                true => score.right += 1,
-                false => score
+            if problem.is_none() == *wanted {
+                score.right += 1
+            } else {
+                score
                     .wrong
-                    .push(format!("{test} wants {wanted}: {problem:?}")),
+                    .push(format!("{test} wants {wanted}: {problem:?}"))
             }
         }
         score.wrong.sort();

@@ -143,9 +143,10 @@ impl MutantHome {
             for entry in std::fs::read_dir(folder).expect("a folder") {
                 let entry = entry.expect("an entry");
                 let metadata = entry.metadata().expect("metadata");
-                match metadata.is_dir() {
-                    true => folders.push(entry.path()),
-                    false => drop(found.insert(entry.path(), metadata.len())),
+                if metadata.is_dir() {
+                    folders.push(entry.path());
+                } else {
+                    found.insert(entry.path(), metadata.len());
                 }
             }
         }

@@ -102,11 +102,10 @@ impl Fact {
             "empty" => found.is_none(),
             form => found.as_ref().is_some_and(|found| is(found, form, answer)),
         };
-        match holds {
-            true => Ok(()),
-            false => {
-                Err(found.map_or_else(|| "it is absent".to_owned(), |found| found.to_string()))
-            }
+        if holds {
+            Ok(())
+        } else {
+            Err(found.map_or_else(|| "it is absent".to_owned(), |found| found.to_string()))
         }
     }
 

@@ -160,12 +160,11 @@ impl Home {
         while let Some(folder) = folders.pop() {
             for entry in fs::read_dir(folder).expect("a folder") {
                 let path = entry.expect("an entry").path();
-                match path.is_dir() && !path.is_symlink() {
-                    true => folders.push(path),
-                    false => {
-                        let relative = path.strip_prefix(&self.root).expect("below");
-                        found.push(relative.to_str().expect("UTF-8").to_owned());
-                    }
+                if path.is_dir() && !path.is_symlink() {
+                    folders.push(path)
+                } else {
+                    let relative = path.strip_prefix(&self.root).expect("below");
+                    found.push(relative.to_str().expect("UTF-8").to_owned());
                 }
             }
         }

@@ -31,9 +31,10 @@ impl HttpAnswer {
         let run = home.tool("curl", &line).ok();
         Self {
             code: run.stderr.trim().parse().expect("a status"),
-            body: match run.stdout.is_empty() {
-                true => Value::Null,
-                false => run.json(),
+            body: if run.stdout.is_empty() {
+                Value::Null
+            } else {
+                run.json()
             },
         }
     }

@@ -101,9 +101,10 @@ pub(crate) struct PresenceReport {
 impl PresenceReport {
     /// The word of the registry.
     pub(crate) fn connection_state(&self) -> &'static str {
-        match self.is_connected {
-            true => "Connected",
-            false => "Disconnected",
+        if self.is_connected {
+            "Connected"
+        } else {
+            "Disconnected"
         }
     }
 }

@@ -56,9 +56,10 @@ impl Dps {
             let (registry, mint) = store.registry_and_mint(hub);
             let device = match registry.get(&id).map(|record| &record.value) {
                 Some(present) => Device {
-                    status_updated: match present.document.status == document.status {
-                        true => present.status_updated,
-                        false => Some(now),
+                    status_updated: if present.document.status == document.status {
+                        present.status_updated
+                    } else {
+                        Some(now)
                     },
                     document,
                     ..present.clone()

@@ -196,9 +196,12 @@ impl Dps {
                 return Ok(());
             };
             operation.is_undecided = false;
-            let allocated = allocated.and_then(|allocated| match self.is_linked(&allocated.hub) {
-                true => Ok(allocated),
-                false => Err(AllocationError::HubNotLinked(allocated.hub)),
+            let allocated = allocated.and_then(|allocated| {
+                if self.is_linked(&allocated.hub) {
+                    Ok(allocated)
+                } else {
+                    Err(AllocationError::HubNotLinked(allocated.hub))
+                }
             });
             self.assign(store, decision, allocated)
         })

@@ -51,9 +51,10 @@ impl Registrant {
             (Some(token), _) => self.dps.recognize(&self.id, Credential::Token(token)),
             (None, Some(leaf)) => {
                 let claimed = leaf.common_name().and_then(|name| name.parse().ok());
-                match claimed.as_ref() == Some(&self.id) {
-                    true => Ok(()),
-                    false => Err(UNAUTHORIZED),
+                if claimed.as_ref() == Some(&self.id) {
+                    Ok(())
+                } else {
+                    Err(UNAUTHORIZED)
                 }
             }
             (None, None) => Err(UNAUTHORIZED),

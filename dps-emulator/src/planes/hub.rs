@@ -267,9 +267,10 @@ fn bulk(dps: &Dps, request: &Request, hub: &HubHostName) -> Result<Answer, Servi
         .collect();
     let is_successful = errors.is_empty();
     let body = json!({"isSuccessful": is_successful, "errors": errors, "warnings": []});
-    Ok(match is_successful {
-        true => Answer::ok(body),
-        false => Answer::new(http::StatusCode::BAD_REQUEST, body),
+    Ok(if is_successful {
+        Answer::ok(body)
+    } else {
+        Answer::new(http::StatusCode::BAD_REQUEST, body)
     })
 }
 

@@ -140,8 +140,9 @@ fn name_availability(dps: &Dps, body: &Value) -> Result<Value, ServiceError> {
 
 /// Refuses every method but one.
 fn only(request: &Request, method: &Method) -> Result<(), ServiceError> {
-    match request.method == *method {
-        true => Ok(()),
-        false => Err(ServiceError::MethodNotAllowed(request.method.to_string())),
+    if request.method == *method {
+        Ok(())
+    } else {
+        Err(ServiceError::MethodNotAllowed(request.method.to_string()))
     }
 }

@@ -32,9 +32,10 @@ impl PageRequest {
                 _ => return Err(invalid(MAX_ITEM_COUNT)),
             },
         };
-        let size = match choices.short_pages {
-            true => asked.div_ceil(2),
-            false => asked,
+        let size = if choices.short_pages {
+            asked.div_ceil(2)
+        } else {
+            asked
         };
         let size = size.clamp(1, choices.page_most.max(1));
         let after = request.header(CONTINUATION).map(key).transpose()?;

@@ -76,9 +76,10 @@ impl Recording {
         body: Value,
         tag: Option<&str>,
     ) -> Value {
-        let path = match path.starts_with("/subscriptions") {
-            true => path.to_owned(),
-            false => format!("{}{path}", self.world.emulator.resource_id()),
+        let path = if path.starts_with("/subscriptions") {
+            path.to_owned()
+        } else {
+            format!("{}{path}", self.world.emulator.resource_id())
         };
         let request = self.world.request(method, &path, "2021-10-15", &body);
         let request = request.header("Authorization", "Bearer anything");

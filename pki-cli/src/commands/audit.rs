@@ -130,12 +130,13 @@ impl VerifyArgs {
         let report = context.inventory()?.verify_audit(&checkpoints)?;
         let verdict = Verdict::from(&report);
         context.ui.result(&verdict)?;
-        match report.is_intact() {
-            true => Ok(Outcome::Done),
-            false => Err(CommandError::refused(format!(
+        if report.is_intact() {
+            Ok(Outcome::Done)
+        } else {
+            Err(CommandError::refused(format!(
                 "the audit trail is not intact: {}",
                 verdict.count()
-            ))),
+            )))
         }
     }
 }

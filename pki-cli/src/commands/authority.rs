@@ -148,9 +148,10 @@ impl ExportArgs {
         let inventory = context.inventory()?;
         let record = issuance::generation_of(context, &inventory, &self.name, self.generation)?;
         let certificate = certificate_of(&self.name, &record)?;
-        let above = match self.chain {
-            true => issuers(&inventory, &certificate)?,
-            false => Vec::new(),
+        let above = if self.chain {
+            issuers(&inventory, &certificate)?
+        } else {
+            Vec::new()
         };
         let chain: Vec<Certificate> = [certificate].into_iter().chain(above).collect();
         let octets = match (self.format, chain.as_slice()) {

@@ -151,9 +151,10 @@ impl BatchFacts {
 
     /// `50`, or `20 of 50` while it goes on.
     fn progress(&self) -> String {
-        match self.status == BatchState::Complete.as_str() {
-            true => self.devices.to_string(),
-            false => format!("{} of {}", self.delivered, self.devices),
+        if self.status == BatchState::Complete.as_str() {
+            self.devices.to_string()
+        } else {
+            format!("{} of {}", self.delivered, self.devices)
         }
     }
 }

@@ -101,9 +101,10 @@ impl Change {
             ..Proposal::new(&plan, &self)
         };
         let execution = proposal.carry_out(context, planes, &mut inventory)?;
-        let document = match execution.done {
-            true => execute::read(context, planes, &mut inventory, &plan.steps[0])?,
-            false => None,
+        let document = if execution.done {
+            execute::read(context, planes, &mut inventory, &plan.steps[0])?
+        } else {
+            None
         };
         self.report(context, execution.done, document)
     }
@@ -179,10 +180,11 @@ struct Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.done {
-            // Everything else was shown before it was done.
-            true => write!(f, "done in {}: {}", self.change.place, self.change.summary),
-            false => write!(f, "would do in {}", self.change),
+        // What is not in the report was shown before it was done.
+        if self.done {
+            write!(f, "done in {}: {}", self.change.place, self.change.summary)
+        } else {
+            write!(f, "would do in {}", self.change)
         }
     }
 }

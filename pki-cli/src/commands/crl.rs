@@ -229,10 +229,7 @@ fn warn_of_dropped(context: &Context, file: &Path, last: &Crl, revoked: &[Revoke
         return;
     }
     let shown = dropped.iter().take(SHOWN).map(ToString::to_string);
-    let more = match dropped.len() > SHOWN {
-        true => ", …",
-        false => "",
-    };
+    let more = if dropped.len() > SHOWN { ", …" } else { "" };
     context.ui.warning(format!(
         "{} revokes {} that the new list does not: {}{more}; unless they have expired, \
          bring them in with dps-pki inventory import, and make the list again",

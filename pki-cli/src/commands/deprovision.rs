@@ -243,17 +243,19 @@ impl<'a> Leaving<'a> {
                 None => PresentedChain::known(Some(target.id.to_string()), vec![]),
             };
             let decision = explain(&view, &chain);
-            match decision.is_kept_out() {
-                false => left.push(format!("{} is {}", target.id, decision.outcome)),
-                true => self.context.ui.note(format!(
+            if !decision.is_kept_out() {
+                left.push(format!("{} is {}", target.id, decision.outcome))
+            } else {
+                self.context.ui.note(format!(
                     "read back from DPS: {} is {}",
                     target.id, decision.outcome
-                )),
+                ))
             }
         }
-        match left.is_empty() {
-            true => Ok(()),
-            false => Err(CommandError::new(
+        if left.is_empty() {
+            Ok(())
+        } else {
+            Err(CommandError::new(
                 ErrorKind::PartlyFailed,
                 format!(
                     "{} still let in",
@@ -261,7 +263,7 @@ impl<'a> Leaving<'a> {
                 ),
             )
             .lines(&left)
-            .hint("run it again")),
+            .hint("run it again"))
         }
     }
 }

@@ -223,9 +223,10 @@ impl Args {
     }
 
     fn config(&self, context: &Context) -> Result<EmulatorConfig, CommandError> {
-        let exposure = match self.i_know_this_is_not_azure {
-            true => Exposure::Network,
-            false => Exposure::Loopback,
+        let exposure = if self.i_know_this_is_not_azure {
+            Exposure::Network
+        } else {
+            Exposure::Loopback
         };
         let seed = match &self.seed_file {
             Some(path) => read_document(context, path)?,

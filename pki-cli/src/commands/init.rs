@@ -199,9 +199,10 @@ impl fmt::Display for Made {
         if self.dry_run {
             return write!(f, "would write {path} from the template {}", self.template);
         }
-        let home = match self.home.as_path() == Path::new(".") {
-            true => String::new(),
-            false => format!(" --home {}", self.home.display()),
+        let home = if self.home.as_path() == Path::new(".") {
+            String::new()
+        } else {
+            format!(" --home {}", self.home.display())
         };
         let passphrase = match &self.passphrase_file {
             None => String::new(),

@@ -105,9 +105,10 @@ impl ListArgs {
         context
             .ui
             .result(&Entries(found.iter().map(EntryFacts::from).collect()))?;
-        Ok(match is_due {
-            true => Outcome::SomethingToDo,
-            false => Outcome::Done,
+        Ok(if is_due {
+            Outcome::SomethingToDo
+        } else {
+            Outcome::Done
         })
     }
 
@@ -118,9 +119,10 @@ impl ListArgs {
         self.conditions
             .pages(context, &context.inventory()?, |entries| {
                 found.extend(entries);
-                Ok(match found.len() > limit {
-                    true => ControlFlow::Break(()),
-                    false => ControlFlow::Continue(()),
+                Ok(if found.len() > limit {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
                 })
             })?;
         let more = found.len() > limit;
@@ -159,11 +161,12 @@ pub(super) fn named(
     }
     found.sort_by_key(|entry| std::cmp::Reverse(entry.recorded.row()));
     found.dedup_by_key(|entry| entry.recorded.row());
-    match found.is_empty() {
-        false => Ok(found),
-        true => Err(CommandError::not_found(format!(
+    if !found.is_empty() {
+        Ok(found)
+    } else {
+        Err(CommandError::not_found(format!(
             "the inventory holds no certificate with the registration ID, serial number or thumbprint {what}"
-        ))),
+        )))
     }
 }
 

@@ -267,12 +267,11 @@ impl Batch<'_> {
             manifest: self.manifest_path(),
             dropped_extensions: dropped,
         };
-        match self.to_stdout() {
-            true => {
-                self.context.ui.note(&summary);
-                Ok(())
-            }
-            false => self.context.ui.result(&summary),
+        if self.to_stdout() {
+            self.context.ui.note(&summary);
+            Ok(())
+        } else {
+            self.context.ui.result(&summary)
         }
     }
 

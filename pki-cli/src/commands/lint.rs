@@ -65,9 +65,10 @@ impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
         let is_home = context.files.exists(&context.home.declaration())
             && context.files.exists(&context.home.inventory());
-        let verified = match is_home {
-            true => verified_cas(context, &context.inventory()?)?,
-            false => Vec::new(),
+        let verified = if is_home {
+            verified_cas(context, &context.inventory()?)?
+        } else {
+            Vec::new()
         };
         let files = self
             .files

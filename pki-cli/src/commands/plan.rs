@@ -78,9 +78,10 @@ impl PlanArgs {
         let inventory = context.inventory()?;
         let judged = planned(context, &planes, &inventory, &self.wish())?;
         context.ui.result(&PlanAndImpact::proposed(&judged))?;
-        match self.detailed_exitcode && !judged.plan.is_empty() {
-            true => Ok(Outcome::SomethingToDo),
-            false => Ok(Outcome::Done),
+        if self.detailed_exitcode && !judged.plan.is_empty() {
+            Ok(Outcome::SomethingToDo)
+        } else {
+            Ok(Outcome::Done)
         }
     }
 }
@@ -205,9 +206,10 @@ fn last_written(
             });
         if has_written {
             let is_deprovisioning = summary.goal.starts_with(GOAL_OF_DEPROVISIONING);
-            return Ok(Some(match is_deprovisioning {
-                true => Written::Deprovisioned,
-                false => Written::Otherwise,
+            return Ok(Some(if is_deprovisioning {
+                Written::Deprovisioned
+            } else {
+                Written::Otherwise
             }));
         }
     }

@@ -181,9 +181,10 @@ impl Part<'_> {
             ..Proposal::new(&judged.plan, &shown).within(self.dps)
         };
         let execution = proposal.carry_out(context, self.planes, inventory)?;
-        let proofs = match context.settings.dry_run {
-            true => Vec::new(),
-            false => prove(context, self.planes, inventory, targets)?,
+        let proofs = if context.settings.dry_run {
+            Vec::new()
+        } else {
+            prove(context, self.planes, inventory, targets)?
         };
         let planned = PlanAndImpact {
             done: execution.done,
@@ -193,9 +194,10 @@ impl Part<'_> {
             [only] => self.one(context, only, planned, proofs)?,
             _ => self.many(context, targets, planned, &execution, proofs)?,
         }
-        match context.settings.dry_run {
-            true => Ok(()),
-            false => refuse_unread(&self.gathered.unread),
+        if context.settings.dry_run {
+            Ok(())
+        } else {
+            refuse_unread(&self.gathered.unread)
         }
     }
 }
@@ -330,9 +332,10 @@ fn warn_of_unknown(
     let is_unknown = |target: &&Target| target.leaf.is_none() && is_put(&target.id);
     let unknown: Vec<&Target> = targets.iter().filter(is_unknown).collect();
     for Target { id, .. } in unknown.iter().take(NAMED) {
-        let near = match inventory.certificates_of(id)?.is_empty() {
-            true => near(inventory, id)?,
-            false => None,
+        let near = if inventory.certificates_of(id)?.is_empty() {
+            near(inventory, id)?
+        } else {
+            None
         };
         let near = near.map(|near| format!("; did you mean {near}?"));
         context.ui.warning(format!(

@@ -206,9 +206,10 @@ impl<'a> Tour<'a> {
 
     /// The walk is told to people; scripts get the summary.
     fn say(&self, text: &str) -> Result<(), CommandError> {
-        match self.context.ui.is_json() {
-            true => Ok(()),
-            false => self.context.ui.raw(format!("{text}\n").as_bytes()),
+        if self.context.ui.is_json() {
+            Ok(())
+        } else {
+            self.context.ui.raw(format!("{text}\n").as_bytes())
         }
     }
 

@@ -101,9 +101,10 @@ impl Args {
         let shown = PlanAndImpact::proposed(&judged);
         let proposal = Proposal::new(&judged.plan, &shown).within(dps);
         let done = proposal.carry_out(context, planes, inventory)?.done;
-        let proof = match context.settings.dry_run {
-            true => None,
-            false => Some(prove(context, planes, inventory, &request, state)?),
+        let proof = if context.settings.dry_run {
+            None
+        } else {
+            Some(prove(context, planes, inventory, &request, state)?)
         };
         let read_back = proof.iter().map(|proof| {
             let (id, outcome) = (&request.registration_id, &proof.outcome);

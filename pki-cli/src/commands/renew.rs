@@ -198,9 +198,10 @@ impl Args {
             admitted.map_err(|error| CommandError::in_file(path, &error))?;
             return Ok(Some(request.into_proven_key()));
         }
-        let kept = match self.new_key {
-            true => None,
-            false => inventory.request(newest.recorded.row())?,
+        let kept = if self.new_key {
+            None
+        } else {
+            inventory.request(newest.recorded.row())?
         };
         let Some(kept) = kept else {
             return Ok(None);

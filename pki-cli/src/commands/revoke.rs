@@ -107,11 +107,12 @@ fn names(
         let lines = text.lines().map(str::trim);
         names.extend(lines.filter(|line| !line.is_empty()).map(str::to_owned));
     }
-    match names.is_empty() {
-        true => Err(CommandError::invalid_input(
+    if names.is_empty() {
+        Err(CommandError::invalid_input(
             "nothing is named that could be revoked",
-        )),
-        false => Ok(names),
+        ))
+    } else {
+        Ok(names)
     }
 }
 
@@ -157,11 +158,12 @@ fn in_force(
         let ended = entry.recorded.certificate().validity().not_after() < now;
         !ended && entry.state.status() != Status::Voided
     });
-    match found.is_empty() {
-        false => Ok(found),
-        true => Err(CommandError::not_found(format!(
+    if !found.is_empty() {
+        Ok(found)
+    } else {
+        Err(CommandError::not_found(format!(
             "no certificate of {id} is in force; name one by its serial number"
-        ))),
+        )))
     }
 }
 

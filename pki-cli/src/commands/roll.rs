@@ -224,11 +224,12 @@ fn resolve(
 
 /// Refuses options that mean nothing for what is rolled.
 fn refuse_option(given: bool, option: &str, what: &str) -> Result<(), CommandError> {
-    match given {
-        false => Ok(()),
-        true => Err(CommandError::new(
+    if !given {
+        Ok(())
+    } else {
+        Err(CommandError::new(
             ErrorKind::Usage,
             format!("{option} means nothing for {what}"),
-        )),
+        ))
     }
 }

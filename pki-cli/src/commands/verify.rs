@@ -85,13 +85,12 @@ impl Args {
         let mut presented = certificates(context, &self.certificate)?;
         let mut intermediates = presented.split_off(1);
         intermediates.extend(all(context, &self.intermediates)?);
-        let anchors = match self.anchors.is_empty() {
-            false => all(context, &self.anchors)?,
-            true => {
-                let (roots, others) = of_home(context)?;
-                intermediates.extend(others);
-                roots
-            }
+        let anchors = if !self.anchors.is_empty() {
+            all(context, &self.anchors)?
+        } else {
+            let (roots, others) = of_home(context)?;
+            intermediates.extend(others);
+            roots
         };
         let at = self.at.unwrap_or_else(|| context.now());
         let crls = self.crls(context)?;
@@ -145,9 +144,10 @@ fn all(context: &Context, paths: &[PathBuf]) -> Result<Vec<Certificate>, Command
 
 /// The home's certificates: the roots, and the others. A compromised generation is neither.
 fn of_home(context: &Context) -> Result<(Vec<Certificate>, Vec<Certificate>), CommandError> {
-    let authorities = match context.files.exists(&context.home.inventory()) {
-        true => context.inventory()?.authorities()?,
-        false => Vec::new(),
+    let authorities = if context.files.exists(&context.home.inventory()) {
+        context.inventory()?.authorities()?
+    } else {
+        Vec::new()
     };
     let generations = authorities
         .into_iter()

@@ -266,9 +266,10 @@ impl Ui {
     }
 
     fn painted(&self, word: &str, colour: &str) -> String {
-        match self.colour {
-            true => format!("{colour}{word}{RESET}"),
-            false => word.to_owned(),
+        if self.colour {
+            format!("{colour}{word}{RESET}")
+        } else {
+            word.to_owned()
         }
     }
 }

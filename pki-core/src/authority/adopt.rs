@@ -157,16 +157,18 @@ impl Candidate<'_> {
             faults.extend(check_validity(certificate, at).err());
         }
         faults.extend(broken);
-        match faults.is_empty() {
-            true => Ok(chain.into_iter().skip(1).collect()),
-            false => Err(faults),
+        if faults.is_empty() {
+            Ok(chain.into_iter().skip(1).collect())
+        } else {
+            Err(faults)
         }
     }
 
     fn check_key(&self) -> Result<(), AdoptionFault> {
-        match self.certificate.public_key() == self.public_key {
-            true => Ok(()),
-            false => Err(AdoptionFault::Key),
+        if self.certificate.public_key() == self.public_key {
+            Ok(())
+        } else {
+            Err(AdoptionFault::Key)
         }
     }
 
@@ -176,9 +178,10 @@ impl Candidate<'_> {
             self.certificate.subject().to_string(),
             self.subject.to_string(),
         );
-        match found == wanted {
-            true => Ok(()),
-            false => Err(AdoptionFault::Subject { found, wanted }),
+        if found == wanted {
+            Ok(())
+        } else {
+            Err(AdoptionFault::Subject { found, wanted })
         }
     }
 
@@ -212,11 +215,12 @@ fn check_version(certificate: &Certificate) -> Result<(), AdoptionFault> {
 }
 
 fn check_ca(certificate: &Certificate) -> Result<(), AdoptionFault> {
-    match certificate.is_ca() {
-        true => Ok(()),
-        false => Err(AdoptionFault::NotACa {
+    if certificate.is_ca() {
+        Ok(())
+    } else {
+        Err(AdoptionFault::NotACa {
             whose: whose(certificate),
-        }),
+        })
     }
 }
 

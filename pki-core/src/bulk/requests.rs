@@ -230,12 +230,13 @@ impl<R: BufRead> Spool<R> {
         let (mut public_key, mut request) = (Vec::new(), Vec::new());
         self.part(&mut public_key)?;
         self.part(&mut request)?;
-        let key = match public_key.is_empty() {
-            true => DeviceKey::New,
-            false => DeviceKey::Proven(ProvenKey {
+        let key = if public_key.is_empty() {
+            DeviceKey::New
+        } else {
+            DeviceKey::Proven(ProvenKey {
                 public_key,
                 request,
-            }),
+            })
         };
         Ok(Device {
             profile: read.profile,

@@ -239,9 +239,10 @@ impl Committer<'_, '_> {
         // Of two failures the first is told; a chunk that stays unmarked is voided by the next run.
         result?;
         marked?;
-        Ok(match complete {
-            true => Finished::All(self.progress),
-            false => Finished::Stopped(self.progress),
+        Ok(if complete {
+            Finished::All(self.progress)
+        } else {
+            Finished::Stopped(self.progress)
         })
     }
 

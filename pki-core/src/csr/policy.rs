@@ -124,9 +124,10 @@ impl RequestPolicy {
             },
         };
         let length = id.as_str().len();
-        match length > RegistrationId::LONGEST_COMMON_NAME {
-            true => Err(PolicyError::LongRegistrationId { id, length }),
-            false => Ok(id),
+        if length > RegistrationId::LONGEST_COMMON_NAME {
+            Err(PolicyError::LongRegistrationId { id, length })
+        } else {
+            Ok(id)
         }
     }
 

@@ -278,11 +278,12 @@ fn csr_keys(table: &Table<'_>) -> Result<Option<Vec<KeyAlgorithm>>, DeclarationE
     let Some(keys) = table.words("csr-keys", &words)? else {
         return Ok(None);
     };
-    match keys.is_empty() {
-        true => Err(table
+    if keys.is_empty() {
+        Err(table
             .itself()
-            .invalid("csr-keys is empty; leave it out to take every strong key")),
-        false => Ok(Some(keys.iter().map(|key| key.value).collect())),
+            .invalid("csr-keys is empty; leave it out to take every strong key"))
+    } else {
+        Ok(Some(keys.iter().map(|key| key.value).collect()))
     }
 }
 
@@ -508,9 +509,10 @@ fn filled(table: &Table<'_>, key: &'static str) -> Result<Option<String>, Declar
     let Some(field): Option<Field<String>> = table.text(key)? else {
         return Ok(None);
     };
-    match field.value.trim().is_empty() {
-        true => Err(field.invalid("is empty; fill it in or leave it out")),
-        false => Ok(Some(field.value)),
+    if field.value.trim().is_empty() {
+        Err(field.invalid("is empty; fill it in or leave it out"))
+    } else {
+        Ok(Some(field.value))
     }
 }
 

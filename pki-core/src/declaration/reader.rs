@@ -391,9 +391,10 @@ fn wrong_type(
 /// A key as it must be written: quoted unless it is bare (TOML 1.0, keys).
 fn written(key: &str) -> String {
     let is_bare = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    match key.bytes().all(is_bare) && !key.is_empty() {
-        true => key.to_owned(),
-        false => format!("{key:?}"),
+    if key.bytes().all(is_bare) && !key.is_empty() {
+        key.to_owned()
+    } else {
+        format!("{key:?}")
     }
 }
 

@@ -50,11 +50,10 @@ pub fn write(identity: &Identity) -> Result<Zeroizing<Vec<u8>>, csv::Error> {
 }
 
 fn text(rows: &mut csv::Writer<Vec<u8>>, key: &str, value: &str) -> Result<(), csv::Error> {
-    match value.len() <= LONGEST_TEXT {
-        true => rows.write_record([key, "data", "string", value]),
-        false => {
-            let value = Zeroizing::new(STANDARD.encode(value));
-            rows.write_record([key, "data", "base64", value.as_str()])
-        }
+    if value.len() <= LONGEST_TEXT {
+        rows.write_record([key, "data", "string", value])
+    } else {
+        let value = Zeroizing::new(STANDARD.encode(value));
+        rows.write_record([key, "data", "base64", value.as_str()])
     }
 }

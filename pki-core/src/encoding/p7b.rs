@@ -60,9 +60,10 @@ pub fn certificates(input: &[u8]) -> Result<Vec<Certificate>, P7bError> {
         .enumerate()
         .map(read)
         .collect::<Result<_, _>>()?;
-    match certificates.is_empty() {
-        true => Err(P7bError::Empty),
-        false => Ok(certificates),
+    if certificates.is_empty() {
+        Err(P7bError::Empty)
+    } else {
+        Ok(certificates)
     }
 }
 

@@ -137,9 +137,10 @@ impl Checkpoint {
 impl CheckpointSigner {
     fn check(&self, certificate: &Certificate) -> Result<(), JwsError> {
         let (stated, found) = (self.certificate, certificate.sha256_thumbprint());
-        match stated == found {
-            true => Ok(()),
-            false => Err(JwsError::Authority { stated, found }),
+        if stated == found {
+            Ok(())
+        } else {
+            Err(JwsError::Authority { stated, found })
         }
     }
 }

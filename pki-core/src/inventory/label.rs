@@ -135,9 +135,10 @@ impl FromStr for Labels {
     /// Reads what [`Labels::as_str`] gives and nothing else, so that one set has one text.
     fn from_str(text: &str) -> Result<Self, TextError> {
         let labels: Self = text.lines().map(str::parse).collect::<Result<_, _>>()?;
-        match labels.as_str() == text {
-            true => Ok(labels),
-            false => Err(TextError::Unordered { what: "labels" }),
+        if labels.as_str() == text {
+            Ok(labels)
+        } else {
+            Err(TextError::Unordered { what: "labels" })
         }
     }
 }

@@ -61,9 +61,10 @@ impl Step {
                 Found::Ca(held),
             ) => match held {
                 Some(held) if holds(held, sha1_thumbprint) => {
-                    match held.properties.is_verified || !self_attested {
-                        true => Standing::Done(held.etag.clone()),
-                        false => sendable(held.etag.as_ref(), expect, Vec::new),
+                    if held.properties.is_verified || !self_attested {
+                        Standing::Done(held.etag.clone())
+                    } else {
+                        sendable(held.etag.as_ref(), expect, Vec::new)
                     }
                 }
                 held => unlike(held.as_ref().map(|held| held.etag.as_ref()), expect),
@@ -168,9 +169,10 @@ impl Step {
             (Self::SettleGenerations { changes, .. }, Found::Generations(states)) => {
                 let is_settled =
                     |change: &GenerationChange| states.contains(&(change.generation, change.to));
-                match changes.iter().all(is_settled) {
-                    true => Standing::Done(None),
-                    false => Standing::AsExpected(expect.clone()),
+                if changes.iter().all(is_settled) {
+                    Standing::Done(None)
+                } else {
+                    Standing::AsExpected(expect.clone())
                 }
             }
             _ => Standing::Gone,

@@ -96,9 +96,10 @@ fn answer(buffer: &mut [u8], passphrase: Option<&SecretString>) -> usize {
 }
 
 fn not_opened(error: &ErrorStack) -> KeyFileError {
-    match is_unsupported_cipher(error) {
-        true => KeyFileError::Encryption,
-        false => KeyFileError::WrongPassphrase,
+    if is_unsupported_cipher(error) {
+        KeyFileError::Encryption
+    } else {
+        KeyFileError::WrongPassphrase
     }
 }
 

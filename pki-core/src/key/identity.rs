@@ -72,6 +72,7 @@ impl KeyIdentity {
         halves.first().copied().map_or(0, u128::from_be_bytes)
     }
 
+    #[cfg(feature = "sqlite")]
     pub(crate) fn as_octets(&self) -> &[u8; 32] {
         &self.0
     }

@@ -68,11 +68,12 @@ fn check_algorithm(encryption: AlgorithmIdentifierRef<'_>) -> Result<(), KeyFile
 }
 
 fn check_rounds(rounds: u64) -> Result<(), KeyFileError> {
-    match rounds <= MOST_ROUNDS {
-        true => Ok(()),
-        false => Err(KeyFileError::TooCostly {
+    if rounds <= MOST_ROUNDS {
+        Ok(())
+    } else {
+        Err(KeyFileError::TooCostly {
             cost: format!("{rounds} rounds"),
-        }),
+        })
     }
 }
 

@@ -199,11 +199,12 @@ fn unknown(name: &str) -> Pkcs11UriError {
 }
 
 fn refuse_twice(name: &str, twice: bool) -> Result<(), Pkcs11UriError> {
-    match twice {
-        true => Err(Pkcs11UriError::Twice {
+    if twice {
+        Err(Pkcs11UriError::Twice {
             name: name.to_owned(),
-        }),
-        false => Ok(()),
+        })
+    } else {
+        Ok(())
     }
 }
 

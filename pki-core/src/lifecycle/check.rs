@@ -254,9 +254,10 @@ impl Promise {
             } => view.individual(registration_id).map(|entry| &entry.status) == disabled,
             _ => false,
         };
-        match is_disabled {
-            true => self.check_disabled(step),
-            false => Ok(()),
+        if is_disabled {
+            self.check_disabled(step)
+        } else {
+            Ok(())
         }
     }
 

@@ -307,9 +307,12 @@ impl Fleet {
             return Ok(());
         };
         let excepted = self.excepted(class);
-        let mut take = |id| match excepted.contains(&id) {
-            true => ControlFlow::Continue(()),
-            false => take(id),
+        let mut take = |id| {
+            if excepted.contains(&id) {
+                ControlFlow::Continue(())
+            } else {
+                take(id)
+            }
         };
         let Some(signed_by) = &wanted.signed_by else {
             return each_leaf(&filter(None), inventory, at, |entry| {

@@ -176,9 +176,10 @@ impl Impact {
                 }
                 fleet.name_members(*class, inventory, at, |id| {
                     movement.named.push(id);
-                    match is_full(&movement.named) {
-                        true => ControlFlow::Break(()),
-                        false => ControlFlow::Continue(()),
+                    if is_full(&movement.named) {
+                        ControlFlow::Break(())
+                    } else {
+                        ControlFlow::Continue(())
                     }
                 })?;
             }

@@ -261,13 +261,14 @@ fn check_leaf(request: &Readmit, state: &ReadmitState, at: Time) -> Result<(), R
         return Err(ReadmitError::SameKey { id });
     }
     let validity = leaf.validity();
-    match validity.contains(at) {
-        true => Ok(()),
-        false => Err(ReadmitError::NotValid {
+    if validity.contains(at) {
+        Ok(())
+    } else {
+        Err(ReadmitError::NotValid {
             id,
             not_before: validity.not_before(),
             not_after: validity.not_after(),
-        }),
+        })
     }
 }
 

@@ -131,9 +131,10 @@ fn subject_key_identifier_is_there(subject: &Subject<'_>) -> Option<Finding> {
         return None;
     }
     let message = "its subject key identifier is missing, empty or stands twice";
-    match subject.role.is_authority() {
-        true => error("subject-key-identifier", message, "RFC 5280 §4.2.1.2"),
-        false => warning("subject-key-identifier", message, "RFC 5280 §4.2.1.2"),
+    if subject.role.is_authority() {
+        error("subject-key-identifier", message, "RFC 5280 §4.2.1.2")
+    } else {
+        warning("subject-key-identifier", message, "RFC 5280 §4.2.1.2")
     }
 }
 

@@ -24,15 +24,16 @@ fn issuer_is_valid_now(subject: &Subject<'_>) -> Option<Finding> {
     if validity.contains(at) {
         return None;
     }
-    let message = match at > validity.not_after() {
-        true => format!(
+    let message = if at > validity.not_after() {
+        format!(
             "the authority's own certificate expired on {}",
             validity.not_after()
-        ),
-        false => format!(
+        )
+    } else {
+        format!(
             "the authority's own certificate is not valid before {}",
             validity.not_before()
-        ),
+        )
     };
     error("issuer-validity", message, "RFC 5280 §6.1.3")
 }

@@ -254,12 +254,13 @@ impl Question<'_> {
     /// begins in this very second is then refused with the rest.
     fn moment_for_the_library(&self) -> Time {
         let at = self.options.at;
-        match self
+        if self
             .known()
             .any(|certificate| certificate.validity().not_after() == at)
         {
-            true => at - Span::from_seconds(1),
-            false => at,
+            at - Span::from_seconds(1)
+        } else {
+            at
         }
     }
 }

@@ -120,15 +120,17 @@ fn settle_certificate(
     };
     let voided = to == GenerationState::Voided;
     let Some(row) = stored.certificate else {
-        return match voided {
-            true => Ok(()),
-            false => Err(InventoryError::NoCertificate { generation: id }.into()),
+        return if voided {
+            Ok(())
+        } else {
+            Err(InventoryError::NoCertificate { generation: id }.into())
         };
     };
     let next = authority::certificate_after(&id, to, at);
-    match run::status_of(transaction, row)? == Some(next.status()) {
-        true => Ok(()),
-        false => run::change_state(transaction, &[row], &next, at),
+    if run::status_of(transaction, row)? == Some(next.status()) {
+        Ok(())
+    } else {
+        run::change_state(transaction, &[row], &next, at)
     }
 }
 

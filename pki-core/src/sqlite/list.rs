@@ -77,9 +77,10 @@ pub(super) fn count(transaction: &Transaction<'_>, filter: &Filter) -> Result<u6
         (true, false) => "SELECT count(*) FROM certificate c".to_owned(),
         (true, true) => format!("SELECT count(*) FROM certificate c {RUN_OF_CERTIFICATE}"),
     };
-    let joins = match conditions.of_runs {
-        true => "LEFT JOIN generation g ON g.id = r.signed_by",
-        false => "",
+    let joins = if conditions.of_runs {
+        "LEFT JOIN generation g ON g.id = r.signed_by"
+    } else {
+        ""
     };
     let sql = format!("{source} {joins} {}", conditions.sql);
     let mut query = transaction.prepare_cached(&sql)?;

@@ -47,13 +47,14 @@ impl Run {
         let last = self.detail.as_deref().map(LastChange::read);
         let reason = last.and_then(|last| last.reason);
         let state = CertificateState::assemble(self.status, Time::FOREVER, reason.as_deref());
-        match state.is_some_and(|state| state.may_become(next)) {
-            true => Ok(()),
-            false => Err(InventoryError::CertificateState {
+        if state.is_some_and(|state| state.may_become(next)) {
+            Ok(())
+        } else {
+            Err(InventoryError::CertificateState {
                 row: RowKey::new(row),
                 from: self.status,
                 to: next.status(),
-            }),
+            })
         }
     }
 
@@ -106,9 +107,10 @@ impl Run {
                 )?
                 .execute(params![last, status.as_str(), changed_in, first])?;
         }
-        match after.first <= after.last {
-            true => after.insert(transaction),
-            false => Ok(()),
+        if after.first <= after.last {
+            after.insert(transaction)
+        } else {
+            Ok(())
         }
     }
 }

@@ -300,9 +300,10 @@ pub(super) fn batch(
 pub(super) fn label(entry: &InventoryEntry, label: &NamedLabel) -> Result<(), InventoryError> {
     let row = entry.recorded.row();
     let what = "labels";
-    match entry.recorded.labels().contains(label) {
-        true => Ok(()),
-        false => Err(edited(&AuditFinding::CertificateInconsistent { row, what })),
+    if entry.recorded.labels().contains(label) {
+        Ok(())
+    } else {
+        Err(edited(&AuditFinding::CertificateInconsistent { row, what }))
     }
 }
 

@@ -42,9 +42,10 @@ impl Args {
         let mut inventory = context.inventory()?;
         let mut made = Vec::new();
         for authority in declared {
-            made.push(match self.next {
-                true => create_next(context, &mut inventory, authority, self.clock_is_right)?,
-                false => create(context, &mut inventory, authority, self.clock_is_right)?,
+            made.push(if self.next {
+                create_next(context, &mut inventory, authority, self.clock_is_right)?
+            } else {
+                create(context, &mut inventory, authority, self.clock_is_right)?
             });
         }
         context.ui.result(&Authorities(made))?;

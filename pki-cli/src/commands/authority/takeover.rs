@@ -130,9 +130,10 @@ fn refused(file: &Path, faults: &[AdoptionFault]) -> CommandError {
             CommandError::refused(message).lines(&lines)
         }
     };
-    match lacks_issuer {
-        true => error.hint(hint),
-        false => error,
+    if lacks_issuer {
+        error.hint(hint)
+    } else {
+        error
     }
 }
 
@@ -215,9 +216,10 @@ pub(super) fn record_outside(
 }
 
 fn role_of(certificate: &Certificate) -> Role {
-    match certificate.is_self_issued() {
-        true => Role::Root,
-        false => Role::Intermediate,
+    if certificate.is_self_issued() {
+        Role::Root
+    } else {
+        Role::Intermediate
     }
 }
 

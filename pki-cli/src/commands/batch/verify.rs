@@ -90,14 +90,15 @@ impl VerifyArgs {
         if let Some(path) = &self.file {
             return Ok(path.clone());
         }
-        match is_below(Path::new(&manifest.output)) {
-            true => Ok(self.manifest.with_file_name(&manifest.output)),
-            false => Err(CommandError::invalid_input(format!(
+        if is_below(Path::new(&manifest.output)) {
+            Ok(self.manifest.with_file_name(&manifest.output))
+        } else {
+            Err(CommandError::invalid_input(format!(
                 "{}: it names {:?} as its output, which is not beside it",
                 self.manifest.display(),
                 manifest.output
             ))
-            .hint("say where the output is with --file PATH")),
+            .hint("say where the output is with --file PATH"))
         }
     }
 
@@ -112,9 +113,10 @@ impl VerifyArgs {
         manifest: &Manifest,
         home: Option<&SqliteInventory>,
     ) -> Result<Vec<Check>, CommandError> {
-        let unchecked = match self.wants_signature() {
-            true => Finding::Fails,
-            false => Finding::NotChecked,
+        let unchecked = if self.wants_signature() {
+            Finding::Fails
+        } else {
+            Finding::NotChecked
         };
         let signature = |finding, detail: &str| Check::new("signature", finding, detail);
         if manifest.signature.is_none() {
@@ -198,9 +200,10 @@ fn certificates(context: &Context, path: &Path) -> Result<Vec<Certificate>, Comm
 /// The inventory of the home, if there is a home; whoever receives a batch has none.
 fn home(context: &Context) -> Result<Option<SqliteInventory>, CommandError> {
     let is_there = context.files.exists(&context.home.inventory());
-    match is_there || context.settings.home.is_some() {
-        true => Ok(Some(context.inventory()?)),
-        false => Ok(None),
+    if is_there || context.settings.home.is_some() {
+        Ok(Some(context.inventory()?))
+    } else {
+        Ok(None)
     }
 }
 
@@ -283,15 +286,16 @@ fn check_output(
     let checked = manifest.verify_output(open(context, &list)?);
     let is_right = checked.is_ok();
     let list_check = told("output", checked, || as_stated(manifest, &list));
-    let files = match is_right {
-        true => check_files(&place, open(context, &list)?).map_err(|error| {
+    let files = if is_right {
+        check_files(&place, open(context, &list)?).map_err(|error| {
             CommandError::failed(format!("cannot read {}", output.display())).because(error)
-        })?,
-        false => Check::new(
+        })?
+    } else {
+        Check::new(
             "files",
             Finding::NotChecked,
             "their list is not the right one",
-        ),
+        )
     };
     Ok(vec![list_check, files])
 }

@@ -94,9 +94,10 @@ impl Leaving<'_> {
         // Their records go on to tell which hub it is only as long as they are there, whatever their group.
         let unread = registered.unread;
         self.let_go(inventory, id, plan, &self.view)?;
-        match self.context.settings.dry_run {
-            true => Ok(()),
-            false => refuse_unread(&unread),
+        if self.context.settings.dry_run {
+            Ok(())
+        } else {
+            refuse_unread(&unread)
         }
     }
 

@@ -162,9 +162,10 @@ impl DeleteArgs {
         }
         let promise = Promise {
             refuses: Who::Anybody,
-            lets_in: match self.let_devices_in {
-                true => Who::Anybody,
-                false => Who::Nobody,
+            lets_in: if self.let_devices_in {
+                Who::Anybody
+            } else {
+                Who::Nobody
             },
             ..Promise::default()
         };

@@ -397,9 +397,10 @@ impl DeleteArgs {
             registration_id: self.id.clone(),
             expect: Expectation::Etag(entry::tag(&before)?),
         };
-        let (lets_in, reopens) = match self.let_device_in {
-            true => (Who::Anybody, step.subjects()),
-            false => (Who::Nobody, vec![]),
+        let (lets_in, reopens) = if self.let_device_in {
+            (Who::Anybody, step.subjects())
+        } else {
+            (Who::Nobody, vec![])
         };
         let promise = Promise {
             refuses: Who::Anybody,

@@ -73,12 +73,13 @@ pub(super) fn set_status<E: Record>(
 ) -> CommandResult {
     let (word, id) = (E::WORD, before.id());
     let enables = status == ProvisioningStatus::Enabled;
-    let (action, summary) = match enables {
-        true => (
+    let (action, summary) = if enables {
+        (
             E::ENABLED,
             format!("enable {word} {id}, which lets {} in", E::DEVICES),
-        ),
-        false => (E::DISABLED, format!("disable {word} {id}")),
+        )
+    } else {
+        (E::DISABLED, format!("disable {word} {id}"))
     };
     if before.status() == status {
         let state = format!("{word} {id} is {} already", status.as_str());

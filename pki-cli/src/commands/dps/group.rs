@@ -307,9 +307,10 @@ impl DeleteArgs {
         // What was said above about disabled groups, the checker is told: this one was named.
         let promise = Promise {
             refuses: Who::Anybody,
-            lets_in: match self.let_devices_in {
-                true => Who::Anybody,
-                false => Who::Nobody,
+            lets_in: if self.let_devices_in {
+                Who::Anybody
+            } else {
+                Who::Nobody
             },
             falls_through: Who::Anybody,
             reopens: step.subjects().into_iter().collect(),

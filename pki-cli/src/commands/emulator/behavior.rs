@@ -140,11 +140,12 @@ pub(super) fn read_document<T: DeserializeOwned>(
     let bad = |problem: String| {
         CommandError::invalid_input(format!("{}: {}", path.display(), problem.trim_end()))
     };
-    match path
+    if path
         .extension()
         .is_some_and(|extension| extension == "toml")
     {
-        true => toml::from_str(&text).map_err(|error| bad(error.to_string())),
-        false => serde_json::from_str(&text).map_err(|error| bad(error.to_string())),
+        toml::from_str(&text).map_err(|error| bad(error.to_string()))
+    } else {
+        serde_json::from_str(&text).map_err(|error| bad(error.to_string()))
     }
 }

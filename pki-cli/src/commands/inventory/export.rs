@@ -81,9 +81,10 @@ impl ExportArgs {
     /// The cells of a line, in the order of the header.
     fn cells(&self, line: Line) -> Vec<String> {
         let (record, summary) = (line.record, line.summary);
-        let labels = match record.labels.is_empty() {
-            true => String::new(),
-            false => serde_json::json!(record.labels).to_string(),
+        let labels = if record.labels.is_empty() {
+            String::new()
+        } else {
+            serde_json::json!(record.labels).to_string()
         };
         let mut cells = vec![
             optional(record.registration_id),

@@ -75,9 +75,10 @@ impl<'a> BatchRun<'a> {
         let Batch {
             context, target, ..
         } = self.batch;
-        match self.batch.to_stdout() {
-            true => OutputLock::take(&self.note_path(), Path::new("standard output")),
-            false => OutputLock::take(&context.files.resolve(&target.out), &target.out),
+        if self.batch.to_stdout() {
+            OutputLock::take(&self.note_path(), Path::new("standard output"))
+        } else {
+            OutputLock::take(&context.files.resolve(&target.out), &target.out)
         }
     }
 
@@ -357,9 +358,10 @@ impl<'a> BatchRun<'a> {
     ) -> Result<Manifest, CommandError> {
         let AuthorityGeneration { name, generation } = self.authority.generation();
         let out = &self.batch.target.out;
-        let output = match self.batch.to_stdout() {
-            true => "-".into(),
-            false => out.file_name().unwrap_or_default().to_string_lossy(),
+        let output = if self.batch.to_stdout() {
+            "-".into()
+        } else {
+            out.file_name().unwrap_or_default().to_string_lossy()
         };
         let (first, last) = inventory.ends_of_batch(&batch.name)?.unzip();
         Ok(Manifest {
@@ -393,11 +395,12 @@ impl<'a> BatchRun<'a> {
         let failed = |error: pki_core::handout::manifest::ManifestError| {
             CommandError::failed(error.to_string())
         };
-        let manifest = match self.batch.options.sign_manifest {
-            true => manifest
+        let manifest = if self.batch.options.sign_manifest {
+            manifest
                 .sign(self.authority.certificate(), self.authority.signer())
-                .map_err(failed)?,
-            false => manifest,
+                .map_err(failed)?
+        } else {
+            manifest
         };
         manifest.to_json().map_err(failed)
     }
@@ -430,9 +433,10 @@ fn fingerprint(
     } = batch;
     let recipients: Vec<String> = options.recipients.iter().map(ToString::to_string).collect();
     // A slash behind a folder's name makes no other folder of it.
-    let out: PathBuf = match batch.to_stdout() {
-        true => target.out.clone(),
-        false => context.files.resolve(&target.out).components().collect(),
+    let out: PathBuf = if batch.to_stdout() {
+        target.out.clone()
+    } else {
+        context.files.resolve(&target.out).components().collect()
     };
     let options = json!({
         "authority": authority.certificate().sha256_thumbprint(),

@@ -79,9 +79,10 @@ impl Args {
         }
         shown.0.done = done;
         context.ui.item(&Within { dps, result: shown })?;
-        match context.settings.dry_run {
-            true => Ok(()),
-            false => refuse_unread(&unread),
+        if context.settings.dry_run {
+            Ok(())
+        } else {
+            refuse_unread(&unread)
         }
     }
 
@@ -118,9 +119,10 @@ impl Args {
             |group: &EnrollmentGroupId, id: &RegistrationId| -> Result<bool, CommandError> {
                 let leaves = inventory.unexpired_leaves(id, now)?;
                 let mut known = leaves.iter().filter_map(|leaf| leaf.recorded.signed_by());
-                Ok(match leaves.is_empty() {
-                    true => disabled.contains(group),
-                    false => known.any(|signer| signers.contains(signer)),
+                Ok(if leaves.is_empty() {
+                    disabled.contains(group)
+                } else {
+                    known.any(|signer| signers.contains(signer))
                 })
             };
         let groups = snapshot
@@ -200,9 +202,10 @@ impl Below {
     ) -> Result<Self, CommandError> {
         let record = inventory.authority(name)?;
         let own = record.as_ref().map(certificates).unwrap_or_default();
-        match own.is_empty() {
-            true => Err(no_authority(context, name)?),
-            false => Self::certificates(context, inventory, own),
+        if own.is_empty() {
+            Err(no_authority(context, name)?)
+        } else {
+            Self::certificates(context, inventory, own)
         }
     }
 

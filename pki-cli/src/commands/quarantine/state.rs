@@ -218,12 +218,13 @@ async fn on_hubs(
         let record = state.registration.as_ref();
         record.is_some_and(|record| record.assigned_hub.is_some())
     };
-    let (known, unknown) = match states.iter().all(has_hub) {
-        true => (vec![], None),
-        false => match planes.known_hubs().await {
+    let (known, unknown) = if states.iter().all(has_hub) {
+        (vec![], None)
+    } else {
+        match planes.known_hubs().await {
             Ok(known) => (known, None),
             Err(error) => (planes.declared_hubs(), Some(error.to_string())),
-        },
+        }
     };
     let (hubs, known) = (&Hubs::of(planes), &known);
     let looked_up = stream::iter(targets.iter().zip(states))

@@ -84,13 +84,12 @@ fn listed(
             Err(error) => bad.push(format!("line {number}: {}", error.message)),
         }
     }
-    match bad.is_empty() {
-        true => Ok(found),
-        false => {
-            let lines = counted(bad.len(), "line is", "lines are");
-            let message = format!("{}: {lines} wrong", path.display());
-            Err(CommandError::invalid_input(message).lines(&bad))
-        }
+    if bad.is_empty() {
+        Ok(found)
+    } else {
+        let lines = counted(bad.len(), "line is", "lines are");
+        let message = format!("{}: {lines} wrong", path.display());
+        Err(CommandError::invalid_input(message).lines(&bad))
     }
 }
 

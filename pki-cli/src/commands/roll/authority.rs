@@ -88,9 +88,10 @@ pub(super) fn abort(
     let roll = AuthorityRoll::gather(context, &inventory, &instances, name)?;
     let newest = roll.state.generations.last().map(|newest| newest.number);
     let newest = newest.unwrap_or(Generation::FIRST);
-    let moved = match roll.is_current(newest) {
-        true => roll::Devices::default(),
-        false => roll.question().moved(&roll.fleet, &[roll.id(newest)])?,
+    let moved = if roll.is_current(newest) {
+        roll::Devices::default()
+    } else {
+        roll.question().moved(&roll.fleet, &[roll.id(newest)])?
     };
     let plans = roll::abort(&moved, &roll.state)?;
     let state = roll.state;
@@ -119,12 +120,11 @@ impl StatusArgs {
         let status = |name| {
             let roll = AuthorityRoll::gather(context, inventory, &instances, name)?;
             let going = roll.signers_below(&roll.gone());
-            let left_behind = match roll.has_newcomer() {
-                true => {
-                    let moving = roll.question().left_behind(&roll.fleet, &going, &going)?;
-                    moving.together()
-                }
-                false => roll::Devices::default(),
+            let left_behind = if roll.has_newcomer() {
+                let moving = roll.question().left_behind(&roll.fleet, &going, &going)?;
+                moving.together()
+            } else {
+                roll::Devices::default()
             };
             let status = roll::status(&left_behind, &roll.state, &views);
             let (shut_out, kept_off_hubs) = roll.worklist()?;
@@ -149,9 +149,10 @@ impl StatusArgs {
         }
         let is_waiting = statuses.iter().any(Status::is_waiting);
         context.ui.result(&Statuses(statuses))?;
-        match self.detailed_exitcode && is_waiting {
-            true => Ok(Outcome::SomethingToDo),
-            false => Ok(Outcome::Done),
+        if self.detailed_exitcode && is_waiting {
+            Ok(Outcome::SomethingToDo)
+        } else {
+            Ok(Outcome::Done)
         }
     }
 }

@@ -126,9 +126,10 @@ impl AuthorityRoll<'_> {
     /// The generation that is compromised: the current one, or after a breach roll the one that was.
     fn compromised(&self) -> Option<&HeldGeneration> {
         let current = self.in_state(GenerationState::Current);
-        match self.has_newcomer() {
-            true => current,
-            false => self.in_state(GenerationState::Compromised).or(current),
+        if self.has_newcomer() {
+            current
+        } else {
+            self.in_state(GenerationState::Compromised).or(current)
         }
     }
 

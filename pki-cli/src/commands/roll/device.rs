@@ -42,12 +42,11 @@ impl StartArgs {
             roll.look_on_every_hub(context)?;
         }
         let new = self.new_leaf(context, &inventory, &roll)?;
-        let plan = match self.compromised {
-            true => {
-                let old = roll.live(context.now());
-                device::replace(id, &new, &old, self.hub.into(), &roll.state)?
-            }
-            false => device::start(id, &new, &roll.state)?,
+        let plan = if self.compromised {
+            let old = roll.live(context.now());
+            device::replace(id, &new, &old, self.hub.into(), &roll.state)?
+        } else {
+            device::start(id, &new, &roll.state)?
         };
         // The record stays as long as its hub was not seen to: it tells which that is.
         let mut plan = plan;
@@ -55,9 +54,10 @@ impl StartArgs {
             plan.steps
                 .retain(|step| !matches!(step, Step::DeleteRegistration { .. }));
         }
-        let refused = match self.compromised {
-            true => Who::Devices([id.clone()].into()),
-            false => Who::Nobody,
+        let refused = if self.compromised {
+            Who::Devices([id.clone()].into())
+        } else {
+            Who::Nobody
         };
         let ended = roll.carry_out(context, &mut inventory, plan, refused)?;
         // Only a compromised leaf's identity has to go from its hub.
@@ -79,13 +79,14 @@ impl StartArgs {
             let leaf = pem::certificate(&context.read(path)?);
             let leaf = leaf.map_err(|error| CommandError::in_file(path, &error))?;
             let known = inventory.by_sha256_thumbprint(&leaf.sha256_thumbprint())?;
-            return match known.is_some_and(|entry| entry.is_live(context.now())) {
-                true => Ok(leaf),
-                false => Err(CommandError::refused(format!(
+            return if known.is_some_and(|entry| entry.is_live(context.now())) {
+                Ok(leaf)
+            } else {
+                Err(CommandError::refused(format!(
                     "{}: it is no valid leaf of this inventory",
                     path.display()
                 ))
-                .hint(format!("a new one comes from: dps-pki renew {id}"))),
+                .hint(format!("a new one comes from: dps-pki renew {id}")))
             };
         }
         let newest = roll
@@ -365,9 +366,10 @@ impl<'a> DeviceRoll<'a> {
         let done = Proposal::new(&judged.plan, &shown)
             .carry_out(context, &self.planes, inventory)?
             .done;
-        let proof = match context.settings.dry_run {
-            true => vec![],
-            false => self.prove(context, inventory, &after)?,
+        let proof = if context.settings.dry_run {
+            vec![]
+        } else {
+            self.prove(context, inventory, &after)?
         };
         let read_back = proof.iter().map(|proof| {
             let (serial, outcome) = (&proof.serial_number, &proof.outcome);

@@ -102,9 +102,10 @@ impl<'a> Rolling<'a> {
                 Err(error) => self.noted(dps, error)?,
             };
         }
-        let proof = match self.context.settings.dry_run {
-            true => vec![],
-            false => self.prove(&passed.before, &passed.after)?,
+        let proof = if self.context.settings.dry_run {
+            vec![]
+        } else {
+            self.prove(&passed.before, &passed.after)?
         };
         self.context.ui.result(&Report {
             plans: passed.planned,

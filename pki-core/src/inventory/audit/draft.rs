@@ -92,9 +92,10 @@ impl Draft {
     pub(crate) fn revoked(rows: Rows, reason: RevocationReason, since: Time, at: Time) -> Self {
         let reason = reason.as_str();
         Self {
-            detail: match since == at {
-                true => json!({ "reason": reason }),
-                false => json!({ "reason": reason, "since": since }),
+            detail: if since == at {
+                json!({ "reason": reason })
+            } else {
+                json!({ "reason": reason, "since": since })
             },
             ..Self::about(rows, Action::CertificatesRevoked, at)
         }

@@ -226,11 +226,12 @@ impl AuditProof {
         let recorded = self.entry.action == Action::CertificatesRecorded.as_str()
             && self.inclusion.size == self.entry.rows()?.count()
             && self.inclusion.verify(&leaf, &self.entry.content);
-        match recorded {
-            true => Ok(()),
-            false => Err(ProofError::NotIncluded {
+        if recorded {
+            Ok(())
+        } else {
+            Err(ProofError::NotIncluded {
                 sequence: self.entry.sequence,
-            }),
+            })
         }
     }
 
@@ -406,9 +407,10 @@ fn steps<I: Inventory + ?Sized>(
     let mut sequence = to;
     while sequence > from {
         let (previous, earlier) = (sequence - 1, Links::earlier_than(sequence));
-        let (next, beside) = match earlier >= from {
-            true => (earlier, previous),
-            false => (previous, earlier),
+        let (next, beside) = if earlier >= from {
+            (earlier, previous)
+        } else {
+            (previous, earlier)
         };
         steps.push(Step {
             sequence,
@@ -457,11 +459,12 @@ fn known<I: Inventory + ?Sized>(
     let after = checkpoint.sequence.saturating_sub(1);
     let found = inventory.audit_entries(after, 1)?.pop();
     let known = found.is_some_and(|entry| entry.head() == *checkpoint);
-    match known && checkpoint.sequence >= from.sequence {
-        true => Ok(*checkpoint),
-        false => Err(InventoryError::CheckpointUnknown {
+    if known && checkpoint.sequence >= from.sequence {
+        Ok(*checkpoint)
+    } else {
+        Err(InventoryError::CheckpointUnknown {
             checkpoint: *checkpoint,
-        }),
+        })
     }
 }
 

@@ -142,12 +142,13 @@ fn check_name(id: &RegistrationId, leaf: &Certificate) -> Result<(), RollError> 
     let named = found
         .as_deref()
         .and_then(|name| name.parse::<RegistrationId>().ok());
-    match named.as_ref() == Some(id) {
-        true => Ok(()),
-        false => Err(RollError::OtherDevice {
+    if named.as_ref() == Some(id) {
+        Ok(())
+    } else {
+        Err(RollError::OtherDevice {
             id: id.clone(),
             found,
-        }),
+        })
     }
 }
 

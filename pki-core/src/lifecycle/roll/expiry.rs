@@ -275,11 +275,12 @@ pub fn finish(request: &Finish, state: &RollState) -> Result<Vec<InstancePlan>, 
         state.authority, stays.number
     );
     if next.is_none() && !state.instances.iter().any(is_left) {
-        return match state.is_rolled() {
-            true => Ok(nothing(state, &goal)),
-            false => Err(RollError::NotUnderWay {
+        return if state.is_rolled() {
+            Ok(nothing(state, &goal))
+        } else {
+            Err(RollError::NotUnderWay {
                 authority: state.authority.clone(),
-            }),
+            })
         };
     }
     if request.left_behind.count > request.accept_stranded {
@@ -494,9 +495,10 @@ fn free_name(
     };
     let name: CertificateName =
         (text.parse()).map_err(|problem: IdError| error(text.clone(), problem.to_string()))?;
-    match instance.authorities.iter().any(|held| held.name == name) {
-        true => Err(error(text, "another certificate has it".into())),
-        false => Ok(name),
+    if instance.authorities.iter().any(|held| held.name == name) {
+        Err(error(text, "another certificate has it".into()))
+    } else {
+        Ok(name)
     }
 }
 

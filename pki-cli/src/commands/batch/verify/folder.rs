@@ -73,9 +73,10 @@ fn check_file(folder: &Path, line: &str) -> Result<(), BadFile> {
         Err(_) => return Err(bad(path, Problem::Unreadable)),
     }
     let hash = File::open(&place).and_then(OutputHash::of);
-    match hash.map_err(|_| bad(path, Problem::Unreadable))?.digest() == stated {
-        true => Ok(()),
-        false => Err(bad(path, Problem::Changed)),
+    if hash.map_err(|_| bad(path, Problem::Unreadable))?.digest() == stated {
+        Ok(())
+    } else {
+        Err(bad(path, Problem::Changed))
     }
 }
 
@@ -84,9 +85,10 @@ fn count_files(folder: &Path) -> io::Result<u64> {
     let mut count = 0;
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        count += match entry.file_type()?.is_dir() {
-            true => count_files(&entry.path())?,
-            false => 1,
+        count += if entry.file_type()?.is_dir() {
+            count_files(&entry.path())?
+        } else {
+            1
         };
     }
     Ok(count)
