@@ -164,10 +164,10 @@ fn openssl_verifies_the_requests_that_we_make() {
     }
 }
 
-/// Requests by the same key for these IDs, each with its ID for its place.
+/// Requests for these IDs, each by a key of its own and with its ID for its place.
 fn requests_of(names: &[String]) -> Vec<(String, Vec<u8>)> {
-    let key = signer(KeyAlgorithm::EcdsaP256);
     let request = |name: &String| {
+        let key = signer(KeyAlgorithm::EcdsaP256);
         let request = SigningRequest::make(&id(name), &key).expect("request");
         (name.clone(), request.der().to_vec())
     };
@@ -235,4 +235,25 @@ fn a_second_request_for_the_same_id_is_told() {
     assert_eq!(ended, None);
     let sentence = "UNIT-002: the same registration ID stands in unit-002 already";
     assert_eq!(told, [sentence]);
+}
+
+/// However far apart they stand: a key is one device's.
+#[test]
+fn a_second_request_for_the_same_key_is_told() {
+    let names: Vec<String> = (0..600).map(|number| format!("unit-{number:03}")).collect();
+    let mut requests = requests_of(&names);
+    let key = signer(KeyAlgorithm::EcdsaP256);
+    for place in [3, 590] {
+        let request = SigningRequest::make(&id(&names[place]), &key).expect("request");
+        requests[place].1 = request.der().to_vec();
+    }
+    let (spool, judgement, _) = judged(&requests, 3);
+    let mut told = Vec::new();
+    let mut refuse = |bad: BadLine| told.push(bad.to_string());
+    let ended = judgement.sound.end(|| Spool::new(&spool[..]), &mut refuse);
+    assert_eq!(ended, None);
+    assert_eq!(
+        told,
+        ["unit-590: the request in unit-003 is for the same key"]
+    );
 }
