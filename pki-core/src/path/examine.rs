@@ -65,8 +65,7 @@ fn signature(
             None => PathCheck::not_checked(CheckName::Signature, "its issuer is not at hand"),
         };
     };
-    // The library has verified every signature of a path that holds: a second time costs an emulator a
-    // tenth of a registration.
+    // The library has verified every signature of a path that holds: a second time says nothing new.
     if holds {
         return PathCheck::new(CheckName::Signature, None);
     }
