@@ -15,7 +15,7 @@ use pki_core::certificate::Certificate;
 use pki_core::csr::ProvenKey;
 use pki_core::declaration::LeafProfile;
 use pki_core::delivery::{self, DeliveryError, Outlet as _, Resumed};
-use pki_core::ids::{AuthorityName, RegistrationId, SerialNumber};
+use pki_core::ids::{AuthorityName, LeafName, RegistrationId, SerialNumber};
 use pki_core::inventory::{
     Inventory as _, InventoryEntry, InventoryError, Labels, NewCertificate, Recorded, RowKey,
     Status, Uniqueness,
@@ -37,7 +37,7 @@ use crate::render::table::Table;
 
 /// One leaf to issue: for a key that is to be made, or for a request.
 pub(super) struct Order {
-    pub(super) id: RegistrationId,
+    pub(super) id: LeafName,
     /// Where its request stands.
     pub(super) place: Option<Place>,
     /// The device's own key; `None` for one that is to be made.
@@ -64,7 +64,7 @@ pub(super) struct Replaced {
 
 impl Order {
     /// An order of a key and a leaf.
-    pub(super) fn new(id: RegistrationId) -> Self {
+    pub(super) fn new(id: LeafName) -> Self {
         Self {
             id,
             place: None,
@@ -92,12 +92,6 @@ pub(super) fn check_orders(orders: &[Order]) -> Result<(), CommandError> {
     let mut seen = HashSet::new();
     for order in orders {
         let id = &order.id;
-        let length = id.as_str().len();
-        if length > RegistrationId::LONGEST_COMMON_NAME {
-            return Err(CommandError::invalid_input(format!(
-                "registration ID {id} has {length} characters; in a certificate it is the CN, which holds at most 64"
-            )));
-        }
         if !seen.insert(id) {
             return Err(CommandError::invalid_input(format!(
                 "registration ID {id} is given twice"
@@ -154,7 +148,7 @@ fn claim(context: &Context, orders: &[Order]) -> Result<Claim, CommandError> {
     };
     let mut ids = orders.iter().map(|order| &order.id);
     let first = ids.find(|id| input::digest(id) == claimed.digest);
-    Err(refused(first, &claimed))
+    Err(refused(first.map(|id| &**id), &claimed))
 }
 
 /// Another run is issuing to some devices, of which one is named.
@@ -188,14 +182,14 @@ pub(super) fn rehearse(
     if context.settings.dry_run {
         served.iter().for_each(|served| served.tell(context));
     }
-    let is_served = |id: &RegistrationId| served.iter().any(|served| served.id == *id);
-    let ids = orders.iter().map(|order| order.id.clone());
-    Ok(ids.filter(|id| !is_served(id)).collect())
+    let is_served = |id: &RegistrationId| served.iter().any(|served| *served.id == *id);
+    let ids = orders.iter().map(|order| &*order.id);
+    Ok(ids.filter(|id| !is_served(id)).cloned().collect())
 }
 
 /// A leaf that an order would give a second time.
 struct Served {
-    id: RegistrationId,
+    id: LeafName,
     leaf: Recorded,
     told: String,
 }
@@ -261,7 +255,7 @@ impl<'a> Counter<'a> {
     fn refuse_known_keys(&self, orders: &[&Order]) -> Result<(), CommandError> {
         let brought = orders.iter().filter_map(|order| {
             let key = order.key.as_ref()?;
-            Some((&order.id, key.identity()))
+            Some((&*order.id, key.identity()))
         });
         let mut keys: Vec<_> = brought.collect();
         keys.sort_unstable_by_key(|(_, key)| *key);
@@ -274,7 +268,7 @@ impl<'a> Counter<'a> {
         let Some(holder) = holders.first() else {
             return Ok(());
         };
-        let order = orders.iter().find(|order| order.id == holder.id);
+        let order = orders.iter().find(|order| *order.id == holder.id);
         Err(CommandError::key_taken(
             holder,
             order.and_then(|order| order.place.as_ref()),

@@ -10,7 +10,7 @@ use pki_core::alternative_name::AlternativeName;
 use pki_core::bulk::input::Device;
 use pki_core::csr::{ProvenKey, SigningRequest, Stated};
 use pki_core::declaration::Declaration;
-use pki_core::ids::{AuthorityName, ProfileName, RegistrationId};
+use pki_core::ids::{AuthorityName, LeafName, ProfileName, RegistrationId};
 use pki_core::inventory::{CertificateState, Inventory, InventoryEntry};
 use pki_core::profile::Role;
 use pki_core::sqlite::SqliteInventory;
@@ -122,7 +122,7 @@ impl Args {
                         format!("{source}: a list for renewals has registration IDs only");
                     return Err(CommandError::invalid_input(message));
                 }
-                ids.push(device.id);
+                ids.push(device.id.into());
             }
         }
         Ok(ids)
@@ -142,6 +142,7 @@ impl Args {
         })?;
         // The same CN, in the case that it was first written in.
         let id = newest.recorded.registration_id().cloned().unwrap_or(id);
+        let id = LeafName::try_from(id)?;
         let certificate = newest.recorded.certificate();
         let replaced = Replaced {
             row: newest.recorded.row(),

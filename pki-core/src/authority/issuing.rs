@@ -3,7 +3,7 @@
 use crate::alternative_name::AlternativeName;
 use crate::certificate::Certificate;
 use crate::csr::ProvenKey;
-use crate::ids::{AuthorityName, Generation, RegistrationId, SerialNumber, VerificationCode};
+use crate::ids::{AuthorityName, Generation, LeafName, SerialNumber, VerificationCode};
 use crate::issue::{IssueError, Issued, Issuer, Request, compose};
 use crate::key::{KeyAlgorithm, KeyError, KeyGenerator, Signer};
 use crate::name::DistinguishedName;
@@ -157,10 +157,10 @@ impl<'a> SigningAuthority<'a> {
     /// Issues a leaf for a device's public key (SubjectPublicKeyInfo DER).
     ///
     /// # Errors
-    /// [`IssueError`]: the ID, the validity or a check is against it.
+    /// [`IssueError`]: the validity or a check is against it.
     pub fn issue_leaf(
         &self,
-        id: &RegistrationId,
+        id: &LeafName,
         public_key: Vec<u8>,
         spec: &LeafSpec,
         serial_number: &SerialNumber,
@@ -179,7 +179,7 @@ impl<'a> SigningAuthority<'a> {
     /// [`IssueError`].
     pub fn sign_request(
         &self,
-        id: &RegistrationId,
+        id: &LeafName,
         key: &ProvenKey,
         spec: &LeafSpec,
         serial_number: &SerialNumber,

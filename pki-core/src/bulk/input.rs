@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use self::list::DeviceList;
 use crate::alternative_name::AlternativeName;
 use crate::csr::ProvenKey;
-use crate::ids::{ProfileName, RegistrationId};
+use crate::ids::{IdError, LeafName, ProfileName, RegistrationId};
 use crate::time::Span;
 
 /// Where in the input something stands.
@@ -55,7 +55,7 @@ pub struct Device {
     /// Where it stands.
     pub place: Place,
     /// Its registration ID.
-    pub id: RegistrationId,
+    pub id: LeafName,
     /// Its profile, where the input names one.
     pub profile: Option<ProfileName>,
     /// How long its leaf is valid, where the input says so.
@@ -145,7 +145,7 @@ impl Counter {
 
 impl Device {
     /// A device of which nothing is said but its ID.
-    pub fn new(place: Place, id: RegistrationId) -> Self {
+    pub fn new(place: Place, id: LeafName) -> Self {
         Self {
             place,
             id,
@@ -186,14 +186,17 @@ pub(super) fn beginning(value: &str) -> String {
     }
 }
 
-fn parse_id(place: &Place, text: &str) -> Result<RegistrationId, BadLine> {
-    let id: RegistrationId = parse(place, text)?;
-    let length = id.as_str().len();
-    if length > RegistrationId::LONGEST_COMMON_NAME {
-        let reason = format!("it has {length} characters; a CN holds at most 64");
-        return Err(bad(place, text, reason));
-    }
-    Ok(id)
+fn parse_id(place: &Place, text: &str) -> Result<LeafName, BadLine> {
+    text.parse().map_err(|error| {
+        let reason = match error {
+            // The line shows the ID.
+            IdError::LongerThanCommonName { length, .. } => {
+                format!("it has {length} characters; a CN holds at most 64")
+            }
+            error => error.to_string(),
+        };
+        bad(place, text, reason)
+    })
 }
 
 fn parse<T: std::str::FromStr<Err: fmt::Display>>(place: &Place, text: &str) -> Result<T, BadLine> {
@@ -211,7 +214,7 @@ pub struct Checked {
     /// How many are to be judged by themselves: [`Device::is_special`].
     pub special: u64,
     /// The least and the greatest of their IDs.
-    pub ends: Option<(RegistrationId, RegistrationId)>,
+    pub ends: Option<(LeafName, LeafName)>,
     /// The [`digest`]s of their IDs, sorted; empty where nobody had to go through them.
     pub digests: Vec<u128>,
     /// The beginnings of the identities of the keys that they bring, sorted.
@@ -336,7 +339,7 @@ impl Checked {
         }
     }
 
-    fn widen(&mut self, id: &RegistrationId) {
+    fn widen(&mut self, id: &LeafName) {
         match &mut self.ends {
             None => self.ends = Some((id.clone(), id.clone())),
             Some((least, _)) if id < least => *least = id.clone(),

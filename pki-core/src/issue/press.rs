@@ -14,8 +14,8 @@ use const_oid::db::rfc5912::ID_EC_PUBLIC_KEY;
 use der::Decode as _;
 use spki::SubjectPublicKeyInfoRef;
 
-use super::{ComposeError, IssueError, Issuer, LintError, Linted, Request, RequestError, compose};
-use crate::ids::{RegistrationId, SerialNumber};
+use super::{ComposeError, IssueError, Issuer, LintError, Linted, Request, compose};
+use crate::ids::{LeafName, SerialNumber};
 use crate::lint::public_key_problem;
 use crate::profile::{LeafContent, Role, key_identifier_of};
 use crate::time::{Time, Validity};
@@ -85,15 +85,12 @@ impl LeafPress {
     /// [`IssueError`]: what [`compose`] and the checks would refuse.
     pub fn stamp(
         &mut self,
-        id: &RegistrationId,
+        id: &LeafName,
         public_key: &[u8],
         serial_number: &SerialNumber,
     ) -> Result<Linted, IssueError> {
-        let (name, serial) = (id.as_str().as_bytes(), serial_number.as_be_octets());
-        if name.len() > RegistrationId::LONGEST_COMMON_NAME {
-            let (id, length) = (id.clone(), name.len());
-            return Err(RequestError::LongRegistrationId { id, length }.into());
-        }
+        let name = id.as_str().as_bytes();
+        let serial = serial_number.as_be_octets();
         let place = self.stencil(id, public_key, serial_number)?;
         let stencil = &self.stencils[place].1;
         let key_identifier = match &stencil.elliptic {
@@ -109,7 +106,7 @@ impl LeafPress {
         tbs_der[stencil.key_identifier.clone()].copy_from_slice(key_identifier.as_ref());
         Ok(Linted {
             role: Role::Leaf,
-            registration_id: Some(id.clone()),
+            leaf_name: Some(id.clone()),
             serial_number: serial_number.clone(),
             validity: self.validity,
             issuer: Arc::clone(&self.issuer),
@@ -139,7 +136,7 @@ impl LeafPress {
     /// The place of the stencil for a leaf, which is cut if there is none.
     fn stencil(
         &mut self,
-        id: &RegistrationId,
+        id: &LeafName,
         public_key: &[u8],
         serial_number: &SerialNumber,
     ) -> Result<usize, IssueError> {
@@ -159,7 +156,7 @@ impl LeafPress {
     /// Makes a stencil of the first leaf of its shape, by the ordinary path.
     fn cut(
         &self,
-        id: &RegistrationId,
+        id: &LeafName,
         public_key: &[u8],
         serial_number: &SerialNumber,
     ) -> Result<Stencil, IssueError> {
@@ -181,7 +178,7 @@ impl Stencil {
     /// identifier last.
     fn of(
         tbs_der: Vec<u8>,
-        id: &RegistrationId,
+        id: &LeafName,
         public_key: &[u8],
         serial_number: &SerialNumber,
     ) -> Result<Option<Self>, ComposeError> {

@@ -252,8 +252,8 @@ impl BatchRun<'_> {
             let refusals = self.refusals(&mut rehearsals, &chunk, begin);
             for (device, refusal) in chunk.into_iter().zip(refusals) {
                 let reason = match refusal {
-                    None if live.contains(&device.id) => "it has a valid leaf already".to_owned(),
-                    None => match keys.get(&device.id) {
+                    None if live.contains(&*device.id) => "it has a valid leaf already".to_owned(),
+                    None => match keys.get(&*device.id) {
                         Some(holder) => holder.reason(),
                         None => continue,
                     },
@@ -279,7 +279,8 @@ impl BatchRun<'_> {
         inventory: &mut SqliteInventory,
         chunk: &[Device],
     ) -> Result<BTreeSet<RegistrationId>, CommandError> {
-        let mut ids: Vec<RegistrationId> = chunk.iter().map(|device| device.id.clone()).collect();
+        let mut ids: Vec<RegistrationId> =
+            chunk.iter().map(|device| (*device.id).clone()).collect();
         ids.sort();
         if self.batch.context.settings.dry_run {
             return Ok(inventory.find_ids(&ids, self.now)?.into_iter().collect());
@@ -294,7 +295,7 @@ impl BatchRun<'_> {
         chunk: &[Device],
     ) -> Result<BTreeMap<RegistrationId, KeyHolder>, CommandError> {
         let brought = chunk.iter().filter_map(|device| match &device.key {
-            DeviceKey::Proven(key) => Some((&device.id, key.identity())),
+            DeviceKey::Proven(key) => Some((&*device.id, key.identity())),
             DeviceKey::New | DeviceKey::Unchecked(_) => None,
         });
         let mut keys: Vec<_> = brought.collect();

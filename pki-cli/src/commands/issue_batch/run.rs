@@ -144,7 +144,7 @@ impl<'a> BatchRun<'a> {
         };
         let mut devices = self.source.devices()?.filter_map(Result::ok);
         let first = devices.find(|device| digest(&device.id) == claimed.digest);
-        Err(refused(first.as_ref().map(|device| &device.id), &claimed))
+        Err(refused(first.as_ref().map(|device| &*device.id), &claimed))
     }
 
     /// The devices that have a leaf, and why they get no other. What a run left to them that was cut short
