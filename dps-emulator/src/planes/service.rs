@@ -252,10 +252,10 @@ fn check_query(body: &Value) -> Result<(), ServiceError> {
 fn bulk<D: Document>(dps: &Dps, request: &Request) -> Result<Answer, ServiceError> {
     let body = request.json()?;
     let mode = bulk_mode(body.get("mode").and_then(Value::as_str).unwrap_or_default())?;
-    let Some(items) = body.get(D::LIST).and_then(Value::as_array) else {
+    let Some(items) = body.get(D::COLLECTION).and_then(Value::as_array) else {
         return Err(ServiceError::MalformedBody(format!(
             "{} is missing",
-            D::LIST
+            D::COLLECTION
         )));
     };
     if items.len() > BULK_MOST {
