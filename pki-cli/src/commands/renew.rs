@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use pki_core::alternative_name::AlternativeName;
-use pki_core::bulk::input::Device;
+use pki_core::bulk::input::{Device, DeviceKey, Place};
 use pki_core::csr::{ProvenKey, SigningRequest, Stated};
 use pki_core::declaration::Declaration;
 use pki_core::ids::{AuthorityName, LeafName, ProfileName, RegistrationId};
@@ -145,7 +145,6 @@ impl Args {
         let id = LeafName::try_from(id)?;
         let certificate = newest.recorded.certificate();
         let replaced = Replaced {
-            row: newest.recorded.row(),
             serial_number: certificate.serial_number().clone(),
             not_after: certificate.validity().not_after(),
         };
@@ -157,14 +156,24 @@ impl Args {
             _ if end < context.now() => format!("{id}: its leaf {serial} expired on {end}"),
             _ => format!("{id}: its leaf {serial} stays valid until {end}"),
         });
-        let order = Order {
-            key: self.key(context, inventory, newest, &id)?,
+        let key = self.key(context, inventory, newest, &id)?;
+        let authority = self.authority_of(newest, &id)?;
+        let labels = newest.recorded.labels().iter();
+        let device = Device {
+            key: key.map_or(DeviceKey::New, DeviceKey::Proven),
             alternative_names: AlternativeName::of(certificate),
-            labels: newest.recorded.labels().clone(),
-            renews: Some(replaced),
-            ..Order::new(id)
+            labels: labels
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
+            replaces: Some(newest.recorded.row()),
+            ..Device::new(Place::Line(1), id)
         };
-        Ok((self.authority_of(newest, &order.id)?, order))
+        let order = Order {
+            device,
+            dropped: Vec::new(),
+            renews: Some(replaced),
+        };
+        Ok((authority, order))
     }
 
     fn authority_of(

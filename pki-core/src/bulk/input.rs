@@ -17,6 +17,8 @@ pub use self::list::DeviceList;
 use crate::alternative_name::AlternativeName;
 use crate::csr::ProvenKey;
 use crate::ids::{IdError, LeafName, ProfileName, RegistrationId};
+use crate::inventory::RowKey;
+use crate::key::KeyIdentity;
 use crate::time::Span;
 
 /// Where in the input something stands.
@@ -66,6 +68,8 @@ pub struct Device {
     pub key: DeviceKey,
     /// The input's further columns, by their heads; empty values are left out.
     pub labels: Vec<(String, String)>,
+    /// The leaf that its new one is to follow, which may still be valid.
+    pub replaces: Option<RowKey>,
 }
 
 /// A line, or a file, that cannot be used.
@@ -154,6 +158,7 @@ impl Device {
             alternative_names: Vec::new(),
             key: DeviceKey::New,
             labels: Vec::new(),
+            replaces: None,
         }
     }
 
@@ -318,6 +323,20 @@ fn stood_before(
         return None;
     }
     first.clone()
+}
+
+/// The devices that bring a key, and which key, ordered by key: what [`crate::inventory::Inventory`] is asked
+/// who has them.
+pub fn brought_keys<'a>(
+    devices: impl IntoIterator<Item = &'a Device>,
+) -> Vec<(&'a RegistrationId, KeyIdentity)> {
+    let brought = devices.into_iter().filter_map(|device| match &device.key {
+        DeviceKey::Proven(key) => Some((&*device.id, key.identity())),
+        DeviceKey::New | DeviceKey::Unchecked(_) => None,
+    });
+    let mut keys: Vec<_> = brought.collect();
+    keys.sort_unstable_by_key(|(_, key)| *key);
+    keys
 }
 
 /// As [`digest`], of the key that a device brings.

@@ -14,7 +14,7 @@ use const_oid::db::rfc5912::ID_EC_PUBLIC_KEY;
 use der::Decode as _;
 use spki::SubjectPublicKeyInfoRef;
 
-use super::{ComposeError, IssueError, Issuer, LintError, Linted, Request, compose};
+use super::{ComposeError, Finding, IssueError, Issuer, LintError, Linted, Request, compose};
 use crate::ids::{LeafName, SerialNumber};
 use crate::lint::public_key_problem;
 use crate::profile::{LeafContent, Role, key_identifier_of};
@@ -47,6 +47,8 @@ struct Stencil {
     common_name: Range<usize>,
     public_key: Range<usize>,
     key_identifier: Range<usize>,
+    /// What the checks found worth saying: of what all leaves of the press have in common.
+    warnings: Vec<Finding>,
     /// What stands before the coordinates of its elliptic key; any other key is decoded anew.
     elliptic: Option<EllipticHead>,
 }
@@ -111,7 +113,7 @@ impl LeafPress {
             validity: self.validity,
             issuer: Arc::clone(&self.issuer),
             tbs_der,
-            warnings: Vec::new(),
+            warnings: stencil.warnings.clone(),
         })
     }
 
@@ -163,7 +165,8 @@ impl LeafPress {
         let content = self.content.clone();
         let request = Request::leaf(id, public_key.to_vec(), self.validity, content)?;
         let linted = compose(&request, &self.issuer, serial_number)?.lint(self.now)?;
-        let stencil = Stencil::of(linted.tbs_der, id, public_key, serial_number);
+        let warnings = linted.warnings;
+        let stencil = Stencil::of(linted.tbs_der, warnings, id, public_key, serial_number);
         Ok(stencil?.ok_or_else(no_such_shape)?)
     }
 }
@@ -178,6 +181,7 @@ impl Stencil {
     /// identifier last.
     fn of(
         tbs_der: Vec<u8>,
+        warnings: Vec<Finding>,
         id: &LeafName,
         public_key: &[u8],
         serial_number: &SerialNumber,
@@ -202,6 +206,7 @@ impl Stencil {
                 common_name,
                 public_key,
                 key_identifier,
+                warnings,
                 elliptic,
             },
         ))

@@ -10,7 +10,7 @@ use std::panic::resume_unwind;
 use std::path::Path;
 use std::thread::{self, ScopedJoinHandle};
 
-use pki_core::bulk::input::{BadLine, Checked, Device, DeviceKey};
+use pki_core::bulk::input::{BadLine, Checked, Device, brought_keys};
 use pki_core::bulk::{LeafPlan, Rehearsal};
 use pki_core::ids::RegistrationId;
 use pki_core::inventory::{BatchRecord, Filter, Inventory as _, InventoryError, KeyHolder, Status};
@@ -294,13 +294,7 @@ impl BatchRun<'_> {
         inventory: &SqliteInventory,
         chunk: &[Device],
     ) -> Result<BTreeMap<RegistrationId, KeyHolder>, CommandError> {
-        let brought = chunk.iter().filter_map(|device| match &device.key {
-            DeviceKey::Proven(key) => Some((&*device.id, key.identity())),
-            DeviceKey::New | DeviceKey::Unchecked(_) => None,
-        });
-        let mut keys: Vec<_> = brought.collect();
-        keys.sort_unstable_by_key(|(_, key)| *key);
-        let holders = inventory.key_holders(&keys, self.now)?;
+        let holders = inventory.key_holders(&brought_keys(chunk), self.now)?;
         Ok(holders
             .into_iter()
             .map(|holder| (holder.id.clone(), holder))

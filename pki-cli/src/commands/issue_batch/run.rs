@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pki_core::bulk::input::{Checked, Device, digest};
-use pki_core::bulk::{self, BatchOutput, BulkError, Delivery, Finished, Job, LeafPlan, Progress};
+use pki_core::bulk::{
+    self, BulkError, Delivery, Finished, Issuance, Job, LeafPlan, Outlet, Progress,
+};
 use pki_core::declaration::LeafProfile;
 use pki_core::handout::Renderer;
 use pki_core::handout::digest::{OutputDigest, OutputHash};
@@ -24,7 +26,6 @@ use pki_core::wording::counted;
 use serde_json::json;
 
 use super::super::issue::Target;
-use super::super::issue_each::refused;
 use super::Batch;
 use crate::batch_input::Source;
 use crate::batch_output::{
@@ -35,7 +36,7 @@ use crate::error::{CommandError, ErrorKind};
 use crate::files::own::Taken;
 use crate::files::{Access, Existing};
 use crate::issuance::OpenAuthority;
-use crate::locks::{Asked, Claim};
+use crate::locks::Claim;
 use crate::render::progress::ProgressLine;
 
 /// One run over what is left of a batch.
@@ -138,13 +139,11 @@ impl<'a> BatchRun<'a> {
             let devices = self.source.devices()?.filter_map(Result::ok);
             digests = devices.map(|device| digest(&device.id)).collect();
         }
-        let claimed = match Claim::ask(self.batch.context, digests)? {
-            Asked::Granted(claim) => return Ok(claim),
-            Asked::Refused(claimed) => claimed,
-        };
         let mut devices = self.source.devices()?.filter_map(Result::ok);
-        let first = devices.find(|device| digest(&device.id) == claimed.digest);
-        Err(refused(first.as_ref().map(|device| &*device.id), &claimed))
+        Claim::take(self.batch.context, digests, |claimed| {
+            let first = devices.find(|device| digest(&device.id) == claimed);
+            first.map(|device| device.id.into())
+        })
     }
 
     /// The devices that have a leaf, and why they get no other. What a run left to them that was cut short
@@ -260,7 +259,7 @@ impl<'a> BatchRun<'a> {
         inventory: &mut SqliteInventory,
         batch: &BatchRecord,
         renderer: &Renderer,
-        output: &mut dyn BatchOutput,
+        output: &mut dyn Outlet,
         delivery: Delivery,
     ) -> Result<(), CommandError> {
         /// Devices of a chunk: one transaction and one sync.
@@ -277,8 +276,8 @@ impl<'a> BatchRun<'a> {
                 Ok(Cow::Borrowed(&usual))
             }
         };
-        let job = Job {
-            batch: batch.name.clone(),
+        let issuance = Issuance {
+            batch: Some(batch.name.clone()),
             issuer: self.authority.issuer(),
             signer: self.authority.signer(),
             generator: &SoftwareKeyGenerator,
@@ -286,6 +285,9 @@ impl<'a> BatchRun<'a> {
             now,
             plan: &plan,
             renderer,
+        };
+        let job = Job {
+            issuance,
             jobs: self.batch.options.jobs(),
             total: batch.total,
             chunk: CHUNK.min(if is_slow(profile) { 50 } else { CHUNK }),
