@@ -139,7 +139,8 @@ impl Plane {
                 address: url.to_string(),
             });
         }
-        let (mut attempt, mut waited) = (1, Duration::ZERO);
+        let mut attempt = 1;
+        let mut waited = Duration::ZERO;
         loop {
             let error = match self.attempt(&name, &url, &operation).await {
                 Ok(response) => {

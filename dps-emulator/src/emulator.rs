@@ -129,7 +129,8 @@ impl Emulator {
         let (https, address) = listen(config.listen).await?;
         let (mqtt, mqtt_address) = listen_for_mqtt(&config).await?;
 
-        let (names, addresses) = (host_names(&config), addresses(address.ip()));
+        let names = host_names(&config);
+        let addresses = addresses(address.ip());
         let any = ANY_HOSTS.iter().copied();
         let certified: Vec<&str> = names.iter().map(String::as_str).chain(any).collect();
         let identity = ServerIdentity::make(&certified, &addresses, config.tls)?;

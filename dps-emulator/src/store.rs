@@ -103,7 +103,8 @@ impl Store {
     pub(crate) fn open(
         mut keeper: Box<dyn Keeper>,
     ) -> Result<(Self, Option<Resource>), StateError> {
-        let (mut tables, mut resource) = (Tables::default(), None);
+        let mut tables = Tables::default();
+        let mut resource = None;
         for row in keeper.load()? {
             match row.space.as_str() {
                 RESOURCE => resource = Some(read(&row)?),

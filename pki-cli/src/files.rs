@@ -492,7 +492,8 @@ mod tests {
         assert_eq!(&files.read(path).expect("read")[..], b"third");
         assert_eq!(fs::read_dir(folder.path()).expect("list").count(), 1);
         // The rename itself refuses too, whoever came between.
-        let (file, place) = (new("a"), files.resolve(path));
+        let file = new("a");
+        let place = files.resolve(path);
         let beside = write_beside(&place, &file).expect("written");
         let raced = put_in_place(beside, &place, Existing::Keep);
         assert_eq!(

@@ -177,7 +177,8 @@ impl FromStr for DistinguishedName {
 /// Drops the blanks after unescaped separators, which RFC 4514 does not know but everybody writes.
 fn tightened(text: &str) -> String {
     let mut tight = String::with_capacity(text.len());
-    let (mut escaped, mut at_start) = (false, true);
+    let mut escaped = false;
+    let mut at_start = true;
     for character in text.trim().chars() {
         if at_start && character == ' ' {
             continue;

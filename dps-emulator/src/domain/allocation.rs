@@ -103,7 +103,8 @@ mod tests {
 
     #[test]
     fn hashed_spreads_evenly_and_moves_only_the_share_of_a_new_hub() {
-        let (before, after) = (spread(&hubs(3)), spread(&hubs(4)));
+        let before = spread(&hubs(3));
+        let after = spread(&hubs(4));
         for hub in hubs(4) {
             let share = after
                 .iter()

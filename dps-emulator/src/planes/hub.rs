@@ -110,7 +110,8 @@ fn service(
                 Method::PUT => TwinWrite::Replace,
                 _ => TwinWrite::Merge,
             };
-            let (id, body) = (device_id(name)?, request.json()?);
+            let id = device_id(name)?;
+            let body = request.json()?;
             dps.write_twin(hub, &id, &body, request.if_match()?, write)?;
             Ok(Answer::ok(twin(dps, hub, &dps.device(hub, &id)?)))
         }

@@ -87,7 +87,8 @@ fn authorize(dps: &Dps, request: &Request, right: Right) -> Result<(), ServiceEr
             refused
         };
     }
-    let (hosts, resource) = (&dps.settings.host_names, dps.resource());
+    let hosts = &dps.settings.host_names;
+    let resource = dps.resource();
     match request.signing_policy(&resource.policies, hosts, dps.now()) {
         Some(policy) if policy.allows(right) => dps.faults.take(Turn::Service),
         _ => refused,

@@ -107,7 +107,8 @@ impl Args {
         let revoked = revoked(&inventory, &signed_by)?;
         let last_elsewhere = self.last_elsewhere(context, authority.certificate(), &revoked)?;
         let now = context.now();
-        let (this_update, next_update) = (now, now + self.next_update);
+        let this_update = now;
+        let next_update = now + self.next_update;
         if context.settings.dry_run {
             let report = Report::new(&signed_by, None, (now, next_update), revoked.len());
             context.ui.result(&report)?;

@@ -221,7 +221,8 @@ fn signer(authority: Option<&AuthorityName>, generation: Option<Generation>) -> 
 impl fmt::Display for EntryFacts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let record = &self.record;
-        let (role, status) = (record.role.as_str(), record.status);
+        let role = record.role.as_str();
+        let status = record.status;
         write!(f, "{role} of {}, {status}", self.name())?;
         if let Some(at) = record.status_at {
             write!(f, " {at}")?;

@@ -344,7 +344,8 @@ mod tests {
         let (folder, open) = folder();
         fs::write(folder.path().join("new"), "new").expect("written");
         fs::write(folder.path().join("old"), "old").expect("written");
-        let (new, old) = (OsStr::new("new"), OsStr::new("old"));
+        let new = OsStr::new("new");
+        let old = OsStr::new("old");
         let error = open.rename(new, old, Taken::Stays).expect_err("taken");
         assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
         open.rename(new, old, Taken::IsReplaced).expect("replaced");

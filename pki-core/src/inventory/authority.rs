@@ -333,7 +333,8 @@ mod tests {
         let sample = SampleAuthority::new("root");
         let root = sample.root(1, validity);
         let certificate = |name, serial| sample.certificate(name, serial, validity);
-        let (plant, line) = (certificate("plant", 2), certificate("line", 3));
+        let plant = certificate("plant", 2);
+        let line = certificate("line", 3);
         let with = |above_root, above_plant| {
             [
                 authority("root", &root, Some(above_root)),

@@ -114,7 +114,8 @@ impl IdPattern {
 
 /// Goes back to the last `*` where the text does not fit, and lets it take one more character.
 fn glob(pattern: &[u8], text: &[u8]) -> bool {
-    let (mut p, mut t) = (0, 0);
+    let mut p = 0;
+    let mut t = 0;
     let mut star = None;
     while t < text.len() {
         match pattern.get(p) {

@@ -89,9 +89,11 @@ impl LeafPress {
         public_key: &[u8],
         serial_number: &SerialNumber,
     ) -> Result<Linted, IssueError> {
-        let (name, serial) = (id.as_str().as_bytes(), serial_number.as_be_octets());
+        let name = id.as_str().as_bytes();
+        let serial = serial_number.as_be_octets();
         if name.len() > RegistrationId::LONGEST_COMMON_NAME {
-            let (id, length) = (id.clone(), name.len());
+            let id = id.clone();
+            let length = name.len();
             return Err(RequestError::LongRegistrationId { id, length }.into());
         }
         let place = self.stencil(id, public_key, serial_number)?;
@@ -125,7 +127,8 @@ impl LeafPress {
         match public_key_problem(&spki) {
             None => Ok(key_identifier_of(spki.subject_public_key.raw_bytes())),
             Some(finding) => {
-                let (authority, role) = (self.issuer.name.clone(), Role::Leaf.as_str());
+                let authority = self.issuer.name.clone();
+                let role = Role::Leaf.as_str();
                 Err(LintError {
                     authority,
                     role,

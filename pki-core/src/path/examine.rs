@@ -96,7 +96,8 @@ fn impostor(certificate: &Certificate, question: &Question<'_>) -> Option<String
 }
 
 fn validity(certificate: &Certificate, question: &Question<'_>) -> PathCheck {
-    let (validity, at) = (certificate.validity(), question.options.moment());
+    let validity = certificate.validity();
+    let at = question.options.moment();
     let problem = if at > validity.not_after() {
         Some(format!("it expired on {}", validity.not_after()))
     } else if at < validity.not_before() {

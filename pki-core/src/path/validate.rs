@@ -278,7 +278,8 @@ fn add_refusal(checks: &mut Vec<PathCheck>, refusal: PathCheck) {
 
 fn refusal(context: &X509StoreContextRef) -> (usize, PathCheck) {
     let depth = usize::try_from(context.error_depth()).unwrap_or_default();
-    let (code, words) = (context.error().as_raw(), context.error().error_string());
+    let code = context.error().as_raw();
+    let words = context.error().error_string();
     (
         depth,
         PathCheck::new(check_of(code), Some(words.to_owned())),

@@ -324,7 +324,8 @@ impl Inventory for MemoryInventory {
                 });
             }
             let recorded = inventory.insert_one(generation, certificate, at)?;
-            let (name, number) = (&generation.name, generation.generation);
+            let name = &generation.name;
+            let number = generation.generation;
             inventory.append(Draft::adopted(name, number, recorded.row(), at));
             Ok(recorded)
         })

@@ -114,7 +114,8 @@ pub(super) fn document(dps: &Dps, resource: &Resource) -> Value {
 }
 
 fn shown_hub(hub: &LinkedHub) -> Value {
-    let (name, policy) = (&hub.host_name, &hub.policy.name);
+    let name = &hub.host_name;
+    let policy = &hub.policy.name;
     let mut shown = Map::new();
     // What nobody sent is not shown.
     if let Some(applies) = hub.applies_allocation_policy {

@@ -201,7 +201,8 @@ fn at_home(context: &Context, by: &CheckpointSigner) -> Result<Option<Certificat
         return Ok(None);
     };
     if generation.state == GenerationState::Compromised {
-        let (name, number) = (&by.authority, by.generation);
+        let name = &by.authority;
+        let number = by.generation;
         let message = format!(
             "the checkpoint is signed by {name} {number}, which is compromised: others can sign in its name"
         );

@@ -232,7 +232,8 @@ fn issue(
     };
     let now = context.now();
     let Some(issuer) = &declared.issuer else {
-        let (name, policy) = (declared.name.clone(), policy(context)?);
+        let name = declared.name.clone();
+        let policy = policy(context)?;
         return Ok(create_root(
             name, generation, &spec, signer, policy, &serial, now,
         )?);

@@ -324,9 +324,11 @@ pub(super) fn bring_into_use(
     generation: Generation,
     certificate: &Certificate,
 ) -> Result<(), CommandError> {
-    let (home, files) = (&context.home, &context.files);
+    let home = &context.home;
+    let files = &context.files;
     files.create_folder(&home.authority(name), Access::Secret)?;
-    let (path, pem) = (home.certificate(name, generation), certificate.to_pem());
+    let path = home.certificate(name, generation);
+    let pem = certificate.to_pem();
     files.write(&path, pem.as_bytes(), Access::Public, Existing::Replace)?;
     let record = inventory.authority(name)?;
     if record.as_ref().and_then(AuthorityRecord::current).is_some() {

@@ -404,7 +404,8 @@ impl fmt::Display for Verdict {
         } else {
             "does not verify"
         };
-        let (authority, generation) = (&self.authority, self.generation);
+        let authority = &self.authority;
+        let generation = self.generation;
         let devices = counted(self.devices, "device", "devices");
         write!(
             f,

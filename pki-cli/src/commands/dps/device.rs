@@ -230,7 +230,8 @@ impl PutArgs {
             ]
             .concat(),
         };
-        let (id, present) = (&self.id, before.as_ref());
+        let id = &self.id;
+        let present = before.as_ref();
         let impact = impact::on_device(context, &planes, present, id, leaf.as_ref(), |view| {
             view.put_individual(&after)
         })?;

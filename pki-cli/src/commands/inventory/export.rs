@@ -80,7 +80,8 @@ impl ExportArgs {
 
     /// The cells of a line, in the order of the header.
     fn cells(&self, line: Line) -> Vec<String> {
-        let (record, summary) = (line.record, line.summary);
+        let record = line.record;
+        let summary = line.summary;
         let labels = if record.labels.is_empty() {
             String::new()
         } else {

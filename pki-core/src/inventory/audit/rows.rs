@@ -158,7 +158,9 @@ impl<T: Copy> RowMap<T> {
         let Some((start, (last, value))) = self.ranges.range(..row).next_back() else {
             return;
         };
-        let (start, last, value) = (*start, *last, *value);
+        let start = *start;
+        let last = *last;
+        let value = *value;
         if last >= row {
             self.ranges.insert(start, (row - 1, value));
             self.ranges.insert(row, (last, value));

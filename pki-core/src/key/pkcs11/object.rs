@@ -138,7 +138,8 @@ pub(super) fn signing_mechanism(algorithm: KeyAlgorithm) -> Mechanism<'static> {
 pub(super) fn ecdsa_der(raw: &[u8]) -> Result<Vec<u8>, KeyError> {
     let (r, s) = raw.split_at(raw.len() / 2);
     let encoded = || {
-        let (r, s) = (BigNum::from_slice(r)?, BigNum::from_slice(s)?);
+        let r = BigNum::from_slice(r)?;
+        let s = BigNum::from_slice(s)?;
         EcdsaSig::from_private_components(r, s)?.to_der()
     };
     encoded().map_err(|_: ErrorStack| KeyError::Backend {

@@ -99,7 +99,8 @@ impl Sample {
                 .join(" ")
         };
         let empty = Filter::default;
-        let (a, in_batch) = ("a*".parse().ok(), "batch 7".parse().ok());
+        let a = "a*".parse().ok();
+        let in_batch = "batch 7".parse().ok();
         for (filter, expected) in [
             (
                 Filter {
