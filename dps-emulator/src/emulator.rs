@@ -338,8 +338,10 @@ impl EmulatorHandle {
     /// The connection string of a policy of the service, if there is one of this name.
     pub fn connection_string(&self, policy: &str) -> Option<SecretString> {
         let resource = self.dps.resource();
-        let mut policies = resource.policies.iter();
-        let policy = policies.find(|known| known.name == policy)?;
+        let policy = resource
+            .policies
+            .iter()
+            .find(|known| known.name == policy)?;
         Some(policy.connection_string(&self.host_and_port()))
     }
 

@@ -312,8 +312,10 @@ impl Tables {
             GROUP => self.groups.restore(row)?,
             REGISTRATION => self.registrations.restore(row)?,
             space => {
-                let hub = space.strip_prefix(HUB).and_then(|name| name.parse().ok());
-                let hub = hub.ok_or_else(|| StateError::key(row))?;
+                let hub = space
+                    .strip_prefix(HUB)
+                    .and_then(|name| name.parse().ok())
+                    .ok_or_else(|| StateError::key(row))?;
                 self.hubs.entry(hub).or_default().devices.restore(row)?;
             }
         }
@@ -321,8 +323,9 @@ impl Tables {
     }
 
     fn trust(&self, generation: u64) -> Trust {
-        let authorities = self.authorities.iter();
-        let verified = authorities
+        let verified = self
+            .authorities
+            .iter()
             .filter(|(_, record)| record.value.is_verified)
             .map(|(_, record)| record.value.certificate.clone());
         Trust {

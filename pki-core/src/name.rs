@@ -93,11 +93,9 @@ impl DistinguishedName {
 
     /// The values of all common names, in the order of the encoding.
     pub fn common_names(&self) -> Vec<String> {
-        let common = self
-            .0
+        self.0
             .iter()
-            .filter(|attribute| attribute.oid == COMMON_NAME);
-        common
+            .filter(|attribute| attribute.oid == COMMON_NAME)
             .filter_map(|attribute| text_of(&attribute.value))
             .collect()
     }

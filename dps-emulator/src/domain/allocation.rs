@@ -61,8 +61,9 @@ pub(crate) fn allocate(
         AllocationPolicy::Static => candidates.first(),
         other => return Err(AllocationError::UnknownPolicy(other.to_string())),
     };
-    let chosen = chosen.map(|candidate| candidate.host_name.clone());
-    chosen.ok_or(AllocationError::NoHub)
+    chosen
+        .map(|candidate| candidate.host_name.clone())
+        .ok_or(AllocationError::NoHub)
 }
 
 impl Candidate {

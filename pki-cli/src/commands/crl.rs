@@ -224,8 +224,12 @@ fn read_list(context: &Context, file: &Path, issuer: &Certificate) -> Result<Crl
 fn warn_of_dropped(context: &Context, file: &Path, last: &Crl, revoked: &[RevokedEntry]) {
     const SHOWN: usize = 5;
     let kept: HashSet<&SerialNumber> = revoked.iter().map(|entry| &entry.serial_number).collect();
-    let serials = last.revoked().iter().map(|entry| &entry.serial_number);
-    let dropped: Vec<&SerialNumber> = serials.filter(|serial| !kept.contains(serial)).collect();
+    let dropped: Vec<&SerialNumber> = last
+        .revoked()
+        .iter()
+        .map(|entry| &entry.serial_number)
+        .filter(|serial| !kept.contains(serial))
+        .collect();
     if dropped.is_empty() {
         return;
     }

@@ -232,9 +232,15 @@ impl fmt::Display for EntryFacts {
         }
         writeln!(f, "\n  recorded    {}", record.recorded_at)?;
         writeln!(f, "  signed by   {}", self.signer())?;
-        let labels = record.labels.iter();
-        let labels = labels.map(|(name, value)| format!("{name}={value}"));
-        let labels = Some(labels.collect::<Vec<_>>().join(", ")).filter(|text| !text.is_empty());
+        let labels = Some(
+            record
+                .labels
+                .iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect::<Vec<_>>()
+                .join(", "),
+        )
+        .filter(|text| !text.is_empty());
         for (name, value) in [("batch", &record.batch), ("labels", &labels)] {
             if let Some(value) = value {
                 writeln!(f, "  {name:<10}  {value}")?;

@@ -64,8 +64,10 @@ impl From<IdSource> for IdFrom {
 
 impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
-        let inputs = self.requests.iter();
-        let inputs = inputs.map(|path| RequestInput::open(context, path));
+        let inputs = self
+            .requests
+            .iter()
+            .map(|path| RequestInput::open(context, path));
         let inputs: Vec<RequestInput> = inputs.collect::<Result<_, _>>()?;
         let profile = &self.target.profile;
         let id_from = self.id_from.into();

@@ -213,8 +213,10 @@ pub(crate) type States = Vec<(Generation, GenerationState)>;
 
 /// The states after one more generation was recorded.
 pub(crate) fn begin(new: &NewGeneration, states: &States) -> Result<States, InventoryError> {
-    let last = states.last().map(|(generation, _)| *generation);
-    let expected = last.map_or(Generation::FIRST, Generation::next);
+    let expected = states
+        .last()
+        .map(|(generation, _)| *generation)
+        .map_or(Generation::FIRST, Generation::next);
     if new.generation != expected {
         return Err(InventoryError::GenerationNumber {
             authority: new.authority.clone(),

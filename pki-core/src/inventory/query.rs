@@ -268,8 +268,11 @@ impl Stats {
 
     /// The certificates in one state.
     pub fn with_status(&self, status: Status) -> u64 {
-        let in_state = self.counts.iter().filter(|count| count.status == status);
-        in_state.map(|count| count.certificates).sum()
+        self.counts
+            .iter()
+            .filter(|count| count.status == status)
+            .map(|count| count.certificates)
+            .sum()
     }
 }
 

@@ -119,8 +119,10 @@ fn authority(certificate: &Certificate) -> Option<String> {
 
 /// Authorities that issued themselves do not count (§4.2.1.9).
 fn path_length(path: &[Certificate], depth: usize) -> PathCheck {
-    let below = path[1..depth].iter().filter(|one| !one.is_self_issued());
-    let below = below.count();
+    let below = path[1..depth]
+        .iter()
+        .filter(|one| !one.is_self_issued())
+        .count();
     let constraints = path[depth].basic_constraints();
     let most = constraints.and_then(|constraints| constraints.path_len_constraint);
     let problem = most.filter(|most| below > usize::from(*most)).map(|most| {

@@ -237,8 +237,10 @@ impl Question<'_> {
         chain
             .filter_map(|element| element.to_der().ok())
             .filter_map(|der| {
-                let mut known = self.known();
-                let known = known.find(|certificate| certificate.der() == der).cloned();
+                let known = self
+                    .known()
+                    .find(|certificate| certificate.der() == der)
+                    .cloned();
                 known.or_else(|| Certificate::from_der(&der).ok())
             })
             .collect()

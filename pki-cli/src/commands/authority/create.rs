@@ -132,8 +132,10 @@ fn create_next(
         successor(context, inventory, declared, clock_is_right)?;
     }
     let record = inventory.authority(name)?;
-    let newest = record.as_ref().and_then(|record| record.generations.last());
-    let newest = newest.ok_or_else(|| CommandError::failed("no generation was made"))?;
+    let newest = record
+        .as_ref()
+        .and_then(|record| record.generations.last())
+        .ok_or_else(|| CommandError::failed("no generation was made"))?;
     Ok(AuthorityRow::new(name, newest, newest.state.as_str()))
 }
 

@@ -191,8 +191,11 @@ impl Args {
             let message = format!("{}: it is not a PKCS#12 file", file.display());
             return Err(CommandError::invalid_input(message));
         }
-        let key = read.private_key().ok_or_else(|| lacks("private key"))?;
-        let key = key.open(None).map_err(|error| in_key_file(file, &error))?;
+        let key = read
+            .private_key()
+            .ok_or_else(|| lacks("private key"))?
+            .open(None)
+            .map_err(|error| in_key_file(file, &error))?;
         let mut others = read.certificates();
         let own = others
             .iter()

@@ -73,8 +73,10 @@ impl ExportArgs {
     }
 
     fn header(&self) -> Vec<String> {
-        let names = COLUMNS.iter().copied();
-        let names = names.chain(self.certificates.then_some("certificate"));
+        let names = COLUMNS
+            .iter()
+            .copied()
+            .chain(self.certificates.then_some("certificate"));
         names.map(str::to_owned).collect()
     }
 

@@ -199,8 +199,9 @@ impl Wanted<'_> {
     /// Refuses a key for which the PIN is to be given again within every signature: `cryptoki` begins
     /// and ends one in the same call.
     fn login_suffices(&self, session: &Session, key: ObjectHandle) -> Result<(), TokenError> {
-        let read = session.get_attributes(key, &[AttributeType::AlwaysAuthenticate]);
-        let read = read.map_err(|error| self.failed(&error))?;
+        let read = session
+            .get_attributes(key, &[AttributeType::AlwaysAuthenticate])
+            .map_err(|error| self.failed(&error))?;
         match read[..] {
             [Attribute::AlwaysAuthenticate(true)] => Err(TokenError::PinForEachSignature {
                 token: self.token.to_owned(),

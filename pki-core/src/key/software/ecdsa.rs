@@ -97,8 +97,10 @@ fn scalar_of(pair: &EcdsaKeyPair) -> Result<EcPrivateKeyBin<'static>, Failed> {
 
 /// Where `part` stands; it is random, and cannot stand twice.
 fn place(whole: &[u8], part: &[u8]) -> Result<Range<usize>, Failed> {
-    let start = whole.windows(part.len()).position(|window| window == part);
-    let start = start.ok_or(Failed)?;
+    let start = whole
+        .windows(part.len())
+        .position(|window| window == part)
+        .ok_or(Failed)?;
     Ok(start..start + part.len())
 }
 
