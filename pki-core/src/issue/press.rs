@@ -119,12 +119,13 @@ impl LeafPress {
 
     /// Checks a key by itself, and returns its identifier.
     fn check_public_key(&self, public_key: &[u8]) -> Result<Digest, IssueError> {
-        let spki = SubjectPublicKeyInfoRef::from_der(public_key);
-        let spki = spki.map_err(ComposeError::PublicKey)?;
+        let spki =
+            SubjectPublicKeyInfoRef::from_der(public_key).map_err(ComposeError::PublicKey)?;
         match public_key_problem(&spki) {
             None => Ok(key_identifier_of(spki.subject_public_key.raw_bytes())),
             Some(finding) => {
-                let (authority, role) = (self.issuer.name.clone(), Role::Leaf.as_str());
+                let authority = self.issuer.name.clone();
+                let role = Role::Leaf.as_str();
                 Err(LintError {
                     authority,
                     role,
@@ -187,8 +188,8 @@ impl Stencil {
         serial_number: &SerialNumber,
     ) -> Result<Option<Self>, ComposeError> {
         let name = id.as_str().as_bytes();
-        let spki = SubjectPublicKeyInfoRef::from_der(public_key);
-        let spki = spki.map_err(ComposeError::PublicKey)?;
+        let spki =
+            SubjectPublicKeyInfoRef::from_der(public_key).map_err(ComposeError::PublicKey)?;
         let identifier = key_identifier_of(spki.subject_public_key.raw_bytes());
         let elliptic = EllipticHead::of(&spki, public_key);
         let find = || {
