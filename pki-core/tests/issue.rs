@@ -282,9 +282,9 @@ fn openssl_requests_are_signed_and_ours_are_checked() {
         let id = id.expect("admitted");
         assert_eq!(id.as_str(), "Device:7");
         assert_eq!(request.requested_extensions(), ["id-ce-basicConstraints"]);
-        let issued = root.signing().sign_request(
+        let issued = root.signing().issue_leaf(
             &id,
-            &request.clone().into_proven_key(),
+            request.public_key().to_vec(),
             &leaf_spec(30),
             &serial(),
             now(),
