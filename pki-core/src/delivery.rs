@@ -5,21 +5,18 @@
 //! leaves an undelivered record; [`resume`] finishes it if everything had arrived, and voids it otherwise,
 //! because its key is gone.
 
+use std::collections::BTreeSet;
+
 use crate::ids::RegistrationId;
 use crate::inventory::{
     CertificateState, Filter, Inventory, InventoryEntry, InventoryError, NewCertificate, Recorded,
+    RowKey, Status,
 };
 use crate::profile::Role;
 use crate::time::Time;
 
-/// What became of records that a run left undelivered.
-#[derive(Debug, Default)]
-pub struct Resumed {
-    /// Everything had arrived: only the mark was missing.
-    pub finished: Vec<Recorded>,
-    /// Their keys are gone: they count as never issued.
-    pub voided: Vec<Recorded>,
-}
+/// Why what a run left behind is void: its key is gone.
+const CUT_SHORT: &str = "cut short before it was delivered";
 
 /// Records a certificate, and nothing else yet.
 ///
@@ -37,9 +34,9 @@ pub fn record(
     recorded.into_iter().next().ok_or_else(lost)
 }
 
-/// Finishes or voids what an earlier run left undelivered of a device; `has_arrived` tells whether all of a
-/// certificate is where it was to go. The caller knows that no such run is alive: what one has on its way
-/// looks the same.
+/// Finishes or voids what an earlier run left undelivered of a device, and returns what only lacked its mark;
+/// `has_arrived` tells whether all of a certificate is where it was to go. The caller knows that no such run
+/// is alive: what one has on its way looks the same.
 ///
 /// # Errors
 /// [`InventoryError`].
@@ -48,7 +45,7 @@ pub fn resume(
     id: &RegistrationId,
     has_arrived: impl Fn(&Recorded) -> bool,
     at: Time,
-) -> Result<Resumed, InventoryError> {
+) -> Result<Vec<Recorded>, InventoryError> {
     let mut left = inventory.certificates_of(id)?;
     left.retain(|entry| {
         entry.recorded.role() == Role::Leaf && entry.state == CertificateState::Undelivered
@@ -63,9 +60,33 @@ pub fn resume(
         inventory.mark_delivered(&rows(&finished), at)?;
     }
     if !voided.is_empty() {
-        inventory.void(&rows(&voided), "cut short before it was delivered", at)?;
+        inventory.void(&rows(&voided), CUT_SHORT, at)?;
     }
-    Ok(Resumed { finished, voided })
+    Ok(finished)
+}
+
+/// As [`resume`], of many devices whose keys went nowhere but into a batch that is another one: voids what
+/// was left of them, and returns those that have a leaf.
+///
+/// # Errors
+/// [`InventoryError`].
+pub fn resume_all(
+    inventory: &mut dyn Inventory,
+    ids: &[RegistrationId],
+    at: Time,
+) -> Result<BTreeSet<RegistrationId>, InventoryError> {
+    loop {
+        let found = inventory.holders(ids, at)?;
+        let left = found
+            .iter()
+            .filter(|holder| holder.status == Status::Undelivered);
+        let rows: Vec<RowKey> = left.map(|holder| holder.row).collect();
+        if rows.is_empty() {
+            return Ok(found.into_iter().map(|holder| holder.id).collect());
+        }
+        // Behind each there may be another one.
+        inventory.void(&rows, CUT_SHORT, at)?;
+    }
 }
 
 /// Voids every proof of possession that was recorded and never delivered: its key was never kept,

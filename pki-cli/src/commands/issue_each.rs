@@ -274,8 +274,8 @@ impl<'a> Counter<'a> {
         let folder = &self.folder;
         let has_arrived = |recorded: &Recorded| folder.holds(device, recorded);
         let now = self.context.now();
-        let resumed = delivery::resume(self.inventory, &device.id, has_arrived, now)?;
-        Ok(resumed.finished.into_iter().next())
+        let finished = delivery::resume(self.inventory, &device.id, has_arrived, now)?;
+        Ok(finished.into_iter().next())
     }
 
     fn issue(&mut self, devices: Vec<Device>) -> Result<Vec<Recorded>, CommandError> {

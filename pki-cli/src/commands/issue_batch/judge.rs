@@ -12,6 +12,7 @@ use std::thread::{self, ScopedJoinHandle};
 
 use pki_core::bulk::input::{BadLine, Checked, Device, brought_keys};
 use pki_core::bulk::{LeafPlan, Rehearsal};
+use pki_core::delivery;
 use pki_core::ids::RegistrationId;
 use pki_core::inventory::{BatchRecord, Filter, Inventory as _, InventoryError, KeyHolder, Status};
 use pki_core::key::software::SoftwareKeyGenerator;
@@ -285,7 +286,8 @@ impl BatchRun<'_> {
         if self.batch.context.settings.dry_run {
             return Ok(inventory.find_ids(&ids, self.now)?.into_iter().collect());
         }
-        Ok(self.holders(inventory, &ids)?.into_keys().collect())
+        let now = self.batch.context.now();
+        Ok(delivery::resume_all(inventory, &ids, now)?)
     }
 
     /// Those of a chunk that bring a key which is another device's, or was compromised.

@@ -1,7 +1,6 @@
 //! One run over a batch: opened or found, gone on with, delivered, its manifest made.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,10 +14,8 @@ use pki_core::declaration::LeafProfile;
 use pki_core::handout::Renderer;
 use pki_core::handout::digest::{OutputDigest, OutputHash};
 use pki_core::handout::manifest::Manifest;
-use pki_core::ids::{AuthorityGeneration, RegistrationId};
-use pki_core::inventory::{
-    BatchRecord, Inventory as _, InventoryError, Label, NewBatch, RowKey, Status,
-};
+use pki_core::ids::AuthorityGeneration;
+use pki_core::inventory::{BatchRecord, Inventory as _, InventoryError, Label, NewBatch};
 use pki_core::key::software::SoftwareKeyGenerator;
 use pki_core::sqlite::SqliteInventory;
 use pki_core::time::{Span, Time, TimeError};
@@ -144,32 +141,6 @@ impl<'a> BatchRun<'a> {
             let first = devices.find(|device| digest(&device.id) == claimed);
             first.map(|device| device.id.into())
         })
-    }
-
-    /// The devices that have a leaf, and why they get no other. What a run left to them that was cut short
-    /// is voided.
-    pub(super) fn holders(
-        &self,
-        inventory: &mut SqliteInventory,
-        ids: &[RegistrationId],
-    ) -> Result<BTreeMap<RegistrationId, &'static str>, CommandError> {
-        let now = self.batch.context.now();
-        loop {
-            let found = inventory.holders(ids, now)?;
-            let left = found
-                .iter()
-                .filter(|holder| holder.status == Status::Undelivered);
-            let rows: Vec<RowKey> = left.map(|holder| holder.row).collect();
-            if rows.is_empty() {
-                let reason = "it has a valid leaf already";
-                return Ok(found
-                    .into_iter()
-                    .map(|holder| (holder.id, reason))
-                    .collect());
-            }
-            // Behind each there may be another one.
-            inventory.void(&rows, "cut short before it was delivered", now)?;
-        }
     }
 
     /// Voids what was cut short, goes on where it stopped, and returns the manifest.
