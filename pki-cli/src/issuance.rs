@@ -18,12 +18,12 @@ use pki_core::key::software::SoftwareSigner;
 use pki_core::key::{KeyAlgorithm, KeyError, Signer, read_private_key};
 use pki_core::lint;
 use pki_core::time::{Span, Time, TimeError, Validity};
+use zeroize::Zeroizing;
 
 use crate::authority_key;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::files::{Access, Existing, NewFile, ending, file_name};
-use zeroize::Zeroizing;
 
 pub(crate) use dps_operations::issuers::{authority_certificates, certificate_of, issuers};
 
