@@ -8,6 +8,7 @@
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 mod breach;
+mod cut_off;
 mod fleet;
 mod incidents;
 mod named;

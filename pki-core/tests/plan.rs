@@ -43,6 +43,7 @@ fn every_step() -> Vec<Step> {
         Step::DeleteCa {
             name: id("old"),
             sha1_thumbprint,
+            admitted: vec![],
             expect: expect.clone(),
         },
         Step::PutGroup {

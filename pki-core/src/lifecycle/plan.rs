@@ -126,6 +126,10 @@ pub enum Step {
         name: CertificateName,
         /// The certificate that is to go.
         sha1_thumbprint: Sha1Thumbprint,
+        /// The certificates of authorities below whose devices DPS admits by it and by nothing else; a breach
+        /// roll writes them down, since DPS tells nobody any more once it is gone.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        admitted: Vec<Sha1Thumbprint>,
         /// What to find there.
         expect: Expectation,
     },

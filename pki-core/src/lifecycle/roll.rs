@@ -27,7 +27,7 @@ use crate::declaration::VerifiedBy;
 use crate::enrollment::{EnrollmentGroup, Mechanism, X509Certificates};
 use crate::ids::{
     AuthorityGeneration, AuthorityName, CertificateName, DpsName, EnrollmentGroupId, Generation,
-    RegistrationId,
+    RegistrationId, Sha1Thumbprint,
 };
 use crate::inventory::{AuthorityRecord, GenerationState};
 use crate::management::CaCertificate;
@@ -40,7 +40,7 @@ use super::{BelowError, Plan};
 
 pub(super) use slots::changes as device_slot_changes;
 
-pub use breach::{Breach, RegisteredDevice, replace, shut_out};
+pub use breach::{Breach, RegisteredDevice, goal_of_replacing, replace, shut_out};
 pub use expiry::{Finish, Start, abort, finish, start};
 pub use status::{Deadline, Phase, RollStatus, Wait, status};
 
@@ -96,6 +96,9 @@ pub struct Instance {
     pub declared: Vec<CertificateName>,
     /// How it comes to believe that a CA certificate is ours.
     pub verified_by: VerifiedBy,
+    /// The certificates of authorities below that an earlier run of a breach roll has cut off here, and that
+    /// were not verified since: [`Journal::cut_off`](crate::journal::Journal::cut_off) tells.
+    pub cut_off: BTreeSet<Sha1Thumbprint>,
 }
 
 /// What to do in one DPS instance. Where there are several, they are carried out in their order.

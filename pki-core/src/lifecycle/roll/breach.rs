@@ -9,12 +9,12 @@
 //! Invariant: after every step from the first on no compromised certificate is admitted, nor once a
 //! group above is made or enabled.
 
-use super::expiry::{anchored, deleted, enabled_first, holders, settle, uploaded};
+use super::expiry::{admitted_by, anchored, deleted, enabled_first, holders, settle, uploaded};
 use super::slots::{self, Side};
 use super::{HeldGeneration, Instance, InstancePlan, RollError, RollState};
 use crate::admission::{Outcome, Refusal};
 use crate::enrollment::{EnrollmentGroup, RegistrationState};
-use crate::ids::CertificateName;
+use crate::ids::{AuthorityName, CertificateName, Generation};
 use crate::inventory::GenerationState;
 use crate::lifecycle::below::blocking_group;
 use crate::lifecycle::quarantine::{HubAction, HubIdentity, forget_registration, hub_step};
@@ -62,8 +62,9 @@ impl RegisteredDevice {
 pub fn replace(request: &Breach, state: &RollState) -> Result<Vec<InstancePlan>, RollError> {
     let (old, new) = pair(state)?;
     let goal = format!(
-        "replace {} generation {}, which is compromised, by generation {}",
-        state.authority, old.number, new.number
+        "{}, by generation {}",
+        goal_of_replacing(&state.authority, old.number),
+        new.number
     );
     let (mut cuts, mut repairs) = (Vec::new(), Vec::new());
     for (index, instance) in state.instances.iter().enumerate() {
@@ -96,6 +97,11 @@ pub fn replace(request: &Breach, state: &RollState) -> Result<Vec<InstancePlan>,
         }
         _ => cuts.into_iter().chain(repairs).collect(),
     })
+}
+
+/// The words with which the goal of every plan begins that replaces this generation.
+pub fn goal_of_replacing(authority: &AuthorityName, compromised: Generation) -> String {
+    format!("replace {authority} generation {compromised}, which is compromised")
 }
 
 /// What [`replace`] would do before there is a generation to take the place of the current one: it shuts
@@ -169,7 +175,7 @@ fn cut(
 ) -> Result<Vec<Step>, RollError> {
     let old_side = Side::compromised(old, instance);
     let new_side = Side::of(new, instance);
-    let mut steps = deleted(instance, old);
+    let mut steps = cut_out(state, instance, old)?;
     let gone = &[&old_side];
     let inline =
         holders(state, instance, &old_side).filter(|group| !old_side.is_referred_to_by(group));
@@ -190,6 +196,23 @@ fn cut(
     for earlier in state.generations.iter().filter(is_earlier) {
         steps.extend(deleted(instance, earlier));
         steps.extend(for_later(state, instance, earlier)?);
+    }
+    Ok(steps)
+}
+
+/// Takes the CA certificate of the compromised generation out of DPS, and writes down whom it admitted: a run
+/// that is cut short and said again finds that in the journal alone.
+fn cut_out(
+    state: &RollState,
+    instance: &Instance,
+    old: &HeldGeneration,
+) -> Result<Vec<Step>, RollError> {
+    let by_it = admitted_by(state, instance, old)?;
+    let mut steps = deleted(instance, old);
+    for step in &mut steps {
+        if let Step::DeleteCa { admitted, .. } = step {
+            admitted.clone_from(&by_it);
+        }
     }
     Ok(steps)
 }
@@ -257,8 +280,8 @@ fn repair(
         steps.extend(slots::withdraw(group, gone, &new_side));
     }
     if request.with_intermediates {
-        // Once the old CA certificate is gone nobody can tell whom it admitted: a run that was cut short is
-        // carried on by its journal.
+        // Once the old CA certificate is gone DPS tells nobody whom it admitted: a run that was cut short left
+        // that in its journal.
         steps.extend(anchored(state, instance, &[old])?);
     }
     let reason = "its issuer was compromised";
