@@ -13,7 +13,9 @@ mod fleet;
 mod incidents;
 mod named;
 mod random;
+mod referred;
 mod site;
+mod status_word;
 mod walk;
 
 use std::panic::{self, AssertUnwindSafe};

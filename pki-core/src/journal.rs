@@ -367,6 +367,13 @@ impl PlanRecord {
                     cut_off.extend(admitted);
                 }
                 Step::UploadCa {
+                    replaces: Some(replaced),
+                    admitted,
+                    ..
+                } if replaced == ca && (state.is_done() || is_begun) => {
+                    cut_off.extend(admitted);
+                }
+                Step::UploadCa {
                     sha1_thumbprint,
                     self_attested: true,
                     ..

@@ -32,6 +32,8 @@ fn every_step() -> Vec<Step> {
             sha1_thumbprint,
             sha256_thumbprint,
             self_attested: false,
+            replaces: None,
+            admitted: vec![],
             expect: Expectation::Absent,
         },
         Step::ProveCa {

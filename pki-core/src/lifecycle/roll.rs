@@ -506,6 +506,21 @@ impl RollState {
         }
     }
 
+    /// Whether DPS admits devices below a certificate, right below it or by an authority below that is known.
+    fn admits_below(&self, view: &DpsView, certificate: &Certificate) -> bool {
+        let thumbprint = certificate.sha256_thumbprint();
+        let is_below = |below: &&Below| {
+            let chain = ChainBundle::build(&below.certificate, &self.certificates);
+            let mut above = chain.certificates().iter();
+            above.any(|above| above.sha256_thumbprint() == thumbprint)
+        };
+        let below = self.below.iter().filter(is_below);
+        let below = below.map(|below| &below.certificate);
+        below
+            .chain([certificate])
+            .any(|one| matches!(self.outcome(view, one), Outcome::Admitted(_)))
+    }
+
     /// What DPS decides about the devices right below a certificate.
     fn outcome(&self, view: &DpsView, certificate: &Certificate) -> Outcome {
         let chain = ChainBundle::build(certificate, &self.certificates);
@@ -549,6 +564,17 @@ impl Instance {
         let names = references.flat_map(|slots| slots.iter());
         let names: BTreeSet<_> = names.filter(is_ours).filter(is_gone).collect();
         names.into_iter().cloned().collect()
+    }
+
+    /// Whether a group refers to the name of a CA.
+    fn refers_to(&self, name: &CertificateName) -> bool {
+        let mut groups = self.groups.iter();
+        groups.any(|group| match &group.attestation.mechanism {
+            Mechanism::X509(X509Certificates::CaReferences(slots)) => {
+                slots.iter().any(|held| held == name)
+            }
+            _ => false,
+        })
     }
 
     /// What it holds of a certificate under the name of a CA.

@@ -146,9 +146,13 @@ impl World {
 
     /// What came to the walks later: kept cases go on without it.
     fn finish(&mut self, service: Service, draws: &mut Draws) {
+        let refuses_duplicates = draws.one_in(3);
+        let refuses_dangling = draws.one_in(2);
         let service = Service {
-            refuses_duplicates: draws.one_in(3),
-            refuses_dangling: draws.one_in(2),
+            refuses_duplicates,
+            refuses_dangling,
+            // No draw of its own: what follows in kept cases stays what it is.
+            keeps_referred: refuses_dangling != service.hides_certificates,
             ..service
         };
         for site in &mut self.instances {
@@ -689,6 +693,14 @@ impl World {
                 ..
             } => {
                 let of_ca = cut_off.entry(*sha1_thumbprint).or_default();
+                of_ca.extend(admitted);
+            }
+            Step::UploadCa {
+                replaces: Some(replaced),
+                admitted,
+                ..
+            } => {
+                let of_ca = cut_off.entry(*replaced).or_default();
                 of_ca.extend(admitted);
             }
             Step::UploadCa {

@@ -174,6 +174,8 @@ pub(super) fn verify_as(
         sha1_thumbprint: certificate.sha1_thumbprint(),
         sha256_thumbprint: certificate.sha256_thumbprint(),
         self_attested,
+        replaces: None,
+        admitted: vec![],
         expect: Expectation::of(etag),
     });
     let prove = (!self_attested).then(|| Step::ProveCa {
