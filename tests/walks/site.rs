@@ -277,7 +277,8 @@ impl Site {
             dies_at,
             ..Requests::default()
         };
-        let (stdout, stderr) = (Captured::default(), Captured::default());
+        let stdout = Captured::default();
+        let stderr = Captured::default();
         let environment = [("DPS_PKI_PASSPHRASE_FILE", "passphrase")];
         let environment: BTreeMap<OsString, OsString> = environment
             .into_iter()

@@ -354,14 +354,18 @@ impl SampleDps {
     }
 
     fn group(&self, id: &str) -> Option<Option<&Etag>> {
-        let mut groups = self.groups.iter();
-        let held = groups.find(|held| held.enrollment_group_id.as_str().eq_ignore_ascii_case(id));
+        let held = self
+            .groups
+            .iter()
+            .find(|held| held.enrollment_group_id.as_str().eq_ignore_ascii_case(id));
         held.map(|held| held.etag.as_ref())
     }
 
     fn individual(&self, id: &str) -> Option<Option<&Etag>> {
-        let mut entries = self.individuals.iter();
-        let held = entries.find(|held| held.registration_id.as_str().eq_ignore_ascii_case(id));
+        let held = self
+            .individuals
+            .iter()
+            .find(|held| held.registration_id.as_str().eq_ignore_ascii_case(id));
         held.map(|held| held.etag.as_ref())
     }
 
