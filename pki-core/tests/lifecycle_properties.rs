@@ -7,6 +7,8 @@
 
 pub(crate) mod judge;
 
+use std::collections::BTreeSet;
+
 use std::sync::OnceLock;
 
 use crate::support::{TestAuthority, now, root};
@@ -360,6 +362,7 @@ impl World {
                 groups: self.dps.groups.clone(),
                 declared: vec![],
                 verified_by: VerifiedBy::Possession,
+                cut_off: BTreeSet::new(),
             }],
         }
     }

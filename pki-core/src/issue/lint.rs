@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Composed, Linted};
 use crate::ids::AuthorityName;
-use crate::lint::{Finding, IssuerFacts, LintOptions, Severity, Subject};
+use crate::lint::{Candidate, Finding, IssuerFacts, LintOptions, Severity};
 use crate::time::Time;
 
 /// The checks refused a certificate; nothing was signed.
@@ -67,6 +67,6 @@ impl Composed {
             at: now,
             warehouse_time: self.warehouse_time,
         };
-        Subject::unsigned(&self.tbs, self.role, &issuer, options).before_signature()
+        Candidate::unsigned(&self.tbs, self.role, &issuer, options).before_signature()
     }
 }

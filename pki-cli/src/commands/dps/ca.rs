@@ -154,6 +154,7 @@ impl DeleteArgs {
         let step = Step::DeleteCa {
             name: self.name.clone(),
             sha1_thumbprint: thumbprint,
+            admitted: vec![],
             expect: Expectation::Etag(etag),
         };
         let change = self.change(context, &planes)?;
