@@ -185,7 +185,7 @@ const ORDER: [&str; 14] = [
 fn shown<D: Document>(dps: &Dps, record: &Record<D>, keys: Keys) -> Result<Value, ServiceError> {
     let mut document = record.value.clone();
     let attestation: Attestation = dps.show_attestation(document.attestation(), keys);
-    document.set_attestation(attestation);
+    *document.attestation_mut() = attestation;
     *document.etag_mut() = Some(record.etag.clone());
     if !dps.choices().bare_answers {
         for (member, time) in [
