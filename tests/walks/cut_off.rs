@@ -20,7 +20,7 @@ fn two_lines(instances: usize) -> Fleet {
 }
 
 /// The names of the CA certificates in each instance, and whether they are verified.
-fn held(fleet: &Fleet) -> Vec<Value> {
+pub(crate) fn held(fleet: &Fleet) -> Vec<Value> {
     let dumps = (0..fleet.site.instances.len()).map(|instance| {
         let name = &fleet.site.instances[instance].name;
         let held = fleet.site.json(&format!("dps ca list --dps {name}"));

@@ -11,7 +11,10 @@ const WORD: &str = "paused";
 
 /// Two lines below a group on the root; the group of `line-a` is paused.
 fn with_a_paused_group() -> Fleet {
-    let fleet = fleet(Shape::PLAIN);
+    let fleet = fleet(Shape {
+        takes_unknown_statuses: true,
+        ..Shape::PLAIN
+    });
     let mut document = fleet.site.json("dps group show line-a");
     document["provisioningStatus"] = json!(WORD);
     fleet.site.write("group.json", &document.to_string());
