@@ -43,8 +43,11 @@ fn a_group_of_a_status_that_nobody_knows_is_read_shown_and_not_guessed() {
             .contains("nobody here knows whether that lets devices in"),
         "{explained:#?}"
     );
-    let told = fleet.site.done("impact authority line-a");
-    assert!(told.stdout.contains("not known"), "{told:#?}");
+    // Whoever is let in for all that anybody knows loses it; of whom nothing changes nobody says more.
+    let told = fleet.site.json("impact authority line-a");
+    assert_eq!(told["impact"]["loses"], 2, "{told}");
+    let told = fleet.site.json("impact authority line-b");
+    assert_eq!(told["impact"]["notKnown"], 2, "{told}");
     assert!(fleet.shows("device-1", 0).is_in());
 }
 
