@@ -76,3 +76,26 @@ fn a_line_that_was_out_before_stays_out() {
     assert!(!fleet.shows("device-0", 0).is_in());
     assert!(fleet.shows("device-1", 0).is_in());
 }
+
+/// It was not asked for at first, and is later.
+#[test]
+fn those_below_are_verified_when_that_is_said_afterwards() {
+    let fleet = two_lines(1);
+    fleet.site.done("roll start root --compromised --yes");
+    assert!(!fleet.shows("device-0", 0).is_in());
+    fleet.site.done(BREACH);
+    assert!(fleet.shows("device-0", 0).is_in());
+}
+
+/// What was verified since, and taken away by somebody, is not brought back by the journal.
+#[test]
+fn a_line_whose_ca_was_deleted_later_stays_out() {
+    let fleet = two_lines(1);
+    fleet.site.done(BREACH);
+    assert!(fleet.shows("device-0", 0).is_in());
+    fleet.site.done("dps ca delete line-a --yes");
+    let again = fleet.site.done(BREACH);
+    assert!(again.stdout.contains("nothing to do"), "{again:#?}");
+    assert!(!fleet.shows("device-0", 0).is_in());
+    assert!(fleet.shows("device-1", 0).is_in());
+}
