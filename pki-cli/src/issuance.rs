@@ -41,7 +41,16 @@ impl OpenAuthority {
         name: &AuthorityName,
     ) -> Result<Self, CommandError> {
         let record = inventory.authority(name)?;
-        match record.as_ref().and_then(AuthorityRecord::issuing) {
+        Self::of_issuing(context, inventory, name, record.as_ref())
+    }
+
+    fn of_issuing(
+        context: &Context,
+        inventory: &dyn Inventory,
+        name: &AuthorityName,
+        record: Option<&AuthorityRecord>,
+    ) -> Result<Self, CommandError> {
+        match record.and_then(AuthorityRecord::issuing) {
             Some(generation) => {
                 refuse_future(context, name, generation)?;
                 Self::of(context, inventory, name, generation)
@@ -81,7 +90,7 @@ impl OpenAuthority {
         let record = inventory.authority(name)?;
         let issuing = record.as_ref().and_then(AuthorityRecord::issuing);
         let Some(generation) = issuing.filter(|_| context.settings.dry_run) else {
-            return Self::open(context, inventory, name);
+            return Self::of_issuing(context, inventory, name, record.as_ref());
         };
         let certificate = certificate_of(name, generation)?;
         match Unopened::instead(context, name, &certificate)? {

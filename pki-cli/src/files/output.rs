@@ -9,6 +9,7 @@ use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
 
 use pki_core::declaration::Declaration;
 
@@ -173,13 +174,19 @@ impl Files {
         let full = canonical(resolved).unwrap_or_else(|_| resolved.to_owned());
         let mut read: Vec<PathBuf> = self.read_by_command.clone();
         for home in self.homes_of(&full) {
-            read.extend(named_by(&home));
+            read.extend(self.named_by(home));
         }
         let found = fs::metadata(&full).ok().map(|found| identity(&found));
         read.iter().any(|read| {
             let other = fs::metadata(read).ok().map(|other| identity(&other));
             canonical(read).is_ok_and(|read| read == full) || (found.is_some() && found == other)
         })
+    }
+
+    fn named_by(&self, home: PathBuf) -> Vec<PathBuf> {
+        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        let files = named.entry(home);
+        files.or_insert_with_key(|home| named_by(home)).clone()
     }
 
     /// The command's home, and every home that a path lies in.
