@@ -140,6 +140,8 @@ impl Site {
                 sha1_thumbprint: self.root.sha1_thumbprint(),
                 sha256_thumbprint: self.root.sha256_thumbprint(),
                 self_attested: false,
+                replaces: None,
+                admitted: vec![],
                 expect: Expectation::Absent,
             },
             Step::ProveCa {

@@ -107,19 +107,20 @@ pub fn certificate(
     options: LintOptions,
 ) -> Vec<Finding> {
     let facts = issuer.map(IssuerFacts::of);
-    let subject = Subject::signed(certificate, role, facts.as_ref(), options);
-    subject
+    let candidate = Candidate::signed(certificate, role, facts.as_ref(), options);
+    candidate
         .findings(&[&structure::CHECKS, &extensions::CHECKS, &names::CHECKS])
         .into_iter()
-        .chain(subject.findings(&[&issuer::CHECKS, &issuer::SIGNED_CHECKS, &dps::CHECKS]))
+        .chain(candidate.findings(&[&issuer::CHECKS, &issuer::SIGNED_CHECKS, &dps::CHECKS]))
         .collect()
 }
 
 /// The errors of form in one certificate of a path, which [`crate::path`] adds to the library's.
 pub(crate) fn form_errors(certificate: &Certificate, at: Time) -> Vec<Finding> {
-    let (role, options) = (claimed_role(certificate), LintOptions::new(at));
-    let subject = Subject::signed(certificate, role, None, options);
-    let mut findings = subject.findings(&[
+    let role = claimed_role(certificate);
+    let options = LintOptions::new(at);
+    let candidate = Candidate::signed(certificate, role, None, options);
+    let mut findings = candidate.findings(&[
         &structure::FORM_CHECKS,
         &extensions::FORM_CHECKS,
         &names::CHECKS,
@@ -129,7 +130,7 @@ pub(crate) fn form_errors(certificate: &Certificate, at: Time) -> Vec<Finding> {
 }
 
 /// What a check looks at.
-pub(crate) struct Subject<'a> {
+pub(crate) struct Candidate<'a> {
     role: Role,
     tbs: &'a TbsCertificate,
     /// Outside of what is signed; none while nothing is signed.
@@ -160,7 +161,7 @@ impl<'a> IssuerFacts<'a> {
     }
 }
 
-impl<'a> Subject<'a> {
+impl<'a> Candidate<'a> {
     /// What is about to be signed.
     pub(crate) fn unsigned(
         tbs: &'a TbsCertificate,
@@ -249,7 +250,7 @@ impl<'a> Subject<'a> {
     }
 }
 
-type Check = fn(&Subject<'_>) -> Option<Finding>;
+type Check = fn(&Candidate<'_>) -> Option<Finding>;
 
 fn error(check: &'static str, message: impl Into<String>, source: &'static str) -> Option<Finding> {
     finding(check, Severity::Error, message, source)

@@ -32,6 +32,8 @@ fn every_step() -> Vec<Step> {
             sha1_thumbprint,
             sha256_thumbprint,
             self_attested: false,
+            replaces: None,
+            admitted: vec![],
             expect: Expectation::Absent,
         },
         Step::ProveCa {
@@ -43,6 +45,7 @@ fn every_step() -> Vec<Step> {
         Step::DeleteCa {
             name: id("old"),
             sha1_thumbprint,
+            admitted: vec![],
             expect: expect.clone(),
         },
         Step::PutGroup {

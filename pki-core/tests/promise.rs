@@ -176,6 +176,7 @@ fn a_promise_names_signers_and_not_a_number() {
     let delete = || Step::DeleteCa {
         name: held.name.clone(),
         sha1_thumbprint: held.properties.thumbprint.expect("a thumbprint"),
+        admitted: vec![],
         expect: Expectation::Etag(held.etag.clone().expect("a tag")),
     };
     let promise = Promise {

@@ -244,7 +244,8 @@ impl Identity<'_> {
         summary: String,
         note: &str,
     ) -> CommandResult {
-        let (id, status) = (&after.device_id, after.status.as_str());
+        let id = &after.device_id;
+        let status = after.status.as_str();
         if self.device.status == after.status {
             let state = format!("device identity {id} on {} is {status} already", self.hub);
             return nothing_to_do(context, &self.planes, &summary, &state);
@@ -265,7 +266,8 @@ impl Identity<'_> {
     }
 
     fn status_step(&self, after: &HubDevice) -> Result<Step, CommandError> {
-        let (hub, device_id) = (self.hub.clone(), after.device_id.clone());
+        let hub = self.hub.clone();
+        let device_id = after.device_id.clone();
         let expect = Expectation::Etag(self.tag()?);
         Ok(match after.status {
             HubDeviceStatus::Enabled => Step::EnableHubDevice {

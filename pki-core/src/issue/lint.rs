@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Composed, Linted};
 use crate::ids::{AuthorityName, RegistrationId};
-use crate::lint::{Finding, IssuerFacts, LintOptions, Severity, Subject};
+use crate::lint::{Candidate, Finding, IssuerFacts, LintOptions, Severity};
 use crate::name::DistinguishedName;
 use crate::profile::Role;
 use crate::time::Time;
@@ -40,7 +40,8 @@ impl Composed {
             .into_iter()
             .partition(|finding| finding.severity == Severity::Error);
         if !errors.is_empty() {
-            let (authority, role) = (self.issuer.name, self.role.as_str());
+            let authority = self.issuer.name;
+            let role = self.role.as_str();
             return Err(LintError {
                 authority,
                 role,
@@ -69,7 +70,7 @@ impl Composed {
             at: now,
             warehouse_time: self.warehouse_time,
         };
-        Subject::unsigned(&self.tbs, self.role, &issuer, options).before_signature()
+        Candidate::unsigned(&self.tbs, self.role, &issuer, options).before_signature()
     }
 
     fn registration_id(&self) -> Option<RegistrationId> {

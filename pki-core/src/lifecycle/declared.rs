@@ -204,6 +204,8 @@ fn ca_steps(
         sha1_thumbprint: certificate.sha1_thumbprint(),
         sha256_thumbprint: certificate.sha256_thumbprint(),
         self_attested,
+        replaces: None,
+        admitted: vec![],
         expect,
     };
     let Some(held) = held else {

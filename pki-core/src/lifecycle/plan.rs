@@ -95,6 +95,13 @@ pub enum Step {
         sha256_thumbprint: Sha256Thumbprint,
         /// Whether it counts as verified at once, without a proof.
         self_attested: bool,
+        /// The certificate in whose place it is put, if that is another one: what was verified by it is so
+        /// no more.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        replaces: Option<Sha1Thumbprint>,
+        /// As in [`Step::DeleteCa`], of the certificate in whose place it is put.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        admitted: Vec<Sha1Thumbprint>,
         /// What to find there.
         expect: Expectation,
     },
@@ -126,6 +133,10 @@ pub enum Step {
         name: CertificateName,
         /// The certificate that is to go.
         sha1_thumbprint: Sha1Thumbprint,
+        /// The certificates of authorities below whose devices DPS admits by it and by nothing else; a breach
+        /// roll writes them down, since DPS tells nobody any more once it is gone.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        admitted: Vec<Sha1Thumbprint>,
         /// What to find there.
         expect: Expectation,
     },
@@ -419,6 +430,19 @@ impl Step {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::UploadCa {
+                name,
+                replaces: Some(_),
+                self_attested,
+                ..
+            } => {
+                write!(f, "replace CA certificate {name}")?;
+                f.write_str(if *self_attested {
+                    ", self-attested"
+                } else {
+                    ""
+                })
+            }
             Self::UploadCa {
                 name,
                 self_attested: true,

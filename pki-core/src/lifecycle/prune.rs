@@ -169,6 +169,7 @@ fn deletions(declared: &DpsDeclaration, state: &DeclaredState) -> Result<Vec<Ste
         steps.push(Step::DeleteCa {
             name: name.clone(),
             sha1_thumbprint: thumbprint,
+            admitted: vec![],
             expect: Expectation::Etag(etag),
         });
     }

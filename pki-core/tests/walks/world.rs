@@ -12,7 +12,7 @@ use pki_core::enrollment::{
     ProvisioningStatus, RegistrationState, RegistrationStatus, X509Certificates,
 };
 use pki_core::hub::{HubDevice, HubDeviceStatus};
-use pki_core::ids::{DpsName, EnrollmentGroupId, Etag, HubHostName};
+use pki_core::ids::{DpsName, EnrollmentGroupId, Etag, HubHostName, Sha1Thumbprint};
 use pki_core::inventory::GenerationState;
 use pki_core::lifecycle::roll::{Below, HeldGeneration, Instance, RegisteredDevice, RollState};
 use pki_core::lifecycle::{
@@ -70,6 +70,8 @@ pub(crate) struct Site {
     pub(crate) deprovisioned: BTreeSet<EnrollmentGroupId>,
     /// Who is registered, on which hub and with which leaf.
     pub(crate) registered: BTreeMap<usize, (usize, LeafKey)>,
+    /// What the journal tells: whom the deletion of a CA certificate has cut off.
+    cut_off: BTreeMap<Sha1Thumbprint, BTreeSet<Sha1Thumbprint>>,
 }
 
 #[derive(Clone)]
@@ -127,6 +129,7 @@ impl World {
                 dps: SampleDps::of(service),
                 deprovisioned: BTreeSet::new(),
                 registered: BTreeMap::new(),
+                cut_off: BTreeMap::new(),
             };
             world.instances.push(site);
             let place = world.instances.len() - 1;
@@ -143,9 +146,13 @@ impl World {
 
     /// What came to the walks later: kept cases go on without it.
     fn finish(&mut self, service: Service, draws: &mut Draws) {
+        let refuses_duplicates = draws.one_in(3);
+        let refuses_dangling = draws.one_in(2);
         let service = Service {
-            refuses_duplicates: draws.one_in(3),
-            refuses_dangling: draws.one_in(2),
+            refuses_duplicates,
+            refuses_dangling,
+            // No draw of its own: what follows in kept cases stays what it is.
+            keeps_referred: refuses_dangling != service.hides_certificates,
             ..service
         };
         for site in &mut self.instances {
@@ -557,6 +564,7 @@ impl World {
                     groups: site.dps.groups.clone(),
                     declared: declared.clone(),
                     verified_by: self.verified_by,
+                    cut_off: BTreeSet::new(),
                 })
                 .collect(),
         }
@@ -671,7 +679,54 @@ impl World {
             }
             _ => {}
         }
+        self.note_cut_off(place, step);
         Ok(())
+    }
+
+    /// As the journal has it.
+    fn note_cut_off(&mut self, place: usize, step: &Step) {
+        let cut_off = &mut self.instances[place].cut_off;
+        match step {
+            Step::DeleteCa {
+                sha1_thumbprint,
+                admitted,
+                ..
+            } => {
+                let of_ca = cut_off.entry(*sha1_thumbprint).or_default();
+                of_ca.extend(admitted);
+            }
+            Step::UploadCa {
+                replaces: Some(replaced),
+                admitted,
+                ..
+            } => {
+                let of_ca = cut_off.entry(*replaced).or_default();
+                of_ca.extend(admitted);
+            }
+            Step::UploadCa {
+                sha1_thumbprint,
+                self_attested: true,
+                ..
+            }
+            | Step::ProveCa {
+                sha1_thumbprint, ..
+            } => {
+                for of_ca in cut_off.values_mut() {
+                    of_ca.remove(sha1_thumbprint);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What a breach roll of a generation depends on that is to have those below verified.
+    pub(crate) fn breach_state(&self, old: Signer) -> RollState {
+        let ca = Pki::shared().certificate(old).sha1_thumbprint();
+        let mut state = self.roll_state(old.authority);
+        for (instance, site) in state.instances.iter_mut().zip(&self.instances) {
+            instance.cut_off = site.cut_off.get(&ca).cloned().unwrap_or_default();
+        }
+        state
     }
 
     fn hub_device(&mut self, hub: &HubHostName, id: &str) -> &mut bool {

@@ -8,7 +8,7 @@ use super::{Below, Devices, HeldGeneration, Instance, InstancePlan, RollError, R
 use crate::admission::{DpsView, Outcome, Refusal};
 use crate::declaration::VerifiedBy;
 use crate::enrollment::{EnrollmentGroup, ProvisioningStatus};
-use crate::ids::{AuthorityName, CertificateName, Generation, IdError};
+use crate::ids::{AuthorityName, CertificateName, Generation, IdError, Sha1Thumbprint};
 use crate::inventory::{GenerationChange, GenerationState};
 use crate::lifecycle::below::blocking_group;
 use crate::lifecycle::{Expectation, Plan, Step};
@@ -174,6 +174,8 @@ pub(super) fn verify_as(
         sha1_thumbprint: certificate.sha1_thumbprint(),
         sha256_thumbprint: certificate.sha256_thumbprint(),
         self_attested,
+        replaces: None,
+        admitted: vec![],
         expect: Expectation::of(etag),
     });
     let prove = (!self_attested).then(|| Step::ProveCa {
@@ -420,6 +422,7 @@ pub(super) fn deleted(instance: &Instance, generation: &HeldGeneration) -> Vec<S
         .map(|held| Step::DeleteCa {
             name: held.name.clone(),
             sha1_thumbprint: generation.certificate.sha1_thumbprint(),
+            admitted: vec![],
             expect: Expectation::of(held.etag.as_ref()),
         })
         .collect()
@@ -438,14 +441,11 @@ pub(super) fn anchored(
     gone: &[&HeldGeneration],
 ) -> Result<Vec<Step>, RollError> {
     let before = instance.view()?;
-    let mut after = before.clone();
-    for generation in gone {
-        for held in instance.uploads(&generation.certificate) {
-            after.remove_ca(&held.name);
-        }
-    }
+    let after = without_uploads(instance, &before, gone);
+    let mut lost = stranded(state, &before, &after);
+    lost.extend(cut_off(state, instance, &after));
     let mut steps = Vec::new();
-    for below in stranded(state, &before, &after) {
+    for below in lost {
         let generation = HeldGeneration {
             number: below.generation,
             state: GenerationState::Current,
@@ -463,10 +463,7 @@ pub(super) fn anchored(
         for step in &verified {
             step.apply_to(&mut helped)?;
         }
-        if matches!(
-            state.outcome(&helped, &below.certificate),
-            Outcome::Admitted(_)
-        ) {
+        if is_admitted(state, &helped, below) {
             steps.extend(verified);
         }
     }
@@ -502,32 +499,62 @@ fn free_name(
     }
 }
 
-/// Authorities below whose devices are admitted before and not after.
-fn stranded<'a>(
-    state: &'a RollState,
-    before: &DpsView,
-    after: &DpsView,
-) -> impl Iterator<Item = &'a Below> {
-    let is_admitted = |view: &DpsView, below: &Below| {
-        matches!(
-            state.outcome(view, &below.certificate),
-            Outcome::Admitted(_)
-        )
+/// The certificates of authorities below whose devices are admitted only by the CA certificate of a
+/// generation.
+pub(super) fn admitted_by(
+    state: &RollState,
+    instance: &Instance,
+    generation: &HeldGeneration,
+) -> Result<Vec<Sha1Thumbprint>, RollError> {
+    let before = instance.view()?;
+    let after = without_uploads(instance, &before, &[generation]);
+    let lost = stranded(state, &before, &after);
+    Ok(lost
+        .into_iter()
+        .map(|below| below.certificate.sha1_thumbprint())
+        .collect())
+}
+
+/// What an instance decides by without the CA certificates of these generations.
+fn without_uploads(instance: &Instance, view: &DpsView, gone: &[&HeldGeneration]) -> DpsView {
+    let mut after = view.clone();
+    for generation in gone {
+        for held in instance.uploads(&generation.certificate) {
+            after.remove_ca(&held.name);
+        }
+    }
+    after
+}
+
+/// Authorities below that an earlier run has cut off, as the journal tells, and whose devices are not
+/// admitted.
+fn cut_off<'a>(state: &'a RollState, instance: &Instance, view: &DpsView) -> Vec<&'a Below> {
+    let is_cut_off = |below: &&Below| {
+        instance
+            .cut_off
+            .contains(&below.certificate.sha1_thumbprint())
+            && !is_admitted(state, view, below)
     };
-    let found: Vec<&Below> = state
-        .below
-        .iter()
-        .filter(|below| {
-            below.leaves > 0 && is_admitted(before, below) && !is_admitted(after, below)
-        })
-        .collect();
-    found.into_iter()
+    state.below.iter().filter(is_cut_off).collect()
+}
+
+/// Authorities below whose devices are admitted before and not after.
+fn stranded<'a>(state: &'a RollState, before: &DpsView, after: &DpsView) -> Vec<&'a Below> {
+    let is_stranded = |below: &&Below| {
+        below.leaves > 0 && is_admitted(state, before, below) && !is_admitted(state, after, below)
+    };
+    state.below.iter().filter(is_stranded).collect()
+}
+
+fn is_admitted(state: &RollState, view: &DpsView, below: &Below) -> bool {
+    let outcome = state.outcome(view, &below.certificate);
+    matches!(outcome, Outcome::Admitted(_))
 }
 
 fn keeps_those_below(state: &RollState, instance: &Instance, plan: &Plan) -> Result<(), RollError> {
     let before = instance.view()?;
     let after = plan.applied_to(&before)?;
-    match stranded(state, &before, &after).next() {
+    match stranded(state, &before, &after).first() {
         None => Ok(()),
         Some(below) => Err(RollError::StrandsBelow {
             dps: instance.name.clone(),
