@@ -113,7 +113,7 @@ impl SqliteInventory {
     }
 
     fn open_file(path: &Path, patience: Patience) -> Result<Self, InventoryError> {
-        let opened = patience.wait(path, || open::open_file(path));
+        let opened = patience.wait(path, || open::open_file(path, &patience));
         Ok(Self {
             connection: opened.map_err(|failure| explain(failure, "open", path))?,
             path: path.to_owned(),
