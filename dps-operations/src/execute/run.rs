@@ -5,8 +5,8 @@ use std::future::Future;
 use std::ops::Range;
 
 use pki_core::inventory::InventoryError;
-use pki_core::journal::{PlanRecord, Settled, Standing, StepEnd, StepOutcome, StepState, Turn};
-use pki_core::lifecycle::{Expectation, Step};
+use pki_core::journal::{PlanRecord, Settled, StepEnd, StepOutcome, StepState, Turn};
+use pki_core::lifecycle::{Expectation, Standing, Step};
 use pki_core::wording::{counted, fitting};
 use serde_json::Value;
 
@@ -161,15 +161,13 @@ impl<'r, 'e> Run<'r, 'e> {
 
     /// What a step is sent with: what the plan says, or what the steps before it left.
     fn expectation(&self, index: usize) -> Expectation {
-        match self.record.plan.steps[index].expectation() {
-            Expectation::AsLeftByPlan => {
-                let earlier = self.predecessors[index];
-                let left = earlier.and_then(|earlier| self.record.left_by(earlier));
-                left.cloned()
-                    .map_or(Expectation::AsLeftByPlan, Expectation::Etag)
-            }
-            expect => expect,
-        }
+        let planned = self.record.plan.steps[index].expectation();
+        let Expectation::AsLeftByPlan(_) = planned else {
+            return planned;
+        };
+        let earlier = self.predecessors[index];
+        let left = earlier.and_then(|earlier| self.record.left_by(earlier));
+        left.cloned().map_or(planned, Expectation::Etag)
     }
 
     fn note_begun(&mut self, steps: &[(usize, Expectation)]) -> Result<(), InventoryError> {
