@@ -139,7 +139,8 @@ fn statuses(home: &Home, id: &str) -> Vec<String> {
 #[test]
 fn names_that_are_none() {
     let home = furnished();
-    let (long, longest) = ("x".repeat(65), "x".repeat(129));
+    let long = "x".repeat(65);
+    let longest = "x".repeat(129);
     let [long, longest] =
         [long, longest].map(|id| format!("issue {id} --authority factory --out devices"));
     check(

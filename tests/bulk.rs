@@ -26,7 +26,8 @@ fn fifty_kills_lose_nothing_and_repeat_nothing() {
     let usual = batch(0).time();
     batch(0).check();
     let mut moments = Moments(0x5eed);
-    let (mut kills, mut voided) = (0, 0);
+    let mut kills = 0;
+    let mut voided = 0;
     for number in 1.. {
         let batch = batch(number);
         // Anywhere, and as often while it writes: how long it reads and checks first varies.

@@ -109,7 +109,8 @@ async fn a_push_under_faults_ends_with_exactly_what_was_pushed() {
     emulator.set_behavior(behavior).expect("a behavior");
 
     let pushed = stream::iter(0..COUNT).map(|number| {
-        let (individuals, id) = (individuals.clone(), format!("dev-{number}"));
+        let individuals = individuals.clone();
+        let id = format!("dev-{number}");
         async move { (individuals.create(&entry(&id, &id)).await, id) }
     });
     let pushed: Vec<_> = pushed.buffer_unordered(8).collect().await;
@@ -140,7 +141,8 @@ async fn an_acknowledged_write_survives_the_death_of_the_emulator() {
         let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
         let writers: Vec<_> = (0..4)
             .map(|writer| {
-                let (client, sender) = (client.clone(), sender.clone());
+                let client = client.clone();
+                let sender = sender.clone();
                 tokio::spawn(async move {
                     for number in 0.. {
                         let id = format!("r{round}-w{writer}-{number}");

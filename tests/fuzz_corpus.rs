@@ -35,7 +35,8 @@ fn as_long_as_asked_for() {
         return;
     };
     for (name, target) in targets::ALL {
-        let (mut pool, mut chance) = (seeds(name), Chance(7));
+        let mut pool = seeds(name);
+        let mut chance = Chance(7);
         let end = Instant::now() + Duration::from_secs(seconds);
         let mut runs = 0u64;
         while Instant::now() < end {

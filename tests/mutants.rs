@@ -49,9 +49,11 @@ fn in_a_process_of_their_own() {
     let mut wrong = Vec::new();
     for mutant in &mutants {
         home.put(mutant);
-        let (begun, begun_at) = (processor_time(), Instant::now());
+        let begun = processor_time();
+        let begun_at = Instant::now();
         let run = home.run(&mutant.line);
-        let (took, waited) = (processor_time() - begun, begun_at.elapsed());
+        let took = processor_time() - begun;
+        let waited = begun_at.elapsed();
         home.take_away(mutant);
         if let Some(problem) = problem(&run, took, waited) {
             wrong.push(format!("{}: {problem}: {run:?}", mutant.name));

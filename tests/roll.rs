@@ -220,7 +220,9 @@ fn a_root_is_compromised(service: SingleCertificate) {
     assert!(shown.stdout.contains("pending"), "{shown}");
     let planned = home.dps_pki("roll start root --compromised --dry-run").ok();
     assert!(
-        planned.stdout.contains("  1. delete CA certificate root\n"),
+        planned
+            .stdout
+            .contains("  1. replace CA certificate root\n"),
         "{planned}"
     );
     home.dps_pki("roll start root --compromised --yes").ok();
@@ -260,7 +262,8 @@ fn the_leaf_of_an_individual_enrollment_is_rolled(service: SingleCertificate) {
     home.dps_pki("roll start A --yes").ok();
     home.dps_pki("roll status a --detailed-exitcode")
         .ends_with(10);
-    let (new, old) = (a, a.with_files("a-old"));
+    let new = a;
+    let old = a.with_files("a-old");
     let refused = home.dps_pki("roll finish a --yes").ends_with(4);
     assert!(
         refused.stderr.contains("has not registered since"),

@@ -363,10 +363,8 @@ impl Scenario {
     fn messages(&self, device: &str) -> u64 {
         let reach = self.emulator.reach();
         let text = |member: &str| reach[member].as_str().expect(member).to_owned();
-        let (url, token) = (
-            text("DPS_EMULATOR_CONTROL_URL"),
-            text("DPS_EMULATOR_CONTROL_TOKEN"),
-        );
+        let url = text("DPS_EMULATOR_CONTROL_URL");
+        let token = text("DPS_EMULATOR_CONTROL_TOKEN");
         let line = format!(
             "--silent --show-error --fail --cacert emulator-ca.pem --oauth2-bearer {token} {url}/counters"
         );

@@ -8,11 +8,14 @@
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 mod breach;
+mod cut_off;
 mod fleet;
 mod incidents;
 mod named;
 mod random;
+mod referred;
 mod site;
+mod status_word;
 mod walk;
 
 use std::panic::{self, AssertUnwindSafe};

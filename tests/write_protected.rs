@@ -82,7 +82,8 @@ fn what_would_change_a_write_protected_home_is_refused() {
 /// the index of the log it is read whole; without it, it could be read only without them.
 #[test]
 fn changes_that_are_only_in_the_log_are_not_passed_over() {
-    let (room, other) = (Home::empty(), Home::from_template("quickstart"));
+    let room = Home::empty();
+    let other = Home::from_template("quickstart");
     let Some((home, disk)) = home_on_disk(&room) else {
         return;
     };
@@ -161,7 +162,8 @@ fn a_home_on_a_full_disk_can_be_read() {
 /// What a run left in the log that was cut short when the disk was full is read as well.
 #[test]
 fn changes_in_a_log_on_a_full_disk_are_not_passed_over() {
-    let (room, other) = (Home::empty(), Home::from_template("quickstart"));
+    let room = Home::empty();
+    let other = Home::from_template("quickstart");
     let Some((home, disk)) = home_on_disk(&room) else {
         return;
     };

@@ -78,7 +78,8 @@ mod tests {
 
     #[test]
     fn a_quarter_goes_at_once_and_the_rest_in_step() {
-        let (mut bucket, now) = (bucket(60), Instant::now());
+        let mut bucket = bucket(60);
+        let now = Instant::now();
         let waits: Vec<_> = (0..18).map(|_| bucket.take(now).as_secs()).collect();
         assert_eq!(waits[..15], [0; 15]);
         assert_eq!(waits[15..], [1, 2, 3]);
@@ -86,7 +87,8 @@ mod tests {
 
     #[test]
     fn a_rest_fills_the_bucket_but_not_over_its_brim() {
-        let (mut bucket, start) = (bucket(60), Instant::now());
+        let mut bucket = bucket(60);
+        let start = Instant::now();
         for _ in 0..15 {
             bucket.take(start);
         }
@@ -98,7 +100,8 @@ mod tests {
 
     #[test]
     fn in_any_minute_there_is_at_most_the_rate_and_one_burst() {
-        let (mut bucket, start) = (bucket(200), Instant::now());
+        let mut bucket = bucket(200);
+        let start = Instant::now();
         let within = (0..400)
             .filter(|_| bucket.take(start) < Duration::from_secs(60))
             .count();

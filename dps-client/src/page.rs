@@ -28,7 +28,8 @@ where
     T: DeserializeOwned + Send + 'static,
 {
     let pages = stream::try_unfold(Next::First, move |next| {
-        let (plane, query) = (plane.clone(), query.clone());
+        let plane = plane.clone();
+        let query = query.clone();
         async move {
             let query = match next {
                 Next::First => query,

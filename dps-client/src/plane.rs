@@ -106,8 +106,9 @@ impl Plane {
             body: None,
         };
         let operation = "GET /".to_owned();
-        let answer = tokio::time::timeout(MOST, self.transport.send(request)).await;
-        let answer = answer.unwrap_or(Err(TransportError::Timeout { host, after: MOST }));
+        let answer = tokio::time::timeout(MOST, self.transport.send(request))
+            .await
+            .unwrap_or(Err(TransportError::Timeout { host, after: MOST }));
         let response = match answer {
             Ok(response) => response,
             Err(source) => return Err(ClientError::Transport { operation, source }),
@@ -139,7 +140,8 @@ impl Plane {
                 address: url.to_string(),
             });
         }
-        let (mut attempt, mut waited) = (1, Duration::ZERO);
+        let mut attempt = 1;
+        let mut waited = Duration::ZERO;
         loop {
             let error = match self.attempt(&name, &url, &operation).await {
                 Ok(response) => {

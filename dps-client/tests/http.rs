@@ -220,7 +220,8 @@ async fn an_anchor_of_ours_is_believed_and_a_redirect_is_not_followed() {
 
 #[tokio::test]
 async fn a_device_shows_its_certificate() {
-    let (identity, device) = (self_signed("localhost"), self_signed("device-001"));
+    let identity = self_signed("localhost");
+    let device = self_signed("device-001");
     let address = server(&identity, Manner::Redirect).await;
     let mut options = options(Trust::Only(identity.certificate));
     options.identity = Some(DeviceIdentity::new(device.certificate, device.key.into()));

@@ -229,7 +229,8 @@ async fn kept_rate(site: &Arc<Site>) -> f64 {
 
 /// All devices connected to their hub at once, each with one message.
 async fn connect_all(world: &World, leaves: &[(String, Leaf)]) {
-    let (before, start) = (resident_kib(), Instant::now());
+    let before = resident_kib();
+    let start = Instant::now();
     let connecting = stream::iter(leaves).map(async |(id, leaf)| {
         let client = Client::to_hub(world, HUB, Some(leaf), id, None).await;
         client.expect("let in")
@@ -264,7 +265,8 @@ async fn connect_all(world: &World, leaves: &[(String, Leaf)]) {
 async fn fill() {
     let world = World::start().await;
     let root = Authority::root("Memory Root CA");
-    let (before, start) = (resident_kib(), Instant::now());
+    let before = resident_kib();
+    let start = Instant::now();
     for first in (0..ENROLLMENTS).step_by(BULK) {
         let enrollments: Vec<_> = (first..first + BULK)
             .map(|number| format!("memory-{number}"))

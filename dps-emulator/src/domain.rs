@@ -165,8 +165,10 @@ impl Dps {
     /// Whether this is the host name of a linked hub.
     pub(crate) fn names_hub(&self, host: &str) -> bool {
         let resource = self.resource();
-        let mut hubs = resource.hubs.iter();
-        hubs.any(|hub| hub.host_name.as_str().eq_ignore_ascii_case(host))
+        resource
+            .hubs
+            .iter()
+            .any(|hub| hub.host_name.as_str().eq_ignore_ascii_case(host))
     }
 
     pub(crate) fn is_linked(&self, hub: &HubHostName) -> bool {

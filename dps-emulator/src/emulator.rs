@@ -129,7 +129,8 @@ impl Emulator {
         let (https, address) = listen(config.listen).await?;
         let (mqtt, mqtt_address) = listen_for_mqtt(&config).await?;
 
-        let (names, addresses) = (host_names(&config), addresses(address.ip()));
+        let names = host_names(&config);
+        let addresses = addresses(address.ip());
         let any = ANY_HOSTS.iter().copied();
         let certified: Vec<&str> = names.iter().map(String::as_str).chain(any).collect();
         let identity = ServerIdentity::make(&certified, &addresses, config.tls)?;
@@ -337,8 +338,10 @@ impl EmulatorHandle {
     /// The connection string of a policy of the service, if there is one of this name.
     pub fn connection_string(&self, policy: &str) -> Option<SecretString> {
         let resource = self.dps.resource();
-        let mut policies = resource.policies.iter();
-        let policy = policies.find(|known| known.name == policy)?;
+        let policy = resource
+            .policies
+            .iter()
+            .find(|known| known.name == policy)?;
         Some(policy.connection_string(&self.host_and_port()))
     }
 

@@ -189,7 +189,8 @@ mod tests {
 
     #[test]
     fn a_window_lets_so_many_through_and_says_when_the_next_begins() {
-        let (throttle, start) = (Throttle::per_minute(number(2)), Instant::now());
+        let throttle = Throttle::per_minute(number(2));
+        let start = Instant::now();
         let mut window = None;
         let mut take =
             |second| Window::take(&mut window, throttle, start + Duration::from_secs(second));

@@ -108,17 +108,23 @@ impl Seed {
                 is_verified: record.value.is_verified,
             });
         let certificates = certificates.collect();
-        let groups = store.groups().iter();
-        let enrollment_groups = groups.map(|(_, record)| record.value.clone()).collect();
-        let individuals = store.individuals().iter();
-        let enrollments = individuals
+        let enrollment_groups = store
+            .groups()
+            .iter()
             .map(|(_, record)| record.value.clone())
             .collect();
-        let registrations = store.registrations().iter();
-        let registrations = registrations.map(|(id, record)| SeedRegistration {
-            registration_id: id.clone(),
-            registration: record.value.clone(),
-        });
+        let enrollments = store
+            .individuals()
+            .iter()
+            .map(|(_, record)| record.value.clone())
+            .collect();
+        let registrations = store
+            .registrations()
+            .iter()
+            .map(|(id, record)| SeedRegistration {
+                registration_id: id.clone(),
+                registration: record.value.clone(),
+            });
         let registrations = registrations.collect();
         let hubs = resource.hubs.iter().map(|hub| {
             let devices = store

@@ -138,7 +138,8 @@ impl Server {
     ) {
         let place = Arc::new(place);
         let service = service_fn(|request| {
-            let (server, presented) = (self.clone(), Arc::clone(&presented));
+            let server = self.clone();
+            let presented = Arc::clone(&presented);
             server.respond(presented, peer, request, Arc::clone(&place))
         });
         let connection = http1::Builder::new()

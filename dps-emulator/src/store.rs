@@ -103,7 +103,8 @@ impl Store {
     pub(crate) fn open(
         mut keeper: Box<dyn Keeper>,
     ) -> Result<(Self, Option<Resource>), StateError> {
-        let (mut tables, mut resource) = (Tables::default(), None);
+        let mut tables = Tables::default();
+        let mut resource = None;
         for row in keeper.load()? {
             match row.space.as_str() {
                 RESOURCE => resource = Some(read(&row)?),
@@ -311,8 +312,10 @@ impl Tables {
             GROUP => self.groups.restore(row)?,
             REGISTRATION => self.registrations.restore(row)?,
             space => {
-                let hub = space.strip_prefix(HUB).and_then(|name| name.parse().ok());
-                let hub = hub.ok_or_else(|| StateError::key(row))?;
+                let hub = space
+                    .strip_prefix(HUB)
+                    .and_then(|name| name.parse().ok())
+                    .ok_or_else(|| StateError::key(row))?;
                 self.hubs.entry(hub).or_default().devices.restore(row)?;
             }
         }
@@ -320,8 +323,9 @@ impl Tables {
     }
 
     fn trust(&self, generation: u64) -> Trust {
-        let authorities = self.authorities.iter();
-        let verified = authorities
+        let verified = self
+            .authorities
+            .iter()
             .filter(|(_, record)| record.value.is_verified)
             .map(|(_, record)| record.value.certificate.clone());
         Trust {

@@ -225,8 +225,10 @@ impl AnyClient {
         let algorithm = spki.algorithm.to_der().map_err(|_| unreadable())?;
         let algorithm = AnyRef::from_der(&algorithm).map_err(|_| unreadable())?;
         let key = spki.subject_public_key.as_bytes().ok_or_else(unreadable)?;
-        let candidates = self.algorithms.mapping.iter();
-        let mut candidates = candidates
+        let mut candidates = self
+            .algorithms
+            .mapping
+            .iter()
             .filter(|(scheme, _)| *scheme == signed.scheme)
             .flat_map(|(_, algorithms)| algorithms.iter())
             .filter(|candidate| candidate.public_key_alg_id().as_ref() == algorithm.value());

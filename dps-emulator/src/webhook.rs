@@ -90,8 +90,11 @@ async fn try_once(
     }
     let answer: Answer = serde_json::from_slice(&body)
         .map_err(|error| AllocationError::Unreadable(error.to_string()))?;
-    let hub = answer.iot_hub_host_name.unwrap_or_default();
-    let hub = hub.parse().map_err(|_| AllocationError::HubNotSpecified)?;
+    let hub = answer
+        .iot_hub_host_name
+        .unwrap_or_default()
+        .parse()
+        .map_err(|_| AllocationError::HubNotSpecified)?;
     Ok(Allocated {
         hub,
         initial_twin: answer.initial_twin.filter(|twin| !twin.is_null()),

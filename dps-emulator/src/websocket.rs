@@ -60,8 +60,9 @@ pub(crate) fn upgrade(
 
 /// Whether a header lists a word.
 fn lists(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
-    let values = headers.get_all(name).into_iter();
-    let mut words = values
+    let mut words = headers
+        .get_all(name)
+        .into_iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','));
     words.any(|listed| listed.trim().eq_ignore_ascii_case(word))

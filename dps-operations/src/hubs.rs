@@ -66,8 +66,10 @@ impl<'a> Hubs<'a> {
         id: &DeviceId,
     ) -> Result<Option<HubIdentity>, String> {
         let devices = self.open(hub)?;
-        let found = devices.find(id).await;
-        let found = found.map_err(|error| self.failed(hub, error))?;
+        let found = devices
+            .find(id)
+            .await
+            .map_err(|error| self.failed(hub, error))?;
         Ok(found.map(|device| HubIdentity {
             hub: hub.clone(),
             device,

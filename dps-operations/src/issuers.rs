@@ -65,8 +65,11 @@ pub fn authority_certificates(
         .flat_map(|authority| &authority.generations);
     let recorded = generations.filter_map(|generation| generation.certificate.as_ref());
     let recorded: Vec<&Recorded> = recorded.collect();
-    let certificates = recorded.iter().map(|recorded| recorded.certificate());
-    let mut found: Vec<Certificate> = certificates.cloned().collect();
+    let mut found: Vec<Certificate> = recorded
+        .iter()
+        .map(|recorded| recorded.certificate())
+        .cloned()
+        .collect();
     // Only an authority that was signed elsewhere has issuers that are none of ours.
     let is_ours = |recorded: &&Recorded| {
         let certificate = recorded.certificate();
@@ -91,8 +94,9 @@ fn of_role(inventory: &dyn Inventory, role: Role) -> Result<Vec<Certificate>, In
         ..Filter::default()
     };
     let page = inventory.list(&filter, None, MOST)?;
-    let entries = page.entries.iter();
-    Ok(entries
+    Ok(page
+        .entries
+        .iter()
         .map(|entry| entry.recorded.certificate().clone())
         .collect())
 }

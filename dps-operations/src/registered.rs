@@ -62,11 +62,12 @@ pub async fn records_of_groups<'a, E: From<GatherError>>(
 /// The same devices with their identities on the hubs that their records name.
 pub async fn with_identities(planes: &Planes<'_>, records: Vec<RegistrationState>) -> Registered {
     let hubs = &Hubs::of(planes);
-    let looked_up = stream::iter(records).map(|record| async move {
-        let found = identity(hubs, &record).await;
-        (record, found)
-    });
-    let mut looked_up = looked_up.buffered(SIDE_BY_SIDE);
+    let mut looked_up = stream::iter(records)
+        .map(|record| async move {
+            let found = identity(hubs, &record).await;
+            (record, found)
+        })
+        .buffered(SIDE_BY_SIDE);
     let mut registered = Registered::default();
     while let Some((record, found)) = looked_up.next().await {
         match found {
@@ -94,8 +95,10 @@ pub async fn identity(
     let Some(hub) = &record.assigned_hub else {
         return Ok(None);
     };
-    let id = record.device_id.clone();
-    let id = id.unwrap_or_else(|| DeviceId::from(&record.registration_id));
+    let id = record
+        .device_id
+        .clone()
+        .unwrap_or_else(|| DeviceId::from(&record.registration_id));
     hubs.find(hub, &id).await
 }
 

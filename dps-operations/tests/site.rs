@@ -25,8 +25,8 @@ use pki_core::journal::PlanRecord;
 use pki_core::key::software::{SoftwareKeyGenerator, SoftwareSigner};
 use pki_core::key::{KeyAlgorithm, KeyGenerator as _};
 use pki_core::lifecycle::{
-    AuthorityStep, CaAction, CaStep, Checked, Expectation, Fleet, HubDeviceAction, HubDeviceStep,
-    Plan, Promise, Step,
+    CaAction, CaStep, Checked, Expectation, Fleet, HubDeviceAction, HubDeviceStep, Plan, Promise,
+    Step,
 };
 use pki_core::ports::Clock;
 use pki_core::profile::Role;
@@ -143,6 +143,8 @@ impl Site {
                 certificate: self.root.to_pem(),
                 sha256_thumbprint: self.root.sha256_thumbprint(),
                 self_attested: false,
+                replaces: None,
+                admitted: vec![],
             },
             expect: Expectation::Absent,
         };
@@ -176,13 +178,11 @@ impl Site {
             action: HubDeviceAction::Delete,
             expect: tag("\"3\""),
         }));
-        steps.push(Step::Authority(AuthorityStep {
-            authority: id("root"),
-            changes: vec![GenerationChange {
-                generation: Generation::FIRST,
-                to: GenerationState::Current,
-            }],
-        }));
+        let change = GenerationChange {
+            generation: Generation::FIRST,
+            to: GenerationState::Current,
+        };
+        steps.push(Step::settle(id("root"), vec![change]));
         self.checked(Plan {
             steps,
             ..Plan::new("change one of each")

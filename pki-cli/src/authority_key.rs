@@ -65,8 +65,8 @@ impl NewKey {
         generation: Generation,
         key: &PrivateKey,
     ) -> Result<Self, CommandError> {
-        let sealed = to_encrypted_pem(key, context.new_passphrase()?, context.entropy.as_ref());
-        let sealed = sealed.map_err(|error| CommandError::failed(error.to_string()))?;
+        let sealed = to_encrypted_pem(key, context.new_passphrase()?, context.entropy.as_ref())
+            .map_err(|error| CommandError::failed(error.to_string()))?;
         let mut random = [0; 8];
         context.entropy.fill(&mut random)?;
         Ok(Self {
@@ -170,8 +170,8 @@ fn token_id(
     if context.files.exists(&path) {
         context.permissions().check_unwritable(&path)?;
         let text = context.files.read_text(&path)?;
-        let id = u64::from_str_radix(text.trim(), 16);
-        let id = id.map_err(|error| CommandError::in_file(&path, &error))?;
+        let id = u64::from_str_radix(text.trim(), 16)
+            .map_err(|error| CommandError::in_file(&path, &error))?;
         return Ok(id.to_be_bytes().to_vec());
     }
     let mut id = [0; 8];

@@ -71,8 +71,11 @@ impl BadLines {
         if let Some(error) = self.failed {
             return Err(CopyError(error));
         }
-        let all = self.all.map(BufWriter::into_inner).transpose();
-        let all = all.map_err(|error| CopyError(error.into_error()))?;
+        let all = self
+            .all
+            .map(BufWriter::into_inner)
+            .transpose()
+            .map_err(|error| CopyError(error.into_error()))?;
         Ok(Ended {
             count: self.count,
             first: self.first,
@@ -134,8 +137,9 @@ fn json(line: BadLine) -> serde_json::Value {
 }
 
 fn kept(copy: &PrivateCopy) -> impl Iterator<Item = BadLine> {
-    let lines = copy.reader().lines();
-    lines.map_while(|line| serde_json::from_str(&line.ok()?).ok())
+    copy.reader()
+        .lines()
+        .map_while(|line| serde_json::from_str(&line.ok()?).ok())
 }
 
 /// Two sequences that are in order each, as one that is.

@@ -162,8 +162,9 @@ impl Files {
     /// As [`Self::read`], but for the size.
     pub fn open_stream(&self, path: &Path) -> Result<File, CommandError> {
         let file = self.open_input(path)?;
-        let metadata = file.metadata();
-        let metadata = metadata.map_err(|error| cannot("read", path, error))?;
+        let metadata = file
+            .metadata()
+            .map_err(|error| cannot("read", path, error))?;
         if !metadata.is_file() {
             check_readable(path, &metadata)?;
         }
@@ -291,8 +292,8 @@ impl Files {
         for file in files {
             let path = self.resolve(&file.path);
             self.sweep_once(path.parent());
-            let beside = write_beside(&path, file);
-            let beside = beside.map_err(|error| cannot("write", &file.path, error))?;
+            let beside =
+                write_beside(&path, file).map_err(|error| cannot("write", &file.path, error))?;
             begun.push((file, path, beside));
         }
         // All are written by now, so that the first sync is most of the others' work.
@@ -492,7 +493,8 @@ mod tests {
         assert_eq!(&files.read(path).expect("read")[..], b"third");
         assert_eq!(fs::read_dir(folder.path()).expect("list").count(), 1);
         // The rename itself refuses too, whoever came between.
-        let (file, place) = (new("a"), files.resolve(path));
+        let file = new("a");
+        let place = files.resolve(path);
         let beside = write_beside(&place, &file).expect("written");
         let raced = put_in_place(beside, &place, Existing::Keep);
         assert_eq!(
@@ -512,8 +514,9 @@ mod tests {
         let nowhere = files.write_all(&[new("c"), new("none/a")], Existing::Keep);
         assert_eq!(nowhere.expect_err("no folder").kind, ErrorKind::NotFound);
         assert!(!files.exists(Path::new("c")));
-        let refused = files.write_all(&[new("c"), new("b/a")], Existing::Keep);
-        let refused = refused.expect_err("exists");
+        let refused = files
+            .write_all(&[new("c"), new("b/a")], Existing::Keep)
+            .expect_err("exists");
         assert!(refused.to_string().contains("b/a"), "{refused}");
         assert!(!files.exists(Path::new("c")));
     }

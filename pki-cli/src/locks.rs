@@ -126,8 +126,12 @@ impl Claim {
 
     fn write(path: &Path, digests: &[u128]) -> io::Result<Self> {
         let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).create_new(true).mode(0o600);
-        let file = file.open(path)?;
+        let file = options
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)?;
         let claim = Self {
             path: path.to_owned(),
             _file: file.try_clone()?,

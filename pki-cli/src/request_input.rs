@@ -75,8 +75,9 @@ impl<'a> Judge<'a> {
         id_from: IdFrom,
     ) -> Self {
         let policy = |keys| RequestPolicy { id_from, keys };
-        let profiles = declaration.profiles.iter();
-        let policies: BTreeMap<ProfileName, RequestPolicy> = profiles
+        let policies: BTreeMap<ProfileName, RequestPolicy> = declaration
+            .profiles
+            .iter()
             .map(|(name, profile)| (name.clone(), policy(profile.csr_keys.clone())))
             .collect();
         Self {
@@ -228,9 +229,11 @@ fn unreadable(place: Place, path: &Path, error: &CommandError) -> Judged {
 /// The registration ID in a file name, as we write them: percent-encoded, an ending behind it.
 fn id_in_name(path: &Path) -> Option<String> {
     let name = path.file_name()?.to_str()?;
-    let stem = ENDINGS.iter().find_map(|ending| name.strip_suffix(ending));
-    let stem = stem.or_else(|| name.strip_suffix(".pem"));
-    let stem = stem.or_else(|| name.strip_suffix(".der"));
+    let stem = ENDINGS
+        .iter()
+        .find_map(|ending| name.strip_suffix(ending))
+        .or_else(|| name.strip_suffix(".pem"))
+        .or_else(|| name.strip_suffix(".der"));
     let decoded = percent_decode_str(stem.unwrap_or(name))
         .decode_utf8()
         .ok()?;
@@ -285,8 +288,11 @@ impl RequestInput {
     fn folder(context: &Context, path: &Path) -> Result<Self, CommandError> {
         let (requests, others): (Vec<PathBuf>, Vec<PathBuf>) =
             context.files.list(path)?.into_iter().partition(|path| {
-                let name = path.file_name().unwrap_or_default();
-                let name = name.to_string_lossy().to_ascii_lowercase();
+                let name = path
+                    .file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .to_ascii_lowercase();
                 ENDINGS.iter().any(|ending| name.ends_with(ending))
             });
         if requests.is_empty() {

@@ -109,7 +109,8 @@ fn beside_an_old_authority(example: &str) -> World {
     world.done("authority create --home old");
     world.done("issue sensor-7 --authority factory --out devices --home old");
     world.done("init");
-    let (root, factory) = ("old/authorities/root/1", "old/authorities/factory/1");
+    let root = "old/authorities/root/1";
+    let factory = "old/authorities/factory/1";
     let key = |name: &str| {
         let folder = world.path(&format!("old/authorities/{name}"));
         let mut files = std::fs::read_dir(folder).expect("a folder");

@@ -149,7 +149,8 @@ fn a_certificate_is_found_by_each_of_its_names() {
     let home = Home::new();
     let leaf = home.deliver("sensor-1", 0xabcd, 90);
     home.deliver("sensor-2", 2, 90);
-    let (sha1, sha256) = (leaf.sha1_thumbprint(), leaf.sha256_thumbprint());
+    let sha1 = leaf.sha1_thumbprint();
+    let sha256 = leaf.sha256_thumbprint();
     for name in [
         "SENSOR-1",
         "abcd",

@@ -52,7 +52,8 @@ fn the_end_of_a_group_is_read_back() {
 fn a_group_that_has_left_needs_nothing() {
     let site = site();
     site.done(GROUP_LEAVES);
-    let (before, plans) = (state(&site), site.json("journal list"));
+    let before = state(&site);
+    let plans = site.json("journal list");
     let plan = plans[0]["plan"].as_str().expect("a plan");
     for line in [GROUP_LEAVES, "deprovision --group FACTORY --dry-run"] {
         let again = site.done(line);

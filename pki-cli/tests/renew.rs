@@ -47,10 +47,8 @@ fn who_made_its_own_key_keeps_it_by_the_request_that_is_kept() {
     home.done("csr create dev-1 --out in");
     home.done("sign in/dev-1.csr.pem --authority factory --out old");
     home.done("renew dev-1 --out new");
-    let (old, new) = (
-        leaf(&home, "old/dev-1.cert.pem"),
-        leaf(&home, "new/dev-1.cert.pem"),
-    );
+    let old = leaf(&home, "old/dev-1.cert.pem");
+    let new = leaf(&home, "new/dev-1.cert.pem");
     assert_eq!(new.public_key(), old.public_key());
     assert!(!home.path("new/dev-1.key.pem").exists());
     // A batch keeps requests as well, and a renewal keeps them again.
@@ -58,10 +56,8 @@ fn who_made_its_own_key_keeps_it_by_the_request_that_is_kept() {
     home.done("csr create dev-2 --out in2");
     home.done("sign in2 --authority factory --out batch");
     home.done("renew dev-2 --out third");
-    let (old, new) = (
-        leaf(&home, "batch/dev-2.cert.pem"),
-        leaf(&home, "third/dev-2.cert.pem"),
-    );
+    let old = leaf(&home, "batch/dev-2.cert.pem");
+    let new = leaf(&home, "third/dev-2.cert.pem");
     assert_eq!(new.public_key(), old.public_key());
     // Another request brings another key, if it is the device's.
     home.done("csr create dev-2 --out next");

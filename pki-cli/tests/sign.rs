@@ -41,7 +41,8 @@ fn assert_answers(leaf: &Value, id: &str, request: &SigningRequest) {
 #[test]
 fn a_list_may_bring_requests_in_files_and_in_itself() {
     let home = World::with_authorities();
-    let (one, two) = (request(&home, "dev-1"), request(&home, "dev-2"));
+    let one = request(&home, "dev-1");
+    let two = request(&home, "dev-2");
     std::fs::create_dir(home.path("order")).expect("folder");
     std::fs::rename(home.path("dev-1.csr"), home.path("order/dev-1.csr")).expect("moved");
     let inline = two.to_pem();
@@ -107,7 +108,8 @@ fn a_folder_of_requests_is_a_batch() {
     std::fs::create_dir(home.path("in")).expect("folder");
     for id in ["dev-1", "dev-2", "dev-3"] {
         request(&home, id);
-        let (from, to) = (format!("{id}.csr"), format!("in/{id}.csr"));
+        let from = format!("{id}.csr");
+        let to = format!("in/{id}.csr");
         std::fs::rename(home.path(&from), home.path(&to)).expect("moved");
     }
     home.write("in/readme.txt", "not a request");
@@ -155,7 +157,8 @@ fn a_folder_of_requests_is_a_batch() {
 #[test]
 fn a_stream_of_requests_is_a_batch() {
     let mut home = World::with_authorities();
-    let (one, two) = (request(&home, "dev-1"), request(&home, "dev-2"));
+    let one = request(&home, "dev-1");
+    let two = request(&home, "dev-2");
     let base64 = one
         .to_pem()
         .lines()
@@ -275,7 +278,8 @@ fn a_key_that_was_compromised_gets_no_leaf_again() {
     home.write_request("good");
     std::fs::create_dir(home.path("in")).expect("folder");
     for id in ["dev-1", "dev-2", "good"] {
-        let (from, to) = (format!("{id}.csr"), format!("in/{id}.csr"));
+        let from = format!("{id}.csr");
+        let to = format!("in/{id}.csr");
         std::fs::copy(home.path(&from), home.path(&to)).expect("copied");
     }
     // Two that bring one key are told as such; each alone by what is known of the key.

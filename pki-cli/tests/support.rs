@@ -238,7 +238,8 @@ impl World {
         folder: &str,
         words: &[String],
     ) -> Run {
-        let (stdout, stderr) = (Captured::default(), Captured::default());
+        let stdout = Captured::default();
+        let stderr = Captured::default();
         let host = Host {
             clock: Arc::clone(&self.clock),
             network: Arc::clone(&self.network),
@@ -271,7 +272,8 @@ impl World {
     /// `root.cert.pem`, `factory.cert.pem` below it, and of the device `sensor-1`: `.cert.pem`,
     /// `-full-chain.cert.pem`, `.key.pem`; `factory.key.pem` under the passphrase `secret`.
     pub(crate) fn write_pki(&self) {
-        let (root_key, factory_key) = (key(KeyAlgorithm::EcdsaP384), key(KeyAlgorithm::Rsa2048));
+        let root_key = key(KeyAlgorithm::EcdsaP384);
+        let factory_key = key(KeyAlgorithm::Rsa2048);
         let device_key = key(KeyAlgorithm::EcdsaP256);
         let [root_signer, factory_signer, device_signer] = [&root_key, &factory_key, &device_key]
             .map(|key| SoftwareSigner::new(key).expect("signer"));

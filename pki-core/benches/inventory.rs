@@ -92,11 +92,13 @@ impl Template {
         let serial = BigNum::from_slice(&TEMPLATE_SERIAL).expect("serial");
         let serial = serial.to_asn1_integer().expect("serial");
         builder.set_serial_number(&serial).expect("serial");
-        let (subject, issuer) = (name(TEMPLATE_NAME), name("Contoso Line 1"));
+        let subject = name(TEMPLATE_NAME);
+        let issuer = name("Contoso Line 1");
         builder.set_subject_name(&subject).expect("subject");
         builder.set_issuer_name(&issuer).expect("issuer");
         let moment = |text| Asn1Time::from_str(text).expect("time");
-        let (begin, end) = (moment("20260101000000Z"), moment(TEMPLATE_NOT_AFTER));
+        let begin = moment("20260101000000Z");
+        let end = moment(TEMPLATE_NOT_AFTER);
         builder.set_not_before(&begin).expect("begin");
         builder.set_not_after(&end).expect("end");
         builder.set_pubkey(&key).expect("key");

@@ -29,7 +29,9 @@ fn main() {
     let key = support::key(KeyAlgorithm::EcdsaP256);
     let public_key = SoftwareSigner::new(&key).expect("signer");
     let id = "factory-1-000042".parse().expect("id");
-    let (spec, serial, now) = (support::leaf_spec(365), support::serial(), support::now());
+    let spec = support::leaf_spec(365);
+    let serial = support::serial();
+    let now = support::now();
     let public_key = public_key.public_key().to_vec();
     let issued = line
         .signing()

@@ -92,7 +92,8 @@ fn compare(token: &dyn Signer) {
     let software = SoftwareSigner::new(&key).expect("a signer");
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     for threads in [1, cores, 4 * cores] {
-        let (software, token) = (rate(&software, threads), rate(token, threads));
+        let software = rate(&software, threads);
+        let token = rate(token, threads);
         let share = token / software;
         println!("{algorithm:<12} {threads:>7} {software:>12.0} {token:>12.0} {share:>6.2}");
     }

@@ -281,8 +281,11 @@ fn encode(
     content: CrlContent,
 ) -> Result<Vec<u8>, der::Error> {
     let subject = issuer.subject().to_der();
-    let revoked = content.revoked.iter().map(revoked_certificate);
-    let revoked = revoked.collect::<Result<Vec<_>, _>>()?;
+    let revoked = content
+        .revoked
+        .iter()
+        .map(revoked_certificate)
+        .collect::<Result<Vec<_>, _>>()?;
     ToBeSigned {
         version: Version::V2,
         signature,

@@ -274,9 +274,11 @@ impl SigningRequest {
 
     /// The DNS names that it asks for.
     pub fn dns_names(&self) -> Vec<String> {
-        let asked = self.requested.iter();
-        let asked = asked.filter(|requested| requested.oid == ID_CE_SUBJECT_ALT_NAME);
-        let names = asked.filter_map(|requested| SubjectAltName::from_der(&requested.value).ok());
+        let names = self
+            .requested
+            .iter()
+            .filter(|requested| requested.oid == ID_CE_SUBJECT_ALT_NAME)
+            .filter_map(|requested| SubjectAltName::from_der(&requested.value).ok());
         let dns_name = |name: GeneralName| match name {
             GeneralName::DnsName(name) => Some(name.to_string()),
             _ => None,
@@ -289,13 +291,13 @@ impl SigningRequest {
 }
 
 fn requested(info: &RequestInfo<'_>) -> Vec<Requested> {
-    let asked = info
+    let values = info
         .attributes
         .iter()
-        .filter(|attribute| attribute.oid == ID_EXTENSION_REQ);
-    let values = asked.flat_map(|attribute| attribute.values.iter());
-    let extensions = values.filter_map(|value| value.decode_as::<Extensions>().ok());
-    extensions
+        .filter(|attribute| attribute.oid == ID_EXTENSION_REQ)
+        .flat_map(|attribute| attribute.values.iter());
+    values
+        .filter_map(|value| value.decode_as::<Extensions>().ok())
         .flatten()
         .map(|extension| Requested {
             oid: extension.extn_id,

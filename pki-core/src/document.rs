@@ -54,8 +54,9 @@ pub(crate) fn with_nulls<S: Serializer>(
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     let mut written = written.map_err(S::Error::custom)?;
-    let members = written.as_object_mut();
-    let members = members.ok_or_else(|| S::Error::custom("a document is an object"))?;
+    let members = written
+        .as_object_mut()
+        .ok_or_else(|| S::Error::custom("a document is an object"))?;
     for (name, _) in other.iter().filter(|(_, value)| value.is_null()) {
         let is_default = |(member, value): &Default| {
             *member == name.as_str() && members.get(name) == Some(value)

@@ -25,7 +25,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{DpsName, Etag, PlanId};
+use crate::ids::{DpsName, Etag, PlanId, Sha1Thumbprint};
 use crate::inventory::InventoryError;
 use crate::lifecycle::{Expectation, Plan, Step, Subject};
 use crate::time::Time;
@@ -348,6 +348,25 @@ impl PlanRecord {
     /// Whether one of its steps is about this subject, however its name is spelled.
     pub fn is_about(&self, subject: &Subject) -> bool {
         self.subjects().contains(&subject.key())
+    }
+
+    /// Adds whom the deletion of a CA certificate has cut off by this plan, and takes away whom the plan has
+    /// had verified. A deletion that was begun counts: it may have been acted on, and whoever is admitted still
+    /// was not cut off.
+    fn note_cut_off(&self, ca: &Sha1Thumbprint, cut_off: &mut BTreeSet<Sha1Thumbprint>) {
+        for (step, state) in self.plan.steps.iter().zip(&self.steps) {
+            let is_begun = matches!(state, StepState::Begun { .. });
+            let Step::Ca(step) = step else {
+                continue;
+            };
+            if let Some((_, admitted)) = step.cut_off().filter(|(gone, _)| *gone == ca) {
+                if state.is_done() || is_begun {
+                    cut_off.extend(admitted);
+                }
+            } else if step.verifies() && state.is_done() {
+                cut_off.remove(&step.sha1_thumbprint);
+            }
+        }
     }
 
     /// The tag that a step which is done left on its record.

@@ -41,7 +41,7 @@ pub use quarantine::{
 };
 pub use readmit::{LeafStanding, Readmit, ReadmitError, ReadmitState, readmit};
 pub use step::{
-    AsLeft, AuthorityStep, CaAction, CaStep, Expectation, Found, GroupAction, GroupStep,
-    HubDeviceAction, HubDeviceStep, IndividualAction, IndividualStep, LeafStep, Plane,
-    RegistrationStep, Standing, Step,
+    AsLeft, AuthorityAction, AuthorityStep, CaAction, CaStep, Expectation, Found, GroupAction,
+    GroupStep, HubDeviceAction, HubDeviceStep, IndividualAction, IndividualStep, LeafAction,
+    LeafStep, Plane, RegistrationAction, RegistrationStep, Standing, Step,
 };

@@ -117,7 +117,8 @@ pub fn certificate(
 
 /// The errors of form in one certificate of a path, which [`crate::path`] adds to the library's.
 pub(crate) fn form_errors(certificate: &Certificate, at: Time) -> Vec<Finding> {
-    let (role, options) = (claimed_role(certificate), LintOptions::new(at));
+    let role = claimed_role(certificate);
+    let options = LintOptions::new(at);
     let subject = Subject::signed(certificate, role, None, options);
     let mut findings = subject.findings(&[
         &structure::FORM_CHECKS,

@@ -93,11 +93,9 @@ impl DistinguishedName {
 
     /// The values of all common names, in the order of the encoding.
     pub fn common_names(&self) -> Vec<String> {
-        let common = self
-            .0
+        self.0
             .iter()
-            .filter(|attribute| attribute.oid == COMMON_NAME);
-        common
+            .filter(|attribute| attribute.oid == COMMON_NAME)
             .filter_map(|attribute| text_of(&attribute.value))
             .collect()
     }
@@ -177,7 +175,8 @@ impl FromStr for DistinguishedName {
 /// Drops the blanks after unescaped separators, which RFC 4514 does not know but everybody writes.
 fn tightened(text: &str) -> String {
     let mut tight = String::with_capacity(text.len());
-    let (mut escaped, mut at_start) = (false, true);
+    let mut escaped = false;
+    let mut at_start = true;
     for character in text.trim().chars() {
         if at_start && character == ' ' {
             continue;

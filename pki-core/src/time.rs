@@ -323,10 +323,8 @@ mod tests {
 
     #[test]
     fn dates_of_arm_are_read_as_they_are_written() {
-        let (end, text) = (
-            time("2039-12-31T23:59:59Z"),
-            "Sat, 31 Dec 2039 23:59:59 GMT",
-        );
+        let end = time("2039-12-31T23:59:59Z");
+        let text = "Sat, 31 Dec 2039 23:59:59 GMT";
         assert_eq!(end.to_rfc1123(), text);
         assert_eq!(Time::from_rfc1123(text), Ok(end));
         assert!(Time::from_rfc1123("2039-12-31T23:59:59Z").is_err());

@@ -72,10 +72,8 @@ struct FiveDevices {
 impl FiveDevices {
     fn new() -> Self {
         let root = root("root", EcdsaP256);
-        let (a, b) = (
-            root.intermediate("a", EcdsaP256),
-            root.intermediate("b", EcdsaP256),
-        );
+        let a = root.intermediate("a", EcdsaP256);
+        let b = root.intermediate("b", EcdsaP256);
         let leaf = |number: usize| {
             let signer = if number <= 3 { &a } else { &b };
             signer.leaf(&format!("device-{number}"), EcdsaP256)

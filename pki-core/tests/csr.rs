@@ -62,7 +62,8 @@ fn weak_keys_and_signatures_are_refused() {
 
 #[test]
 fn one_request_is_wanted_and_many_can_be_read() {
-    let (one, two) = (made("/CN=a", &P256, &[]), made("/CN=b", &P256, &[]));
+    let one = made("/CN=a", &P256, &[]);
+    let two = made("/CN=b", &P256, &[]);
     let both = [&one[..], &two].concat();
     assert_eq!(csr::requests(&both).map(|found| found.len()), Ok(2));
     let read = SigningRequest::read(&both);
@@ -117,7 +118,8 @@ fn the_policy_says_where_the_registration_id_stands() {
 #[test]
 fn what_the_input_states_must_agree_with_the_request() {
     let named = made("/CN=sensor-1", &P256, &[]);
-    let (same, other) = (id("SENSOR-1"), id("sensor-2"));
+    let same = id("SENSOR-1");
+    let other = id("sensor-2");
     let stated = |id| Stated {
         id: Some(id),
         file_name: None,
@@ -177,7 +179,8 @@ fn requests_of(names: &[String]) -> Vec<(String, Vec<u8>)> {
 /// The spool and the judgement that requests come to, and what cannot be used.
 fn judged(requests: &[(String, Vec<u8>)], jobs: usize) -> (Vec<u8>, Judgement, Vec<BadLine>) {
     let judge = |(name, der): &(String, Vec<u8>)| {
-        let (place, policy) = (Place::File(name.clone()), RequestPolicy::default());
+        let place = Place::File(name.clone());
+        let policy = RequestPolicy::default();
         let rest = |id| Device {
             labels: vec![("site".into(), "Ulm".into())],
             ..Device::new(place.clone(), id)

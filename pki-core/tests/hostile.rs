@@ -129,7 +129,8 @@ fn a_leaf_must_outlast_the_warehouse() {
 #[test]
 fn a_chain_out_of_order_or_without_its_verified_ca_is_found() {
     let mut chain = ours(KeyAlgorithm::EcdsaP256);
-    let (above, root) = (chain[1..].to_vec(), chain[2].clone());
+    let above = chain[1..].to_vec();
+    let root = chain[2].clone();
     assert_eq!(lint::reaches_verified_ca(&above, &[root]), None);
     let other = ours(KeyAlgorithm::EcdsaP256).remove(2);
     let missing = lint::reaches_verified_ca(&above, &[other]).expect("a finding");

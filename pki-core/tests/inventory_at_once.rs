@@ -39,7 +39,8 @@ fn at_once<T: Send>(act: impl Fn(u32) -> T + Sync) -> Vec<T> {
     let barrier = Barrier::new(8);
     thread::scope(|scope| {
         let start = |number| {
-            let (act, barrier) = (&act, &barrier);
+            let act = &act;
+            let barrier = &barrier;
             scope.spawn(move || {
                 barrier.wait();
                 act(number)

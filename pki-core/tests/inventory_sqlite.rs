@@ -148,7 +148,9 @@ fn fill(
         let recorded = inventory.record(vec![new], now())?;
         Ok::<RowKey, InventoryError>(recorded[0].row())
     };
-    let (two, three, four) = (single(2)?, single(3)?, single(4)?);
+    let two = single(2)?;
+    let three = single(3)?;
+    let four = single(4)?;
     inventory.mark_delivered(&[two, three], now())?;
     inventory.revoke(&[three], RevocationReason::KeyCompromise, now())?;
     inventory.void(&[four], "power cut", now())?;
@@ -416,7 +418,8 @@ fn copy_with_journal(from: &Path, to: &Path) {
 #[test]
 fn two_processes_write_in_turn() {
     let home = Home::new();
-    let (mut one, mut other) = (home.open(), home.open());
+    let mut one = home.open();
+    let mut other = home.open();
     for serial in 30_u32..40 {
         let inventory = if serial.is_multiple_of(2) {
             &mut one

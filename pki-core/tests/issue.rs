@@ -34,7 +34,9 @@ fn strictly_verified(chain: &[&Certificate]) -> Result<(), String> {
         "-attime",
         &at,
     ];
-    let (root, leaf, intermediates) = (path(&root), path(&leaf), path(&intermediates));
+    let root = path(&root);
+    let leaf = path(&leaf);
+    let intermediates = path(&intermediates);
     arguments.extend(["-CAfile", &root]);
     if chain.len() > 2 {
         arguments.extend(["-untrusted", &intermediates]);
@@ -93,7 +95,8 @@ fn the_issuer_name_of_an_imported_authority_keeps_its_bytes() {
                   [ca]\nbasicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign,cRLSign\nsubjectKeyIdentifier=hash\n";
     let file = folder.path().join("ca.cnf");
     std::fs::write(&file, config).expect("config");
-    let (key_path, config_path) = (key.to_str().expect("path"), file.to_str().expect("path"));
+    let key_path = key.to_str().expect("path");
+    let config_path = file.to_str().expect("path");
     let arguments = [
         "req",
         "-x509",

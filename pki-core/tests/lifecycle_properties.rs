@@ -7,6 +7,8 @@
 
 pub(crate) mod judge;
 
+use std::collections::BTreeSet;
+
 use std::sync::OnceLock;
 
 use crate::support::{TestAuthority, now, root};
@@ -360,6 +362,7 @@ impl World {
                 groups: self.dps.groups.clone(),
                 declared: vec![],
                 verified_by: VerifiedBy::Possession,
+                cut_off: BTreeSet::new(),
             }],
         }
     }
@@ -419,7 +422,8 @@ proptest! {
 
     #[test]
     fn core_and_the_judge_agree(world in world()) {
-        let (view, documents) = (world.dps.view(), documents(&world.dps));
+        let view = world.dps.view();
+        let documents = documents(&world.dps);
         for device in 0..world.signers.len() {
             for signer in [Signer::Line, Signer::Other, Signer::Root, Signer::NewLine, Signer::NewRoot] {
                 let leaf = Pki::shared().leaf(device, signer);

@@ -7,7 +7,7 @@ use pki_core::enrollment::{Attestation, EnrollmentGroup, IndividualEnrollment};
 use pki_core::ids::{Etag, Generation, SerialNumber, Sha1Thumbprint, Sha256Thumbprint};
 use pki_core::inventory::{GenerationChange, GenerationState};
 use pki_core::lifecycle::{
-    AuthorityStep, CaAction, CaStep, Expectation, FieldChange, HubDeviceAction, HubDeviceStep,
+    CaAction, CaStep, Expectation, FieldChange, HubDeviceAction, HubDeviceStep, LeafAction,
     LeafStep, Plan, Step, Subject,
 };
 use serde_json::json;
@@ -35,9 +35,19 @@ fn every_step() -> Vec<Step> {
             certificate: "PEM".into(),
             sha256_thumbprint,
             self_attested,
+            replaces: None,
+            admitted: vec![],
         },
         expect,
     };
+    let mut replace = upload(true, expect.clone());
+    if let CaAction::Upload {
+        replaces, admitted, ..
+    } = &mut replace.action
+    {
+        *replaces = Some(sha1_thumbprint);
+        admitted.push(sha1_thumbprint);
+    }
     let made = upload(false, Expectation::Absent);
     let prove = made.then(CaAction::Prove {
         authority: id("root"),
@@ -52,8 +62,14 @@ fn every_step() -> Vec<Step> {
     let delete = CaStep {
         name: id("old"),
         sha1_thumbprint,
-        action: CaAction::Delete,
+        action: CaAction::Delete { admitted: vec![] },
         expect: expect.clone(),
+    };
+    let cut_off = CaStep {
+        action: CaAction::Delete {
+            admitted: vec![sha1_thumbprint],
+        },
+        ..delete.clone()
     };
     let group = EnrollmentGroup::new(id("line"), attestation.clone());
     let entry = IndividualEnrollment::new(id("a"), attestation);
@@ -70,7 +86,9 @@ fn every_step() -> Vec<Step> {
         Step::Ca(prove),
         Step::Ca(submit),
         Step::Ca(upload(true, expect.clone())),
+        Step::Ca(replace),
         Step::Ca(delete),
+        Step::Ca(cut_off),
         Step::put_group(group, vec![change.clone()], expect.clone()),
         Step::delete_group(id("gone"), expect.clone()),
         Step::put_individual(entry, vec![change], expect.clone()),
@@ -85,17 +103,18 @@ fn every_step() -> Vec<Step> {
         on_hub("e", HubDeviceAction::Enable),
         on_hub("f", HubDeviceAction::Delete),
         Step::Leaf(LeafStep {
+            action: LeafAction::Revoke,
             registration_id: id("g"),
             serial_number: id::<SerialNumber>("0a0b"),
             sha256_thumbprint,
         }),
-        Step::Authority(AuthorityStep {
-            authority: id("factory"),
-            changes: vec![GenerationChange {
+        Step::settle(
+            id("factory"),
+            vec![GenerationChange {
                 generation: Generation::FIRST,
                 to: GenerationState::Compromised,
             }],
-        }),
+        ),
     ]
 }
 
@@ -203,6 +222,13 @@ mod old {
             sha256_thumbprint: Sha256Thumbprint,
             /// Whether it counts as verified at once, without a proof.
             self_attested: bool,
+            /// The certificate in whose place it is put, if that is another one: what was verified by it is so
+            /// no more.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            replaces: Option<Sha1Thumbprint>,
+            /// As in [`Step::DeleteCa`], of the certificate in whose place it is put.
+            #[serde(default, skip_serializing_if = "Vec::is_empty")]
+            admitted: Vec<Sha1Thumbprint>,
             /// What to find there.
             expect: Expectation,
         },
@@ -234,6 +260,10 @@ mod old {
             name: CertificateName,
             /// The certificate that is to go.
             sha1_thumbprint: Sha1Thumbprint,
+            /// The certificates of authorities below whose devices DPS admits by it and by nothing else; a breach
+            /// roll writes them down, since DPS tells nobody any more once it is gone.
+            #[serde(default, skip_serializing_if = "Vec::is_empty")]
+            admitted: Vec<Sha1Thumbprint>,
             /// What to find there.
             expect: Expectation,
         },

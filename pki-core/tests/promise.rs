@@ -189,7 +189,7 @@ fn a_promise_names_signers_and_not_a_number() {
         Step::Ca(CaStep {
             name: held.name.clone(),
             sha1_thumbprint: held.properties.thumbprint.expect("a thumbprint"),
-            action: CaAction::Delete,
+            action: CaAction::Delete { admitted: vec![] },
             expect: Expectation::Etag(held.etag.clone().expect("a tag")),
         })
     };
@@ -239,6 +239,8 @@ fn a_step_whose_predecessor_is_lost_is_refused() {
             certificate: certificate.to_pem(),
             sha256_thumbprint: certificate.sha256_thumbprint(),
             self_attested: false,
+            replaces: None,
+            admitted: vec![],
         },
         expect: Expectation::Absent,
     };

@@ -113,7 +113,8 @@ impl Site {
     }
 
     fn released_by(&self, at: Time, above: Option<Vec<ChainElement>>) -> Vec<Step> {
-        let (individuals, view) = (&self.dps.individuals, self.dps.view());
+        let individuals = &self.dps.individuals;
+        let view = self.dps.view();
         let known = |_: &RegistrationId| Ok::<_, Infallible>(above.clone());
         release_pins(individuals, &view, at, known).expect("infallible")
     }
@@ -167,7 +168,8 @@ fn a_device_comes_back_with_its_new_leaf_only() {
 #[test]
 fn a_device_does_not_come_back_with_what_it_was_shut_out_with() {
     let site = Site::quarantined();
-    let (request, state) = (site.request(), site.state());
+    let request = site.request();
+    let state = site.state();
     let other = site.line.leaf("sensor-2", EcdsaP256);
     let refused = |request: &Readmit, state: &ReadmitState, at: Time| {
         readmit(request, state, at)
@@ -227,7 +229,8 @@ fn a_device_does_not_come_back_with_what_it_was_shut_out_with() {
 
 /// Another certificate of the key that a leaf has.
 fn same_key(leaf: &Certificate, line: &TestAuthority) -> Certificate {
-    let (id, spec) = (id("sensor-1"), crate::support::leaf_spec(30));
+    let id = id("sensor-1");
+    let spec = crate::support::leaf_spec(30);
     let serial = crate::support::serial();
     let issued = line
         .signing()
@@ -238,10 +241,8 @@ fn same_key(leaf: &Certificate, line: &TestAuthority) -> Certificate {
 #[test]
 fn a_pin_goes_when_the_old_leaf_has_expired_and_a_group_admits_the_device() {
     let mut site = Site::readmitted();
-    let (before, after) = (
-        site.stolen.validity().not_after(),
-        site.stolen.validity().not_after() + Span::from_seconds(1),
-    );
+    let before = site.stolen.validity().not_after();
+    let after = site.stolen.validity().not_after() + Span::from_seconds(1);
     assert!(site.released(before).is_empty());
     let released = site.released(after);
     assert_eq!(released.len(), 1, "{released:?}");
@@ -493,7 +494,8 @@ fn everything_below_an_intermediate_is_shut_out_by_a_disabled_group() {
         generation: pki_core::ids::Generation::FIRST,
     };
     let plan = |site: &Site| {
-        let (authorities, groups) = (&site.dps.authorities, &site.dps.groups);
+        let authorities = &site.dps.authorities;
+        let groups = &site.dps.groups;
         quarantine_below(
             &generation,
             &site.line.certificate,

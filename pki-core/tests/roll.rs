@@ -6,6 +6,8 @@ mod copies;
 mod device_leaf;
 mod expiry;
 
+use std::collections::BTreeSet;
+
 use crate::support::{TestAuthority, now, root};
 use pki_core::admission::{ChainElement, PresentedChain, decide};
 use pki_core::certificate::Certificate;
@@ -84,6 +86,7 @@ impl Pki {
                 groups: dps.groups.clone(),
                 declared: vec![id("root")],
                 verified_by: VerifiedBy::Possession,
+                cut_off: BTreeSet::new(),
             }],
         }
     }

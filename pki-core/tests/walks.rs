@@ -34,7 +34,7 @@ use draws::{Draws, shrunk};
 use operation::Operation;
 use pki::{Pki, Signer};
 use watch::{Watch, burnt_stay_out};
-use world::World;
+use world::{Admitted, World};
 
 /// How many walks an ordinary run takes.
 const WALKS: u64 = 150;
@@ -143,6 +143,7 @@ fn carry_out(
     check(world, operation, &plans)?;
     let mut watch = Watch::new(operation, world);
     let steps = flat(&plans);
+    let undisturbed = undisturbed(world, operation, &steps)?;
     let cut = draws.below(steps.len() + 1);
     let mut writes = follow(world, &mut watch, &steps[..cut], burnt)?;
     if cut < steps.len() {
@@ -157,6 +158,13 @@ fn carry_out(
     watch
         .judge(world, true)
         .map_err(|error| format!("when done: {error}"))?;
+    if let Some(undisturbed) = undisturbed
+        && undisturbed != world.admitted()
+    {
+        return Err(format!(
+            "cut after {cut} writes, it ends otherwise than undisturbed"
+        ));
+    }
     let more = operation
         .plan(world)
         .map_err(|error| format!("said a third time: {error}"))?;
@@ -167,6 +175,22 @@ fn carry_out(
         None => Ok(writes),
         Some((_, step)) => Err(format!("said again when done, it would {step}")),
     }
+}
+
+/// Whom a breach roll leaves in that nothing cuts.
+fn undisturbed(
+    world: &World,
+    operation: &Operation,
+    steps: &[(usize, Step)],
+) -> Result<Option<Admitted>, String> {
+    if !matches!(operation, Operation::Breach { .. }) {
+        return Ok(None);
+    }
+    let mut undisturbed = world.clone();
+    for (place, step) in steps {
+        undisturbed.step(*place, step)?;
+    }
+    Ok(Some(undisturbed.admitted()))
 }
 
 fn flat(plans: &[(usize, Plan)]) -> Vec<(usize, Step)> {

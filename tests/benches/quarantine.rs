@@ -117,7 +117,8 @@ fn watch(mut command: Command) -> String {
         .expect("dps-pki starts");
     let status = PathBuf::from(format!("/proc/{}/status", child.id()));
     let stat = PathBuf::from(format!("/proc/{}/stat", child.id()));
-    let (mut peak, mut processor) = (0, Duration::ZERO);
+    let mut peak = 0;
+    let mut processor = Duration::ZERO;
     let ended = loop {
         peak = peak.max(peak_memory(&status));
         processor = processor.max(processor_time(&stat));

@@ -181,7 +181,8 @@ impl<'a> Batch<'a> {
             files.retain(|file| !file.starts_with("inventory.db"));
             files
         };
-        let (before, digest) = (files(), self.digest());
+        let before = files();
+        let digest = self.digest();
         let left = |file: &&String| file.ends_with(".part") || file.ends_with(".lock");
         assert_eq!(before.iter().find(left), None);
         let run = self.run().ok();
@@ -192,7 +193,8 @@ impl<'a> Batch<'a> {
 
     /// The registration IDs of its input, in order.
     fn ids(&self) -> Vec<String> {
-        let (name, width) = (&self.name, self.devices.to_string().len());
+        let name = &self.name;
+        let width = self.devices.to_string().len();
         let id = |number| format!("{name}:{number:0width$}");
         (1..=self.devices).map(id).collect()
     }
@@ -208,7 +210,8 @@ impl<'a> Batch<'a> {
 
     /// What the output holds, in its order.
     fn output(&self) -> Vec<Delivered> {
-        let (home, out) = (self.home, self.out());
+        let home = self.home;
+        let out = self.out();
         match self.format {
             "ndjson" | "pipe" => home.read(&out).lines().map(Delivered::in_json).collect(),
             "sealed" => {
@@ -270,7 +273,8 @@ impl Delivered {
             key: text("privateKey"),
         };
         let certificate = pem::certificate(device.certificate.as_bytes()).expect("a certificate");
-        let (serial, thumbprint) = (certificate.serial_number(), certificate.sha256_thumbprint());
+        let serial = certificate.serial_number();
+        let thumbprint = certificate.sha256_thumbprint();
         assert_eq!(text("serialNumber"), serial.to_string());
         assert_eq!(text("sha256Thumbprint"), thumbprint.to_string());
         device
@@ -296,7 +300,8 @@ pub(super) fn entries(home: &Home, batch: &str) -> Vec<InventoryEntry> {
         batch: Some(batch.parse().expect("a name")),
         ..Filter::default()
     };
-    let (mut found, mut after) = (Vec::new(), None);
+    let mut found = Vec::new();
+    let mut after = None;
     loop {
         let page = inventory.list(&filter, after.as_ref(), 1000).expect("read");
         found.extend(page.entries);

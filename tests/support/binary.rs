@@ -18,7 +18,8 @@ fn build() -> PathBuf {
     let test = std::env::current_exe().expect("the path of this test");
     // TARGET/PROFILE/deps/TEST
     let folders: Vec<&Path> = test.ancestors().collect();
-    let (profile, target) = (folders[2].file_name(), folders[3]);
+    let profile = folders[2].file_name();
+    let target = folders[3];
     let profile = match profile.and_then(|name| name.to_str()).expect("a profile") {
         "debug" => "dev",
         name => name,

@@ -130,7 +130,8 @@ impl<'a> Device<'a> {
             }
             Identity::None => String::new(),
         };
-        let (address, scope) = (self.emulator.address(), self.emulator.id_scope());
+        let address = self.emulator.address();
+        let scope = self.emulator.id_scope();
         let url =
             format!("https://{address}/{scope}/registrations/{id}{path}?api-version=2021-06-01");
         HttpAnswer::of(

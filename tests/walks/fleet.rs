@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use dps_emulator::SingleCertificate;
+use dps_emulator::{Choices, SingleCertificate};
 use serde_json::Value;
 
 use crate::walks::random::Random;
@@ -62,6 +62,8 @@ pub(crate) struct Shape {
     pub(crate) has_plant: bool,
     /// An enabled group on what stands above the lines.
     pub(crate) has_top: bool,
+    /// A group on each line.
+    pub(crate) has_lines: bool,
     /// It refers to the CA by its name.
     pub(crate) top_by_name: bool,
     /// The devices of the first line are edge devices.
@@ -71,6 +73,8 @@ pub(crate) struct Shape {
     pub(crate) shows_old_last: bool,
     /// What the service makes of a single certificate.
     pub(crate) single: SingleCertificate,
+    /// Whether the service deletes no CA certificate that a group refers to.
+    pub(crate) keeps_referred: bool,
 }
 
 impl Shape {
@@ -79,12 +83,14 @@ impl Shape {
         instances: 1,
         has_plant: false,
         has_top: true,
+        has_lines: true,
         top_by_name: false,
         has_edge: false,
         proof: "possession",
         devices: 4,
         shows_old_last: false,
         single: SingleCertificate::Shown,
+        keeps_referred: false,
     };
 
     fn random(random: &mut Random) -> Self {
@@ -92,6 +98,7 @@ impl Shape {
         Self {
             has_plant,
             has_top: random.one_in(2) || has_plant,
+            has_lines: true,
             top_by_name: !has_plant && random.one_in(2),
             has_edge: random.one_in(2),
             instances: if random.one_in(3) { 2 } else { 1 },
@@ -103,6 +110,7 @@ impl Shape {
                 SingleCertificate::Stored,
                 SingleCertificate::Once,
             ][random.below(3)],
+            keeps_referred: random.one_in(2),
         }
     }
 }
@@ -122,7 +130,11 @@ impl Fleet {
             &declared,
             &instance(shape, above),
             shape.instances,
-            shape.single,
+            Choices {
+                single_certificate: shape.single,
+                delete_referred_certificates: !shape.keeps_referred,
+                ..Choices::default()
+            },
         );
         for one in &site.instances {
             site.done(&format!("apply --dps {} --yes", one.name));
@@ -236,7 +248,8 @@ fn instance(shape: Shape, above: &str) -> String {
     let mut text = format!(
         "\n[dps.NAME]\nservice = \"localhost:PORT\"\nid-scope = \"0ne00000000\"\ntrust-anchor = \"NAME.pem\"\n\n[dps.NAME.ca.root]\nverified-by = \"{proof}\"\n\n"
     );
-    for (line, hub) in [("line-a", one), ("line-b", two)] {
+    let lines = [("line-a", one), ("line-b", two)];
+    for (line, hub) in lines.into_iter().filter(|_| shape.has_lines) {
         writeln!(
             text,
             "[dps.NAME.group.{line}]\nauthority = \"{line}\"\nhubs = [\"{hub}\"]\n[dps.NAME.group.{line}.initial-twin]\ntags = {{ line = \"{line}\" }}\n"

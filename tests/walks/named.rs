@@ -443,7 +443,8 @@ fn every_live_leaf_of_a_device_is_revoked() {
         known.clone().all(|row| row["status"] == "revoked"),
         "{known:?}"
     );
-    let (id, folder) = ("device-1", "leaves-2");
+    let id = "device-1";
+    let folder = "leaves-2";
     fleet.site.done(&format!(
         "dps device put {id} --cert {folder}/{id}.cert.pem --yes"
     ));

@@ -17,7 +17,7 @@ use dps_client::transport::{
     TransportSetupError, Trust,
 };
 use dps_client::{ApiVersion, Plane};
-use dps_emulator::{Behavior, Emulator, EmulatorConfig, EmulatorHandle, SingleCertificate};
+use dps_emulator::{Behavior, Choices, Emulator, EmulatorConfig, EmulatorHandle};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use pki_cli::host::{Host, Network, NobodyToAsk, Terminal};
@@ -189,19 +189,14 @@ pub(crate) struct Site {
 
 impl Site {
     /// A home with so many instances, and `declaration` of what is in it; `instances` is put in for each.
-    pub(crate) fn new(
-        declared: &str,
-        instance: &str,
-        instances: usize,
-        single: SingleCertificate,
-    ) -> Self {
+    pub(crate) fn new(declared: &str, instance: &str, instances: usize, choices: Choices) -> Self {
         let start: Time = "2026-06-01T12:00:00Z".parse().expect("time");
         let clock = Arc::new(WalkClock(Mutex::new(start)));
         let runtime = Runtime::new().expect("runtime");
         let names = ["dps-a", "dps-b"].iter().take(instances);
         let instances = names.map(|name| {
             let mut behavior = Behavior::default();
-            behavior.choices.single_certificate = single;
+            behavior.choices = choices;
             let config = EmulatorConfig {
                 behavior,
                 clock: clock.clone(),
@@ -282,7 +277,8 @@ impl Site {
             dies_at,
             ..Requests::default()
         };
-        let (stdout, stderr) = (Captured::default(), Captured::default());
+        let stdout = Captured::default();
+        let stderr = Captured::default();
         let environment = [("DPS_PKI_PASSPHRASE_FILE", "passphrase")];
         let environment: BTreeMap<OsString, OsString> = environment
             .into_iter()

@@ -490,10 +490,8 @@ impl Walk {
                 }
                 self.renew(device);
                 let leaf = self.fleet.devices[device].leaves.len() - 1;
-                let (id, files) = (
-                    &self.fleet.devices[device].id,
-                    &self.fleet.devices[device].leaves[leaf].files,
-                );
+                let id = &self.fleet.devices[device].id;
+                let files = &self.fleet.devices[device].leaves[leaf].files;
                 let line = format!("readmit {id} --cert {files}/{id}.cert.pem --yes");
                 let inside = [(device, leaf)].into();
                 (

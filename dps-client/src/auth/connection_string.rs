@@ -101,7 +101,9 @@ impl FromStr for ConnectionString {
                 .filter(|value| !value.is_empty())
                 .ok_or(ConnectionStringError::Missing { name })
         });
-        let (host, policy, key) = (host?.to_ascii_lowercase(), policy?.to_owned(), key?);
+        let host = host?.to_ascii_lowercase();
+        let policy = policy?.to_owned();
+        let key = key?;
         let base = BaseUrl::from_host(&host)?;
         decoded(key)?;
         Ok(Self {

@@ -21,7 +21,8 @@ impl<E: Entry> Enrollments<E> {
     /// [`ClientError`]; [`ClientError::is_conflict`] if there was an entry of this ID that is another
     /// one. It is left as it is.
     pub async fn create(&self, entry: &E) -> Result<E, ClientError> {
-        let (mut attempt, mut waited) = (1, Duration::ZERO);
+        let mut attempt = 1;
+        let mut waited = Duration::ZERO;
         let mut may_be_made = false;
         loop {
             let error = match self.put(entry, &Expect::Absent).await {

@@ -157,7 +157,8 @@ impl HttpTransport {
             outgoing = outgoing.body(body);
         }
         let answer = outgoing.send().await?;
-        let (status, headers) = (answer.status(), answer.headers().clone());
+        let status = answer.status();
+        let headers = answer.headers().clone();
         Ok(Response {
             status,
             headers,

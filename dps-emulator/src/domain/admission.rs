@@ -201,10 +201,12 @@ fn refused(store: &Store, refusal: &Refusal, chain: &PresentedChain) -> ServiceE
 
 fn reaches_verified(store: &Store, chain: &PresentedChain) -> bool {
     let trust = store.trust();
-    let mut above = chain.above_leaf().iter();
-    above.any(|element| {
-        let mut thumbprints = trust.verified.iter().map(Certificate::sha256_thumbprint);
-        thumbprints.any(|thumbprint| thumbprint == element.sha256_thumbprint)
+    chain.above_leaf().iter().any(|element| {
+        trust
+            .verified
+            .iter()
+            .map(Certificate::sha256_thumbprint)
+            .any(|thumbprint| thumbprint == element.sha256_thumbprint)
     })
 }
 

@@ -61,8 +61,9 @@ pub(crate) fn allocate(
         AllocationPolicy::Static => candidates.first(),
         other => return Err(AllocationError::UnknownPolicy(other.to_string())),
     };
-    let chosen = chosen.map(|candidate| candidate.host_name.clone());
-    chosen.ok_or(AllocationError::NoHub)
+    chosen
+        .map(|candidate| candidate.host_name.clone())
+        .ok_or(AllocationError::NoHub)
 }
 
 impl Candidate {
@@ -103,7 +104,8 @@ mod tests {
 
     #[test]
     fn hashed_spreads_evenly_and_moves_only_the_share_of_a_new_hub() {
-        let (before, after) = (spread(&hubs(3)), spread(&hubs(4)));
+        let before = spread(&hubs(3));
+        let after = spread(&hubs(4));
         for hub in hubs(4) {
             let share = after
                 .iter()

@@ -109,8 +109,10 @@ impl Dps {
     }
 
     fn check_new(&self, store: &Store, certificate: &Certificate) -> Result<(), ServiceError> {
-        let present = store.authorities().iter();
-        let mut present = present.map(|(_, record)| &record.value.certificate);
+        let mut present = store
+            .authorities()
+            .iter()
+            .map(|(_, record)| &record.value.certificate);
         if !self.choices().allow_duplicate_certificates && present.any(|one| one == certificate) {
             return Err(ServiceError::ArgumentInvalid(
                 "This certificate is there under another name.".to_owned(),

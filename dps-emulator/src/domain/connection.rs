@@ -125,15 +125,17 @@ impl Dps {
             None if self.is_own_name(host) => resource.hubs.iter().collect(),
             None => Vec::new(),
         };
-        let mut admitted = hubs
-            .into_iter()
-            .filter_map(|hub| self.admit_to(&resource, hub, id, credential));
-        admitted.next().ok_or(UNAUTHORIZED)
+        hubs.into_iter()
+            .filter_map(|hub| self.admit_to(&resource, hub, id, credential))
+            .next()
+            .ok_or(UNAUTHORIZED)
     }
 
     fn is_own_name(&self, host: &str) -> bool {
-        let mut names = self.settings.host_names.iter();
-        names.any(|name| name.eq_ignore_ascii_case(host))
+        self.settings
+            .host_names
+            .iter()
+            .any(|name| name.eq_ignore_ascii_case(host))
     }
 
     fn admit_to(
@@ -196,15 +198,18 @@ impl Dps {
         device: &Device,
     ) -> bool {
         let is_other = |name: &str| {
-            let mut hubs = resource.hubs.iter();
-            hubs.any(|other| {
+            resource.hubs.iter().any(|other| {
                 other.host_name != hub.host_name
                     && other.host_name.as_str().eq_ignore_ascii_case(name)
             })
         };
-        let names = self.settings.host_names.iter().map(String::as_str);
-        let names = names.filter(|name| !is_other(name));
-        let names = names.chain([hub.host_name.as_str()]);
+        let names = self
+            .settings
+            .host_names
+            .iter()
+            .map(String::as_str)
+            .filter(|name| !is_other(name))
+            .chain([hub.host_name.as_str()]);
         let path = ["devices", device.document.device_id.as_str()].map(str::to_owned);
         if !token.is_live(self.now()) || !token.covers(names, &path) {
             return false;
@@ -232,8 +237,9 @@ impl Dps {
 }
 
 fn has_thumbprint(authentication: Option<&HubAuthentication>, leaf: &Certificate) -> bool {
-    let known = authentication.and_then(|known| known.x509_thumbprint.as_ref());
-    let known = known.map(|pair| [&pair.primary_thumbprint, &pair.secondary_thumbprint]);
+    let known = authentication
+        .and_then(|known| known.x509_thumbprint.as_ref())
+        .map(|pair| [&pair.primary_thumbprint, &pair.secondary_thumbprint]);
     let own = [
         leaf.sha256_thumbprint().to_string(),
         leaf.sha1_thumbprint().to_string(),
@@ -312,8 +318,10 @@ impl Connections {
     /// How many devices are connected to a hub.
     pub(crate) fn count(&self, hub: &HubHostName) -> usize {
         let presences = self.presences();
-        let here = presences.iter().filter(|(key, _)| key.hub == *hub);
-        here.filter(|(_, presence)| presence.report.is_connected)
+        presences
+            .iter()
+            .filter(|(key, _)| key.hub == *hub)
+            .filter(|(_, presence)| presence.report.is_connected)
             .count()
     }
 

@@ -394,8 +394,12 @@ impl Dps {
     fn check_hubs<D: Document>(&self, document: &mut D) -> Result<(), ServiceError> {
         let one = document.other_mut().get(ONE_HUB).cloned();
         let one = one.as_ref().and_then(serde_json::Value::as_str);
-        let many = document.hubs().unwrap_or_default().iter();
-        let named = many.map(HubHostName::as_str).chain(one);
+        let named = document
+            .hubs()
+            .unwrap_or_default()
+            .iter()
+            .map(HubHostName::as_str)
+            .chain(one);
         for name in named {
             let hub = name.parse::<HubHostName>();
             if !hub.is_ok_and(|hub| self.is_linked(&hub)) {

@@ -50,7 +50,8 @@ impl Dps {
         }
         document.etag = None;
         self.complete_authentication(&mut document.authentication)?;
-        let (id, now) = (document.device_id.clone(), self.now());
+        let id = document.device_id.clone();
+        let now = self.now();
         let generation_id = self.random().generation_id()?;
         self.change(|store| {
             let (registry, mint) = store.registry_and_mint(hub);

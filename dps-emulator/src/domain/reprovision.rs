@@ -71,7 +71,8 @@ mod tests {
     /// The table of the documentation: first time, same hub, another hub under each policy.
     #[test]
     fn each_policy_does_what_the_documentation_says() {
-        let (a, b) = (hub("a.net"), hub("b.net"));
+        let a = hub("a.net");
+        let b = hub("b.net");
         let from = a.clone();
         for (policy, current, expected) in [
             (ReprovisionPolicy::new(true, true), None, Move::First),

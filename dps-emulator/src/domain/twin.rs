@@ -91,8 +91,10 @@ impl Dps {
             }
         }
         self.change(|store| {
-            let device = store.registry(hub).device_mut(id);
-            let device = device.ok_or_else(|| ServiceError::DeviceNotFound(id.to_string()))?;
+            let device = store
+                .registry(hub)
+                .device_mut(id)
+                .ok_or_else(|| ServiceError::DeviceNotFound(id.to_string()))?;
             device.twin = Twin::initial(Some(document));
             Ok(())
         })
@@ -112,8 +114,10 @@ impl Dps {
         };
         rules::check(patch)?;
         self.change(|store| {
-            let device = store.registry(hub).device_mut(id);
-            let device = device.ok_or_else(|| ServiceError::DeviceNotFound(id.to_string()))?;
+            let device = store
+                .registry(hub)
+                .device_mut(id)
+                .ok_or_else(|| ServiceError::DeviceNotFound(id.to_string()))?;
             device.twin.report(patch, self.now())
         })
     }

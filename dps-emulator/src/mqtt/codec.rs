@@ -96,7 +96,8 @@ mod tests {
         \x82\x08\x00\x01\x00\x03a/#\x01\x32\x08\x00\x02t/\x00\x09{}\xe0\x00";
 
     fn packets(octets: &[u8]) -> usize {
-        let (mut octets, mut codec) = (BytesMut::from(octets), PacketCodec::new(256));
+        let mut octets = BytesMut::from(octets);
+        let mut codec = PacketCodec::new(256);
         std::iter::from_fn(|| codec.decode(&mut octets).ok().flatten()).count()
     }
 

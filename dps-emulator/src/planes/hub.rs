@@ -110,7 +110,8 @@ fn service(
                 Method::PUT => TwinWrite::Replace,
                 _ => TwinWrite::Merge,
             };
-            let (id, body) = (device_id(name)?, request.json()?);
+            let id = device_id(name)?;
+            let body = request.json()?;
             dps.write_twin(hub, &id, &body, request.if_match()?, write)?;
             Ok(Answer::ok(twin(dps, hub, &dps.device(hub, &id)?)))
         }
@@ -171,8 +172,10 @@ fn list(dps: &Dps, request: &Request, hub: &HubHostName) -> Result<Answer, Servi
         }
     };
     let mut store = dps.store();
-    let devices = store.registry(hub).iter().take(top);
-    let devices = devices
+    let devices = store
+        .registry(hub)
+        .iter()
+        .take(top)
         .map(|device| shown(dps, hub, device))
         .collect::<Result<Vec<_>, _>>()?;
     Ok(Answer::ok(Value::Array(devices)))
@@ -189,8 +192,10 @@ fn query(dps: &Dps, request: &Request, hub: &HubHostName) -> Result<Answer, Serv
     let page = PageRequest::from_request(request, &dps.choices())?;
     let after = page.after::<DeviceId>()?;
     let mut store = dps.store();
-    let devices = store.registry(hub).after(after.as_ref());
-    let devices = devices.filter(|(id, _)| wanted.as_ref().is_none_or(|wanted| wanted == *id));
+    let devices = store
+        .registry(hub)
+        .after(after.as_ref())
+        .filter(|(id, _)| wanted.as_ref().is_none_or(|wanted| wanted == *id));
     page.answer(
         "Twin",
         devices.map(|(id, record)| Ok((id.to_string(), twin(dps, hub, record)))),

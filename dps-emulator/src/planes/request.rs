@@ -37,8 +37,13 @@ impl Request {
         body: Bytes,
         presented: Arc<[Certificate]>,
     ) -> Result<Self, ServiceError> {
-        let segments = parts.uri.path().split('/').filter(|part| !part.is_empty());
-        let segments = segments.map(decoded).collect::<Option<_>>();
+        let segments = parts
+            .uri
+            .path()
+            .split('/')
+            .filter(|part| !part.is_empty())
+            .map(decoded)
+            .collect::<Option<_>>();
         Ok(Self {
             method: parts.method,
             segments: segments.ok_or(ServiceError::NoSuchPath)?,
@@ -69,8 +74,8 @@ impl Request {
 
     /// The segments in lower case, to match keywords with.
     pub(crate) fn folded(&self) -> Vec<String> {
-        let segments = self.segments.iter();
-        segments
+        self.segments
+            .iter()
             .map(|segment| segment.to_ascii_lowercase())
             .collect()
     }
@@ -92,8 +97,8 @@ impl Request {
     }
 
     pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
-        let mut pairs = self.query.iter();
-        pairs
+        self.query
+            .iter()
             .find(|(key, _)| key.eq_ignore_ascii_case(name))
             .map(|(_, value)| value.as_str())
     }
@@ -143,8 +148,10 @@ impl Request {
         if !covers || !token.is_live(at) {
             return None;
         }
-        let mut named = policies.into_iter().filter(is_named);
-        named.find(|policy| token.is_signed_by_any(&policy.keys))
+        policies
+            .into_iter()
+            .filter(is_named)
+            .find(|policy| token.is_signed_by_any(&policy.keys))
     }
 
     /// What a device shows: its token if it sends one, else the certificates of its session.

@@ -87,7 +87,8 @@ fn authorize(dps: &Dps, request: &Request, right: Right) -> Result<(), ServiceEr
             refused
         };
     }
-    let (hosts, resource) = (&dps.settings.host_names, dps.resource());
+    let hosts = &dps.settings.host_names;
+    let resource = dps.resource();
     match request.signing_policy(&resource.policies, hosts, dps.now()) {
         Some(policy) if policy.allows(right) => dps.faults.take(Turn::Service),
         _ => refused,
@@ -326,8 +327,10 @@ fn registrations(dps: &Dps, request: &Request, rest: &[&str]) -> Result<Answer, 
         (&Method::GET, [_]) => {
             let id = registration_id(name)?;
             let store = dps.store();
-            let record = store.registrations().get(&id);
-            let record = record.ok_or_else(|| ServiceError::RegistrationNotFound(id.clone()))?;
+            let record = store
+                .registrations()
+                .get(&id)
+                .ok_or_else(|| ServiceError::RegistrationNotFound(id.clone()))?;
             let id = store.registrations().first_spelling(&id).unwrap_or(&id);
             Answer::document(&service_view(id, record))
         }
@@ -356,8 +359,10 @@ fn registrations_of(dps: &Dps, request: &Request, name: &str) -> Result<Answer, 
     let page = PageRequest::from_request(request, &dps.choices())?;
     let after = page.after::<RegistrationId>()?;
     let store = dps.store();
-    let records = store.registrations().after(after.as_ref());
-    let records = records.filter(|(_, record)| record.value.entry == group);
+    let records = store
+        .registrations()
+        .after(after.as_ref())
+        .filter(|(_, record)| record.value.entry == group);
     let items =
         records.map(|(id, record)| Ok((id.to_string(), to_value(&service_view(id, record))?)));
     page.answer("DeviceRegistration", items)

@@ -42,8 +42,9 @@ impl EtagMint {
 pub(crate) fn device_version(etag: &Etag) -> String {
     let bare = etag.as_str().trim_matches('"');
     let decoded = STANDARD.decode(bare).ok();
-    let number = decoded.and_then(|octets| String::from_utf8(octets).ok());
-    let number = number.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    let number = decoded
+        .and_then(|octets| String::from_utf8(octets).ok())
+        .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
     number.unwrap_or_else(|| bare.to_owned())
 }
 

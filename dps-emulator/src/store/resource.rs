@@ -73,7 +73,10 @@ impl Resource {
     /// The hubs for devices whose enrollment lists none.
     pub(crate) fn candidates(&self) -> Vec<Candidate> {
         let applies = |hub: &&LinkedHub| hub.applies_allocation_policy.unwrap_or(true);
-        let hubs = self.hubs.iter().filter(applies);
-        hubs.map(LinkedHub::candidate).collect()
+        self.hubs
+            .iter()
+            .filter(applies)
+            .map(LinkedHub::candidate)
+            .collect()
     }
 }

@@ -93,7 +93,8 @@ async fn a_device_of_a_group_is_assigned_and_known_to_the_hub_by_its_leaf() {
 #[tokio::test]
 async fn a_chain_needs_no_more_than_leads_to_a_verified_ca() {
     let factory = Factory::start().await;
-    let (root, line) = (&factory.root, &factory.line);
+    let root = &factory.root;
+    let line = &factory.line;
     for (id, leaf) in [
         ("with-root", line.leaf("with-root", &[line, root])),
         ("without-root", line.leaf("without-root", &[line])),
@@ -218,7 +219,8 @@ async fn a_disabled_group_disables_its_devices() {
 #[tokio::test]
 async fn strangers_are_refused_with_the_documented_texts() {
     let factory = Factory::start().await;
-    let (world, line) = (&factory.world, &factory.line);
+    let world = &factory.world;
+    let line = &factory.line;
     let other_root = Authority::root("Root");
     let other_line = other_root.intermediate("Line A");
     let sibling = factory.root.intermediate("Line B");
@@ -282,7 +284,8 @@ async fn a_group_below_an_unverified_ca_admits_nobody() {
 #[tokio::test]
 async fn a_leaf_of_a_group_must_be_within_its_dates_and_good_for_clients() {
     let factory = Factory::start().await;
-    let (world, line) = (&factory.world, &factory.line);
+    let world = &factory.world;
+    let line = &factory.line;
     let expired = line.leaf_with("dev-1", &[line], |params| {
         params.not_after = date_time_ymd(2020, 1, 1);
     });

@@ -225,7 +225,8 @@ async fn a_strict_instance_shows_everything_in_short_pages() {
         assert_eq!(put.status, 200);
         assert!(put.body.get("createdDateTimeUtc").is_none());
     }
-    let (mut seen, mut continuation) = (0, None::<String>);
+    let mut seen = 0;
+    let mut continuation = None::<String>;
     loop {
         let body = json!({"query": "SELECT *"});
         let mut request = world.signed_request(Method::POST, "/enrollments/query", &body);

@@ -77,7 +77,8 @@ async fn writes_follow_the_rules_of_etags() {
 async fn a_slot_with_info_alone_keeps_its_certificate() {
     let world = World::start().await;
     let root = Authority::root("Root");
-    let (leaf, next) = (root.leaf("dev-1", &[]), root.leaf("dev-1", &[]));
+    let leaf = root.leaf("dev-1", &[]);
+    let next = root.leaf("dev-1", &[]);
     world.enroll("dev-1", &leaf).await;
     let mut document = world.service(Method::GET, ENTRY, Value::Null).await.body;
     let slot = &document["attestation"]["x509"]["clientCertificates"]["primary"];

@@ -272,10 +272,8 @@ impl Device<'_> {
 
     /// A request for this device, below its registration.
     pub(crate) async fn send(&self, method: Method, path: &str, body: Value) -> Reply {
-        let (base, scope) = (
-            self.world.emulator.base_url(),
-            self.world.emulator.id_scope(),
-        );
+        let base = self.world.emulator.base_url();
+        let scope = self.world.emulator.id_scope();
         let id = self.id.replace(':', "%3A");
         let url = format!("{base}/{scope}/registrations/{id}{path}?api-version=2021-06-01");
         let mut request = self.client.request(method, url).json(&body);
@@ -336,7 +334,8 @@ fn with_if_match(request: RequestBuilder, if_match: Option<&str>) -> RequestBuil
 
 pub(crate) async fn send(request: RequestBuilder) -> Reply {
     let response = request.send().await.expect("an answer");
-    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let status = response.status().as_u16();
+    let headers = response.headers().clone();
     let text = response.text().await.expect("a body");
     let body = match text.as_str() {
         "" => Value::Null,

@@ -231,7 +231,8 @@ async fn twins_are_merged_and_replaced() {
     );
     let replace = |etag: String| {
         let document = json!({"tags": {"line": 8}});
-        let (world, hub) = (&world, &hub);
+        let world = &world;
+        let hub = &hub;
         async move {
             let put = world.hub_if_match(hub, Method::PUT, path, document, Some(&etag));
             put.await

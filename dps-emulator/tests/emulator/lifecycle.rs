@@ -104,7 +104,8 @@ async fn a_device_disabled_on_its_hub_stays_disabled_on_the_next() {
     world.service(Method::PUT, ENTRY, first).await;
     let device = world.device("dev-1", &leaf);
     device.register().await;
-    let (path, hub) = ("/devices/dev-1", world.linked_hub(HUBS[0]));
+    let path = "/devices/dev-1";
+    let hub = world.linked_hub(HUBS[0]);
     let mut identity = world.hub(&hub, Method::GET, path, Value::Null).await.body;
     identity["status"] = json!("disabled");
     world

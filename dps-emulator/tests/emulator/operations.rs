@@ -102,7 +102,8 @@ fn is_of_hub(path: &str) -> bool {
 
 async fn ask(operation: &Operation<'_>) -> Reply {
     let (world, root, leaf) = furnished().await;
-    let (emulator, method) = (&world.emulator, operation.method.parse().expect("a method"));
+    let emulator = &world.emulator;
+    let method = operation.method.parse().expect("a method");
     let body = body(operation, &root, &leaf);
     let id = match operation.path {
         path if path.starts_with("/enrollmentGroups") => "all",

@@ -67,7 +67,8 @@ async fn a_proof_with_one_thing_wrong_is_none() {
     let namesake = Authority::root("Root");
     let uploaded = upload(&world, &root, None).await;
     let coded = code(&world, &uploaded.etag()).await;
-    let (name, etag) = (code_in(&coded), coded.etag());
+    let name = code_in(&coded);
+    let etag = coded.etag();
     let expired = root.leaf_with(&name, &[], |params| {
         params.not_after = date_time_ymd(2020, 1, 1)
     });
@@ -167,7 +168,8 @@ async fn a_different_certificate_is_not_verified_by_the_proof_of_another() {
 async fn certificates_are_read_in_every_form_that_clients_send() {
     let world = World::start().await;
     let root = Authority::root("Root");
-    let (der, pem) = (STANDARD.encode(&root.der), STANDARD.encode(&root.pem));
+    let der = STANDARD.encode(&root.der);
+    let pem = STANDARD.encode(&root.pem);
     let broken = |text: &str| {
         let lines: Vec<&[u8]> = text.as_bytes().chunks(76).collect();
         String::from_utf8(lines.join(&b"\r\n"[..])).expect("ASCII")

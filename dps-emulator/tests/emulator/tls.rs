@@ -81,7 +81,8 @@ async fn register(
 async fn a_client_is_refused_in_the_handshake_only_if_it_cannot_prove_its_key() {
     let world = World::start().await;
     let root = Authority::root("Root");
-    let (leaf, stranger) = (root.leaf("dev-1", &[]), root.leaf("dev-1", &[]));
+    let leaf = root.leaf("dev-1", &[]);
+    let stranger = root.leaf("dev-1", &[]);
     world.enroll("dev-1", &leaf).await;
     for version in VERSIONS {
         let admitted = register(&world, version, &leaf, &leaf).await;

@@ -43,7 +43,9 @@ impl Engine<'_> {
             }
             Step::HubDevice(step) => self.send_to_hub(step, expect).await,
             Step::Leaf(step) => self.revoke(&step.sha256_thumbprint),
-            Step::Authority(AuthorityStep { authority, changes }) => {
+            Step::Authority(AuthorityStep {
+                authority, changes, ..
+            }) => {
                 let now = self.clock.now();
                 self.journal.settle_generations(authority, changes, now)?;
                 Ok(None)

@@ -180,8 +180,8 @@ impl Records {
     ) -> Result<&mut (CaCertificate, Certificate), DpsError> {
         let held = self
             .authorities
-            .get_mut(&name.as_str().to_ascii_lowercase());
-        let held = held.ok_or_else(|| answered(404, "there is no such CA certificate"))?;
+            .get_mut(&name.as_str().to_ascii_lowercase())
+            .ok_or_else(|| answered(404, "there is no such CA certificate"))?;
         check(Some(held.0.etag.as_ref()), &Expect::from(expect.clone()))?;
         Ok(held)
     }

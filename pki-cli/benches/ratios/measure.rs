@@ -27,7 +27,8 @@ pub(crate) fn here(work: impl FnOnce()) -> Spent {
         let time = clock_gettime(ClockId::ProcessCPUTime);
         Duration::try_from(time).expect("a time that has passed")
     };
-    let (began, before) = (Instant::now(), processor());
+    let began = Instant::now();
+    let before = processor();
     work();
     Spent {
         wall: began.elapsed(),
@@ -38,7 +39,8 @@ pub(crate) fn here(work: impl FnOnce()) -> Spent {
 
 /// What a program takes from its start to its end; it must end well.
 pub(crate) fn program(command: &mut Command) -> Spent {
-    let (began, before) = (Instant::now(), processor_of_children());
+    let began = Instant::now();
+    let before = processor_of_children();
     let mut child = command
         .stdout(Stdio::null())
         .spawn()
@@ -54,7 +56,8 @@ pub(crate) fn program(command: &mut Command) -> Spent {
 
 /// As [`program`], and looks at its memory all the while: for what takes seconds.
 pub(crate) fn watched_program(command: &mut Command) -> Spent {
-    let (began, before) = (Instant::now(), processor_of_children());
+    let began = Instant::now();
+    let before = processor_of_children();
     let mut child = command
         .stdout(Stdio::null())
         .spawn()

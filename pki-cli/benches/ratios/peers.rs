@@ -92,7 +92,8 @@ impl Peer {
         }
         let home = Home::new(Authority::P256);
         home.open_for_peers();
-        let (devices, certificates) = (bench.share(100_000), bench.share(self.certificates));
+        let devices = bench.share(100_000);
+        let certificates = bench.share(self.certificates);
         // Some have to be built, or warm up.
         self.run(&home, "warm", 1);
         let (ours, theirs) = in_turns(
@@ -163,10 +164,8 @@ impl Home {
                 .current_dir(self.path("")),
         );
         let pem = |name: &str| fs::read_to_string(self.path(name)).expect(name);
-        let (authority, root) = (
-            pem("authorities/ca/1.cert.pem"),
-            pem("authorities/root/1.cert.pem"),
-        );
+        let authority = pem("authorities/ca/1.cert.pem");
+        let root = pem("authorities/root/1.cert.pem");
         fs::write(self.path("ca/cert.pem"), &authority).expect("written");
         fs::write(self.path("ca/chain.pem"), authority + &root).expect("written");
     }

@@ -143,8 +143,10 @@ impl VerifyArgs {
 
 impl HeadArgs {
     fn run(&self, context: &Context) -> CommandResult {
-        let head = context.inventory()?.audit_head()?;
-        let head = head.ok_or_else(|| CommandError::not_found("the audit trail is empty"))?;
+        let head = context
+            .inventory()?
+            .audit_head()?
+            .ok_or_else(|| CommandError::not_found("the audit trail is empty"))?;
         context.ui.result(&Checkpoint::from(&head))?;
         Ok(Outcome::Done)
     }
@@ -191,8 +193,11 @@ impl LogEntry {
             .certificates
             .iter()
             .map(|rows| format!("certificates {rows}"));
-        let detail = self.detail.as_object().filter(|detail| !detail.is_empty());
-        let detail = detail.map(|_| self.detail.to_string());
+        let detail = self
+            .detail
+            .as_object()
+            .filter(|detail| !detail.is_empty())
+            .map(|_| self.detail.to_string());
         rows.chain(detail).collect::<Vec<_>>().join(" ")
     }
 }

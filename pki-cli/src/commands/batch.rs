@@ -68,15 +68,19 @@ impl ListArgs {
     fn run(&self, context: &Context) -> CommandResult {
         let limit = self.limit.get();
         let asked = limit.saturating_add(1);
-        let found = context.inventory()?.batches(self.after.as_ref(), asked);
-        let mut found = found.map_err(|error| match error {
-            InventoryError::BatchNotFound { batch } => not_found(&batch),
-            error => error.into(),
-        })?;
+        let mut found = context
+            .inventory()?
+            .batches(self.after.as_ref(), asked)
+            .map_err(|error| match error {
+                InventoryError::BatchNotFound { batch } => not_found(&batch),
+                error => error.into(),
+            })?;
         if found.len() > limit {
             found.truncate(limit);
-            let last = found.last().map(|batch| batch.name.as_str());
-            let last = last.unwrap_or_default();
+            let last = found
+                .last()
+                .map(|batch| batch.name.as_str())
+                .unwrap_or_default();
             context.ui.warning(format!(
                 "only {limit} are listed; see more with --limit, or --after {last:?}"
             ));
@@ -90,8 +94,10 @@ impl ListArgs {
 
 impl ShowArgs {
     fn run(&self, context: &Context) -> CommandResult {
-        let batch = context.inventory()?.batch(&self.name)?;
-        let batch = batch.ok_or_else(|| not_found(&self.name))?;
+        let batch = context
+            .inventory()?
+            .batch(&self.name)?
+            .ok_or_else(|| not_found(&self.name))?;
         context.ui.result(&BatchInFull {
             facts: BatchFacts::from(&batch),
             manifest: batch.manifest.as_deref().and_then(parsed),

@@ -264,8 +264,9 @@ impl Args {
         let identity = self.ordered(context, &material, key)?;
         let name = self.name.clone();
         let leaf = identity.certificates.first();
-        let name = name.or_else(|| leaf.and_then(Certificate::common_name));
-        let name = name.unwrap_or_else(|| "device".to_owned());
+        let name = name
+            .or_else(|| leaf.and_then(Certificate::common_name))
+            .unwrap_or_else(|| "device".to_owned());
         let content = match self.to {
             Form::Pfx => Zeroizing::new(self.pfx(context, &name, &identity)?),
             Form::Nvs => nvs::write(&identity).map_err(|error| self.wrong(&error))?,
@@ -283,8 +284,8 @@ impl Args {
         material: &Material,
         key: Option<PrivateKey>,
     ) -> Result<Identity, CommandError> {
-        let identity = Identity::assemble(&material.certificates, key);
-        let mut identity = identity.map_err(|error| self.wrong(&error))?;
+        let mut identity =
+            Identity::assemble(&material.certificates, key).map_err(|error| self.wrong(&error))?;
         if let Some(path) = &self.trim_at {
             let verified = certificate::pem::certificate(&context.read(path)?)
                 .map_err(|error| CommandError::in_file(path, &error))?;
@@ -326,11 +327,12 @@ impl Args {
     }
 
     fn passphrase(&self, context: &Context) -> Result<Option<Passphrase>, CommandError> {
-        let secret = self
+        Ok(self
             .key_passphrase_from
             .as_ref()
-            .map(|word| context.secret(word, "Passphrase for the private key: "));
-        Ok(secret.transpose()?.map(Passphrase::read))
+            .map(|word| context.secret(word, "Passphrase for the private key: "))
+            .transpose()?
+            .map(Passphrase::read))
     }
 
     /// The key encrypted, as PKCS#8 DER, unless it is to be plain.
@@ -371,8 +373,11 @@ impl Args {
 
     /// The files, as they were given.
     fn named(&self) -> String {
-        let names = self.files.iter().map(|path| path.display().to_string());
-        names.collect::<Vec<_>>().join(", ")
+        self.files
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 }
 

@@ -107,7 +107,8 @@ impl Args {
         let revoked = revoked(&inventory, &signed_by)?;
         let last_elsewhere = self.last_elsewhere(context, authority.certificate(), &revoked)?;
         let now = context.now();
-        let (this_update, next_update) = (now, now + self.next_update);
+        let this_update = now;
+        let next_update = now + self.next_update;
         if context.settings.dry_run {
             let report = Report::new(&signed_by, None, (now, next_update), revoked.len());
             context.ui.result(&report)?;
@@ -223,8 +224,12 @@ fn read_list(context: &Context, file: &Path, issuer: &Certificate) -> Result<Crl
 fn warn_of_dropped(context: &Context, file: &Path, last: &Crl, revoked: &[RevokedEntry]) {
     const SHOWN: usize = 5;
     let kept: HashSet<&SerialNumber> = revoked.iter().map(|entry| &entry.serial_number).collect();
-    let serials = last.revoked().iter().map(|entry| &entry.serial_number);
-    let dropped: Vec<&SerialNumber> = serials.filter(|serial| !kept.contains(serial)).collect();
+    let dropped: Vec<&SerialNumber> = last
+        .revoked()
+        .iter()
+        .map(|entry| &entry.serial_number)
+        .filter(|serial| !kept.contains(serial))
+        .collect();
     if dropped.is_empty() {
         return;
     }

@@ -117,7 +117,8 @@ impl fmt::Display for MadeAll {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, made) in self.0.iter().enumerate() {
             let line_end = if index == 0 { "" } else { "\n" };
-            let (request, key) = (made.request.display(), made.key.display());
+            let request = made.request.display();
+            let key = made.key.display();
             write!(f, "{line_end}{}: {request} {key}", made.registration_id)?;
         }
         Ok(())

@@ -127,8 +127,9 @@ impl FromStr for ListenAddress {
         if let Some(port) = local {
             return Ok(Self(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)));
         }
-        let parsed = text.parse().map(Self);
-        parsed.map_err(|_| "write it as localhost:8443 or 127.0.0.1:8443".to_owned())
+        text.parse()
+            .map(Self)
+            .map_err(|_| "write it as localhost:8443 or 127.0.0.1:8443".to_owned())
     }
 }
 

@@ -16,10 +16,10 @@ pub(super) fn instances(context: &Context) -> Result<Vec<Planes<'_>>, CommandErr
     if context.settings.dps.is_some() || declared.len() < 2 {
         return Ok(vec![planes::chosen(context)?]);
     }
-    let planes = declared
+    declared
         .iter()
-        .map(|(name, declared)| planes::of(context, name, declared));
-    planes.collect()
+        .map(|(name, declared)| planes::of(context, name, declared))
+        .collect()
 }
 
 /// The declared instances that `--dps` leaves out.
@@ -28,9 +28,10 @@ pub(super) fn others(context: &Context) -> Result<Vec<Planes<'_>>, CommandError>
         return Ok(vec![]);
     };
     let declared = context.declaration()?.dps.iter();
-    let others = declared.filter(|(name, _)| *name != chosen);
-    let planes = others.map(|(name, declared)| planes::of(context, name, declared));
-    planes.collect()
+    declared
+        .filter(|(name, _)| *name != chosen)
+        .map(|(name, declared)| planes::of(context, name, declared))
+        .collect()
 }
 
 /// A result in one of several instances; alone it is shown as it is.

@@ -71,12 +71,15 @@ impl Args {
             return read.map_err(|error| CommandError::in_file(path, &error));
         }
         let id: RegistrationId = self.device.parse()?;
-        let mut known = inventory.certificates_of(&id)?.into_iter();
-        let newest = known.next().ok_or_else(|| {
-            CommandError::not_found(format!(
-                "the inventory has no leaf of {id}, and there is no such file"
-            ))
-        })?;
+        let newest = inventory
+            .certificates_of(&id)?
+            .into_iter()
+            .next()
+            .ok_or_else(|| {
+                CommandError::not_found(format!(
+                    "the inventory has no leaf of {id}, and there is no such file"
+                ))
+            })?;
         Ok(newest.recorded.certificate().clone())
     }
 
@@ -90,8 +93,8 @@ impl Args {
         let Some(path) = &self.chain else {
             return Ok(chain_of(inventory, leaf)?);
         };
-        let sent = pem::certificates(&context.read(path)?);
-        let sent = sent.map_err(|error| CommandError::in_file(path, &error))?;
+        let sent = pem::certificates(&context.read(path)?)
+            .map_err(|error| CommandError::in_file(path, &error))?;
         let verified = snapshot.verified(inventory)?;
         Ok(PresentedChain::link(leaf, &sent, &verified))
     }

@@ -241,7 +241,8 @@ impl Identity<'_> {
         summary: String,
         note: &str,
     ) -> CommandResult {
-        let (id, status) = (&after.device_id, after.status.as_str());
+        let id = &after.device_id;
+        let status = after.status.as_str();
         if self.device.status == after.status {
             let state = format!("device identity {id} on {} is {status} already", self.hub);
             return nothing_to_do(context, &self.planes, &summary, &state);

@@ -156,8 +156,8 @@ impl Asked<'_> {
     }
 
     fn certificate(&self, path: &Path) -> Result<(String, Plan), CommandError> {
-        let certificate = pem::certificate(&self.context.read(path)?);
-        let certificate = certificate.map_err(|error| CommandError::in_file(path, &error))?;
+        let certificate = pem::certificate(&self.context.read(path)?)
+            .map_err(|error| CommandError::in_file(path, &error))?;
         let subject = certificate.subject().to_string();
         if let Some(id) = generation_of(self.inventory, &certificate)? {
             let what = format!("{BELOW}{id}");

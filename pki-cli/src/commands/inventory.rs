@@ -221,7 +221,8 @@ fn signer(authority: Option<&AuthorityName>, generation: Option<Generation>) -> 
 impl fmt::Display for EntryFacts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let record = &self.record;
-        let (role, status) = (record.role.as_str(), record.status);
+        let role = record.role.as_str();
+        let status = record.status;
         write!(f, "{role} of {}, {status}", self.name())?;
         if let Some(at) = record.status_at {
             write!(f, " {at}")?;
@@ -231,9 +232,15 @@ impl fmt::Display for EntryFacts {
         }
         writeln!(f, "\n  recorded    {}", record.recorded_at)?;
         writeln!(f, "  signed by   {}", self.signer())?;
-        let labels = record.labels.iter();
-        let labels = labels.map(|(name, value)| format!("{name}={value}"));
-        let labels = Some(labels.collect::<Vec<_>>().join(", ")).filter(|text| !text.is_empty());
+        let labels = Some(
+            record
+                .labels
+                .iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect::<Vec<_>>()
+                .join(", "),
+        )
+        .filter(|text| !text.is_empty());
         for (name, value) in [("batch", &record.batch), ("labels", &labels)] {
             if let Some(value) = value {
                 writeln!(f, "  {name:<10}  {value}")?;

@@ -73,8 +73,8 @@ impl Args {
         let files = self
             .files
             .iter()
-            .map(|path| self.look_at(context, path, &verified));
-        let files = files.collect::<Result<Vec<FileFindings>, CommandError>>()?;
+            .map(|path| self.look_at(context, path, &verified))
+            .collect::<Result<Vec<FileFindings>, CommandError>>()?;
         let report = Report::new(files);
         context.ui.result(&report)?;
         match report.errors {
@@ -90,24 +90,25 @@ impl Args {
         path: &Path,
         verified: &[Certificate],
     ) -> Result<FileFindings, CommandError> {
-        let chain = pem::certificates(&context.read(path)?);
-        let chain = chain.map_err(|error| CommandError::in_file(path, &error))?;
+        let chain = pem::certificates(&context.read(path)?)
+            .map_err(|error| CommandError::in_file(path, &error))?;
         let options = LintOptions {
             at: self.at.unwrap_or_else(|| context.now()),
             warehouse_time: self.warehouse_time,
         };
         let first = self.role.map(Role::from);
         let findings = lint::chain(&chain, first, options);
-        let facts = chain.iter().zip(findings.certificates).enumerate();
-        let facts = facts.map(|(place, (certificate, findings))| CertificateFindings {
-            subject: certificate.subject().to_string(),
-            serial_number: certificate.serial_number().to_string(),
-            role: match first {
-                Some(role) if place == 0 => role,
-                _ => lint::claimed_role(certificate),
+        let facts = chain.iter().zip(findings.certificates).enumerate().map(
+            |(place, (certificate, findings))| CertificateFindings {
+                subject: certificate.subject().to_string(),
+                serial_number: certificate.serial_number().to_string(),
+                role: match first {
+                    Some(role) if place == 0 => role,
+                    _ => lint::claimed_role(certificate),
+                },
+                findings,
             },
-            findings,
-        });
+        );
         let mut of_chain = findings.chain;
         if chain.len() > 1 && !verified.is_empty() {
             of_chain.extend(lint::reaches_verified_ca(&chain[1..], verified));
@@ -161,8 +162,8 @@ impl Report {
 
 impl FileFindings {
     fn all(&self) -> impl Iterator<Item = &Finding> {
-        let certificates = self.certificates.iter();
-        certificates
+        self.certificates
+            .iter()
             .flat_map(|one| &one.findings)
             .chain(&self.chain)
     }

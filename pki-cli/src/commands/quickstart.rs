@@ -269,12 +269,12 @@ fn address_in(context: &Context, folder: &Path) -> Result<String, CommandError> 
     let text = context.files.read_text(&Home::at(folder).declaration())?;
     let declaration = pki_core::declaration::Declaration::parse(&text)
         .map_err(|error| CommandError::failed(error.to_string()))?;
-    let address = declaration
+    Ok(declaration
         .dps
         .values()
         .next()
-        .map(|dps| dps.service.to_string());
-    Ok(address.unwrap_or_default())
+        .map(|dps| dps.service.to_string())
+        .unwrap_or_default())
 }
 
 #[derive(Serialize)]

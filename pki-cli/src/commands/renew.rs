@@ -148,7 +148,8 @@ impl Args {
             serial_number: certificate.serial_number().clone(),
             not_after: certificate.validity().not_after(),
         };
-        let (serial, end) = (&replaced.serial_number, replaced.not_after);
+        let serial = &replaced.serial_number;
+        let end = replaced.not_after;
         context.ui.note(match &newest.state {
             CertificateState::Revoked { at, reason } => {
                 format!("{id}: its leaf {serial} was revoked on {at} ({reason})")

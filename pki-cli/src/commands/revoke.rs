@@ -35,8 +35,9 @@ pub(crate) struct Args {
 /// Reads a reason whatever its case and dashes.
 fn reason(text: &str) -> Result<RevocationReason, String> {
     let plain = |word: &str| word.replace('-', "").to_ascii_lowercase();
-    let mut all = RevocationReason::ALL.iter();
-    let found = all.find(|reason| plain(reason.as_str()) == plain(text));
+    let found = RevocationReason::ALL
+        .iter()
+        .find(|reason| plain(reason.as_str()) == plain(text));
     found.copied().ok_or_else(|| {
         let known: Vec<&str> = RevocationReason::ALL
             .iter()
@@ -102,8 +103,8 @@ fn names(
             names.push(certificate.sha256_thumbprint().to_string());
             continue;
         }
-        let text = std::str::from_utf8(&content);
-        let text = text.map_err(|error| CommandError::in_file(path, &error))?;
+        let text =
+            std::str::from_utf8(&content).map_err(|error| CommandError::in_file(path, &error))?;
         let lines = text.lines().map(str::trim);
         names.extend(lines.filter(|line| !line.is_empty()).map(str::to_owned));
     }

@@ -64,10 +64,13 @@ impl From<IdSource> for IdFrom {
 
 impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
-        let inputs = self.requests.iter();
-        let inputs = inputs.map(|path| RequestInput::open(context, path));
+        let inputs = self
+            .requests
+            .iter()
+            .map(|path| RequestInput::open(context, path));
         let inputs: Vec<RequestInput> = inputs.collect::<Result<_, _>>()?;
-        let (profile, id_from) = (&self.target.profile, self.id_from.into());
+        let profile = &self.target.profile;
+        let id_from = self.id_from.into();
         let judge = Judge::new(context, context.declaration()?, profile, id_from);
         if self.options.are_given() || inputs.iter().any(RequestInput::is_many) {
             return self.run_batch(context, &judge, inputs);

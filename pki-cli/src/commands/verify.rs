@@ -152,8 +152,9 @@ fn of_home(context: &Context) -> Result<(Vec<Certificate>, Vec<Certificate>), Co
     let generations = authorities
         .into_iter()
         .flat_map(|authority| authority.generations);
-    let trusted = generations.filter(|generation| is_trusted(generation.state));
-    let certificates = trusted.filter_map(|generation| generation.certificate);
+    let certificates = generations
+        .filter(|generation| is_trusted(generation.state))
+        .filter_map(|generation| generation.certificate);
     let (roots, others): (Vec<_>, Vec<_>) = certificates
         .map(|recorded| recorded.certificate().clone())
         .partition(Certificate::is_self_issued);
@@ -233,7 +234,11 @@ impl fmt::Display for Verdict {
 }
 
 fn with_outcome(step: &PathStep, outcome: CheckOutcome) -> String {
-    let checks = step.checks.iter().filter(|check| check.outcome == outcome);
-    let names: Vec<&str> = checks.map(|check| check.check.as_str()).collect();
+    let names: Vec<&str> = step
+        .checks
+        .iter()
+        .filter(|check| check.outcome == outcome)
+        .map(|check| check.check.as_str())
+        .collect();
     names.join(", ")
 }

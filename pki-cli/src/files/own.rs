@@ -41,8 +41,10 @@ impl OpenFolder {
     /// The folder that a path lies in, and the path's name there. Links above it are its user's choice.
     pub(crate) fn of(path: &Path) -> io::Result<(Self, OsString)> {
         let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-        let above = path.parent().filter(|above| !above.as_os_str().is_empty());
-        let folder = above.unwrap_or_else(|| Path::new("."));
+        let folder = path
+            .parent()
+            .filter(|above| !above.as_os_str().is_empty())
+            .unwrap_or_else(|| Path::new("."));
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = Self {
             descriptor: open(folder, flags, Mode::empty())?,
@@ -344,7 +346,8 @@ mod tests {
         let (folder, open) = folder();
         fs::write(folder.path().join("new"), "new").expect("written");
         fs::write(folder.path().join("old"), "old").expect("written");
-        let (new, old) = (OsStr::new("new"), OsStr::new("old"));
+        let new = OsStr::new("new");
+        let old = OsStr::new("old");
         let error = open.rename(new, old, Taken::Stays).expect_err("taken");
         assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
         open.rename(new, old, Taken::IsReplaced).expect("replaced");

@@ -248,8 +248,13 @@ fn distribution_point(point: &DistributionPoint) -> Option<String> {
     let DistributionPointName::FullName(names) = point.distribution_point.as_ref()? else {
         return None;
     };
-    let names = names.iter().map(general_name);
-    Some(names.collect::<Option<Vec<_>>>()?.join(", "))
+    Some(
+        names
+            .iter()
+            .map(general_name)
+            .collect::<Option<Vec<_>>>()?
+            .join(", "),
+    )
 }
 
 fn basic_constraints(constraints: &BasicConstraints) -> String {
@@ -272,8 +277,11 @@ fn key_usage(usage: &KeyUsage) -> String {
         ("encipherOnly", usage.encipher_only()),
         ("decipherOnly", usage.decipher_only()),
     ];
-    let set = bits.iter().filter(|(_, is_set)| *is_set);
-    set.map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+    bits.iter()
+        .filter(|(_, is_set)| *is_set)
+        .map(|(name, _)| *name)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn general_name(name: &GeneralName) -> Option<String> {

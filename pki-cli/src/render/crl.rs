@@ -56,7 +56,8 @@ impl fmt::Display for CrlFacts {
         writeln!(f, "  next update  {next}")?;
         write!(f, "  revoked      {}", self.revoked.len())?;
         for entry in &self.revoked {
-            let (serial, reason) = (&entry.serial_number, entry.reason);
+            let serial = &entry.serial_number;
+            let reason = entry.reason;
             write!(f, "\n    {serial} {} {reason}", entry.revoked_at)?;
         }
         Ok(())

@@ -202,7 +202,8 @@ fn movements(
 ) -> Result<usize, fmt::Error> {
     let named = movement.named.iter().take(most);
     let leaf = movement.signed_by.as_ref().map(|signer| {
-        let (name, generation) = (&signer.name, signer.generation);
+        let name = &signer.name;
+        let generation = signer.generation;
         format!(" with its leaf of {name} generation {generation}")
     });
     let leaf = leaf.unwrap_or_default();

@@ -40,8 +40,9 @@ impl Table {
     fn widths(&self) -> Vec<usize> {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or_default();
         let width = |column: usize| {
-            let cells = self.rows.iter().filter_map(|row| row.get(column));
-            cells
+            self.rows
+                .iter()
+                .filter_map(|row| row.get(column))
                 .map(|cell| cell.chars().count())
                 .max()
                 .unwrap_or_default()

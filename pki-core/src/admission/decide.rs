@@ -238,8 +238,9 @@ fn invalid<'a>(
     path: impl IntoIterator<Item = &'a ChainElement>,
     at: Time,
 ) -> Option<InvalidCertificate> {
-    let mut path = path.into_iter();
-    let element = path.find(|element| !element.validity.contains(at))?;
+    let element = path
+        .into_iter()
+        .find(|element| !element.validity.contains(at))?;
     Some(InvalidCertificate {
         subject: element.subject.clone(),
         not_before: element.validity.not_before(),

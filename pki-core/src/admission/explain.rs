@@ -14,10 +14,9 @@ pub fn explain(view: &DpsView, chain: &PresentedChain) -> Decision {
     let own = chain
         .common_name()
         .and_then(|name| name.parse::<RegistrationId>().ok());
-    let naming = chain
+    let elsewhere = chain
         .leaf()
-        .map(|leaf| view.individuals_naming(&leaf.sha256_thumbprint));
-    let elsewhere = naming
+        .map(|leaf| view.individuals_naming(&leaf.sha256_thumbprint))
         .into_iter()
         .flatten()
         .filter(|id| Some(*id) != own.as_ref());

@@ -292,15 +292,18 @@ impl DpsView {
         &self,
         element: &ChainElement,
     ) -> Option<(&EnrollmentGroupId, &GroupEntry)> {
-        let inline = self.holders.get(&element.sha256_thumbprint);
-        let inline = inline.into_iter().flatten();
-        let inline = inline.filter_map(|id| self.groups.get_key_value(id));
+        let inline = self
+            .holders
+            .get(&element.sha256_thumbprint)
+            .into_iter()
+            .flatten()
+            .filter_map(|id| self.groups.get_key_value(id));
         let referring = self.groups.iter().filter(|(_, group)| {
-            let mut held = group
+            group
                 .references
                 .iter()
-                .filter_map(|name| self.authorities.get(name));
-            held.any(|authority| authority.is(element))
+                .filter_map(|name| self.authorities.get(name))
+                .any(|authority| authority.is(element))
         });
         inline.chain(referring).min_by_key(|(id, group)| {
             let rank = match group.status {

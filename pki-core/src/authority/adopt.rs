@@ -174,10 +174,8 @@ impl Candidate<'_> {
 
     /// As people read the name: string types are the signer's to choose.
     fn check_subject(&self) -> Result<(), AdoptionFault> {
-        let (found, wanted) = (
-            self.certificate.subject().to_string(),
-            self.subject.to_string(),
-        );
+        let found = self.certificate.subject().to_string();
+        let wanted = self.subject.to_string();
         if found == wanted {
             Ok(())
         } else {
@@ -247,10 +245,8 @@ fn check_path_length(certificate: &Certificate, depth: usize) -> Result<(), Adop
 }
 
 fn check_validity(certificate: &Certificate, at: Time) -> Result<(), AdoptionFault> {
-    let (not_before, not_after) = (
-        certificate.validity().not_before(),
-        certificate.validity().not_after(),
-    );
+    let not_before = certificate.validity().not_before();
+    let not_after = certificate.validity().not_after();
     if at < not_before {
         let whose = whose(certificate);
         return Err(AdoptionFault::NotYetValid { whose, not_before });

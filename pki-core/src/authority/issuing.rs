@@ -236,7 +236,8 @@ impl<'a> SigningAuthority<'a> {
         serial_number: &SerialNumber,
         now: Time,
     ) -> Result<Issued, IssueError> {
-        let (name, certificate) = (self.name.clone(), self.certificate.clone());
+        let name = self.name.clone();
+        let certificate = self.certificate.clone();
         let issuer = Issuer::authority(name, self.generation, certificate, self.signer);
         Ok(compose(request, &issuer, serial_number)?
             .lint(now)?

@@ -158,8 +158,10 @@ impl Contents {
             objects.push(Object::Certificate(read));
         }
         if let Some(key) = opened.pkey {
-            let der = key.private_key_to_pkcs8().map(Zeroizing::new);
-            let der = der.map_err(|_| KeyError::Unsupported)?;
+            let der = key
+                .private_key_to_pkcs8()
+                .map(Zeroizing::new)
+                .map_err(|_| KeyError::Unsupported)?;
             let source = Zeroizing::new(
                 PrivateKey::from_pkcs8_der(&der)?
                     .expose_pkcs8_der()

@@ -319,10 +319,12 @@ impl CertificateSlot {
     /// The identity of the certificate in the slot: as the service tells it, else by reading the
     /// certificate; `None` if neither is there or readable.
     pub fn sha256_thumbprint(&self) -> Option<Sha256Thumbprint> {
-        let told = self.info.as_ref().map(|info| info.sha256_thumbprint);
-        told.or_else(|| {
-            Some(certificate_in_json(self.certificate.as_deref()?)?.sha256_thumbprint())
-        })
+        self.info
+            .as_ref()
+            .map(|info| info.sha256_thumbprint)
+            .or_else(|| {
+                Some(certificate_in_json(self.certificate.as_deref()?)?.sha256_thumbprint())
+            })
     }
 }
 

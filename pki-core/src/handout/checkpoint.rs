@@ -136,7 +136,8 @@ impl Checkpoint {
 
 impl CheckpointSigner {
     fn check(&self, certificate: &Certificate) -> Result<(), JwsError> {
-        let (stated, found) = (self.certificate, certificate.sha256_thumbprint());
+        let stated = self.certificate;
+        let found = certificate.sha256_thumbprint();
         if stated == found {
             Ok(())
         } else {

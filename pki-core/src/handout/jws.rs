@@ -209,6 +209,7 @@ fn from_numbers(numbers: &[u8], width: usize) -> Option<Vec<u8>> {
         return None;
     }
     let (r, s) = numbers.split_at(width);
-    let (r, s) = (BigNum::from_slice(r).ok()?, BigNum::from_slice(s).ok()?);
+    let r = BigNum::from_slice(r).ok()?;
+    let s = BigNum::from_slice(s).ok()?;
     EcdsaSig::from_private_components(r, s).ok()?.to_der().ok()
 }

@@ -234,11 +234,13 @@ impl Manifest {
     /// [`ManifestError::Length`], [`ManifestError::Digest`], [`ManifestError::Output`].
     pub fn verify_output(&self, output: impl Read) -> Result<(), ManifestError> {
         let hash = OutputHash::of(output).map_err(ManifestError::Output)?;
-        let (stated, found) = (self.output_octets, hash.octets());
+        let stated = self.output_octets;
+        let found = hash.octets();
         if stated != found {
             return Err(ManifestError::Length { stated, found });
         }
-        let (stated, found) = (self.output_sha256, hash.digest());
+        let stated = self.output_sha256;
+        let found = hash.digest();
         if stated != found {
             return Err(ManifestError::Digest { stated, found });
         }
@@ -246,7 +248,8 @@ impl Manifest {
     }
 
     fn check_authority(&self, certificate: &Certificate) -> Result<(), ManifestError> {
-        let (stated, found) = (self.authority_certificate, certificate.sha256_thumbprint());
+        let stated = self.authority_certificate;
+        let found = certificate.sha256_thumbprint();
         if stated == found {
             Ok(())
         } else {

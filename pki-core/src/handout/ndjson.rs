@@ -29,7 +29,8 @@ pub(super) fn push_line(
     lines: &mut Piece,
 ) -> Result<(), RenderError> {
     let key = KeyBlock::of(device, keys)?;
-    let (id, labels) = (device.id.as_str().as_bytes(), labels_member(device.labels));
+    let id = device.id.as_str().as_bytes();
+    let labels = labels_member(device.labels);
     let certificate = device.issued.certificate();
     let key_length = key.as_ref().map_or(0, |key| key.length(LineEnd::Escaped));
     let pem_length = armor::length(armor::CERTIFICATE, certificate.der(), LineEnd::Escaped);
@@ -57,10 +58,8 @@ pub(super) fn push_line(
 
 /// What the certificate says, after the ID.
 fn push_facts(certificate: &Certificate, line: &mut Vec<u8>) {
-    let (sha1, sha256) = (
-        certificate.sha1_thumbprint(),
-        certificate.sha256_thumbprint(),
-    );
+    let sha1 = certificate.sha1_thumbprint();
+    let sha256 = certificate.sha256_thumbprint();
     let validity = certificate.validity();
     push_member("serialNumber", certificate.serial_number(), line);
     push_member("sha1Thumbprint", &sha1, line);

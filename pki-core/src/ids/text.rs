@@ -116,8 +116,10 @@ macro_rules! case_insensitive {
 
         impl Ord for $name {
             fn cmp(&self, other: &Self) -> Ordering {
-                let left = self.0.bytes().map(|byte| byte.to_ascii_lowercase());
-                left.cmp(other.0.bytes().map(|byte| byte.to_ascii_lowercase()))
+                self.0
+                    .bytes()
+                    .map(|byte| byte.to_ascii_lowercase())
+                    .cmp(other.0.bytes().map(|byte| byte.to_ascii_lowercase()))
             }
         }
 

@@ -213,8 +213,10 @@ pub(crate) type States = Vec<(Generation, GenerationState)>;
 
 /// The states after one more generation was recorded.
 pub(crate) fn begin(new: &NewGeneration, states: &States) -> Result<States, InventoryError> {
-    let last = states.last().map(|(generation, _)| *generation);
-    let expected = last.map_or(Generation::FIRST, Generation::next);
+    let expected = states
+        .last()
+        .map(|(generation, _)| *generation)
+        .map_or(Generation::FIRST, Generation::next);
     if new.generation != expected {
         return Err(InventoryError::GenerationNumber {
             authority: new.authority.clone(),
@@ -333,7 +335,8 @@ mod tests {
         let sample = SampleAuthority::new("root");
         let root = sample.root(1, validity);
         let certificate = |name, serial| sample.certificate(name, serial, validity);
-        let (plant, line) = (certificate("plant", 2), certificate("line", 3));
+        let plant = certificate("plant", 2);
+        let line = certificate("line", 3);
         let with = |above_root, above_plant| {
             [
                 authority("root", &root, Some(above_root)),

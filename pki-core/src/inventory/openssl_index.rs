@@ -108,10 +108,8 @@ fn moment(text: &str) -> Option<Time> {
         _ => return None,
     };
     let part = |range| digits.get(range);
-    let (date, time) = (
-        [part(0..4)?, part(4..6)?, part(6..8)?].join("-"),
-        [part(8..10)?, part(10..12)?, part(12..14)?].join(":"),
-    );
+    let date = [part(0..4)?, part(4..6)?, part(6..8)?].join("-");
+    let time = [part(8..10)?, part(10..12)?, part(12..14)?].join(":");
     format!("{date}T{time}Z").parse().ok()
 }
 

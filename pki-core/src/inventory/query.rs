@@ -114,7 +114,8 @@ impl IdPattern {
 
 /// Goes back to the last `*` where the text does not fit, and lets it take one more character.
 fn glob(pattern: &[u8], text: &[u8]) -> bool {
-    let (mut p, mut t) = (0, 0);
+    let mut p = 0;
+    let mut t = 0;
     let mut star = None;
     while t < text.len() {
         match pattern.get(p) {
@@ -267,8 +268,11 @@ impl Stats {
 
     /// The certificates in one state.
     pub fn with_status(&self, status: Status) -> u64 {
-        let in_state = self.counts.iter().filter(|count| count.status == status);
-        in_state.map(|count| count.certificates).sum()
+        self.counts
+            .iter()
+            .filter(|count| count.status == status)
+            .map(|count| count.certificates)
+            .sum()
     }
 }
 

@@ -339,8 +339,11 @@ pub trait Inventory: Send {
             ..Filter::default()
         };
         let page = self.list(&filter, after.map(PageKey::after_row).as_ref(), limit)?;
-        let leaves = page.entries.iter().map(|entry| &entry.recorded);
-        let live = leaves.filter(|leaf| leaf.certificate().validity().not_after() >= at);
+        let live = page
+            .entries
+            .iter()
+            .map(|entry| &entry.recorded)
+            .filter(|leaf| leaf.certificate().validity().not_after() >= at);
         Ok(IdPage {
             ids: live
                 .filter_map(Recorded::registration_id)

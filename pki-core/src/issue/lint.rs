@@ -40,7 +40,8 @@ impl Composed {
             .into_iter()
             .partition(|finding| finding.severity == Severity::Error);
         if !errors.is_empty() {
-            let (authority, role) = (self.issuer.name, self.role.as_str());
+            let authority = self.issuer.name;
+            let role = self.role.as_str();
             return Err(LintError {
                 authority,
                 role,

@@ -89,9 +89,11 @@ impl LeafPress {
         public_key: &[u8],
         serial_number: &SerialNumber,
     ) -> Result<Linted, IssueError> {
-        let (name, serial) = (id.as_str().as_bytes(), serial_number.as_be_octets());
+        let name = id.as_str().as_bytes();
+        let serial = serial_number.as_be_octets();
         if name.len() > RegistrationId::LONGEST_COMMON_NAME {
-            let (id, length) = (id.clone(), name.len());
+            let id = id.clone();
+            let length = name.len();
             return Err(RequestError::LongRegistrationId { id, length }.into());
         }
         let place = self.stencil(id, public_key, serial_number)?;
@@ -120,12 +122,13 @@ impl LeafPress {
 
     /// Checks a key by itself, and returns its identifier.
     fn check_public_key(&self, public_key: &[u8]) -> Result<Digest, IssueError> {
-        let spki = SubjectPublicKeyInfoRef::from_der(public_key);
-        let spki = spki.map_err(ComposeError::PublicKey)?;
+        let spki =
+            SubjectPublicKeyInfoRef::from_der(public_key).map_err(ComposeError::PublicKey)?;
         match public_key_problem(&spki) {
             None => Ok(key_identifier_of(spki.subject_public_key.raw_bytes())),
             Some(finding) => {
-                let (authority, role) = (self.issuer.name.clone(), Role::Leaf.as_str());
+                let authority = self.issuer.name.clone();
+                let role = Role::Leaf.as_str();
                 Err(LintError {
                     authority,
                     role,
@@ -186,8 +189,8 @@ impl Stencil {
         serial_number: &SerialNumber,
     ) -> Result<Option<Self>, ComposeError> {
         let name = id.as_str().as_bytes();
-        let spki = SubjectPublicKeyInfoRef::from_der(public_key);
-        let spki = spki.map_err(ComposeError::PublicKey)?;
+        let spki =
+            SubjectPublicKeyInfoRef::from_der(public_key).map_err(ComposeError::PublicKey)?;
         let identifier = key_identifier_of(spki.subject_public_key.raw_bytes());
         let elliptic = EllipticHead::of(&spki, public_key);
         let find = || {

@@ -124,7 +124,8 @@ impl Request {
         validity: Validity,
     ) -> Result<Self, RequestError> {
         let subject = DistinguishedName::common(code.as_str())?;
-        let (role, purposes) = (Role::Verification, vec![KeyPurpose::ClientAuth]);
+        let role = Role::Verification;
+        let purposes = vec![KeyPurpose::ClientAuth];
         Ok(Self {
             role,
             subject,

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::{NewPlan, PlanRecord, PlanState, PlanSummary, StepEnd};
-use crate::ids::{DpsName, PlanId};
+use crate::ids::{DpsName, PlanId, Sha1Thumbprint};
 use crate::inventory::{Inventory, InventoryError};
 use crate::lifecycle::{Expectation, Subject};
 use crate::time::Time;
@@ -95,5 +95,29 @@ pub trait Journal: Inventory {
             }
         }
         Ok(None)
+    }
+
+    /// The certificates that a CA certificate admitted when it was deleted from an instance by plans whose goal
+    /// begins with these words, and that none of these plans had verified after that.
+    ///
+    /// # Errors
+    /// [`InventoryError`] if the journal cannot be read.
+    fn cut_off(
+        &self,
+        dps: &DpsName,
+        goal: &str,
+        ca: &Sha1Thumbprint,
+    ) -> Result<BTreeSet<Sha1Thumbprint>, InventoryError> {
+        let mut cut_off = BTreeSet::new();
+        let newest_first = self.plans(usize::MAX)?;
+        for plan in newest_first.iter().rev() {
+            if plan.dps == *dps
+                && plan.goal.starts_with(goal)
+                && let Some(record) = self.plan(plan.plan)?
+            {
+                record.note_cut_off(ca, &mut cut_off);
+            }
+        }
+        Ok(cut_off)
     }
 }

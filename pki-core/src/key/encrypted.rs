@@ -68,7 +68,8 @@ pub fn to_encrypted_pem(
     let failed = |_| KeyError::Backend {
         action: "encrypt the key",
     };
-    let (mut salt, mut vector) = ([0; 16], [0; 16]);
+    let mut salt = [0; 16];
+    let mut vector = [0; 16];
     entropy.fill(&mut salt)?;
     entropy.fill(&mut vector)?;
     let rounds = Passphrase::read(passphrase.clone()).rounds();

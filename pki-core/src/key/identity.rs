@@ -121,8 +121,10 @@ mod tests {
         let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).expect("curve");
         let key = EcKey::generate(&group).expect("key");
         let mut context = BigNumContext::new().expect("context");
-        let usual = PKey::from_ec_key(key.clone()).expect("key");
-        let usual = usual.public_key_to_der().expect("DER");
+        let usual = PKey::from_ec_key(key.clone())
+            .expect("key")
+            .public_key_to_der()
+            .expect("DER");
         let algorithm = &usual[2..2 + 21];
         for form in [
             PointConversionForm::COMPRESSED,
@@ -140,16 +142,20 @@ mod tests {
             let written = [&[0x30, length], &form[..]].concat();
             assert_eq!(KeyIdentity::of(&written), KeyIdentity::of(&usual));
         }
-        let other = PKey::from_ec_key(EcKey::generate(&group).expect("key")).expect("key");
-        let other = other.public_key_to_der().expect("DER");
+        let other = PKey::from_ec_key(EcKey::generate(&group).expect("key"))
+            .expect("key")
+            .public_key_to_der()
+            .expect("DER");
         assert_ne!(KeyIdentity::of(&other), KeyIdentity::of(&usual));
     }
 
     #[test]
     fn rsa_is_the_same_without_its_parameters() {
         let key = Rsa::generate(2048).expect("key");
-        let usual = PKey::from_rsa(key.clone()).expect("key");
-        let usual = usual.public_key_to_der().expect("DER");
+        let usual = PKey::from_rsa(key.clone())
+            .expect("key")
+            .public_key_to_der()
+            .expect("DER");
         const OID: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01";
         let without = [&[0x30, 11], OID].concat();
         let key = key.public_key_to_der_pkcs1().expect("DER");

@@ -111,9 +111,9 @@ fn rsa_by_graviola(bits: u16) -> Result<Made, Failed> {
         _ => KeySize::Rsa4096,
     };
     let key = SigningKey::generate(size)?;
-    let (mut buffer, mut public_buffer) = (Zeroizing::new([0; 4096]), [0; 1024]);
-    let public_key = key.public_key();
-    let public_key = public_key.to_spki_der(&mut public_buffer)?;
+    let mut buffer = Zeroizing::new([0; 4096]);
+    let mut public_buffer = [0; 1024];
+    let public_key = key.public_key().to_spki_der(&mut public_buffer)?;
     Ok(Made::new(key.to_pkcs8_der(&mut *buffer)?, public_key))
 }
 

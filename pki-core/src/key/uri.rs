@@ -139,8 +139,9 @@ impl Pkcs11Uri {
         let twice = match name {
             "module-path" => self.module_path.replace(text(name, value)?).is_some(),
             "pin-source" => {
-                let source = text(name, value)?.parse();
-                let source = source.map_err(|_| Pkcs11UriError::PinSource)?;
+                let source = text(name, value)?
+                    .parse()
+                    .map_err(|_| Pkcs11UriError::PinSource)?;
                 self.pin_source.replace(source).is_some()
             }
             _ => return Err(unknown(name)),

@@ -4,11 +4,13 @@
 //! a copy of what DPS holds, and looks after every step at who is admitted. Only a [`Checked`] plan is
 //! carried out, and it can be made in no other way.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde::Serialize;
 
-use super::{CaAction, CaStep, Effect, Fleet, Found, GroupAction, GroupStep, Impact, Movement};
+use super::{
+    CaAction, CaStep, Effect, Expectation, Fleet, Found, GroupAction, GroupStep, Impact, Movement,
+};
 use super::{Plan, Step, Subject};
 use crate::admission::{DpsView, ViewError};
 use crate::ids::{AuthorityGeneration, RegistrationId};
@@ -165,7 +167,7 @@ impl Checked {
         };
         let step = &plan.steps[0];
         let mut breaches = Breaches::default();
-        breaches.note(plan.unguarded().map(unguarded));
+        breaches.note(unguarded([step]));
         if !step.is_made_from(read) {
             breaches.note(Some(Breach::OtherRecord {
                 step: step.to_string(),
@@ -252,9 +254,7 @@ impl Promise {
             exceptions.entry(&one.id).or_default().push(index);
         }
         let mut breaches = Breaches::default();
-        for plan in plans {
-            breaches.note(plan.unguarded().map(unguarded));
-        }
+        breaches.note(unguarded(plans.iter().flat_map(|plan| &plan.steps)));
         let mut view = before.clone();
         for step in plans.iter().flat_map(|plan| &plan.steps) {
             // What a disabled entry keeps out, it keeps out of devices that the inventory does not know, too.
@@ -292,7 +292,7 @@ impl Promise {
                 action: GroupAction::Delete { .. },
                 ..
             }) | Step::Ca(CaStep {
-                action: CaAction::Delete,
+                action: CaAction::Delete { .. },
                 ..
             })
         );
@@ -336,10 +336,19 @@ impl Promise {
     }
 }
 
-fn unguarded(step: &Step) -> Breach {
-    Breach::Unguarded {
-        step: step.to_string(),
+/// The first step that expects a record as an earlier step left it, where there is none.
+fn unguarded<'a>(steps: impl IntoIterator<Item = &'a Step>) -> Option<Breach> {
+    let mut written = HashSet::new();
+    for step in steps {
+        let follows = matches!(step.expect(), Some(Expectation::AsLeftByPlan(_)));
+        let is_first = written.insert(step.key());
+        if follows && is_first {
+            return Some(Breach::Unguarded {
+                step: step.to_string(),
+            });
+        }
     }
+    None
 }
 
 /// The first few breaches in a sentence.

@@ -199,6 +199,8 @@ fn ca_steps(
             certificate: certificate.to_pem(),
             sha256_thumbprint: certificate.sha256_thumbprint(),
             self_attested,
+            replaces: None,
+            admitted: vec![],
         },
         expect: Expectation::of(held.and_then(|held| held.etag.as_ref())),
     };

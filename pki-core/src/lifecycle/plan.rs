@@ -1,11 +1,11 @@
 //! The plan: ordered steps towards a goal.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Expectation, Step};
+use super::Step;
 use crate::admission::{DpsView, ViewError};
 use crate::ids::{AuthorityName, CertificateName, EnrollmentGroupId, RegistrationId};
 
@@ -80,19 +80,6 @@ impl Plan {
             predecessors.push(last.insert(step.key(), index));
         }
         predecessors
-    }
-
-    /// The first step that expects a record as an earlier step left it, and there is none.
-    pub(super) fn unguarded(&self) -> Option<&Step> {
-        let mut written = HashSet::new();
-        for step in &self.steps {
-            let follows = matches!(step.expect(), Some(Expectation::AsLeftByPlan(_)));
-            let is_first = written.insert(step.key());
-            if follows && is_first {
-                return Some(step);
-            }
-        }
-        None
     }
 
     /// What DPS will hold after all steps.

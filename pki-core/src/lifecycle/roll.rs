@@ -27,7 +27,7 @@ use crate::declaration::VerifiedBy;
 use crate::enrollment::{EnrollmentGroup, Mechanism, X509Certificates};
 use crate::ids::{
     AuthorityGeneration, AuthorityName, CertificateName, DpsName, EnrollmentGroupId, Generation,
-    RegistrationId,
+    RegistrationId, Sha1Thumbprint,
 };
 use crate::inventory::{AuthorityRecord, GenerationState};
 use crate::management::CaCertificate;
@@ -40,7 +40,7 @@ use super::{BelowError, Plan};
 
 pub(super) use slots::changes as device_slot_changes;
 
-pub use breach::{Breach, RegisteredDevice, replace, shut_out};
+pub use breach::{Breach, RegisteredDevice, goal_of_replacing, replace, shut_out};
 pub use expiry::{Finish, Start, abort, finish, start};
 pub use status::{Deadline, Phase, RollStatus, Wait, status};
 
@@ -96,6 +96,9 @@ pub struct Instance {
     pub declared: Vec<CertificateName>,
     /// How it comes to believe that a CA certificate is ours.
     pub verified_by: VerifiedBy,
+    /// The certificates of authorities below that an earlier run of a breach roll has cut off here, and that
+    /// were not verified since: [`Journal::cut_off`](crate::journal::Journal::cut_off) tells.
+    pub cut_off: BTreeSet<Sha1Thumbprint>,
 }
 
 /// What to do in one DPS instance. Where there are several, they are carried out in their order.
@@ -503,6 +506,21 @@ impl RollState {
         }
     }
 
+    /// Whether DPS admits devices below a certificate, right below it or by an authority below that is known.
+    fn admits_below(&self, view: &DpsView, certificate: &Certificate) -> bool {
+        let thumbprint = certificate.sha256_thumbprint();
+        let is_below = |below: &&Below| {
+            let chain = ChainBundle::build(&below.certificate, &self.certificates);
+            let mut above = chain.certificates().iter();
+            above.any(|above| above.sha256_thumbprint() == thumbprint)
+        };
+        let below = self.below.iter().filter(is_below);
+        let below = below.map(|below| &below.certificate);
+        below
+            .chain([certificate])
+            .any(|one| matches!(self.outcome(view, one), Outcome::Admitted(_)))
+    }
+
     /// What DPS decides about the devices right below a certificate.
     fn outcome(&self, view: &DpsView, certificate: &Certificate) -> Outcome {
         let chain = ChainBundle::build(certificate, &self.certificates);
@@ -546,6 +564,17 @@ impl Instance {
         let names = references.flat_map(|slots| slots.iter());
         let names: BTreeSet<_> = names.filter(is_ours).filter(is_gone).collect();
         names.into_iter().cloned().collect()
+    }
+
+    /// Whether a group refers to the name of a CA.
+    fn refers_to(&self, name: &CertificateName) -> bool {
+        let mut groups = self.groups.iter();
+        groups.any(|group| match &group.attestation.mechanism {
+            Mechanism::X509(X509Certificates::CaReferences(slots)) => {
+                slots.iter().any(|held| held == name)
+            }
+            _ => false,
+        })
     }
 
     /// What it holds of a certificate under the name of a CA.

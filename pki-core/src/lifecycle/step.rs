@@ -27,16 +27,17 @@ use serde_json::{Value, json};
 use super::{FieldChange, Subject};
 use crate::admission::{DpsView, ViewError};
 use crate::enrollment::{Attestation, EnrollmentGroup, IndividualEnrollment, Mechanism};
-use crate::ids::{DpsName, EnrollmentGroupId, HubHostName, RegistrationId};
+use crate::ids::{AuthorityName, DpsName, EnrollmentGroupId, HubHostName, RegistrationId};
+use crate::inventory::GenerationChange;
 
-pub use authority::AuthorityStep;
+pub use authority::{AuthorityAction, AuthorityStep};
 pub use ca::{CaAction, CaStep};
 pub use expectation::{AsLeft, Expectation};
 pub use group::{GroupAction, GroupStep};
 pub use hub_device::{HubDeviceAction, HubDeviceStep};
 pub use individual::{IndividualAction, IndividualStep};
-pub use leaf::LeafStep;
-pub use registration::RegistrationStep;
+pub use leaf::{LeafAction, LeafStep};
+pub use registration::{RegistrationAction, RegistrationStep};
 pub use standing::{Found, Standing};
 
 /// One thing to do, to a record of this kind.
@@ -163,8 +164,18 @@ impl Step {
     /// The step that deletes a registration record, so that the device has to register again.
     pub fn delete_registration(registration_id: RegistrationId, expect: Expectation) -> Self {
         Self::Registration(RegistrationStep {
+            action: RegistrationAction::Delete,
             registration_id,
             expect,
+        })
+    }
+
+    /// The step that gives the generations of an authority new parts in the inventory, all together.
+    pub fn settle(authority: AuthorityName, changes: Vec<GenerationChange>) -> Self {
+        Self::Authority(AuthorityStep {
+            action: AuthorityAction::Settle,
+            authority,
+            changes,
         })
     }
 
@@ -237,6 +248,14 @@ impl Step {
     /// Whether it is about one device, which stands for itself.
     pub fn is_of_device(&self) -> bool {
         self.kind().is_of_device()
+    }
+
+    /// Whether it proves possession of a CA's key.
+    pub fn is_of_ca_proof(&self) -> bool {
+        let Self::Ca(step) = self else {
+            return false;
+        };
+        matches!(step.action, CaAction::Prove { .. })
     }
 
     /// The device whose individual enrollment it changes: nobody else is decided about otherwise.

@@ -21,12 +21,14 @@ pub struct ChainFindings {
 /// stands. `first` is the role of the first certificate, `None` for what it claims to be.
 pub fn chain(chain: &[Certificate], first: Option<Role>, options: LintOptions) -> ChainFindings {
     let issuer_of = |subject: &Certificate| {
-        let mut others = chain.iter();
-        others
+        chain
+            .iter()
             .find(|other| subject.issuer() == other.subject() && subject.is_issued_by(other))
             .or_else(|| {
-                let mut others = chain.iter().filter(|other| *other != subject);
-                others.find(|other| subject.issuer() == other.subject())
+                chain
+                    .iter()
+                    .filter(|other| *other != subject)
+                    .find(|other| subject.issuer() == other.subject())
             })
     };
     let role_of = |place: usize, subject: &Certificate| match first {

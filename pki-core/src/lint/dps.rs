@@ -120,7 +120,8 @@ fn leaf_can_be_rolled_in_time(subject: &Subject<'_>) -> Option<Finding> {
 
 /// A device that is unpacked with an expired leaf cannot register to get another.
 fn leaf_outlasts_the_warehouse(subject: &Subject<'_>) -> Option<Finding> {
-    let (validity, warehouse) = (subject.validity?, subject.options.warehouse_time?);
+    let validity = subject.validity?;
+    let warehouse = subject.options.warehouse_time?;
     let unpacked = subject.options.at + warehouse;
     if subject.role != Role::Leaf || validity.not_after() >= unpacked {
         return None;

@@ -84,8 +84,9 @@ fn path_length_allows(subject: &Subject<'_>) -> Option<Finding> {
     }
     let constraints = subject.issuer?.certificate?.basic_constraints()?;
     let allowed = constraints.path_len_constraint?;
-    let own = subject.basic_constraints();
-    let own = own.and_then(|constraints| constraints.path_len_constraint);
+    let own = subject
+        .basic_constraints()
+        .and_then(|constraints| constraints.path_len_constraint);
     if allowed > 0 && own.is_none_or(|own| own < allowed) {
         return None;
     }

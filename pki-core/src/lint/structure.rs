@@ -165,8 +165,9 @@ fn extensions<'a>(subject: &'a Subject<'_>) -> &'a [Extension] {
 fn no_extension_stands_twice(subject: &Subject<'_>) -> Option<Finding> {
     let extensions = extensions(subject);
     let twice = extensions.iter().enumerate().find(|(place, extension)| {
-        let mut earlier = extensions[..*place].iter();
-        earlier.any(|other| other.extn_id == extension.extn_id)
+        extensions[..*place]
+            .iter()
+            .any(|other| other.extn_id == extension.extn_id)
     });
     let (_, extension) = twice?;
     let message = format!("its extension {} stands there twice", extension.extn_id);
@@ -201,8 +202,9 @@ fn critical_extensions_are_known(subject: &Subject<'_>) -> Option<Finding> {
 /// Known extensions decode, and encode to the same octets again: they are DER.
 fn extensions_can_be_read(subject: &Subject<'_>) -> Option<Finding> {
     let broken = extensions(subject).iter().find(|found| !is_der(found))?;
-    let name = const_oid::db::DB.by_oid(&broken.extn_id);
-    let name = name.map_or_else(|| broken.extn_id.to_string(), str::to_owned);
+    let name = const_oid::db::DB
+        .by_oid(&broken.extn_id)
+        .map_or_else(|| broken.extn_id.to_string(), str::to_owned);
     let message = format!("its extension {name} cannot be read as DER");
     error("extension-encoding", message, "RFC 5280 §4.2")
 }
@@ -230,8 +232,9 @@ fn is_der(extension: &Extension) -> bool {
 
 fn no_netscape_extensions(subject: &Subject<'_>) -> Option<Finding> {
     const NETSCAPE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.113730.1");
-    let mut extensions = extensions(subject).iter();
-    let found = extensions.find(|found| found.extn_id.parent() == Some(NETSCAPE))?;
+    let found = extensions(subject)
+        .iter()
+        .find(|found| found.extn_id.parent() == Some(NETSCAPE))?;
     let message = format!(
         "its Netscape extension {} says nothing to anybody",
         found.extn_id

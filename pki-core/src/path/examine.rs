@@ -96,7 +96,8 @@ fn impostor(certificate: &Certificate, question: &Question<'_>) -> Option<String
 }
 
 fn validity(certificate: &Certificate, question: &Question<'_>) -> PathCheck {
-    let (validity, at) = (certificate.validity(), question.options.moment());
+    let validity = certificate.validity();
+    let at = question.options.moment();
     let problem = if at > validity.not_after() {
         Some(format!("it expired on {}", validity.not_after()))
     } else if at < validity.not_before() {
@@ -118,8 +119,10 @@ fn authority(certificate: &Certificate) -> Option<String> {
 
 /// Authorities that issued themselves do not count (§4.2.1.9).
 fn path_length(path: &[Certificate], depth: usize) -> PathCheck {
-    let below = path[1..depth].iter().filter(|one| !one.is_self_issued());
-    let below = below.count();
+    let below = path[1..depth]
+        .iter()
+        .filter(|one| !one.is_self_issued())
+        .count();
     let constraints = path[depth].basic_constraints();
     let most = constraints.and_then(|constraints| constraints.path_len_constraint);
     let problem = most.filter(|most| below > usize::from(*most)).map(|most| {

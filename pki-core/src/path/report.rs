@@ -184,9 +184,10 @@ impl PathFailure {
     /// the leaf.
     pub(super) fn most_specific(path: &[PathStep]) -> Option<Self> {
         let failures = path.iter().enumerate().flat_map(|(depth, step)| {
-            let failed = step.checks.iter();
-            let failed = failed.filter(|check| check.outcome == CheckOutcome::Failed);
-            failed.map(move |check| (check, depth, step))
+            step.checks
+                .iter()
+                .filter(|check| check.outcome == CheckOutcome::Failed)
+                .map(move |check| (check, depth, step))
         });
         let (check, depth, step) =
             failures.min_by_key(|(check, depth, _)| (check.check, *depth))?;

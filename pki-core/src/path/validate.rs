@@ -237,8 +237,10 @@ impl Question<'_> {
         chain
             .filter_map(|element| element.to_der().ok())
             .filter_map(|der| {
-                let mut known = self.known();
-                let known = known.find(|certificate| certificate.der() == der).cloned();
+                let known = self
+                    .known()
+                    .find(|certificate| certificate.der() == der)
+                    .cloned();
                 known.or_else(|| Certificate::from_der(&der).ok())
             })
             .collect()
@@ -278,7 +280,8 @@ fn add_refusal(checks: &mut Vec<PathCheck>, refusal: PathCheck) {
 
 fn refusal(context: &X509StoreContextRef) -> (usize, PathCheck) {
     let depth = usize::try_from(context.error_depth()).unwrap_or_default();
-    let (code, words) = (context.error().as_raw(), context.error().error_string());
+    let code = context.error().as_raw();
+    let words = context.error().error_string();
     (
         depth,
         PathCheck::new(check_of(code), Some(words.to_owned())),

@@ -119,7 +119,8 @@ fn what_is_closed_does_not_change(journal: &mut dyn Journal) {
     journal
         .close_plan(id(1), Some("not needed"), later())
         .expect("abandoned");
-    let (closed_at, reason) = (later(), "not needed".to_owned());
+    let closed_at = later();
+    let reason = "not needed".to_owned();
     let abandoned = PlanState::Abandoned { closed_at, reason };
     assert_eq!(stored(journal, 1).state, abandoned);
     let results = [

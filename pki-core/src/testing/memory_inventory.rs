@@ -63,8 +63,8 @@ impl MemoryInventory {
         let missing = || InventoryError::BatchNotFound {
             batch: name.clone(),
         };
-        let mut batches = self.batches.iter();
-        batches
+        self.batches
+            .iter()
             .find(|batch| batch.name == *name)
             .ok_or_else(missing)
     }
@@ -73,26 +73,35 @@ impl MemoryInventory {
         let missing = || InventoryError::BatchNotFound {
             batch: name.clone(),
         };
-        let mut batches = self.batches.iter_mut();
-        batches
+        self.batches
+            .iter_mut()
             .find(|batch| batch.name == *name)
             .ok_or_else(missing)
     }
 
     fn generation(&self, id: &AuthorityGeneration) -> Option<&GenerationRecord> {
-        let mut records = self.authorities.get(&id.name)?.iter();
-        records.find(|record| record.generation == id.generation)
+        self.authorities
+            .get(&id.name)?
+            .iter()
+            .find(|record| record.generation == id.generation)
     }
 
     fn generation_mut(&mut self, id: &AuthorityGeneration) -> Option<&mut GenerationRecord> {
-        let mut records = self.authorities.get_mut(&id.name)?.iter_mut();
-        records.find(|record| record.generation == id.generation)
+        self.authorities
+            .get_mut(&id.name)?
+            .iter_mut()
+            .find(|record| record.generation == id.generation)
     }
 
     /// Newest first.
     fn find(&self, fits: impl Fn(&InventoryEntry) -> bool) -> Vec<InventoryEntry> {
-        let newest_first = self.certificates.iter().rev().map(|held| &held.entry);
-        newest_first.filter(|entry| fits(entry)).cloned().collect()
+        self.certificates
+            .iter()
+            .rev()
+            .map(|held| &held.entry)
+            .filter(|entry| fits(entry))
+            .cloned()
+            .collect()
     }
 
     fn counts(&self) -> Vec<Count> {
@@ -123,10 +132,10 @@ impl Held {
 }
 
 fn states(records: &[GenerationRecord]) -> Vec<(Generation, GenerationState)> {
-    let states = records
+    records
         .iter()
-        .map(|record| (record.generation, record.state));
-    states.collect()
+        .map(|record| (record.generation, record.state))
+        .collect()
 }
 
 impl Inventory for MemoryInventory {
@@ -213,8 +222,10 @@ impl Inventory for MemoryInventory {
         };
         let newest_first = self.find(|entry| filter.matches(entry));
         let serial = |entry: &InventoryEntry| entry.recorded.certificate().serial_number().clone();
-        let first = newest_first.last().map(serial);
-        Ok(first.zip(newest_first.first().map(serial)))
+        Ok(newest_first
+            .last()
+            .map(serial)
+            .zip(newest_first.first().map(serial)))
     }
 
     fn batches(
@@ -226,8 +237,8 @@ impl Inventory for MemoryInventory {
             None => 0,
             Some(name) => {
                 let after = self.known(name)?;
-                let mut batches = self.batches.iter();
-                batches
+                self.batches
+                    .iter()
                     .position(|batch| batch == after)
                     .map_or(0, |place| place + 1)
             }
@@ -324,7 +335,8 @@ impl Inventory for MemoryInventory {
                 });
             }
             let recorded = inventory.insert_one(generation, certificate, at)?;
-            let (name, number) = (&generation.name, generation.generation);
+            let name = &generation.name;
+            let number = generation.generation;
             inventory.append(Draft::adopted(name, number, recorded.row(), at));
             Ok(recorded)
         })
@@ -462,21 +474,23 @@ impl Inventory for MemoryInventory {
         at: Time,
     ) -> Result<Vec<KeyHolder>, InventoryError> {
         let holders = keys.iter().filter_map(|(id, key)| {
-            let mut entries = self.certificates.iter().map(|held| &held.entry);
-            entries.find_map(|entry| {
-                let is_same = entry.recorded.certificate().key_identity() == *key;
-                KeyHolder::of(id, entry, at).filter(|_| is_same)
-            })
+            self.certificates
+                .iter()
+                .map(|held| &held.entry)
+                .find_map(|entry| {
+                    let is_same = entry.recorded.certificate().key_identity() == *key;
+                    KeyHolder::of(id, entry, at).filter(|_| is_same)
+                })
         });
         Ok(holders.collect())
     }
 
     fn any_key(&self, beginnings: &[u128]) -> Result<bool, InventoryError> {
-        let mut certificates = self
+        Ok(self
             .certificates
             .iter()
-            .map(|held| held.entry.recorded.certificate());
-        Ok(certificates.any(|one| beginnings.contains(&one.key_identity().beginning())))
+            .map(|held| held.entry.recorded.certificate())
+            .any(|one| beginnings.contains(&one.key_identity().beginning())))
     }
 
     fn count(&self, filter: &Filter) -> Result<u64, InventoryError> {
@@ -493,8 +507,13 @@ impl Inventory for MemoryInventory {
     }
 
     fn audit_entries(&self, after: u64, limit: usize) -> Result<Vec<AuditEntry>, InventoryError> {
-        let entries = self.audit.iter().filter(|entry| entry.sequence() > after);
-        Ok(entries.take(limit).cloned().collect())
+        Ok(self
+            .audit
+            .iter()
+            .filter(|entry| entry.sequence() > after)
+            .take(limit)
+            .cloned()
+            .collect())
     }
 
     fn events(

@@ -71,7 +71,8 @@ impl SampleAuthority {
     ) -> Result<Vec<u8>, ErrorStack> {
         let moment = |time: Time| Asn1Time::from_unix(time.unix_seconds());
         let serial = BigNum::from_u32(serial)?;
-        let (subject, issuer) = (name(common_name)?, name(&self.name)?);
+        let subject = name(common_name)?;
+        let issuer = name(&self.name)?;
         let mut builder = X509::builder()?;
         builder.set_version(2)?;
         builder.set_serial_number(Asn1Integer::from_bn(&serial)?.as_ref())?;

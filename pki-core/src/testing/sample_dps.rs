@@ -31,6 +31,8 @@ pub struct Service {
     pub refuses_duplicates: bool,
     /// Whether it takes no group that refers to a CA certificate that is not there.
     pub refuses_dangling: bool,
+    /// Whether it deletes no CA certificate that a group refers to.
+    pub keeps_referred: bool,
 }
 
 /// Where a single certificate is answered.
@@ -72,6 +74,14 @@ pub enum Refused {
     /// The CA certificate is there under another name.
     #[error("409: CA certificate {0} is there under another name")]
     Duplicate(CertificateName),
+    /// A group refers to the CA certificate that is to be deleted.
+    #[error("400: CA certificate {name} is referred to by enrollment group {group}")]
+    Referred {
+        /// The group.
+        group: String,
+        /// The name.
+        name: CertificateName,
+    },
 }
 
 /// The documents of an instance.
@@ -284,7 +294,10 @@ impl SampleDps {
                 held.properties.is_verified = true;
                 held.etag = Some(etag);
             }
-            CaAction::Delete => self.authorities.retain(|held| held.name != *name),
+            CaAction::Delete { .. } => {
+                self.check_not_referred(name)?;
+                self.authorities.retain(|held| held.name != *name);
+            }
         }
         Ok(())
     }
@@ -310,6 +323,38 @@ impl SampleDps {
         Ok(())
     }
 
+    fn check_not_referred(&self, name: &CertificateName) -> Result<(), Refused> {
+        let refers = |group: &&EnrollmentGroup| match &group.attestation.mechanism {
+            Mechanism::X509(X509Certificates::CaReferences(slots)) => {
+                slots.iter().any(|held| held == name)
+            }
+            _ => false,
+        };
+        match self.groups.iter().find(refers) {
+            Some(group) if self.service.keeps_referred => Err(Refused::Referred {
+                group: group.enrollment_group_id.to_string(),
+                name: name.clone(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_not_referred(&self, name: &CertificateName) -> Result<(), Refused> {
+        let refers = |group: &&EnrollmentGroup| match &group.attestation.mechanism {
+            Mechanism::X509(X509Certificates::CaReferences(slots)) => {
+                slots.iter().any(|held| held == name)
+            }
+            _ => false,
+        };
+        match self.groups.iter().find(refers) {
+            Some(group) if self.service.keeps_referred => Err(Refused::Referred {
+                group: group.enrollment_group_id.to_string(),
+                name: name.clone(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
     fn check_references(&self, group: &EnrollmentGroup) -> Result<(), Refused> {
         let Mechanism::X509(X509Certificates::CaReferences(slots)) = &group.attestation.mechanism
         else {
@@ -331,14 +376,18 @@ impl SampleDps {
     }
 
     fn group(&self, id: &str) -> Option<Option<&Etag>> {
-        let mut groups = self.groups.iter();
-        let held = groups.find(|held| held.enrollment_group_id.as_str().eq_ignore_ascii_case(id));
+        let held = self
+            .groups
+            .iter()
+            .find(|held| held.enrollment_group_id.as_str().eq_ignore_ascii_case(id));
         held.map(|held| held.etag.as_ref())
     }
 
     fn individual(&self, id: &str) -> Option<Option<&Etag>> {
-        let mut entries = self.individuals.iter();
-        let held = entries.find(|held| held.registration_id.as_str().eq_ignore_ascii_case(id));
+        let held = self
+            .individuals
+            .iter()
+            .find(|held| held.registration_id.as_str().eq_ignore_ascii_case(id));
         held.map(|held| held.etag.as_ref())
     }
 

@@ -207,10 +207,8 @@ fn another_output_is_found() {
 
 #[test]
 fn only_the_authority_signs_its_manifests() {
-    let (authority, other) = (
-        root("line", KeyAlgorithm::EcdsaP256),
-        root("line", KeyAlgorithm::EcdsaP256),
-    );
+    let authority = root("line", KeyAlgorithm::EcdsaP256);
+    let other = root("line", KeyAlgorithm::EcdsaP256);
     let by_other = manifest(&authority).sign(&authority.certificate, &other.signer);
     assert!(matches!(by_other, Err(ManifestError::KeyMismatch)));
     let for_other = manifest(&authority).sign(&other.certificate, &other.signer);

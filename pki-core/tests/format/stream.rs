@@ -69,10 +69,8 @@ fn a_device_that_made_its_key_has_none_in_the_output() {
 /// Nothing leaves before the inventory has it.
 #[test]
 fn only_the_recorded_certificate_itself_releases_its_output() {
-    let (one, other) = (
-        Made::new("device-1", KeyAlgorithm::EcdsaP256),
-        Made::new("device-1", KeyAlgorithm::EcdsaP256),
-    );
+    let one = Made::new("device-1", KeyAlgorithm::EcdsaP256);
+    let other = Made::new("device-1", KeyAlgorithm::EcdsaP256);
     let renderer = Renderer::new(Form::Ndjson(KeyForm::Plain), &issuers());
     let released = |made: &[&Made], recorded: &[&Made]| {
         let mut rendered = Rendered::default();

@@ -205,7 +205,7 @@ fn a_record_that_came_without_a_tag_is_never_overwritten() {
                     let mut groups = dps.groups.iter();
                     groups.any(|held| held.enrollment_group_id == *step.id())
                 }
-                Step::Ca(step) => step.action == CaAction::Delete,
+                Step::Ca(step) => matches!(step.action, CaAction::Delete { .. }),
                 _ => false,
             };
             if touches && earlier.is_none() {

@@ -19,7 +19,8 @@ use crate::support::now;
 fn an_intermediate_is_rolled_slot_by_slot_and_the_new_one_ends_in_the_primary() {
     let pki = Pki::new();
     let mut dps = pki.line_in_group();
-    let (old, new) = (pki.device(0, 0), pki.device(1, 0));
+    let old = pki.device(0, 0);
+    let new = pki.device(1, 0);
     let start = only(roll::start(
         &relaxed(),
         &pki.state("line", [Current, Pending], &dps),

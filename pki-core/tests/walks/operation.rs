@@ -236,7 +236,12 @@ impl Operation {
                     hub: *hub,
                     with_intermediates: *with_intermediates,
                 };
-                rolled(roll::replace(&request, &world.roll_state(*authority)))?
+                let state = if *with_intermediates {
+                    world.breach_state(*old)
+                } else {
+                    world.roll_state(*authority)
+                };
+                rolled(roll::replace(&request, &state))?
             }
             Self::Quarantine {
                 place,
@@ -497,11 +502,27 @@ impl Operation {
                     ..Promise::default()
                 }
             }
-            Self::Breach { old, .. } => {
+            Self::Breach {
+                old,
+                with_intermediates,
+                ..
+            } => {
                 let newest = newest(world, old.authority);
+                // Those below that an earlier run has cut off come back.
+                let state = world.breach_state(*old);
+                let cut_off = world.devices.iter().flat_map(|device| &device.leaves);
+                let cut_off = cut_off.filter(|leaf| {
+                    Pki::path(leaf.signer).iter().any(|signer| {
+                        let above = Pki::shared().certificate(*signer).sha1_thumbprint();
+                        let mut instances = state.instances.iter();
+                        *with_intermediates
+                            && instances.any(|instance| instance.cut_off.contains(&above))
+                    })
+                });
+                let coming = cut_off.map(|leaf| Pki::id(leaf.signer));
                 Promise {
                     refuses: Who::Anybody,
-                    lets_in: Who::SignedBy([Pki::id(newest)].into()),
+                    lets_in: Who::SignedBy(coming.chain([Pki::id(newest)]).collect()),
                     ..Promise::default()
                 }
             }

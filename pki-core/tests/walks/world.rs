@@ -12,7 +12,7 @@ use pki_core::enrollment::{
     ProvisioningStatus, RegistrationState, RegistrationStatus, X509Certificates,
 };
 use pki_core::hub::{HubDevice, HubDeviceStatus};
-use pki_core::ids::{DpsName, EnrollmentGroupId, Etag, HubHostName};
+use pki_core::ids::{DpsName, EnrollmentGroupId, Etag, HubHostName, Sha1Thumbprint};
 use pki_core::inventory::GenerationState;
 use pki_core::lifecycle::roll::{Below, HeldGeneration, Instance, RegisteredDevice, RollState};
 use pki_core::lifecycle::{
@@ -71,6 +71,8 @@ pub(crate) struct Site {
     pub(crate) deprovisioned: BTreeSet<EnrollmentGroupId>,
     /// Who is registered, on which hub and with which leaf.
     pub(crate) registered: BTreeMap<usize, (usize, LeafKey)>,
+    /// What the journal tells: whom the deletion of a CA certificate has cut off.
+    cut_off: BTreeMap<Sha1Thumbprint, BTreeSet<Sha1Thumbprint>>,
 }
 
 #[derive(Clone)]
@@ -128,6 +130,7 @@ impl World {
                 dps: SampleDps::of(service),
                 deprovisioned: BTreeSet::new(),
                 registered: BTreeMap::new(),
+                cut_off: BTreeMap::new(),
             };
             world.instances.push(site);
             let place = world.instances.len() - 1;
@@ -144,9 +147,13 @@ impl World {
 
     /// What came to the walks later: kept cases go on without it.
     fn finish(&mut self, service: Service, draws: &mut Draws) {
+        let refuses_duplicates = draws.one_in(3);
+        let refuses_dangling = draws.one_in(2);
         let service = Service {
-            refuses_duplicates: draws.one_in(3),
-            refuses_dangling: draws.one_in(2),
+            refuses_duplicates,
+            refuses_dangling,
+            // No draw of its own: what follows in kept cases stays what it is.
+            keeps_referred: refuses_dangling != service.hides_certificates,
             ..service
         };
         for site in &mut self.instances {
@@ -558,6 +565,7 @@ impl World {
                     groups: site.dps.groups.clone(),
                     declared: declared.clone(),
                     verified_by: self.verified_by,
+                    cut_off: BTreeSet::new(),
                 })
                 .collect(),
         }
@@ -650,7 +658,9 @@ impl World {
                     }
                 }
             }
-            Step::Authority(AuthorityStep { authority, changes }) => {
+            Step::Authority(AuthorityStep {
+                authority, changes, ..
+            }) => {
                 let all = 0..Pki::authorities();
                 let authority = all
                     .into_iter()
@@ -663,7 +673,33 @@ impl World {
             }
             _ => {}
         }
+        self.note_cut_off(place, step);
         Ok(())
+    }
+
+    /// As the journal has it.
+    fn note_cut_off(&mut self, place: usize, step: &Step) {
+        let Step::Ca(step) = step else {
+            return;
+        };
+        let cut_off = &mut self.instances[place].cut_off;
+        if let Some((gone, admitted)) = step.cut_off() {
+            cut_off.entry(*gone).or_default().extend(admitted);
+        } else if step.verifies() {
+            for of_ca in cut_off.values_mut() {
+                of_ca.remove(&step.sha1_thumbprint);
+            }
+        }
+    }
+
+    /// What a breach roll of a generation depends on that is to have those below verified.
+    pub(crate) fn breach_state(&self, old: Signer) -> RollState {
+        let ca = Pki::shared().certificate(old).sha1_thumbprint();
+        let mut state = self.roll_state(old.authority);
+        for (instance, site) in state.instances.iter_mut().zip(&self.instances) {
+            instance.cut_off = site.cut_off.get(&ca).cloned().unwrap_or_default();
+        }
+        state
     }
 
     fn hub_device(&mut self, hub: &HubHostName, id: &str) -> &mut bool {

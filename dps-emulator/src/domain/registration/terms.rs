@@ -28,8 +28,10 @@ impl Dps {
     pub(super) fn terms(&self, store: &Store, entry: &Entry) -> Result<Terms, ServiceError> {
         match entry {
             Entry::Individual(id) => {
-                let record = store.individuals().get(id);
-                let record = record.ok_or_else(|| ServiceError::EnrollmentNotFound(id.clone()))?;
+                let record = store
+                    .individuals()
+                    .get(id)
+                    .ok_or_else(|| ServiceError::EnrollmentNotFound(id.clone()))?;
                 Ok(self.terms_of_individual(&record.value))
             }
             Entry::Group(id) => {
@@ -80,7 +82,10 @@ impl Dps {
             (_, Some(one)) => vec![one],
             _ => return resource.candidates(),
         };
-        let linked = named.iter().filter_map(|hub| resource.hub(hub));
-        linked.map(LinkedHub::candidate).collect()
+        named
+            .iter()
+            .filter_map(|hub| resource.hub(hub))
+            .map(LinkedHub::candidate)
+            .collect()
     }
 }

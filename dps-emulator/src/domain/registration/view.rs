@@ -49,8 +49,10 @@ pub(super) fn device_view(
     store: &Store,
     id: &RegistrationId,
 ) -> Result<RegistrationState, ServiceError> {
-    let record = store.registrations().get(id);
-    let record = record.ok_or_else(|| ServiceError::RegistrationNotFound(id.clone()))?;
+    let record = store
+        .registrations()
+        .get(id)
+        .ok_or_else(|| ServiceError::RegistrationNotFound(id.clone()))?;
     let mut state = service_view(&spelling(store, id), record);
     if state.substatus.is_some() {
         state.substatus = Some(Substatus::InitialAssignment);
@@ -69,8 +71,10 @@ pub(super) fn entry_document(
 ) -> Result<(&'static str, Value, &'static str), ServiceError> {
     let (member, document, mechanism) = match entry {
         Entry::Individual(id) => {
-            let record = store.individuals().get(id);
-            let record = record.ok_or_else(|| ServiceError::EnrollmentNotFound(id.clone()))?;
+            let record = store
+                .individuals()
+                .get(id)
+                .ok_or_else(|| ServiceError::EnrollmentNotFound(id.clone()))?;
             let mechanism = &record.value.attestation.mechanism;
             (
                 "individualEnrollment",
@@ -79,8 +83,10 @@ pub(super) fn entry_document(
             )
         }
         Entry::Group(id) => {
-            let record = store.groups().get(id);
-            let record = record.ok_or_else(|| ServiceError::EnrollmentGroupNotFound(id.clone()))?;
+            let record = store
+                .groups()
+                .get(id)
+                .ok_or_else(|| ServiceError::EnrollmentGroupNotFound(id.clone()))?;
             let mechanism = &record.value.attestation.mechanism;
             (
                 "enrollmentGroup",

@@ -72,10 +72,10 @@ fn service_hub(dps: &Dps, request: &Request) -> Result<Option<HubHostName>, Serv
             )),
         };
     }
-    let mut candidates = hubs
+    let signed = hubs
         .iter()
-        .filter(|hub| named.is_none_or(|named| named.host_name == hub.host_name));
-    let signed = candidates.find(|hub| is_signed_for(dps, &resource, request, hub));
+        .filter(|hub| named.is_none_or(|named| named.host_name == hub.host_name))
+        .find(|hub| is_signed_for(dps, &resource, request, hub));
     Ok(signed.map(|hub| hub.host_name.clone()))
 }
 
@@ -83,11 +83,11 @@ fn service_hub(dps: &Dps, request: &Request) -> Result<Option<HubHostName>, Serv
 /// is no other hub's.
 fn is_signed_for(dps: &Dps, resource: &Resource, request: &Request, hub: &LinkedHub) -> bool {
     let is_other = |name: &&String| {
-        let mut others = resource
+        resource
             .hubs
             .iter()
-            .filter(|other| other.host_name != hub.host_name);
-        others.any(|other| other.host_name.as_str().eq_ignore_ascii_case(name))
+            .filter(|other| other.host_name != hub.host_name)
+            .any(|other| other.host_name.as_str().eq_ignore_ascii_case(name))
     };
     let hosts = dps
         .settings

@@ -72,8 +72,9 @@ fn certificate_name(dps: &Dps, text: &str) -> Result<CertificateName, ServiceErr
 
 fn list_certificates(dps: &Dps) -> Result<Answer, ServiceError> {
     let store = dps.store();
-    let authorities = store.authorities().iter();
-    let documents = authorities
+    let documents = store
+        .authorities()
+        .iter()
         .map(|(name, record)| shown(&document(&dps.settings, name, record)))
         .collect::<Result<Vec<_>, _>>()?;
     Ok(Answer::ok(json!({"value": documents})))
@@ -81,8 +82,10 @@ fn list_certificates(dps: &Dps) -> Result<Answer, ServiceError> {
 
 fn get(dps: &Dps, name: &CertificateName, if_match: IfMatch) -> Result<Answer, ServiceError> {
     let store = dps.store();
-    let record = store.authorities().get(name);
-    let record = record.ok_or_else(|| ServiceError::CertificateNotFound(name.to_string()))?;
+    let record = store
+        .authorities()
+        .get(name)
+        .ok_or_else(|| ServiceError::CertificateNotFound(name.to_string()))?;
     match if_match {
         IfMatch::Tag(etag) if etag != record.etag => Err(ServiceError::PreconditionFailed),
         _ => shown(&document(&dps.settings, name, record)).map(Answer::ok),

@@ -43,8 +43,8 @@ pub(super) fn answer(dps: &Dps, request: &Request, rest: &[&str]) -> Result<Answ
         (&Method::DELETE, []) => Err(ServiceError::Locked(dps.settings.resource_id())),
         (&Method::GET, ["skus"]) => Ok(Answer::ok(json!({"value": [{"name": "S1"}]}))),
         (&Method::GET, ["operationresults", id]) => {
-            let status = poll(dps, id);
-            let status = status.ok_or_else(|| ServiceError::ResourceNotFound(request.path()))?;
+            let status =
+                poll(dps, id).ok_or_else(|| ServiceError::ResourceNotFound(request.path()))?;
             Ok(Answer::ok(json!({"status": status})))
         }
         (&Method::POST, ["listkeys"]) => {
@@ -53,9 +53,11 @@ pub(super) fn answer(dps: &Dps, request: &Request, rest: &[&str]) -> Result<Answ
         }
         (&Method::POST, ["keys", name, "listkeys"]) => {
             let resource = dps.resource();
-            let mut policies = resource.policies.iter();
-            let policy = policies.find(|policy| policy.name.eq_ignore_ascii_case(name));
-            let policy = policy.ok_or_else(|| ServiceError::PolicyNotFound((*name).to_owned()))?;
+            let policy = resource
+                .policies
+                .iter()
+                .find(|policy| policy.name.eq_ignore_ascii_case(name))
+                .ok_or_else(|| ServiceError::PolicyNotFound((*name).to_owned()))?;
             Ok(Answer::ok(key(policy)))
         }
         (&Method::GET, ["privatelinkresources"]) => Ok(Answer::ok(json!({"value": []}))),
@@ -114,7 +116,8 @@ pub(super) fn document(dps: &Dps, resource: &Resource) -> Value {
 }
 
 fn shown_hub(hub: &LinkedHub) -> Value {
-    let (name, policy) = (&hub.host_name, &hub.policy.name);
+    let name = &hub.host_name;
+    let policy = &hub.policy.name;
     let mut shown = Map::new();
     // What nobody sent is not shown.
     if let Some(applies) = hub.applies_allocation_policy {
@@ -275,8 +278,10 @@ fn replaced(dps: &Dps, request: &Request) -> Result<Resource, ServiceError> {
     if let Some(more) = hubs.len().checked_sub(1) {
         dps.check_quota("linked hubs", more, |quotas| quotas.hubs)?;
     }
-    let hubs = hubs.iter().map(|hub| linked(dps, &present, hub));
-    let hubs = hubs.collect::<Result<Vec<_>, _>>()?;
+    let hubs = hubs
+        .iter()
+        .map(|hub| linked(dps, &present, hub))
+        .collect::<Result<Vec<_>, _>>()?;
     let policies = match properties.authorization_policies {
         None => present.policies.clone(),
         Some(policies) => policies

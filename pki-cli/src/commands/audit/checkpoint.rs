@@ -39,8 +39,9 @@ pub(super) struct CheckpointArgs {
 impl CheckpointArgs {
     pub(super) fn run(&self, context: &Context) -> CommandResult {
         let inventory = context.inventory()?;
-        let head = inventory.audit_head()?;
-        let head = head.ok_or_else(|| CommandError::not_found("the audit trail is empty"))?;
+        let head = inventory
+            .audit_head()?
+            .ok_or_else(|| CommandError::not_found("the audit trail is empty"))?;
         let counts = inventory.stats()?.counts;
         let checkpoint = Checkpoint {
             checkpoint_version: Checkpoint::FORM,
@@ -201,7 +202,8 @@ fn at_home(context: &Context, by: &CheckpointSigner) -> Result<Option<Certificat
         return Ok(None);
     };
     if generation.state == GenerationState::Compromised {
-        let (name, number) = (&by.authority, by.generation);
+        let name = &by.authority;
+        let number = by.generation;
         let message = format!(
             "the checkpoint is signed by {name} {number}, which is compromised: others can sign in its name"
         );

@@ -51,8 +51,10 @@ impl Args {
             context.ui.result(&Authorities(vec![row]))?;
             return Ok(Outcome::Done);
         }
-        let pending = record.as_ref().and_then(AuthorityRecord::pending);
-        let pending = pending.ok_or_else(|| self.nothing_waits())?;
+        let pending = record
+            .as_ref()
+            .and_then(AuthorityRecord::pending)
+            .ok_or_else(|| self.nothing_waits())?;
         let signer = authority_key::open(context, &pending.key_reference)?;
         let issuers = takeover::judge(
             context,

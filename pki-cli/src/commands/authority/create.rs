@@ -132,8 +132,10 @@ fn create_next(
         successor(context, inventory, declared, clock_is_right)?;
     }
     let record = inventory.authority(name)?;
-    let newest = record.as_ref().and_then(|record| record.generations.last());
-    let newest = newest.ok_or_else(|| CommandError::failed("no generation was made"))?;
+    let newest = record
+        .as_ref()
+        .and_then(|record| record.generations.last())
+        .ok_or_else(|| CommandError::failed("no generation was made"))?;
     Ok(AuthorityRow::new(name, newest, newest.state.as_str()))
 }
 
@@ -232,7 +234,8 @@ fn issue(
     };
     let now = context.now();
     let Some(issuer) = &declared.issuer else {
-        let (name, policy) = (declared.name.clone(), policy(context)?);
+        let name = declared.name.clone();
+        let policy = policy(context)?;
         return Ok(create_root(
             name, generation, &spec, signer, policy, &serial, now,
         )?);

@@ -137,10 +137,8 @@ impl Args {
     /// What is taken over is the first generation that issues; later ones are rolled in.
     fn refuse_another(&self, record: Option<&AuthorityRecord>) -> Result<(), CommandError> {
         let name = &self.name;
-        let (current, pending) = (
-            record.and_then(AuthorityRecord::current),
-            record.and_then(AuthorityRecord::pending),
-        );
+        let current = record.and_then(AuthorityRecord::current);
+        let pending = record.and_then(AuthorityRecord::pending);
         match (current, pending) {
             (None, None) => Ok(()),
             (Some(current), _) => Err(CommandError::refused(format!(
@@ -193,8 +191,11 @@ impl Args {
             let message = format!("{}: it is not a PKCS#12 file", file.display());
             return Err(CommandError::invalid_input(message));
         }
-        let key = read.private_key().ok_or_else(|| lacks("private key"))?;
-        let key = key.open(None).map_err(|error| in_key_file(file, &error))?;
+        let key = read
+            .private_key()
+            .ok_or_else(|| lacks("private key"))?
+            .open(None)
+            .map_err(|error| in_key_file(file, &error))?;
         let mut others = read.certificates();
         let own = others
             .iter()
@@ -262,10 +263,8 @@ impl OfferedKey {
 
 /// Says what to declare, ready to be copied.
 fn undeclared(name: &AuthorityName, certificate: &Certificate) -> CommandError {
-    let (not_before, not_after) = (
-        certificate.validity().not_before(),
-        certificate.validity().not_after(),
-    );
+    let not_before = certificate.validity().not_before();
+    let not_after = certificate.validity().not_after();
     let days = (not_after - not_before).seconds() / (24 * 60 * 60);
     CommandError::not_found(format!("pki.toml declares no authority {name}"))
         .hint("declare it first, with these lines and the kind of key that later generations get:")

@@ -136,7 +136,9 @@ struct Requested {
 
 impl fmt::Display for Requested {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, generation, file) = (&self.authority, self.generation, self.request.display());
+        let name = &self.authority;
+        let generation = self.generation;
+        let file = self.request.display();
         writeln!(
             f,
             "authority {name}: generation {generation} waits for the certificate of {file}"

@@ -36,8 +36,11 @@ pub(crate) fn declared<'a>(
     if let Some(declared) = declaration.authority(name) {
         return Ok(declared);
     }
-    let names = declaration.authorities.iter();
-    let known: Vec<&str> = names.map(|authority| authority.name.as_str()).collect();
+    let known: Vec<&str> = declaration
+        .authorities
+        .iter()
+        .map(|authority| authority.name.as_str())
+        .collect();
     let message = format!("pki.toml declares no authority {name}");
     Err(CommandError::not_found(message).hint(format!("declared are: {}", known.join(", "))))
 }
@@ -58,8 +61,9 @@ pub(super) fn read_certificates(
         pem::certificates(&context.read(path)?).map_err(|error| CommandError::in_file(path, &error))
     };
     let mut found = read(file)?.into_iter();
-    let first = found.next();
-    let first = first.ok_or_else(|| CommandError::in_file(file, &InputError::Empty))?;
+    let first = found
+        .next()
+        .ok_or_else(|| CommandError::in_file(file, &InputError::Empty))?;
     let mut others: Vec<Certificate> = found.collect();
     if let Some(chain) = chain {
         others.extend(read(chain)?);
@@ -324,9 +328,11 @@ pub(super) fn bring_into_use(
     generation: Generation,
     certificate: &Certificate,
 ) -> Result<(), CommandError> {
-    let (home, files) = (&context.home, &context.files);
+    let home = &context.home;
+    let files = &context.files;
     files.create_folder(&home.authority(name), Access::Secret)?;
-    let (path, pem) = (home.certificate(name, generation), certificate.to_pem());
+    let path = home.certificate(name, generation);
+    let pem = certificate.to_pem();
     files.write(&path, pem.as_bytes(), Access::Public, Existing::Replace)?;
     let record = inventory.authority(name)?;
     if record.as_ref().and_then(AuthorityRecord::current).is_some() {

@@ -62,8 +62,8 @@ pub(super) struct VerifyArgs {
 impl VerifyArgs {
     pub(super) fn run(&self, context: &Context) -> CommandResult {
         let content = context.read(&self.manifest)?;
-        let manifest = Manifest::from_json(&content);
-        let manifest = manifest.map_err(|error| CommandError::in_file(&self.manifest, &error))?;
+        let manifest = Manifest::from_json(&content)
+            .map_err(|error| CommandError::in_file(&self.manifest, &error))?;
         let home = home(context)?;
         let output = self.output(&manifest)?;
         let mut checks = check_output(context, &manifest, &output)?;
@@ -404,7 +404,8 @@ impl fmt::Display for Verdict {
         } else {
             "does not verify"
         };
-        let (authority, generation) = (&self.authority, self.generation);
+        let authority = &self.authority;
+        let generation = self.generation;
         let devices = counted(self.devices, "device", "devices");
         write!(
             f,

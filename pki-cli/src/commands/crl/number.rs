@@ -56,8 +56,9 @@ fn ahead(
     at: u64,
 ) -> Result<u64, CommandError> {
     let events = inventory.events(&action(CONTINUED)?, authority.as_str())?;
-    let earlier = events.iter().filter(|entry| entry.sequence() < at);
-    earlier
+    events
+        .iter()
+        .filter(|entry| entry.sequence() < at)
         .map(asked_for)
         .try_fold(0, |most, asked| Ok(most.max(asked?)))
 }

@@ -154,7 +154,7 @@ impl DeleteArgs {
         let step = Step::Ca(CaStep {
             name: self.name.clone(),
             sha1_thumbprint: thumbprint,
-            action: CaAction::Delete,
+            action: CaAction::Delete { admitted: vec![] },
             expect: Expectation::Etag(etag),
         });
         let change = self.change(context, &planes)?;
@@ -178,13 +178,15 @@ impl DeleteArgs {
         let groups = planes.groups()?;
         let groups: Vec<EnrollmentGroup> =
             context.block_on(async { Ok(groups.list(None).try_collect().await?) })?;
-        let referring = groups.iter().filter(|group| self.is_named_by(group));
-        let notes = referring.map(|group| {
-            format!(
-                "enrollment group {} refers to it, and admits nobody through it any more",
-                group.enrollment_group_id
-            )
-        });
+        let notes = groups
+            .iter()
+            .filter(|group| self.is_named_by(group))
+            .map(|group| {
+                format!(
+                    "enrollment group {} refers to it, and admits nobody through it any more",
+                    group.enrollment_group_id
+                )
+            });
         let notes = notes.collect();
         let impact = impact::on_fleet(context, planes, |view| {
             view.remove_ca(&self.name);

@@ -102,8 +102,8 @@ pub(super) fn request(context: &Context, name: &CertificateName, path: &Path) ->
 
 /// Hands in a proof that was made elsewhere.
 pub(super) fn hand_in(context: &Context, name: &CertificateName, path: &Path) -> CommandResult {
-    let proof = pem::certificate(&context.read(path)?);
-    let proof = proof.map_err(|error| CommandError::in_file(path, &error))?;
+    let proof = pem::certificate(&context.read(path)?)
+        .map_err(|error| CommandError::in_file(path, &error))?;
     let planes = planes::chosen(context)?;
     let held = existing(context, &planes, name)?;
     if held.properties.is_verified {

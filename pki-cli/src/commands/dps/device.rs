@@ -200,8 +200,11 @@ impl ShowArgs {
 
 impl PutArgs {
     fn run(&self, context: &Context) -> CommandResult {
-        let leaf = self.certificate.as_deref();
-        let leaf = leaf.map(|path| self.leaf(context, path)).transpose()?;
+        let leaf = self
+            .certificate
+            .as_deref()
+            .map(|path| self.leaf(context, path))
+            .transpose()?;
         let document = self.file.as_deref();
         let document = document.map(|path| entry::document(context, path, &self.id));
         let document: Option<IndividualEnrollment> = document.transpose()?;
@@ -230,7 +233,8 @@ impl PutArgs {
             ]
             .concat(),
         };
-        let (id, present) = (&self.id, before.as_ref());
+        let id = &self.id;
+        let present = before.as_ref();
         let impact = impact::on_device(context, &planes, present, id, leaf.as_ref(), |view| {
             view.put_individual(&after)
         })?;
@@ -245,8 +249,8 @@ impl PutArgs {
 
     /// The leaf of a file, if it is one, of this device, and not revoked.
     fn leaf(&self, context: &Context, path: &Path) -> Result<Certificate, CommandError> {
-        let leaf = pem::certificate(&context.read(path)?);
-        let leaf = leaf.map_err(|error| CommandError::in_file(path, &error))?;
+        let leaf = pem::certificate(&context.read(path)?)
+            .map_err(|error| CommandError::in_file(path, &error))?;
         let path = path.display();
         if leaf.is_ca() {
             return Err(CommandError::refused(format!(
@@ -323,9 +327,11 @@ fn foreign_leaves(individual: &IndividualEnrollment) -> Vec<String> {
     let Mechanism::X509(X509Certificates::Client(slots)) = &individual.attestation.mechanism else {
         return Vec::new();
     };
-    let texts = slots.iter().filter_map(|slot| slot.certificate.as_deref());
-    let leaves = texts.filter_map(pem::certificate_in_json);
-    let names = leaves.map(|leaf| leaf.common_name().unwrap_or_default());
+    let names = slots
+        .iter()
+        .filter_map(|slot| slot.certificate.as_deref())
+        .filter_map(pem::certificate_in_json)
+        .map(|leaf| leaf.common_name().unwrap_or_default());
     let id = &individual.registration_id;
     names
         .filter(|name| name.parse().ok().as_ref() != Some(id))

@@ -74,7 +74,8 @@ pub(super) fn set_status<E: Record>(
     notes: Vec<String>,
     impact: impl FnOnce(&E) -> Result<Option<Impact>, CommandError>,
 ) -> CommandResult {
-    let (word, id) = (E::WORD, before.id());
+    let word = E::WORD;
+    let id = before.id();
     let enables = status == ProvisioningStatus::Enabled;
     let (action, summary) = if enables {
         (
@@ -227,7 +228,8 @@ pub(super) fn check_document<E: Record>(
     let Some(before) = before else {
         return Ok(());
     };
-    let (word, id) = (E::WORD, before.id());
+    let word = E::WORD;
+    let id = before.id();
     if document
         .etag()
         .is_some_and(|etag| Some(etag) != before.etag())

@@ -398,13 +398,19 @@ fn all(context: &Context, groups: &Groups) -> Result<Vec<EnrollmentGroup>, Comma
 }
 
 fn names(groups: &[EnrollmentGroup]) -> String {
-    let names = groups
+    groups
         .iter()
-        .map(|group| group.enrollment_group_id.as_str());
-    names.collect::<Vec<_>>().join(", ")
+        .map(|group| group.enrollment_group_id.as_str())
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn hubs(group: &EnrollmentGroup) -> String {
-    let hubs = group.iot_hubs.iter().flatten().map(ToString::to_string);
-    hubs.collect::<Vec<_>>().join(", ")
+    group
+        .iot_hubs
+        .iter()
+        .flatten()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
 }

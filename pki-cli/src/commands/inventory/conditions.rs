@@ -155,11 +155,11 @@ fn has_successor(
 }
 
 fn holds(authority: &AuthorityRecord, entry: &InventoryEntry) -> bool {
-    let mut certificates = authority
+    authority
         .generations
         .iter()
-        .filter_map(|generation| generation.certificate.as_ref());
-    certificates.any(|recorded| recorded.row() == entry.recorded.row())
+        .filter_map(|generation| generation.certificate.as_ref())
+        .any(|recorded| recorded.row() == entry.recorded.row())
 }
 
 /// Whether another generation of the authority issues or is being rolled in.

@@ -73,14 +73,17 @@ impl ExportArgs {
     }
 
     fn header(&self) -> Vec<String> {
-        let names = COLUMNS.iter().copied();
-        let names = names.chain(self.certificates.then_some("certificate"));
+        let names = COLUMNS
+            .iter()
+            .copied()
+            .chain(self.certificates.then_some("certificate"));
         names.map(str::to_owned).collect()
     }
 
     /// The cells of a line, in the order of the header.
     fn cells(&self, line: Line) -> Vec<String> {
-        let (record, summary) = (line.record, line.summary);
+        let record = line.record;
+        let summary = line.summary;
         let labels = if record.labels.is_empty() {
             String::new()
         } else {

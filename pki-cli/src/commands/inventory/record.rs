@@ -56,8 +56,9 @@ fn last_change(state: &CertificateState) -> (Option<Time>, Option<String>) {
 }
 
 fn labels(recorded: &Recorded) -> BTreeMap<String, String> {
-    let labels = recorded.labels().iter();
-    labels
+    recorded
+        .labels()
+        .iter()
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect()
 }

@@ -7,7 +7,10 @@ use pki_core::admission::DpsView;
 use pki_core::hub::HubDeviceStatus;
 use pki_core::ids::{AuthorityName, RegistrationId, Sha256Thumbprint};
 use pki_core::inventory::{AuthorityRecord, GenerationRecord, GenerationState, Inventory as _};
-use pki_core::lifecycle::roll::{self, Breach, HeldGeneration, InstancePlan, RegisteredDevice};
+use pki_core::journal::Journal as _;
+use pki_core::lifecycle::roll::{
+    self, Below, Breach, HeldGeneration, InstancePlan, RegisteredDevice,
+};
 use pki_core::lifecycle::{Fleet, Promise, Who};
 use pki_core::sqlite::SqliteInventory;
 
@@ -52,7 +55,10 @@ impl StartArgs {
         } else {
             refuse_not_begun(context, &inventory, name)?;
         }
-        let roll = AuthorityRoll::gather(context, &inventory, &instances, name)?;
+        let mut roll = AuthorityRoll::gather(context, &inventory, &instances, name)?;
+        if self.with_intermediates {
+            roll.recall_cut_off()?;
+        }
         let (plans, unread) = self.plans(&roll, is_shown)?;
         let promise = roll.shuts_out(is_replaced);
         let compromised = roll.compromised().map(|held| held.number);
@@ -103,8 +109,39 @@ impl StartArgs {
 }
 
 impl AuthorityRoll<'_> {
+    /// Reads in the journal whom a run that was cut short has cut off.
+    fn recall_cut_off(&mut self) -> Result<(), CommandError> {
+        let Some(old) = self.compromised() else {
+            return Ok(());
+        };
+        let ca = old.certificate.sha1_thumbprint();
+        let goal = roll::goal_of_replacing(&self.state.authority, old.number);
+        for instance in &mut self.state.instances {
+            instance.cut_off = self.inventory.cut_off(&instance.name, &goal, &ca)?;
+        }
+        Ok(())
+    }
+
+    /// The authorities below that a run that was cut short has cut off somewhere.
+    fn cut_off(&self) -> Vec<HeldGeneration> {
+        let is_cut_off = |below: &&Below| {
+            let thumbprint = below.certificate.sha1_thumbprint();
+            let mut instances = self.state.instances.iter();
+            instances.any(|instance| instance.cut_off.contains(&thumbprint))
+        };
+        let below = self.state.below.iter().filter(is_cut_off);
+        below
+            .map(|below| HeldGeneration {
+                number: below.generation,
+                state: GenerationState::Current,
+                certificate: below.certificate.clone(),
+            })
+            .collect()
+    }
+
     /// From its first step on a breach roll refuses whom it hits, and lets in nobody but those who have
-    /// leaves of the new generation.
+    /// leaves of the new generation, or of an authority below that it is to have verified and has cut off
+    /// before.
     fn shuts_out(&self, is_replaced: bool) -> Promise {
         let comes = |state| match state {
             GenerationState::Next | GenerationState::Pending => true,
@@ -112,13 +149,14 @@ impl AuthorityRoll<'_> {
             _ => false,
         };
         let generations = self.state.generations.iter();
-        let newcomers: Vec<HeldGeneration> = generations
+        let mut coming: Vec<HeldGeneration> = generations
             .filter(|held| comes(held.state))
             .cloned()
             .collect();
+        coming.extend(self.cut_off());
         Promise {
             refuses: Who::Anybody,
-            lets_in: Who::SignedBy(self.signers_below(&newcomers).into_iter().collect()),
+            lets_in: Who::SignedBy(self.signers_below(&coming).into_iter().collect()),
             ..Promise::default()
         }
     }

@@ -1,7 +1,7 @@
 //! What a roll depends on, gathered: every DPS instance as it is, and the authority with all that is
 //! above and below it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use pki_core::admission::DpsView;
@@ -195,6 +195,7 @@ fn instance(planes: &Planes<'_>, snapshot: &DpsSnapshot, name: &AuthorityName) -
         groups: snapshot.groups.clone(),
         declared: declared().map(|(name, _)| name.clone()).collect(),
         verified_by: verified_by.unwrap_or(VerifiedBy::Possession),
+        cut_off: BTreeSet::new(),
     }
 }
 

@@ -60,7 +60,8 @@ impl InclusionProof {
         if self.index >= self.size {
             return false;
         }
-        let (mut place, mut last) = (self.index, self.size - 1);
+        let mut place = self.index;
+        let mut last = self.size - 1;
         let mut hash = *leaf;
         for neighbor in &self.path {
             if last == 0 {

@@ -335,7 +335,8 @@ impl ProvenEntry {
             content: Some(self.content),
             hash: AuditHash::NONE,
         };
-        let (previous, earlier) = (self.previous, self.earlier);
+        let previous = self.previous;
+        let earlier = self.earlier;
         Ok(AuditHead {
             sequence: self.sequence,
             hash: entry.hash_after(Links { previous, earlier }),
@@ -406,7 +407,8 @@ fn steps<I: Inventory + ?Sized>(
     let mut steps = Vec::new();
     let mut sequence = to;
     while sequence > from {
-        let (previous, earlier) = (sequence - 1, Links::earlier_than(sequence));
+        let previous = sequence - 1;
+        let earlier = Links::earlier_than(sequence);
         let (next, beside) = if earlier >= from {
             (earlier, previous)
         } else {

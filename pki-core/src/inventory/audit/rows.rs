@@ -44,8 +44,10 @@ impl Rows {
 
     /// How many rows it has.
     pub fn count(&self) -> u64 {
-        let sizes = self.0.iter().map(|(first, last)| last.abs_diff(*first) + 1);
-        sizes.sum()
+        self.0
+            .iter()
+            .map(|(first, last)| last.abs_diff(*first) + 1)
+            .sum()
     }
 
     /// Whether a row is in it.
@@ -149,8 +151,9 @@ impl<T: Copy> RowMap<T> {
         expect(dead_code, reason = "for adapters that keep files")
     )]
     pub(crate) fn ranges(&self) -> impl Iterator<Item = (i64, i64, T)> {
-        let ranges = self.ranges.iter();
-        ranges.map(|(first, (last, value))| (*first, *last, *value))
+        self.ranges
+            .iter()
+            .map(|(first, (last, value))| (*first, *last, *value))
     }
 
     /// Makes `row` the start of its range.
@@ -158,7 +161,9 @@ impl<T: Copy> RowMap<T> {
         let Some((start, (last, value))) = self.ranges.range(..row).next_back() else {
             return;
         };
-        let (start, last, value) = (*start, *last, *value);
+        let start = *start;
+        let last = *last;
+        let value = *value;
         if last >= row {
             self.ranges.insert(start, (row - 1, value));
             self.ranges.insert(row, (last, value));

@@ -105,8 +105,10 @@ impl EarlierHashes {
         while self.0.last().is_some_and(|head| head.sequence > earlier) {
             self.0.pop();
         }
-        let last = self.0.last().filter(|head| head.sequence == earlier);
-        last.map_or(AuditHash::NONE, |head| head.hash)
+        self.0
+            .last()
+            .filter(|head| head.sequence == earlier)
+            .map_or(AuditHash::NONE, |head| head.hash)
     }
 }
 

@@ -138,7 +138,8 @@ pub(super) fn signing_mechanism(algorithm: KeyAlgorithm) -> Mechanism<'static> {
 pub(super) fn ecdsa_der(raw: &[u8]) -> Result<Vec<u8>, KeyError> {
     let (r, s) = raw.split_at(raw.len() / 2);
     let encoded = || {
-        let (r, s) = (BigNum::from_slice(r)?, BigNum::from_slice(s)?);
+        let r = BigNum::from_slice(r)?;
+        let s = BigNum::from_slice(s)?;
         EcdsaSig::from_private_components(r, s)?.to_der()
     };
     encoded().map_err(|_: ErrorStack| KeyError::Backend {
@@ -198,8 +199,9 @@ impl Wanted<'_> {
     /// Refuses a key for which the PIN is to be given again within every signature: `cryptoki` begins
     /// and ends one in the same call.
     fn login_suffices(&self, session: &Session, key: ObjectHandle) -> Result<(), TokenError> {
-        let read = session.get_attributes(key, &[AttributeType::AlwaysAuthenticate]);
-        let read = read.map_err(|error| self.failed(&error))?;
+        let read = session
+            .get_attributes(key, &[AttributeType::AlwaysAuthenticate])
+            .map_err(|error| self.failed(&error))?;
         match read[..] {
             [Attribute::AlwaysAuthenticate(true)] => Err(TokenError::PinForEachSignature {
                 token: self.token.to_owned(),

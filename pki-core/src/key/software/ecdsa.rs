@@ -65,7 +65,8 @@ impl Stencil {
     fn of(pair: &EcdsaKeyPair) -> Result<Self, Failed> {
         let document = pair.to_pkcs8v1()?;
         let public_key: PublicKeyX509Der<'_> = pair.public_key().as_der()?;
-        let (scalar, point) = (scalar_of(pair)?, pair.public_key().as_ref());
+        let scalar = scalar_of(pair)?;
+        let point = pair.public_key().as_ref();
         let scalar = place(document.as_ref(), scalar.as_ref())?;
         let mut pkcs8 = Zeroizing::new(document.as_ref().to_vec());
         pkcs8[scalar.clone()].zeroize();
@@ -79,7 +80,8 @@ impl Stencil {
     }
 
     fn stamp(&self, pair: &EcdsaKeyPair) -> Result<Made, Failed> {
-        let (scalar, point) = (scalar_of(pair)?, pair.public_key().as_ref());
+        let scalar = scalar_of(pair)?;
+        let point = pair.public_key().as_ref();
         let mut made = Made::new(&self.pkcs8, &self.public_key);
         made.pkcs8[self.scalar.clone()].copy_from_slice(scalar.as_ref());
         made.pkcs8[self.point.clone()].copy_from_slice(point);
@@ -95,8 +97,10 @@ fn scalar_of(pair: &EcdsaKeyPair) -> Result<EcPrivateKeyBin<'static>, Failed> {
 
 /// Where `part` stands; it is random, and cannot stand twice.
 fn place(whole: &[u8], part: &[u8]) -> Result<Range<usize>, Failed> {
-    let start = whole.windows(part.len()).position(|window| window == part);
-    let start = start.ok_or(Failed)?;
+    let start = whole
+        .windows(part.len())
+        .position(|window| window == part)
+        .ok_or(Failed)?;
     Ok(start..start + part.len())
 }
 

@@ -1,7 +1,8 @@
 //! A breach roll: the compromised generation is shut out first, the new one put in its place after.
 //!
-//! What shuts out comes before everything else, in every instance: deleting the CA certificate that
-//! groups refer to, and taking the certificate out of the groups that hold it. A disabled group on the
+//! What shuts out comes before everything else, in every instance: taking the CA certificate out of DPS, and
+//! the certificate out of the groups that hold it. Where a group refers to the CA certificate the new one is
+//! put in its place, under its name: a service may refuse to delete what is referred to. A disabled group on the
 //! compromised certificate keeps it out, and must stay: the service decides by the nearest group, so without
 //! it a group above admits the leaves, also one that is made or enabled long after. It is the first step where
 //! the others would admit somebody in between, and the last one where they shut out by themselves. Only above
@@ -9,16 +10,20 @@
 //! Invariant: after every step from the first on no compromised certificate is admitted, nor once a
 //! group above is made or enabled.
 
-use super::expiry::{anchored, deleted, enabled_first, holders, settle, uploaded};
+use super::expiry::{
+    admitted_by, anchored, deleted, deletion, enabled_first, holders, settle, uploaded,
+};
 use super::slots::{self, Side};
 use super::{HeldGeneration, Instance, InstancePlan, RollError, RollState};
 use crate::admission::{Outcome, Refusal};
+use crate::declaration::VerifiedBy;
 use crate::enrollment::{EnrollmentGroup, RegistrationState};
-use crate::ids::CertificateName;
+use crate::ids::{AuthorityName, CertificateName, Generation, Sha1Thumbprint};
 use crate::inventory::GenerationState;
 use crate::lifecycle::below::blocking_group;
 use crate::lifecycle::quarantine::{HubAction, HubIdentity, forget_registration, hub_step};
-use crate::lifecycle::{Plan, Step};
+use crate::lifecycle::{CaAction, CaStep, Expectation, Plan, Step};
+use crate::management::CaCertificate;
 
 /// What is asked for.
 #[derive(Debug, Clone, Default)]
@@ -62,14 +67,16 @@ impl RegisteredDevice {
 pub fn replace(request: &Breach, state: &RollState) -> Result<Vec<InstancePlan>, RollError> {
     let (old, new) = pair(state)?;
     let goal = format!(
-        "replace {} generation {}, which is compromised, by generation {}",
-        state.authority, old.number, new.number
+        "{}, by generation {}",
+        goal_of_replacing(&state.authority, old.number),
+        new.number
     );
     let (mut cuts, mut repairs) = (Vec::new(), Vec::new());
     for (index, instance) in state.instances.iter().enumerate() {
-        let cut = cut(state, instance, old, new)?;
+        let exit = exit(state, instance, old, new)?;
+        let cut = cut(state, instance, (old, new), &exit)?;
         let devices = request.devices.get(index).map_or(&[][..], Vec::as_slice);
-        let repair = repair(state, instance, (old, new), request, devices)?;
+        let repair = repair(state, instance, (old, new), &exit, request, devices)?;
         let plan = |steps| InstancePlan {
             dps: instance.name.clone(),
             plan: Plan {
@@ -98,6 +105,11 @@ pub fn replace(request: &Breach, state: &RollState) -> Result<Vec<InstancePlan>,
     })
 }
 
+/// The words with which the goal of every plan begins that replaces this generation.
+pub fn goal_of_replacing(authority: &AuthorityName, compromised: Generation) -> String {
+    format!("replace {authority} generation {compromised}, which is compromised")
+}
+
 /// What [`replace`] would do before there is a generation to take the place of the current one: it shuts
 /// that out, has the authorities below verified if that was asked for, and takes its devices off their hubs.
 /// For a look beforehand; the repair is not in it.
@@ -116,6 +128,14 @@ pub fn shut_out(request: &Breach, state: &RollState) -> Result<Vec<InstancePlan>
         let inline = holders(state, instance, &side).filter(|group| !side.is_referred_to_by(group));
         let inline: Vec<&EnrollmentGroup> = inline.collect();
         plan.steps = deleted(instance, old);
+        let referred = instance.uploads(&old.certificate);
+        let referred = referred.filter(|held| instance.refers_to(&held.name));
+        plan.notes.extend(referred.map(|held| {
+            format!(
+                "a group refers to CA certificate {}: the new generation is put in its place, which shuts out the same",
+                held.name
+            )
+        }));
         plan.notes.extend(inline.iter().map(|group| {
             format!(
                 "the new generation takes the place of generation {} in enrollment group {}",
@@ -160,16 +180,72 @@ fn pair(state: &RollState) -> Result<(&HeldGeneration, &HeldGeneration), RollErr
     }
 }
 
+/// How the CA certificate of the compromised generation leaves an instance. Whether the service deletes one
+/// that a group refers to is not known: where a group does, the order must be right if it refuses, too.
+enum Exit<'a> {
+    /// It is deleted: no group refers to it, or only so it is out by the first write.
+    Deleted,
+    /// The new certificate is put in its place, under its name: out by one write, whoever refers to it.
+    Replaced(&'a CaCertificate),
+    /// The new one is uploaded already, and by the first of these steps the groups let go of the old one so
+    /// that nobody is admitted by it; it is deleted when nothing refers to it.
+    Withdrawn(Vec<Step>),
+}
+
+fn exit<'a>(
+    state: &RollState,
+    instance: &'a Instance,
+    old: &'a HeldGeneration,
+    new: &HeldGeneration,
+) -> Result<Exit<'a>, RollError> {
+    let uploads = instance.uploads(&old.certificate);
+    let referred: Vec<&CaCertificate> = uploads
+        .filter(|held| instance.refers_to(&held.name))
+        .collect();
+    let [referred] = referred[..] else {
+        return Ok(Exit::Deleted);
+    };
+    if instance.uploads(&new.certificate).next().is_none() {
+        return Ok(Exit::Replaced(referred));
+    }
+    let old_side = Side::compromised(old, instance);
+    let withdrawn = withdrawn_by_name(state, instance, &old_side, &Side::of(new, instance));
+    let Some(first) = withdrawn.first() else {
+        return Ok(Exit::Deleted);
+    };
+    let mut view = instance.view()?;
+    first.apply_to(&mut view)?;
+    Ok(if state.admits_below(&view, &old.certificate) {
+        Exit::Deleted
+    } else {
+        Exit::Withdrawn(withdrawn)
+    })
+}
+
+/// Takes the compromised generation out of the groups that refer to its CA certificate.
+fn withdrawn_by_name(
+    state: &RollState,
+    instance: &Instance,
+    old: &Side<'_>,
+    new: &Side<'_>,
+) -> Vec<Step> {
+    let by_name = holders(state, instance, old).filter(|group| old.is_referred_to_by(group));
+    let by_name = enabled_first(by_name).into_iter();
+    by_name
+        .filter_map(|group| slots::withdraw(group, &[old], new))
+        .collect()
+}
+
 /// What shuts the compromised generation out of one instance: from the first step on, and for good.
 fn cut(
     state: &RollState,
     instance: &Instance,
-    old: &HeldGeneration,
-    new: &HeldGeneration,
+    (old, new): (&HeldGeneration, &HeldGeneration),
+    exit: &Exit<'_>,
 ) -> Result<Vec<Step>, RollError> {
     let old_side = Side::compromised(old, instance);
     let new_side = Side::of(new, instance);
-    let mut steps = deleted(instance, old);
+    let mut steps = cut_out(state, instance, (old, new), exit)?;
     let gone = &[&old_side];
     let inline =
         holders(state, instance, &old_side).filter(|group| !old_side.is_referred_to_by(group));
@@ -192,6 +268,56 @@ fn cut(
         steps.extend(for_later(state, instance, earlier)?);
     }
     Ok(steps)
+}
+
+/// Takes the CA certificate of the compromised generation out of DPS, and writes down whom it admitted: a run
+/// that is cut short and said again finds that in the journal alone.
+fn cut_out(
+    state: &RollState,
+    instance: &Instance,
+    (old, new): (&HeldGeneration, &HeldGeneration),
+    exit: &Exit<'_>,
+) -> Result<Vec<Step>, RollError> {
+    let mut steps = match exit {
+        Exit::Withdrawn(steps) => steps.clone(),
+        Exit::Deleted | Exit::Replaced(_) => vec![],
+    };
+    let by_it = admitted_by(state, instance, old)?;
+    for held in instance.uploads(&old.certificate) {
+        match exit {
+            Exit::Replaced(in_place) if in_place.name == held.name => {
+                let put = put_in_place(state, instance, (old, new), held, by_it.clone());
+                steps.insert(0, Step::Ca(put));
+            }
+            Exit::Replaced(_) | Exit::Deleted | Exit::Withdrawn(_) => {
+                steps.push(deletion(held, old, by_it.clone()));
+            }
+        }
+    }
+    Ok(steps)
+}
+
+/// The step that puts the new certificate in the place of the compromised one, under its name.
+fn put_in_place(
+    state: &RollState,
+    instance: &Instance,
+    (old, new): (&HeldGeneration, &HeldGeneration),
+    held: &CaCertificate,
+    admitted: Vec<Sha1Thumbprint>,
+) -> CaStep {
+    CaStep {
+        name: held.name.clone(),
+        sha1_thumbprint: new.certificate.sha1_thumbprint(),
+        action: CaAction::Upload {
+            authority: state.authority.clone(),
+            certificate: new.certificate.to_pem(),
+            sha256_thumbprint: new.certificate.sha256_thumbprint(),
+            self_attested: instance.verified_by == VerifiedBy::SelfAttestation,
+            replaces: Some(old.certificate.sha1_thumbprint()),
+            admitted,
+        },
+        expect: Expectation::of(held.etag.as_ref()),
+    }
 }
 
 /// Whether the steps that take the compromised certificate away admit it in between, or another entry
@@ -235,10 +361,11 @@ fn repair(
     state: &RollState,
     instance: &Instance,
     (old, new): (&HeldGeneration, &HeldGeneration),
+    exit: &Exit<'_>,
     request: &Breach,
     devices: &[RegisteredDevice],
 ) -> Result<Vec<Step>, RollError> {
-    let old_side = Side::compromised(old, instance);
+    let mut old_side = Side::compromised(old, instance);
     let mut new_side = Side::of(new, instance);
     // Where a run that was cut short has deleted it, pki.toml tells the name.
     let is_free = |name: &&CertificateName| {
@@ -246,23 +373,50 @@ fn repair(
         !held.any(|held| held.name == **name)
     };
     let declared = instance.declared.iter().find(is_free);
-    let former = old_side.names.first().or(declared);
+    let is_declared = |name: &CertificateName| instance.declared.contains(name);
     // Proven even if the old one was not: once that is gone nobody can tell, and said again the roll must end
     // alike.
-    let mut steps = uploaded(state, instance, former, &mut new_side)?;
-    let gone = &[&old_side];
-    let by_name =
-        holders(state, instance, &old_side).filter(|group| old_side.is_referred_to_by(group));
-    for group in enabled_first(by_name) {
-        steps.extend(slots::withdraw(group, gone, &new_side));
+    let mut steps = match exit {
+        Exit::Replaced(held) => {
+            new_side.names.push(held.name.clone());
+            old_side.names.retain(|name| *name != held.name);
+            proven_in_place(state, instance, (old, new), held)
+        }
+        Exit::Deleted | Exit::Withdrawn(_) => {
+            // A run that was cut short has put it in the place of the old one, and has not proven it.
+            let is_in_place =
+                |name: &&CertificateName| is_declared(name) || instance.refers_to(name);
+            let in_place = new_side.names.iter().find(is_in_place).cloned();
+            let former = in_place.as_ref().or(old_side.names.first()).or(declared);
+            uploaded(state, instance, former, &mut new_side)?
+        }
+    };
+    if !matches!(exit, Exit::Withdrawn(_)) {
+        steps.extend(withdrawn_by_name(state, instance, &old_side, &new_side));
     }
     if request.with_intermediates {
-        // Once the old CA certificate is gone nobody can tell whom it admitted: a run that was cut short is
-        // carried on by its journal.
+        // Once the old CA certificate is gone DPS tells nobody whom it admitted: a run that was cut short left
+        // that in its journal.
         steps.extend(anchored(state, instance, &[old])?);
     }
     let reason = "its issuer was compromised";
     let deregistered = devices.iter();
     steps.extend(deregistered.flat_map(|device| device.deregister(request.hub, reason)));
     Ok(steps)
+}
+
+/// Proves the certificate that was put in the place of another one, where that is asked for.
+fn proven_in_place(
+    state: &RollState,
+    instance: &Instance,
+    generations: (&HeldGeneration, &HeldGeneration),
+    held: &CaCertificate,
+) -> Vec<Step> {
+    if instance.verified_by == VerifiedBy::SelfAttestation {
+        return vec![];
+    }
+    let put = put_in_place(state, instance, generations, held, vec![]);
+    vec![Step::Ca(put.then(CaAction::Prove {
+        authority: state.authority.clone(),
+    }))]
 }

@@ -8,10 +8,11 @@ use super::{Below, Devices, HeldGeneration, Instance, InstancePlan, RollError, R
 use crate::admission::{DpsView, Outcome, Refusal};
 use crate::declaration::VerifiedBy;
 use crate::enrollment::{EnrollmentGroup, ProvisioningStatus};
-use crate::ids::{AuthorityName, CertificateName, Generation, IdError};
+use crate::ids::{AuthorityName, CertificateName, Generation, IdError, Sha1Thumbprint};
 use crate::inventory::{GenerationChange, GenerationState};
 use crate::lifecycle::below::blocking_group;
-use crate::lifecycle::{AuthorityStep, CaAction, CaStep, Expectation, Plan, Step};
+use crate::lifecycle::{CaAction, CaStep, Expectation, Plan, Step};
+use crate::management::CaCertificate;
 use crate::time::Time;
 
 /// What is asked for when a roll starts.
@@ -180,6 +181,8 @@ pub(super) fn verify_as(
             certificate: certificate.to_pem(),
             sha256_thumbprint: certificate.sha256_thumbprint(),
             self_attested,
+            replaces: None,
+            admitted: vec![],
         },
         expect: Expectation::of(etag),
     };
@@ -253,10 +256,7 @@ pub(super) fn settle(authority: &AuthorityName, changes: &[(Generation, Generati
         generation: *generation,
         to: *to,
     };
-    Step::Authority(AuthorityStep {
-        authority: authority.clone(),
-        changes: changes.iter().map(change).collect(),
-    })
+    Step::settle(authority.clone(), changes.iter().map(change).collect())
 }
 
 /// Plans the end: the new generation issues, moves into the primary slot, and the old one goes. Asked
@@ -428,15 +428,22 @@ pub(super) fn enabled_first<'a>(
 pub(super) fn deleted(instance: &Instance, generation: &HeldGeneration) -> Vec<Step> {
     let uploads = instance.uploads(&generation.certificate);
     uploads
-        .map(|held| {
-            Step::Ca(CaStep {
-                name: held.name.clone(),
-                sha1_thumbprint: generation.certificate.sha1_thumbprint(),
-                action: CaAction::Delete,
-                expect: Expectation::of(held.etag.as_ref()),
-            })
-        })
+        .map(|held| deletion(held, generation, vec![]))
         .collect()
+}
+
+/// The deletion of what DPS holds of a generation; `admitted` are those below that it admits by nothing else.
+pub(super) fn deletion(
+    held: &CaCertificate,
+    generation: &HeldGeneration,
+    admitted: Vec<Sha1Thumbprint>,
+) -> Step {
+    Step::Ca(CaStep {
+        name: held.name.clone(),
+        sha1_thumbprint: generation.certificate.sha1_thumbprint(),
+        action: CaAction::Delete { admitted },
+        expect: Expectation::of(held.etag.as_ref()),
+    })
 }
 
 /// Has the authorities right below verified themselves, where their devices reach a verified CA
@@ -452,14 +459,11 @@ pub(super) fn anchored(
     gone: &[&HeldGeneration],
 ) -> Result<Vec<Step>, RollError> {
     let before = instance.view()?;
-    let mut after = before.clone();
-    for generation in gone {
-        for held in instance.uploads(&generation.certificate) {
-            after.remove_ca(&held.name);
-        }
-    }
+    let after = without_uploads(instance, &before, gone);
+    let mut lost = stranded(state, &before, &after);
+    lost.extend(cut_off(state, instance, &after));
     let mut steps = Vec::new();
-    for below in stranded(state, &before, &after) {
+    for below in lost {
         let generation = HeldGeneration {
             number: below.generation,
             state: GenerationState::Current,
@@ -477,10 +481,7 @@ pub(super) fn anchored(
         for step in &verified {
             step.apply_to(&mut helped)?;
         }
-        if matches!(
-            state.outcome(&helped, &below.certificate),
-            Outcome::Admitted(_)
-        ) {
+        if is_admitted(state, &helped, below) {
             steps.extend(verified);
         }
     }
@@ -516,32 +517,62 @@ fn free_name(
     }
 }
 
-/// Authorities below whose devices are admitted before and not after.
-fn stranded<'a>(
-    state: &'a RollState,
-    before: &DpsView,
-    after: &DpsView,
-) -> impl Iterator<Item = &'a Below> {
-    let is_admitted = |view: &DpsView, below: &Below| {
-        matches!(
-            state.outcome(view, &below.certificate),
-            Outcome::Admitted(_)
-        )
+/// The certificates of authorities below whose devices are admitted only by the CA certificate of a
+/// generation.
+pub(super) fn admitted_by(
+    state: &RollState,
+    instance: &Instance,
+    generation: &HeldGeneration,
+) -> Result<Vec<Sha1Thumbprint>, RollError> {
+    let before = instance.view()?;
+    let after = without_uploads(instance, &before, &[generation]);
+    let lost = stranded(state, &before, &after);
+    Ok(lost
+        .into_iter()
+        .map(|below| below.certificate.sha1_thumbprint())
+        .collect())
+}
+
+/// What an instance decides by without the CA certificates of these generations.
+fn without_uploads(instance: &Instance, view: &DpsView, gone: &[&HeldGeneration]) -> DpsView {
+    let mut after = view.clone();
+    for generation in gone {
+        for held in instance.uploads(&generation.certificate) {
+            after.remove_ca(&held.name);
+        }
+    }
+    after
+}
+
+/// Authorities below that an earlier run has cut off, as the journal tells, and whose devices are not
+/// admitted.
+fn cut_off<'a>(state: &'a RollState, instance: &Instance, view: &DpsView) -> Vec<&'a Below> {
+    let is_cut_off = |below: &&Below| {
+        instance
+            .cut_off
+            .contains(&below.certificate.sha1_thumbprint())
+            && !is_admitted(state, view, below)
     };
-    let found: Vec<&Below> = state
-        .below
-        .iter()
-        .filter(|below| {
-            below.leaves > 0 && is_admitted(before, below) && !is_admitted(after, below)
-        })
-        .collect();
-    found.into_iter()
+    state.below.iter().filter(is_cut_off).collect()
+}
+
+/// Authorities below whose devices are admitted before and not after.
+fn stranded<'a>(state: &'a RollState, before: &DpsView, after: &DpsView) -> Vec<&'a Below> {
+    let is_stranded = |below: &&Below| {
+        below.leaves > 0 && is_admitted(state, before, below) && !is_admitted(state, after, below)
+    };
+    state.below.iter().filter(is_stranded).collect()
+}
+
+fn is_admitted(state: &RollState, view: &DpsView, below: &Below) -> bool {
+    let outcome = state.outcome(view, &below.certificate);
+    matches!(outcome, Outcome::Admitted(_))
 }
 
 fn keeps_those_below(state: &RollState, instance: &Instance, plan: &Plan) -> Result<(), RollError> {
     let before = instance.view()?;
     let after = plan.applied_to(&before)?;
-    match stranded(state, &before, &after).next() {
+    match stranded(state, &before, &after).first() {
         None => Ok(()),
         Some(below) => Err(RollError::StrandsBelow {
             dps: instance.name.clone(),

@@ -9,14 +9,24 @@ use crate::ids::AuthorityName;
 use crate::inventory::GenerationChange;
 use crate::lifecycle::Subject;
 
-/// New parts for the generations of an authority.
+/// A step on an authority.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Stored", into = "Stored")]
+#[serde(rename_all = "camelCase")]
 pub struct AuthorityStep {
+    /// What is done to it.
+    pub action: AuthorityAction,
     /// Whose generations.
     pub authority: AuthorityName,
     /// What becomes of which.
     pub changes: Vec<GenerationChange>,
+}
+
+/// What is done to an authority.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AuthorityAction {
+    /// Give its generations new parts, all together.
+    #[serde(rename = "settleGenerations")]
+    Settle,
 }
 
 impl Kind for AuthorityStep {
@@ -74,35 +84,5 @@ impl fmt::Display for AuthorityStep {
             write!(f, "{comma} generation {} {}", change.generation, change.to)?;
         }
         Ok(())
-    }
-}
-
-/// How it is stored.
-#[derive(Serialize, Deserialize)]
-#[serde(
-    rename_all = "camelCase",
-    rename_all_fields = "camelCase",
-    tag = "action"
-)]
-enum Stored {
-    SettleGenerations {
-        authority: AuthorityName,
-        changes: Vec<GenerationChange>,
-    },
-}
-
-impl From<Stored> for AuthorityStep {
-    fn from(stored: Stored) -> Self {
-        let Stored::SettleGenerations { authority, changes } = stored;
-        Self { authority, changes }
-    }
-}
-
-impl From<AuthorityStep> for Stored {
-    fn from(step: AuthorityStep) -> Self {
-        Self::SettleGenerations {
-            authority: step.authority,
-            changes: step.changes,
-        }
     }
 }

@@ -39,6 +39,11 @@ pub enum CaAction {
         sha256_thumbprint: Sha256Thumbprint,
         /// Whether it counts as verified at once, without a proof.
         self_attested: bool,
+        /// The certificate in whose place it is put, if that is another one: what was verified by it is so
+        /// no more.
+        replaces: Option<Sha1Thumbprint>,
+        /// As in [`Self::Delete`], of the certificate in whose place it is put.
+        admitted: Vec<Sha1Thumbprint>,
     },
     /// Fetch a code, prove possession of the CA's key with it, and have DPS verify the proof.
     Prove {
@@ -51,7 +56,11 @@ pub enum CaAction {
         proof: String,
     },
     /// Delete it; groups that refer to it then admit nobody by it.
-    Delete,
+    Delete {
+        /// The certificates of authorities below whose devices DPS admits by it and by nothing else; a breach
+        /// roll writes them down, since DPS tells nobody any more once it is gone.
+        admitted: Vec<Sha1Thumbprint>,
+    },
 }
 
 impl CaStep {
@@ -61,6 +70,32 @@ impl CaStep {
             action,
             expect: Expectation::as_left(),
             ..self.clone()
+        }
+    }
+}
+
+impl CaStep {
+    /// The certificate that the step takes out of DPS, with those below it that were admitted by it alone.
+    pub fn cut_off(&self) -> Option<(&Sha1Thumbprint, &[Sha1Thumbprint])> {
+        match &self.action {
+            CaAction::Delete { admitted } => Some((&self.sha1_thumbprint, admitted)),
+            CaAction::Upload {
+                replaces: Some(replaced),
+                admitted,
+                ..
+            } => Some((replaced, admitted)),
+            CaAction::Upload { replaces: None, .. }
+            | CaAction::Prove { .. }
+            | CaAction::Submit { .. } => None,
+        }
+    }
+
+    /// Whether the certificate is verified by a key of ours once the step is done.
+    pub fn verifies(&self) -> bool {
+        match &self.action {
+            CaAction::Upload { self_attested, .. } => *self_attested,
+            CaAction::Prove { .. } => true,
+            CaAction::Submit { .. } | CaAction::Delete { .. } => false,
         }
     }
 }
@@ -83,7 +118,7 @@ impl Kind for CaStep {
             // A look, a code, the proof.
             CaAction::Prove { .. } => 3,
             // A look, and the write.
-            CaAction::Upload { .. } | CaAction::Submit { .. } | CaAction::Delete => 2,
+            CaAction::Upload { .. } | CaAction::Submit { .. } | CaAction::Delete { .. } => 2,
         }
     }
 
@@ -93,7 +128,7 @@ impl Kind for CaStep {
             CaAction::Upload { authority, .. } | CaAction::Prove { authority } => {
                 subjects.push(Subject::Authority(authority.clone()));
             }
-            CaAction::Submit { .. } | CaAction::Delete => {}
+            CaAction::Submit { .. } | CaAction::Delete { .. } => {}
         }
         subjects
     }
@@ -111,7 +146,7 @@ impl Kind for CaStep {
                 self.uploaded(held.as_deref(), *self_attested, expect)
             }
             CaAction::Prove { .. } | CaAction::Submit { .. } => self.proven(held.as_deref()),
-            CaAction::Delete => self.deleted(held.as_deref(), expect),
+            CaAction::Delete { .. } => self.deleted(held.as_deref(), expect),
         }
     }
 
@@ -119,7 +154,7 @@ impl Kind for CaStep {
         match self.action {
             CaAction::Upload { .. } => "ca-uploaded",
             CaAction::Prove { .. } | CaAction::Submit { .. } => "ca-proven",
-            CaAction::Delete => "ca-deleted",
+            CaAction::Delete { .. } => "ca-deleted",
         }
     }
 
@@ -146,7 +181,7 @@ impl Kind for CaStep {
                 },
             ),
             CaAction::Prove { .. } | CaAction::Submit { .. } => view.mark_verified(&self.name),
-            CaAction::Delete => view.remove_ca(&self.name),
+            CaAction::Delete { .. } => view.remove_ca(&self.name),
         }
         Ok(())
     }
@@ -212,13 +247,22 @@ impl fmt::Display for CaStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = &self.name;
         match &self.action {
-            CaAction::Upload { self_attested, .. } => {
+            CaAction::Upload {
+                self_attested,
+                replaces,
+                ..
+            } => {
+                let verb = if replaces.is_some() {
+                    "replace"
+                } else {
+                    "upload"
+                };
                 let how = if *self_attested {
                     ", self-attested"
                 } else {
                     ""
                 };
-                write!(f, "upload CA certificate {name}{how}")
+                write!(f, "{verb} CA certificate {name}{how}")
             }
             CaAction::Prove { authority } => write!(
                 f,
@@ -230,7 +274,7 @@ impl fmt::Display for CaStep {
                     "hand in the proof of possession of CA certificate {name}"
                 )
             }
-            CaAction::Delete => write!(f, "delete CA certificate {name}"),
+            CaAction::Delete { .. } => write!(f, "delete CA certificate {name}"),
         }
     }
 }
@@ -250,6 +294,10 @@ enum Stored {
         sha1_thumbprint: Sha1Thumbprint,
         sha256_thumbprint: Sha256Thumbprint,
         self_attested: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        replaces: Option<Sha1Thumbprint>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        admitted: Vec<Sha1Thumbprint>,
         expect: Expectation,
     },
     ProveCa {
@@ -267,6 +315,8 @@ enum Stored {
     DeleteCa {
         name: CertificateName,
         sha1_thumbprint: Sha1Thumbprint,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        admitted: Vec<Sha1Thumbprint>,
         expect: Expectation,
     },
 }
@@ -281,6 +331,8 @@ impl From<Stored> for CaStep {
                 sha1_thumbprint,
                 sha256_thumbprint,
                 self_attested,
+                replaces,
+                admitted,
                 expect,
             } => {
                 let action = CaAction::Upload {
@@ -288,6 +340,8 @@ impl From<Stored> for CaStep {
                     certificate,
                     sha256_thumbprint,
                     self_attested,
+                    replaces,
+                    admitted,
                 };
                 (name, sha1_thumbprint, action, expect)
             }
@@ -309,8 +363,9 @@ impl From<Stored> for CaStep {
             Stored::DeleteCa {
                 name,
                 sha1_thumbprint,
+                admitted,
                 expect,
-            } => (name, sha1_thumbprint, CaAction::Delete, expect),
+            } => (name, sha1_thumbprint, CaAction::Delete { admitted }, expect),
         };
         Self {
             name,
@@ -335,6 +390,8 @@ impl From<CaStep> for Stored {
                 certificate,
                 sha256_thumbprint,
                 self_attested,
+                replaces,
+                admitted,
             } => Self::UploadCa {
                 name,
                 authority,
@@ -342,6 +399,8 @@ impl From<CaStep> for Stored {
                 sha1_thumbprint,
                 sha256_thumbprint,
                 self_attested,
+                replaces,
+                admitted,
                 expect,
             },
             CaAction::Prove { authority } => Self::ProveCa {
@@ -356,9 +415,10 @@ impl From<CaStep> for Stored {
                 proof,
                 expect,
             },
-            CaAction::Delete => Self::DeleteCa {
+            CaAction::Delete { admitted } => Self::DeleteCa {
                 name,
                 sha1_thumbprint,
+                admitted,
                 expect,
             },
         }

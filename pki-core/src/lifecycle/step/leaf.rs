@@ -10,10 +10,12 @@ use crate::ids::{RegistrationId, SerialNumber, Sha256Thumbprint};
 use crate::inventory::Status;
 use crate::lifecycle::Subject;
 
-/// The revocation of a leaf.
+/// A step on a leaf.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Stored", into = "Stored")]
+#[serde(rename_all = "camelCase")]
 pub struct LeafStep {
+    /// What is done to it.
+    pub action: LeafAction,
     /// Whose certificate.
     pub registration_id: RegistrationId,
     /// Which one.
@@ -22,10 +24,19 @@ pub struct LeafStep {
     pub sha256_thumbprint: Sha256Thumbprint,
 }
 
+/// What is done to a leaf.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum LeafAction {
+    /// Mark it revoked, for the next CRL.
+    Revoke,
+}
+
 impl LeafStep {
     /// The revocation of a device's leaf.
     pub(crate) fn revoke(id: &RegistrationId, leaf: &Certificate) -> Step {
         Step::Leaf(Self {
+            action: LeafAction::Revoke,
             registration_id: id.clone(),
             serial_number: leaf.serial_number().clone(),
             sha256_thumbprint: leaf.sha256_thumbprint(),
@@ -84,45 +95,5 @@ impl fmt::Display for LeafStep {
             "mark leaf {} of {} revoked in the inventory",
             self.serial_number, self.registration_id
         )
-    }
-}
-
-/// How it is stored.
-#[derive(Serialize, Deserialize)]
-#[serde(
-    rename_all = "camelCase",
-    rename_all_fields = "camelCase",
-    tag = "action"
-)]
-enum Stored {
-    Revoke {
-        registration_id: RegistrationId,
-        serial_number: SerialNumber,
-        sha256_thumbprint: Sha256Thumbprint,
-    },
-}
-
-impl From<Stored> for LeafStep {
-    fn from(stored: Stored) -> Self {
-        let Stored::Revoke {
-            registration_id,
-            serial_number,
-            sha256_thumbprint,
-        } = stored;
-        Self {
-            registration_id,
-            serial_number,
-            sha256_thumbprint,
-        }
-    }
-}
-
-impl From<LeafStep> for Stored {
-    fn from(step: LeafStep) -> Self {
-        Self::Revoke {
-            registration_id: step.registration_id,
-            serial_number: step.serial_number,
-            sha256_thumbprint: step.sha256_thumbprint,
-        }
     }
 }

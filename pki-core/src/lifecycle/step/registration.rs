@@ -9,14 +9,24 @@ use crate::enrollment::RegistrationStatus;
 use crate::ids::RegistrationId;
 use crate::lifecycle::Subject;
 
-/// The deletion of a registration record.
+/// A step on a registration record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Stored", into = "Stored")]
+#[serde(rename_all = "camelCase")]
 pub struct RegistrationStep {
+    /// What is done to it.
+    pub action: RegistrationAction,
     /// Whose record.
     pub registration_id: RegistrationId,
     /// What to find there.
     pub expect: Expectation,
+}
+
+/// What is done to a registration record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RegistrationAction {
+    /// Delete it, so that the device has to register again.
+    #[serde(rename = "deleteRegistration")]
+    Delete,
 }
 
 impl Kind for RegistrationStep {
@@ -74,41 +84,5 @@ impl fmt::Display for RegistrationStep {
             "delete the registration record of {}",
             self.registration_id
         )
-    }
-}
-
-/// How it is stored.
-#[derive(Serialize, Deserialize)]
-#[serde(
-    rename_all = "camelCase",
-    rename_all_fields = "camelCase",
-    tag = "action"
-)]
-enum Stored {
-    DeleteRegistration {
-        registration_id: RegistrationId,
-        expect: Expectation,
-    },
-}
-
-impl From<Stored> for RegistrationStep {
-    fn from(stored: Stored) -> Self {
-        let Stored::DeleteRegistration {
-            registration_id,
-            expect,
-        } = stored;
-        Self {
-            registration_id,
-            expect,
-        }
-    }
-}
-
-impl From<RegistrationStep> for Stored {
-    fn from(step: RegistrationStep) -> Self {
-        Self::DeleteRegistration {
-            registration_id: step.registration_id,
-            expect: step.expect,
-        }
     }
 }

@@ -178,8 +178,10 @@ impl Sample {
         let names = |after: Option<&str>, limit| {
             let after = after.map(label);
             let found = inventory.batches(after.as_ref(), limit).expect("read");
-            let names = found.iter().map(|batch| batch.name.as_str().to_owned());
-            names.collect::<Vec<String>>()
+            found
+                .iter()
+                .map(|batch| batch.name.as_str().to_owned())
+                .collect::<Vec<String>>()
         };
         assert_eq!(names(None, 10), ["z", "a", "m"]);
         assert_eq!(names(None, 2), ["z", "a"]);

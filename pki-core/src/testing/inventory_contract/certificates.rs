@@ -401,7 +401,8 @@ impl Sample {
             let entry = inventory.certificate(row).expect("read");
             entry.expect("found").state
         };
-        let (at, text) = (self.day(2), "power cut".to_owned());
+        let at = self.day(2);
+        let text = "power cut".to_owned();
         assert_eq!(
             state(inventory, b),
             CertificateState::Voided { at, reason: text }

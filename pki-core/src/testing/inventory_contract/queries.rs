@@ -89,17 +89,16 @@ impl Sample {
         let found = |filter: Filter| {
             let page = inventory.list(&filter, None, 10).expect("read");
             let name = |id: &RegistrationId| id.to_string();
-            let names = page
-                .entries
+            page.entries
                 .iter()
-                .map(|entry| entry.recorded.registration_id().map(name));
-            names
+                .map(|entry| entry.recorded.registration_id().map(name))
                 .map(Option::unwrap_or_default)
                 .collect::<Vec<_>>()
                 .join(" ")
         };
         let empty = Filter::default;
-        let (a, in_batch) = ("a*".parse().ok(), "batch 7".parse().ok());
+        let a = "a*".parse().ok();
+        let in_batch = "batch 7".parse().ok();
         for (filter, expected) in [
             (
                 Filter {
@@ -298,8 +297,10 @@ impl Sample {
             let leaves = inventory
                 .live_leaves(&"D".parse().expect("ID"), at)
                 .expect("read");
-            let rows = leaves.iter().map(|entry| entry.recorded.row());
-            rows.collect::<Vec<RowKey>>()
+            leaves
+                .iter()
+                .map(|entry| entry.recorded.row())
+                .collect::<Vec<RowKey>>()
         };
         inventory
             .mark_delivered(&[short, long], self.now)
@@ -371,8 +372,9 @@ impl Sample {
             let mut named = Vec::new();
             let mut after = None;
             loop {
-                let page = inventory.live_ids(signer, self.day(day), after, limit);
-                let page = page.expect("read");
+                let page = inventory
+                    .live_ids(signer, self.day(day), after, limit)
+                    .expect("read");
                 assert!(page.ids.len() <= limit);
                 named.extend(page.ids.iter().map(ToString::to_string));
                 after = page.next;
@@ -399,8 +401,10 @@ impl Sample {
             .expect("delivered");
         let left = |inventory: &dyn Inventory| {
             let entries = inventory.undelivered(&Filter::default()).expect("read");
-            let rows = entries.iter().map(|entry| entry.recorded.row());
-            rows.collect::<Vec<RowKey>>()
+            entries
+                .iter()
+                .map(|entry| entry.recorded.row())
+                .collect::<Vec<RowKey>>()
         };
         assert_eq!(left(inventory), recorded[2..]);
         inventory

@@ -17,9 +17,11 @@ impl MemoryInventory {
     pub(super) fn append(&mut self, draft: Draft) -> AuditHead {
         let last = self.audit.last().map(AuditEntry::head);
         let earlier = Links::earlier_than(last.map_or(0, |last| last.sequence) + 1);
-        let mut entries = self.audit.iter();
-        let earlier = entries.find(|entry| entry.sequence() == earlier);
-        let earlier = earlier.map_or(AuditHash::NONE, AuditEntry::hash);
+        let earlier = self
+            .audit
+            .iter()
+            .find(|entry| entry.sequence() == earlier)
+            .map_or(AuditHash::NONE, AuditEntry::hash);
         let entry = draft.seal(last.as_ref(), earlier);
         let head = entry.head();
         self.audit.push(entry);
@@ -156,8 +158,9 @@ impl MemoryInventory {
         for number in rows.ranges().flat_map(|(first, last)| first..=last) {
             let row = RowKey::new(number);
             let mut held = self.certificates.iter_mut();
-            let held = held.find(|held| held.row() == number);
-            let held = held.ok_or(InventoryError::CertificateNotFound { row })?;
+            let held = held
+                .find(|held| held.row() == number)
+                .ok_or(InventoryError::CertificateNotFound { row })?;
             if !held.entry.state.may_become(next) {
                 return Err(InventoryError::CertificateState {
                     row,
@@ -195,8 +198,10 @@ impl MemoryInventory {
         certificate: NewCertificate,
         at: Time,
     ) -> Result<Recorded, InventoryError> {
-        let recorded = self.insert_chunk(vec![certificate], at)?.pop();
-        let recorded = recorded.ok_or_else(|| InventoryError::corrupt("no row"))?;
+        let recorded = self
+            .insert_chunk(vec![certificate], at)?
+            .pop()
+            .ok_or_else(|| InventoryError::corrupt("no row"))?;
         if let Some(record) = self.generation_mut(generation) {
             record.certificate = Some(recorded.clone());
         }

@@ -12,8 +12,8 @@ use crate::time::Time;
 
 impl MemoryInventory {
     fn known_plan(&mut self, plan: PlanId) -> Result<&mut PlanRecord, InventoryError> {
-        let mut plans = self.plans.iter_mut();
-        plans
+        self.plans
+            .iter_mut()
             .find(|record| record.id == plan)
             .ok_or(InventoryError::PlanNotFound { plan })
     }
@@ -92,8 +92,7 @@ impl Journal for MemoryInventory {
     }
 
     fn plan(&self, plan: PlanId) -> Result<Option<PlanRecord>, InventoryError> {
-        let mut plans = self.plans.iter();
-        Ok(plans.find(|record| record.id == plan).cloned())
+        Ok(self.plans.iter().find(|record| record.id == plan).cloned())
     }
 
     fn plans(&self, limit: usize) -> Result<Vec<PlanSummary>, InventoryError> {
@@ -111,7 +110,11 @@ impl Journal for MemoryInventory {
                 && record.dps == *dps
                 && !record.plan.subject_keys().is_disjoint(subjects)
         };
-        let plans = self.plans.iter().filter(is_in_the_way);
-        Ok(plans.map(PlanRecord::summary).collect())
+        Ok(self
+            .plans
+            .iter()
+            .filter(is_in_the_way)
+            .map(PlanRecord::summary)
+            .collect())
     }
 }

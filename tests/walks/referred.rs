@@ -1,0 +1,94 @@
+//! A compromised root that groups refer to by its name, on a service that deletes such a CA certificate and on
+//! one that refuses to: nobody below it is admitted after any write.
+
+use serde_json::{Value, json};
+
+use crate::walks::fleet::{Fleet, Shape};
+use crate::walks::named::fleet;
+use crate::walks::site::Death;
+
+const BREACH: &str = "roll start root --compromised --yes";
+
+fn below_a_reference(keeps_referred: bool) -> Fleet {
+    fleet(Shape {
+        top_by_name: true,
+        devices: 2,
+        keeps_referred,
+        ..Shape::PLAIN
+    })
+}
+
+/// The names of the CA certificates, and whether they are verified.
+fn held(fleet: &Fleet) -> Value {
+    let held = fleet.site.json("dps ca list");
+    let held = held.as_array().expect("a list").iter();
+    let rows = held.map(|ca| json!([ca["name"], ca["properties"]["isVerified"]]));
+    rows.collect()
+}
+
+#[track_caller]
+fn nobody_is_in(fleet: &Fleet, when: &str) {
+    for id in ["device-0", "device-1"] {
+        assert!(!fleet.shows(id, 0).is_in(), "{id} {when}");
+    }
+}
+
+fn is_out_from_the_first_write_on(keeps_referred: bool) {
+    let whole = below_a_reference(keeps_referred);
+    let run = whole.site.done(BREACH);
+    assert!(
+        run.stdout.contains("1. replace CA certificate root"),
+        "{run:#?}"
+    );
+    assert_eq!(held(&whole), json!([["root", true]]));
+    for write in 1..=run.requests.writes {
+        let fleet = below_a_reference(keeps_referred);
+        fleet.site.run_until(BREACH, Some(Death::After(write)));
+        nobody_is_in(&fleet, &format!("after write {write}"));
+        fleet.site.done(BREACH);
+        nobody_is_in(&fleet, &format!("cut after write {write} and said again"));
+        assert_eq!(held(&fleet), held(&whole), "cut after write {write}");
+        let again = fleet.site.done(BREACH);
+        assert!(again.stdout.contains("nothing to do"), "{again:#?}");
+        let applied = fleet.site.done("apply --yes");
+        assert!(applied.stdout.contains("nothing to do"), "{applied:#?}");
+    }
+}
+
+#[test]
+fn a_root_that_groups_refer_to_is_out_from_the_first_write_on() {
+    is_out_from_the_first_write_on(false);
+}
+
+#[test]
+fn it_is_on_a_service_that_deletes_no_ca_that_a_group_refers_to() {
+    is_out_from_the_first_write_on(true);
+}
+
+/// The new one is there already, and the group that refers to both lets go of the old one first.
+#[test]
+fn a_root_that_is_found_compromised_in_its_overlap_is_out_on_either_service() {
+    for keeps_referred in [false, true] {
+        let shape = Shape {
+            has_lines: false,
+            top_by_name: true,
+            devices: 2,
+            keeps_referred,
+            ..Shape::PLAIN
+        };
+        let line = "roll start root --yes";
+        let whole = fleet(shape);
+        whole.site.done(line);
+        let run = whole.site.done(BREACH);
+        assert_eq!(held(&whole), json!([["root-2", true]]));
+        for write in 1..=run.requests.writes {
+            let fleet = fleet(shape);
+            fleet.site.done(line);
+            fleet.site.run_until(BREACH, Some(Death::After(write)));
+            nobody_is_in(&fleet, &format!("after write {write}"));
+            fleet.site.done(BREACH);
+            nobody_is_in(&fleet, &format!("cut after write {write} and said again"));
+            assert_eq!(held(&fleet), held(&whole), "cut after write {write}");
+        }
+    }
+}
