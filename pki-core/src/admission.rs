@@ -16,7 +16,7 @@ mod view;
 
 pub use chain::{ChainElement, PresentedChain};
 pub use decide::{
-    Decision, Entry, Finding, InvalidCertificate, Outcome, Refusal, decide, outcome_below,
+    Decision, Entry, InvalidCertificate, Observation, Outcome, Refusal, decide, outcome_below,
     outcome_of,
 };
 pub use explain::explain;

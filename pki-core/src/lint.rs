@@ -107,11 +107,11 @@ pub fn certificate(
     options: LintOptions,
 ) -> Vec<Finding> {
     let facts = issuer.map(IssuerFacts::of);
-    let subject = Subject::signed(certificate, role, facts.as_ref(), options);
-    subject
+    let candidate = Candidate::signed(certificate, role, facts.as_ref(), options);
+    candidate
         .findings(&[&structure::CHECKS, &extensions::CHECKS, &names::CHECKS])
         .into_iter()
-        .chain(subject.findings(&[&issuer::CHECKS, &issuer::SIGNED_CHECKS, &dps::CHECKS]))
+        .chain(candidate.findings(&[&issuer::CHECKS, &issuer::SIGNED_CHECKS, &dps::CHECKS]))
         .collect()
 }
 
@@ -119,8 +119,8 @@ pub fn certificate(
 pub(crate) fn form_errors(certificate: &Certificate, at: Time) -> Vec<Finding> {
     let role = claimed_role(certificate);
     let options = LintOptions::new(at);
-    let subject = Subject::signed(certificate, role, None, options);
-    let mut findings = subject.findings(&[
+    let candidate = Candidate::signed(certificate, role, None, options);
+    let mut findings = candidate.findings(&[
         &structure::FORM_CHECKS,
         &extensions::FORM_CHECKS,
         &names::CHECKS,
@@ -130,7 +130,7 @@ pub(crate) fn form_errors(certificate: &Certificate, at: Time) -> Vec<Finding> {
 }
 
 /// What a check looks at.
-pub(crate) struct Subject<'a> {
+pub(crate) struct Candidate<'a> {
     role: Role,
     tbs: &'a TbsCertificate,
     /// Outside of what is signed; none while nothing is signed.
@@ -161,7 +161,7 @@ impl<'a> IssuerFacts<'a> {
     }
 }
 
-impl<'a> Subject<'a> {
+impl<'a> Candidate<'a> {
     /// What is about to be signed.
     pub(crate) fn unsigned(
         tbs: &'a TbsCertificate,
@@ -250,7 +250,7 @@ impl<'a> Subject<'a> {
     }
 }
 
-type Check = fn(&Subject<'_>) -> Option<Finding>;
+type Check = fn(&Candidate<'_>) -> Option<Finding>;
 
 fn error(check: &'static str, message: impl Into<String>, source: &'static str) -> Option<Finding> {
     finding(check, Severity::Error, message, source)

@@ -64,7 +64,7 @@ impl OperationStatus {
 }
 
 /// A device that is to have a hub: everything that is known before the hub is chosen.
-struct Decision {
+struct AssignmentRequest {
     id: RegistrationId,
     operation_id: String,
     verdict: Verdict,
@@ -122,16 +122,16 @@ impl Dps {
                 proven: verdict.proven.clone(),
             };
             tracing::info!(registration_id = %id, %operation_id, entry = %verdict.entry, "registering");
-            let decision = Decision {
+            let assignment = AssignmentRequest {
                 id: id.clone(),
                 operation_id,
                 verdict,
                 is_legacy: registering.is_legacy,
             };
-            let operation_id = decision.operation_id.clone();
+            let operation_id = assignment.operation_id.clone();
             if terms.allocation == AllocationPolicy::Custom {
                 operation.is_undecided = true;
-                self.ask_webhook(store, decision, registering.payload)?;
+                self.ask_webhook(store, assignment, registering.payload)?;
             } else {
                 let allocated = allocate(&terms.allocation, &terms.candidates, &id);
                 let allocated = allocated.map(|hub| Allocated {
@@ -139,7 +139,7 @@ impl Dps {
                     initial_twin: None,
                     payload: None,
                 });
-                self.assign(store, &decision, allocated)?;
+                self.assign(store, &assignment, allocated)?;
             }
             store.operations.insert(id.clone(), operation);
             Ok(OperationStatus {
@@ -153,17 +153,17 @@ impl Dps {
     fn ask_webhook(
         self: &Arc<Self>,
         store: &Store,
-        decision: Decision,
+        assignment: AssignmentRequest,
         payload: Option<Value>,
     ) -> Result<(), ServiceError> {
-        let (member, entry, mechanism) = entry_document(store, &decision.verdict.entry)?;
+        let (member, entry, mechanism) = entry_document(store, &assignment.verdict.entry)?;
         let webhook = Webhook::from_definition(entry.get("customAllocationDefinition"));
-        let mut context = json!({"registrationId": decision.id.as_str()});
+        let mut context = json!({"registrationId": assignment.id.as_str()});
         context[mechanism] = json!({});
         if let Some(payload) = payload {
             context["payload"] = payload;
         }
-        let hubs = self.terms(store, &decision.verdict.entry)?.candidates;
+        let hubs = self.terms(store, &assignment.verdict.entry)?.candidates;
         let hubs: Vec<&str> = hubs.iter().map(|hub| hub.host_name.as_str()).collect();
         let mut request = json!({"deviceRuntimeContext": context, "linkedHubs": hubs});
         request[member] = entry;
@@ -178,8 +178,8 @@ impl Dps {
                 Ok(webhook) => dps.webhooks.call(&webhook, &request, patience).await,
                 Err(problem) => Err(AllocationError::Undefined(problem)),
             };
-            if let Err(error) = dps.decided(&decision, allocated) {
-                tracing::error!(registration_id = %decision.id, %error, "a webhook's choice was lost");
+            if let Err(error) = dps.decided(&assignment, allocated) {
+                tracing::error!(registration_id = %assignment.id, %error, "a webhook's choice was lost");
             }
         });
         Ok(())
@@ -187,12 +187,13 @@ impl Dps {
 
     fn decided(
         &self,
-        decision: &Decision,
+        assignment: &AssignmentRequest,
         allocated: Result<Allocated, AllocationError>,
     ) -> Result<(), ServiceError> {
         self.change(|store| {
-            let is_current = |operation: &&mut Operation| operation.id == decision.operation_id;
-            let Some(operation) = store.operations.get_mut(&decision.id).filter(is_current) else {
+            let is_current = |operation: &&mut Operation| operation.id == assignment.operation_id;
+            let Some(operation) = store.operations.get_mut(&assignment.id).filter(is_current)
+            else {
                 return Ok(());
             };
             operation.is_undecided = false;
@@ -203,7 +204,7 @@ impl Dps {
                     Err(AllocationError::HubNotLinked(allocated.hub))
                 }
             });
-            self.assign(store, decision, allocated)
+            self.assign(store, assignment, allocated)
         })
     }
 
@@ -256,10 +257,10 @@ impl Dps {
     fn assign(
         &self,
         store: &mut Store,
-        decision: &Decision,
+        assignment: &AssignmentRequest,
         allocated: Result<Allocated, AllocationError>,
     ) -> Result<(), ServiceError> {
-        let Decision { id, verdict, .. } = decision;
+        let AssignmentRequest { id, verdict, .. } = assignment;
         let mut terms = self.terms(store, &verdict.entry)?;
         let current = self.current_assignment(store, id);
         let allocated = match allocated {
@@ -274,7 +275,7 @@ impl Dps {
             }
         };
         terms.initial_twin = allocated.initial_twin.or(terms.initial_twin);
-        let policy = reprovision::effective(terms.reprovision.as_ref(), decision.is_legacy);
+        let policy = reprovision::effective(terms.reprovision.as_ref(), assignment.is_legacy);
         let current_hub = current.as_ref().map(|assignment| &assignment.hub);
         let movement = reprovision::decide(&policy, current_hub, &allocated.hub);
         let device_id = match (&current, &terms.device_id) {

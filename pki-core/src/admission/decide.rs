@@ -15,7 +15,7 @@ pub struct Decision {
     /// The decision.
     pub outcome: Outcome,
     /// What was looked at on the way, in order.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<Observation>,
 }
 
 /// What becomes of the device.
@@ -78,7 +78,7 @@ pub struct InvalidCertificate {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
-pub enum Finding {
+pub enum Observation {
     /// There is no individual enrollment of this registration ID.
     NoIndividual(RegistrationId),
     /// There is one, with this status.
@@ -137,7 +137,7 @@ pub fn outcome_below(view: &DpsView, above: &[ChainElement]) -> Outcome {
     by_groups(view, above, &mut |_| ())
 }
 
-fn outcome(view: &DpsView, chain: &PresentedChain, findings: &mut Vec<Finding>) -> Outcome {
+fn outcome(view: &DpsView, chain: &PresentedChain, findings: &mut Vec<Observation>) -> Outcome {
     let Some(id) = chain
         .common_name()
         .and_then(|name| name.parse::<RegistrationId>().ok())
@@ -145,13 +145,16 @@ fn outcome(view: &DpsView, chain: &PresentedChain, findings: &mut Vec<Finding>) 
         return Outcome::Refused(Refusal::NoRegistrationId);
     };
     if let Some(individual) = view.individual(&id) {
-        findings.push(Finding::Individual(id.clone(), individual.status.clone()));
+        findings.push(Observation::Individual(
+            id.clone(),
+            individual.status.clone(),
+        ));
         let ended = view.at().and_then(|at| invalid(chain.leaf(), at));
-        findings.extend(ended.map(Finding::LeafNotValid));
+        findings.extend(ended.map(Observation::LeafNotValid));
         let leaf = chain.leaf().map(|leaf| &leaf.sha256_thumbprint);
         return by_individual(individual, &id, leaf);
     }
-    findings.push(Finding::NoIndividual(id));
+    findings.push(Observation::NoIndividual(id));
     let outcome = by_groups(view, chain.above_leaf(), &mut |found| {
         findings.push(found());
     });
@@ -185,18 +188,18 @@ fn by_individual(
 }
 
 /// Takes what is found; calls it only where somebody wants to know.
-type Note<'a> = &'a mut dyn FnMut(&dyn Fn() -> Finding);
+type Note<'a> = &'a mut dyn FnMut(&dyn Fn() -> Observation);
 
 fn by_groups(view: &DpsView, above: &[ChainElement], note: Note<'_>) -> Outcome {
     for (index, element) in above.iter().enumerate() {
         if let Some((id, group)) = view.group_holding(element) {
             note(&|| {
                 let status = group.status.clone();
-                Finding::Group(id.clone(), element.subject.clone(), status)
+                Observation::Group(id.clone(), element.subject.clone(), status)
             });
             return by_group(view, id, group, above.split_at(index), note);
         }
-        note(&|| Finding::NoGroup(element.subject.clone()));
+        note(&|| Observation::NoGroup(element.subject.clone()));
     }
     Outcome::Refused(Refusal::NoEntry)
 }
@@ -215,10 +218,10 @@ fn by_group(
         .iter()
         .position(|element| view.is_verified(element));
     let Some(verified) = verified else {
-        note(&|| Finding::NothingVerified);
+        note(&|| Observation::NothingVerified);
         return Outcome::Refused(Refusal::NoVerifiedCa(id.clone()));
     };
-    note(&|| Finding::Verified(own_and_above[verified].subject.clone()));
+    note(&|| Observation::Verified(own_and_above[verified].subject.clone()));
     match &group.status {
         ProvisioningStatus::Disabled => return Outcome::Disabled(Entry::Group(id.clone())),
         ProvisioningStatus::Other(word) => {

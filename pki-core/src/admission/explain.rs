@@ -3,7 +3,8 @@
 use std::fmt;
 
 use super::{
-    Decision, DpsView, Entry, Finding, InvalidCertificate, Outcome, PresentedChain, Refusal, decide,
+    Decision, DpsView, Entry, InvalidCertificate, Observation, Outcome, PresentedChain, Refusal,
+    decide,
 };
 use crate::ids::RegistrationId;
 
@@ -22,7 +23,7 @@ pub fn explain(view: &DpsView, chain: &PresentedChain) -> Decision {
         .filter(|id| Some(*id) != own.as_ref());
     decision
         .findings
-        .extend(elsewhere.cloned().map(Finding::NamedElsewhere));
+        .extend(elsewhere.cloned().map(Observation::NamedElsewhere));
     decision
 }
 
@@ -97,7 +98,7 @@ impl fmt::Display for InvalidCertificate {
     }
 }
 
-impl fmt::Display for Finding {
+impl fmt::Display for Observation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoIndividual(id) => write!(f, "no individual enrollment is named {id}"),

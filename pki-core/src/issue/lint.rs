@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Composed, Linted};
 use crate::ids::{AuthorityName, RegistrationId};
-use crate::lint::{Finding, IssuerFacts, LintOptions, Severity, Subject};
+use crate::lint::{Candidate, Finding, IssuerFacts, LintOptions, Severity};
 use crate::name::DistinguishedName;
 use crate::profile::Role;
 use crate::time::Time;
@@ -70,7 +70,7 @@ impl Composed {
             at: now,
             warehouse_time: self.warehouse_time,
         };
-        Subject::unsigned(&self.tbs, self.role, &issuer, options).before_signature()
+        Candidate::unsigned(&self.tbs, self.role, &issuer, options).before_signature()
     }
 
     fn registration_id(&self) -> Option<RegistrationId> {

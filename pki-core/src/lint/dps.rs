@@ -7,7 +7,7 @@ use der::{Decode as _, Encode as _};
 use spki::SubjectPublicKeyInfoRef;
 use x509_cert::ext::pkix::ExtendedKeyUsage;
 
-use super::{Check, Finding, Subject, error, warning};
+use super::{Candidate, Check, Finding, error, warning};
 use crate::ids::RegistrationId;
 use crate::name::DistinguishedName;
 use crate::profile::Role;
@@ -21,8 +21,8 @@ pub(super) const CHECKS: [Check; 5] = [
     leaf_outlasts_the_warehouse,
 ];
 
-fn public_key_is_strong(subject: &Subject<'_>) -> Option<Finding> {
-    let spki = subject.tbs.subject_public_key_info().to_der().ok()?;
+fn public_key_is_strong(candidate: &Candidate<'_>) -> Option<Finding> {
+    let spki = candidate.tbs.subject_public_key_info().to_der().ok()?;
     match SubjectPublicKeyInfoRef::from_der(&spki) {
         Ok(spki) => public_key_problem(&spki),
         Err(_) => error("public-key", "its key cannot be read", "RFC 5280 §4.1.2.7"),
@@ -65,11 +65,11 @@ fn weak_rsa(public_key: &[u8], source: &'static str) -> Option<Finding> {
     None
 }
 
-fn purposes_let_a_client_in(subject: &Subject<'_>) -> Option<Finding> {
-    if subject.role.is_authority() {
+fn purposes_let_a_client_in(candidate: &Candidate<'_>) -> Option<Finding> {
+    if candidate.role.is_authority() {
         return None;
     }
-    let purposes = subject.extension::<ExtendedKeyUsage>();
+    let purposes = candidate.extension::<ExtendedKeyUsage>();
     if purposes.is_some_and(|(_, usage)| usage.0.contains(&ID_KP_CLIENT_AUTH)) {
         return None;
     }
@@ -77,10 +77,10 @@ fn purposes_let_a_client_in(subject: &Subject<'_>) -> Option<Finding> {
     error("client-auth", message, "RFC 5280 §4.2.1.12")
 }
 
-fn common_name_is_a_registration_id(subject: &Subject<'_>) -> Option<Finding> {
+fn common_name_is_a_registration_id(candidate: &Candidate<'_>) -> Option<Finding> {
     const SOURCE: &str = "DPS: registration ID; RFC 5280 appendix A.1";
-    let names = DistinguishedName::from_name(subject.tbs.subject().clone()).common_names();
-    match (subject.role, names.as_slice()) {
+    let names = DistinguishedName::from_name(candidate.tbs.subject().clone()).common_names();
+    match (candidate.role, names.as_slice()) {
         (Role::Root | Role::Intermediate, []) => error(
             "subject",
             "an authority must have a CN",
@@ -108,10 +108,10 @@ fn common_name_is_a_registration_id(subject: &Subject<'_>) -> Option<Finding> {
 }
 
 /// Devices spend years in a warehouse, but a leaf that outlives ten of them is never rolled.
-fn leaf_can_be_rolled_in_time(subject: &Subject<'_>) -> Option<Finding> {
+fn leaf_can_be_rolled_in_time(candidate: &Candidate<'_>) -> Option<Finding> {
     const LONG: Span = Span::from_days(10 * 365);
-    let validity = subject.validity?;
-    if subject.role != Role::Leaf || validity.not_after() - validity.not_before() <= LONG {
+    let validity = candidate.validity?;
+    if candidate.role != Role::Leaf || validity.not_after() - validity.not_before() <= LONG {
         return None;
     }
     let message = "the leaf is valid for more than ten years";
@@ -119,11 +119,11 @@ fn leaf_can_be_rolled_in_time(subject: &Subject<'_>) -> Option<Finding> {
 }
 
 /// A device that is unpacked with an expired leaf cannot register to get another.
-fn leaf_outlasts_the_warehouse(subject: &Subject<'_>) -> Option<Finding> {
-    let validity = subject.validity?;
-    let warehouse = subject.options.warehouse_time?;
-    let unpacked = subject.options.at + warehouse;
-    if subject.role != Role::Leaf || validity.not_after() >= unpacked {
+fn leaf_outlasts_the_warehouse(candidate: &Candidate<'_>) -> Option<Finding> {
+    let validity = candidate.validity?;
+    let warehouse = candidate.options.warehouse_time?;
+    let unpacked = candidate.options.at + warehouse;
+    if candidate.role != Role::Leaf || validity.not_after() >= unpacked {
         return None;
     }
     let message = format!(

@@ -7,7 +7,7 @@ use x509_cert::ext::pkix::{
     SubjectKeyIdentifier,
 };
 
-use super::{Check, Finding, Subject, error, warning};
+use super::{Candidate, Check, Finding, error, warning};
 use crate::profile::Role;
 
 /// What a relying party may refuse a path for.
@@ -36,12 +36,12 @@ pub(super) const CHECKS: [Check; 13] = [
     information_access_is_not_critical,
 ];
 
-fn authority_is_marked_as_one(subject: &Subject<'_>) -> Option<Finding> {
+fn authority_is_marked_as_one(candidate: &Candidate<'_>) -> Option<Finding> {
     const SOURCE: &str = "RFC 5280 §4.2.1.9";
-    if !subject.role.is_authority() {
+    if !candidate.role.is_authority() {
         return None;
     }
-    match subject.extension::<x509_cert::ext::pkix::BasicConstraints>() {
+    match candidate.extension::<x509_cert::ext::pkix::BasicConstraints>() {
         Some((true, constraints)) if constraints.ca => None,
         Some((false, constraints)) if constraints.ca => error(
             "basic-constraints",
@@ -52,16 +52,16 @@ fn authority_is_marked_as_one(subject: &Subject<'_>) -> Option<Finding> {
     }
 }
 
-fn end_entity_is_no_authority(subject: &Subject<'_>) -> Option<Finding> {
-    if subject.role.is_authority() || !subject.claims_authority() {
+fn end_entity_is_no_authority(candidate: &Candidate<'_>) -> Option<Finding> {
+    if candidate.role.is_authority() || !candidate.claims_authority() {
         return None;
     }
     let message = "an end entity must not say CA:TRUE";
     error("basic-constraints", message, "RFC 5280 §4.2.1.9")
 }
 
-fn path_length_is_an_authoritys(subject: &Subject<'_>) -> Option<Finding> {
-    let constraints = subject.basic_constraints()?;
+fn path_length_is_an_authoritys(candidate: &Candidate<'_>) -> Option<Finding> {
+    let constraints = candidate.basic_constraints()?;
     if constraints.ca || constraints.path_len_constraint.is_none() {
         return None;
     }
@@ -69,13 +69,13 @@ fn path_length_is_an_authoritys(subject: &Subject<'_>) -> Option<Finding> {
     error("basic-constraints", message, "RFC 5280 §4.2.1.9")
 }
 
-fn key_usage_fits_the_role(subject: &Subject<'_>) -> Option<Finding> {
-    let role = subject.role.as_str();
+fn key_usage_fits_the_role(candidate: &Candidate<'_>) -> Option<Finding> {
+    let role = candidate.role.as_str();
     let refuse = |message: String| error("key-usage", message, "RFC 5280 §4.2.1.3");
-    let Some(usage) = subject.key_usage() else {
+    let Some(usage) = candidate.key_usage() else {
         return refuse(format!("a {role} certificate needs a key usage"));
     };
-    match subject.role {
+    match candidate.role {
         Role::Root | Role::Intermediate if !usage.key_cert_sign() => refuse(format!(
             "the key usage of a {role} certificate lacks keyCertSign"
         )),
@@ -94,9 +94,9 @@ fn key_usage_fits_the_role(subject: &Subject<'_>) -> Option<Finding> {
 }
 
 /// Only RSA keys can wrap other keys.
-fn key_usage_fits_the_key(subject: &Subject<'_>) -> Option<Finding> {
-    let usage = subject.key_usage()?;
-    let is_rsa = subject.tbs.subject_public_key_info().algorithm.oid == RSA_ENCRYPTION;
+fn key_usage_fits_the_key(candidate: &Candidate<'_>) -> Option<Finding> {
+    let usage = candidate.key_usage()?;
+    let is_rsa = candidate.tbs.subject_public_key_info().algorithm.oid == RSA_ENCRYPTION;
     if is_rsa || !(usage.key_encipherment() || usage.data_encipherment()) {
         return None;
     }
@@ -104,16 +104,16 @@ fn key_usage_fits_the_key(subject: &Subject<'_>) -> Option<Finding> {
     error("key-usage-algorithm", message, "RFC 8813 §3; RFC 9295 §3")
 }
 
-fn key_usage_is_of_an_authority(subject: &Subject<'_>) -> Option<Finding> {
-    if subject.claims_authority() || !subject.key_usage()?.key_cert_sign() {
+fn key_usage_is_of_an_authority(candidate: &Candidate<'_>) -> Option<Finding> {
+    if candidate.claims_authority() || !candidate.key_usage()?.key_cert_sign() {
         return None;
     }
     let message = "its key usage includes keyCertSign, but it is no CA";
     error("key-usage", message, "RFC 5280 §4.2.1.3")
 }
 
-fn extended_key_usage_names_a_purpose(subject: &Subject<'_>) -> Option<Finding> {
-    let (_, usage) = subject.extension::<ExtendedKeyUsage>()?;
+fn extended_key_usage_names_a_purpose(candidate: &Candidate<'_>) -> Option<Finding> {
+    let (_, usage) = candidate.extension::<ExtendedKeyUsage>()?;
     if usage.0.is_empty() {
         let message = "its extended key usage is empty";
         return error("extended-key-usage", message, "RFC 5280 §4.2.1.12");
@@ -125,35 +125,35 @@ fn extended_key_usage_names_a_purpose(subject: &Subject<'_>) -> Option<Finding> 
     None
 }
 
-fn subject_key_identifier_is_there(subject: &Subject<'_>) -> Option<Finding> {
-    let found = subject.extension::<SubjectKeyIdentifier>();
+fn subject_key_identifier_is_there(candidate: &Candidate<'_>) -> Option<Finding> {
+    let found = candidate.extension::<SubjectKeyIdentifier>();
     if found.is_some_and(|(_, identifier)| !identifier.0.as_bytes().is_empty()) {
         return None;
     }
     let message = "its subject key identifier is missing, empty or stands twice";
-    if subject.role.is_authority() {
+    if candidate.role.is_authority() {
         error("subject-key-identifier", message, "RFC 5280 §4.2.1.2")
     } else {
         warning("subject-key-identifier", message, "RFC 5280 §4.2.1.2")
     }
 }
 
-fn subject_key_identifier_is_not_critical(subject: &Subject<'_>) -> Option<Finding> {
-    let (critical, _) = subject.extension::<SubjectKeyIdentifier>()?;
+fn subject_key_identifier_is_not_critical(candidate: &Candidate<'_>) -> Option<Finding> {
+    let (critical, _) = candidate.extension::<SubjectKeyIdentifier>()?;
     let message = "its subject key identifier is critical";
     critical.then_some(())?;
     error("subject-key-identifier", message, "RFC 5280 §4.2.1.2")
 }
 
-fn authority_key_identifier_is_there(subject: &Subject<'_>) -> Option<Finding> {
+fn authority_key_identifier_is_there(candidate: &Candidate<'_>) -> Option<Finding> {
     const SOURCE: &str = "RFC 5280 §4.2.1.1";
-    match subject.extension::<AuthorityKeyIdentifier>() {
+    match candidate.extension::<AuthorityKeyIdentifier>() {
         Some((true, _)) => {
             let message = "its authority key identifier is critical";
             error("authority-key-identifier", message, SOURCE)
         }
         Some((false, found)) if found.key_identifier.is_some() => None,
-        _ if subject.is_self_issued() && subject.is_self_signed() => None,
+        _ if candidate.is_self_issued() && candidate.is_self_signed() => None,
         _ => {
             let message = "its authority key identifier is missing, or does not name a key";
             error("authority-key-identifier", message, SOURCE)
@@ -162,8 +162,8 @@ fn authority_key_identifier_is_there(subject: &Subject<'_>) -> Option<Finding> {
 }
 
 /// Issuer and serial number there go wrong as soon as the issuer is renewed.
-fn authority_key_identifier_is_plain(subject: &Subject<'_>) -> Option<Finding> {
-    let (_, found) = subject.extension::<AuthorityKeyIdentifier>()?;
+fn authority_key_identifier_is_plain(candidate: &Candidate<'_>) -> Option<Finding> {
+    let (_, found) = candidate.extension::<AuthorityKeyIdentifier>()?;
     let by_serial = found.authority_cert_serial_number.is_some();
     if !by_serial && found.authority_cert_issuer.is_none() {
         return None;
@@ -172,8 +172,8 @@ fn authority_key_identifier_is_plain(subject: &Subject<'_>) -> Option<Finding> {
     warning("authority-key-identifier", message, "RFC 4158 §3.5.12")
 }
 
-fn policy_constraints_are_critical(subject: &Subject<'_>) -> Option<Finding> {
-    let (critical, _) = subject.extension::<PolicyConstraints>()?;
+fn policy_constraints_are_critical(candidate: &Candidate<'_>) -> Option<Finding> {
+    let (critical, _) = candidate.extension::<PolicyConstraints>()?;
     if critical {
         return None;
     }
@@ -181,8 +181,8 @@ fn policy_constraints_are_critical(subject: &Subject<'_>) -> Option<Finding> {
     error("policy-constraints", message, "RFC 5280 §4.2.1.11")
 }
 
-fn information_access_is_not_critical(subject: &Subject<'_>) -> Option<Finding> {
-    let (critical, _) = subject.extension::<AuthorityInfoAccessSyntax>()?;
+fn information_access_is_not_critical(candidate: &Candidate<'_>) -> Option<Finding> {
+    let (critical, _) = candidate.extension::<AuthorityInfoAccessSyntax>()?;
     if !critical {
         return None;
     }

@@ -2,7 +2,7 @@
 
 use x509_cert::ext::pkix::{AuthorityKeyIdentifier, SubjectKeyIdentifier};
 
-use super::{Check, Finding, Subject, error};
+use super::{Candidate, Check, Finding, error};
 use crate::name::same_name;
 
 pub(super) const CHECKS: [Check; 7] = [
@@ -18,9 +18,9 @@ pub(super) const CHECKS: [Check; 7] = [
 /// What can be checked only once there is a signature.
 pub(super) const SIGNED_CHECKS: [Check; 1] = [issuer_made_the_signature];
 
-fn issuer_is_valid_now(subject: &Subject<'_>) -> Option<Finding> {
-    let validity = subject.issuer?.certificate?.validity();
-    let at = subject.options.at;
+fn issuer_is_valid_now(candidate: &Candidate<'_>) -> Option<Finding> {
+    let validity = candidate.issuer?.certificate?.validity();
+    let at = candidate.options.at;
     if validity.contains(at) {
         return None;
     }
@@ -38,9 +38,9 @@ fn issuer_is_valid_now(subject: &Subject<'_>) -> Option<Finding> {
     error("issuer-validity", message, "RFC 5280 §6.1.3")
 }
 
-fn validity_lies_within_the_issuer(subject: &Subject<'_>) -> Option<Finding> {
-    let issuer = subject.issuer?.certificate?.validity();
-    let validity = subject.validity?;
+fn validity_lies_within_the_issuer(candidate: &Candidate<'_>) -> Option<Finding> {
+    let issuer = candidate.issuer?.certificate?.validity();
+    let validity = candidate.validity?;
     if issuer.encloses(validity) {
         return None;
     }
@@ -54,16 +54,16 @@ fn validity_lies_within_the_issuer(subject: &Subject<'_>) -> Option<Finding> {
     error("nested-validity", message, "RFC 5280 §6.1.3")
 }
 
-fn issuer_name_is_its_subject(subject: &Subject<'_>) -> Option<Finding> {
-    if same_name(subject.tbs.issuer(), &subject.issuer?.subject_der) {
+fn issuer_name_is_its_subject(candidate: &Candidate<'_>) -> Option<Finding> {
+    if same_name(candidate.tbs.issuer(), &candidate.issuer?.subject_der) {
         return None;
     }
     let message = "the issuer field differs from the issuer's subject in its bytes";
     error("issuer-name", message, "RFC 5280 §4.1.2.4")
 }
 
-fn issuer_may_sign(subject: &Subject<'_>) -> Option<Finding> {
-    let issuer = subject.issuer?.certificate?;
+fn issuer_may_sign(candidate: &Candidate<'_>) -> Option<Finding> {
+    let issuer = candidate.issuer?.certificate?;
     if !issuer.is_ca() {
         let message = "the issuer's certificate is not that of a CA (basicConstraints)";
         return error("issuer-ca", message, "RFC 5280 §4.2.1.9");
@@ -78,13 +78,13 @@ fn issuer_may_sign(subject: &Subject<'_>) -> Option<Finding> {
     None
 }
 
-fn path_length_allows(subject: &Subject<'_>) -> Option<Finding> {
-    if !subject.role.is_authority() || subject.is_self_issued() {
+fn path_length_allows(candidate: &Candidate<'_>) -> Option<Finding> {
+    if !candidate.role.is_authority() || candidate.is_self_issued() {
         return None;
     }
-    let constraints = subject.issuer?.certificate?.basic_constraints()?;
+    let constraints = candidate.issuer?.certificate?.basic_constraints()?;
     let allowed = constraints.path_len_constraint?;
-    let own = subject
+    let own = candidate
         .basic_constraints()
         .and_then(|constraints| constraints.path_len_constraint);
     if allowed > 0 && own.is_none_or(|own| own < allowed) {
@@ -99,9 +99,9 @@ fn path_length_allows(subject: &Subject<'_>) -> Option<Finding> {
     error("path-length", message, "RFC 5280 §4.2.1.9")
 }
 
-fn authority_key_identifier_is_the_issuers(subject: &Subject<'_>) -> Option<Finding> {
-    let issuer = subject.issuer?.certificate?.subject_key_identifier()?;
-    let (_, found) = subject.extension::<AuthorityKeyIdentifier>()?;
+fn authority_key_identifier_is_the_issuers(candidate: &Candidate<'_>) -> Option<Finding> {
+    let issuer = candidate.issuer?.certificate?.subject_key_identifier()?;
+    let (_, found) = candidate.extension::<AuthorityKeyIdentifier>()?;
     let named = found.key_identifier?;
     if named.as_bytes() == issuer {
         return None;
@@ -111,11 +111,11 @@ fn authority_key_identifier_is_the_issuers(subject: &Subject<'_>) -> Option<Find
 }
 
 /// Path builders find issuers by this identifier, and go in circles if two keys share one.
-fn subject_key_identifier_is_its_own(subject: &Subject<'_>) -> Option<Finding> {
-    let issuer = subject.issuer?;
-    let (_, own) = subject.extension::<SubjectKeyIdentifier>()?;
+fn subject_key_identifier_is_its_own(candidate: &Candidate<'_>) -> Option<Finding> {
+    let issuer = candidate.issuer?;
+    let (_, own) = candidate.extension::<SubjectKeyIdentifier>()?;
     let same = issuer.certificate?.subject_key_identifier()? == own.0.as_bytes();
-    let key = der::Encode::to_der(subject.tbs.subject_public_key_info()).ok()?;
+    let key = der::Encode::to_der(candidate.tbs.subject_public_key_info()).ok()?;
     if !same || key == issuer.public_key {
         return None;
     }
@@ -123,10 +123,10 @@ fn subject_key_identifier_is_its_own(subject: &Subject<'_>) -> Option<Finding> {
     error("subject-key-identifier", message, "RFC 5280 §4.2.1.2")
 }
 
-fn issuer_made_the_signature(subject: &Subject<'_>) -> Option<Finding> {
-    let verified = subject
+fn issuer_made_the_signature(candidate: &Candidate<'_>) -> Option<Finding> {
+    let verified = candidate
         .certificate?
-        .verify_signature(&subject.issuer?.public_key);
+        .verify_signature(&candidate.issuer?.public_key);
     let problem = verified.err()?;
     error("signature", problem.to_string(), "RFC 5280 §6.1.3")
 }

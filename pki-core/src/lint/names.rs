@@ -4,7 +4,7 @@ use x509_cert::ext::pkix::constraints::name::GeneralSubtree;
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::ext::pkix::{NameConstraints, SubjectAltName};
 
-use super::{Check, Finding, Subject, error, warning};
+use super::{Candidate, Check, Finding, error, warning};
 
 pub(super) const CHECKS: [Check; 6] = [
     authority_has_a_subject,
@@ -15,18 +15,18 @@ pub(super) const CHECKS: [Check; 6] = [
     name_constraints_are_well_formed,
 ];
 
-fn authority_has_a_subject(subject: &Subject<'_>) -> Option<Finding> {
-    if !subject.claims_authority() || !subject.tbs.subject().is_empty() {
+fn authority_has_a_subject(candidate: &Candidate<'_>) -> Option<Finding> {
+    if !candidate.claims_authority() || !candidate.tbs.subject().is_empty() {
         return None;
     }
     let message = "it is a CA without a subject";
     error("subject", message, "RFC 5280 §4.1.2.6")
 }
 
-fn alternative_name_stands_for_an_empty_subject(subject: &Subject<'_>) -> Option<Finding> {
+fn alternative_name_stands_for_an_empty_subject(candidate: &Candidate<'_>) -> Option<Finding> {
     const SOURCE: &str = "RFC 5280 §4.2.1.6";
-    let empty = subject.tbs.subject().is_empty();
-    match subject.extension::<SubjectAltName>() {
+    let empty = candidate.tbs.subject().is_empty();
+    match candidate.extension::<SubjectAltName>() {
         Some((false, _)) if empty => {
             let message = "its subject is empty, but its alternative name is not critical";
             error("subject-alternative-name", message, SOURCE)
@@ -39,9 +39,9 @@ fn alternative_name_stands_for_an_empty_subject(subject: &Subject<'_>) -> Option
     }
 }
 
-fn alternative_names_are_well_formed(subject: &Subject<'_>) -> Option<Finding> {
+fn alternative_names_are_well_formed(candidate: &Candidate<'_>) -> Option<Finding> {
     const SOURCE: &str = "RFC 5280 §4.2.1.6";
-    let (_, names) = subject.extension::<SubjectAltName>()?;
+    let (_, names) = candidate.extension::<SubjectAltName>()?;
     if names.0.is_empty() {
         let message = "its alternative name is empty";
         return error("subject-alternative-name", message, SOURCE);
@@ -92,17 +92,17 @@ fn is_mailbox(text: &str) -> bool {
     }
 }
 
-fn name_constraints_are_an_authoritys(subject: &Subject<'_>) -> Option<Finding> {
-    subject.extension::<NameConstraints>()?;
-    if subject.claims_authority() {
+fn name_constraints_are_an_authoritys(candidate: &Candidate<'_>) -> Option<Finding> {
+    candidate.extension::<NameConstraints>()?;
+    if candidate.claims_authority() {
         return None;
     }
     let message = "it has name constraints, but is no CA";
     error("name-constraints", message, "RFC 5280 §4.2.1.10")
 }
 
-fn name_constraints_are_critical(subject: &Subject<'_>) -> Option<Finding> {
-    let (critical, _) = subject.extension::<NameConstraints>()?;
+fn name_constraints_are_critical(candidate: &Candidate<'_>) -> Option<Finding> {
+    let (critical, _) = candidate.extension::<NameConstraints>()?;
     if critical {
         return None;
     }
@@ -110,9 +110,9 @@ fn name_constraints_are_critical(subject: &Subject<'_>) -> Option<Finding> {
     error("name-constraints", message, "RFC 5280 §4.2.1.10")
 }
 
-fn name_constraints_are_well_formed(subject: &Subject<'_>) -> Option<Finding> {
+fn name_constraints_are_well_formed(candidate: &Candidate<'_>) -> Option<Finding> {
     const SOURCE: &str = "RFC 5280 §4.2.1.10";
-    let (_, constraints) = subject.extension::<NameConstraints>()?;
+    let (_, constraints) = candidate.extension::<NameConstraints>()?;
     let permitted = constraints.permitted_subtrees.unwrap_or_default();
     let excluded = constraints.excluded_subtrees.unwrap_or_default();
     if permitted.is_empty() && excluded.is_empty() {

@@ -22,7 +22,7 @@ use x509_cert::ext::pkix::{
 };
 use x509_cert::time::Time as DerTime;
 
-use super::{Check, Finding, Subject, error, warning};
+use super::{Candidate, Check, Finding, error, warning};
 use crate::time::Time;
 
 /// What a relying party may refuse a path for.
@@ -51,16 +51,16 @@ pub(super) const CHECKS: [Check; 13] = [
     no_netscape_extensions,
 ];
 
-fn version_is_three(subject: &Subject<'_>) -> Option<Finding> {
-    if subject.tbs.version() == Version::V3 {
+fn version_is_three(candidate: &Candidate<'_>) -> Option<Finding> {
+    if candidate.tbs.version() == Version::V3 {
         return None;
     }
     let message = "it is not of version 3, and cannot say what it is for";
     error("version", message, "RFC 5280 §4.1.2.1")
 }
 
-fn serial_number_is_positive(subject: &Subject<'_>) -> Option<Finding> {
-    let octets = subject.tbs.serial_number().as_bytes();
+fn serial_number_is_positive(candidate: &Candidate<'_>) -> Option<Finding> {
+    let octets = candidate.tbs.serial_number().as_bytes();
     let positive = octets.first().is_some_and(|octet| octet & 0x80 == 0)
         && octets.iter().any(|octet| *octet != 0);
     if positive && octets.len() <= 20 {
@@ -70,8 +70,8 @@ fn serial_number_is_positive(subject: &Subject<'_>) -> Option<Finding> {
     error("serial-number", message, "RFC 5280 §4.1.2.2")
 }
 
-fn serial_number_is_hard_to_guess(subject: &Subject<'_>) -> Option<Finding> {
-    let octets = subject.tbs.serial_number().as_bytes().len();
+fn serial_number_is_hard_to_guess(candidate: &Candidate<'_>) -> Option<Finding> {
+    let octets = candidate.tbs.serial_number().as_bytes().len();
     if octets >= 8 {
         return None;
     }
@@ -80,16 +80,16 @@ fn serial_number_is_hard_to_guess(subject: &Subject<'_>) -> Option<Finding> {
 }
 
 /// The identifier is inside of what is signed as well, so that it cannot be exchanged.
-fn signature_algorithms_agree(subject: &Subject<'_>) -> Option<Finding> {
-    let outside = subject.signature_algorithm?;
-    if outside == subject.tbs.signature() {
+fn signature_algorithms_agree(candidate: &Candidate<'_>) -> Option<Finding> {
+    let outside = candidate.signature_algorithm?;
+    if outside == candidate.tbs.signature() {
         return None;
     }
     let message = "the signature algorithms inside and outside of it differ";
     error("signature-algorithm", message, "RFC 5280 §4.1.1.2")
 }
 
-fn signature_algorithm_is_strong(subject: &Subject<'_>) -> Option<Finding> {
+fn signature_algorithm_is_strong(candidate: &Candidate<'_>) -> Option<Finding> {
     const STRONG: [ObjectIdentifier; 8] = [
         ECDSA_WITH_SHA_256,
         ECDSA_WITH_SHA_384,
@@ -100,7 +100,7 @@ fn signature_algorithm_is_strong(subject: &Subject<'_>) -> Option<Finding> {
         ID_RSASSA_PSS,
         ID_ED_25519,
     ];
-    let found = subject.tbs.signature().oid;
+    let found = candidate.tbs.signature().oid;
     if STRONG.contains(&found) {
         return None;
     }
@@ -108,15 +108,15 @@ fn signature_algorithm_is_strong(subject: &Subject<'_>) -> Option<Finding> {
     error("weak-signature", message, "RFC 9155; NIST SP 800-131A §3")
 }
 
-fn issuer_has_a_name(subject: &Subject<'_>) -> Option<Finding> {
-    if !subject.tbs.issuer().is_empty() {
+fn issuer_has_a_name(candidate: &Candidate<'_>) -> Option<Finding> {
+    if !candidate.tbs.issuer().is_empty() {
         return None;
     }
     error("issuer-name", "its issuer has no name", "RFC 5280 §4.1.2.4")
 }
 
-fn times_are_encoded_as_profiled(subject: &Subject<'_>) -> Option<Finding> {
-    let validity = subject.tbs.validity();
+fn times_are_encoded_as_profiled(candidate: &Candidate<'_>) -> Option<Finding> {
+    let validity = candidate.tbs.validity();
     let early = |time: &DerTime| match time {
         DerTime::UtcTime(_) => false,
         DerTime::GeneralTime(time) => time.to_date_time().year() < 2050,
@@ -129,8 +129,8 @@ fn times_are_encoded_as_profiled(subject: &Subject<'_>) -> Option<Finding> {
 }
 
 /// Readers that count seconds from 1970 without a sign, rustls among them, refuse the whole certificate.
-fn times_are_after_1970(subject: &Subject<'_>) -> Option<Finding> {
-    let begin = subject.validity?.not_before();
+fn times_are_after_1970(candidate: &Candidate<'_>) -> Option<Finding> {
+    let begin = candidate.validity?.not_before();
     if begin >= Time::EPOCH {
         return None;
     }
@@ -140,10 +140,10 @@ fn times_are_after_1970(subject: &Subject<'_>) -> Option<Finding> {
     warning("early-validity", message, "POSIX time; rustls-webpki")
 }
 
-fn validity_is_not_over(subject: &Subject<'_>) -> Option<Finding> {
+fn validity_is_not_over(candidate: &Candidate<'_>) -> Option<Finding> {
     const SOURCE: &str = "RFC 5280 §4.1.2.5";
-    let at = subject.options.at;
-    let Some(validity) = subject.validity else {
+    let at = candidate.options.at;
+    let Some(validity) = candidate.validity else {
         return error("validity", "the validity is empty", SOURCE);
     };
     if validity.not_after() <= at {
@@ -157,13 +157,13 @@ fn validity_is_not_over(subject: &Subject<'_>) -> Option<Finding> {
     None
 }
 
-fn extensions<'a>(subject: &'a Subject<'_>) -> &'a [Extension] {
-    let extensions = subject.tbs.extensions();
+fn extensions<'a>(candidate: &'a Candidate<'_>) -> &'a [Extension] {
+    let extensions = candidate.tbs.extensions();
     extensions.map(Vec::as_slice).unwrap_or_default()
 }
 
-fn no_extension_stands_twice(subject: &Subject<'_>) -> Option<Finding> {
-    let extensions = extensions(subject);
+fn no_extension_stands_twice(candidate: &Candidate<'_>) -> Option<Finding> {
+    let extensions = extensions(candidate);
     let twice = extensions.iter().enumerate().find(|(place, extension)| {
         extensions[..*place]
             .iter()
@@ -174,7 +174,7 @@ fn no_extension_stands_twice(subject: &Subject<'_>) -> Option<Finding> {
     error("duplicate-extension", message, "RFC 5280 §4.2")
 }
 
-fn critical_extensions_are_known(subject: &Subject<'_>) -> Option<Finding> {
+fn critical_extensions_are_known(candidate: &Candidate<'_>) -> Option<Finding> {
     const KNOWN: [ObjectIdentifier; 16] = [
         ID_CE_AUTHORITY_KEY_IDENTIFIER,
         ID_CE_BASIC_CONSTRAINTS,
@@ -193,15 +193,15 @@ fn critical_extensions_are_known(subject: &Subject<'_>) -> Option<Finding> {
         ID_PE_AUTHORITY_INFO_ACCESS,
         ID_PE_SUBJECT_INFO_ACCESS,
     ];
-    let mut critical = extensions(subject).iter().filter(|found| found.critical);
+    let mut critical = extensions(candidate).iter().filter(|found| found.critical);
     let unknown = critical.find(|found| !KNOWN.contains(&found.extn_id))?;
     let message = format!("nobody knows its critical extension {}", unknown.extn_id);
     error("critical-extension", message, "RFC 5280 §4.2")
 }
 
 /// Known extensions decode, and encode to the same octets again: they are DER.
-fn extensions_can_be_read(subject: &Subject<'_>) -> Option<Finding> {
-    let broken = extensions(subject).iter().find(|found| !is_der(found))?;
+fn extensions_can_be_read(candidate: &Candidate<'_>) -> Option<Finding> {
+    let broken = extensions(candidate).iter().find(|found| !is_der(found))?;
     let name = const_oid::db::DB
         .by_oid(&broken.extn_id)
         .map_or_else(|| broken.extn_id.to_string(), str::to_owned);
@@ -230,9 +230,9 @@ fn is_der(extension: &Extension) -> bool {
     }
 }
 
-fn no_netscape_extensions(subject: &Subject<'_>) -> Option<Finding> {
+fn no_netscape_extensions(candidate: &Candidate<'_>) -> Option<Finding> {
     const NETSCAPE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.113730.1");
-    let found = extensions(subject)
+    let found = extensions(candidate)
         .iter()
         .find(|found| found.extn_id.parent() == Some(NETSCAPE))?;
     let message = format!(

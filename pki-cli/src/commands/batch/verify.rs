@@ -73,7 +73,9 @@ impl VerifyArgs {
                 .transpose()?,
         );
         let verdict = Verdict {
-            holds: checks.iter().all(|check| check.finding != Finding::Fails),
+            holds: checks
+                .iter()
+                .all(|check| check.finding != CheckResult::Fails),
             batch: manifest.batch.to_string(),
             authority: manifest.authority.clone(),
             generation: manifest.generation,
@@ -114,9 +116,9 @@ impl VerifyArgs {
         home: Option<&SqliteInventory>,
     ) -> Result<Vec<Check>, CommandError> {
         let unchecked = if self.wants_signature() {
-            Finding::Fails
+            CheckResult::Fails
         } else {
-            Finding::NotChecked
+            CheckResult::NotChecked
         };
         let signature = |finding, detail: &str| Check::new("signature", finding, detail);
         if manifest.signature.is_none() {
@@ -158,7 +160,7 @@ impl VerifyArgs {
                 manifest.authority_certificate,
                 path.display()
             );
-            return Ok((None, Check::new("authority", Finding::Fails, detail)));
+            return Ok((None, Check::new("authority", CheckResult::Fails, detail)));
         };
         let authority = given.swap_remove(place);
         let check = self.check_path(context, &authority, &given)?;
@@ -173,7 +175,7 @@ impl VerifyArgs {
     ) -> Result<Check, CommandError> {
         if self.anchors.is_empty() {
             let detail = "its certificate was given and is taken as it is; --anchor has it checked";
-            return Ok(Check::new("authority", Finding::NotChecked, detail));
+            return Ok(Check::new("authority", CheckResult::NotChecked, detail));
         }
         let mut anchors = Vec::new();
         for path in &self.anchors {
@@ -183,10 +185,14 @@ impl VerifyArgs {
         let options = PathOptions::new(at).purpose(Purpose::Any);
         let report = validate(authority, intermediates, &anchors, options);
         Ok(match report.failure {
-            None => Check::new("authority", Finding::Holds, "its path leads to an anchor"),
+            None => Check::new(
+                "authority",
+                CheckResult::Holds,
+                "its path leads to an anchor",
+            ),
             Some(failure) => {
                 let detail = format!("its path does not hold at {at}: {}", failure.reason);
-                Check::new("authority", Finding::Fails, detail)
+                Check::new("authority", CheckResult::Fails, detail)
             }
         })
     }
@@ -216,7 +222,7 @@ fn home_authority(
     let Some(home) = home else {
         return Ok((
             None,
-            check(Finding::NotChecked, "there is no home that knows it"),
+            check(CheckResult::NotChecked, "there is no home that knows it"),
         ));
     };
     let record = home.authority(&manifest.authority)?;
@@ -230,15 +236,15 @@ fn home_authority(
     Ok(match known {
         None => (
             None,
-            check(Finding::NotChecked, "this home does not know it"),
+            check(CheckResult::NotChecked, "this home does not know it"),
         ),
         Some((certificate, GenerationState::Compromised)) => {
             let detail = "it is compromised: others can sign in its name";
-            (Some(certificate), check(Finding::Fails, detail))
+            (Some(certificate), check(CheckResult::Fails, detail))
         }
         Some((certificate, state)) => {
             let detail = format!("it is in this home, and {state}");
-            (Some(certificate), check(Finding::Holds, &detail))
+            (Some(certificate), check(CheckResult::Holds, &detail))
         }
     })
 }
@@ -248,7 +254,7 @@ fn check_record(manifest: &Manifest, home: &SqliteInventory) -> Result<Check, Co
     let check = |finding, detail: &str| Check::new("record", finding, detail);
     let Some(batch) = home.batch(&manifest.batch)? else {
         return Ok(check(
-            Finding::NotChecked,
+            CheckResult::NotChecked,
             "this home knows no batch of this name",
         ));
     };
@@ -259,13 +265,13 @@ fn check_record(manifest: &Manifest, home: &SqliteInventory) -> Result<Check, Co
         .map(Manifest::from_json);
     Ok(match kept {
         Some(Ok(kept)) if kept == *manifest => {
-            check(Finding::Holds, "the home has kept the same manifest")
+            check(CheckResult::Holds, "the home has kept the same manifest")
         }
         Some(_) => check(
-            Finding::Fails,
+            CheckResult::Fails,
             "the home has kept another manifest of this batch",
         ),
-        None => check(Finding::Fails, "by the home the batch is not complete"),
+        None => check(CheckResult::Fails, "by the home the batch is not complete"),
     })
 }
 
@@ -293,7 +299,7 @@ fn check_output(
     } else {
         Check::new(
             "files",
-            Finding::NotChecked,
+            CheckResult::NotChecked,
             "their list is not the right one",
         )
     };
@@ -315,7 +321,7 @@ fn as_stated(manifest: &Manifest, path: &Path) -> String {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-enum Finding {
+enum CheckResult {
     Holds,
     Fails,
     NotChecked,
@@ -325,7 +331,7 @@ enum Finding {
 #[derive(Serialize)]
 struct Check {
     check: &'static str,
-    finding: Finding,
+    finding: CheckResult,
     detail: String,
     /// Told one by one with the error.
     #[serde(skip)]
@@ -333,7 +339,7 @@ struct Check {
 }
 
 impl Check {
-    fn new(check: &'static str, finding: Finding, detail: impl Into<String>) -> Self {
+    fn new(check: &'static str, finding: CheckResult, detail: impl Into<String>) -> Self {
         Self {
             check,
             finding,
@@ -350,8 +356,8 @@ fn told(
     holds: impl Fn() -> String,
 ) -> Check {
     match answer {
-        Ok(()) => Check::new(check, Finding::Holds, holds()),
-        Err(error) => Check::new(check, Finding::Fails, error.to_string()),
+        Ok(()) => Check::new(check, CheckResult::Holds, holds()),
+        Err(error) => Check::new(check, CheckResult::Fails, error.to_string()),
     }
 }
 
@@ -371,7 +377,7 @@ impl Verdict {
     /// Whoever trusts the manifest should know that its signature was not checked.
     fn warn(&self, context: &Context) {
         let unchecked =
-            |check: &&Check| check.check == "signature" && check.finding == Finding::NotChecked;
+            |check: &&Check| check.check == "signature" && check.finding == CheckResult::NotChecked;
         if let Some(check) = self.checks.iter().find(unchecked) {
             context.ui.warning(&check.detail);
         }
@@ -381,7 +387,7 @@ impl Verdict {
         let mut failed = self
             .checks
             .into_iter()
-            .filter(|check| check.finding == Finding::Fails);
+            .filter(|check| check.finding == CheckResult::Fails);
         let Some(first) = failed.next() else {
             return Ok(Outcome::Done);
         };
@@ -420,9 +426,9 @@ impl fmt::Display for Verdict {
         } in &self.checks
         {
             let finding = match finding {
-                Finding::Holds => "holds",
-                Finding::Fails => "FAILS",
-                Finding::NotChecked => "not checked",
+                CheckResult::Holds => "holds",
+                CheckResult::Fails => "FAILS",
+                CheckResult::NotChecked => "not checked",
             };
             write!(f, "\n  {check:<10}  {finding:<11}  {detail}")?;
         }

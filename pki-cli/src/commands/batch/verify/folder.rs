@@ -10,7 +10,7 @@ use std::{fmt, fs, io};
 use pki_core::handout::digest::{OutputDigest, OutputHash};
 use serde::Serialize;
 
-use super::{Check, Finding};
+use super::{Check, CheckResult};
 
 /// The list of a folder's files, in the form of `sha256sum`.
 pub(super) const LIST: &str = "SHA256SUMS";
@@ -32,9 +32,9 @@ pub(super) fn check_files(folder: &Path, list: File) -> io::Result<Check> {
     let expected = listed.saturating_sub(u64::try_from(missing).unwrap_or(u64::MAX));
     let finding = |problem: bool| {
         if problem {
-            Finding::Fails
+            CheckResult::Fails
         } else {
-            Finding::Holds
+            CheckResult::Holds
         }
     };
     let detail = match (bad.len(), found.saturating_sub(expected)) {
