@@ -339,22 +339,6 @@ impl SampleDps {
         }
     }
 
-    fn check_not_referred(&self, name: &CertificateName) -> Result<(), Refused> {
-        let refers = |group: &&EnrollmentGroup| match &group.attestation.mechanism {
-            Mechanism::X509(X509Certificates::CaReferences(slots)) => {
-                slots.iter().any(|held| held == name)
-            }
-            _ => false,
-        };
-        match self.groups.iter().find(refers) {
-            Some(group) if self.service.keeps_referred => Err(Refused::Referred {
-                group: group.enrollment_group_id.to_string(),
-                name: name.clone(),
-            }),
-            _ => Ok(()),
-        }
-    }
-
     fn check_references(&self, group: &EnrollmentGroup) -> Result<(), Refused> {
         let Mechanism::X509(X509Certificates::CaReferences(slots)) = &group.attestation.mechanism
         else {
