@@ -75,7 +75,7 @@ impl Engine<'_> {
                 let verified = self.dps.verify_ca(name, proof.der(), &expect).await?;
                 verified_tag(name, verified)
             }
-            CaAction::Delete => self.delete(Record::Ca(name), expect).await,
+            CaAction::Delete { .. } => self.delete(Record::Ca(name), expect).await,
         }
     }
 
