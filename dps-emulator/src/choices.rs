@@ -72,6 +72,9 @@ pub struct Choices {
     pub keep_keys_on_update: bool,
     /// Whether `If-Match` on an absent enrollment is answered 412. Default: yes; else 404.
     pub if_match_on_absent_is_stale: bool,
+    /// Whether a provisioning status other than *enabled* and *disabled* is taken and kept, as a service of
+    /// tomorrow might; whom such an entry decides about is not let in. Default: no, 400.
+    pub take_unknown_statuses: bool,
     /// Whether a DELETE in the data plane needs `If-Match`. Default: no.
     pub delete_needs_if_match: bool,
     /// Whether the secondary thumbprint of a hub identity is a copy of the primary. Default: yes; else
@@ -106,6 +109,7 @@ impl Default for Choices {
             allow_unknown_references: false,
             keep_keys_on_update: false,
             if_match_on_absent_is_stale: true,
+            take_unknown_statuses: false,
             delete_needs_if_match: false,
             copy_thumbprint: true,
             page_default: 100,

@@ -240,3 +240,42 @@ fn pruning_keeps_the_group_that_shuts_out_and_its_opening_is_told() {
     assert_eq!(fleet.shows("device-0", 0), Registered::Disabled);
     fleet.ends_with("roll status line-a --detailed-exitcode", 0);
 }
+
+/// A quarantine has disabled its group: the roll repairs it, lets nobody in, and says how that ends.
+#[test]
+fn a_group_that_was_disabled_is_told_to_stay_so() {
+    let mut fleet = flat();
+    fleet.site.done("quarantine --authority line-a --yes");
+    let run = fleet.site.done(BREACH);
+    assert!(
+        run.stdout.contains("dps-pki dps group enable line-a"),
+        "{run:#?}"
+    );
+    let leaf = fleet.renewed("device-0");
+    assert_eq!(fleet.shows("device-0", leaf), Registered::Disabled);
+    fleet
+        .site
+        .done("dps group enable line-a --let-devices-in --yes");
+    assert!(fleet.shows("device-0", leaf).is_in());
+    assert!(!fleet.shows("device-2", 0).is_in());
+}
+
+/// The authorities below a root have a compromised issuer: their new leaves do not come in either.
+#[test]
+fn a_breach_roll_of_a_root_names_the_authorities_that_are_to_be_rolled_as_well() {
+    let mut fleet = flat();
+    let run = fleet.site.done("roll start root --compromised --yes");
+    assert!(
+        run.stdout
+            .contains("new leaves of line-a generation 1, line-b generation 1 are refused"),
+        "{run:#?}"
+    );
+    let leaf = fleet.renewed("device-0");
+    assert!(!fleet.shows("device-0", leaf).is_in());
+    fleet.site.done("roll start line-a --yes");
+    let leaf = fleet.renewed("device-0");
+    assert!(fleet.shows("device-0", leaf).is_in());
+    fleet.site.done("roll finish line-a --yes");
+    assert!(fleet.shows("device-0", leaf).is_in());
+    assert!(!fleet.shows("device-1", 0).is_in());
+}

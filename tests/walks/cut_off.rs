@@ -20,7 +20,7 @@ fn two_lines(instances: usize) -> Fleet {
 }
 
 /// The names of the CA certificates in each instance, and whether they are verified.
-fn held(fleet: &Fleet) -> Vec<Value> {
+pub(crate) fn held(fleet: &Fleet) -> Vec<Value> {
     let dumps = (0..fleet.site.instances.len()).map(|instance| {
         let name = &fleet.site.instances[instance].name;
         let held = fleet.site.json(&format!("dps ca list --dps {name}"));
@@ -73,6 +73,32 @@ fn a_line_that_was_out_before_stays_out() {
     fleet.site.run_until(BREACH, Some(Death::After(1)));
     fleet.site.done("dps group enable line-a --yes");
     fleet.site.done(BREACH);
+    assert!(!fleet.shows("device-0", 0).is_in());
+    assert!(fleet.shows("device-1", 0).is_in());
+}
+
+/// It was not asked for at first, and is later.
+#[test]
+fn those_below_are_verified_when_that_is_said_afterwards() {
+    let fleet = two_lines(1);
+    fleet.site.done("roll start root --compromised --yes");
+    assert!(!fleet.shows("device-0", 0).is_in());
+    fleet.site.done(BREACH);
+    assert!(fleet.shows("device-0", 0).is_in());
+}
+
+/// What was verified since, and taken away by somebody, is not brought back by the journal.
+#[test]
+fn a_line_whose_ca_was_deleted_later_stays_out() {
+    let fleet = two_lines(1);
+    fleet.site.done(BREACH);
+    assert!(fleet.shows("device-0", 0).is_in());
+    fleet.site.done("dps ca delete line-a --yes");
+    let again = fleet.site.done(BREACH);
+    assert!(
+        !again.stdout.contains("CA certificate line-a"),
+        "{again:#?}"
+    );
     assert!(!fleet.shows("device-0", 0).is_in());
     assert!(fleet.shows("device-1", 0).is_in());
 }

@@ -75,6 +75,8 @@ pub(crate) struct Shape {
     pub(crate) single: SingleCertificate,
     /// Whether the service deletes no CA certificate that a group refers to.
     pub(crate) keeps_referred: bool,
+    /// Whether the service knows more words for a provisioning status than we do.
+    pub(crate) takes_unknown_statuses: bool,
 }
 
 impl Shape {
@@ -91,6 +93,7 @@ impl Shape {
         shows_old_last: false,
         single: SingleCertificate::Shown,
         keeps_referred: false,
+        takes_unknown_statuses: false,
     };
 
     fn random(random: &mut Random) -> Self {
@@ -111,6 +114,7 @@ impl Shape {
                 SingleCertificate::Once,
             ][random.below(3)],
             keeps_referred: random.one_in(2),
+            takes_unknown_statuses: false,
         }
     }
 }
@@ -133,6 +137,7 @@ impl Fleet {
             Choices {
                 single_certificate: shape.single,
                 delete_referred_certificates: !shape.keeps_referred,
+                take_unknown_statuses: shape.takes_unknown_statuses,
                 ..Choices::default()
             },
         );

@@ -511,3 +511,22 @@ fn explain_and_impact_judge_at_the_moment_that_is_asked_about() {
     assert_eq!(now["impact"]["loses"], json!(1), "{now}");
     fleet.ends_with("explain device-0 --at yesterday", 2);
 }
+
+/// The group is disabled, and it stays in by an entry of its own: that is told.
+#[test]
+fn who_stays_in_when_a_line_is_shut_out_is_named() {
+    let fleet = with_one_that_is_back(Shape::PLAIN);
+    for _ in 0..2 {
+        let run = fleet.site.done("quarantine --authority line-a --yes");
+        assert!(
+            run.stdout
+                .contains("shut it out with: dps-pki quarantine device-0"),
+            "{run:#?}"
+        );
+        assert!(!run.stdout.contains("quarantine device-2"), "{run:#?}");
+    }
+    assert!(fleet.shows("device-0", 1).is_in());
+    fleet.site.done("quarantine device-0 --yes");
+    let run = fleet.site.done("quarantine --authority line-a --yes");
+    assert!(!run.stdout.contains("quarantine device-0"), "{run:#?}");
+}

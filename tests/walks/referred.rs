@@ -1,8 +1,9 @@
 //! A compromised root that groups refer to by its name, on a service that deletes such a CA certificate and on
 //! one that refuses to: nobody below it is admitted after any write.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
+use crate::walks::cut_off::held;
 use crate::walks::fleet::{Fleet, Shape};
 use crate::walks::named::fleet;
 use crate::walks::site::Death;
@@ -16,14 +17,6 @@ fn below_a_reference(keeps_referred: bool) -> Fleet {
         keeps_referred,
         ..Shape::PLAIN
     })
-}
-
-/// The names of the CA certificates, and whether they are verified.
-fn held(fleet: &Fleet) -> Value {
-    let held = fleet.site.json("dps ca list");
-    let held = held.as_array().expect("a list").iter();
-    let rows = held.map(|ca| json!([ca["name"], ca["properties"]["isVerified"]]));
-    rows.collect()
 }
 
 #[track_caller]
@@ -40,7 +33,7 @@ fn is_out_from_the_first_write_on(keeps_referred: bool) {
         run.stdout.contains("1. replace CA certificate root"),
         "{run:#?}"
     );
-    assert_eq!(held(&whole), json!([["root", true]]));
+    assert_eq!(held(&whole), [json!([["root", true]])]);
     for write in 1..=run.requests.writes {
         let fleet = below_a_reference(keeps_referred);
         fleet.site.run_until(BREACH, Some(Death::After(write)));
@@ -80,7 +73,7 @@ fn a_root_that_is_found_compromised_in_its_overlap_is_out_on_either_service() {
         let whole = fleet(shape);
         whole.site.done(line);
         let run = whole.site.done(BREACH);
-        assert_eq!(held(&whole), json!([["root-2", true]]));
+        assert_eq!(held(&whole), [json!([["root-2", true]])]);
         for write in 1..=run.requests.writes {
             let fleet = fleet(shape);
             fleet.site.done(line);
@@ -90,5 +83,25 @@ fn a_root_that_is_found_compromised_in_its_overlap_is_out_on_either_service() {
             nobody_is_in(&fleet, &format!("cut after write {write} and said again"));
             assert_eq!(held(&fleet), held(&whole), "cut after write {write}");
         }
+    }
+}
+
+/// The plan that puts it there is another one than the plan that proves it.
+#[test]
+fn what_was_put_in_its_place_is_proven_in_every_instance() {
+    let shape = Shape {
+        top_by_name: true,
+        devices: 2,
+        instances: 2,
+        ..Shape::PLAIN
+    };
+    let writes = fleet(shape).site.done(BREACH).requests.writes;
+    for write in [1, 2, 3, writes] {
+        let fleet = fleet(shape);
+        fleet.site.run_until(BREACH, Some(Death::After(write)));
+        fleet.site.done(BREACH);
+        nobody_is_in(&fleet, &format!("cut after write {write} and said again"));
+        let root = json!([["root", true]]);
+        assert_eq!(held(&fleet), [root.clone(), root], "cut after {write}");
     }
 }

@@ -104,7 +104,7 @@ pub(super) fn accepts_bearer(dps: &Dps, bearer: &str) -> bool {
 }
 
 fn put<D: Document>(dps: &Dps, request: &Request, id: &D::Id) -> Result<Answer, ServiceError> {
-    let mut document = read::<D>(request.json()?)?;
+    let mut document = read::<D>(dps, request.json()?)?;
     if document.id() != id {
         return Err(ServiceError::ArgumentInvalid(format!(
             "The body's {} is not that of the path.",
@@ -120,7 +120,7 @@ fn put<D: Document>(dps: &Dps, request: &Request, id: &D::Id) -> Result<Answer, 
 const KEPT_NULL: &str = "provisioningStatus";
 
 /// Reads a document. Members that are null count as left out, but for one.
-fn read<D: Document>(mut body: Value) -> Result<D, ServiceError> {
+fn read<D: Document>(dps: &Dps, mut body: Value) -> Result<D, ServiceError> {
     if let Value::Object(members) = &mut body {
         members.retain(|name, value| !value.is_null() || name == KEPT_NULL);
     }
@@ -131,6 +131,7 @@ fn read<D: Document>(mut body: Value) -> Result<D, ServiceError> {
     }
     if let Some(Value::String(word)) = body.get(KEPT_NULL)
         && !matches!(word.as_str(), "enabled" | "disabled")
+        && !dps.choices().take_unknown_statuses
     {
         let message = format!("{KEPT_NULL}: {word} is neither enabled nor disabled");
         return Err(ServiceError::MalformedBody(message));
@@ -311,7 +312,7 @@ fn bulk_item<D: Document>(dps: &Dps, mode: BulkMode, item: &Value) -> Result<(),
     let id = D::parse_id(name_of::<D>(item))?;
     match mode {
         BulkMode::Delete => dps.delete_enrollment::<D>(&id, IfMatch::Absent),
-        _ => dps.bulk_item(mode, read::<D>(item.clone())?),
+        _ => dps.bulk_item(mode, read::<D>(dps, item.clone())?),
     }
 }
 

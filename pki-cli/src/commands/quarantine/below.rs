@@ -21,6 +21,7 @@ use pki_core::sqlite::SqliteInventory;
 
 use super::Args;
 use crate::commands::everywhere::{Problems, Within, others};
+use crate::config::NAMED;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind};
 use crate::execute::Proposal;
@@ -62,6 +63,8 @@ impl Args {
         let snapshot = context.wait_for(DpsSnapshot::gather(planes))?;
         let before = snapshot.view()?;
         let mut plan = below.plan(&snapshot, &before)?;
+        let staying = below.own_entries(context, inventory, &plan.applied_to(&before)?)?;
+        plan.notes.extend(notes_of(authority, &staying));
         let unread = self.deregister(context, planes, inventory, (&snapshot, below), &mut plan)?;
         let promise = Promise {
             refuses: Who::Anybody,
@@ -314,6 +317,17 @@ impl Below {
         Ok(plan)
     }
 
+    /// The devices below that an enrollment of their own lets in: nothing that happens to a group shuts them out.
+    fn own_entries(
+        &self,
+        context: &Context,
+        inventory: &dyn Inventory,
+        after: &DpsView,
+    ) -> Result<BTreeSet<RegistrationId>, CommandError> {
+        let fleet = Fleet::gather(inventory, context.now(), after.individual_ids())?;
+        Ok(fleet.own_entries_below(&self.thumbprints, after))
+    }
+
     fn refuse_admitted(&self, name: &AuthorityName, found: &DpsView) -> Result<(), CommandError> {
         match self
             .classes()
@@ -329,6 +343,19 @@ impl Below {
             }
         }
     }
+}
+
+fn notes_of(authority: &AuthorityName, staying: &BTreeSet<RegistrationId>) -> Vec<String> {
+    let named = staying.iter().take(NAMED);
+    let mut notes: Vec<String> = named
+        .map(|id| {
+            format!("{id} has an individual enrollment that lets it in with a leaf below {authority}; shut it out with: dps-pki quarantine {id}")
+        })
+        .collect();
+    if staying.len() > NAMED {
+        notes.push(format!("and {} more have one", staying.len() - NAMED));
+    }
+    notes
 }
 
 /// The generations that came to life.

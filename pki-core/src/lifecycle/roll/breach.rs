@@ -17,7 +17,7 @@ use super::slots::{self, Side};
 use super::{HeldGeneration, Instance, InstancePlan, RollError, RollState};
 use crate::admission::{Outcome, Refusal};
 use crate::declaration::VerifiedBy;
-use crate::enrollment::{EnrollmentGroup, RegistrationState};
+use crate::enrollment::{EnrollmentGroup, ProvisioningStatus, RegistrationState};
 use crate::ids::{AuthorityName, CertificateName, Generation, Sha1Thumbprint};
 use crate::inventory::GenerationState;
 use crate::lifecycle::below::blocking_group;
@@ -77,15 +77,18 @@ pub fn replace(request: &Breach, state: &RollState) -> Result<Vec<InstancePlan>,
         let cut = cut(state, instance, (old, new), &exit)?;
         let devices = request.devices.get(index).map_or(&[][..], Vec::as_slice);
         let repair = repair(state, instance, (old, new), &exit, request, devices)?;
-        let plan = |steps| InstancePlan {
+        let plan = |steps, notes| InstancePlan {
             dps: instance.name.clone(),
             plan: Plan {
                 steps,
+                notes,
                 ..Plan::new(&goal)
             },
         };
-        cuts.push(plan(cut));
-        repairs.push(plan(repair));
+        let mut notes = stay_disabled(state, instance, old);
+        notes.extend(below_it(request, state, instance, old)?);
+        cuts.push(plan(cut, notes));
+        repairs.push(plan(repair, vec![]));
     }
     if let Some(last) = cuts.last_mut()
         && old.state == GenerationState::Current
@@ -103,6 +106,49 @@ pub fn replace(request: &Breach, state: &RollState) -> Result<Vec<InstancePlan>,
         }
         _ => cuts.into_iter().chain(repairs).collect(),
     })
+}
+
+/// The groups that somebody has disabled, as a quarantine does: they are repaired, and let nobody in.
+fn stay_disabled(state: &RollState, instance: &Instance, old: &HeldGeneration) -> Vec<String> {
+    let side = Side::compromised(old, instance);
+    holders(state, instance, &side)
+        .filter(|group| group.provisioning_status == ProvisioningStatus::Disabled)
+        .map(|group| {
+            let id = &group.enrollment_group_id;
+            format!("enrollment group {id} stays disabled, and refuses the new generation too; when its devices are to come back, enable it with: dps-pki dps group enable {id}")
+        })
+        .collect()
+}
+
+/// What becomes of the authorities below that the cut leaves without a way to a verified CA certificate: a new
+/// leaf of them is refused like the old ones.
+fn below_it(
+    request: &Breach,
+    state: &RollState,
+    instance: &Instance,
+    old: &HeldGeneration,
+) -> Result<Option<String>, RollError> {
+    if request.with_intermediates {
+        return Ok(None);
+    }
+    let cut_off = admitted_by(state, instance, old)?;
+    let below = state.below.iter();
+    let below = below.filter(|below| cut_off.contains(&below.certificate.sha1_thumbprint()));
+    let named: Vec<String> = below
+        .map(|below| format!("{} generation {}", below.authority, below.generation))
+        .collect();
+    if named.is_empty() {
+        return Ok(None);
+    }
+    let or_verified = if anchored(state, instance, &[old])?.is_empty() {
+        ""
+    } else {
+        ", or are verified themselves (--with-intermediates)"
+    };
+    Ok(Some(format!(
+        "new leaves of {} are refused as well, until these are rolled, each with dps-pki roll start{or_verified}",
+        named.join(", ")
+    )))
 }
 
 /// The words with which the goal of every plan begins that replaces this generation.
