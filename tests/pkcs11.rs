@@ -185,6 +185,40 @@ fn a_key_that_was_made_and_not_recorded_is_taken_up() {
     assert_eq!(of(&plant.home), made);
 }
 
+/// A token that was cut short, or changed by another process, may have one key of a pair.
+#[test]
+fn half_a_key_pair_is_in_nobodys_way() {
+    let Some(plant) = Plant::new(DECLARATION) else {
+        return;
+    };
+    plant.run("authority create root").ok();
+    plant.run("authority create lab").ok();
+    // As it was when the token had the private keys only, and no generation was recorded.
+    let removed = plant.softhsm.remove_public_keys();
+    assert_eq!(removed, 2);
+    for file in ["inventory.db", "authorities/lab", "authorities/root"] {
+        let path = plant.home.path(file);
+        if path.is_dir() {
+            std::fs::remove_file(path.join("1.cert.pem")).expect(file);
+        } else {
+            std::fs::remove_file(path).expect(file);
+        }
+    }
+    // The private key of RSA says what the public one is.
+    let run = plant.run("authority create root").ok();
+    assert!(!run.stderr.contains("public key"), "{run}");
+    // That of Ed25519 does not.
+    let run = plant.run("authority create lab").ok();
+    let warning = "the token factory holds no public key beside the private key object=lab.1;id=";
+    assert!(run.stderr.contains(warning), "{run}");
+    assert!(
+        run.stderr
+            .contains("p11tool --login --delete 'pkcs11:token=factory;"),
+        "{run}"
+    );
+    plant.run("issue a --authority lab --out devices").ok();
+}
+
 /// RFC 7512: an object that somebody made with other tools.
 #[test]
 fn a_key_that_the_token_holds_is_taken_up() {

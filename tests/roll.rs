@@ -220,9 +220,7 @@ fn a_root_is_compromised(service: SingleCertificate) {
     assert!(shown.stdout.contains("pending"), "{shown}");
     let planned = home.dps_pki("roll start root --compromised --dry-run").ok();
     assert!(
-        planned
-            .stdout
-            .contains("  1. replace CA certificate root\n"),
+        planned.stdout.contains("  1. delete CA certificate root\n"),
         "{planned}"
     );
     home.dps_pki("roll start root --compromised --yes").ok();

@@ -4,7 +4,8 @@ use pki_core::authority::ChainBundle;
 use pki_core::certificate::Certificate;
 use pki_core::ids::AuthorityName;
 use pki_core::inventory::{
-    Filter, GenerationRecord, Inventory, InventoryError, Recorded, Status, recorded_issuers,
+    AuthorityRecord, Filter, GenerationRecord, Inventory, InventoryError, Recorded, Status,
+    recorded_issuers,
 };
 use pki_core::profile::Role;
 
@@ -41,8 +42,19 @@ pub fn issuers(
     inventory: &dyn Inventory,
     certificate: &Certificate,
 ) -> Result<Vec<Certificate>, InventoryError> {
-    let authorities = inventory.authorities()?;
-    let recorded = recorded_issuers(&authorities, certificate);
+    issuers_among(inventory, &inventory.authorities()?, certificate)
+}
+
+/// As [`issuers`], for whoever has read the authorities already.
+///
+/// # Errors
+/// As [`issuers`].
+pub fn issuers_among(
+    inventory: &dyn Inventory,
+    authorities: &[AuthorityRecord],
+    certificate: &Certificate,
+) -> Result<Vec<Certificate>, InventoryError> {
+    let recorded = recorded_issuers(authorities, certificate);
     let last = recorded.last().copied().unwrap_or(certificate);
     let mut above: Vec<Certificate> = recorded.iter().copied().cloned().collect();
     if !last.is_self_issued() {

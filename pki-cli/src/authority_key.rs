@@ -47,12 +47,19 @@ impl NewKey {
             AuthorityKey::MadeInToken { algorithm, store } => {
                 let base = store.object.as_deref().unwrap_or(declared.name.as_str());
                 let token = token(context, store)?;
-                let id = token_id(context, &declared.name, generation)?;
-                let uri = store
-                    .with_object(format!("{base}.{generation}"))
-                    .with_id(id);
-                let signer = find_or_make(&token, &uri, *algorithm)?;
-                Self::in_token(&uri, signer)
+                let object = format!("{base}.{generation}");
+                let named = |id| store.with_object(object.clone()).with_id(id);
+                let uri = named(token_id(context, &declared.name, generation)?);
+                let found = find_or_make(&token, &uri, *algorithm);
+                let Err(half @ TokenError::NoPublicKey { .. }) = found else {
+                    return Self::of_kind(&uri, found?, *algorithm);
+                };
+                let half = CommandError::from(half);
+                context.ui.warning(format!("{half}; another key is made"));
+                half.hints.iter().for_each(|hint| context.ui.note(hint));
+                let id = new_token_id(context, &declared.name, generation, Existing::Replace)?;
+                let uri = named(id);
+                Self::of_kind(&uri, find_or_make(&token, &uri, *algorithm)?, *algorithm)
             }
             AuthorityKey::InToken(uri) => Self::found(context, uri),
         }
@@ -80,6 +87,22 @@ impl NewKey {
     pub(crate) fn found(context: &Context, uri: &Pkcs11Uri) -> Result<Self, CommandError> {
         let signer = token(context, uri)?.signer(uri)?;
         Self::in_token(uri, signer)
+    }
+
+    /// Takes up a key that was made or found for a generation, if it is of the declared kind.
+    fn of_kind(
+        uri: &Pkcs11Uri,
+        signer: TokenSigner,
+        algorithm: KeyAlgorithm,
+    ) -> Result<Self, CommandError> {
+        let found = signer.key_algorithm();
+        if found == algorithm {
+            return Self::in_token(uri, signer);
+        }
+        Err(CommandError::refused(format!(
+            "{uri} is a key of the kind {found}, but pki.toml declares {algorithm}"
+        ))
+        .hint("remove the object, or change key or key-store in pki.toml"))
     }
 
     fn in_token(uri: &Pkcs11Uri, signer: TokenSigner) -> Result<Self, CommandError> {
@@ -174,6 +197,17 @@ fn token_id(
             .map_err(|error| CommandError::in_file(&path, &error))?;
         return Ok(id.to_be_bytes().to_vec());
     }
+    new_token_id(context, name, generation, Existing::Keep)
+}
+
+/// Makes an identifier and keeps it, maybe in place of one whose object cannot be used.
+fn new_token_id(
+    context: &Context,
+    name: &AuthorityName,
+    generation: Generation,
+    existing: Existing,
+) -> Result<Vec<u8>, CommandError> {
+    let path = context.home.token_id(name, generation);
     let mut id = [0; 8];
     context.entropy.fill(&mut id)?;
     if let Some(folder) = path.parent() {
@@ -181,7 +215,7 @@ fn token_id(
     }
     let text = format!("{:016x}\n", u64::from_be_bytes(id));
     let files = &context.files;
-    files.write(&path, text.as_bytes(), Access::Secret, Existing::Keep)?;
+    files.write(&path, text.as_bytes(), Access::Secret, existing)?;
     Ok(id.to_vec())
 }
 
@@ -189,20 +223,13 @@ fn find_or_make(
     token: &Token,
     uri: &Pkcs11Uri,
     algorithm: KeyAlgorithm,
-) -> Result<TokenSigner, CommandError> {
-    let signer = match token.signer(uri) {
+) -> Result<TokenSigner, TokenError> {
+    match token.signer(uri) {
         Err(TokenError::NoKey { .. }) => {
             token.generate(uri, algorithm)?;
-            token.signer(uri)?
+            token.signer(uri)
         }
-        found => found?,
-    };
-    match signer.key_algorithm() {
-        found if found == algorithm => Ok(signer),
-        found => Err(CommandError::refused(format!(
-            "{uri} is a key of the kind {found}, but pki.toml declares {algorithm}"
-        ))
-        .hint("remove the object, or change key or key-store in pki.toml")),
+        found => found,
     }
 }
 

@@ -219,6 +219,13 @@ impl Context {
                 path.display()
             ));
         });
+        let tell = self.ui.notes();
+        let patience = patience.telling_of_upgrades(move |path, certificates| {
+            tell(&format!(
+                "bringing {} up to date: each of its {certificates} certificates is read once",
+                path.display()
+            ));
+        });
         Ok(SqliteInventory::open_or_create_with(&path, patience)?)
     }
 

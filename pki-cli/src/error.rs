@@ -343,6 +343,10 @@ impl From<TokenError> for CommandError {
         };
         let refused = Self::new(kind, error.to_string());
         match error {
+            TokenError::NoPublicKey { token, wanted } => refused.hint(format!(
+                "store the public key with the same identifier; if no certificate was made for this key, \
+                 remove it: p11tool --login --delete 'pkcs11:token={token};{wanted};type=private'"
+            )),
             TokenError::PinNeeded { .. } => {
                 refused.hint("add ?pin-source=file:PATH or ?pin-source=env:NAME to the URI")
             }

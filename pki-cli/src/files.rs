@@ -10,7 +10,7 @@ mod beside;
 mod output;
 pub(crate) mod own;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, OpenOptionsExt as _};
@@ -36,6 +36,9 @@ pub struct Files {
     home: Option<PathBuf>,
     /// Files that the command was told to read secrets from, which no output may replace.
     read_by_command: Vec<PathBuf>,
+    /// The files that the declarations of homes name, by home, as they were when first asked for: each
+    /// output asks several times.
+    named: Arc<Mutex<BTreeMap<PathBuf, Vec<PathBuf>>>>,
     /// Folders in which what earlier runs left was looked for.
     swept: Arc<Mutex<BTreeSet<PathBuf>>>,
 }
@@ -79,6 +82,7 @@ impl Files {
             replaces: false,
             home: None,
             read_by_command: Vec::new(),
+            named: Arc::default(),
             swept: Arc::default(),
         }
     }

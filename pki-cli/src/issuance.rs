@@ -20,6 +20,7 @@ use crate::context::Context;
 use crate::error::CommandError;
 use crate::files::{Access, Existing, NewFile, ending, file_name};
 
+use dps_operations::issuers::issuers_among;
 pub(crate) use dps_operations::issuers::{authority_certificates, certificate_of, issuers};
 
 /// One generation of an authority, its key at hand.
@@ -40,11 +41,20 @@ impl OpenAuthority {
         inventory: &dyn Inventory,
         name: &AuthorityName,
     ) -> Result<Self, CommandError> {
-        let record = inventory.authority(name)?;
-        match record.as_ref().and_then(AuthorityRecord::issuing) {
+        let authorities = inventory.authorities()?;
+        Self::of_issuing(context, inventory, name, &authorities)
+    }
+
+    fn of_issuing(
+        context: &Context,
+        inventory: &dyn Inventory,
+        name: &AuthorityName,
+        authorities: &[AuthorityRecord],
+    ) -> Result<Self, CommandError> {
+        match issuing(authorities, name) {
             Some(generation) => {
                 refuse_future(context, name, generation)?;
-                Self::of(context, inventory, name, generation)
+                Self::of(context, inventory, authorities, name, generation)
             }
             None => Err(no_authority(context, name)?),
         }
@@ -58,17 +68,19 @@ impl OpenAuthority {
         generation: Option<Generation>,
     ) -> Result<Self, CommandError> {
         let record = generation_of(context, inventory, name, generation)?;
-        Self::of(context, inventory, name, &record)
+        let authorities = inventory.authorities()?;
+        Self::of(context, inventory, &authorities, name, &record)
     }
 
     fn of(
         context: &Context,
         inventory: &dyn Inventory,
+        authorities: &[AuthorityRecord],
         name: &AuthorityName,
         record: &GenerationRecord,
     ) -> Result<Self, CommandError> {
         let signer = authority_key::open(context, &record.key_reference)?;
-        Self::with_signer(context, inventory, name, record, signer)
+        Self::with_signer(context, inventory, authorities, name, record, signer)
     }
 
     /// As [`Self::open`], to judge what it would sign: a dry run does without the key if no passphrase is
@@ -78,24 +90,25 @@ impl OpenAuthority {
         inventory: &dyn Inventory,
         name: &AuthorityName,
     ) -> Result<Self, CommandError> {
-        let record = inventory.authority(name)?;
-        let issuing = record.as_ref().and_then(AuthorityRecord::issuing);
+        let authorities = inventory.authorities()?;
+        let issuing = issuing(&authorities, name);
         let Some(generation) = issuing.filter(|_| context.settings.dry_run) else {
-            return Self::open(context, inventory, name);
+            return Self::of_issuing(context, inventory, name, &authorities);
         };
         let certificate = certificate_of(name, generation)?;
         match Unopened::instead(context, name, &certificate)? {
             Some(unopened) => {
                 let unopened = Box::new(unopened);
-                Self::with_signer(context, inventory, name, generation, unopened)
+                Self::with_signer(context, inventory, &authorities, name, generation, unopened)
             }
-            None => Self::of(context, inventory, name, generation),
+            None => Self::of(context, inventory, &authorities, name, generation),
         }
     }
 
     fn with_signer(
         context: &Context,
         inventory: &dyn Inventory,
+        authorities: &[AuthorityRecord],
         name: &AuthorityName,
         record: &GenerationRecord,
         signer: Box<dyn Signer>,
@@ -104,7 +117,7 @@ impl OpenAuthority {
         Ok(Self {
             name: name.clone(),
             generation: record.generation,
-            issuers: issuers(inventory, &certificate)?,
+            issuers: issuers_among(inventory, authorities, &certificate)?,
             certificate,
             signer,
             policy: policy(context)?,
@@ -245,6 +258,15 @@ pub(crate) fn refuse_not_begun(
         Some(next) => refuse_future(context, name, next),
         None => Ok(()),
     }
+}
+
+/// The generation of an authority that issues.
+fn issuing<'a>(
+    authorities: &'a [AuthorityRecord],
+    name: &AuthorityName,
+) -> Option<&'a GenerationRecord> {
+    let named = authorities.iter().find(|authority| authority.name == *name);
+    named.and_then(AuthorityRecord::issuing)
 }
 
 /// Whatever a generation signs that has not begun is refused by everybody until then.

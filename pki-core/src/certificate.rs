@@ -38,6 +38,7 @@ struct Facts {
     parsed: OnceLock<Box<x509_cert::Certificate>>,
     sha1_thumbprint: OnceLock<Sha1Thumbprint>,
     sha256_thumbprint: OnceLock<Sha256Thumbprint>,
+    key_identity: OnceLock<KeyIdentity>,
     /// What OpenSSL made of it. It takes longer to read one than to check a signature, and a trusted
     /// certificate stands in many paths.
     library: OnceLock<X509>,
@@ -54,6 +55,7 @@ impl Facts {
             parsed: OnceLock::new(),
             sha1_thumbprint: OnceLock::new(),
             sha256_thumbprint: OnceLock::new(),
+            key_identity: OnceLock::new(),
             library: OnceLock::new(),
             signer: OnceLock::new(),
         }
@@ -171,8 +173,10 @@ impl Certificate {
 
     /// Which public key it is for. Nothing else of the certificate is decoded for it.
     pub fn key_identity(&self) -> KeyIdentity {
-        let read = KeyIdentity::in_certificate(self.der());
-        read.unwrap_or_else(|| KeyIdentity::of(&self.public_key()))
+        *self.0.key_identity.get_or_init(|| {
+            let read = KeyIdentity::in_certificate(self.der());
+            read.unwrap_or_else(|| KeyIdentity::of(&self.public_key()))
+        })
     }
 
     /// 1, 2 or 3.

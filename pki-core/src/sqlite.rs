@@ -22,6 +22,7 @@ mod run;
 mod schema;
 mod trust;
 mod unique;
+mod unknown_keys;
 mod verify;
 mod write;
 
@@ -33,6 +34,7 @@ use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 use self::journal::Followed;
 pub use self::patience::Patience;
 use self::trust::Trusted;
+use self::unknown_keys::UnknownKeys;
 use crate::crl::RevocationReason;
 use crate::ids::{
     AuthorityGeneration, AuthorityName, RegistrationId, SerialNumber, Sha1Thumbprint,
@@ -65,6 +67,7 @@ pub struct SqliteInventory {
     path: PathBuf,
     patience: Patience,
     trusted: RefCell<Trusted>,
+    unknown_keys: RefCell<UnknownKeys>,
     /// The number of the schema, which grows with each change to it, when it was last found to be ours.
     schema: Cell<i64>,
     /// The plan that is being carried out, as the trail says it is.
@@ -110,12 +113,13 @@ impl SqliteInventory {
     }
 
     fn open_file(path: &Path, patience: Patience) -> Result<Self, InventoryError> {
-        let opened = patience.wait(path, || open::open_file(path));
+        let opened = patience.wait(path, || open::open_file(path, &patience));
         Ok(Self {
             connection: opened.map_err(|failure| explain(failure, "open", path))?,
             path: path.to_owned(),
             patience,
             trusted: RefCell::default(),
+            unknown_keys: RefCell::default(),
             schema: Cell::default(),
             followed: None,
         })
@@ -139,6 +143,17 @@ impl SqliteInventory {
             Ok(value)
         };
         run().map_err(|failure| explain(failure, "write to", &self.path))
+    }
+
+    /// As [`Self::write`], for a change that records certificates.
+    fn write_certificates<T>(
+        &mut self,
+        change: impl FnOnce(&Transaction<'_>, &mut UnknownKeys) -> Result<T, Failure>,
+    ) -> Result<T, InventoryError> {
+        let mut unknown = self.unknown_keys.take();
+        let written = self.write(|transaction| change(transaction, &mut unknown));
+        self.unknown_keys.replace(unknown);
+        written
     }
 
     /// Runs a query on one snapshot.
@@ -270,12 +285,12 @@ impl Inventory for SqliteInventory {
         chunk: Vec<NewCertificate>,
         at: Time,
     ) -> Result<Vec<Recorded>, InventoryError> {
-        let rows = self.write(|transaction| {
+        let rows = self.write_certificates(|transaction, unknown| {
             if let Some(progress) = progress {
                 batch::advance(transaction, progress)?;
             }
             run::deliver(transaction, delivered, progress, at)?;
-            write::insert_chunk(transaction, &chunk, at)
+            write::insert_chunk(transaction, unknown, &chunk, at)
         })?;
         Ok(recorded(rows, chunk))
     }
@@ -359,8 +374,8 @@ impl Inventory for SqliteInventory {
         certificate: NewCertificate,
         at: Time,
     ) -> Result<Recorded, InventoryError> {
-        let row = self.write(|transaction| {
-            generation::record_authority(transaction, &generation, &certificate, at)
+        let row = self.write_certificates(|transaction, unknown| {
+            generation::record_authority(transaction, unknown, &generation, &certificate, at)
         })?;
         Ok(Recorded::new(row, certificate))
     }
@@ -379,8 +394,9 @@ impl Inventory for SqliteInventory {
         certificate: NewCertificate,
         at: Time,
     ) -> Result<Recorded, InventoryError> {
-        let row =
-            self.write(|transaction| generation::adopt(transaction, generation, &certificate, at))?;
+        let row = self.write_certificates(|transaction, unknown| {
+            generation::adopt(transaction, unknown, generation, &certificate, at)
+        })?;
         Ok(Recorded::new(row, certificate))
     }
 
@@ -529,6 +545,10 @@ impl Inventory for SqliteInventory {
         self.read(|transaction| {
             let mut any = false;
             lookup::find_all(transaction, &keys, |_, _| any = true)?;
+            if !any && beginnings.is_sorted() {
+                let unknown = UnknownKeys::found_none(transaction, beginnings)?;
+                self.unknown_keys.replace(unknown);
+            }
             Ok(any)
         })
     }

@@ -101,6 +101,30 @@ fn of_those_who_record_one_device_one_does() {
     }
 }
 
+/// Who has looked for a key in vain is refused if another has recorded it since.
+#[test]
+fn a_key_that_another_recorded_meanwhile_is_refused() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("inventory.db");
+    let authority = SampleAuthority::new("Contoso Line 1");
+    let asks = |id: &str, serial| {
+        let validity = Validity::new(now(), now() + Span::from_days(365)).expect("order");
+        NewCertificate {
+            certificate: authority.certificate("same-key", serial, validity),
+            request: Some(b"as the device sent it".to_vec()),
+            ..leaf(&authority, id, serial)
+        }
+    };
+    let mut one = begin(&path);
+    let mut other = begin(&path);
+    let ours = asks("a", 1);
+    let key = ours.certificate.key_identity().beginning();
+    assert!(!one.any_key(&[key]).expect("read"));
+    other.record(vec![asks("b", 2)], now()).expect("recorded");
+    let error = one.record(vec![ours], now()).expect_err("refused");
+    assert!(matches!(error, InventoryError::KeyTaken { .. }), "{error}");
+}
+
 /// The number of a generation is given out by the transaction that records it.
 #[test]
 fn of_those_who_record_one_generation_one_does() {

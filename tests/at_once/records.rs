@@ -1,11 +1,17 @@
 //! Records in DPS and hubs: whoever is first changes them, the others find it done, or are told.
 
+use std::process::Stdio;
+use std::thread;
+use std::time::Duration;
+
 use dps_pki_tests::{Device, Emulator, Home};
+use pki_core::journal::{Journal as _, PlanState, PlanSummary};
+use pki_core::sqlite::SqliteInventory;
 use serde_json::{Value, json};
 
 use super::authorities::commands;
 use super::changes::with_dps;
-use super::rounds::{Round, at_once, few_rounds, fresh_home, rounds, time_of};
+use super::rounds::{Round, at_once, few_rounds, fresh_home, rounds};
 use super::whole::check;
 
 /// The same command several times at once: one at least ends well, the others find it done, or are
@@ -128,31 +134,41 @@ fn a_roll_is_given_up_once() {
     }
 }
 
-/// A command that shuts out sixty devices of their own.
+/// A command that shuts out forty devices of their own.
 fn quarantine(home: &Home, prefix: &str) -> String {
     home.dps_pki(&format!(
-        "issue --prefix {prefix} --count 60 --authority factory --out {prefix}.ndjson --plain-keys"
+        "issue --prefix {prefix} --count 40 --authority factory --out {prefix}.ndjson --plain-keys"
     ))
     .ok();
-    let ids: Vec<String> = (1..=60).map(|id| format!("{prefix}{id:02}")).collect();
+    let ids: Vec<String> = (1..=40).map(|id| format!("{prefix}{id:02}")).collect();
     home.write(&format!("{prefix}.txt"), ids.join("\n"));
     format!("quarantine {prefix}.txt --reason keyCompromise --yes")
 }
 
-/// A plan that was cut short and is open.
-fn open_plan(home: &Home, name: &str) -> String {
-    const TRIES: u32 = 60;
-    let usual = time_of(home, &quarantine(home, &format!("{name}-usual-")));
-    for place in 1..=TRIES {
-        // From the end, where the plan is under way; what was not begun yet is in nobody's way.
-        let moment = usual - usual * place / (TRIES + 1);
-        home.kill_after(&quarantine(home, &format!("{name}-{place}-")), moment);
-        let open = home.json("journal list --open");
-        if let Some(plan) = open[0]["plan"].as_str() {
-            return plan.to_owned();
+/// A plan that was cut short once a part of its steps was done, another part from round to round.
+fn open_plan(home: &Home, round: Round, name: &str) -> String {
+    let line = quarantine(home, name);
+    let mut command = home.command(&line);
+    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    let mut child = child.expect("dps-pki starts");
+    let journal = SqliteInventory::open(&home.path("inventory.db")).expect("opened");
+    let steps = usize::try_from(round.number % 10).expect("few");
+    let plan = loop {
+        let plans = journal.plans(1).expect("read");
+        if let Some(plan) = plans.into_iter().find(|plan| is_under_way(plan, steps)) {
+            break plan;
         }
-    }
-    panic!("no plan was cut short in {TRIES} tries of {usual:?}");
+        let ended = child.try_wait().expect("a child of ours");
+        assert!(ended.is_none(), "{line} ended before it was cut short");
+        thread::sleep(Duration::from_millis(2));
+    };
+    child.kill().expect("SIGKILL");
+    child.wait().expect("it has ended");
+    plan.plan.to_string()
+}
+
+fn is_under_way(plan: &PlanSummary, steps: usize) -> bool {
+    matches!(plan.state, PlanState::Open) && plan.done >= steps
 }
 
 #[test]
@@ -160,11 +176,11 @@ fn a_plan_is_resumed_or_abandoned_once() {
     let (home, _emulator) = with_dps();
     home.redeclare("[dps.local]", "[dps.local]\nrate = 6000");
     for round in few_rounds() {
-        let plan = open_plan(&home, &format!("a{}", round.number));
+        let plan = open_plan(&home, round, &format!("a{}-", round.number));
         all_end(&home, round, &format!("journal resume {plan} --yes"));
         let shown = home.json(&format!("journal show {plan}"));
         assert_eq!(shown["status"], "finished", "{shown}");
-        let plan = open_plan(&home, &format!("b{}", round.number));
+        let plan = open_plan(&home, round, &format!("b{}-", round.number));
         all_end(
             &home,
             round,

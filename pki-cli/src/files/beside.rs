@@ -72,11 +72,20 @@ pub(super) fn sweep(folder: &Path) {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let is_named_so = |name: &str| name.starts_with(PREFIX) && name.ends_with(SUFFIX);
     for entry in entries.filter(|entry| entry.file_name().to_str().is_some_and(is_named_so)) {
-        if open_left(&entry.path()).is_ok_and(|file| file.try_lock().is_ok()) {
+        if let Some(left) = lock_left(&entry.path()) {
             // Best effort: the next run tries again.
             let _ = fs::remove_file(entry.path());
+            drop(left);
         }
     }
+}
+
+/// Takes the lock of what a run of ours left, if nobody has it. Whoever removes it gives the lock up
+/// afterwards: a run that has just made this file, and locks it in between, would write one without a name.
+fn lock_left(path: &Path) -> Option<File> {
+    let left = open_left(path).ok()?;
+    left.try_lock().ok()?;
+    Some(left)
 }
 
 /// Opens what may be left of a run of ours. A named pipe that somebody put there must not block us.
@@ -93,5 +102,38 @@ fn open_left(path: &Path) -> io::Result<File> {
         Ok(file)
     } else {
         Err(io::ErrorKind::PermissionDenied.into())
+    }
+}
+
+#[cfg(test)]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "tests make files as anybody does"
+)]
+mod tests {
+    use super::*;
+
+    /// A run that has just made its file, and takes its lock while another sweeps, must not get it for a
+    /// file that is about to be removed.
+    #[test]
+    fn what_is_to_be_removed_is_locked_until_it_is_gone() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join(format!("{PREFIX}abc123{SUFFIX}"));
+        let begun = File::create(&path).expect("begun, and not locked yet");
+        let left = lock_left(&path).expect("it is taken for one that was left");
+        assert!(begun.try_lock().is_err());
+        fs::remove_file(&path).expect("removed");
+        drop(left);
+        begun.try_lock().expect("given up");
+        assert_eq!(begun.metadata().expect("metadata").nlink(), 0);
+    }
+
+    #[test]
+    fn what_somebody_writes_is_not_taken_for_left() {
+        let folder = tempfile::tempdir().expect("folder");
+        let beside = begin_beside(folder.path(), 0o600).expect("begun");
+        assert!(lock_left(beside.path()).is_none());
+        sweep(folder.path());
+        assert!(beside.path().exists());
     }
 }

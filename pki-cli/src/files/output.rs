@@ -9,6 +9,7 @@ use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
 
 use pki_core::declaration::Declaration;
 
@@ -173,13 +174,20 @@ impl Files {
         let full = canonical(resolved).unwrap_or_else(|_| resolved.to_owned());
         let mut read: Vec<PathBuf> = self.read_by_command.clone();
         for home in self.homes_of(&full) {
-            read.extend(named_by(&home));
+            read.extend(self.named_by(home));
         }
         let found = fs::metadata(&full).ok().map(|found| identity(&found));
         read.iter().any(|read| {
             let other = fs::metadata(read).ok().map(|other| identity(&other));
-            canonical(read).is_ok_and(|read| read == full) || (found.is_some() && found == other)
+            // Only what is not there, or leads nowhere, is known by its name alone.
+            found == other && (found.is_some() || canonical(read).is_ok_and(|read| read == full))
         })
+    }
+
+    fn named_by(&self, home: PathBuf) -> Vec<PathBuf> {
+        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        let files = named.entry(home);
+        files.or_insert_with_key(|home| named_by(home)).clone()
     }
 
     /// The command's home, and every home that a path lies in.
@@ -213,7 +221,7 @@ impl Files {
     fn is_of_home(&self, path: &Path) -> io::Result<bool> {
         let full = canonical(&self.resolve(path))?;
         let homes = self.homes_of(&full);
-        if homes.iter().any(|home| is_inside(home, &full)) {
+        if homes.iter().any(|home| HomePlaces::of(home).hold(&full)) {
             return Ok(true);
         }
         let Ok(metadata) = fs::metadata(&full) else {
@@ -245,23 +253,43 @@ fn is_home(folder: &Path) -> bool {
     folder.join(DECLARATION).exists() || folder.join(INVENTORY).exists()
 }
 
-/// Whether a path is one of those that a home keeps for itself.
-fn is_inside(home: &Path, full: &Path) -> bool {
-    // The authorities' folder may be a link to another disk.
-    let authorities = home.join(AUTHORITIES);
-    let linked = fs::canonicalize(&authorities).ok();
-    if full.starts_with(&authorities) || linked.is_some_and(|linked| full.starts_with(linked)) {
-        return true;
+/// The places that a home keeps for itself.
+struct HomePlaces<'h> {
+    home: &'h Path,
+    authorities: PathBuf,
+    /// Where the authorities' folder is if it is a link to another disk.
+    linked: Option<PathBuf>,
+}
+
+impl<'h> HomePlaces<'h> {
+    fn of(home: &'h Path) -> Self {
+        let authorities = home.join(AUTHORITIES);
+        let linked = fs::canonicalize(&authorities).ok();
+        Self {
+            home,
+            authorities,
+            linked,
+        }
     }
-    let Ok(inside) = full.strip_prefix(home) else {
-        return false;
-    };
-    let name = inside.to_string_lossy();
-    let is_lock =
-        inside.starts_with(LOCKS) || (name.starts_with("plan-") && name.ends_with(".lock"));
-    // With the logs that SQLite writes beside it.
-    let is_own = name == DECLARATION || name.starts_with(INVENTORY);
-    inside == Path::new("") || is_own || is_lock
+
+    /// Whether a path is one of them.
+    fn hold(&self, full: &Path) -> bool {
+        let linked = self.linked.as_ref();
+        if full.starts_with(&self.authorities)
+            || linked.is_some_and(|linked| full.starts_with(linked))
+        {
+            return true;
+        }
+        let Ok(inside) = full.strip_prefix(self.home) else {
+            return false;
+        };
+        let name = inside.to_string_lossy();
+        let is_lock =
+            inside.starts_with(LOCKS) || (name.starts_with("plan-") && name.ends_with(".lock"));
+        // With the logs that SQLite writes beside it.
+        let is_own = name == DECLARATION || name.starts_with(INVENTORY);
+        inside == Path::new("") || is_own || is_lock
+    }
 }
 
 /// What tells a file from all others, whatever its names are.
@@ -273,8 +301,9 @@ fn identity(metadata: &Metadata) -> (u64, u64) {
 fn files_of(home: &Path) -> BTreeSet<(u64, u64)> {
     let mut found = BTreeSet::new();
     let mut folders = vec![home.join(AUTHORITIES), home.join(LOCKS)];
+    let places = HomePlaces::of(home);
     let names = fs::read_dir(home).into_iter().flatten().flatten();
-    let own = names.filter(|entry| is_inside(home, &home.join(entry.file_name())));
+    let own = names.filter(|entry| places.hold(&home.join(entry.file_name())));
     found.extend(own.filter_map(|entry| fs::metadata(entry.path()).ok().map(|own| identity(&own))));
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {

@@ -142,6 +142,8 @@ impl<'a, 'j> Worker<'a, 'j> {
             id: device.id.to_string(),
             source,
         })?;
+        // Found out here, on all cores, and not by the committer.
+        issued.certificate().key_identity();
         let to_render = handout::Device {
             id: &device.id,
             index,

@@ -2,6 +2,7 @@
 
 use rusqlite::{Transaction, params};
 
+use super::unknown_keys::UnknownKeys;
 use super::write::{append, insert_chunk};
 use super::{Failure, row, run};
 use crate::ids::{AuthorityGeneration, AuthorityName, Generation};
@@ -15,13 +16,14 @@ use crate::time::Time;
 /// Records a pending generation and its certificate.
 pub(super) fn record_authority(
     transaction: &Transaction<'_>,
+    unknown: &mut UnknownKeys,
     new: &NewGeneration,
     certificate: &NewCertificate,
     at: Time,
 ) -> Result<RowKey, Failure> {
     // The generation first: a root's certificate names it as its signer.
     let id = insert_generation(transaction, new)?;
-    let row = insert_one(transaction, certificate, at)?;
+    let row = insert_one(transaction, unknown, certificate, at)?;
     set_certificate(transaction, id, row)?;
     append(transaction, Draft::generation_recorded(new, Some(row), at))?;
     Ok(row)
@@ -41,6 +43,7 @@ pub(super) fn record_request(
 /// Records the certificate of a generation that waits for one.
 pub(super) fn adopt(
     transaction: &Transaction<'_>,
+    unknown: &mut UnknownKeys,
     generation: &AuthorityGeneration,
     certificate: &NewCertificate,
     at: Time,
@@ -59,7 +62,7 @@ pub(super) fn adopt(
         }
         .into());
     }
-    let row = insert_one(transaction, certificate, at)?;
+    let row = insert_one(transaction, unknown, certificate, at)?;
     set_certificate(transaction, stored.id, row)?;
     let draft = Draft::adopted(&generation.name, generation.generation, row, at);
     append(transaction, draft)?;
@@ -136,10 +139,11 @@ fn settle_certificate(
 
 fn insert_one(
     transaction: &Transaction<'_>,
+    unknown: &mut UnknownKeys,
     certificate: &NewCertificate,
     at: Time,
 ) -> Result<RowKey, Failure> {
-    let rows = insert_chunk(transaction, std::slice::from_ref(certificate), at)?;
+    let rows = insert_chunk(transaction, unknown, std::slice::from_ref(certificate), at)?;
     let row = rows.first().copied();
     Ok(row.ok_or_else(|| InventoryError::corrupt("a certificate got no row"))?)
 }

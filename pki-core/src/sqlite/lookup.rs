@@ -19,7 +19,8 @@ const FAN_OUT: usize = 16;
 const PAGE_ENTRIES: usize = 330;
 
 const ENTRY_OCTETS: usize = 12;
-const KEY_OCTETS: usize = 7;
+/// As much of a key as an entry has.
+pub(super) const KEY_OCTETS: usize = 7;
 
 /// The beginning of a key, then the number of a certificate, so that entries sort by key.
 type Entry = [u8; ENTRY_OCTETS];
@@ -81,6 +82,9 @@ pub(super) fn find_all(
     keys: &[&[u8]],
     mut found: impl FnMut(usize, RowKey),
 ) -> Result<(), Failure> {
+    if keys.is_empty() {
+        return Ok(());
+    }
     for segment in segments(transaction)? {
         let mut page = Page::default();
         for (place, key) in keys.iter().enumerate() {

@@ -12,7 +12,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, TransactionBehavior};
 
 use super::schema::{self, MIGRATIONS};
-use super::{Failure, bound, keys, patience};
+use super::{Failure, Patience, bound, keys, patience};
 use crate::inventory::InventoryError;
 
 /// "DPSP": marks the file as an inventory of ours, also for file(1).
@@ -42,14 +42,14 @@ pub(super) fn create_file(path: &Path) -> io::Result<()> {
 }
 
 /// Opens the file to be read and written or, where that cannot be, to be read.
-pub(super) fn open_file(path: &Path) -> Result<Connection, Failure> {
+pub(super) fn open_file(path: &Path, patience: &Patience) -> Result<Connection, Failure> {
     refuse_too_long(path)?;
     // SQLite leaves it at reading by itself if the file is write-protected.
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     if connection.is_readonly(MAIN_DB)? {
         return open_to_read(path);
     }
-    match begin_writing(connection, path) {
+    match begin_writing(connection, path, patience) {
         Err(Failure::Sqlite(error)) if is_write_protected(&error) => open_to_read(path),
         Err(Failure::Sqlite(error)) if has_no_room(&error) => open_without_room(path, error),
         opened => opened,
@@ -140,7 +140,11 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, rusqlite::Error>
     Ok(connection)
 }
 
-fn begin_writing(mut connection: Connection, path: &Path) -> Result<Connection, Failure> {
+fn begin_writing(
+    mut connection: Connection,
+    path: &Path,
+    patience: &Patience,
+) -> Result<Connection, Failure> {
     if is_new(&connection, path)? {
         // Certificates fill a page of 8 KiB better than one of 4, and the journal has half the frames.
         connection.pragma_update(None, "page_size", 8192)?;
@@ -154,7 +158,7 @@ fn begin_writing(mut connection: Connection, path: &Path) -> Result<Connection, 
     connection.pragma_update(None, "wal_autocheckpoint", 2048)?; // pages
     // A merge of large lookups leaves a large journal behind; it need not stay so.
     connection.pragma_update(None, "journal_size_limit", 128 << 20)?; // octets
-    migrate(&mut connection, path)?;
+    migrate(&mut connection, path, patience)?;
     Ok(connection)
 }
 
@@ -199,7 +203,7 @@ fn is_new(connection: &Connection, path: &Path) -> Result<bool, Failure> {
     .into())
 }
 
-fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Failure> {
+fn migrate(connection: &mut Connection, path: &Path, patience: &Patience) -> Result<(), Failure> {
     let known = schema::known();
     if pragma(connection, "user_version")? == known {
         return Ok(());
@@ -222,7 +226,9 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Failure> {
         bound::bind(&transaction)?;
     }
     if (1..KEYED).contains(&found) {
-        keys::index(&transaction)?;
+        keys::index(&transaction, |certificates| {
+            patience.tell_upgrade(path, certificates);
+        })?;
     }
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", known)?;

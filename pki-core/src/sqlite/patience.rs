@@ -33,10 +33,14 @@ const WORTH_TELLING: Duration = Duration::from_secs(2);
 pub struct Patience {
     idle: Duration,
     tell: Option<Tell>,
+    tell_upgrade: Option<TellUpgrade>,
 }
 
 /// Is told the path of an inventory.
 type Tell = Box<dyn Fn(&Path) + Send>;
+
+/// Is told the path of an inventory, and how many certificates it has.
+type TellUpgrade = Box<dyn Fn(&Path, u64) + Send>;
 
 impl Default for Patience {
     /// Gives up once nobody has written for five minutes, and tells nobody.
@@ -48,7 +52,11 @@ impl Default for Patience {
 impl Patience {
     /// Gives up once whoever has the inventory has not written for this long.
     pub fn ending_after(idle: Duration) -> Self {
-        Self { idle, tell: None }
+        Self {
+            idle,
+            tell: None,
+            tell_upgrade: None,
+        }
     }
 
     /// Tells of each wait that takes longer than moments, with the path of the inventory.
@@ -57,6 +65,22 @@ impl Patience {
         Self {
             tell: Some(Box::new(tell)),
             ..self
+        }
+    }
+
+    /// Tells when an inventory of so many certificates is brought up to date that it takes more than moments,
+    /// with its path and their number.
+    #[must_use]
+    pub fn telling_of_upgrades(self, tell: impl Fn(&Path, u64) + Send + 'static) -> Self {
+        Self {
+            tell_upgrade: Some(Box::new(tell)),
+            ..self
+        }
+    }
+
+    pub(super) fn tell_upgrade(&self, path: &Path, certificates: u64) {
+        if let Some(tell) = &self.tell_upgrade {
+            tell(path, certificates);
         }
     }
 

@@ -54,6 +54,13 @@ impl Trusted {
         Ok(())
     }
 
+    /// The trail, with the entries that were proven before. Whoever reads more of it gives them back.
+    fn trail<'t>(&mut self, transaction: &'t Transaction<'t>) -> Trail<'t> {
+        let mut trail = Trail::begin(transaction);
+        trail.proven = std::mem::take(&mut self.proven);
+        trail
+    }
+
     /// Refuses certificates that are not as the trail says.
     pub(super) fn certificates(
         &mut self,
@@ -73,7 +80,8 @@ impl Trusted {
         name: Option<&AuthorityName>,
         found: &[AuthorityRecord],
     ) -> Result<(), Failure> {
-        let mut trail = Trail::begin(transaction);
+        self.refresh(transaction)?;
+        let mut trail = self.trail(transaction);
         let mut auditor = Auditor::of_part();
         for entry in trail.all(
             "action IN ('generation-recorded', 'certificate-adopted', 'generations-settled')
@@ -82,6 +90,7 @@ impl Trusted {
         )? {
             auditor.replay(&entry);
         }
+        self.proven = trail.proven;
         for authority in found {
             for record in &authority.generations {
                 let authority = &authority.name;
@@ -103,8 +112,7 @@ impl Trusted {
         key: RowKey,
     ) -> Result<(), Failure> {
         self.refresh(transaction)?;
-        let mut trail = Trail::begin(transaction);
-        trail.proven = std::mem::take(&mut self.proven);
+        let mut trail = self.trail(transaction);
         let run = run::whole(transaction, key)?.ok_or_else(|| inconsistent(key, "run"))?;
         let rows = self.chunk(&mut trail, key, run.recorded_in)?;
         if ![key, run.first, run.last]

@@ -7,6 +7,7 @@ use rusqlite::{OptionalExtension as _, Transaction, params};
 
 use super::row::RUN_OF_CERTIFICATE;
 use super::trust::Trusted;
+use super::unknown_keys::UnknownKeys;
 use super::{Failure, lookup, read, row};
 use crate::ids::RegistrationId;
 use crate::inventory::unique::{
@@ -92,13 +93,17 @@ fn holder(
     Ok(None)
 }
 
-/// Refuses a chunk in which a device brings a key that another has, or that was compromised.
+/// Refuses a chunk in which a device brings a key that another has, or that was compromised. Those of
+/// `unknown` are not looked for.
 pub(super) fn refuse_known_keys(
     transaction: &Transaction<'_>,
+    unknown: &mut UnknownKeys,
     chunk: &[NewCertificate],
     at: Time,
 ) -> Result<(), Failure> {
-    let keys = keys_brought(chunk)?;
+    let mut keys = keys_brought(chunk)?;
+    unknown.refresh(transaction)?;
+    keys.retain(|(_, key)| !unknown.contain(key));
     // Comparing rows with the trail reads the chunks that they were recorded in: whoever looks beforehand
     // does it, outside of the write transaction.
     let found = key_holders(transaction, None, &keys, at)?;

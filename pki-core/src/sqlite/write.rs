@@ -4,6 +4,7 @@
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
 use super::run::{self, Tally};
+use super::unknown_keys::UnknownKeys;
 use super::{Failure, batch, lookup, read, row, unique};
 use crate::certificate::Certificate;
 use crate::ids::{AuthorityGeneration, RegistrationId};
@@ -41,6 +42,7 @@ pub(super) fn append(transaction: &Transaction<'_>, draft: Draft) -> Result<Audi
 /// Records certificates and returns their rows in the same order.
 pub(super) fn insert_chunk(
     transaction: &Transaction<'_>,
+    unknown: &mut UnknownKeys,
     chunk: &[NewCertificate],
     at: Time,
 ) -> Result<Vec<RowKey>, Failure> {
@@ -48,7 +50,7 @@ pub(super) fn insert_chunk(
         return Ok(Vec::new());
     }
     unique::refuse_second_leaves(transaction, chunk, at)?;
-    unique::refuse_known_keys(transaction, chunk, at)?;
+    unique::refuse_known_keys(transaction, unknown, chunk, at)?;
     let first: i64 = transaction
         .prepare_cached("SELECT ifnull(max(id), 0) + 1 FROM certificate")?
         .query_row([], |row| row.get(0))?;
@@ -71,6 +73,7 @@ pub(super) fn insert_chunk(
         lookups.push(lookup::entry(sha256.as_octets(), *key));
         let public_key = new.certificate.key_identity();
         lookups.push(lookup::entry(public_key.as_octets(), *key));
+        unknown.recorded(&public_key);
     }
     if !insert_ascending(transaction, &keys, chunk)? {
         refuse_duplicates(transaction, chunk)?;

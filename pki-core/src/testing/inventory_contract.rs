@@ -34,6 +34,7 @@ pub fn inventory_contract(make: impl Fn() -> Box<dyn Inventory>) {
         Sample::a_chunk_gives_a_device_one_leaf,
         Sample::a_renewal_follows_the_newest_leaf,
         Sample::a_key_is_one_devices,
+        Sample::a_key_that_was_unknown_is_known_once_recorded,
         Sample::holders_are_those_that_a_chunk_is_refused_for,
         Sample::a_signer_must_be_known,
         Sample::states_follow_one_another,

@@ -61,6 +61,30 @@ impl SoftHsm {
         self.folder.path().join("softhsm2.conf")
     }
 
+    /// Removes the public keys of all tokens, and tells how many there were.
+    #[allow(dead_code, reason = "not every test that has tokens does")]
+    pub(crate) fn remove_public_keys(&self) -> usize {
+        // CKA_CLASS, a number, CKO_PUBLIC_KEY: as SoftHSM writes an attribute into an object's file.
+        let class: Vec<u8> = [0_u64, 2, 2]
+            .into_iter()
+            .flat_map(u64::to_be_bytes)
+            .collect();
+        let mut removed = 0;
+        let tokens = std::fs::read_dir(self.folder.path().join("tokens")).expect("tokens");
+        for token in tokens {
+            let objects = std::fs::read_dir(token.expect("a token").path()).expect("objects");
+            for object in objects {
+                let path = object.expect("an object").path();
+                let content = std::fs::read(&path).expect("read");
+                if content.windows(class.len()).any(|part| part == class) {
+                    std::fs::remove_file(path).expect("removed");
+                    removed += 1;
+                }
+            }
+        }
+        removed
+    }
+
     /// Makes a token.
     pub(crate) fn token(&self, label: &str) {
         let words = [

@@ -70,7 +70,7 @@ impl InclusionProof {
             if place % 2 == 1 || place == last {
                 hash = node_hash(neighbor, &hash);
                 // The rightmost leaf of an incomplete tree has no neighbor on some levels.
-                while place % 2 == 0 && place != 0 {
+                while place.is_multiple_of(2) && place != 0 {
                     (place, last) = (place / 2, last / 2);
                 }
             } else {

@@ -93,10 +93,9 @@ pub enum TokenError {
         /// How many.
         count: usize,
     },
-    /// There is no public key beside the private one.
-    #[error(
-        "the token {token} holds no public key beside the private key {wanted}; store it with the same identifier"
-    )]
+    /// There is no public key beside the private one, which does not tell it either: a run that made the pair
+    /// was cut short, or another process changed the token meanwhile.
+    #[error("the token {token} holds no public key beside the private key {wanted}")]
     NoPublicKey {
         /// The token's label.
         token: String,

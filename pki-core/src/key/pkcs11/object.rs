@@ -40,8 +40,10 @@ pub(super) fn find(session: &Session, token: &str, uri: &Pkcs11Uri) -> Result<Fo
     let wanted = Wanted { token, uri };
     let key = wanted.private_key(session)?;
     wanted.login_suffices(session, key)?;
-    let public = wanted.public_key(session, key)?;
-    let (algorithm, public_key) = wanted.describe(session, public)?;
+    let (algorithm, public_key) = match wanted.public_key(session, key)? {
+        Some(public) => wanted.describe(session, public)?,
+        None => wanted.describe_by_private_key(session, key)?,
+    };
     Ok(Found {
         key,
         algorithm,
@@ -239,7 +241,7 @@ impl Wanted<'_> {
         &self,
         session: &Session,
         private: ObjectHandle,
-    ) -> Result<ObjectHandle, TokenError> {
+    ) -> Result<Option<ObjectHandle>, TokenError> {
         let named = [AttributeType::Id, AttributeType::Label];
         let found = || {
             for attribute in session.get_attributes(private, &named)? {
@@ -254,13 +256,22 @@ impl Wanted<'_> {
             }
             Ok(None)
         };
-        let missing = || TokenError::NoPublicKey {
-            token: self.token.to_owned(),
-            wanted: self.name(),
-        };
-        found()
-            .map_err(|error: Error| self.failed(&error))?
-            .ok_or_else(missing)
+        found().map_err(|error: Error| self.failed(&error))
+    }
+
+    /// As [`Self::describe`], of a private key without a public one: of RSA it has all of that, of other
+    /// kinds in some tokens.
+    fn describe_by_private_key(
+        &self,
+        session: &Session,
+        private: ObjectHandle,
+    ) -> Result<(KeyAlgorithm, Vec<u8>), TokenError> {
+        match self.describe(session, private) {
+            Err(TokenError::KeyKind { token, wanted }) => {
+                Err(TokenError::NoPublicKey { token, wanted })
+            }
+            described => described,
+        }
     }
 
     /// The kind of a public key, and the key as SubjectPublicKeyInfo.

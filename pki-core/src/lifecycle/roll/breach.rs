@@ -433,7 +433,10 @@ fn repair(
             let is_in_place =
                 |name: &&CertificateName| is_declared(name) || instance.refers_to(name);
             let in_place = new_side.names.iter().find(is_in_place).cloned();
-            let former = in_place.as_ref().or(old_side.names.first()).or(declared);
+            let former = in_place
+                .as_ref()
+                .or_else(|| old_side.names.first())
+                .or(declared);
             uploaded(state, instance, former, &mut new_side)?
         }
     };

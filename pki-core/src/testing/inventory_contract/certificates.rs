@@ -331,6 +331,30 @@ impl Sample {
         assert!(matches!(error, InventoryError::KeyTwice { .. }), "{error}");
     }
 
+    /// That a key was looked for in vain says nothing once a certificate for it is recorded.
+    pub(super) fn a_key_that_was_unknown_is_known_once_recorded(
+        &self,
+        inventory: &mut dyn Inventory,
+    ) {
+        let asks = |id: &str, key_of: &str, serial| NewCertificate {
+            certificate: self.line.certificate(key_of, serial, self.validity(365)),
+            registration_id: Some(id.parse().expect(id)),
+            request: Some(b"as the device sent it".to_vec()),
+            ..self.leaf(id, serial)
+        };
+        let key = |id: &str| self.leaf(id, 99).certificate.key_identity().beginning();
+        let mut keys = ["a", "b", "c"].map(key);
+        keys.sort_unstable();
+        assert!(!inventory.any_key(&keys).expect("read"));
+        let mut record = |chunk| inventory.record(chunk, self.now);
+        record(vec![asks("a", "a", 1), self.leaf("b", 2)]).expect("recorded");
+        for (id, key_of) in [("x", "a"), ("y", "b")] {
+            let error = record(vec![asks(id, key_of, 3)]).expect_err("refused");
+            assert!(matches!(error, InventoryError::KeyTaken { .. }), "{error}");
+        }
+        record(vec![asks("z", "c", 4)]).expect("recorded");
+    }
+
     pub(super) fn holders_are_those_that_a_chunk_is_refused_for(
         &self,
         inventory: &mut dyn Inventory,
