@@ -91,10 +91,10 @@ pub(crate) async fn apply() -> Result<Vec<String>, Box<dyn Error>> {
         policy: IssuancePolicy::default(),
     };
     let order = Order {
-        superseded: engine.superseded(&judged.plan)?,
+        superseded: engine.superseded(judged.plan.plan())?,
         ..Order::new(&judged.plan)
     };
-    engine.check_keys(&judged.plan)?;
+    engine.check_keys(judged.plan.plan())?;
     let mut log = Log::default();
     let failed = engine
         .carry_out(&order, &mut log, &Interruption::default())

@@ -7,7 +7,7 @@ use futures::FutureExt as _;
 use pki_core::enrollment::{EnrollmentGroup, IndividualEnrollment};
 use pki_core::hub::HubDevice;
 use pki_core::ids::{CertificateName, DeviceId, Etag, HubHostName};
-use pki_core::journal::Found;
+use pki_core::lifecycle::Found;
 use pki_core::management::CaCertificate;
 
 use super::Planes;

@@ -11,7 +11,7 @@ use pki_core::certificate::{Certificate, pem};
 use pki_core::enrollment::{EnrollmentGroup, ErrorCode, IndividualEnrollment, RegistrationState};
 use pki_core::hub::HubDevice;
 use pki_core::ids::{CertificateName, DeviceId, Etag, HubHostName, VerificationCode};
-use pki_core::journal::Found;
+use pki_core::lifecycle::Found;
 use pki_core::management::{CaCertificate, CaCertificateProperties};
 
 use crate::dps::{Answer, Dps, DpsError, Record};

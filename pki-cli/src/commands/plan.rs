@@ -78,7 +78,7 @@ impl PlanArgs {
         let inventory = context.inventory()?;
         let judged = planned(context, &planes, &inventory, &self.wish())?;
         context.ui.result(&PlanAndImpact::proposed(&judged))?;
-        if self.detailed_exitcode && !judged.plan.is_empty() {
+        if self.detailed_exitcode && !judged.plan.plan().is_empty() {
             Ok(Outcome::SomethingToDo)
         } else {
             Ok(Outcome::Done)
@@ -200,8 +200,7 @@ fn last_written(
         let has_written = steps
             .filter(|(_, state)| state.is_done())
             .any(|(step, _)| match step {
-                Step::PutGroup { group: put, .. } => put.enrollment_group_id == *group,
-                Step::DeleteGroup { id, .. } => id == group,
+                Step::Group(step) => step.id() == group,
                 _ => false,
             });
         if has_written {

@@ -325,7 +325,7 @@ fn warn_of_unknown(
 ) -> Result<(), CommandError> {
     let is_put = |id: &RegistrationId| {
         plan.steps.iter().any(|step| match step {
-            Step::PutIndividual { enrollment, .. } => enrollment.registration_id == *id,
+            Step::Individual(step) => step.id() == id,
             _ => false,
         })
     };

@@ -109,7 +109,7 @@ impl Args {
             .steps
             .iter()
             .filter_map(|step| match step {
-                Step::PutGroup { group, .. } => Some(&group.enrollment_group_id),
+                Step::Group(step) => Some(step.id()),
                 _ => None,
             })
             .collect();

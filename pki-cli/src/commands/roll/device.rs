@@ -52,7 +52,7 @@ impl StartArgs {
         let mut plan = plan;
         if !roll.unread.is_empty() {
             plan.steps
-                .retain(|step| !matches!(step, Step::DeleteRegistration { .. }));
+                .retain(|step| !matches!(step, Step::Registration(_)));
         }
         let refused = if self.compromised {
             Who::Devices([id.clone()].into())
@@ -290,7 +290,9 @@ impl<'a> DeviceRoll<'a> {
         let subject = Subject::Device(self.id.clone());
         let earlier = journal.finished_plan(self.planes.name(), goal, &subject)?;
         let left_so = |step: &Step| match step {
-            Step::PutIndividual { enrollment, .. } => slots(enrollment) == self.slots(),
+            Step::Individual(step) => step
+                .document()
+                .is_some_and(|entry| slots(entry) == self.slots()),
             _ => false,
         };
         let ended = earlier.filter(|record| record.plan.steps.iter().any(left_so));

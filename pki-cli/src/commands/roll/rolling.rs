@@ -165,8 +165,8 @@ impl<'a> Rolling<'a> {
             question: format!(
                 "DPS {}: {}: carry out {}?",
                 planned.dps,
-                judged.plan.goal,
-                counted(judged.plan.steps.len(), "step", "steps")
+                shown.plan.goal,
+                counted(shown.plan.steps.len(), "step", "steps")
             ),
             ..Proposal::new(&judged.plan, &shown)
         };
@@ -194,7 +194,7 @@ impl<'a> Rolling<'a> {
         plan: &Plan,
     ) -> Result<Vec<RegistrationId>, CommandError> {
         let settled = plan.steps.iter().filter_map(|step| match step {
-            Step::SettleGenerations { changes, .. } => Some(changes),
+            Step::Authority(step) => Some(&step.changes),
             _ => None,
         });
         let settled: Vec<_> = settled.flatten().collect();
