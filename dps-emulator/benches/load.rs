@@ -1,10 +1,11 @@
 //! What one emulator carries: registrations a second, devices connected at once, memory by enrollment.
 //!
 //! `cargo bench -p dps-emulator --bench load [-- DEVICES [rates]]`; 2,000 devices unless told otherwise,
-//! and with `rates` nothing but these. Client and emulator are one process on loopback, so that rates are of
-//! both together. Everything that a device needs is made beforehand, and its client does no more than it
-//! must; each rate is held against that of bare TLS handshakes with the same certificates, keys and
-//! connections, measured the same way in the same run.
+//! and with `rates` nothing but these. Client and emulator are one process on loopback, so that every
+//! figure is of both together; the client is the cheapest there can be ([`wire`]). Each kind of
+//! registration is held against bare TLS handshakes with the same certificates, keys and connections:
+//! they take turns, a fifth of the devices each time, and medians are printed. Beside the rates stand
+//! the processor times, which the load of others hardly moves.
 #![expect(
     clippy::expect_used,
     clippy::print_stdout,
@@ -17,33 +18,34 @@ mod fixture;
 #[path = "../tests/emulator/mqtt_client.rs"]
 #[expect(dead_code, reason = "shared with the tests")]
 mod mqtt_client;
+#[path = "load/wire.rs"]
+mod wire;
 
-use std::net::SocketAddr;
+use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use bytes::Bytes;
 use dps_emulator::EmulatorConfig;
 use futures::future::join_all;
 use futures::stream::{self, StreamExt as _};
-use http_body_util::{BodyExt as _, Full};
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
+use rcgen::SanType;
 use reqwest::Method;
 use rustls::client::Resumption;
-use rustls::{ClientConfig, version};
-use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use rustls::version;
+use serde_json::json;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::ServerName;
 
 use fixture::{Authority, Leaf, World, individual};
-use mqtt_client::{Client, Stream, client_config, dps_user};
+use mqtt_client::{Client, Stream, client_config};
+use wire::Device;
 
 /// Devices that are under way at a time.
 const AT_ONCE: usize = 16;
+
+/// How often handshakes and registrations take turns.
+const ROUNDS: usize = 5;
 
 /// Enrollments for which memory is told.
 const ENROLLMENTS: usize = 100_000;
@@ -53,178 +55,197 @@ const BULK: usize = 10;
 
 const HUB: &str = "hub-1.azure-devices.net";
 
-/// A device with everything made that it needs to connect.
-struct Device {
-    id: String,
-    connector: TlsConnector,
+/// The lines of the table; the first is what the others are held against.
+const KINDS: [&str; 7] = [
+    "TLS 1.3 handshakes with a client certificate",
+    "registrations over HTTPS, a new connection and chain each",
+    "the same, with an alternative name of its own in each leaf",
+    "registrations over HTTPS, a new connection each",
+    "registrations over HTTPS, connections kept",
+    "registrations over MQTT, a new connection and chain each",
+    "registrations over MQTT, a new connection each",
+];
+
+/// How fast something went, and what it took.
+#[derive(Debug, Clone, Copy)]
+struct Figure {
+    /// How many ended a second.
+    rate: f64,
+    /// Microseconds of processor time of each, client and server together.
+    cost: f64,
 }
 
-/// An emulator's addresses, and devices that it lets in.
-struct Site {
-    https: SocketAddr,
-    mqtt: SocketAddr,
-    id_scope: String,
-    devices: Vec<Device>,
+/// Devices that an emulator lets in, none of which was there before.
+struct Round {
+    world: Arc<World>,
+    https: Vec<Device>,
+    /// Their leaves differ in more than a precedent leaves open, so that OpenSSL judges each.
+    apart: Vec<Device>,
+    mqtt: Vec<Device>,
 }
 
-impl Site {
-    fn new(world: &World, leaves: &[(String, Leaf)]) -> Arc<Self> {
-        let device = |(id, leaf): &(String, Leaf)| {
-            let mut config: ClientConfig = client_config(world, Some(leaf), &version::TLS13);
-            // Each connection is a whole handshake.
-            config.resumption = Resumption::disabled();
-            Device {
-                id: id.clone(),
-                connector: TlsConnector::from(Arc::new(config)),
-            }
+impl Round {
+    fn new(world: &Arc<World>, root: &Authority, name: &str, count: usize) -> Arc<Self> {
+        let id_scope = world.emulator.id_scope().as_str();
+        let devices = |kind: &str| {
+            let device = |number: usize| {
+                let id = format!("{kind}-{name}-{number}");
+                let leaf = root.leaf_with(&id, &[], |leaf| {
+                    if kind == "apart" {
+                        let name = SanType::URI(id.as_str().try_into().expect("ASCII"));
+                        leaf.subject_alt_names.push(name);
+                    }
+                });
+                let mut config = client_config(world, Some(&leaf), &version::TLS13);
+                // Each connection is a whole handshake.
+                config.resumption = Resumption::disabled();
+                Device::new(&id, id_scope, TlsConnector::from(Arc::new(config)))
+            };
+            (0..count).map(device).collect()
         };
         Arc::new(Self {
-            https: world.emulator.address(),
-            mqtt: world.emulator.mqtt_address(),
-            id_scope: world.emulator.id_scope().to_string(),
-            devices: leaves.iter().map(device).collect(),
+            world: Arc::clone(world),
+            https: devices("https"),
+            apart: devices("apart"),
+            mqtt: devices("mqtt"),
         })
     }
 
-    async fn connect(&self, device: &Device, address: SocketAddr) -> Stream {
-        let stream = TcpStream::connect(address).await.expect("connects");
-        stream.set_nodelay(true).expect("a socket");
-        let name = ServerName::try_from("global.azure-devices-provisioning.net").expect("a name");
-        let session = device.connector.connect(name, stream).await;
-        session.expect("a session")
+    async fn connect(&self, device: &Device) -> Stream {
+        device.connect(self.world.emulator.address()).await
     }
 
-    /// A new connection to the device plane that speaks HTTP.
-    async fn http(&self, device: &Device) -> SendRequest<Full<Bytes>> {
-        let stream = TokioIo::new(self.connect(device, self.https).await);
-        let (sender, connection) = http1::handshake(stream).await.expect("HTTP");
-        tokio::spawn(connection);
-        sender
+    async fn register_over_https(&self, device: &Device) {
+        let mut stream = self.connect(device).await;
+        device.register_over_https(&mut stream).await;
     }
 
-    /// A request and as many polls as it takes, which are two.
-    async fn register(&self, device: &Device, sender: &mut SendRequest<Full<Bytes>>) {
-        let below = format!("/{}/registrations/{}", self.id_scope, device.id);
-        let body = json!({"registrationId": device.id}).to_string();
-        let mut answer = ask(sender, "PUT", &format!("{below}/register"), body).await;
-        let operation = answer["operationId"].as_str().expect("an operation");
-        let path = format!("{below}/operations/{operation}");
-        while answer["status"] == "assigning" {
-            answer = ask(sender, "GET", &path, String::new()).await;
-        }
-        assert_eq!(answer["status"], "assigned", "{answer}");
+    async fn register_over_mqtt(&self, number: usize) {
+        let address = self.world.emulator.mqtt_address();
+        let mut stream = self.mqtt[number].connect(address).await;
+        self.mqtt[number].register_over_mqtt(&mut stream).await;
     }
 
-    async fn register_by_mqtt(&self, device: &Device) {
-        let stream = self.connect(device, self.mqtt).await;
-        let user = dps_user(&self.id_scope, &device.id);
-        let client = Client::begin(stream, &device.id, &user, None).await;
-        let ended = client.expect("let in").register().await;
-        assert_eq!(ended["body"]["status"], "assigned", "{ended}");
+    /// Everything of [`KINDS`], one after the other.
+    async fn figures(self: &Arc<Self>) -> [Figure; KINDS.len()] {
+        let handshakes = measure(self, |round, number| async move {
+            drop(round.connect(&round.https[number]).await);
+        });
+        let handshakes = handshakes.await;
+        let over_https = |round: Arc<Self>, number| async move {
+            round.register_over_https(&round.https[number]).await;
+        };
+        let https_first = measure(self, over_https).await;
+        let https_apart = measure(self, |round, number| async move {
+            round.register_over_https(&round.apart[number]).await;
+        });
+        let https_apart = https_apart.await;
+        let https_again = measure(self, over_https).await;
+        let kept = self.kept().await;
+        let over_mqtt = |round: Arc<Self>, number| async move {
+            round.register_over_mqtt(number).await;
+        };
+        let mqtt_first = measure(self, over_mqtt).await;
+        let mqtt_again = measure(self, over_mqtt).await;
+        [
+            handshakes,
+            https_first,
+            https_apart,
+            https_again,
+            kept,
+            mqtt_first,
+            mqtt_again,
+        ]
     }
-}
 
-async fn ask(
-    sender: &mut SendRequest<Full<Bytes>>,
-    method: &str,
-    path: &str,
-    body: String,
-) -> Value {
-    let request = hyper::Request::builder()
-        .method(method)
-        .uri(format!("{path}?api-version=2021-06-01"))
-        .header("host", "global.azure-devices-provisioning.net")
-        .header("content-type", "application/json")
-        .body(Full::new(Bytes::from(body)));
-    let answer = sender.send_request(request.expect("a request")).await;
-    let body = answer.expect("an answer").into_body().collect().await;
-    serde_json::from_slice(&body.expect("a body").to_bytes()).expect("JSON")
+    /// Registrations of devices that are connected already.
+    async fn kept(self: &Arc<Self>) -> Figure {
+        let streams = Arc::new(Mutex::new(Vec::new()));
+        let opened = Arc::clone(&streams);
+        measure(self, move |round, number| {
+            let opened = Arc::clone(&opened);
+            async move {
+                let stream = round.connect(&round.https[number]).await;
+                opened.lock().expect("a lock").push((number, stream));
+            }
+        })
+        .await;
+        measure(self, move |round, _| {
+            let taken = streams.lock().expect("a lock").pop();
+            async move {
+                let (number, mut stream) = taken.expect("a connection");
+                round.https[number].register_over_https(&mut stream).await;
+            }
+        })
+        .await
+    }
 }
 
 #[tokio::main]
 async fn main() {
     // cargo adds `--bench`.
     let count = std::env::args().find_map(|argument| argument.parse().ok());
-    let count = count.unwrap_or(2_000);
+    let count: usize = count.unwrap_or(2_000);
     let only_rates = std::env::args().any(|argument| argument == "rates");
 
     let root = Authority::root("Load Root CA");
-    let leaves: Vec<(String, Leaf)> = (0..count)
-        .map(|number| format!("load-{number}"))
-        .map(|id| (id.clone(), root.leaf(&id, &[])))
-        .collect();
-    println!("{count} devices, {AT_ONCE} at a time\n");
-    println!("{:<56} {:>10} {:>14}", "", "a second", "of handshakes");
+    println!("{count} devices, {AT_ONCE} at a time, medians of {ROUNDS} rounds\n");
+    println!(
+        "{:<66} {:>8} {:>7} {:>7} {:>7}",
+        "", "a second", "share", "CPU µs", "share"
+    );
 
-    let world = World::start().await;
+    let world = Arc::new(World::start().await);
     world.enroll_group("load", &root, &root).await;
-    print_rates(&Site::new(&world, &leaves), "").await;
+    print_rates(&world, &root, count, "").await;
 
     let folder = tempfile::tempdir().expect("a folder");
     let kept = World::with(EmulatorConfig {
         state: Some(folder.path().join("state.db")),
         ..EmulatorConfig::default()
     });
-    let kept = kept.await;
+    let kept = Arc::new(kept.await);
     kept.enroll_group("load", &root, &root).await;
-    print_rates(&Site::new(&kept, &leaves), ", --state").await;
+    print_rates(&kept, &root, count, ", --state").await;
     drop(kept);
 
     if !only_rates {
+        let leaves: Vec<(String, Leaf)> = (0..count)
+            .map(|number| format!("load-{number}"))
+            .map(|id| (id.clone(), root.leaf(&id, &[])))
+            .collect();
+        let registering = stream::iter(&leaves).map(async |(id, leaf)| {
+            let client = Client::to_dps(&world, Some(leaf), id, None).await;
+            client.expect("let in").register().await
+        });
+        let registered = registering.buffered(AT_ONCE).count().await;
+        assert_eq!(registered, count);
         connect_all(&world, &leaves).await;
         drop(world);
         fill().await;
     }
 }
 
-/// Bare handshakes, then registrations in three ways, each as a share of the handshakes.
-async fn print_rates(site: &Arc<Site>, kind: &str) {
-    let handshakes = rate(site, |site, number| async move {
-        drop(site.connect(&site.devices[number], site.https).await);
-    });
-    let handshakes = handshakes.await;
-    let title = "TLS 1.3 handshakes with a client certificate";
-    print_rate(title, kind, handshakes, None);
-
-    let new = rate(site, |site, number| async move {
-        let device = &site.devices[number];
-        let mut sender = site.http(device).await;
-        site.register(device, &mut sender).await;
-    });
-    let title = "registrations over HTTPS, a new connection each";
-    print_rate(title, kind, new.await, Some(handshakes));
-
-    let title = "registrations over HTTPS, connections kept";
-    print_rate(title, kind, kept_rate(site).await, Some(handshakes));
-
-    let mqtt = rate(site, |site, number| async move {
-        site.register_by_mqtt(&site.devices[number]).await;
-    });
-    let title = "registrations over MQTT, a new connection each";
-    print_rate(title, kind, mqtt.await, Some(handshakes));
-}
-
-/// Registrations a second of devices that are connected already.
-async fn kept_rate(site: &Arc<Site>) -> f64 {
-    let senders = Arc::new(Mutex::new(Vec::new()));
-    let opened = Arc::clone(&senders);
-    rate(site, move |site, number| {
-        let opened = Arc::clone(&opened);
-        async move {
-            let sender = site.http(&site.devices[number]).await;
-            let mut opened = opened.lock().expect("a lock");
-            opened.push((number, sender));
-        }
-    })
-    .await;
-    rate(site, move |site, _| {
-        let taken = senders.lock().expect("a lock").pop();
-        async move {
-            let (number, mut sender) = taken.expect("a connection");
-            site.register(&site.devices[number], &mut sender).await;
-        }
-    })
-    .await
+/// The table, each line with its share of the handshakes: of their rate, and of their processor time.
+async fn print_rates(world: &Arc<World>, root: &Authority, count: usize, suffix: &str) {
+    let mut rounds = Vec::new();
+    for number in 0..ROUNDS {
+        let round = Round::new(world, root, &number.to_string(), count / ROUNDS);
+        rounds.push(round.figures().await);
+    }
+    let median = |of: &dyn Fn(&[Figure; KINDS.len()]) -> f64| {
+        let mut values: Vec<f64> = rounds.iter().map(of).collect();
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
+    };
+    for (kind, title) in KINDS.iter().enumerate() {
+        let title = format!("{title}{suffix}");
+        let rate = median(&|figures| figures[kind].rate);
+        let rate_share = median(&|figures| figures[kind].rate / figures[0].rate);
+        let cost = median(&|figures| figures[kind].cost);
+        let cost_share = median(&|figures| figures[0].cost / figures[kind].cost);
+        println!("{title:<66} {rate:>8.0} {rate_share:>7.2} {cost:>7.0} {cost_share:>7.2}");
+    }
 }
 
 /// All devices connected to their hub at once, each with one message.
@@ -284,19 +305,19 @@ async fn fill() {
     );
 }
 
-/// How many of these end a second: so many workers at a time, on all cores, take one device after another.
-async fn rate<W, F>(site: &Arc<Site>, work: W) -> f64
+/// Does this for every device: so many workers at a time, on all cores, take one after another.
+async fn measure<W, F>(round: &Arc<Round>, work: W) -> Figure
 where
-    W: Fn(Arc<Site>, usize) -> F + Send + Sync + 'static,
+    W: Fn(Arc<Round>, usize) -> F + Send + Sync + 'static,
     F: Future<Output = ()> + Send,
 {
-    let count = site.devices.len();
+    let count = round.https.len();
     let next = Arc::new(AtomicUsize::new(0));
     let work = Arc::new(work);
-    let start = Instant::now();
+    let (start, processor) = (Instant::now(), processor_microseconds());
     let mut workers = JoinSet::new();
     for _ in 0..AT_ONCE {
-        let site = Arc::clone(site);
+        let round = Arc::clone(round);
         let work = Arc::clone(&work);
         let next = Arc::clone(&next);
         workers.spawn(async move {
@@ -305,26 +326,33 @@ where
                 if number >= count {
                     return;
                 }
-                work(Arc::clone(&site), number).await;
+                work(Arc::clone(&round), number).await;
             }
         });
     }
     workers.join_all().await;
-    let each = start.elapsed() / u32::try_from(count.max(1)).unwrap_or(u32::MAX);
-    Duration::from_secs(1).div_duration_f64(each)
+    let count = f64::from(u32::try_from(count).expect("not that many"));
+    Figure {
+        rate: count / start.elapsed().as_secs_f64(),
+        cost: (processor_microseconds() - processor) / count,
+    }
 }
 
-fn print_rate(title: &str, kind: &str, rate: f64, handshakes: Option<f64>) {
-    let share = handshakes.map_or_else(String::new, |handshakes| {
-        format!("{:.2}", rate / handshakes)
+/// Processor time of all threads of this process so far.
+fn processor_microseconds() -> f64 {
+    let tasks = fs::read_dir("/proc/self/task").expect("Linux");
+    let times = tasks.map(|task| {
+        let path = task.expect("a thread").path().join("schedstat");
+        let text = fs::read_to_string(path).expect("a thread's times");
+        let nanoseconds = text.split_whitespace().next().expect("a time");
+        nanoseconds.parse::<f64>().expect("a number") / 1e3
     });
-    let title = format!("{title}{kind}");
-    println!("{title:<56} {rate:>10.0} {share:>14}");
+    times.sum()
 }
 
 /// Memory of this process that is not swapped out.
 fn resident_kib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    let status = fs::read_to_string("/proc/self/status").expect("Linux");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let figure = line.and_then(|line| line.split_whitespace().next());
     figure.expect("VmRSS").parse().expect("a number")

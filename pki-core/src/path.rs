@@ -6,12 +6,16 @@
 //! ([`PathReport`]) names each check of each certificate; of several that failed, the most specific
 //! one is the reason.
 //! What DPS makes of a chain is another question: [`crate::admission`].
+//! A path that holds is a precedent for leaves that differ from its own in nothing that OpenSSL judges by
+//! ([`Precedent`]).
 //! Invariant: nothing here turns a no of the library into a yes, but for that last second.
 
 mod examine;
+mod precedent;
 mod report;
 mod revocation;
 mod validate;
 
+pub use precedent::{LeafPattern, Precedent};
 pub use report::{CheckName, CheckOutcome, PathCheck, PathFailure, PathReport, PathStep};
 pub use validate::{PathOptions, Purpose, validate};

@@ -20,6 +20,7 @@ use pki_core::time::Time;
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::Value;
 
+use crate::precedent::{Case, covered};
 use crate::skip::skip_collection;
 
 const EXCEPTIONS: &str = include_str!("../../fixtures/limbo-exceptions.toml");
@@ -108,14 +109,42 @@ fn no_case_takes_long() {
     }
 }
 
+/// Whatever a precedent covers, among the suite's leaves and chains, OpenSSL lets pass.
+#[test]
+fn what_one_leaf_says_of_another_is_what_openssl_says() {
+    let Some(cases) = cases() else {
+        return;
+    };
+    let at: Time = "2026-06-01T00:00:00Z".parse().expect("time");
+    for purpose in [Purpose::Client, Purpose::Server] {
+        let options = PathOptions::new(at).purpose(purpose).lenient().weak();
+        let cases: Vec<Case> = cases.iter().filter_map(|case| read(case).ok()).collect();
+        let count = covered(&cases, options, at);
+        println!("{count} of {} leaves are covered", cases.len());
+        assert!(count > 0);
+    }
+}
+
 fn answers() -> Option<Vec<Answer>> {
+    Some(cases()?.iter().map(answer).collect())
+}
+
+fn cases() -> Option<Vec<Value>> {
     let Some(path) = std::env::var_os("DPS_PKI_LIMBO") else {
         skip_collection("x509-limbo (DPS_PKI_LIMBO names no limbo.json)");
         return None;
     };
     let suite: Value = serde_json::from_slice(&std::fs::read(path).expect("limbo")).expect("limbo");
-    let cases = suite["testcases"].as_array().expect("cases");
-    Some(cases.iter().map(answer).collect())
+    Some(suite["testcases"].as_array().expect("cases").clone())
+}
+
+fn read(case: &Value) -> Result<Case, String> {
+    let leaf = case["peer_certificate"].as_str().unwrap_or_default();
+    Ok(Case {
+        leaf: pem::certificate(leaf.as_bytes()).map_err(|error| error.to_string())?,
+        intermediates: certificates(&case["untrusted_intermediates"])?,
+        anchors: certificates(&case["trusted_certs"])?,
+    })
 }
 
 fn answer(case: &Value) -> Answer {
@@ -137,10 +166,11 @@ fn processor_time() -> Duration {
 }
 
 fn judge(case: &Value) -> Result<(), String> {
-    let anchors = certificates(&case["trusted_certs"])?;
-    let intermediates = certificates(&case["untrusted_intermediates"])?;
-    let leaf = case["peer_certificate"].as_str().unwrap_or_default();
-    let leaf = pem::certificate(leaf.as_bytes()).map_err(|error| error.to_string())?;
+    let Case {
+        leaf,
+        intermediates,
+        anchors,
+    } = read(case)?;
     let crls = texts(&case["crls"]).map(|text| {
         let block = pki_core::pem::blocks(text.as_bytes()).map_err(|error| error.to_string())?;
         let block = block

@@ -22,6 +22,7 @@ mod lifecycle_properties;
 mod limbo;
 mod pkits;
 mod plan;
+mod precedent;
 mod press;
 mod promise;
 mod quarantine;

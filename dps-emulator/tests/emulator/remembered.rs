@@ -1,6 +1,7 @@
 //! How a chain was judged is remembered, and never for longer than it holds.
 
 use dps_emulator::Behavior;
+use rcgen::ExtendedKeyUsagePurpose;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -110,4 +111,34 @@ async fn a_leaf_is_judged_by_the_certificates_that_come_with_it() {
     let bare = whole.sending(&[]);
     assert_eq!(knock(&world.device("dev-1", &bare)).await, 401);
     assert_eq!(knock(&world.device("dev-1", &whole)).await, 202);
+}
+
+/// That one leaf of a line was let in says nothing for those that its CA did not sign, that are out of
+/// their dates, or that are for something else.
+#[tokio::test]
+async fn the_next_leaf_of_a_line_is_let_in_for_what_it_is_itself() {
+    let (world, root, first) = world().await;
+    let next = root.leaf("dev-2", &[]);
+    assert_eq!(knock(&world.device("dev-2", &next)).await, 202);
+
+    let forged = Authority::root("Root").leaf("dev-3", &[]);
+    let expired = root.leaf_with("dev-3", &[], |params| {
+        params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    });
+    let for_servers = root.leaf_with("dev-3", &[], |params| {
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    });
+    for (what, leaf) in [
+        ("forged", forged),
+        ("expired", expired),
+        ("for servers", for_servers),
+    ] {
+        assert_eq!(knock(&world.device("dev-3", &leaf)).await, 401, "{what}");
+    }
+
+    let deleted = world.management(Method::DELETE, CA, Value::Null, Some("*"));
+    assert!(deleted.await.status < 300);
+    let late = root.leaf("dev-4", &[]);
+    assert_eq!(knock(&world.device("dev-4", &late)).await, 401);
+    assert_eq!(knock(&world.device("dev-1", &first)).await, 401);
 }

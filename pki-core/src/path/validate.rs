@@ -109,6 +109,11 @@ impl<'a> PathOptions<'a> {
         self.purpose
     }
 
+    /// Whether the answer depends on nothing of a plain leaf's own but its signature and its dates.
+    pub(super) fn leaves_only_signature_and_dates(&self) -> bool {
+        self.weak && !self.strict && self.crls.is_empty()
+    }
+
     pub(super) fn is_strict(&self) -> bool {
         self.strict
     }
