@@ -7,13 +7,9 @@
 mod bulk;
 mod create;
 mod enrollments;
-mod groups;
-mod individuals;
 mod query;
 mod registrations;
 
 pub use bulk::{BulkError, BulkMode, BulkResult};
-pub use enrollments::{Enrollments, Entry};
-pub use groups::Groups;
-pub use individuals::Individuals;
+pub use enrollments::{Enrollments, Groups, Individuals};
 pub use registrations::Registrations;

@@ -228,7 +228,7 @@ fn sow_all<D: Document>(dps: &Dps, documents: Vec<D>) -> Result<usize, SeedError
         match dps.sow_enrollment(document) {
             Ok(_) => count += 1,
             Err(error) if error == D::conflict() => {}
-            Err(problem) => return Err(SeedError::new(D::LIST, id, problem)),
+            Err(problem) => return Err(SeedError::new(D::COLLECTION, id, problem)),
         }
     }
     Ok(count)

@@ -100,7 +100,7 @@ impl From<&InventoryError> for Class {
 impl From<&IssueError> for Class {
     fn from(error: &IssueError) -> Self {
         match error {
-            IssueError::Request(_) => Self::InvalidInput,
+            IssueError::Name(_) => Self::InvalidInput,
             IssueError::Sign(_) => Self::Failed,
             _ => Self::Refused,
         }

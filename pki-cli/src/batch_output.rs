@@ -9,7 +9,7 @@ use std::fs::{File, TryLockError};
 use std::io::{self, BufWriter, Read as _, Seek as _, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use pki_core::bulk::BatchOutput;
+use pki_core::bulk::Outlet;
 use pki_core::handout::digest::{HashingWriter, OutputDigest, OutputHash};
 use pki_core::handout::seal::{Recipient, SealedWriter};
 use pki_core::handout::{Entry, Released};
@@ -231,7 +231,7 @@ impl StreamFile {
     }
 }
 
-impl BatchOutput for StreamFile {
+impl Outlet for StreamFile {
     fn append(&mut self, released: &Released) -> io::Result<()> {
         self.writer.write_all(stream_of(released)?)
     }
@@ -310,7 +310,7 @@ impl Folder {
     }
 }
 
-impl BatchOutput for Folder {
+impl Outlet for Folder {
     fn append(&mut self, released: &Released) -> io::Result<()> {
         if !released.stream.is_empty() {
             return Err(io::ErrorKind::InvalidInput.into());
@@ -381,7 +381,7 @@ impl SealedFile {
     }
 }
 
-impl BatchOutput for SealedFile {
+impl Outlet for SealedFile {
     fn append(&mut self, released: &Released) -> io::Result<()> {
         self.writer()?.write_all(stream_of(released)?)
     }
@@ -461,7 +461,7 @@ impl<'a> Pipe<'a> {
     }
 }
 
-impl BatchOutput for Pipe<'_> {
+impl Outlet for Pipe<'_> {
     fn append(&mut self, released: &Released) -> io::Result<()> {
         self.write(stream_of(released)?)
     }

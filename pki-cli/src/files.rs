@@ -17,7 +17,7 @@ use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, OpenOptionsExt as 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub use pki_core::handout::file_name;
+pub use pki_core::handout::{Access, file_name};
 use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
@@ -41,15 +41,6 @@ pub struct Files {
     named: Arc<Mutex<BTreeMap<PathBuf, Vec<PathBuf>>>>,
     /// Folders in which what earlier runs left was looked for.
     swept: Arc<Mutex<BTreeSet<PathBuf>>>,
-}
-
-/// Who may read a file that is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
-    /// The owner alone: keys.
-    Secret,
-    /// Whoever the umask lets: certificates, reports.
-    Public,
 }
 
 /// A file that is to be written whole.

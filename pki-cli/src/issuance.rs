@@ -1,19 +1,24 @@
 //! Authorities with their keys open, and the folder that certificates are delivered to.
 
+use std::collections::BTreeSet;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use pki_core::authority::{IssuancePolicy, SigningAuthority};
+use pki_core::bulk::Outlet;
+use pki_core::bulk::input::{Device, DeviceKey};
 use pki_core::certificate::{Certificate, pem};
-use pki_core::delivery::Outlet;
+use pki_core::handout::Released;
 use pki_core::ids::{AuthorityGeneration, AuthorityName, Generation, RegistrationId};
 use pki_core::inventory::{
     AuthorityRecord, GenerationRecord, GenerationState, Inventory, Recorded,
 };
 use pki_core::issue::Issuer;
 use pki_core::key::software::SoftwareSigner;
-use pki_core::key::{KeyAlgorithm, KeyError, PrivateKey, Signer, read_private_key};
+use pki_core::key::{KeyAlgorithm, KeyError, Signer, read_private_key};
 use pki_core::lint;
 use pki_core::time::{Span, Time, TimeError, Validity};
+use zeroize::Zeroizing;
 
 use crate::authority_key;
 use crate::context::Context;
@@ -378,25 +383,23 @@ pub(crate) fn no_authority(
     Ok(error.hint(format!("pki.toml declares: {known}")))
 }
 
-/// A folder that takes leaves: key, certificate and full chain, named as the tutorials name them.
+/// A folder that takes the files of devices beside whatever else is in it.
 pub(crate) struct Folder<'a> {
     context: &'a Context,
     path: PathBuf,
-    issuers: Vec<Certificate>,
-    with_keys: bool,
-    existing: Existing,
+    /// What a run left behind that was cut short: these files may be written over.
+    left: BTreeSet<PathBuf>,
+    /// Why the last files were not written.
+    refusal: Option<CommandError>,
 }
 
 impl<'a> Folder<'a> {
-    /// The folder for leaves below `issuers`, nearest first.
-    pub(crate) fn new(context: &'a Context, path: &Path, issuers: Vec<Certificate>) -> Self {
-        let path = path.to_owned();
+    pub(crate) fn new(context: &'a Context, path: &Path) -> Self {
         Self {
             context,
-            path,
-            issuers,
-            with_keys: true,
-            existing: Existing::Keep,
+            path: path.to_owned(),
+            left: BTreeSet::new(),
+            refusal: None,
         }
     }
 
@@ -405,36 +408,36 @@ impl<'a> Folder<'a> {
         self.path.display().to_string()
     }
 
-    /// Turns to a leaf whose key goes there too, or to one whose device has it.
-    pub(crate) fn serving(&mut self, with_key: bool) {
-        self.with_keys = with_key;
-    }
-
     /// Makes the folder unless it is there.
     pub(crate) fn create(&self) -> Result<(), CommandError> {
         self.context.files.keep_off_homes(&self.path)?;
         self.context.files.create_folder(&self.path, Access::Secret)
     }
 
-    /// Refuses before anything is issued if files of this ID would be in the way. What is left of one of
+    /// What is written for a device: key (if it is made here), certificate, full chain.
+    pub(crate) fn paths(&self, device: &Device) -> Vec<PathBuf> {
+        let key = (device.key == DeviceKey::New).then_some(ending::KEY);
+        let endings = key
+            .into_iter()
+            .chain([ending::CERTIFICATE, ending::FULL_CHAIN]);
+        endings
+            .map(|ending| self.path_of(&device.id, ending))
+            .collect()
+    }
+
+    /// Refuses before anything is issued if files of this device would be in the way. What is left of one of
     /// the `dead` is not: those were never delivered.
     pub(crate) fn make_room(
         &mut self,
-        id: &RegistrationId,
+        device: &Device,
         dead: impl FnOnce() -> Result<Vec<Recorded>, CommandError>,
     ) -> Result<(), CommandError> {
         let files = &self.context.files;
-        let paths = self.paths(id);
-        for path in &paths {
+        let mut in_the_way = self.paths(device);
+        for path in &in_the_way {
             files.keep_off_homes(path)?;
         }
-        let mut in_the_way: Vec<PathBuf> = paths;
         in_the_way.retain(|path| files.exists(path));
-        self.existing = if in_the_way.is_empty() {
-            Existing::Keep
-        } else {
-            Existing::Replace
-        };
         if in_the_way.is_empty() {
             return Ok(());
         }
@@ -443,96 +446,95 @@ impl<'a> Folder<'a> {
         for path in in_the_way.iter().filter(|path| !is_left(path)) {
             files.check_output(path)?;
         }
+        self.left.extend(in_the_way);
         Ok(())
+    }
+
+    /// Whether all that a device gets with this certificate is here.
+    pub(crate) fn holds(&self, device: &Device, recorded: &Recorded) -> bool {
+        self.has_chain(recorded)
+            && self.has_certificate(recorded)
+            && (device.key != DeviceKey::New || self.has_key_of(recorded))
+    }
+
+    /// Why the last files were not written, which an error of an outlet does not say.
+    pub(crate) fn refusal(&mut self) -> Option<CommandError> {
+        self.refusal.take()
     }
 
     /// Whether a file is one of those that a certificate was to be delivered in.
     fn is_of(&self, path: &Path, recorded: &Recorded) -> bool {
-        let is = |ending| self.path_of(recorded, ending).is_ok_and(|of| of == path);
-        (is(ending::KEY) && self.has_key_of(recorded).is_some())
-            || (is(ending::CERTIFICATE) && self.has_certificate(recorded).is_some())
-            || (is(ending::FULL_CHAIN) && self.has_chain(recorded).is_some())
+        let is = |ending| self.file_of(recorded, ending).is_some_and(|of| of == path);
+        (is(ending::KEY) && self.has_key_of(recorded))
+            || (is(ending::CERTIFICATE) && self.has_certificate(recorded))
+            || (is(ending::FULL_CHAIN) && self.has_chain(recorded))
     }
 
-    /// What is written for an ID: key (if any), certificate, full chain.
-    pub(crate) fn paths(&self, id: &RegistrationId) -> Vec<PathBuf> {
-        let key = self.with_keys.then_some(ending::KEY);
-        let endings = key
-            .into_iter()
-            .chain([ending::CERTIFICATE, ending::FULL_CHAIN]);
-        endings
-            .map(|ending| self.path.join(file_name(id.as_str(), ending)))
-            .collect()
+    fn path_of(&self, id: &RegistrationId, ending: &str) -> PathBuf {
+        self.path.join(file_name(id.as_str(), ending))
     }
 
-    fn path_of(&self, recorded: &Recorded, ending: &str) -> Result<PathBuf, CommandError> {
-        let id = recorded.registration_id();
-        let nameless =
-            || CommandError::failed("a certificate without a registration ID has no file name");
-        Ok(self
-            .path
-            .join(file_name(id.ok_or_else(nameless)?.as_str(), ending)))
+    fn file_of(&self, recorded: &Recorded, ending: &str) -> Option<PathBuf> {
+        Some(self.path_of(recorded.registration_id()?, ending))
     }
 
-    fn full_chain(&self, recorded: &Recorded) -> String {
-        let certificates = [recorded.certificate()].into_iter().chain(&self.issuers);
-        certificates.map(Certificate::to_pem).collect()
+    fn content_of(&self, recorded: &Recorded, ending: &str) -> Option<Zeroizing<Vec<u8>>> {
+        let path = self.file_of(recorded, ending)?;
+        self.context.files.read(&path).ok()
     }
 
-    fn has_certificate(&self, recorded: &Recorded) -> Option<()> {
-        let path = self.path_of(recorded, ending::CERTIFICATE).ok()?;
-        let content = self.context.files.read(&path).ok()?;
-        (*content == recorded.certificate().to_pem().as_bytes()).then_some(())
+    fn has_certificate(&self, recorded: &Recorded) -> bool {
+        let content = self.content_of(recorded, ending::CERTIFICATE);
+        content.is_some_and(|pem| *pem == recorded.certificate().to_pem().as_bytes())
     }
 
-    fn has_chain(&self, recorded: &Recorded) -> Option<()> {
-        let path = self.path_of(recorded, ending::FULL_CHAIN).ok()?;
-        let chain = pem::certificates(&self.context.files.read(&path).ok()?).ok()?;
-        (chain.first() == Some(recorded.certificate())).then_some(())
+    fn has_chain(&self, recorded: &Recorded) -> bool {
+        let content = self.content_of(recorded, ending::FULL_CHAIN);
+        let chain = content.and_then(|pem| pem::certificates(&pem).ok());
+        chain.is_some_and(|chain| chain.first() == Some(recorded.certificate()))
     }
 
-    fn has_key_of(&self, recorded: &Recorded) -> Option<()> {
-        let path = self.path_of(recorded, ending::KEY).ok()?;
-        let key = read_private_key(&self.context.files.read(&path).ok()?, None).ok()?;
-        let signer = SoftwareSigner::new(&key).ok()?;
-        (signer.public_key() == recorded.certificate().public_key()).then_some(())
+    fn has_key_of(&self, recorded: &Recorded) -> bool {
+        let content = self.content_of(recorded, ending::KEY);
+        let key = content.and_then(|pem| read_private_key(&pem, None).ok());
+        let signer = key.and_then(|key| SoftwareSigner::new(&key).ok());
+        signer.is_some_and(|signer| signer.public_key() == recorded.certificate().public_key())
+    }
+
+    fn write(&self, released: &Released) -> Result<(), CommandError> {
+        let files: Vec<NewFile<'_>> = released
+            .files
+            .iter()
+            .map(|file| NewFile {
+                path: self.path.join(&file.path),
+                content: &file.content,
+                access: file.access,
+            })
+            .collect();
+        let existing = if files.iter().any(|file| self.left.contains(&file.path)) {
+            Existing::Replace
+        } else {
+            Existing::Keep
+        };
+        self.context.files.write_all(&files, existing)
     }
 }
 
 impl Outlet for Folder<'_> {
-    type Error = CommandError;
-
-    /// The key first and the chain last: who finds the chain finds all.
-    fn deliver(
-        &mut self,
-        recorded: &Recorded,
-        key: Option<&PrivateKey>,
-    ) -> Result<(), CommandError> {
-        let key = key.map(PrivateKey::expose_pkcs8_pem);
-        let key = key.as_ref().map(|pem| (ending::KEY, pem.as_bytes()));
-        let certificate = recorded.certificate().to_pem();
-        let chain = self.full_chain(recorded);
-        let public = [
-            (ending::CERTIFICATE, certificate.as_bytes()),
-            (ending::FULL_CHAIN, chain.as_bytes()),
-        ];
-        let mut files = Vec::with_capacity(3);
-        for (ending, content) in key.into_iter().chain(public) {
-            files.push(NewFile {
-                path: self.path_of(recorded, ending)?,
-                content,
-                access: match ending {
-                    ending::KEY => Access::Secret,
-                    _ => Access::Public,
-                },
-            });
-        }
-        self.context.files.write_all(&files, self.existing)
+    /// The key first and the chain last: who finds the chain finds all. Durable on return.
+    fn append(&mut self, released: &Released) -> io::Result<()> {
+        self.write(released).map_err(|refusal| {
+            let told = io::Error::other(refusal.to_string());
+            self.refusal = Some(refusal);
+            told
+        })
     }
 
-    fn holds(&self, recorded: &Recorded) -> bool {
-        self.has_chain(recorded).is_some()
-            && self.has_certificate(recorded).is_some()
-            && (!self.with_keys || self.has_key_of(recorded).is_some())
+    fn sync(&mut self) -> io::Result<u64> {
+        Ok(0)
+    }
+
+    fn finish(&mut self) -> io::Result<u64> {
+        Ok(0)
     }
 }

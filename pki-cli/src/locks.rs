@@ -23,7 +23,9 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use pki_core::ids::RegistrationId;
 use pki_core::inventory::InventoryError;
+use pki_core::wording::counted;
 
 use crate::context::Context;
 use crate::error::CommandError;
@@ -73,19 +75,13 @@ pub(crate) struct Claim {
 }
 
 /// Some of the devices belong to another run.
-pub(crate) struct Claimed {
+struct Claimed {
     /// The digest of the first of them.
-    pub(crate) digest: u128,
+    digest: u128,
     /// How many more.
-    pub(crate) more: usize,
+    more: usize,
     /// Who has claimed them.
-    pub(crate) holder: String,
-}
-
-/// What became of a claim.
-pub(crate) enum Asked {
-    Granted(Claim),
-    Refused(Claimed),
+    holder: String,
 }
 
 const CLAIM: &str = "claim-";
@@ -93,8 +89,12 @@ const DIGEST_OCTETS: usize = 16;
 
 impl Claim {
     /// Claims devices, by the digests of their registration IDs: all, or none if another run that is alive
-    /// has one of them.
-    pub(crate) fn ask(context: &Context, mut digests: Vec<u128>) -> Result<Asked, CommandError> {
+    /// has one of them, which `id_of` names.
+    pub(crate) fn take(
+        context: &Context,
+        mut digests: Vec<u128>,
+        id_of: impl FnOnce(u128) -> Option<RegistrationId>,
+    ) -> Result<Self, CommandError> {
         digests.sort_unstable();
         let folder = folder(context)?;
         // One after the other: of two that claim the same, exactly one gets it.
@@ -107,7 +107,7 @@ impl Claim {
             let taken =
                 conflict(&path, &digests).map_err(|error| cannot_lock(context, &path, error))?;
             if let Some(claimed) = taken {
-                return Ok(Asked::Refused(claimed));
+                return Err(claimed.refusal(id_of(claimed.digest)));
             }
         }
         let mut random = [0; 8];
@@ -118,10 +118,7 @@ impl Claim {
             u64::from_be_bytes(random)
         );
         let path = folder.join(name);
-        let claim = Self::write(&path, &digests);
-        claim
-            .map(Asked::Granted)
-            .map_err(|error| cannot_lock(context, &path, error))
+        Self::write(&path, &digests).map_err(|error| cannot_lock(context, &path, error))
     }
 
     fn write(path: &Path, digests: &[u128]) -> io::Result<Self> {
@@ -144,6 +141,24 @@ impl Claim {
         }
         writer.flush()?;
         Ok(claim)
+    }
+}
+
+impl Claimed {
+    /// Another run is issuing to some devices, of which one is named.
+    fn refusal(&self, first: Option<RegistrationId>) -> CommandError {
+        let first = first.map_or_else(|| "a device".to_owned(), |id| id.to_string());
+        let devices = if self.more == 0 {
+            first
+        } else {
+            let more = counted(self.more, "more device", "more devices");
+            format!("{first} and {more}")
+        };
+        let holder = &self.holder;
+        CommandError::refused(format!(
+            "{holder} is issuing to {devices} right now; nothing was issued"
+        ))
+        .hint("wait for it to end, and see: dps-pki inventory show ID")
     }
 }
 

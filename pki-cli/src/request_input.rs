@@ -204,7 +204,7 @@ impl<'a> Judge<'a> {
         };
         let id = device.id.clone();
         let stated = Stated {
-            id: Some(&id),
+            id: Some(&*id),
             file_name: None,
         };
         Judged::request(&place, &der, stated, policy, |_| device)

@@ -4,7 +4,8 @@
 //! refused for. [`run`] then issues in chunks:
 //! workers on all cores generate keys, press leaves, sign and render; one committer records a chunk
 //! in the inventory, hands it to the output, and has it marked as delivered in the transaction of
-//! the next chunk. Order is kept, and memory does not grow with the number of devices.
+//! the next chunk. Order is kept, and memory does not grow with the number of devices. A few devices are
+//! chunks of one, made on the caller's thread: [`run_each`].
 //! Invariant: cut anywhere, every device up to the batch's progress is delivered, and everything
 //! recorded beyond it is voided by the next run, which cuts the output back to the same place.
 
@@ -17,4 +18,4 @@ mod run;
 
 pub use pipeline::{LeafPlan, WorkError};
 pub use presses::Rehearsal;
-pub use run::{BatchOutput, BulkError, Delivery, Finished, Job, Progress, run};
+pub use run::{BulkError, Delivery, Finished, Issuance, Job, Outlet, Progress, run, run_each};

@@ -1,7 +1,7 @@
 //! What `pki.toml` declares: authorities, leaf profiles, DPS instances and their groups.
 //!
-//! `file` reads the tables as they are written, strictly: a key that nobody knows is an error that
-//! names the nearest one. `resolve` checks cross references and limits once. What comes out is
+//! `file` has the tables as they are written, read by serde, strictly: a key that nobody knows is an error
+//! that names the nearest one. `resolve` checks cross references and limits once. What comes out is
 //! trusted by the rest: issuers exist and come first, nothing outlives its issuer, and DPS can reach
 //! a CA above each group.
 //! Not here: where the file lies, and what has become of the declaration ([`crate::authority`]).
@@ -140,9 +140,11 @@ impl Declaration {
     /// Reads and checks the text of a `pki.toml`.
     ///
     /// # Errors
-    /// [`DeclarationError`]: the first thing wrong, with its line, table and key.
+    /// [`DeclarationError`]: one thing that is wrong, with its line, table and key.
     pub fn parse(text: &str) -> Result<Self, DeclarationError> {
-        resolve::resolve(file::read(text)?)
+        let document = reader::Document::parse(text)?;
+        let file = document.read()?;
+        resolve::resolve(file).map_err(|fault| document.error(fault))
     }
 
     /// The authority of this name.

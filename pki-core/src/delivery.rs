@@ -1,74 +1,22 @@
 //! Delivery: recorded before it leaves.
 //!
-//! One certificate goes through three durable moments: the inventory has it, the outlet has it, the
-//! inventory knows that it was delivered. A run that was cut between them leaves an undelivered
-//! record; [`resume`] finishes it if everything had arrived, and voids it otherwise, because its key
-//! is gone. Bulk issuance does the same by the chunk.
-//! Invariant: an [`Outlet`] is handed [`Recorded`] certificates only.
+//! A certificate goes through three durable moments: the inventory has it, the outlet has it, the
+//! inventory knows that it was delivered; [`crate::bulk`] sees to that. A run that was cut between them
+//! leaves an undelivered record; [`resume`] finishes it if everything had arrived, and voids it otherwise,
+//! because its key is gone.
+
+use std::collections::BTreeSet;
 
 use crate::ids::RegistrationId;
 use crate::inventory::{
     CertificateState, Filter, Inventory, InventoryEntry, InventoryError, NewCertificate, Recorded,
+    RowKey, Status,
 };
-use crate::key::PrivateKey;
 use crate::profile::Role;
 use crate::time::Time;
 
-/// Where certificates and their keys go: a folder, a pipe.
-pub trait Outlet {
-    /// Why it could not take something.
-    type Error;
-
-    /// Takes a certificate, and its key if it was made here. What was taken is durable on return.
-    ///
-    /// # Errors
-    /// Whatever keeps it from taking all of it.
-    fn deliver(&mut self, recorded: &Recorded, key: Option<&PrivateKey>)
-    -> Result<(), Self::Error>;
-
-    /// Whether all of this certificate has arrived already, in a run that was cut short after it.
-    fn holds(&self, recorded: &Recorded) -> bool;
-}
-
-/// Why a certificate was not delivered.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum DeliveryError<E> {
-    /// The inventory could not record it, or not that it was delivered.
-    #[error(transparent)]
-    Inventory(#[from] InventoryError),
-    /// The outlet could not take it. It stays recorded as undelivered.
-    #[error("{0}")]
-    Outlet(E),
-}
-
-/// What became of records that a run left undelivered.
-#[derive(Debug, Default)]
-pub struct Resumed {
-    /// Everything had arrived: only the mark was missing.
-    pub finished: Vec<Recorded>,
-    /// Their keys are gone: they count as never issued.
-    pub voided: Vec<Recorded>,
-}
-
-/// Records a certificate, hands it to the outlet, and marks it delivered.
-///
-/// # Errors
-/// [`DeliveryError`]; a certificate that was recorded by then stays undelivered for [`resume`].
-pub fn deliver<O: Outlet>(
-    inventory: &mut dyn Inventory,
-    new: impl Into<NewCertificate>,
-    key: Option<&PrivateKey>,
-    outlet: &mut O,
-    at: Time,
-) -> Result<Recorded, DeliveryError<O::Error>> {
-    let recorded = record(inventory, new, at)?;
-    outlet
-        .deliver(&recorded, key)
-        .map_err(DeliveryError::Outlet)?;
-    inventory.mark_delivered(&[recorded.row()], at)?;
-    Ok(recorded)
-}
+/// Why what a run left behind is void: its key is gone.
+const CUT_SHORT: &str = "cut short before it was delivered";
 
 /// Records a certificate, and nothing else yet.
 ///
@@ -86,17 +34,18 @@ pub fn record(
     recorded.into_iter().next().ok_or_else(lost)
 }
 
-/// Finishes or voids what an earlier run left undelivered of a device. The caller knows that no such run
+/// Finishes or voids what an earlier run left undelivered of a device, and returns what only lacked its mark;
+/// `has_arrived` tells whether all of a certificate is where it was to go. The caller knows that no such run
 /// is alive: what one has on its way looks the same.
 ///
 /// # Errors
 /// [`InventoryError`].
-pub fn resume<O: Outlet>(
+pub fn resume(
     inventory: &mut dyn Inventory,
     id: &RegistrationId,
-    outlet: &O,
+    has_arrived: impl Fn(&Recorded) -> bool,
     at: Time,
-) -> Result<Resumed, InventoryError> {
+) -> Result<Vec<Recorded>, InventoryError> {
     let mut left = inventory.certificates_of(id)?;
     left.retain(|entry| {
         entry.recorded.role() == Role::Leaf && entry.state == CertificateState::Undelivered
@@ -104,16 +53,40 @@ pub fn resume<O: Outlet>(
     let (finished, voided): (Vec<Recorded>, Vec<Recorded>) = left
         .into_iter()
         .map(|entry: InventoryEntry| entry.recorded)
-        .partition(|recorded| outlet.holds(recorded));
+        .partition(has_arrived);
     let rows =
         |certificates: &[Recorded]| certificates.iter().map(Recorded::row).collect::<Vec<_>>();
     if !finished.is_empty() {
         inventory.mark_delivered(&rows(&finished), at)?;
     }
     if !voided.is_empty() {
-        inventory.void(&rows(&voided), "cut short before it was delivered", at)?;
+        inventory.void(&rows(&voided), CUT_SHORT, at)?;
     }
-    Ok(Resumed { finished, voided })
+    Ok(finished)
+}
+
+/// As [`resume`], of many devices whose keys went nowhere but into a batch that is another one: voids what
+/// was left of them, and returns those that have a leaf.
+///
+/// # Errors
+/// [`InventoryError`].
+pub fn resume_all(
+    inventory: &mut dyn Inventory,
+    ids: &[RegistrationId],
+    at: Time,
+) -> Result<BTreeSet<RegistrationId>, InventoryError> {
+    loop {
+        let found = inventory.holders(ids, at)?;
+        let left = found
+            .iter()
+            .filter(|holder| holder.status == Status::Undelivered);
+        let rows: Vec<RowKey> = left.map(|holder| holder.row).collect();
+        if rows.is_empty() {
+            return Ok(found.into_iter().map(|holder| holder.id).collect());
+        }
+        // Behind each there may be another one.
+        inventory.void(&rows, CUT_SHORT, at)?;
+    }
 }
 
 /// Voids every proof of possession that was recorded and never delivered: its key was never kept,

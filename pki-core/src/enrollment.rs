@@ -10,6 +10,7 @@ mod attestation;
 pub mod compose;
 mod group;
 mod individual;
+mod kind;
 mod registration;
 
 pub use attestation::{
@@ -18,6 +19,7 @@ pub use attestation::{
 };
 pub use group::EnrollmentGroup;
 pub use individual::IndividualEnrollment;
+pub use kind::Enrollment;
 pub use registration::{ErrorCode, RegistrationState, RegistrationStatus, Substatus};
 
 use serde::{Deserialize, Serialize};

@@ -18,7 +18,7 @@ pub use etag::Etag;
 pub use plan::PlanId;
 pub use text::{
     AuthorityName, CertificateName, DeviceId, DpsName, EnrollmentGroupId, HubHostName, IdScope,
-    ProfileName, RegistrationId, VerificationCode,
+    LONGEST_COMMON_NAME, LeafName, ProfileName, RegistrationId, VerificationCode,
 };
 
 /// Why a text is not the identifier it was taken for.
@@ -58,6 +58,16 @@ pub enum IdError {
         position: usize,
         /// The alphabet in words.
         allowed: &'static str,
+    },
+    /// A registration ID is too long for the common name of a leaf (RFC 5280 appendix A.1).
+    #[error(
+        "registration ID {id} has {length} characters; in a certificate it is the CN, which holds at most 64"
+    )]
+    LongerThanCommonName {
+        /// The ID.
+        id: RegistrationId,
+        /// Its length in characters.
+        length: usize,
     },
     /// The text does not have the field's form.
     #[error("{what} {text:?} {problem}")]

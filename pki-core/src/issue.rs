@@ -35,7 +35,7 @@ pub use compose::{ComposeError, Composed, compose};
 pub use issuer::Issuer;
 pub use lint::LintError;
 pub use press::LeafPress;
-pub use request::{Request, RequestError};
+pub use request::Request;
 pub use sign::{Issued, Linted, SignError};
 
 pub use crate::lint::{Finding, Severity};
@@ -44,9 +44,9 @@ pub use crate::lint::{Finding, Severity};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum IssueError {
-    /// The request asks for something that no certificate may say.
+    /// The request has a name that no certificate may have.
     #[error(transparent)]
-    Request(#[from] RequestError),
+    Name(#[from] crate::name::NameError),
     /// The validity cannot be written down.
     #[error(transparent)]
     Validity(#[from] crate::time::TimeError),

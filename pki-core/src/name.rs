@@ -14,7 +14,7 @@ use der::{Decode as _, Encode as _, Tag, Tagged as _};
 use x509_cert::attr::{AttributeTypeAndValue, AttributeValue};
 use x509_cert::name::{Name, RdnSequence, RelativeDistinguishedName};
 
-use crate::ids::RegistrationId;
+use crate::ids::LONGEST_COMMON_NAME;
 use crate::text::serde_as_text;
 
 /// A distinguished name.
@@ -114,7 +114,7 @@ impl DistinguishedName {
         let Some(longest) = names.iter().map(|name| name.chars().count()).max() else {
             return Err(NameError::NoCommonName { text: text() });
         };
-        if longest > RegistrationId::LONGEST_COMMON_NAME {
+        if longest > LONGEST_COMMON_NAME {
             return Err(NameError::LongCommonName {
                 text: text(),
                 length: longest,

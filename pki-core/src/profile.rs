@@ -23,6 +23,7 @@ use x509_cert::ext::pkix::{
 };
 
 use crate::alternative_name::AlternativeName;
+use crate::text::read_as_text;
 use crate::time::Span;
 
 /// What a certificate is for.
@@ -121,6 +122,8 @@ impl FromStr for CrlUrl {
         }
     }
 }
+
+read_as_text!(CrlUrl);
 
 /// What a profile wants of its leaves, beside their keys and how long they are valid.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -11,6 +11,13 @@ macro_rules! serde_as_text {
             }
         }
 
+        $crate::text::read_as_text!($name);
+    };
+}
+
+/// Reads a type by serde through its `FromStr`.
+macro_rules! read_as_text {
+    ($name:ty) => {
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let text = <String as serde::Deserialize>::deserialize(deserializer)?;
@@ -78,4 +85,4 @@ macro_rules! words {
     };
 }
 
-pub(crate) use {serde_as_text, wire_words, words};
+pub(crate) use {read_as_text, serde_as_text, wire_words, words};

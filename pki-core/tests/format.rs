@@ -17,7 +17,7 @@ use std::sync::LazyLock;
 use pki_core::certificate::Certificate;
 use pki_core::encoding::{Pfx, PfxEncryption};
 use pki_core::handout::{Device, Entry, Form, Released, RenderError, Rendered, Renderer};
-use pki_core::ids::RegistrationId;
+use pki_core::ids::LeafName;
 use pki_core::inventory::{Inventory as _, NewCertificate, Recorded};
 use pki_core::issue::Issued;
 use pki_core::key::software::SoftwareSigner;
@@ -41,7 +41,7 @@ fn issuers() -> [Certificate; 2] {
 
 /// A device with its key and its certificate, recorded.
 struct Made {
-    id: RegistrationId,
+    id: LeafName,
     key: PrivateKey,
     issued: Issued,
     recorded: Recorded,
@@ -55,7 +55,7 @@ impl Made {
             .expect("signer")
             .public_key()
             .to_vec();
-        let id: RegistrationId = id.parse().expect(id);
+        let id: LeafName = id.parse().expect(id);
         let issued = PKI
             .1
             .signing()

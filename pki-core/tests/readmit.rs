@@ -229,7 +229,7 @@ fn a_device_does_not_come_back_with_what_it_was_shut_out_with() {
 
 /// Another certificate of the key that a leaf has.
 fn same_key(leaf: &Certificate, line: &TestAuthority) -> Certificate {
-    let id = id("sensor-1");
+    let id = "sensor-1".parse().expect("id");
     let spec = crate::support::leaf_spec(30);
     let serial = crate::support::serial();
     let issued = line

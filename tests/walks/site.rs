@@ -195,8 +195,10 @@ impl Site {
         let runtime = Runtime::new().expect("runtime");
         let names = ["dps-a", "dps-b"].iter().take(instances);
         let instances = names.map(|name| {
-            let mut behavior = Behavior::default();
-            behavior.choices = choices;
+            let behavior = Behavior {
+                choices,
+                ..Behavior::default()
+            };
             let config = EmulatorConfig {
                 behavior,
                 clock: clock.clone(),

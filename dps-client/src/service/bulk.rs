@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 
 use futures::future::try_join_all;
 use http::Method;
-use pki_core::enrollment::ErrorCode;
+use pki_core::enrollment::{Enrollment, ErrorCode};
 use serde::{Deserialize, Serialize};
 
-use super::enrollments::{Enrollments, Entry};
+use super::enrollments::Enrollments;
 use crate::error::ClientError;
 use crate::plane::Operation;
 use crate::retry::Repeat;
@@ -65,7 +65,7 @@ impl BulkMode {
     }
 }
 
-impl<E: Entry> Enrollments<E> {
+impl<E: Enrollment> Enrollments<E> {
     /// The most entries that one bulk operation takes.
     pub const BULK: usize = 10;
 

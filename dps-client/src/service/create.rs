@@ -6,15 +6,17 @@
 
 use std::time::Duration;
 
-use pki_core::enrollment::{Attestation, CertificateSlot, Mechanism, Slots, X509Certificates};
+use pki_core::enrollment::{
+    Attestation, CertificateSlot, Enrollment, Mechanism, Slots, X509Certificates,
+};
 
-use super::enrollments::{Enrollments, Entry};
+use super::enrollments::Enrollments;
 use crate::error::ClientError;
 use crate::expect::Expect;
 use crate::plane::jitter;
 use crate::retry::{Repeat, Setback};
 
-impl<E: Entry> Enrollments<E> {
+impl<E: Enrollment> Enrollments<E> {
     /// Makes an entry that is not there, once, even if answers are lost on the way.
     ///
     /// # Errors

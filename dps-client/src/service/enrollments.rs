@@ -5,35 +5,16 @@
 //! are fetched and put in.
 
 use std::borrow::Cow;
-use std::fmt::Display;
 use std::marker::PhantomData;
 
 use http::Method;
-use pki_core::enrollment::{Attestation, Mechanism, SymmetricKeys};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use pki_core::enrollment::{
+    Attestation, Enrollment, EnrollmentGroup, IndividualEnrollment, Mechanism, SymmetricKeys,
+};
 
 use crate::error::{ClientError, found};
 use crate::expect::{Expect, IfMatch, TagForm};
 use crate::plane::{Operation, Plane};
-
-/// A document of the service plane that lets devices in: a group or an individual enrollment.
-pub trait Entry: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
-    /// What it is known by.
-    type Id: Display + Sync;
-
-    /// Its collection in the address.
-    const COLLECTION: &'static str;
-
-    /// What it is known by.
-    fn id(&self) -> &Self::Id;
-
-    /// How it recognises its devices.
-    fn attestation(&self) -> &Attestation;
-
-    /// How it recognises its devices, to be changed.
-    fn attestation_mut(&mut self) -> &mut Attestation;
-}
 
 /// The entries of one kind in one DPS instance: [`super::Groups`] or [`super::Individuals`].
 #[derive(Debug, Clone)]
@@ -42,7 +23,13 @@ pub struct Enrollments<E> {
     kind: PhantomData<fn() -> E>,
 }
 
-impl<E: Entry> Enrollments<E> {
+/// The enrollment groups of a DPS instance: `/enrollmentGroups`.
+pub type Groups = Enrollments<EnrollmentGroup>;
+
+/// The individual enrollments of a DPS instance: `/enrollments`.
+pub type Individuals = Enrollments<IndividualEnrollment>;
+
+impl<E: Enrollment> Enrollments<E> {
     /// The entries behind this plane.
     pub fn new(plane: Plane) -> Self {
         Self {

@@ -4,16 +4,11 @@
 //! a PUT without `If-Match` creates only, with it replaces only; the record is replaced as a whole.
 //! Deleting touches neither registration records nor hubs.
 
-use std::fmt::Display;
-
 use pki_core::enrollment::{
-    AllocationPolicy, Attestation, EnrollmentGroup, IndividualEnrollment, Mechanism, OtherMembers,
-    X509Certificates,
+    AllocationPolicy, Enrollment, EnrollmentGroup, IndividualEnrollment, Mechanism,
 };
-use pki_core::ids::{EnrollmentGroupId, Etag, HubHostName, RegistrationId};
+use pki_core::ids::HubHostName;
 use pki_core::time::Time;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use super::Dps;
 use super::attestation::References;
@@ -31,38 +26,14 @@ const SET_BY_SERVICE: [&str; 3] = [
 /// The older way to name one hub.
 pub(crate) const ONE_HUB: &str = "iotHubHostName";
 
-/// A kind of enrollment record.
-pub(crate) trait Document: Clone + Serialize + DeserializeOwned {
-    /// The record's name.
-    type Id: Ord + Clone + Display;
-
-    /// The value of `x-ms-item-type`.
-    const ITEM_TYPE: &'static str;
-    /// The member of a bulk request that holds the records.
-    const LIST: &'static str;
-    /// The member that holds the record's name.
-    const ID: &'static str;
-
+/// An enrollment as this service keeps it: in a table of its own, with errors and a quota of its own.
+pub(crate) trait Document: Enrollment {
     fn parse_id(text: &str) -> Result<Self::Id, ServiceError>;
     fn not_found(id: &Self::Id) -> ServiceError;
     fn conflict() -> ServiceError;
 
-    fn id(&self) -> &Self::Id;
-    fn set_id(&mut self, id: Self::Id);
-    /// The one device of the record, if it is for one.
-    fn device(&self) -> Option<&RegistrationId>;
-    fn attestation(&self) -> &Attestation;
-    fn set_attestation(&mut self, attestation: Attestation);
-    fn etag_mut(&mut self) -> &mut Option<Etag>;
-    fn hubs(&self) -> Option<&[HubHostName]>;
-    fn allocation(&self) -> Option<&AllocationPolicy>;
-    fn other_mut(&mut self) -> &mut OtherMembers;
-
     /// Refuses one more record like this if there may be no more.
     fn check_quota(&self, dps: &Dps, store: &Store) -> Result<(), ServiceError>;
-
-    /// Whether this kind of record may attest so.
-    fn permits(mechanism: &Mechanism) -> bool;
 
     fn table(store: &Store) -> &Table<Self::Id, Self>;
     fn write(
@@ -78,44 +49,7 @@ pub(crate) trait Document: Clone + Serialize + DeserializeOwned {
     ) -> Result<(), Conflict>;
 }
 
-/// The members of a document that both kinds have under the same name.
-macro_rules! shared_members {
-    () => {
-        fn attestation(&self) -> &Attestation {
-            &self.attestation
-        }
-
-        fn set_attestation(&mut self, attestation: Attestation) {
-            self.attestation = attestation;
-        }
-
-        fn etag_mut(&mut self) -> &mut Option<Etag> {
-            &mut self.etag
-        }
-
-        fn hubs(&self) -> Option<&[HubHostName]> {
-            self.iot_hubs.as_deref()
-        }
-
-        fn allocation(&self) -> Option<&AllocationPolicy> {
-            self.allocation_policy.as_ref()
-        }
-
-        fn other_mut(&mut self) -> &mut OtherMembers {
-            &mut self.other
-        }
-    };
-}
-
 impl Document for IndividualEnrollment {
-    type Id = RegistrationId;
-
-    const ITEM_TYPE: &'static str = "Enrollment";
-    const LIST: &'static str = "enrollments";
-    const ID: &'static str = "registrationId";
-
-    shared_members!();
-
     fn parse_id(text: &str) -> Result<Self::Id, ServiceError> {
         text.parse().map_err(ServiceError::InvalidRegistrationId)
     }
@@ -128,32 +62,11 @@ impl Document for IndividualEnrollment {
         ServiceError::EnrollmentConflict
     }
 
-    fn id(&self) -> &Self::Id {
-        &self.registration_id
-    }
-
-    fn set_id(&mut self, id: Self::Id) {
-        self.registration_id = id;
-    }
-
-    fn device(&self) -> Option<&RegistrationId> {
-        Some(&self.registration_id)
-    }
-
     fn check_quota(&self, dps: &Dps, store: &Store) -> Result<(), ServiceError> {
         let present = store.individuals().len();
         dps.check_quota("individual enrollments", present, |quotas| {
             quotas.enrollments
         })
-    }
-
-    fn permits(mechanism: &Mechanism) -> bool {
-        matches!(
-            mechanism,
-            Mechanism::X509(X509Certificates::Client(_))
-                | Mechanism::SymmetricKey(_)
-                | Mechanism::Tpm(_)
-        )
     }
 
     fn table(store: &Store) -> &Table<Self::Id, Self> {
@@ -179,14 +92,6 @@ impl Document for IndividualEnrollment {
 }
 
 impl Document for EnrollmentGroup {
-    type Id = EnrollmentGroupId;
-
-    const ITEM_TYPE: &'static str = "EnrollmentGroup";
-    const LIST: &'static str = "enrollmentGroups";
-    const ID: &'static str = "enrollmentGroupId";
-
-    shared_members!();
-
     fn parse_id(text: &str) -> Result<Self::Id, ServiceError> {
         text.parse().map_err(ServiceError::InvalidEnrollmentGroupId)
     }
@@ -197,18 +102,6 @@ impl Document for EnrollmentGroup {
 
     fn conflict() -> ServiceError {
         ServiceError::EnrollmentGroupConflict
-    }
-
-    fn id(&self) -> &Self::Id {
-        &self.enrollment_group_id
-    }
-
-    fn set_id(&mut self, id: Self::Id) {
-        self.enrollment_group_id = id;
-    }
-
-    fn device(&self) -> Option<&RegistrationId> {
-        None
     }
 
     fn check_quota(&self, dps: &Dps, store: &Store) -> Result<(), ServiceError> {
@@ -222,14 +115,6 @@ impl Document for EnrollmentGroup {
                 Mechanism::SymmetricKey(_) => quotas.symmetric_key_groups,
                 _ => quotas.x509_groups,
             },
-        )
-    }
-
-    fn permits(mechanism: &Mechanism) -> bool {
-        matches!(
-            mechanism,
-            Mechanism::X509(X509Certificates::Signing(_) | X509Certificates::CaReferences(_))
-                | Mechanism::SymmetricKey(_)
         )
     }
 
@@ -365,7 +250,7 @@ impl Dps {
         if !D::permits(&document.attestation().mechanism) {
             return Err(ServiceError::ArgumentInvalid(format!(
                 "A record of {} cannot attest by {} in this way.",
-                D::LIST,
+                D::COLLECTION,
                 document.attestation().kind()
             )));
         }
@@ -377,9 +262,13 @@ impl Dps {
         let table = D::table(store);
         let present = table.get(document.id()).map(|record| &record.value);
         let sent = document.attestation().clone();
-        let attestation =
-            self.accept_attestation(store, sent, present.map(D::attestation), references)?;
-        document.set_attestation(attestation);
+        let attestation = self.accept_attestation(
+            store,
+            sent,
+            present.map(Enrollment::attestation),
+            references,
+        )?;
+        *document.attestation_mut() = attestation;
         if let Some(id) = table.first_spelling(document.id()) {
             document.set_id(id.clone());
         }

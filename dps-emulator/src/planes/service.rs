@@ -186,7 +186,7 @@ const ORDER: [&str; 14] = [
 fn shown<D: Document>(dps: &Dps, record: &Record<D>, keys: Keys) -> Result<Value, ServiceError> {
     let mut document = record.value.clone();
     let attestation: Attestation = dps.show_attestation(document.attestation(), keys);
-    document.set_attestation(attestation);
+    *document.attestation_mut() = attestation;
     *document.etag_mut() = Some(record.etag.clone());
     if !dps.choices().bare_answers {
         for (member, time) in [
@@ -254,10 +254,10 @@ fn check_query(body: &Value) -> Result<(), ServiceError> {
 fn bulk<D: Document>(dps: &Dps, request: &Request) -> Result<Answer, ServiceError> {
     let body = request.json()?;
     let mode = bulk_mode(body.get("mode").and_then(Value::as_str).unwrap_or_default())?;
-    let Some(items) = body.get(D::LIST).and_then(Value::as_array) else {
+    let Some(items) = body.get(D::COLLECTION).and_then(Value::as_array) else {
         return Err(ServiceError::MalformedBody(format!(
             "{} is missing",
-            D::LIST
+            D::COLLECTION
         )));
     };
     if items.len() > BULK_MOST {

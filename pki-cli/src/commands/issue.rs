@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use pki_core::declaration::{Declaration, LeafProfile};
-use pki_core::ids::{AuthorityName, ProfileName, RegistrationId};
+use pki_core::ids::{AuthorityName, LeafName, ProfileName};
 
 use super::issue_batch::BatchArgs;
 use super::issue_each::{Leaves, Order, Wish, check_orders, rehearse, serve};
@@ -51,7 +51,7 @@ impl IssueArgs {
         if self.batch.is_given() {
             return self.batch.run(context, &self.target);
         }
-        let ids: Result<Vec<RegistrationId>, _> = self.ids.iter().map(|id| id.parse()).collect();
+        let ids: Result<Vec<LeafName>, _> = self.ids.iter().map(|id| id.parse()).collect();
         let orders: Vec<Order> = ids?.into_iter().map(Order::new).collect();
         self.target.run(context, &orders)
     }

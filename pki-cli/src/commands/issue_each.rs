@@ -1,53 +1,39 @@
 //! Leaves for devices one after the other, as `issue`, `sign` and `renew` give them out.
 //!
-//! Each is recorded, written and marked before the next is begun; a run that was cut is gone on with by
-//! the same command.
+//! Each is recorded and written before the next is begun, by [`run_each`]; a run that was cut is gone on
+//! with by the same command.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use pki_core::alternative_name::AlternativeName;
-use pki_core::authority::LeafSpec;
-use pki_core::bulk::input::{self, Device, DeviceKey, Place};
-use pki_core::bulk::{LeafPlan, Rehearsal};
+use pki_core::bulk::input::{Device, Place, brought_keys, digest};
+use pki_core::bulk::{BulkError, Issuance, LeafPlan, Rehearsal, WorkError, run_each};
 use pki_core::certificate::Certificate;
-use pki_core::csr::ProvenKey;
 use pki_core::declaration::LeafProfile;
-use pki_core::delivery::{self, DeliveryError, Outlet as _, Resumed};
-use pki_core::ids::{AuthorityName, RegistrationId, SerialNumber};
-use pki_core::inventory::{
-    Inventory as _, InventoryEntry, InventoryError, Labels, NewCertificate, Recorded, RowKey,
-    Status, Uniqueness,
-};
-use pki_core::issue::{IssueError, Issued};
+use pki_core::delivery;
+use pki_core::handout::{DeviceFiles, Form, KeyForm, Renderer, Shards};
+use pki_core::ids::{AuthorityName, LeafName, RegistrationId, SerialNumber};
+use pki_core::inventory::{Inventory as _, InventoryEntry, InventoryError, Recorded, Status};
+use pki_core::issue::{Finding, IssueError};
 use pki_core::key::software::SoftwareKeyGenerator;
-use pki_core::key::{KeyGenerator as _, PrivateKey};
 use pki_core::profile::Role;
 use pki_core::sqlite::SqliteInventory;
 use pki_core::time::Time;
-use pki_core::wording::counted;
 use serde::Serialize;
 
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::issuance::{Folder, OpenAuthority};
-use crate::locks::{Asked, Claim, Claimed};
+use crate::locks::Claim;
 use crate::render::table::Table;
 
 /// One leaf to issue: for a key that is to be made, or for a request.
 pub(super) struct Order {
-    pub(super) id: RegistrationId,
-    /// Where its request stands.
-    pub(super) place: Option<Place>,
-    /// The device's own key; `None` for one that is to be made.
-    pub(super) key: Option<ProvenKey>,
+    pub(super) device: Device,
     /// The extensions that its request asks for and does not get.
     pub(super) dropped: Vec<String>,
-    /// The names under which others reach the device.
-    pub(super) alternative_names: Vec<AlternativeName>,
-    /// What people noted of the device.
-    pub(super) labels: Labels,
     /// The leaf that it is to follow, which may still be valid.
     pub(super) renews: Option<Replaced>,
 }
@@ -56,33 +42,17 @@ pub(super) struct Order {
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Replaced {
-    #[serde(skip)]
-    pub(super) row: RowKey,
     pub(super) serial_number: SerialNumber,
     pub(super) not_after: Time,
 }
 
 impl Order {
     /// An order of a key and a leaf.
-    pub(super) fn new(id: RegistrationId) -> Self {
+    pub(super) fn new(id: LeafName) -> Self {
         Self {
-            id,
-            place: None,
-            key: None,
+            device: Device::new(Place::Line(1), id),
             dropped: Vec::new(),
-            alternative_names: Vec::new(),
-            labels: Labels::default(),
             renews: None,
-        }
-    }
-
-    /// The device that it is for, as a batch has it.
-    fn device(&self) -> Device {
-        let key = self.key.clone();
-        Device {
-            alternative_names: self.alternative_names.clone(),
-            key: key.map_or(DeviceKey::New, DeviceKey::Proven),
-            ..Device::new(Place::Line(1), self.id.clone())
         }
     }
 }
@@ -91,13 +61,7 @@ impl Order {
 pub(super) fn check_orders(orders: &[Order]) -> Result<(), CommandError> {
     let mut seen = HashSet::new();
     for order in orders {
-        let id = &order.id;
-        let length = id.as_str().len();
-        if length > RegistrationId::LONGEST_COMMON_NAME {
-            return Err(CommandError::invalid_input(format!(
-                "registration ID {id} has {length} characters; in a certificate it is the CN, which holds at most 64"
-            )));
-        }
+        let id = &order.device.id;
         if !seen.insert(id) {
             return Err(CommandError::invalid_input(format!(
                 "registration ID {id} is given twice"
@@ -113,7 +77,7 @@ struct Counter<'a> {
     inventory: &'a mut SqliteInventory,
     authority: OpenAuthority,
     folder: Folder<'a>,
-    profile: &'a LeafProfile,
+    plan: LeafPlan,
     /// When all leaves begin: what was judged at this moment is still right for the last one.
     begin: Time,
 }
@@ -129,49 +93,13 @@ pub(super) fn serve(
     orders: &[Order],
 ) -> Result<Vec<Leaf>, CommandError> {
     let mut counter = Counter::open(context, inventory, authority, profile, out)?;
-    let _claim = claim(context, orders)?;
-    counter.judge(orders)?;
-    let leaf = |order: &Order| {
-        Ok(Leaf {
-            dropped_extensions: order.dropped.clone(),
-            replaces: order.renews.clone(),
-            ..counter.serve(order)?
-        })
-    };
-    orders.iter().map(leaf).collect()
-}
-
-/// Claims the devices of all orders: what is recorded of one of them and not delivered is nobody's who is
-/// still at it.
-fn claim(context: &Context, orders: &[Order]) -> Result<Claim, CommandError> {
-    let digests = orders
-        .iter()
-        .map(|order| input::digest(&order.id))
-        .collect();
-    let claimed = match Claim::ask(context, digests)? {
-        Asked::Granted(claim) => return Ok(claim),
-        Asked::Refused(claimed) => claimed,
-    };
-    let mut ids = orders.iter().map(|order| &order.id);
-    let first = ids.find(|id| input::digest(id) == claimed.digest);
-    Err(refused(first, &claimed))
-}
-
-/// Another run is issuing to some devices, of which one is named.
-pub(super) fn refused(first: Option<&RegistrationId>, claimed: &Claimed) -> CommandError {
-    let first = first.map_or_else(|| "a device".to_owned(), ToString::to_string);
-    let devices = match claimed.more {
-        0 => first,
-        more => format!(
-            "{first} and {}",
-            counted(more, "more device", "more devices")
-        ),
-    };
-    let message = format!(
-        "{} is issuing to {devices} right now; nothing was issued",
-        claimed.holder
-    );
-    CommandError::refused(message).hint("wait for it to end, and see: dps-pki inventory show ID")
+    let digests = orders.iter().map(|order| digest(&order.device.id));
+    let mut ids = orders.iter().map(|order| &*order.device.id);
+    let _claim = Claim::take(context, digests.collect(), |claimed| {
+        ids.find(|id| digest(id) == claimed).cloned()
+    })?;
+    let judged = counter.judge(orders)?;
+    counter.serve(orders, judged)
 }
 
 /// Judges orders as [`serve`] does, and tells who would get a leaf. Nothing is written.
@@ -184,18 +112,28 @@ pub(super) fn rehearse(
     orders: &[Order],
 ) -> Result<Vec<RegistrationId>, CommandError> {
     let mut counter = Counter::open(context, inventory, authority, profile, out)?;
-    let served = counter.judge(orders)?;
-    if context.settings.dry_run {
-        served.iter().for_each(|served| served.tell(context));
+    let judged = counter.judge(orders)?;
+    let mut unserved = Vec::new();
+    for (order, judged) in orders.iter().zip(judged) {
+        match judged {
+            Judged::Unserved(_) => unserved.push((*order.device.id).clone()),
+            Judged::Served(served) if context.settings.dry_run => served.tell(context),
+            Judged::Served(_) => {}
+        }
     }
-    let is_served = |id: &RegistrationId| served.iter().any(|served| served.id == *id);
-    let ids = orders.iter().map(|order| order.id.clone());
-    Ok(ids.filter(|id| !is_served(id)).collect())
+    Ok(unserved)
+}
+
+/// What was found of an order.
+enum Judged {
+    /// Its leaf can be issued; what is worth saying of it without refusing.
+    Unserved(Vec<Finding>),
+    /// It would give a leaf a second time.
+    Served(Served),
 }
 
 /// A leaf that an order would give a second time.
 struct Served {
-    id: RegistrationId,
     leaf: Recorded,
     told: String,
 }
@@ -212,59 +150,57 @@ impl<'a> Counter<'a> {
         context: &'a Context,
         inventory: &'a mut SqliteInventory,
         authority: &AuthorityName,
-        profile: &'a LeafProfile,
+        profile: &LeafProfile,
         out: &Path,
     ) -> Result<Self, CommandError> {
         let authority = OpenAuthority::open_or_stand_in(context, inventory, authority)?;
         authority.warn_of_chain(context, inventory)?;
+        // Its certificate and key fit, and it may sign.
+        authority.signing()?;
+        let begin = context.now();
+        let validity = authority.validity(begin, profile.validity);
         Ok(Self {
             context,
             inventory,
-            folder: Folder::new(context, out, authority.chain()),
+            folder: Folder::new(context, out),
+            plan: LeafPlan {
+                key: profile.key,
+                validity: validity.map_err(IssueError::from)?,
+                content: profile.content(),
+            },
             authority,
-            profile,
-            begin: context.now(),
+            begin,
         })
     }
 
     /// Whatever an order can be refused for is found before the first key is made; and who needs none.
-    fn judge(&mut self, orders: &[Order]) -> Result<Vec<Served>, CommandError> {
-        self.authority.signing()?;
-        let validity = self
-            .authority
-            .validity(self.begin, self.profile.validity)
-            .map_err(IssueError::from)?;
-        let plan = LeafPlan {
-            key: self.profile.key,
-            validity,
-            content: self.profile.content(),
-        };
+    fn judge(&mut self, orders: &[Order]) -> Result<Vec<Judged>, CommandError> {
+        let mut served = Vec::with_capacity(orders.len());
+        for order in orders {
+            served.push(self.served_before(order)?);
+        }
+        let unserved = orders.iter().zip(&served);
+        let unserved = unserved.filter(|(_, served)| served.is_none());
+        self.refuse_known_keys(&unserved.map(|(order, _)| order).collect::<Vec<_>>())?;
         let issuer = self.authority.issuer();
         let mut rehearsal = Rehearsal::new(issuer, self.begin, &SoftwareKeyGenerator)?;
-        let mut served = Vec::new();
-        let mut unserved = Vec::new();
-        for order in orders {
-            match self.served_before(order)? {
-                Some(before) => served.push(before),
-                None => unserved.push(order),
-            }
+        let mut judged = Vec::with_capacity(orders.len());
+        for (order, served) in orders.iter().zip(served) {
+            judged.push(match served {
+                Some(served) => Judged::Served(served),
+                None => {
+                    let findings = rehearsal.judge(&order.device, &self.plan)?;
+                    self.make_room(&order.device)?;
+                    Judged::Unserved(findings)
+                }
+            });
         }
-        self.refuse_known_keys(&unserved)?;
-        for order in unserved {
-            rehearsal.judge(&order.device(), &plan)?;
-            self.make_room(order)?;
-        }
-        Ok(served)
+        Ok(judged)
     }
 
     /// Whose key is known to others, or another device's, gets no leaf for it.
     fn refuse_known_keys(&self, orders: &[&Order]) -> Result<(), CommandError> {
-        let brought = orders.iter().filter_map(|order| {
-            let key = order.key.as_ref()?;
-            Some((&order.id, key.identity()))
-        });
-        let mut keys: Vec<_> = brought.collect();
-        keys.sort_unstable_by_key(|(_, key)| *key);
+        let keys = brought_keys(orders.iter().map(|order| &order.device));
         if let Some(pair) = keys.windows(2).find(|pair| pair[0].1 == pair[1].1) {
             let id = pair[0].0.clone();
             let other = pair[1].0.clone();
@@ -274,61 +210,111 @@ impl<'a> Counter<'a> {
         let Some(holder) = holders.first() else {
             return Ok(());
         };
-        let order = orders.iter().find(|order| order.id == holder.id);
+        let mut orders = orders.iter();
+        let order = orders.find(|order| *order.device.id == holder.id);
+        // A renewal is of the request that the inventory keeps, which stands in no file.
+        let in_file = order.filter(|order| order.renews.is_none());
         Err(CommandError::key_taken(
             holder,
-            order.and_then(|order| order.place.as_ref()),
+            in_file.map(|order| &order.device.place),
         ))
     }
 
-    fn serve(&mut self, order: &Order) -> Result<Leaf, CommandError> {
-        let (id, now) = (&order.id, self.context.now());
-        self.folder.serving(order.key.is_none());
-        if let Some(served) = self.served_before(order)? {
-            served.tell(self.context);
-            let files = self.folder.paths(&served.id);
-            return Ok(Leaf::new(&served.leaf, "alreadyIssued", files));
+    /// Issues to those who have no leaf yet, and tells what became of all orders.
+    fn serve(&mut self, orders: &[Order], judged: Vec<Judged>) -> Result<Vec<Leaf>, CommandError> {
+        let mut recorded = Vec::with_capacity(orders.len());
+        let mut devices = Vec::new();
+        for (order, judged) in orders.iter().zip(&judged) {
+            let finished = match judged {
+                Judged::Served(served) => Some(served.leaf.clone()),
+                Judged::Unserved(_) => self.resume(&order.device)?,
+            };
+            if finished.is_none() {
+                devices.push(order.device.clone());
+            }
+            recorded.push(finished);
         }
-        let resumed = if self.is_known(id)? {
-            delivery::resume(self.inventory, id, &self.folder, now)?
-        } else {
-            Resumed::default()
-        };
-        if let Some(finished) = resumed.finished.first() {
-            return Ok(Leaf::new(finished, "issued", self.folder.paths(id)));
+        for (order, judged) in orders.iter().zip(&judged) {
+            match judged {
+                Judged::Served(served) => served.tell(self.context),
+                Judged::Unserved(findings) => {
+                    for finding in findings {
+                        let warning = format!("{}: {finding}", order.device.id);
+                        self.context.ui.warning(warning);
+                    }
+                }
+            }
         }
-        self.make_room(order)?;
+        let mut issued = self.issue(devices)?.into_iter();
+        let mut leaves = Vec::with_capacity(orders.len());
+        for ((order, judged), recorded) in orders.iter().zip(judged).zip(recorded) {
+            let Some(recorded) = recorded.or_else(|| issued.next()) else {
+                return Err(CommandError::failed(
+                    "fewer leaves were issued than asked for",
+                ));
+            };
+            let status = match judged {
+                Judged::Served(_) => "alreadyIssued",
+                Judged::Unserved(_) => "issued",
+            };
+            leaves.push(Leaf {
+                dropped_extensions: order.dropped.clone(),
+                replaces: order.renews.clone(),
+                ..Leaf::new(&recorded, status, self.folder.paths(&order.device))
+            });
+        }
+        Ok(leaves)
+    }
+
+    /// Finishes or voids what a run left that was cut short; returns the leaf that only lacked its mark.
+    fn resume(&mut self, device: &Device) -> Result<Option<Recorded>, CommandError> {
+        if !self.is_known(&device.id)? {
+            return Ok(None);
+        }
+        let folder = &self.folder;
+        let has_arrived = |recorded: &Recorded| folder.holds(device, recorded);
+        let now = self.context.now();
+        let finished = delivery::resume(self.inventory, &device.id, has_arrived, now)?;
+        Ok(finished.into_iter().next())
+    }
+
+    fn issue(&mut self, devices: Vec<Device>) -> Result<Vec<Recorded>, CommandError> {
+        if devices.is_empty() {
+            return Ok(Vec::new());
+        }
         self.folder.create()?;
-        let (issued, key) = self.issue(order)?;
-        for finding in issued.warnings() {
-            self.context.ui.warning(format!("{id}: {finding}"));
-        }
-        let new = NewCertificate {
-            request: order.key.as_ref().map(|key| key.request().to_vec()),
-            labels: order.labels.clone(),
-            uniqueness: match &order.renews {
-                Some(replaced) => Uniqueness::Renews(replaced.row),
-                None => Uniqueness::OnlyLeaf,
-            },
-            ..issued.into()
+        let form = Form::Folder(DeviceFiles::Pem(KeyForm::Plain), Shards::of(1));
+        let renderer = Renderer::new(form, &self.authority.chain());
+        let plan = |_: &Device| Ok(Cow::Borrowed(&self.plan));
+        let issuance = Issuance {
+            batch: None,
+            issuer: self.authority.issuer(),
+            signer: self.authority.signer(),
+            generator: &SoftwareKeyGenerator,
+            entropy: self.context.entropy.as_ref(),
+            now: self.begin,
+            plan: &plan,
+            renderer: &renderer,
         };
-        let delivered = delivery::deliver(self.inventory, new, key.as_ref(), &mut self.folder, now);
-        let recorded = delivered.map_err(|error| match error {
-            DeliveryError::Outlet(error) => error,
-            DeliveryError::Inventory(error) => error.into(),
-            error => CommandError::failed(error.to_string()),
-        })?;
-        Ok(Leaf::new(&recorded, "issued", self.folder.paths(id)))
+        let issued = run_each(&issuance, self.inventory, devices, &mut self.folder);
+        issued.map_err(|error| match error {
+            BulkError::Inventory(error) => error.into(),
+            BulkError::Work(WorkError::Issue { source, .. }) => source.into(),
+            BulkError::Work(WorkError::Key(error)) => error.into(),
+            BulkError::Work(WorkError::Entropy(error)) => error.into(),
+            error => {
+                let refusal = self.folder.refusal();
+                refusal.unwrap_or_else(|| CommandError::failed(error.to_string()))
+            }
+        })
     }
 
     /// Refuses files of others in the way. Those that a run left which was cut short, or several, are
     /// written over.
-    fn make_room(&mut self, order: &Order) -> Result<(), CommandError> {
-        let id = &order.id;
-        self.folder.serving(order.key.is_none());
+    fn make_room(&mut self, device: &Device) -> Result<(), CommandError> {
         let inventory = &*self.inventory;
-        self.folder.make_room(id, || {
-            let mut dead = inventory.certificates_of(id)?;
+        self.folder.make_room(device, || {
+            let mut dead = inventory.certificates_of(&device.id)?;
             dead.retain(|entry| {
                 let status = entry.state.status();
                 matches!(status, Status::Undelivered | Status::Voided)
@@ -345,39 +331,34 @@ impl<'a> Counter<'a> {
     /// The leaf that an order would give a second time. A device has one valid leaf, unless the order
     /// is to renew it; then it is what an earlier run of the same command left in the same folder.
     fn served_before(&mut self, order: &Order) -> Result<Option<Served>, CommandError> {
-        let (id, now) = (&order.id, self.context.now());
+        let device = &order.device;
+        let id = &device.id;
         if !self.is_known(id)? {
             return Ok(None);
         }
-        self.folder.serving(order.key.is_none());
-        let live = self.inventory.live_leaves(id, now)?;
+        let live = self.inventory.live_leaves(id, self.context.now())?;
         let Some(newest) = live.first().map(|entry| &entry.recorded) else {
             return Ok(None);
         };
-        let certificate = newest.certificate();
-        let (serial, end) = (
-            certificate.serial_number(),
-            certificate.validity().not_after(),
-        );
+        let serial = newest.certificate().serial_number();
+        let end = newest.certificate().validity().not_after();
+        let is_here = self.folder.holds(device, newest);
         let told = match &order.renews {
             None => {
                 let told =
                     format!("{id} has a valid leaf already, serial number {serial}, until {end}");
-                if !self.folder.holds(newest) {
+                if !is_here {
                     return Err(self.elsewhere(&told));
                 }
                 told
             }
-            Some(_) if self.is_renewal(newest)? && self.folder.holds(newest) => {
+            Some(_) if is_here && self.is_renewal(newest)? => {
                 format!("{id} was renewed to here already, serial number {serial}, until {end}")
             }
             Some(_) => return Ok(None),
         };
-        Ok(Some(Served {
-            id: id.clone(),
-            leaf: newest.clone(),
-            told,
-        }))
+        let leaf = newest.clone();
+        Ok(Some(Served { leaf, told }))
     }
 
     /// The refusal to say that all is done where the files that were asked for are not.
@@ -396,27 +377,6 @@ impl<'a> Counter<'a> {
         let all = self.inventory.certificates_of(id)?;
         let mut earlier = all.iter().filter(|entry| entry.recorded.row() < leaf.row());
         Ok(earlier.any(|entry| entry.recorded.role() == Role::Leaf && was_delivered(entry)))
-    }
-
-    fn issue(&self, order: &Order) -> Result<(Issued, Option<PrivateKey>), CommandError> {
-        let serial = SerialNumber::random(self.context.entropy.as_ref())?;
-        let now = self.begin;
-        let spec = LeafSpec {
-            validity: self.profile.validity,
-            content: self.profile.content(),
-            alternative_names: order.alternative_names.clone(),
-        };
-        let authority = self.authority.signing()?;
-        let id = &order.id;
-        match &order.key {
-            Some(key) => Ok((authority.sign_request(id, key, &spec, &serial, now)?, None)),
-            None => {
-                let key = SoftwareKeyGenerator.generate(self.profile.key)?;
-                let public_key = key.public_key().to_vec();
-                let issued = authority.issue_leaf(id, public_key, &spec, &serial, now)?;
-                Ok((issued, Some(key)))
-            }
-        }
     }
 }
 

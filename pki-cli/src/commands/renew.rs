@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use pki_core::alternative_name::AlternativeName;
-use pki_core::bulk::input::Device;
+use pki_core::bulk::input::{Device, DeviceKey, Place};
 use pki_core::csr::{ProvenKey, SigningRequest, Stated};
 use pki_core::declaration::Declaration;
-use pki_core::ids::{AuthorityName, ProfileName, RegistrationId};
+use pki_core::ids::{AuthorityName, LeafName, ProfileName, RegistrationId};
 use pki_core::inventory::{CertificateState, Inventory, InventoryEntry};
 use pki_core::profile::Role;
 use pki_core::sqlite::SqliteInventory;
@@ -122,7 +122,7 @@ impl Args {
                         format!("{source}: a list for renewals has registration IDs only");
                     return Err(CommandError::invalid_input(message));
                 }
-                ids.push(device.id);
+                ids.push(device.id.into());
             }
         }
         Ok(ids)
@@ -142,9 +142,9 @@ impl Args {
         })?;
         // The same CN, in the case that it was first written in.
         let id = newest.recorded.registration_id().cloned().unwrap_or(id);
+        let id = LeafName::try_from(id)?;
         let certificate = newest.recorded.certificate();
         let replaced = Replaced {
-            row: newest.recorded.row(),
             serial_number: certificate.serial_number().clone(),
             not_after: certificate.validity().not_after(),
         };
@@ -157,14 +157,24 @@ impl Args {
             _ if end < context.now() => format!("{id}: its leaf {serial} expired on {end}"),
             _ => format!("{id}: its leaf {serial} stays valid until {end}"),
         });
-        let order = Order {
-            key: self.key(context, inventory, newest, &id)?,
+        let key = self.key(context, inventory, newest, &id)?;
+        let authority = self.authority_of(newest, &id)?;
+        let labels = newest.recorded.labels().iter();
+        let device = Device {
+            key: key.map_or(DeviceKey::New, DeviceKey::Proven),
             alternative_names: AlternativeName::of(certificate),
-            labels: newest.recorded.labels().clone(),
-            renews: Some(replaced),
-            ..Order::new(id)
+            labels: labels
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
+            replaces: Some(newest.recorded.row()),
+            ..Device::new(Place::Line(1), id)
         };
-        Ok((self.authority_of(newest, &order.id)?, order))
+        let order = Order {
+            device,
+            dropped: Vec::new(),
+            renews: Some(replaced),
+        };
+        Ok((authority, order))
     }
 
     fn authority_of(

@@ -5,7 +5,6 @@
 
 use std::path::PathBuf;
 
-use pki_core::bulk::input::DeviceKey;
 use pki_core::bulk::requests::Judged;
 use pki_core::csr::IdFrom;
 use pki_core::wording::counted;
@@ -131,12 +130,8 @@ fn order(context: &Context, judged: Judged) -> Result<Order, CommandError> {
         ));
     }
     Ok(Order {
-        place: Some(device.place),
-        key: match device.key {
-            DeviceKey::Proven(key) => Some(key),
-            DeviceKey::New | DeviceKey::Unchecked(_) => None,
-        },
+        device,
         dropped: judged.asked,
-        ..Order::new(device.id)
+        renews: None,
     })
 }

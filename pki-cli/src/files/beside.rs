@@ -11,7 +11,7 @@ use rustix::fs::OFlags;
 use rustix::process::geteuid;
 use tempfile::NamedTempFile;
 
-use super::{Access, Existing, NewFile};
+use super::{Existing, NewFile};
 
 const PREFIX: &str = ".dps-pki-";
 const SUFFIX: &str = ".tmp";
@@ -19,11 +19,7 @@ const SUFFIX: &str = ".tmp";
 /// Writes what is to be at a path into a file beside it.
 pub(super) fn write_beside(path: &Path, file: &NewFile<'_>) -> io::Result<NamedTempFile> {
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    let mode = match file.access {
-        Access::Secret => 0o600,
-        Access::Public => 0o644,
-    };
-    let mut beside = begin_beside(folder, mode)?;
+    let mut beside = begin_beside(folder, file.access.mode())?;
     beside.write_all(file.content)?;
     Ok(beside)
 }

@@ -2,8 +2,7 @@
 
 use crate::alternative_name::AlternativeName;
 use crate::certificate::Certificate;
-use crate::csr::ProvenKey;
-use crate::ids::{AuthorityName, Generation, RegistrationId, SerialNumber, VerificationCode};
+use crate::ids::{AuthorityName, Generation, LeafName, SerialNumber, VerificationCode};
 use crate::issue::{IssueError, Issued, Issuer, Request, compose};
 use crate::key::{KeyAlgorithm, KeyError, KeyGenerator, Signer};
 use crate::name::DistinguishedName;
@@ -157,10 +156,10 @@ impl<'a> SigningAuthority<'a> {
     /// Issues a leaf for a device's public key (SubjectPublicKeyInfo DER).
     ///
     /// # Errors
-    /// [`IssueError`]: the ID, the validity or a check is against it.
+    /// [`IssueError`]: the validity or a check is against it.
     pub fn issue_leaf(
         &self,
-        id: &RegistrationId,
+        id: &LeafName,
         public_key: Vec<u8>,
         spec: &LeafSpec,
         serial_number: &SerialNumber,
@@ -170,23 +169,6 @@ impl<'a> SigningAuthority<'a> {
         let request = Request::leaf(id, public_key, validity, spec.content.clone())?
             .with_alternative_names(spec.alternative_names.clone());
         self.issue(&request, serial_number, now)
-    }
-
-    /// Issues a leaf for a CSR that a device made; only its key is taken from it, and whose it is as
-    /// a [`crate::csr::RequestPolicy`] said.
-    ///
-    /// # Errors
-    /// [`IssueError`].
-    pub fn sign_request(
-        &self,
-        id: &RegistrationId,
-        key: &ProvenKey,
-        spec: &LeafSpec,
-        serial_number: &SerialNumber,
-        now: Time,
-    ) -> Result<Issued, IssueError> {
-        let public_key = key.public_key().to_vec();
-        self.issue_leaf(id, public_key, spec, serial_number, now)
     }
 
     /// Issues the certificate of an authority below this one.

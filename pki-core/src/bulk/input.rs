@@ -16,7 +16,9 @@ use serde::{Deserialize, Serialize};
 pub use self::list::DeviceList;
 use crate::alternative_name::AlternativeName;
 use crate::csr::ProvenKey;
-use crate::ids::{ProfileName, RegistrationId};
+use crate::ids::{IdError, LeafName, ProfileName, RegistrationId};
+use crate::inventory::RowKey;
+use crate::key::KeyIdentity;
 use crate::time::Span;
 
 /// Where in the input something stands.
@@ -55,7 +57,7 @@ pub struct Device {
     /// Where it stands.
     pub place: Place,
     /// Its registration ID.
-    pub id: RegistrationId,
+    pub id: LeafName,
     /// Its profile, where the input names one.
     pub profile: Option<ProfileName>,
     /// How long its leaf is valid, where the input says so.
@@ -66,6 +68,8 @@ pub struct Device {
     pub key: DeviceKey,
     /// The input's further columns, by their heads; empty values are left out.
     pub labels: Vec<(String, String)>,
+    /// The leaf that its new one is to follow, which may still be valid.
+    pub replaces: Option<RowKey>,
 }
 
 /// A line, or a file, that cannot be used.
@@ -145,7 +149,7 @@ impl Counter {
 
 impl Device {
     /// A device of which nothing is said but its ID.
-    pub fn new(place: Place, id: RegistrationId) -> Self {
+    pub fn new(place: Place, id: LeafName) -> Self {
         Self {
             place,
             id,
@@ -154,6 +158,7 @@ impl Device {
             alternative_names: Vec::new(),
             key: DeviceKey::New,
             labels: Vec::new(),
+            replaces: None,
         }
     }
 
@@ -186,14 +191,17 @@ pub(super) fn beginning(value: &str) -> String {
     }
 }
 
-fn parse_id(place: &Place, text: &str) -> Result<RegistrationId, BadLine> {
-    let id: RegistrationId = parse(place, text)?;
-    let length = id.as_str().len();
-    if length > RegistrationId::LONGEST_COMMON_NAME {
-        let reason = format!("it has {length} characters; a CN holds at most 64");
-        return Err(bad(place, text, reason));
-    }
-    Ok(id)
+fn parse_id(place: &Place, text: &str) -> Result<LeafName, BadLine> {
+    text.parse().map_err(|error| {
+        let reason = match error {
+            // The line shows the ID.
+            IdError::LongerThanCommonName { length, .. } => {
+                format!("it has {length} characters; a CN holds at most 64")
+            }
+            error => error.to_string(),
+        };
+        bad(place, text, reason)
+    })
 }
 
 fn parse<T: std::str::FromStr<Err: fmt::Display>>(place: &Place, text: &str) -> Result<T, BadLine> {
@@ -211,7 +219,7 @@ pub struct Checked {
     /// How many are to be judged by themselves: [`Device::is_special`].
     pub special: u64,
     /// The least and the greatest of their IDs.
-    pub ends: Option<(RegistrationId, RegistrationId)>,
+    pub ends: Option<(LeafName, LeafName)>,
     /// The [`digest`]s of their IDs, sorted; empty where nobody had to go through them.
     pub digests: Vec<u128>,
     /// The beginnings of the identities of the keys that they bring, sorted.
@@ -317,6 +325,20 @@ fn stood_before(
     first.clone()
 }
 
+/// The devices that bring a key, and which key, ordered by key: what [`crate::inventory::Inventory`] is asked
+/// who has them.
+pub fn brought_keys<'a>(
+    devices: impl IntoIterator<Item = &'a Device>,
+) -> Vec<(&'a RegistrationId, KeyIdentity)> {
+    let brought = devices.into_iter().filter_map(|device| match &device.key {
+        DeviceKey::Proven(key) => Some((&*device.id, key.identity())),
+        DeviceKey::New | DeviceKey::Unchecked(_) => None,
+    });
+    let mut keys: Vec<_> = brought.collect();
+    keys.sort_unstable_by_key(|(_, key)| *key);
+    keys
+}
+
 /// As [`digest`], of the key that a device brings.
 fn key_digest(device: &Device) -> Option<u128> {
     match &device.key {
@@ -336,7 +358,7 @@ impl Checked {
         }
     }
 
-    fn widen(&mut self, id: &RegistrationId) {
+    fn widen(&mut self, id: &LeafName) {
         match &mut self.ends {
             None => self.ends = Some((id.clone(), id.clone())),
             Some((least, _)) if id < least => *least = id.clone(),

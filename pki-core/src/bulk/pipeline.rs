@@ -2,10 +2,10 @@
 
 use super::input::{BadLine, Device, DeviceKey};
 use super::presses::Presses;
-use super::run::Job;
+use super::run::Issuance;
 use crate::handout::{self, Released, RenderError, Rendered};
 use crate::ids::SerialNumber;
-use crate::inventory::{Labels, NamedLabel, NewCertificate, Recorded, TextError};
+use crate::inventory::{Labels, NamedLabel, NewCertificate, Recorded, TextError, Uniqueness};
 use crate::issue::{IssueError, Issued, SignError};
 use crate::key::{KeyAlgorithm, KeyError};
 use crate::ports::EntropyError;
@@ -82,14 +82,14 @@ pub(super) struct Spent {
 
 /// One worker; its presses are its own.
 pub(super) struct Worker<'a, 'j> {
-    job: &'a Job<'j>,
+    issuance: &'a Issuance<'j>,
     presses: Presses,
 }
 
 impl<'a, 'j> Worker<'a, 'j> {
-    pub(super) fn new(job: &'a Job<'j>) -> Self {
-        let presses = Presses::new(job.issuer.clone(), job.now);
-        Self { job, presses }
+    pub(super) fn new(issuance: &'a Issuance<'j>) -> Self {
+        let presses = Presses::new(issuance.issuer.clone(), issuance.now);
+        Self { issuance, presses }
     }
 
     /// Makes keys, leaves and their rendering, which goes where an earlier one has been. The first
@@ -100,8 +100,8 @@ impl<'a, 'j> Worker<'a, 'j> {
         let mut rendered = Rendered::reusing(spent.released);
         let mut of_chunk = [0; SerialNumber::CHUNK_OCTETS];
         let mut random = vec![[0; 8]; chunk.devices.len()];
-        self.job.entropy.fill(&mut of_chunk)?;
-        self.job.entropy.fill(random.as_flattened_mut())?;
+        self.issuance.entropy.fill(&mut of_chunk)?;
+        self.issuance.entropy.fill(random.as_flattened_mut())?;
         for ((place, device), random) in (0_u32..).zip(chunk.devices).zip(random) {
             let device = device.map_err(WorkError::Input)?;
             let serial = SerialNumber::in_chunk(of_chunk, place, random);
@@ -123,13 +123,13 @@ impl<'a, 'j> Worker<'a, 'j> {
         verify: bool,
         rendered: &mut Rendered,
     ) -> Result<NewCertificate, WorkError> {
-        let planned = (self.job.plan)(&device);
+        let planned = (self.issuance.plan)(&device);
         let plan = planned.map_err(|source| WorkError::Issue {
             id: device.id.to_string(),
             source: source.into(),
         })?;
         let key = match device.key {
-            DeviceKey::New => Some(self.job.generator.generate(plan.key)?),
+            DeviceKey::New => Some(self.issuance.generator.generate(plan.key)?),
             DeviceKey::Unchecked(_) | DeviceKey::Proven(_) => None,
         };
         let public_key = match (&device.key, &key) {
@@ -151,10 +151,13 @@ impl<'a, 'j> Worker<'a, 'j> {
             key: key.as_ref(),
             labels: &device.labels,
         };
-        self.job.renderer.render(&to_render, rendered)?;
+        self.issuance.renderer.render(&to_render, rendered)?;
         Ok(NewCertificate {
-            batch: Some(self.job.batch.clone()),
+            batch: self.issuance.batch.clone(),
             labels: labels(&device)?,
+            uniqueness: device
+                .replaces
+                .map_or(Uniqueness::OnlyLeaf, Uniqueness::Renews),
             request: match device.key {
                 DeviceKey::Proven(proven) => Some(proven.request),
                 DeviceKey::New | DeviceKey::Unchecked(_) => None,
@@ -171,7 +174,7 @@ impl<'a, 'j> Worker<'a, 'j> {
         serial: &SerialNumber,
         verify: bool,
     ) -> Result<Issued, IssueError> {
-        let signer = self.job.signer;
+        let signer = self.issuance.signer;
         let linted = self.presses.leaf(device, plan, public_key, serial)?;
         let issued = if verify {
             linted.sign(signer)

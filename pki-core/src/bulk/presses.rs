@@ -3,7 +3,7 @@
 use super::input::{Device, DeviceKey};
 use super::pipeline::LeafPlan;
 use crate::ids::SerialNumber;
-use crate::issue::{IssueError, Issuer, LeafPress, Linted, Request, compose};
+use crate::issue::{Finding, IssueError, Issuer, LeafPress, Linted, Request, compose};
 use crate::key::{KeyAlgorithm, KeyError, KeyGenerator};
 use crate::time::Time;
 
@@ -79,17 +79,17 @@ impl Rehearsal {
         })
     }
 
-    /// Judges the leaf of a device.
+    /// Judges the leaf of a device, and tells what is worth saying of it without refusing.
     ///
     /// # Errors
     /// [`IssueError`]: what a run would refuse, at the same moment.
-    pub fn judge(&mut self, device: &Device, plan: &LeafPlan) -> Result<(), IssueError> {
+    pub fn judge(&mut self, device: &Device, plan: &LeafPlan) -> Result<Vec<Finding>, IssueError> {
         let serial = SerialNumber::from_random([0x5a; 16]);
         let public_key = match &device.key {
             DeviceKey::Proven(proven) => proven.public_key(),
             DeviceKey::New | DeviceKey::Unchecked(_) => &self.stand_in,
         };
-        let linted = self.presses.leaf(device, plan, public_key, &serial);
-        linted.map(drop)
+        let linted = self.presses.leaf(device, plan, public_key, &serial)?;
+        Ok(linted.warnings().to_vec())
     }
 }

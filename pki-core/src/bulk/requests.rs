@@ -17,7 +17,7 @@ use super::in_order::in_order;
 use super::input::{BadLine, Device, DeviceKey, Place, Tally, beginning};
 use crate::alternative_name::AlternativeName;
 use crate::csr::{ProvenKey, RequestPolicy, SigningRequest, Stated};
-use crate::ids::{ProfileName, RegistrationId};
+use crate::ids::{LeafName, ProfileName};
 use crate::time::Span;
 
 /// One device of the input, judged.
@@ -67,7 +67,7 @@ impl Judged {
         der: &[u8],
         stated: Stated<'_>,
         policy: &RequestPolicy,
-        rest: impl FnOnce(RegistrationId) -> Device,
+        rest: impl FnOnce(LeafName) -> Device,
     ) -> Self {
         let value = || stated.id.map(ToString::to_string).unwrap_or_default();
         let request = match SigningRequest::from_der(der) {
@@ -173,7 +173,7 @@ fn judge_piece<T>(
 #[derive(Serialize, Deserialize)]
 struct Said {
     place: Place,
-    id: RegistrationId,
+    id: LeafName,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     profile: Option<ProfileName>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

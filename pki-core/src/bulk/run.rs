@@ -17,10 +17,10 @@ use crate::key::{KeyGenerator, Signer};
 use crate::ports::Entropy;
 use crate::time::{Time, TimeError};
 
-/// Everything about a batch but its devices.
-pub struct Job<'a> {
-    /// The batch's name.
-    pub batch: Label,
+/// What all leaves of a run have in common.
+pub struct Issuance<'a> {
+    /// The batch that they belong to, if there is one.
+    pub batch: Option<Label>,
     /// Who signs.
     pub issuer: Issuer,
     /// With which key.
@@ -35,6 +35,12 @@ pub struct Job<'a> {
     pub plan: &'a (dyn Fn(&Device) -> Result<Cow<'a, LeafPlan>, TimeError> + Sync),
     /// Makes what the output gets of it.
     pub renderer: &'a Renderer,
+}
+
+/// Everything about a batch but its devices.
+pub struct Job<'a> {
+    /// What its leaves have in common.
+    pub issuance: Issuance<'a>,
     /// How many workers.
     pub jobs: usize,
     /// How many devices there are in all.
@@ -67,8 +73,8 @@ impl Job<'_> {
     }
 }
 
-/// Where a batch goes.
-pub trait BatchOutput {
+/// Where identities go once they are recorded: a folder, a stream.
+pub trait Outlet {
     /// Takes what belongs to the next devices.
     ///
     /// # Errors
@@ -136,13 +142,14 @@ pub fn run(
     inventory: &mut dyn Inventory,
     devices: impl Iterator<Item = Result<Device, BadLine>> + Send,
     from: Progress,
-    output: &mut dyn BatchOutput,
+    output: &mut dyn Outlet,
     stop: &AtomicBool,
     observe: &mut dyn FnMut(Progress),
 ) -> Result<Finished, BulkError> {
     let all_fed = AtomicBool::new(false);
     let mut committer = Committer {
-        job,
+        issuance: &job.issuance,
+        delivery: job.delivery,
         inventory,
         output,
         progress: from,
@@ -152,7 +159,7 @@ pub fn run(
         chunks(job, devices, from.delivered, stop, &all_fed),
         job.jobs,
         || {
-            let mut worker = Worker::new(job);
+            let mut worker = Worker::new(&job.issuance);
             move |chunk, spent| worker.prepare(chunk, spent)
         },
         |prepared: Result<Prepared, WorkError>| {
@@ -162,6 +169,44 @@ pub fn run(
         },
     );
     committer.end(result, all_fed.load(Ordering::Acquire))
+}
+
+/// Issues to devices one after the other, on this thread: each is recorded and in the output before the
+/// next is begun, and belongs to no batch. Returns what was recorded, in the order of the devices.
+///
+/// # Errors
+/// [`BulkError`]; those before the one that failed are delivered, and it may stay recorded but undelivered,
+/// for [`crate::delivery::resume`].
+pub fn run_each(
+    issuance: &Issuance<'_>,
+    inventory: &mut dyn Inventory,
+    devices: Vec<Device>,
+    output: &mut dyn Outlet,
+) -> Result<Vec<Recorded>, BulkError> {
+    let mut worker = Worker::new(issuance);
+    let mut committer = Committer {
+        issuance,
+        delivery: Delivery::Chunkwise,
+        inventory,
+        output,
+        progress: Progress {
+            delivered: 0,
+            output_octets: 0,
+        },
+        unmarked: Vec::new(),
+    };
+    let mut all = Vec::with_capacity(devices.len());
+    let mut each = (0..).zip(devices).map(|(first, device)| Chunk {
+        first,
+        devices: vec![Ok(device)],
+    });
+    let result = each.try_for_each(|chunk| {
+        let prepared = worker.prepare(chunk, Spent::default())?;
+        all.extend(committer.commit(prepared)?.recorded);
+        Ok::<(), BulkError>(())
+    });
+    committer.end(result, true)?;
+    Ok(all)
 }
 
 /// Cuts the input into chunks, until it ends or `stop` says so; `all_fed` tells whether it was the
@@ -195,9 +240,10 @@ fn chunks<'a>(
 }
 
 struct Committer<'a, 'j> {
-    job: &'a Job<'j>,
+    issuance: &'a Issuance<'j>,
+    delivery: Delivery,
     inventory: &'a mut dyn Inventory,
-    output: &'a mut dyn BatchOutput,
+    output: &'a mut dyn Outlet,
     progress: Progress,
     /// Rows that are in the output and not marked as delivered.
     unmarked: Vec<RowKey>,
@@ -205,16 +251,16 @@ struct Committer<'a, 'j> {
 
 impl Committer<'_, '_> {
     fn commit(&mut self, chunk: Prepared) -> Result<Spent, BulkError> {
-        let rows = match self.job.delivery {
+        let rows = match self.delivery {
             Delivery::Chunkwise => std::mem::take(&mut self.unmarked),
             Delivery::AtEnd => Vec::new(),
         };
         let progress = self.batch_progress();
-        let progress = (!rows.is_empty()).then_some(&progress);
+        let progress = progress.as_ref().filter(|_| !rows.is_empty());
         let certificates = chunk.certificates;
         let recorded =
             self.inventory
-                .deliver_and_record(&rows, progress, certificates, self.job.now)?;
+                .deliver_and_record(&rows, progress, certificates, self.issuance.now)?;
         let released = chunk.rendered.release(&recorded)?;
         self.output.append(&released).map_err(BulkError::Output)?;
         let output_octets = self.output.sync().map_err(BulkError::Output)?;
@@ -234,7 +280,7 @@ impl Committer<'_, '_> {
             let octets = self.output.finish().map_err(BulkError::Output)?;
             self.progress.output_octets = octets;
         }
-        let worth_marking = complete || self.job.delivery == Delivery::Chunkwise;
+        let worth_marking = complete || self.delivery == Delivery::Chunkwise;
         let marked = if worth_marking { self.mark() } else { Ok(()) };
         // Of two failures the first is told; a chunk that stays unmarked is voided by the next run.
         result?;
@@ -250,17 +296,21 @@ impl Committer<'_, '_> {
         let rows = std::mem::take(&mut self.unmarked);
         if !rows.is_empty() {
             let progress = self.batch_progress();
-            self.inventory
-                .deliver_and_record(&rows, Some(&progress), Vec::new(), self.job.now)?;
+            self.inventory.deliver_and_record(
+                &rows,
+                progress.as_ref(),
+                Vec::new(),
+                self.issuance.now,
+            )?;
         }
         Ok(())
     }
 
-    fn batch_progress(&self) -> BatchProgress {
-        BatchProgress {
-            batch: self.job.batch.clone(),
+    fn batch_progress(&self) -> Option<BatchProgress> {
+        Some(BatchProgress {
+            batch: self.issuance.batch.clone()?,
             delivered: self.progress.delivered,
             output_octets: self.progress.output_octets,
-        }
+        })
     }
 }

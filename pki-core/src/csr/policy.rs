@@ -4,7 +4,7 @@
 //! read. Here: whose it is, and whether the profile lets keys of its kind in.
 
 use super::SigningRequest;
-use crate::ids::{IdError, RegistrationId};
+use crate::ids::{IdError, LeafName, RegistrationId};
 use crate::key::KeyAlgorithm;
 
 /// Which part of a request becomes the registration ID.
@@ -90,6 +90,19 @@ pub enum PolicyError {
     },
 }
 
+impl PolicyError {
+    /// What is wrong with a registration ID that is no name of a leaf.
+    fn of_length(problem: IdError) -> Self {
+        match problem {
+            IdError::LongerThanCommonName { id, length } => Self::LongRegistrationId { id, length },
+            problem => Self::RegistrationId {
+                from: "registration ID",
+                problem,
+            },
+        }
+    }
+}
+
 fn names(algorithms: &[KeyAlgorithm]) -> String {
     let names: Vec<&str> = algorithms
         .iter()
@@ -107,7 +120,7 @@ impl RequestPolicy {
         &self,
         request: &SigningRequest,
         stated: Stated<'_>,
-    ) -> Result<RegistrationId, PolicyError> {
+    ) -> Result<LeafName, PolicyError> {
         self.check_key(request)?;
         let id = match (self.named(request, stated), stated.id) {
             // Nothing is named that could contradict what the input states.
@@ -123,12 +136,7 @@ impl RequestPolicy {
                 }
             },
         };
-        let length = id.as_str().len();
-        if length > RegistrationId::LONGEST_COMMON_NAME {
-            Err(PolicyError::LongRegistrationId { id, length })
-        } else {
-            Ok(id)
-        }
+        LeafName::try_from(id).map_err(PolicyError::of_length)
     }
 
     /// The device that the request, or its file, names.

@@ -5,12 +5,14 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::cloud::Cloud;
 use crate::enrollment::{AllocationPolicy, ProvisioningStatus, ReprovisionPolicy};
 use crate::ids::{AuthorityName, CertificateName, EnrollmentGroupId, HubHostName, IdScope};
 use crate::secret::SecretSource;
+use crate::text::read_as_text;
 
 /// A declared DPS instance.
 #[derive(Debug, Clone, PartialEq)]
@@ -182,7 +184,8 @@ pub struct CaDeclaration {
 }
 
 /// How DPS comes to trust a CA certificate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum VerifiedBy {
     /// By a certificate over a code that DPS gave, signed with the CA's key.
     Possession,
@@ -287,6 +290,8 @@ impl fmt::Display for Endpoint {
         f.pad(&self.0)
     }
 }
+
+read_as_text!(Endpoint);
 
 #[cfg(test)]
 mod tests {

@@ -5,7 +5,7 @@ use crate::key::KeyAlgorithm;
 use crate::time::Span;
 use crate::wording::counted;
 
-/// The first thing wrong with a `pki.toml`: where it is, and what.
+/// A thing that is wrong with a `pki.toml`: where it is, and what.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {place}{problem}")]
 pub struct DeclarationError {
@@ -77,21 +77,21 @@ pub enum DeclarationProblem {
     #[error("there is no such key; {}", suggestion("did you mean", "known are", nearest.as_slice(), known))]
     UnknownKey {
         /// The known key that looks most like it, if one does.
-        nearest: Option<&'static str>,
+        nearest: Option<String>,
         /// Every key of the table.
-        known: Vec<&'static str>,
+        known: Vec<String>,
     },
     /// The key must be there.
     #[error("the key {key} is missing")]
     Missing {
         /// The key.
-        key: &'static str,
+        key: String,
     },
     /// The value is of another type.
     #[error("must be {wanted}, not {found}")]
     Type {
         /// What the key takes.
-        wanted: &'static str,
+        wanted: String,
         /// What it was given.
         found: &'static str,
     },

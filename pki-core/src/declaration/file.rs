@@ -1,16 +1,17 @@
 //! `pki.toml` as written: which tables and keys there are, and what kind of value each takes.
 //!
-//! Every table's keys stand in a constant; [`super::reader`] refuses all others.
-//! Nothing here compares one table with another: that is [`super::resolve`].
+//! A table is a struct, its keys are the fields, and serde refuses all others. Methods judge what two keys of
+//! one table say together. Nothing here compares one table with another: that is [`super::resolve`].
 
 use std::num::NonZeroU32;
 
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _};
 use serde_json::{Map, Value, json};
 
 use super::AuthorityKey;
 use super::dps::{ApiVersions, Endpoint, EntraIdentity, SignIn, VerifiedBy};
-use super::error::DeclarationError;
-use super::reader::{Field, Table, document};
+use super::reader::{Fault, Field, Json, Named, Table, Tables, Word};
 use crate::enrollment::{AllocationPolicy, ProvisioningStatus, ReprovisionPolicy};
 use crate::ids::{
     AuthorityName, CertificateName, DpsName, EnrollmentGroupId, HubHostName, IdScope, ProfileName,
@@ -21,509 +22,416 @@ use crate::profile::{CrlUrl, KeyPurpose};
 use crate::secret::SecretSource;
 use crate::time::Span;
 
-const FILE: &[&str] = &["issuance", "authority", "profile", "dps"];
-const ISSUANCE: &[&str] = &["backdate"];
-const AUTHORITY: &[&str] = &[
-    "issuer",
-    "subject",
-    "key",
-    "key-store",
-    "validity",
-    "path-length",
-];
-const PROFILE: &[&str] = &[
-    "key",
-    "csr-keys",
-    "validity",
-    "extended-key-usage",
-    "crl-distribution-point",
-    "warehouse-time",
-];
-const DPS: &[&str] = &[
-    "service",
-    "device",
-    "id-scope",
-    "connection-string",
-    "token",
-    "token-scope",
-    "entra",
-    "management",
-    "trust-anchor",
-    "api-version",
-    "rate",
-    "hub",
-    "ca",
-    "group",
-];
-const ENTRA: &[&str] = &[
-    "developer-tools",
-    "managed-identity",
-    "workload-identity",
-    "client-secret",
-    "authority-host",
-];
-/// The sub-tables of `[dps.NAME.entra]`, of which one names who signs in.
-const IDENTITIES: &str = "developer-tools, managed-identity, workload-identity, client-secret";
-const MANAGED_IDENTITY: &[&str] = &["client"];
-const CLIENT_SECRET: &[&str] = &["tenant", "client", "secret"];
-const MANAGEMENT: &[&str] = &[
-    "endpoint",
-    "subscription",
-    "resource-group",
-    "name",
-    "token",
-    "token-scope",
-];
-const API_VERSION: &[&str] = &["management", "service", "device", "hub"];
-const HUB: &[&str] = &["endpoint", "connection-string", "token", "token-scope"];
-const CA: &[&str] = &["authority", "verified-by"];
-const GROUP: &[&str] = &[
-    "authority",
-    "attestation",
-    "status",
-    "hubs",
-    "reprovision",
-    "allocation",
-    "initial-twin",
-];
-const TWIN: &[&str] = &["tags", "properties"];
-const TWIN_PROPERTIES: &[&str] = &["desired"];
-
 /// The whole file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct File {
+    #[serde(default)]
+    pub(super) issuance: Table<IssuanceTable>,
+    #[serde(default)]
+    pub(super) authority: Tables<AuthorityName, AuthorityTable>,
+    #[serde(default)]
+    pub(super) profile: Tables<ProfileName, ProfileTable>,
+    #[serde(default)]
+    pub(super) dps: Tables<DpsName, DpsTable>,
+}
+
+/// `[issuance]`.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct IssuanceTable {
     pub(super) backdate: Option<Span>,
-    pub(super) authorities: Vec<AuthorityTable>,
-    pub(super) profiles: Vec<ProfileTable>,
-    pub(super) dps: Vec<DpsTable>,
 }
 
 /// `[authority.NAME]`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct AuthorityTable {
-    pub(super) name: Field<AuthorityName>,
     pub(super) issuer: Option<Field<AuthorityName>>,
-    pub(super) subject: Field<DistinguishedName>,
-    pub(super) key: AuthorityKey,
+    pub(super) subject: DistinguishedName,
+    key: Field<String>,
+    key_store: Option<Field<Pkcs11Uri>>,
+    #[serde(deserialize_with = "validity")]
     pub(super) validity: Field<Span>,
     pub(super) path_length: Option<Field<u8>>,
 }
 
+pub(super) type Authority = Named<AuthorityName, AuthorityTable>;
+
 /// `[profile.NAME]`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct ProfileTable {
-    pub(super) name: Field<ProfileName>,
-    pub(super) key: Field<KeyAlgorithm>,
+    pub(super) key: KeyAlgorithm,
+    #[serde(default, deserialize_with = "csr_keys")]
     pub(super) csr_keys: Option<Vec<KeyAlgorithm>>,
+    #[serde(deserialize_with = "validity")]
     pub(super) validity: Field<Span>,
+    #[serde(default = "client_auth", deserialize_with = "purposes")]
     pub(super) extended_key_usage: Vec<KeyPurpose>,
     pub(super) crl_distribution_point: Option<CrlUrl>,
     pub(super) warehouse_time: Option<Field<Span>>,
 }
 
 /// `[dps.NAME]`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct DpsTable {
-    pub(super) name: Field<DpsName>,
     pub(super) service: Endpoint,
     pub(super) device: Option<Endpoint>,
     pub(super) id_scope: Option<IdScope>,
-    pub(super) sign_in: Option<SignIn>,
-    pub(super) token_scope: Option<String>,
-    pub(super) entra: Option<EntraTable>,
-    pub(super) management: Option<ManagementTable>,
-    pub(super) trust_anchor: Option<String>,
-    pub(super) api_versions: ApiVersions,
+    connection_string: Option<SecretSource>,
+    token: Option<Field<SecretSource>>,
+    pub(super) token_scope: Option<Filled>,
+    pub(super) entra: Option<Field<Table<EntraTable>>>,
+    pub(super) management: Option<Field<Table<ManagementTable>>>,
+    pub(super) trust_anchor: Option<Filled>,
+    #[serde(default)]
+    pub(super) api_version: Table<ApiVersionTable>,
     pub(super) rate: Option<NonZeroU32>,
-    pub(super) hubs: Vec<HubTable>,
-    pub(super) ca: Vec<CaTable>,
-    pub(super) groups: Vec<GroupTable>,
+    #[serde(default)]
+    pub(super) hub: Tables<HubHostName, HubTable>,
+    #[serde(default)]
+    pub(super) ca: Tables<CertificateName, CaTable>,
+    #[serde(default)]
+    pub(super) group: Tables<EnrollmentGroupId, GroupTable>,
 }
 
 /// `[dps.NAME.entra]`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct EntraTable {
-    pub(super) identity: EntraIdentity,
+    developer_tools: Option<Table<Empty>>,
+    managed_identity: Option<Table<ManagedIdentityTable>>,
+    workload_identity: Option<Table<Empty>>,
+    client_secret: Option<Table<ClientSecretTable>>,
     pub(super) authority_host: Option<Endpoint>,
 }
 
+/// A table without keys.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Empty {}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ManagedIdentityTable {
+    client: Option<Filled>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClientSecretTable {
+    tenant: Filled,
+    client: Filled,
+    secret: SecretSource,
+}
+
 /// `[dps.NAME.management]`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct ManagementTable {
     pub(super) endpoint: Option<Endpoint>,
-    pub(super) subscription: String,
-    pub(super) resource_group: String,
+    pub(super) subscription: Filled,
+    pub(super) resource_group: Filled,
     /// The resource name; the first label of an address in Azure if left out.
-    pub(super) name: Option<String>,
-    pub(super) sign_in: Option<SignIn>,
-    pub(super) token_scope: Option<String>,
-    /// The table, for the error that the name was left out where nothing else tells it.
-    pub(super) itself: Field<()>,
+    pub(super) name: Option<Filled>,
+    pub(super) token: Option<SecretSource>,
+    pub(super) token_scope: Option<Filled>,
+}
+
+/// `[dps.NAME.api-version]`.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ApiVersionTable {
+    management: Option<Filled>,
+    service: Option<Filled>,
+    device: Option<Filled>,
+    hub: Option<Filled>,
 }
 
 /// `[dps.NAME.hub."HOST"]`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct HubTable {
-    pub(super) name: Field<HubHostName>,
     pub(super) endpoint: Option<Endpoint>,
-    pub(super) sign_in: Option<SignIn>,
-    pub(super) token_scope: Option<String>,
+    connection_string: Option<SecretSource>,
+    token: Option<Field<SecretSource>>,
+    pub(super) token_scope: Option<Filled>,
 }
 
 /// `[dps.NAME.ca.NAME]`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct CaTable {
-    pub(super) name: Field<CertificateName>,
-    pub(super) authority: Field<AuthorityName>,
-    pub(super) verified_by: VerifiedBy,
+    /// The one of the table's name if left out.
+    pub(super) authority: Option<Field<AuthorityName>>,
+    pub(super) verified_by: Option<Word<VerifiedBy>>,
 }
 
 /// `[dps.NAME.group.ID]`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct GroupTable {
-    pub(super) id: Field<EnrollmentGroupId>,
     pub(super) authority: Field<AuthorityName>,
-    pub(super) attestation: Option<Field<AttestationWord>>,
-    pub(super) status: ProvisioningStatus,
-    pub(super) hubs: Vec<HubHostName>,
-    pub(super) reprovision: Option<ReprovisionPolicy>,
-    pub(super) allocation: Option<AllocationPolicy>,
-    pub(super) initial_twin: Option<Value>,
+    pub(super) attestation: Option<Word<AttestationWord>>,
+    status: Option<Word<StatusWord>>,
+    #[serde(default)]
+    hubs: Vec<Field<HubHostName>>,
+    reprovision: Option<Word<ReprovisionWord>>,
+    allocation: Option<Word<AllocationWord>>,
+    pub(super) initial_twin: Option<Table<TwinTable>>,
+}
+
+/// `[dps.NAME.group.ID.initial-twin]`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TwinTable {
+    tags: Option<Json>,
+    properties: Option<Table<TwinPropertiesTable>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TwinPropertiesTable {
+    desired: Json,
 }
 
 /// The kinds of attestation that a group may declare.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(super) enum AttestationWord {
     SigningCertificate,
     CaReference,
 }
 
-/// Reads the file.
-pub(super) fn read(text: &str) -> Result<File, DeclarationError> {
-    document(text, FILE, |file| {
-        let issuance = file.table("issuance", ISSUANCE)?;
-        let backdate = issuance.map(|table| table.text("backdate")).transpose()?;
-        Ok(File {
-            backdate: backdate.flatten().map(|field| field.value),
-            authorities: each(file.named("authority", AUTHORITY)?, authority)?,
-            profiles: each(file.named("profile", PROFILE)?, profile)?,
-            dps: each(file.named("dps", DPS)?, dps)?,
-        })
-    })
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum StatusWord {
+    Enabled,
+    Disabled,
 }
 
-fn each<'a, N, T>(
-    tables: Vec<(Field<N>, Table<'a>)>,
-    read: fn(Field<N>, Table<'a>) -> Result<T, DeclarationError>,
-) -> Result<Vec<T>, DeclarationError> {
-    tables
-        .into_iter()
-        .map(|(name, table)| read(name, table))
-        .collect()
+/// The words of `az iot dps enrollment-group create --reprovision-policy`.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum ReprovisionWord {
+    Migrate,
+    Reset,
+    Never,
 }
 
-fn authority(
-    name: Field<AuthorityName>,
-    table: Table<'_>,
-) -> Result<AuthorityTable, DeclarationError> {
-    Ok(AuthorityTable {
-        name,
-        issuer: table.text("issuer")?,
-        subject: table.required_text("subject")?,
-        key: authority_key(&table)?,
-        validity: validity(&table)?,
-        path_length: table.number("path-length", "a number from 0 to 255")?,
-    })
+/// A webhook cannot be declared, so there is no word for custom allocation.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum AllocationWord {
+    Hashed,
+    GeoLatency,
+    Static,
 }
 
-fn authority_key(table: &Table<'_>) -> Result<AuthorityKey, DeclarationError> {
-    let key: Field<String> = table.required_text("key")?;
-    let store: Option<Field<Pkcs11Uri>> = table.text("key-store")?;
-    let in_token = key.value.starts_with(Pkcs11Uri::SCHEME);
-    match store {
-        None if in_token => {
-            let uri: Field<Pkcs11Uri> = key.reparsed()?;
-            match uri.value {
-                Pkcs11Uri {
-                    object: None,
-                    id: None,
-                    ..
-                } => Err(key.invalid(
-                    "the URI names no object; add object=LABEL, or give the kind of key here and the token as key-store",
-                )),
-                uri => Ok(AuthorityKey::InToken(uri)),
-            }
+/// A text that is not empty.
+pub(super) struct Filled(String);
+
+impl From<Filled> for String {
+    fn from(filled: Filled) -> Self {
+        filled.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Filled {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text.trim().is_empty() {
+            return Err(D::Error::custom("is empty; fill it in or leave it out"));
         }
-        None => Ok(AuthorityKey::Home(key.reparsed()?.value)),
-        Some(store) if in_token => Err(store.invalid(
-            "key is an object of a token already; with key-store it must be the kind of key to make",
-        )),
-        Some(store) if store.value.id.is_some() => Err(store.invalid(
-            "an object that is made here is named by object=LABEL, not by id",
-        )),
-        Some(store) => Ok(AuthorityKey::MadeInToken {
-            algorithm: key.reparsed()?.value,
-            store: store.value,
-        }),
+        Ok(Self(text))
     }
 }
 
-fn profile(name: Field<ProfileName>, table: Table<'_>) -> Result<ProfileTable, DeclarationError> {
-    Ok(ProfileTable {
-        name,
-        key: table.required_text("key")?,
-        csr_keys: csr_keys(&table)?,
-        validity: validity(&table)?,
-        extended_key_usage: extended_key_usage(&table)?,
-        crl_distribution_point: table
-            .text("crl-distribution-point")?
-            .map(|url: Field<CrlUrl>| url.value),
-        warehouse_time: table.text("warehouse-time")?,
-    })
+fn validity<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Field<Span>, D::Error> {
+    let validity = Field::<Span>::deserialize(deserializer)?;
+    if validity.value.seconds() == 0 {
+        let problem = "a certificate that is valid for no time is of no use";
+        return Err(D::Error::custom(problem));
+    }
+    Ok(validity)
 }
 
-fn csr_keys(table: &Table<'_>) -> Result<Option<Vec<KeyAlgorithm>>, DeclarationError> {
-    let words = KeyAlgorithm::ALL.map(|algorithm| (algorithm.name(), algorithm));
-    let Some(keys) = table.words("csr-keys", &words)? else {
-        return Ok(None);
-    };
+fn csr_keys<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<KeyAlgorithm>>, D::Error> {
+    let keys = Vec::deserialize(deserializer)?;
     if keys.is_empty() {
-        Err(table
-            .itself()
-            .invalid("csr-keys is empty; leave it out to take every strong key"))
-    } else {
-        Ok(Some(keys.iter().map(|key| key.value).collect()))
+        let problem = "is empty; leave it out to take every strong key";
+        return Err(D::Error::custom(problem));
     }
+    Ok(Some(keys))
 }
 
-fn validity(table: &Table<'_>) -> Result<Field<Span>, DeclarationError> {
-    let validity: Field<Span> = table.required_text("validity")?;
-    match validity.value.seconds() {
-        0 => Err(validity.invalid("a certificate that is valid for no time is of no use")),
-        _ => Ok(validity),
+fn purposes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<KeyPurpose>, D::Error> {
+    let words: Vec<Word<KeyPurpose>> = Vec::deserialize(deserializer)?;
+    if words.is_empty() {
+        let problem = "is empty; leave it out for [\"client-auth\"]";
+        return Err(D::Error::custom(problem));
     }
-}
-
-fn extended_key_usage(table: &Table<'_>) -> Result<Vec<KeyPurpose>, DeclarationError> {
-    const WORDS: [(&str, KeyPurpose); 2] = [
-        ("client-auth", KeyPurpose::ClientAuth),
-        ("server-auth", KeyPurpose::ServerAuth),
-    ];
-    let Some(words) = table.words("extended-key-usage", &WORDS)? else {
-        return Ok(vec![KeyPurpose::ClientAuth]);
-    };
-    let mut purposes: Vec<KeyPurpose> = words.iter().map(|word| word.value).collect();
+    let mut purposes: Vec<KeyPurpose> = words.into_iter().map(|word| word.0).collect();
     purposes.sort_unstable();
     purposes.dedup();
-    if purposes.is_empty() {
-        return Err(table
-            .itself()
-            .invalid("extended-key-usage is empty; leave it out for [\"client-auth\"]"));
-    }
     Ok(purposes)
 }
 
-fn dps(name: Field<DpsName>, table: Table<'_>) -> Result<DpsTable, DeclarationError> {
-    let entra_table = table.table("entra", ENTRA)?;
-    let management_table = table.table("management", MANAGEMENT)?;
-    let version_table = table.table("api-version", API_VERSION)?;
-    Ok(DpsTable {
-        name,
-        service: table.required_text("service")?.value,
-        device: table.text("device")?.map(|field| field.value),
-        id_scope: table.text("id-scope")?.map(|field| field.value),
-        sign_in: sign_in(&table)?,
-        token_scope: filled(&table, "token-scope")?,
-        entra: entra_table.map(entra).transpose()?,
-        management: management_table.map(management).transpose()?,
-        trust_anchor: filled(&table, "trust-anchor")?,
-        api_versions: version_table
-            .map(api_versions)
-            .transpose()?
-            .unwrap_or_default(),
-        rate: rate(&table)?,
-        hubs: each(table.named("hub", HUB)?, hub)?,
-        ca: each(table.named("ca", CA)?, ca)?,
-        groups: each(table.named("group", GROUP)?, group)?,
-    })
+fn client_auth() -> Vec<KeyPurpose> {
+    vec![KeyPurpose::ClientAuth]
 }
 
-fn rate(table: &Table<'_>) -> Result<Option<NonZeroU32>, DeclarationError> {
-    const WANTED: &str = "a number of requests per minute, 1 or more";
-    let Some(rate) = table.number::<u32>("rate", WANTED)? else {
-        return Ok(None);
-    };
-    match NonZeroU32::new(rate.value) {
-        Some(number) => Ok(Some(number)),
-        None => Err(rate.invalid(format!("0 is not {WANTED}"))),
+impl AuthorityTable {
+    /// What key the authority's generations get.
+    pub(super) fn key(&self) -> Result<AuthorityKey, Fault> {
+        let key = &self.key;
+        let in_token = key.value.starts_with(Pkcs11Uri::SCHEME);
+        match &self.key_store {
+            None if in_token => {
+                let uri: Pkcs11Uri = key.reparsed()?.value;
+                if uri.object.is_none() && uri.id.is_none() {
+                    return Err(key.invalid(
+                        "the URI names no object; add object=LABEL, or give the kind of key here and the token as key-store",
+                    ));
+                }
+                Ok(AuthorityKey::InToken(uri))
+            }
+            None => Ok(AuthorityKey::Home(key.reparsed()?.value)),
+            Some(store) if in_token => Err(store.invalid(
+                "key is an object of a token already; with key-store it must be the kind of key to make",
+            )),
+            Some(store) if store.value.id.is_some() => Err(store.invalid(
+                "an object that is made here is named by object=LABEL, not by id",
+            )),
+            Some(store) => Ok(AuthorityKey::MadeInToken {
+                algorithm: key.reparsed()?.value,
+                store: store.value.clone(),
+            }),
+        }
     }
 }
 
-fn sign_in(table: &Table<'_>) -> Result<Option<SignIn>, DeclarationError> {
-    let connection_string: Option<Field<SecretSource>> = table.text("connection-string")?;
-    let token: Option<Field<SecretSource>> = table.text("token")?;
+impl DpsTable {
+    pub(super) fn sign_in(&self) -> Result<Option<SignIn>, Fault> {
+        sign_in(self.connection_string.as_ref(), self.token.as_ref())
+    }
+}
+
+impl HubTable {
+    pub(super) fn sign_in(&self) -> Result<Option<SignIn>, Fault> {
+        sign_in(self.connection_string.as_ref(), self.token.as_ref())
+    }
+}
+
+fn sign_in(
+    connection_string: Option<&SecretSource>,
+    token: Option<&Field<SecretSource>>,
+) -> Result<Option<SignIn>, Fault> {
     match (connection_string, token) {
         (Some(_), Some(token)) => {
             Err(token.invalid("there is a connection-string too; keep one of them"))
         }
-        (Some(source), None) => Ok(Some(SignIn::ConnectionString(source.value))),
-        (None, Some(source)) => Ok(Some(SignIn::Token(source.value))),
+        (Some(source), None) => Ok(Some(SignIn::ConnectionString(source.clone()))),
+        (None, Some(source)) => Ok(Some(SignIn::Token(source.value.clone()))),
         (None, None) => Ok(None),
     }
 }
 
-/// One sub-table names the identity; it may be left out beside another authority host.
-fn entra(table: Table<'_>) -> Result<EntraTable, DeclarationError> {
-    let authority_host = table.text("authority-host")?.map(|field| field.value);
-    let mut chosen = Vec::new();
-    if table.table("developer-tools", &[])?.is_some() {
-        chosen.push(EntraIdentity::DeveloperTools);
-    }
-    if let Some(inner) = table.table("managed-identity", MANAGED_IDENTITY)? {
-        let client = filled(&inner, "client")?;
-        chosen.push(EntraIdentity::ManagedIdentity { client });
-    }
-    if table.table("workload-identity", &[])?.is_some() {
-        chosen.push(EntraIdentity::WorkloadIdentity);
-    }
-    if let Some(inner) = table.table("client-secret", CLIENT_SECRET)? {
-        chosen.push(EntraIdentity::ClientSecret {
-            tenant: inner.required("tenant", filled(&inner, "tenant")?)?,
-            client: inner.required("client", filled(&inner, "client")?)?,
-            secret: inner.required_text("secret")?.value,
-        });
-    }
-    let identity = match chosen.len() {
-        0 | 1 if authority_host.is_some() || !chosen.is_empty() => chosen.pop(),
-        _ => {
-            let problem = format!("exactly one of {IDENTITIES} must be there");
-            return Err(table.itself().invalid(problem));
+impl Field<Table<EntraTable>> {
+    /// Who signs in, and where: one sub-table names the identity, which may be left out beside another
+    /// authority host.
+    pub(super) fn sign_in(self) -> Result<(EntraIdentity, Option<Endpoint>), Fault> {
+        let wrong = self.invalid(
+            "exactly one of developer-tools, managed-identity, workload-identity, client-secret must be there",
+        );
+        let Table(table) = self.value;
+        let mut chosen = Vec::new();
+        if table.developer_tools.is_some() {
+            chosen.push(EntraIdentity::DeveloperTools);
         }
-    };
-    Ok(EntraTable {
-        identity: identity.unwrap_or_default(),
-        authority_host,
-    })
-}
-
-fn management(table: Table<'_>) -> Result<ManagementTable, DeclarationError> {
-    let token: Option<Field<SecretSource>> = table.text("token")?;
-    Ok(ManagementTable {
-        itself: table.itself(),
-        endpoint: table.text("endpoint")?.map(|field| field.value),
-        subscription: table.required("subscription", filled(&table, "subscription")?)?,
-        resource_group: table.required("resource-group", filled(&table, "resource-group")?)?,
-        name: filled(&table, "name")?,
-        sign_in: token.map(|field| SignIn::Token(field.value)),
-        token_scope: filled(&table, "token-scope")?,
-    })
-}
-
-fn api_versions(table: Table<'_>) -> Result<ApiVersions, DeclarationError> {
-    Ok(ApiVersions {
-        management: filled(&table, "management")?,
-        service: filled(&table, "service")?,
-        device: filled(&table, "device")?,
-        hub: filled(&table, "hub")?,
-    })
-}
-
-fn hub(name: Field<HubHostName>, table: Table<'_>) -> Result<HubTable, DeclarationError> {
-    Ok(HubTable {
-        name,
-        endpoint: table.text("endpoint")?.map(|field| field.value),
-        sign_in: sign_in(&table)?,
-        token_scope: filled(&table, "token-scope")?,
-    })
-}
-
-fn ca(name: Field<CertificateName>, table: Table<'_>) -> Result<CaTable, DeclarationError> {
-    const WORDS: [(&str, VerifiedBy); 2] = [
-        ("possession", VerifiedBy::Possession),
-        ("self-attestation", VerifiedBy::SelfAttestation),
-    ];
-    let authority = match table.text("authority")? {
-        Some(authority) => authority,
-        None => name.reparsed()?,
-    };
-    let verified_by = table.word("verified-by", &WORDS)?;
-    Ok(CaTable {
-        name,
-        authority,
-        verified_by: verified_by.map_or(VerifiedBy::Possession, |field| field.value),
-    })
-}
-
-fn group(id: Field<EnrollmentGroupId>, table: Table<'_>) -> Result<GroupTable, DeclarationError> {
-    const ATTESTATION: [(&str, AttestationWord); 2] = [
-        ("signing-certificate", AttestationWord::SigningCertificate),
-        ("ca-reference", AttestationWord::CaReference),
-    ];
-    const STATUS: [(&str, &ProvisioningStatus); 2] = [
-        ("enabled", &ProvisioningStatus::Enabled),
-        ("disabled", &ProvisioningStatus::Disabled),
-    ];
-    let status = table.word("status", &STATUS)?;
-    let hubs: Option<Vec<Field<HubHostName>>> = table.texts("hubs")?;
-    let initial_twin = table.table("initial-twin", TWIN)?;
-    Ok(GroupTable {
-        id,
-        authority: table.required_text("authority")?,
-        attestation: table.word("attestation", &ATTESTATION)?,
-        status: status.map_or(ProvisioningStatus::Enabled, |field| field.value.clone()),
-        hubs: distinct(hubs.unwrap_or_default())?,
-        reprovision: reprovision(&table)?,
-        allocation: allocation(&table)?,
-        initial_twin: initial_twin.map(twin).transpose()?,
-    })
-}
-
-/// The words of `az iot dps enrollment-group create --reprovision-policy`.
-fn reprovision(table: &Table<'_>) -> Result<Option<ReprovisionPolicy>, DeclarationError> {
-    const WORDS: [(&str, (bool, bool)); 3] = [
-        ("migrate", (true, true)),
-        ("reset", (true, false)),
-        ("never", (false, false)),
-    ];
-    let word = table.word("reprovision", &WORDS)?;
-    Ok(word.map(|field| ReprovisionPolicy::new(field.value.0, field.value.1)))
-}
-
-/// A webhook cannot be declared, so there is no word for custom allocation.
-fn allocation(table: &Table<'_>) -> Result<Option<AllocationPolicy>, DeclarationError> {
-    const WORDS: [(&str, &AllocationPolicy); 3] = [
-        ("hashed", &AllocationPolicy::Hashed),
-        ("geo-latency", &AllocationPolicy::GeoLatency),
-        ("static", &AllocationPolicy::Static),
-    ];
-    let word = table.word("allocation", &WORDS)?;
-    Ok(word.map(|field| field.value.clone()))
-}
-
-/// `tags` and `properties.desired`, as the service takes them.
-fn twin(table: Table<'_>) -> Result<Value, DeclarationError> {
-    let mut twin = Map::new();
-    if let Some(tags) = table.json("tags")? {
-        twin.insert("tags".to_owned(), tags);
-    }
-    if let Some(properties) = table.table("properties", TWIN_PROPERTIES)? {
-        let desired = properties.required("desired", properties.json("desired")?)?;
-        twin.insert("properties".to_owned(), json!({ "desired": desired }));
-    }
-    Ok(Value::Object(twin))
-}
-
-/// A text that is not empty.
-fn filled(table: &Table<'_>, key: &'static str) -> Result<Option<String>, DeclarationError> {
-    let Some(field): Option<Field<String>> = table.text(key)? else {
-        return Ok(None);
-    };
-    if field.value.trim().is_empty() {
-        Err(field.invalid("is empty; fill it in or leave it out"))
-    } else {
-        Ok(Some(field.value))
-    }
-}
-
-fn distinct<T: PartialEq>(fields: Vec<Field<T>>) -> Result<Vec<T>, DeclarationError> {
-    for (index, field) in fields.iter().enumerate() {
-        if let Some(first) = fields[..index]
-            .iter()
-            .find(|first| first.value == field.value)
-        {
-            return Err(field.duplicate(first));
+        if let Some(Table(identity)) = table.managed_identity {
+            let client = identity.client.map(String::from);
+            chosen.push(EntraIdentity::ManagedIdentity { client });
+        }
+        if table.workload_identity.is_some() {
+            chosen.push(EntraIdentity::WorkloadIdentity);
+        }
+        if let Some(Table(principal)) = table.client_secret {
+            chosen.push(EntraIdentity::ClientSecret {
+                tenant: principal.tenant.into(),
+                client: principal.client.into(),
+                secret: principal.secret,
+            });
+        }
+        match (chosen.pop(), table.authority_host) {
+            (Some(identity), host) if chosen.is_empty() => Ok((identity, host)),
+            (None, Some(host)) => Ok((EntraIdentity::default(), Some(host))),
+            _ => Err(wrong),
         }
     }
-    Ok(fields.into_iter().map(|field| field.value).collect())
+}
+
+impl From<ApiVersionTable> for ApiVersions {
+    fn from(table: ApiVersionTable) -> Self {
+        Self {
+            management: table.management.map(String::from),
+            service: table.service.map(String::from),
+            device: table.device.map(String::from),
+            hub: table.hub.map(String::from),
+        }
+    }
+}
+
+impl GroupTable {
+    pub(super) fn status(&self) -> ProvisioningStatus {
+        match self.status {
+            None | Some(Word(StatusWord::Enabled)) => ProvisioningStatus::Enabled,
+            Some(Word(StatusWord::Disabled)) => ProvisioningStatus::Disabled,
+        }
+    }
+
+    pub(super) fn hubs(&self) -> Result<Vec<HubHostName>, Fault> {
+        for (index, hub) in self.hubs.iter().enumerate() {
+            let mut before = self.hubs[..index].iter();
+            if let Some(first) = before.find(|first| first.value == hub.value) {
+                return Err(hub.duplicate(first));
+            }
+        }
+        Ok(self.hubs.iter().map(|hub| hub.value.clone()).collect())
+    }
+
+    pub(super) fn reprovision(&self) -> Option<ReprovisionPolicy> {
+        Some(match self.reprovision?.0 {
+            ReprovisionWord::Migrate => ReprovisionPolicy::new(true, true),
+            ReprovisionWord::Reset => ReprovisionPolicy::new(true, false),
+            ReprovisionWord::Never => ReprovisionPolicy::new(false, false),
+        })
+    }
+
+    pub(super) fn allocation(&self) -> Option<AllocationPolicy> {
+        Some(match self.allocation?.0 {
+            AllocationWord::Hashed => AllocationPolicy::Hashed,
+            AllocationWord::GeoLatency => AllocationPolicy::GeoLatency,
+            AllocationWord::Static => AllocationPolicy::Static,
+        })
+    }
+}
+
+/// As the service takes it.
+impl From<TwinTable> for Value {
+    fn from(table: TwinTable) -> Self {
+        let mut twin = Map::new();
+        if let Some(tags) = table.tags {
+            twin.insert("tags".to_owned(), tags.0);
+        }
+        if let Some(Table(properties)) = table.properties {
+            let desired = json!({ "desired": properties.desired.0 });
+            twin.insert("properties".to_owned(), desired);
+        }
+        Self::Object(twin)
+    }
 }

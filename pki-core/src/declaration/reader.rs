@@ -1,382 +1,199 @@
-//! Reading TOML tables strictly: every value knows its place, and no key goes unread.
+//! TOML through serde, with errors that are facts and name their place.
+//!
+//! serde tells what is wrong in a sentence and where as an offset. The sentence repeats the value, which may be a
+//! secret, so that it is taken apart here and never shown; the table and the key are looked up by the offset.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
+use std::marker::PhantomData;
+use std::ops::Deref;
 use std::str::FromStr;
 
-use serde_json::{Map, Value};
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{
+    DeserializeOwned, Deserializer, Error as _, IntoDeserializer as _, MapAccess, Visitor,
+};
+use serde_json::Value;
 use toml::Spanned;
-use toml::de::{DeArray, DeTable, DeValue};
+use toml::de::{DeString, DeTable, DeValue};
 
 use super::error::{DeclarationError, DeclarationProblem, Place, nearest};
+
+/// A parsed text.
+pub(super) struct Document<'a> {
+    text: &'a str,
+    root: Spanned<DeTable<'a>>,
+}
+
+/// What is wrong, and at which byte of the text.
+#[derive(Debug)]
+pub(super) struct Fault {
+    at: usize,
+    problem: DeclarationProblem,
+}
 
 /// A value and where it stands.
 #[derive(Debug, Clone)]
 pub(super) struct Field<T> {
     pub(super) value: T,
-    place: Place,
-    line: usize,
+    at: usize,
 }
 
-impl<T> Field<T> {
-    /// The error that this value is wrong.
-    pub(super) fn error(&self, problem: DeclarationProblem) -> DeclarationError {
-        DeclarationError::new(self.line, self.place.clone(), problem)
-    }
+/// A table: serde would take a list of its values for one as well.
+#[derive(Default)]
+pub(super) struct Table<T>(pub(super) T);
 
-    /// The error that the same was declared before, as `first`.
-    pub(super) fn duplicate(&self, first: &Self) -> DeclarationError {
-        self.error(DeclarationProblem::Duplicate { line: first.line })
-    }
+/// A table with a name of its own, as in `[authority.NAME]`.
+pub(super) struct Named<N, T> {
+    pub(super) name: Field<N>,
+    pub(super) table: T,
+}
 
-    /// The same text, as a value of another kind.
-    pub(super) fn reparsed<U: FromStr<Err: Display>>(&self) -> Result<Field<U>, DeclarationError>
-    where
-        T: Display,
-    {
-        match self.value.to_string().parse() {
-            Ok(value) => Ok(self.with(value)),
-            Err(error) => Err(self.invalid(error)),
+/// Tables with names of their own, in the order of the file.
+pub(super) struct Tables<N, T>(pub(super) Vec<Named<N, T>>);
+
+/// One of a few words.
+#[derive(Clone, Copy)]
+pub(super) struct Word<T>(pub(super) T);
+
+/// Any value, as JSON.
+pub(super) struct Json(pub(super) Value);
+
+impl<'a> Document<'a> {
+    /// Parses a text; a file from a Windows editor may begin with a byte-order mark.
+    pub(super) fn parse(text: &'a str) -> Result<Self, DeclarationError> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        match DeTable::parse(text) {
+            Ok(root) => Ok(Self { text, root }),
+            Err(error) => {
+                let offset = error.span().map_or(0, |span| span.start);
+                let message = error.message().lines().collect::<Vec<_>>().join(", ");
+                let problem = DeclarationProblem::Syntax { message };
+                let line = line_at(text, offset);
+                Err(DeclarationError::new(line, Place::default(), problem))
+            }
         }
     }
 
-    /// The error that this value breaks the rules of its kind.
-    pub(super) fn invalid(&self, error: impl Display) -> DeclarationError {
-        self.error(DeclarationProblem::Value {
-            message: error.to_string(),
+    /// The text as `T`, which says which keys there are.
+    pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, DeclarationError> {
+        let read = T::deserialize(toml::de::Deserializer::from(self.root.clone()));
+        read.map_err(|error| {
+            let at = error.span().map_or(0, |span| span.start);
+            let problem = self.problem(error.message(), at);
+            self.error(Fault { at, problem })
         })
     }
 
-    fn with<U>(&self, value: U) -> Field<U> {
-        Field {
-            value,
-            place: self.place.clone(),
-            line: self.line,
+    /// The error for people: with line, table and key.
+    pub(super) fn error(&self, fault: Fault) -> DeclarationError {
+        let Fault { at, mut problem } = fault;
+        if let DeclarationProblem::Duplicate { line } = &mut problem {
+            *line = line_at(self.text, *line);
         }
-    }
-}
-
-/// A table whose keys are all known.
-pub(super) struct Table<'a> {
-    text: &'a str,
-    entries: &'a DeTable<'a>,
-    known: &'static [&'static str],
-    /// The table itself, for errors about what is not in it.
-    itself: Field<()>,
-}
-
-/// Parses the text; the callback reads the outermost table.
-pub(super) fn document<T>(
-    text: &str,
-    known: &'static [&'static str],
-    read: impl FnOnce(Table<'_>) -> Result<T, DeclarationError>,
-) -> Result<T, DeclarationError> {
-    // A file from a Windows editor may begin with a byte-order mark.
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let parsed = DeTable::parse(text).map_err(|error| {
-        let offset = error.span().map_or(0, |span| span.start);
-        let message = error.message().lines().collect::<Vec<_>>().join(", ");
-        let problem = DeclarationProblem::Syntax { message };
-        DeclarationError::new(line_at(text, offset), Place::default(), problem)
-    })?;
-    let itself = Field {
-        value: (),
-        place: Place::default(),
-        line: 1,
-    };
-    read(Table::open(text, parsed.get_ref(), known, itself)?)
-}
-
-impl<'a> Table<'a> {
-    fn open(
-        text: &'a str,
-        entries: &'a DeTable<'a>,
-        known: &'static [&'static str],
-        itself: Field<()>,
-    ) -> Result<Self, DeclarationError> {
-        let table = Self {
-            text,
-            entries,
-            known,
-            itself,
-        };
-        let stranger = table
-            .in_order()
-            .find(|(key, _)| !known.contains(&key.get_ref().as_ref()));
-        match stranger {
-            Some((key, _)) => Err(table.place_of(key).error(DeclarationProblem::UnknownKey {
-                nearest: nearest(key.get_ref(), known.iter()).copied(),
-                known: known.to_vec(),
-            })),
-            None => Ok(table),
-        }
-    }
-
-    /// The table's own place.
-    pub(super) fn itself(&self) -> Field<()> {
-        self.itself.clone()
-    }
-
-    /// The error that something is wrong with the table as a whole.
-    pub(super) fn error(&self, problem: DeclarationProblem) -> DeclarationError {
-        self.itself.error(problem)
-    }
-
-    /// The value of a key that must be there.
-    pub(super) fn required<T>(
-        &self,
-        key: &'static str,
-        value: Option<T>,
-    ) -> Result<T, DeclarationError> {
-        value.ok_or_else(|| self.error(DeclarationProblem::Missing { key }))
-    }
-
-    /// A string, through its kind's parser.
-    pub(super) fn text<T: FromStr<Err: Display>>(
-        &self,
-        key: &'static str,
-    ) -> Result<Option<Field<T>>, DeclarationError> {
-        let Some((place, value)) = self.value(key) else {
-            return Ok(None);
-        };
-        parsed(&place, value).map(Some)
-    }
-
-    /// A string that must be there, through its kind's parser.
-    pub(super) fn required_text<T: FromStr<Err: Display>>(
-        &self,
-        key: &'static str,
-    ) -> Result<Field<T>, DeclarationError> {
-        self.required(key, self.text(key)?)
-    }
-
-    /// One of a few words.
-    pub(super) fn word<T: Copy>(
-        &self,
-        key: &'static str,
-        words: &[(&'static str, T)],
-    ) -> Result<Option<Field<T>>, DeclarationError> {
-        let Some((place, value)) = self.value(key) else {
-            return Ok(None);
-        };
-        one_of(&place, value, words).map(Some)
-    }
-
-    /// A whole number within `T`.
-    pub(super) fn number<T: TryFrom<i64>>(
-        &self,
-        key: &'static str,
-        wanted: &'static str,
-    ) -> Result<Option<Field<T>>, DeclarationError> {
-        let Some((place, value)) = self.value(key) else {
-            return Ok(None);
-        };
-        let DeValue::Integer(digits) = value.get_ref() else {
-            return Err(wrong_type(&place, wanted, value));
-        };
-        let number = i64::from_str_radix(digits.as_str(), digits.radix()).ok();
-        match number.and_then(|number| T::try_from(number).ok()) {
-            Some(number) => Ok(Some(place.with(number))),
-            None => Err(place.invalid(format!("{digits} is not {wanted}"))),
-        }
-    }
-
-    /// A list of strings, each through its kind's parser.
-    pub(super) fn texts<T: FromStr<Err: Display>>(
-        &self,
-        key: &'static str,
-    ) -> Result<Option<Vec<Field<T>>>, DeclarationError> {
-        let Some((place, array)) = self.array(key)? else {
-            return Ok(None);
-        };
-        array
-            .iter()
-            .map(|value| parsed(&self.at(&place, value), value))
-            .collect::<Result<_, _>>()
-            .map(Some)
-    }
-
-    /// A list of words out of a few.
-    pub(super) fn words<T: Copy>(
-        &self,
-        key: &'static str,
-        words: &[(&'static str, T)],
-    ) -> Result<Option<Vec<Field<T>>>, DeclarationError> {
-        let Some((place, array)) = self.array(key)? else {
-            return Ok(None);
-        };
-        array
-            .iter()
-            .map(|value| one_of(&self.at(&place, value), value, words))
-            .collect::<Result<_, _>>()
-            .map(Some)
-    }
-
-    /// A table of fixed keys.
-    pub(super) fn table(
-        &self,
-        key: &'static str,
-        known: &'static [&'static str],
-    ) -> Result<Option<Self>, DeclarationError> {
-        let Some((place, value)) = self.value(key) else {
-            return Ok(None);
-        };
-        self.inner(&place, value, known).map(Some)
-    }
-
-    /// A table of tables with names of their own, `[key.NAME]`, in the order of the file.
-    pub(super) fn named<N: FromStr<Err: Display>>(
-        &self,
-        key: &'static str,
-        known: &'static [&'static str],
-    ) -> Result<Vec<(Field<N>, Self)>, DeclarationError> {
-        let Some((place, value)) = self.value(key) else {
-            return Ok(Vec::new());
-        };
-        let DeValue::Table(entries) = value.get_ref() else {
-            return Err(wrong_type(&place, "a table", value));
-        };
-        let outer = Self {
-            entries,
-            known: &[],
-            itself: self.name_of_table(&place),
-            ..*self
-        };
-        let one = |(key, value): (&'a Spanned<_>, &'a Spanned<DeValue<'a>>)| {
-            let place = outer.place_of(key);
-            let inner = outer.inner(&place, value, known)?;
-            let name = AsRef::<str>::as_ref(key.get_ref())
-                .parse()
-                .map_err(|error: N::Err| inner.itself.invalid(error))?;
-            Ok((inner.itself.with(name), inner))
-        };
-        outer.in_order().map(one).collect()
-    }
-
-    /// Any value, as JSON.
-    pub(super) fn json(&self, key: &'static str) -> Result<Option<Value>, DeclarationError> {
-        let Some((place, value)) = self.value(key) else {
-            return Ok(None);
-        };
-        match json(value.get_ref()) {
-            Some(json) => Ok(Some(json)),
-            None => Err(place.invalid("holds a number that JSON cannot hold")),
-        }
-    }
-
-    fn value(&self, key: &'static str) -> Option<(Field<()>, &'a Spanned<DeValue<'a>>)> {
-        debug_assert!(self.known.contains(&key), "{key} is read but not known");
-        let (key, value) = self.entries.get_key_value(key)?;
-        Some((self.place_of(key), value))
-    }
-
-    fn array(
-        &self,
-        key: &'static str,
-    ) -> Result<Option<(Field<()>, &'a DeArray<'a>)>, DeclarationError> {
-        let Some((place, value)) = self.value(key) else {
-            return Ok(None);
-        };
-        match value.get_ref() {
-            DeValue::Array(array) => Ok(Some((place, array))),
-            _ => Err(wrong_type(&place, "a list", value)),
-        }
-    }
-
-    fn inner(
-        &self,
-        place: &Field<()>,
-        value: &'a Spanned<DeValue<'a>>,
-        known: &'static [&'static str],
-    ) -> Result<Self, DeclarationError> {
-        match value.get_ref() {
-            DeValue::Table(entries) => {
-                Self::open(self.text, entries, known, self.name_of_table(place))
-            }
-            _ => Err(wrong_type(place, "a table", value)),
-        }
-    }
-
-    /// The place of a key, turned into the place of the table that it names.
-    fn name_of_table(&self, place: &Field<()>) -> Field<()> {
-        let parts = [Some(place.place.table.as_str()), place.place.key.as_deref()];
-        let parts = parts.into_iter().flatten().filter(|part| !part.is_empty());
-        Field {
-            value: (),
-            place: Place {
-                table: parts.collect::<Vec<_>>().join("."),
+        let is_of_key = matches!(
+            problem,
+            DeclarationProblem::UnknownKey { .. } | DeclarationProblem::Type { .. }
+        );
+        let place = match self.find(at) {
+            None => Place::default(),
+            Some((path, DeValue::Table(_))) if !is_of_key => Place {
+                table: path.join("."),
                 key: None,
             },
-            line: place.line,
-        }
-    }
-
-    fn place_of<K: AsRef<str>>(&self, key: &Spanned<K>) -> Field<()> {
-        Field {
-            value: (),
-            place: Place {
-                table: self.itself.place.table.clone(),
-                key: Some(written(key.get_ref().as_ref())),
+            Some((mut path, _)) => Place {
+                key: path.pop(),
+                table: path.join("."),
             },
-            line: line_at(self.text, key.span().start),
+        };
+        DeclarationError::new(line_at(self.text, at), place, problem)
+    }
+
+    /// The fact in a sentence of serde's, all of which [`serde::de::Error`] fixes; any other is of a parser of
+    /// ours, which repeats no secret.
+    fn problem(&self, message: &str, at: usize) -> DeclarationProblem {
+        let value = self.find(at).map(|(_, value)| element(value, at));
+        let expected = message.rsplit_once(", expected ").map(|(_, words)| words);
+        let words = expected.unwrap_or_default();
+        if message.starts_with("unknown field ") {
+            let (path, _) = self.find(at).unzip();
+            let key = path.and_then(|mut path| path.pop()).unwrap_or_default();
+            let known = quoted(words);
+            let nearest = nearest(&key, &known).cloned();
+            return DeclarationProblem::UnknownKey { nearest, known };
         }
-    }
-
-    /// The place of a list's element, which may stand on a later line.
-    fn at(&self, place: &Field<()>, value: &Spanned<DeValue<'_>>) -> Field<()> {
-        Field {
-            line: line_at(self.text, value.span().start),
-            ..place.clone()
+        if let Some(key) = message.strip_prefix("missing field ") {
+            let key = key.trim_matches('`').to_owned();
+            return DeclarationProblem::Missing { key };
         }
+        if message.starts_with("invalid type: ") {
+            let wanted = in_words(words).to_owned();
+            let found = value.map_or("something else", kind);
+            return DeclarationProblem::Type { wanted, found };
+        }
+        let message = match value {
+            Some(DeValue::Integer(digits)) if message.starts_with("invalid value: ") => {
+                format!("{digits} is not {}", in_words(words))
+            }
+            Some(DeValue::String(word)) if message.starts_with("unknown variant ") => {
+                format!("{word:?} is not one of {}", quoted(words).join(", "))
+            }
+            _ => message.to_owned(),
+        };
+        DeclarationProblem::Value { message }
     }
 
-    fn in_order(
-        &self,
-    ) -> impl Iterator<
-        Item = (
-            &'a Spanned<toml::de::DeString<'a>>,
-            &'a Spanned<DeValue<'a>>,
-        ),
-    > + use<'a> {
-        let mut entries: Vec<_> = self.entries.iter().collect();
-        entries.sort_by_key(|(key, _)| key.span().start);
-        entries.into_iter()
-    }
-}
-
-fn parsed<T: FromStr<Err: Display>>(
-    place: &Field<()>,
-    value: &Spanned<DeValue<'_>>,
-) -> Result<Field<T>, DeclarationError> {
-    let DeValue::String(text) = value.get_ref() else {
-        return Err(wrong_type(place, "a string", value));
-    };
-    match text.parse() {
-        Ok(value) => Ok(place.with(value)),
-        Err(error) => Err(place.invalid(error)),
+    /// The path of the key, and its value, that begins at this byte or whose value stands there. A table that
+    /// has no head of its own stands where its name was first written.
+    fn find(&self, at: usize) -> Option<(Vec<String>, &DeValue<'a>)> {
+        let root = self.root.get_ref();
+        find(root, &|key, _| key.span().start == at)
+            .or_else(|| find(root, &|_, value| value.span().contains(&at)))
     }
 }
 
-fn one_of<T: Copy>(
-    place: &Field<()>,
-    value: &Spanned<DeValue<'_>>,
-    words: &[(&'static str, T)],
-) -> Result<Field<T>, DeclarationError> {
-    let DeValue::String(text) = value.get_ref() else {
-        return Err(wrong_type(place, "a string", value));
-    };
-    if let Some((_, meaning)) = words.iter().find(|(word, _)| *word == text.as_ref()) {
-        return Ok(place.with(*meaning));
-    }
-    let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-    Err(place.invalid(format!("{text:?} is not one of {}", known.join(", "))))
+/// The innermost entry for which this is so.
+fn find<'t, 'a>(
+    table: &'t DeTable<'a>,
+    is_it: &dyn Fn(&Spanned<DeString<'a>>, &Spanned<DeValue<'a>>) -> bool,
+) -> Option<(Vec<String>, &'t DeValue<'a>)> {
+    table.iter().find_map(|(key, value)| {
+        let below = match value.get_ref() {
+            DeValue::Table(table) => find(table, is_it),
+            _ => None,
+        };
+        let itself = || is_it(key, value).then(|| (Vec::new(), value.get_ref()));
+        let (mut path, value) = below.or_else(itself)?;
+        path.insert(0, written(key.get_ref()));
+        Some((path, value))
+    })
 }
 
-fn wrong_type(
-    place: &Field<()>,
-    wanted: &'static str,
-    value: &Spanned<DeValue<'_>>,
-) -> DeclarationError {
-    let found = match value.get_ref() {
+/// The element of a list that stands at this byte, or the value itself.
+fn element<'t, 'a>(value: &'t DeValue<'a>, at: usize) -> &'t DeValue<'a> {
+    let elements = value.as_array().into_iter().flatten();
+    let mut elements = elements.filter(|element| element.span().contains(&at));
+    elements.next().map_or(value, Spanned::get_ref)
+}
+
+/// The names between grave accents.
+fn quoted(words: &str) -> Vec<String> {
+    let names = words.split('`').skip(1).step_by(2);
+    names.map(str::to_owned).collect()
+}
+
+/// What a key takes, in the words of a file instead of serde's.
+fn in_words(expected: &str) -> &str {
+    match expected {
+        "u8" => "a number from 0 to 255",
+        "a nonzero u32" => "a number of requests per minute, 1 or more",
+        "a sequence" => "a list",
+        _ => expected,
+    }
+}
+
+fn kind(value: &DeValue<'_>) -> &'static str {
+    match value {
         DeValue::String(_) => "a string",
         DeValue::Integer(_) => "a whole number",
         DeValue::Float(_) => "a number with a fraction",
@@ -384,8 +201,7 @@ fn wrong_type(
         DeValue::Datetime(_) => "a date",
         DeValue::Array(_) => "a list",
         DeValue::Table(_) => "a table",
-    };
-    place.error(DeclarationProblem::Type { wanted, found })
+    }
 }
 
 /// A key as it must be written: quoted unless it is bare (TOML 1.0, keys).
@@ -398,35 +214,148 @@ fn written(key: &str) -> String {
     }
 }
 
-fn json(value: &DeValue<'_>) -> Option<Value> {
-    match value {
-        DeValue::String(text) => Some(Value::from(text.as_ref())),
-        DeValue::Integer(digits) => {
-            let number = i64::from_str_radix(digits.as_str(), digits.radix()).ok();
-            number.map(Value::from)
-        }
-        DeValue::Float(digits) => {
-            let number = serde_json::Number::from_f64(digits.as_str().parse().ok()?);
-            number.map(Value::Number)
-        }
-        DeValue::Boolean(truth) => Some(Value::from(*truth)),
-        DeValue::Datetime(moment) => Some(Value::from(moment.to_string())),
-        DeValue::Array(array) => array.iter().map(|value| json(value.get_ref())).collect(),
-        DeValue::Table(table) => {
-            let member = |(key, value): (&Spanned<_>, &Spanned<DeValue<'_>>)| {
-                Some((
-                    AsRef::<str>::as_ref(key.get_ref()).to_owned(),
-                    json(value.get_ref())?,
-                ))
-            };
-            let members: Option<Map<String, Value>> = table.iter().map(member).collect();
-            members.map(Value::Object)
-        }
-    }
-}
-
 /// The line of a byte offset, counted from 1.
 fn line_at(text: &str, offset: usize) -> usize {
     let before = text.bytes().take(offset);
     1 + before.filter(|byte| *byte == b'\n').count()
+}
+
+impl<T> Field<T> {
+    /// The error that this value is wrong.
+    pub(super) fn error(&self, problem: DeclarationProblem) -> Fault {
+        let at = self.at;
+        Fault { at, problem }
+    }
+
+    /// The error that this value breaks the rules of its kind.
+    pub(super) fn invalid(&self, error: impl Display) -> Fault {
+        self.error(DeclarationProblem::Value {
+            message: error.to_string(),
+        })
+    }
+
+    /// The error that the same was declared before, as `first`; [`Document::error`] makes a line of its place.
+    pub(super) fn duplicate(&self, first: &Self) -> Fault {
+        self.error(DeclarationProblem::Duplicate { line: first.at })
+    }
+
+    /// The same text, as a value of another kind.
+    pub(super) fn reparsed<U: FromStr<Err: Display>>(&self) -> Result<Field<U>, Fault>
+    where
+        T: Display,
+    {
+        match self.value.to_string().parse() {
+            Ok(value) => Ok(Field { value, at: self.at }),
+            Err(error) => Err(self.invalid(error)),
+        }
+    }
+}
+
+impl<T> Deref for Table<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<N, T> Deref for Named<N, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.table
+    }
+}
+
+impl<N, T> Default for Tables<N, T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Field<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let spanned = Spanned::<T>::deserialize(deserializer)?;
+        Ok(Self {
+            at: spanned.span().start,
+            value: spanned.into_inner(),
+        })
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Table<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneTable<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for OneTable<T> {
+            type Value = Table<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a table")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Table<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Table)
+            }
+        }
+
+        deserializer.deserialize_map(OneTable(PhantomData))
+    }
+}
+
+impl<'de, N: Deserialize<'de>, T: Deserialize<'de>> Deserialize<'de> for Tables<N, T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct EachTable<N, T>(PhantomData<(N, T)>);
+
+        impl<'de, N: Deserialize<'de>, T: Deserialize<'de>> Visitor<'de> for EachTable<N, T> {
+            type Value = Tables<N, T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a table")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Tables<N, T>, A::Error> {
+                let mut tables: Vec<Named<N, T>> = Vec::new();
+                while let Some((name, Table(table))) = map.next_entry()? {
+                    tables.push(Named { name, table });
+                }
+                // The parser sorts them by their names.
+                tables.sort_by_key(|table| table.name.at);
+                Ok(Tables(tables))
+            }
+        }
+
+        deserializer.deserialize_map(EachTable(PhantomData))
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Word<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let word = String::deserialize(deserializer)?;
+        T::deserialize(word.into_deserializer()).map(Word)
+    }
+}
+
+impl<'de> Deserialize<'de> for Json {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let problem = "holds a number that JSON cannot hold";
+        let value = json(toml::Value::deserialize(deserializer)?);
+        value.map(Self).ok_or_else(|| D::Error::custom(problem))
+    }
+}
+
+fn json(value: toml::Value) -> Option<Value> {
+    Some(match value {
+        toml::Value::String(text) => Value::from(text),
+        toml::Value::Integer(number) => Value::from(number),
+        toml::Value::Float(number) => Value::Number(serde_json::Number::from_f64(number)?),
+        toml::Value::Boolean(truth) => Value::from(truth),
+        toml::Value::Datetime(moment) => Value::from(moment.to_string()),
+        toml::Value::Array(elements) => elements.into_iter().map(json).collect::<Option<_>>()?,
+        toml::Value::Table(members) => {
+            let members = members.into_iter();
+            let members = members.map(|(key, value)| Some((key, json(value)?)));
+            Value::Object(members.collect::<Option<_>>()?)
+        }
+    })
 }

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use super::dps::{
     CaDeclaration, DpsDeclaration, Endpoint, EntraIdentity, GroupAttestation, GroupDeclaration,
-    HubDeclaration, ManagementDeclaration, SignIn,
+    HubDeclaration, ManagementDeclaration, SignIn, VerifiedBy,
 };
-use super::error::{DeclarationError, DeclarationProblem, nearest};
+use super::error::{DeclarationProblem, nearest};
 use super::file::{
-    AttestationWord, AuthorityTable, CaTable, DpsTable, File, GroupTable, HubTable,
-    ManagementTable, ProfileTable,
+    AttestationWord, Authority, CaTable, DpsTable, File, GroupTable, HubTable, ManagementTable,
+    ProfileTable,
 };
-use super::reader::Field;
+use super::reader::{Fault, Field, Named, Table, Tables};
 use super::{AuthorityDeclaration, Declaration, LeafProfile};
 use crate::ids::{
     AuthorityName, CertificateName, DpsName, EnrollmentGroupId, HubHostName, ProfileName,
@@ -24,33 +24,37 @@ use crate::time::Span;
 const MOST_CAS: usize = 25;
 
 /// Checks the file and turns it into what the rest trusts.
-pub(super) fn resolve(file: File) -> Result<Declaration, DeclarationError> {
-    let authorities = Authorities::new(&file.authorities)?;
+pub(super) fn resolve(file: File) -> Result<Declaration, Fault> {
+    let authorities = Authorities::new(&file.authority.0)?;
     authorities.check_lifetimes()?;
     authorities.check_path_lengths()?;
-    let profiles = profiles(&file.profiles, &authorities)?;
+    let profiles = profiles(&file.profile.0, &authorities)?;
     let mut dps = BTreeMap::new();
-    for table in file.dps {
-        let name = table.name.value.clone();
-        dps.insert(name, resolve_dps(table, &authorities)?);
+    for Named { name, table } in file.dps.0 {
+        let resolved = resolve_dps(&name.value, table, &authorities)?;
+        dps.insert(name.value, resolved);
     }
     Ok(Declaration {
-        authorities: authorities.in_order(),
+        authorities: authorities.in_order()?,
         profiles,
-        backdate: file.backdate.unwrap_or(Declaration::DEFAULT_BACKDATE),
+        backdate: file
+            .issuance
+            .backdate
+            .unwrap_or(Declaration::DEFAULT_BACKDATE),
         dps,
     })
 }
 
 /// The declared authorities and who issues whom, known to be free of circles.
 struct Authorities<'a> {
-    tables: &'a [AuthorityTable],
+    tables: &'a [Authority],
 }
 
 impl<'a> Authorities<'a> {
-    fn new(tables: &'a [AuthorityTable]) -> Result<Self, DeclarationError> {
+    fn new(tables: &'a [Authority]) -> Result<Self, Fault> {
         let authorities = Self { tables };
         for table in tables {
+            table.key()?;
             if let Some(issuer) = &table.issuer {
                 authorities.named(issuer)?;
             }
@@ -61,12 +65,12 @@ impl<'a> Authorities<'a> {
         Ok(authorities)
     }
 
-    fn find(&self, name: &AuthorityName) -> Option<&'a AuthorityTable> {
+    fn find(&self, name: &AuthorityName) -> Option<&'a Authority> {
         self.tables.iter().find(|table| table.name.value == *name)
     }
 
     /// The table that a field names, which must be there.
-    fn named(&self, field: &Field<AuthorityName>) -> Result<&'a AuthorityTable, DeclarationError> {
+    fn named(&self, field: &Field<AuthorityName>) -> Result<&'a Authority, Fault> {
         self.find(&field.value).ok_or_else(|| {
             let known = || self.tables.iter().map(|table| table.name.value.as_str());
             field.error(DeclarationProblem::UnknownAuthority {
@@ -77,16 +81,16 @@ impl<'a> Authorities<'a> {
         })
     }
 
-    fn issuer(&self, table: &AuthorityTable) -> Option<&'a AuthorityTable> {
+    fn issuer(&self, table: &Authority) -> Option<&'a Authority> {
         self.find(&table.issuer.as_ref()?.value)
     }
 
     /// The table itself, then its issuer, and so on up to the root.
-    fn ancestry(&self, table: &'a AuthorityTable) -> impl Iterator<Item = &'a AuthorityTable> {
+    fn ancestry(&self, table: &'a Authority) -> impl Iterator<Item = &'a Authority> {
         std::iter::successors(Some(table), |table| self.issuer(table))
     }
 
-    fn check_circle(&self, start: &'a AuthorityTable) -> Result<(), DeclarationError> {
+    fn check_circle(&self, start: &'a Authority) -> Result<(), Fault> {
         // A walk that is longer than the list of authorities passes one of them twice.
         let walk: Vec<_> = self.ancestry(start).take(self.tables.len() + 1).collect();
         let back = walk[1..]
@@ -101,7 +105,7 @@ impl<'a> Authorities<'a> {
         }))
     }
 
-    fn check_lifetimes(&self) -> Result<(), DeclarationError> {
+    fn check_lifetimes(&self) -> Result<(), Fault> {
         for table in self.tables {
             let Some(issuer) = self.issuer(table) else {
                 continue;
@@ -118,7 +122,7 @@ impl<'a> Authorities<'a> {
     }
 
     /// RFC 5280 §4.2.1.9: how many intermediates may follow in a path.
-    fn check_path_lengths(&self) -> Result<(), DeclarationError> {
+    fn check_path_lengths(&self) -> Result<(), Fault> {
         for table in self.tables {
             for (depth, above) in self.ancestry(table).enumerate() {
                 let Some(limit) = &above.path_length else {
@@ -140,40 +144,42 @@ impl<'a> Authorities<'a> {
     /// DPS takes neither an Ed25519 CA nor certificates signed by one.
     fn check_keys_for_dps(
         &self,
-        table: &'a AuthorityTable,
+        table: &'a Authority,
         field: &Field<AuthorityName>,
-    ) -> Result<(), DeclarationError> {
-        let refused =
-            |table: &&AuthorityTable| table.key.algorithm() == Some(KeyAlgorithm::Ed25519);
-        match self.ancestry(table).find(refused) {
-            Some(refused) => Err(field.error(DeclarationProblem::KeyForDps {
-                name: refused.name.value.clone(),
-                key: KeyAlgorithm::Ed25519,
-            })),
-            None => Ok(()),
+    ) -> Result<(), Fault> {
+        for above in self.ancestry(table) {
+            if above.key()?.algorithm() == Some(KeyAlgorithm::Ed25519) {
+                return Err(field.error(DeclarationProblem::KeyForDps {
+                    name: above.name.value.clone(),
+                    key: KeyAlgorithm::Ed25519,
+                }));
+            }
         }
+        Ok(())
     }
 
     /// Issuers first; authorities of one depth in the order of the file.
-    fn in_order(&self) -> Vec<AuthorityDeclaration> {
-        let mut tables: Vec<&AuthorityTable> = self.tables.iter().collect();
+    fn in_order(&self) -> Result<Vec<AuthorityDeclaration>, Fault> {
+        let mut tables: Vec<&Authority> = self.tables.iter().collect();
         tables.sort_by_key(|table| self.ancestry(table).count());
-        let declaration = |table: &AuthorityTable| AuthorityDeclaration {
-            name: table.name.value.clone(),
-            issuer: table.issuer.as_ref().map(|issuer| issuer.value.clone()),
-            subject: table.subject.value.clone(),
-            key: table.key.clone(),
-            validity: table.validity.value,
-            path_length: table.path_length.as_ref().map(|limit| limit.value),
+        let declaration = |table: &Authority| {
+            Ok(AuthorityDeclaration {
+                name: table.name.value.clone(),
+                issuer: table.issuer.as_ref().map(|issuer| issuer.value.clone()),
+                subject: table.subject.clone(),
+                key: table.key()?,
+                validity: table.validity.value,
+                path_length: table.path_length.as_ref().map(|limit| limit.value),
+            })
         };
         tables.into_iter().map(declaration).collect()
     }
 }
 
 fn profiles(
-    tables: &[ProfileTable],
+    tables: &[Named<ProfileName, ProfileTable>],
     authorities: &Authorities<'_>,
-) -> Result<BTreeMap<ProfileName, LeafProfile>, DeclarationError> {
+) -> Result<BTreeMap<ProfileName, LeafProfile>, Fault> {
     let spans = authorities.tables.iter().map(|table| table.validity.value);
     let longest: Option<Span> = spans.max();
     let mut profiles = BTreeMap::new();
@@ -191,7 +197,7 @@ fn profiles(
             );
         }
         let profile = LeafProfile {
-            key: table.key.value,
+            key: table.key,
             csr_keys: table.csr_keys.clone(),
             validity: table.validity.value,
             extended_key_usage: table.extended_key_usage.clone(),
@@ -204,42 +210,44 @@ fn profiles(
 }
 
 fn resolve_dps(
+    name: &DpsName,
     table: DpsTable,
     authorities: &Authorities<'_>,
-) -> Result<DpsDeclaration, DeclarationError> {
-    let ca_table = format!("dps.{}.ca", table.name.value);
+) -> Result<DpsDeclaration, Fault> {
+    let ca_table = format!("dps.{name}.ca");
+    let sign_in = table.sign_in()?;
     let ca = resolve_ca(table.ca, authorities)?;
     let groups = Groups {
         authorities,
         ca: &ca,
         ca_table,
     };
-    let groups = groups.resolve(table.groups)?;
+    let groups = groups.resolve(table.group)?;
     let in_azure = table.service.azure_instance().is_some();
     // A token of Entra ID is for Azure; it is not shown to another address unless that was declared.
     let default_sign_in = (in_azure || table.entra.is_some()).then_some(SignIn::Entra);
     let management = management(
         table.management,
-        &table.name.value,
+        name,
         &table.service,
         default_sign_in.clone(),
     )?;
     let (entra, authority_host) = match table.entra {
-        Some(entra) => (entra.identity, entra.authority_host),
+        Some(entra) => entra.sign_in()?,
         None => (EntraIdentity::default(), None),
     };
     Ok(DpsDeclaration {
-        hubs: hubs(table.hubs, default_sign_in.as_ref())?,
-        sign_in: table.sign_in.or(default_sign_in),
-        token_scope: table.token_scope,
+        hubs: hubs(table.hub, default_sign_in.as_ref())?,
+        sign_in: sign_in.or(default_sign_in),
+        token_scope: table.token_scope.map(String::from),
         entra,
         authority_host,
         service: table.service,
         device: table.device,
         id_scope: table.id_scope,
         management,
-        trust_anchor: table.trust_anchor,
-        api_versions: table.api_versions,
+        trust_anchor: table.trust_anchor.map(String::from),
+        api_versions: table.api_version.0.into(),
         rate: table.rate,
         ca,
         groups,
@@ -248,11 +256,11 @@ fn resolve_dps(
 
 /// The management plane as declared; outside of Azure it is taken to be where the service plane is.
 fn management(
-    table: Option<ManagementTable>,
+    table: Option<Field<Table<ManagementTable>>>,
     dps: &DpsName,
     service: &Endpoint,
     default_sign_in: Option<SignIn>,
-) -> Result<Option<ManagementDeclaration>, DeclarationError> {
+) -> Result<Option<ManagementDeclaration>, Fault> {
     /// What a stand-in for Azure is asked for where nothing is declared: no subscription of anybody.
     const NO_SUBSCRIPTION: &str = "00000000-0000-0000-0000-000000000000";
     let instance = service.azure_instance();
@@ -267,72 +275,74 @@ fn management(
         };
         return Ok(instance.is_none().then_some(stand_in));
     };
-    let missing = || {
-        table
-            .itself
-            .error(DeclarationProblem::Missing { key: "name" })
-    };
+    let key = "name".to_owned();
+    let nameless = table.error(DeclarationProblem::Missing { key });
+    let Table(table) = table.value;
+    let sign_in = table.token.map(SignIn::Token);
     Ok(Some(ManagementDeclaration {
         name: match table.name {
-            Some(name) => name,
-            None => instance.ok_or_else(missing)?.to_owned(),
+            Some(name) => name.into(),
+            None => instance.ok_or(nameless)?.to_owned(),
         },
-        token_scope: table.token_scope,
+        token_scope: table.token_scope.map(String::from),
         // Leaving the address out means the cloud's own, unless the service plane is elsewhere.
         endpoint: table
             .endpoint
             .or_else(|| instance.is_none().then(|| service.clone())),
-        subscription: table.subscription,
-        resource_group: table.resource_group,
-        sign_in: table.sign_in.or(default_sign_in),
+        subscription: table.subscription.into(),
+        resource_group: table.resource_group.into(),
+        sign_in: sign_in.or(default_sign_in),
     }))
 }
 
 fn hubs(
-    tables: Vec<HubTable>,
+    tables: Tables<HubHostName, HubTable>,
     default_sign_in: Option<&SignIn>,
-) -> Result<BTreeMap<HubHostName, HubDeclaration>, DeclarationError> {
+) -> Result<BTreeMap<HubHostName, HubDeclaration>, Fault> {
     let mut hubs = Records::default();
-    for table in tables {
+    for Named { name, table } in tables.0 {
         let hub = HubDeclaration {
+            sign_in: table.sign_in()?.or_else(|| default_sign_in.cloned()),
             endpoint: table.endpoint,
-            sign_in: table.sign_in.or_else(|| default_sign_in.cloned()),
-            token_scope: table.token_scope,
+            token_scope: table.token_scope.map(String::from),
         };
-        hubs.insert(table.name, hub)?;
+        hubs.insert(name, hub)?;
     }
     Ok(hubs.into_map())
 }
 
 fn resolve_ca(
-    tables: Vec<CaTable>,
+    tables: Tables<CertificateName, CaTable>,
     authorities: &Authorities<'_>,
-) -> Result<BTreeMap<CertificateName, CaDeclaration>, DeclarationError> {
+) -> Result<BTreeMap<CertificateName, CaDeclaration>, Fault> {
     let mut cas = Records::default();
-    let count = tables.len();
+    let count = tables.0.len();
     let mut uploaded: Vec<Field<AuthorityName>> = Vec::new();
-    for table in tables {
-        let authority = authorities.named(&table.authority)?;
-        authorities.check_keys_for_dps(authority, &table.authority)?;
-        if let Some(first) = uploaded
-            .iter()
-            .find(|first| first.value == table.authority.value)
-        {
-            return Err(table.authority.duplicate(first));
+    for Named { name, table } in tables.0 {
+        let named = match table.authority {
+            Some(authority) => authority,
+            None => name.reparsed()?,
+        };
+        let authority = authorities.named(&named)?;
+        authorities.check_keys_for_dps(authority, &named)?;
+        if let Some(first) = uploaded.iter().find(|first| first.value == named.value) {
+            return Err(named.duplicate(first));
         }
         if cas.len() == MOST_CAS {
-            return Err(table.name.error(DeclarationProblem::TooMany {
+            return Err(name.error(DeclarationProblem::TooMany {
                 what: "CA certificates",
                 count,
                 most: MOST_CAS,
             }));
         }
         let ca = CaDeclaration {
-            authority: table.authority.value.clone(),
-            verified_by: table.verified_by,
+            authority: named.value.clone(),
+            verified_by: table
+                .verified_by
+                .map_or(VerifiedBy::Possession, |word| word.0),
         };
-        uploaded.push(table.authority);
-        cas.insert(table.name, ca)?;
+        uploaded.push(named);
+        cas.insert(name, ca)?;
     }
     Ok(cas.into_map())
 }
@@ -347,35 +357,37 @@ struct Groups<'a> {
 impl Groups<'_> {
     fn resolve(
         &self,
-        tables: Vec<GroupTable>,
-    ) -> Result<BTreeMap<EnrollmentGroupId, GroupDeclaration>, DeclarationError> {
+        tables: Tables<EnrollmentGroupId, GroupTable>,
+    ) -> Result<BTreeMap<EnrollmentGroupId, GroupDeclaration>, Fault> {
         let mut groups = Records::default();
-        for table in tables {
+        for Named { name, table } in tables.0 {
             let group = GroupDeclaration {
                 attestation: self.attestation(&table)?,
+                status: table.status(),
+                hubs: table.hubs()?,
+                reprovision: table.reprovision(),
+                allocation: table.allocation(),
                 authority: table.authority.value,
-                status: table.status,
-                hubs: table.hubs,
-                reprovision: table.reprovision,
-                allocation: table.allocation,
-                initial_twin: table.initial_twin,
+                initial_twin: table.initial_twin.map(|twin| twin.0.into()),
             };
-            groups.insert(table.id, group)?;
+            groups.insert(name, group)?;
         }
         Ok(groups.into_map())
     }
 
     /// A root is held by reference, an intermediate as a certificate, unless the group says otherwise.
-    fn attestation(&self, table: &GroupTable) -> Result<GroupAttestation, DeclarationError> {
+    fn attestation(&self, table: &GroupTable) -> Result<GroupAttestation, Fault> {
         let authority = self.authorities.named(&table.authority)?;
         self.authorities
             .check_keys_for_dps(authority, &table.authority)?;
         self.check_reaches_ca(authority, &table.authority)?;
-        let word = table.attestation.as_ref().map(|field| field.value);
-        let word = word.unwrap_or(match authority.issuer {
-            Some(_) => AttestationWord::SigningCertificate,
-            None => AttestationWord::CaReference,
-        });
+        let word = table
+            .attestation
+            .map(|word| word.0)
+            .unwrap_or(match authority.issuer {
+                Some(_) => AttestationWord::SigningCertificate,
+                None => AttestationWord::CaReference,
+            });
         if word == AttestationWord::SigningCertificate {
             return Ok(GroupAttestation::SigningCertificate);
         }
@@ -391,9 +403,9 @@ impl Groups<'_> {
     /// DPS admits only devices whose chain reaches a CA that it has verified.
     fn check_reaches_ca(
         &self,
-        authority: &AuthorityTable,
+        authority: &Authority,
         field: &Field<AuthorityName>,
-    ) -> Result<(), DeclarationError> {
+    ) -> Result<(), Fault> {
         let mut root = authority;
         for above in self.authorities.ancestry(authority) {
             if self.ca_of(above).is_some() {
@@ -408,7 +420,7 @@ impl Groups<'_> {
         }))
     }
 
-    fn ca_of(&self, authority: &AuthorityTable) -> Option<&CertificateName> {
+    fn ca_of(&self, authority: &Authority) -> Option<&CertificateName> {
         let found = self
             .ca
             .iter()
@@ -435,7 +447,7 @@ impl<K: Ord, V> Records<K, V> {
         self.records.len()
     }
 
-    fn insert(&mut self, name: Field<K>, record: V) -> Result<(), DeclarationError> {
+    fn insert(&mut self, name: Field<K>, record: V) -> Result<(), Fault> {
         let same = self
             .records
             .iter()

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::ops::Deref;
 use std::str::FromStr;
 
 use super::{IdError, shortened};
@@ -153,8 +154,8 @@ fn check_record(rules: &Rules, text: &str) -> Result<(), IdError> {
 /// characters of `A-Z a-z 0-9 - . _ :`, the last one alphanumeric or `-`
 /// ([DPS concepts](https://learn.microsoft.com/azure/iot-dps/concepts-service#registration-id)).
 ///
-/// An X.509 device is held to [`RegistrationId::LONGEST_COMMON_NAME`]; that check is made where a
-/// certificate is asked for, because symmetric-key records may be longer.
+/// Records of devices with symmetric keys may have all 128; an ID that goes into a leaf is a
+/// [`LeafName`].
 ///
 /// ```
 /// use pki_core::ids::RegistrationId;
@@ -171,9 +172,6 @@ textual!(RegistrationId);
 case_insensitive!(RegistrationId);
 
 impl RegistrationId {
-    /// The most characters that fit a common name (RFC 5280 appendix A.1, `ub-common-name`).
-    pub const LONGEST_COMMON_NAME: usize = 64;
-
     const RULES: Rules = record_rules("registration ID");
 }
 
@@ -183,6 +181,66 @@ impl FromStr for RegistrationId {
     fn from_str(text: &str) -> Result<Self, IdError> {
         check_record(&Self::RULES, text)?;
         Ok(Self(text.to_owned()))
+    }
+}
+
+/// The most characters of a common name (RFC 5280 appendix A.1, `ub-common-name`).
+pub const LONGEST_COMMON_NAME: usize = 64;
+
+/// A registration ID that fits a common name: the only kind that a leaf can have. Equal, ordered and
+/// hashed as the ID itself.
+///
+/// ```
+/// use pki_core::ids::LeafName;
+/// let name: LeafName = "sensor-1".parse()?;
+/// assert_eq!(name.as_str(), "sensor-1");
+/// assert!("a".repeat(65).parse::<LeafName>().is_err());
+/// # Ok::<(), pki_core::ids::IdError>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct LeafName(RegistrationId);
+
+serde_as_text!(LeafName);
+
+impl TryFrom<RegistrationId> for LeafName {
+    type Error = IdError;
+
+    fn try_from(id: RegistrationId) -> Result<Self, IdError> {
+        // An ID is ASCII: its octets are its characters.
+        let length = id.as_str().len();
+        if length > LONGEST_COMMON_NAME {
+            return Err(IdError::LongerThanCommonName { id, length });
+        }
+        Ok(Self(id))
+    }
+}
+
+impl FromStr for LeafName {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        text.parse::<RegistrationId>()?.try_into()
+    }
+}
+
+/// It is a registration ID, and whatever takes one takes it.
+impl Deref for LeafName {
+    type Target = RegistrationId;
+
+    fn deref(&self) -> &RegistrationId {
+        &self.0
+    }
+}
+
+impl From<LeafName> for RegistrationId {
+    fn from(name: LeafName) -> Self {
+        name.0
+    }
+}
+
+impl fmt::Display for LeafName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 
@@ -410,7 +468,7 @@ textual!(VerificationCode);
 impl VerificationCode {
     const RULES: Rules = Rules {
         what: "verification code",
-        most: RegistrationId::LONGEST_COMMON_NAME,
+        most: LONGEST_COMMON_NAME,
         allowed: "letters, digits and - _",
         allows: |c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'),
     };
@@ -445,6 +503,14 @@ mod tests {
         assert!(refused::<RegistrationId>("a.").contains("must end in"));
         assert!(
             refused::<RegistrationId>(&"a".repeat(129)).contains("129 characters, at most 128")
+        );
+        assert!("a".repeat(64).parse::<LeafName>().is_ok());
+        assert_eq!(
+            refused::<LeafName>(&"a".repeat(65)),
+            format!(
+                "registration ID {} has 65 characters; in a certificate it is the CN, which holds at most 64",
+                "a".repeat(65)
+            )
         );
         assert!(refused::<RegistrationId>("gerät").contains('ä'));
     }

@@ -14,13 +14,14 @@ use x509_cert::serial_number::SerialNumber as DerSerialNumber;
 use x509_cert::time::{Time as DerTime, Validity as DerValidity};
 
 use super::{Issuer, Request};
-use crate::ids::SerialNumber;
+use crate::ids::{LeafName, SerialNumber};
 use crate::profile::{ExtensionFacts, Role, key_identifier};
 use crate::time::{Span, Time, Validity};
 
 /// A certificate that is put together but neither checked nor signed.
 pub struct Composed {
     pub(super) role: Role,
+    pub(super) leaf_name: Option<LeafName>,
     pub(super) serial_number: SerialNumber,
     pub(super) validity: Validity,
     pub(super) issuer: Issuer,
@@ -80,6 +81,7 @@ pub fn compose(
     let tbs = TbsCertificate::from_der(&tbs_der).map_err(ComposeError::Encoding)?;
     Ok(Composed {
         role: request.role,
+        leaf_name: request.leaf_name.clone(),
         serial_number: serial_number.clone(),
         validity: request.validity,
         issuer: issuer.clone(),

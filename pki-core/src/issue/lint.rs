@@ -3,10 +3,8 @@
 use std::sync::Arc;
 
 use super::{Composed, Linted};
-use crate::ids::{AuthorityName, RegistrationId};
+use crate::ids::AuthorityName;
 use crate::lint::{Candidate, Finding, IssuerFacts, LintOptions, Severity};
-use crate::name::DistinguishedName;
-use crate::profile::Role;
 use crate::time::Time;
 
 /// The checks refused a certificate; nothing was signed.
@@ -48,10 +46,9 @@ impl Composed {
                 findings: errors,
             });
         }
-        let registration_id = self.registration_id();
         Ok(Linted {
             role: self.role,
-            registration_id,
+            leaf_name: self.leaf_name,
             serial_number: self.serial_number,
             validity: self.validity,
             issuer: Arc::new(self.issuer),
@@ -71,13 +68,5 @@ impl Composed {
             warehouse_time: self.warehouse_time,
         };
         Candidate::unsigned(&self.tbs, self.role, &issuer, options).before_signature()
-    }
-
-    fn registration_id(&self) -> Option<RegistrationId> {
-        if self.role != Role::Leaf {
-            return None;
-        }
-        let subject = DistinguishedName::from_name(self.tbs.subject().clone());
-        subject.common_name()?.parse().ok()
     }
 }

@@ -14,8 +14,8 @@ use const_oid::db::rfc5912::ID_EC_PUBLIC_KEY;
 use der::Decode as _;
 use spki::SubjectPublicKeyInfoRef;
 
-use super::{ComposeError, IssueError, Issuer, LintError, Linted, Request, RequestError, compose};
-use crate::ids::{RegistrationId, SerialNumber};
+use super::{ComposeError, Finding, IssueError, Issuer, LintError, Linted, Request, compose};
+use crate::ids::{LeafName, SerialNumber};
 use crate::lint::public_key_problem;
 use crate::profile::{LeafContent, Role, key_identifier_of};
 use crate::time::{Time, Validity};
@@ -47,6 +47,8 @@ struct Stencil {
     common_name: Range<usize>,
     public_key: Range<usize>,
     key_identifier: Range<usize>,
+    /// What the checks found worth saying: of what all leaves of the press have in common.
+    warnings: Vec<Finding>,
     /// What stands before the coordinates of its elliptic key; any other key is decoded anew.
     elliptic: Option<EllipticHead>,
 }
@@ -85,17 +87,12 @@ impl LeafPress {
     /// [`IssueError`]: what [`compose`] and the checks would refuse.
     pub fn stamp(
         &mut self,
-        id: &RegistrationId,
+        id: &LeafName,
         public_key: &[u8],
         serial_number: &SerialNumber,
     ) -> Result<Linted, IssueError> {
         let name = id.as_str().as_bytes();
         let serial = serial_number.as_be_octets();
-        if name.len() > RegistrationId::LONGEST_COMMON_NAME {
-            let id = id.clone();
-            let length = name.len();
-            return Err(RequestError::LongRegistrationId { id, length }.into());
-        }
         let place = self.stencil(id, public_key, serial_number)?;
         let stencil = &self.stencils[place].1;
         let key_identifier = match &stencil.elliptic {
@@ -111,12 +108,12 @@ impl LeafPress {
         tbs_der[stencil.key_identifier.clone()].copy_from_slice(key_identifier.as_ref());
         Ok(Linted {
             role: Role::Leaf,
-            registration_id: Some(id.clone()),
+            leaf_name: Some(id.clone()),
             serial_number: serial_number.clone(),
             validity: self.validity,
             issuer: Arc::clone(&self.issuer),
             tbs_der,
-            warnings: Vec::new(),
+            warnings: stencil.warnings.clone(),
         })
     }
 
@@ -142,7 +139,7 @@ impl LeafPress {
     /// The place of the stencil for a leaf, which is cut if there is none.
     fn stencil(
         &mut self,
-        id: &RegistrationId,
+        id: &LeafName,
         public_key: &[u8],
         serial_number: &SerialNumber,
     ) -> Result<usize, IssueError> {
@@ -162,14 +159,15 @@ impl LeafPress {
     /// Makes a stencil of the first leaf of its shape, by the ordinary path.
     fn cut(
         &self,
-        id: &RegistrationId,
+        id: &LeafName,
         public_key: &[u8],
         serial_number: &SerialNumber,
     ) -> Result<Stencil, IssueError> {
         let content = self.content.clone();
         let request = Request::leaf(id, public_key.to_vec(), self.validity, content)?;
         let linted = compose(&request, &self.issuer, serial_number)?.lint(self.now)?;
-        let stencil = Stencil::of(linted.tbs_der, id, public_key, serial_number);
+        let warnings = linted.warnings;
+        let stencil = Stencil::of(linted.tbs_der, warnings, id, public_key, serial_number);
         Ok(stencil?.ok_or_else(no_such_shape)?)
     }
 }
@@ -184,7 +182,8 @@ impl Stencil {
     /// identifier last.
     fn of(
         tbs_der: Vec<u8>,
-        id: &RegistrationId,
+        warnings: Vec<Finding>,
+        id: &LeafName,
         public_key: &[u8],
         serial_number: &SerialNumber,
     ) -> Result<Option<Self>, ComposeError> {
@@ -208,6 +207,7 @@ impl Stencil {
                 common_name,
                 public_key,
                 key_identifier,
+                warnings,
                 elliptic,
             },
         ))

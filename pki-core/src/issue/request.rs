@@ -1,7 +1,7 @@
 //! What is asked for.
 
 use crate::alternative_name::AlternativeName;
-use crate::ids::{RegistrationId, VerificationCode};
+use crate::ids::{LeafName, VerificationCode};
 use crate::key::Signer;
 use crate::name::{DistinguishedName, NameError};
 use crate::profile::{KeyPurpose, LeafContent, Role};
@@ -11,31 +11,14 @@ use crate::time::Validity;
 #[derive(Debug, Clone)]
 pub struct Request {
     pub(super) role: Role,
+    /// Whose leaf it is to be.
+    pub(super) leaf_name: Option<LeafName>,
     pub(super) subject: DistinguishedName,
     pub(super) public_key: Vec<u8>,
     pub(super) validity: Validity,
     pub(super) path_length: Option<u8>,
     pub(super) content: LeafContent,
     pub(super) alternative_names: Vec<AlternativeName>,
-}
-
-/// Why a request cannot be made.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RequestError {
-    /// The registration ID does not fit a common name (RFC 5280 appendix A.1).
-    #[error(
-        "registration ID {id} has {length} characters; in a certificate it is the CN, which holds at most 64"
-    )]
-    LongRegistrationId {
-        /// The ID.
-        id: RegistrationId,
-        /// Its length.
-        length: usize,
-    },
-    /// The name cannot be encoded.
-    #[error(transparent)]
-    Name(#[from] NameError),
 }
 
 impl Request {
@@ -49,6 +32,7 @@ impl Request {
         let public_key = signer.public_key().to_vec();
         Self {
             role: Role::Root,
+            leaf_name: None,
             subject,
             public_key,
             validity,
@@ -66,9 +50,9 @@ impl Request {
         validity: Validity,
         path_length: Option<u8>,
     ) -> Self {
-        let role = Role::Intermediate;
         Self {
-            role,
+            role: Role::Intermediate,
+            leaf_name: None,
             subject,
             public_key,
             validity,
@@ -81,23 +65,17 @@ impl Request {
     /// A device: its registration ID is the subject's CN, and the whole subject.
     ///
     /// # Errors
-    /// [`RequestError::LongRegistrationId`] over 64 characters.
+    /// [`NameError`] if the ID cannot be encoded as a CN.
     pub fn leaf(
-        id: &RegistrationId,
+        name: &LeafName,
         public_key: Vec<u8>,
         validity: Validity,
         content: impl Into<LeafContent>,
-    ) -> Result<Self, RequestError> {
-        let length = id.as_str().len();
-        if length > RegistrationId::LONGEST_COMMON_NAME {
-            return Err(RequestError::LongRegistrationId {
-                id: id.clone(),
-                length,
-            });
-        }
-        let subject = DistinguishedName::common(id.as_str())?;
+    ) -> Result<Self, NameError> {
+        let subject = DistinguishedName::common(name.as_str())?;
         Ok(Self {
             role: Role::Leaf,
+            leaf_name: Some(name.clone()),
             subject,
             public_key,
             validity,
@@ -117,17 +95,17 @@ impl Request {
     /// A proof of possession: the code that DPS gave is the subject's CN.
     ///
     /// # Errors
-    /// [`RequestError::Name`] if the code cannot be a CN.
+    /// [`NameError`] if the code cannot be a CN.
     pub fn verification(
         code: &VerificationCode,
         public_key: Vec<u8>,
         validity: Validity,
-    ) -> Result<Self, RequestError> {
+    ) -> Result<Self, NameError> {
         let subject = DistinguishedName::common(code.as_str())?;
-        let role = Role::Verification;
         let purposes = vec![KeyPurpose::ClientAuth];
         Ok(Self {
-            role,
+            role: Role::Verification,
+            leaf_name: None,
             subject,
             public_key,
             validity,

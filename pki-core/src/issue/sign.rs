@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Issuer;
 use crate::certificate::Certificate;
-use crate::ids::{AuthorityGeneration, AuthorityName, RegistrationId, SerialNumber};
+use crate::ids::{AuthorityGeneration, AuthorityName, LeafName, RegistrationId, SerialNumber};
 use crate::key::{KeyError, SignatureError, Signer};
 use crate::profile::Role;
 use crate::signed::Signed;
@@ -13,7 +13,7 @@ use crate::time::Validity;
 /// A certificate that passed every check and may be signed, once.
 pub struct Linted {
     pub(super) role: Role,
-    pub(super) registration_id: Option<RegistrationId>,
+    pub(super) leaf_name: Option<LeafName>,
     pub(super) serial_number: SerialNumber,
     pub(super) validity: Validity,
     pub(super) issuer: Arc<Issuer>,
@@ -26,7 +26,7 @@ pub struct Linted {
 pub struct Issued {
     certificate: Certificate,
     role: Role,
-    registration_id: Option<RegistrationId>,
+    leaf_name: Option<LeafName>,
     signed_by: AuthorityGeneration,
     warnings: Vec<super::Finding>,
 }
@@ -91,7 +91,7 @@ impl Linted {
         Ok(Issued {
             certificate: Certificate::just_signed(der, self.serial_number, self.validity),
             role: self.role,
-            registration_id: self.registration_id,
+            leaf_name: self.leaf_name,
             signed_by: AuthorityGeneration {
                 name: issuer.name.clone(),
                 generation: issuer.generation,
@@ -124,7 +124,7 @@ impl Issued {
 
     /// The device, if it is a leaf.
     pub fn registration_id(&self) -> Option<&RegistrationId> {
-        self.registration_id.as_ref()
+        self.leaf_name.as_deref()
     }
 
     /// The certificate, what it is for, whose key signed it, and the device if it is a leaf: for the
@@ -141,7 +141,7 @@ impl Issued {
             self.certificate,
             self.role,
             self.signed_by,
-            self.registration_id,
+            self.leaf_name.map(RegistrationId::from),
         )
     }
 }

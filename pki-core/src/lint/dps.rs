@@ -8,7 +8,7 @@ use spki::SubjectPublicKeyInfoRef;
 use x509_cert::ext::pkix::ExtendedKeyUsage;
 
 use super::{Candidate, Check, Finding, error, warning};
-use crate::ids::RegistrationId;
+use crate::ids::{LONGEST_COMMON_NAME, RegistrationId};
 use crate::name::DistinguishedName;
 use crate::profile::Role;
 use crate::time::Span;
@@ -86,7 +86,7 @@ fn common_name_is_a_registration_id(candidate: &Candidate<'_>) -> Option<Finding
             "an authority must have a CN",
             "RFC 5280 §4.1.2.6",
         ),
-        (Role::Leaf, [name]) if name.chars().count() > RegistrationId::LONGEST_COMMON_NAME => {
+        (Role::Leaf, [name]) if name.chars().count() > LONGEST_COMMON_NAME => {
             let message = format!(
                 "its CN has {} characters, not 64 at most",
                 name.chars().count()

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::text::read_as_text;
+
 /// Where a secret is: `env:NAME` or `file:PATH`. The secret itself is never in `pki.toml`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SecretSource {
@@ -43,6 +45,8 @@ impl fmt::Display for SecretSource {
         }
     }
 }
+
+read_as_text!(SecretSource);
 
 #[cfg(test)]
 mod tests {

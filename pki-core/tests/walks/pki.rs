@@ -167,7 +167,9 @@ impl Pki {
         let public_key = signer(EcdsaP256).public_key().to_vec();
         let spec = leaf_spec(if key.copy == 0 { 150 } else { 190 });
         let issued = authority.signing().issue_leaf(
-            &device_id(key.device),
+            &device_id(key.device)
+                .try_into()
+                .expect("an ID that fits a CN"),
             public_key,
             &spec,
             &serial(),

@@ -7,7 +7,7 @@ use dps_client::service::Individuals;
 use pki_core::certificate::{Certificate, pem};
 use pki_core::enrollment::compose::by_leaf;
 use pki_core::enrollment::{IndividualEnrollment, Mechanism, ProvisioningStatus, X509Certificates};
-use pki_core::ids::{Etag, RegistrationId};
+use pki_core::ids::RegistrationId;
 use pki_core::inventory::{CertificateState, Inventory as _};
 use pki_core::journal::Found;
 use pki_core::lifecycle::{Expectation, FieldChange, Promise, Step, Who};
@@ -142,19 +142,8 @@ impl Record for IndividualEnrollment {
     const WRITTEN: &'static str = "enrollment-written";
     const ENABLED: &'static str = "enrollment-enabled";
     const DISABLED: &'static str = "enrollment-disabled";
+    const DELETED: &'static str = "enrollment-deleted";
     const ENABLE: &'static str = "dps-pki dps device enable";
-
-    fn status(&self) -> ProvisioningStatus {
-        self.provisioning_status.clone()
-    }
-
-    fn set_status(&mut self, status: ProvisioningStatus) {
-        self.provisioning_status = status;
-    }
-
-    fn etag(&self) -> Option<&Etag> {
-        self.etag.as_ref()
-    }
 
     fn put(&self, changes: Vec<FieldChange>, expect: Expectation) -> Step {
         Step::put_individual(self.clone(), changes, expect)
@@ -389,7 +378,7 @@ impl DeleteArgs {
     fn run(&self, context: &Context) -> CommandResult {
         let planes = planes::chosen(context)?;
         let individuals = planes.individuals()?;
-        let goal = self.goal();
+        let goal = entry::goal_of_deletion::<IndividualEnrollment>(&self.id);
         let before = match existing(context, &planes, &individuals, &self.id) {
             Ok(before) => before,
             Err(missing) => return deleted_before(context, &planes, &goal, missing),
@@ -415,10 +404,6 @@ impl DeleteArgs {
             ..Promise::default()
         };
         change.carry_out_as(context, &planes, step, &without_keys(&before), &promise)
-    }
-
-    fn goal(&self) -> String {
-        format!("delete individual enrollment {}", self.id)
     }
 
     fn refuse_disabled(&self, individual: &IndividualEnrollment) -> Result<(), CommandError> {
@@ -457,16 +442,9 @@ impl DeleteArgs {
         if before.provisioning_status == ProvisioningStatus::Disabled {
             notes.push("this lets the device in again if a group holds its chain".to_owned());
         }
-        Ok(Change {
-            action: "enrollment-deleted",
-            summary: self.goal(),
-            goal: None,
-            subject: self.id.to_string(),
-            place: format!("DPS {}", planes.name()),
-            changes: vec![],
-            notes,
-            impact,
-        })
+        Ok(entry::deletion::<IndividualEnrollment>(
+            planes, &self.id, notes, impact,
+        ))
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use dps_client::service::{Enrollments, Entry};
-use pki_core::enrollment::{Mechanism, ProvisioningStatus};
+use dps_client::service::Enrollments;
+use pki_core::enrollment::{Enrollment, Mechanism, ProvisioningStatus};
 use pki_core::ids::Etag;
 use pki_core::journal::{Found, Standing};
 use pki_core::lifecycle::{Expectation, FieldChange, Impact, Promise, Step, Who, differences};
@@ -15,8 +15,8 @@ use crate::error::{CommandError, CommandResult, ErrorKind};
 use crate::planes::Planes;
 use crate::render::document::without_keys;
 
-/// An entry of DPS that lets devices in.
-pub(super) trait Record: Entry<Id: PartialEq> {
+/// An enrollment in the words and steps of these commands.
+pub(super) trait Record: Enrollment {
     /// What it is called in sentences.
     const WORD: &'static str;
     /// Whom it lets in.
@@ -27,12 +27,11 @@ pub(super) trait Record: Entry<Id: PartialEq> {
     const ENABLED: &'static str;
     /// What the audit trail says when it was disabled.
     const DISABLED: &'static str;
+    /// What the audit trail says when it was deleted.
+    const DELETED: &'static str;
     /// The command that enables it.
     const ENABLE: &'static str;
 
-    fn status(&self) -> ProvisioningStatus;
-    fn set_status(&mut self, status: ProvisioningStatus);
-    fn etag(&self) -> Option<&Etag>;
     /// It, as what was read back.
     fn found(&self) -> Found;
     /// The step that writes it.
@@ -82,7 +81,7 @@ pub(super) fn set_status<E: Record>(
     } else {
         (E::DISABLED, format!("disable {word} {id}"))
     };
-    if before.status() == status {
+    if *before.status() == status {
         let state = format!("{word} {id} is {} already", status.as_str());
         return nothing_to_do(context, planes, &summary, &state);
     }
@@ -134,7 +133,7 @@ pub(super) fn write<E: Record>(
         notes: wording.notes,
         impact: wording.impact,
     };
-    let keeps_out = |entry: &E| entry.status() == ProvisioningStatus::Disabled;
+    let keeps_out = |entry: &E| *entry.status() == ProvisioningStatus::Disabled;
     let mut promise = Promise {
         refuses: Who::Anybody,
         lets_in: Who::Anybody,
@@ -149,6 +148,30 @@ pub(super) fn write<E: Record>(
         promise.reopens.extend(step.subjects());
     }
     change.carry_out_as(context, planes, step, &shown, &promise)
+}
+
+/// What the journal calls the deletion of an entry.
+pub(super) fn goal_of_deletion<E: Record>(id: &E::Id) -> String {
+    format!("delete {} {id}", E::WORD)
+}
+
+/// The deletion of an entry.
+pub(super) fn deletion<E: Record>(
+    planes: &Planes<'_>,
+    id: &E::Id,
+    notes: Vec<String>,
+    impact: Option<Impact>,
+) -> Change {
+    Change {
+        action: E::DELETED,
+        summary: goal_of_deletion::<E>(id),
+        goal: None,
+        subject: id.to_string(),
+        place: format!("DPS {}", planes.name()),
+        changes: vec![],
+        notes,
+        impact,
+    }
 }
 
 /// The summary of a write: `create` or `replace`.
@@ -234,7 +257,7 @@ pub(super) fn check_document<E: Record>(
         return Err(CommandError::new(ErrorKind::Conflict, message)
             .hint("show it again and take over what changed; or leave out the member etag"));
     }
-    let kept_out = ProvisioningStatus::Disabled;
+    let kept_out = &ProvisioningStatus::Disabled;
     if before.status() == kept_out && document.status() != kept_out {
         let message = format!(
             "{word} {id} is disabled, and the document enables it: that lets {} in",

@@ -9,7 +9,7 @@ use pki_core::enrollment::{
     CertificateSlot, EnrollmentGroup, Mechanism, ProvisioningStatus, RegistrationState,
     X509Certificates,
 };
-use pki_core::ids::{EnrollmentGroupId, Etag, Sha256Thumbprint};
+use pki_core::ids::{EnrollmentGroupId, Sha256Thumbprint};
 use pki_core::inventory::{GenerationState, Inventory as _};
 use pki_core::journal::Found;
 use pki_core::lifecycle::{Expectation, FieldChange, Promise, Step, Who};
@@ -139,19 +139,8 @@ impl Record for EnrollmentGroup {
     const WRITTEN: &'static str = "group-written";
     const ENABLED: &'static str = "group-enabled";
     const DISABLED: &'static str = "group-disabled";
+    const DELETED: &'static str = "group-deleted";
     const ENABLE: &'static str = "dps-pki dps group enable";
-
-    fn status(&self) -> ProvisioningStatus {
-        self.provisioning_status.clone()
-    }
-
-    fn set_status(&mut self, status: ProvisioningStatus) {
-        self.provisioning_status = status;
-    }
-
-    fn etag(&self) -> Option<&Etag> {
-        self.etag.as_ref()
-    }
 
     fn put(&self, changes: Vec<FieldChange>, expect: Expectation) -> Step {
         Step::put_group(self.clone(), changes, expect)
@@ -289,7 +278,7 @@ impl DeleteArgs {
     fn run(&self, context: &Context) -> CommandResult {
         let planes = planes::chosen(context)?;
         let groups = planes.groups()?;
-        let goal = self.goal();
+        let goal = entry::goal_of_deletion::<EnrollmentGroup>(&self.id);
         let before = match entry::existing(context, &planes, &groups, &self.id) {
             Ok(before) => before,
             Err(missing) => return deleted_before(context, &planes, &goal, missing),
@@ -316,10 +305,6 @@ impl DeleteArgs {
             reopens: step.subjects().into_iter().collect(),
         };
         change.carry_out_as(context, &planes, step, &without_keys(&before), &promise)
-    }
-
-    fn goal(&self) -> String {
-        format!("delete enrollment group {}", self.id)
     }
 
     fn others(&self, groups: Vec<EnrollmentGroup>) -> Vec<EnrollmentGroup> {
@@ -382,16 +367,9 @@ impl DeleteArgs {
             view.remove_group(&self.id);
             Ok(())
         })?;
-        Ok(Change {
-            action: "group-deleted",
-            summary: self.goal(),
-            goal: None,
-            subject: self.id.to_string(),
-            place: format!("DPS {}", planes.name()),
-            changes: vec![],
-            notes,
-            impact,
-        })
+        Ok(entry::deletion::<EnrollmentGroup>(
+            planes, &self.id, notes, impact,
+        ))
     }
 }
 

@@ -10,8 +10,9 @@ use std::panic::resume_unwind;
 use std::path::Path;
 use std::thread::{self, ScopedJoinHandle};
 
-use pki_core::bulk::input::{BadLine, Checked, Device, DeviceKey};
+use pki_core::bulk::input::{BadLine, Checked, Device, brought_keys};
 use pki_core::bulk::{LeafPlan, Rehearsal};
+use pki_core::delivery;
 use pki_core::ids::RegistrationId;
 use pki_core::inventory::{BatchRecord, Filter, Inventory as _, InventoryError, KeyHolder, Status};
 use pki_core::key::software::SoftwareKeyGenerator;
@@ -252,8 +253,8 @@ impl BatchRun<'_> {
             let refusals = self.refusals(&mut rehearsals, &chunk, begin);
             for (device, refusal) in chunk.into_iter().zip(refusals) {
                 let reason = match refusal {
-                    None if live.contains(&device.id) => "it has a valid leaf already".to_owned(),
-                    None => match keys.get(&device.id) {
+                    None if live.contains(&*device.id) => "it has a valid leaf already".to_owned(),
+                    None => match keys.get(&*device.id) {
                         Some(holder) => holder.reason(),
                         None => continue,
                     },
@@ -279,12 +280,14 @@ impl BatchRun<'_> {
         inventory: &mut SqliteInventory,
         chunk: &[Device],
     ) -> Result<BTreeSet<RegistrationId>, CommandError> {
-        let mut ids: Vec<RegistrationId> = chunk.iter().map(|device| device.id.clone()).collect();
+        let mut ids: Vec<RegistrationId> =
+            chunk.iter().map(|device| (*device.id).clone()).collect();
         ids.sort();
         if self.batch.context.settings.dry_run {
             return Ok(inventory.find_ids(&ids, self.now)?.into_iter().collect());
         }
-        Ok(self.holders(inventory, &ids)?.into_keys().collect())
+        let now = self.batch.context.now();
+        Ok(delivery::resume_all(inventory, &ids, now)?)
     }
 
     /// Those of a chunk that bring a key which is another device's, or was compromised.
@@ -293,13 +296,7 @@ impl BatchRun<'_> {
         inventory: &SqliteInventory,
         chunk: &[Device],
     ) -> Result<BTreeMap<RegistrationId, KeyHolder>, CommandError> {
-        let brought = chunk.iter().filter_map(|device| match &device.key {
-            DeviceKey::Proven(key) => Some((&device.id, key.identity())),
-            DeviceKey::New | DeviceKey::Unchecked(_) => None,
-        });
-        let mut keys: Vec<_> = brought.collect();
-        keys.sort_unstable_by_key(|(_, key)| *key);
-        let holders = inventory.key_holders(&keys, self.now)?;
+        let holders = inventory.key_holders(&brought_keys(chunk), self.now)?;
         Ok(holders
             .into_iter()
             .map(|holder| (holder.id.clone(), holder))

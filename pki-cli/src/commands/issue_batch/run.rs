@@ -1,22 +1,21 @@
 //! One run over a batch: opened or found, gone on with, delivered, its manifest made.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pki_core::bulk::input::{Checked, Device, digest};
-use pki_core::bulk::{self, BatchOutput, BulkError, Delivery, Finished, Job, LeafPlan, Progress};
+use pki_core::bulk::{
+    self, BulkError, Delivery, Finished, Issuance, Job, LeafPlan, Outlet, Progress,
+};
 use pki_core::declaration::LeafProfile;
 use pki_core::handout::Renderer;
 use pki_core::handout::digest::{OutputDigest, OutputHash};
 use pki_core::handout::manifest::Manifest;
-use pki_core::ids::{AuthorityGeneration, RegistrationId};
-use pki_core::inventory::{
-    BatchRecord, Inventory as _, InventoryError, Label, NewBatch, RowKey, Status,
-};
+use pki_core::ids::AuthorityGeneration;
+use pki_core::inventory::{BatchRecord, Inventory as _, InventoryError, Label, NewBatch};
 use pki_core::key::software::SoftwareKeyGenerator;
 use pki_core::sqlite::SqliteInventory;
 use pki_core::time::{Span, Time, TimeError};
@@ -24,7 +23,6 @@ use pki_core::wording::counted;
 use serde_json::json;
 
 use super::super::issue::Target;
-use super::super::issue_each::refused;
 use super::Batch;
 use crate::batch_input::Source;
 use crate::batch_output::{
@@ -35,7 +33,7 @@ use crate::error::{CommandError, ErrorKind};
 use crate::files::own::Taken;
 use crate::files::{Access, Existing};
 use crate::issuance::OpenAuthority;
-use crate::locks::{Asked, Claim};
+use crate::locks::Claim;
 use crate::render::progress::ProgressLine;
 
 /// One run over what is left of a batch.
@@ -138,39 +136,11 @@ impl<'a> BatchRun<'a> {
             let devices = self.source.devices()?.filter_map(Result::ok);
             digests = devices.map(|device| digest(&device.id)).collect();
         }
-        let claimed = match Claim::ask(self.batch.context, digests)? {
-            Asked::Granted(claim) => return Ok(claim),
-            Asked::Refused(claimed) => claimed,
-        };
         let mut devices = self.source.devices()?.filter_map(Result::ok);
-        let first = devices.find(|device| digest(&device.id) == claimed.digest);
-        Err(refused(first.as_ref().map(|device| &device.id), &claimed))
-    }
-
-    /// The devices that have a leaf, and why they get no other. What a run left to them that was cut short
-    /// is voided.
-    pub(super) fn holders(
-        &self,
-        inventory: &mut SqliteInventory,
-        ids: &[RegistrationId],
-    ) -> Result<BTreeMap<RegistrationId, &'static str>, CommandError> {
-        let now = self.batch.context.now();
-        loop {
-            let found = inventory.holders(ids, now)?;
-            let left = found
-                .iter()
-                .filter(|holder| holder.status == Status::Undelivered);
-            let rows: Vec<RowKey> = left.map(|holder| holder.row).collect();
-            if rows.is_empty() {
-                let reason = "it has a valid leaf already";
-                return Ok(found
-                    .into_iter()
-                    .map(|holder| (holder.id, reason))
-                    .collect());
-            }
-            // Behind each there may be another one.
-            inventory.void(&rows, "cut short before it was delivered", now)?;
-        }
+        Claim::take(self.batch.context, digests, |claimed| {
+            let first = devices.find(|device| digest(&device.id) == claimed);
+            first.map(|device| device.id.into())
+        })
     }
 
     /// Voids what was cut short, goes on where it stopped, and returns the manifest.
@@ -260,7 +230,7 @@ impl<'a> BatchRun<'a> {
         inventory: &mut SqliteInventory,
         batch: &BatchRecord,
         renderer: &Renderer,
-        output: &mut dyn BatchOutput,
+        output: &mut dyn Outlet,
         delivery: Delivery,
     ) -> Result<(), CommandError> {
         /// Devices of a chunk: one transaction and one sync.
@@ -277,8 +247,8 @@ impl<'a> BatchRun<'a> {
                 Ok(Cow::Borrowed(&usual))
             }
         };
-        let job = Job {
-            batch: batch.name.clone(),
+        let issuance = Issuance {
+            batch: Some(batch.name.clone()),
             issuer: self.authority.issuer(),
             signer: self.authority.signer(),
             generator: &SoftwareKeyGenerator,
@@ -286,6 +256,9 @@ impl<'a> BatchRun<'a> {
             now,
             plan: &plan,
             renderer,
+        };
+        let job = Job {
+            issuance,
             jobs: self.batch.options.jobs(),
             total: batch.total,
             chunk: CHUNK.min(if is_slow(profile) { 50 } else { CHUNK }),
