@@ -23,7 +23,9 @@ use dps_operations::{
 use pki_core::authority::{AuthoritySpec, IssuancePolicy, LeafSpec, SigningAuthority, create_root};
 use pki_core::certificate::Certificate;
 use pki_core::declaration::Declaration;
-use pki_core::ids::{AuthorityGeneration, AuthorityName, Generation, RegistrationId, SerialNumber};
+use pki_core::ids::{
+    AuthorityGeneration, AuthorityName, Generation, LeafName, RegistrationId, SerialNumber,
+};
 use pki_core::inventory::{
     GenerationChange, GenerationState, Inventory as _, Labels, NewCertificate, NewGeneration,
     Uniqueness,
@@ -214,7 +216,8 @@ impl Home {
         )?;
         let public_key = SoftwareSigner::new(&key)?.public_key().to_vec();
         let serial = SerialNumber::random(&SystemEntropy)?;
-        let issued = authority.issue_leaf(id, public_key, &spec, &serial, now)?;
+        let name = LeafName::try_from(id.clone())?;
+        let issued = authority.issue_leaf(&name, public_key, &spec, &serial, now)?;
         let leaf = issued.certificate().clone();
         let new = new_certificate(leaf.clone(), Role::Leaf, Some(id.clone()))?;
         let recorded = self.inventory.record(vec![new], now)?;
