@@ -84,7 +84,10 @@ pub(crate) async fn walk() -> Result<Vec<String>, Box<dyn Error>> {
     assert!(judged.impact.is_none(), "no device has a leaf yet");
     home.carry_out(&planes, &judged, &mut log).await?;
     let left = request.prepare(home.around(&planes)).await?;
-    assert!(left.plan.is_empty(), "DPS holds what is declared now");
+    assert!(
+        left.plan.plan().is_empty(),
+        "DPS holds what is declared now"
+    );
 
     // A device gets a leaf, and registers with it.
     let id: RegistrationId = "sensor-1".parse()?;
@@ -252,10 +255,10 @@ impl Home {
             policy: IssuancePolicy::default(),
         };
         let order = Order {
-            superseded: engine.superseded(&judged.plan)?,
+            superseded: engine.superseded(judged.plan.plan())?,
             ..Order::new(&judged.plan)
         };
-        engine.check_keys(&judged.plan)?;
+        engine.check_keys(judged.plan.plan())?;
         let failed = engine
             .carry_out(&order, log, &Interruption::default())
             .await?;

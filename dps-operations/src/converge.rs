@@ -105,8 +105,7 @@ fn has_written(record: &PlanRecord, group: &EnrollmentGroupId) -> bool {
     let steps = record.plan.steps.iter().zip(&record.steps);
     let mut done = steps.filter(|(_, state)| state.is_done());
     done.any(|(step, _)| match step {
-        Step::PutGroup { group: put, .. } => put.enrollment_group_id == *group,
-        Step::DeleteGroup { id, .. } => id == group,
+        Step::Group(step) => step.id() == group,
         _ => false,
     })
 }

@@ -160,8 +160,8 @@ fn together(requests: &[Deprovision], states: &[QuarantineState]) -> Plan {
         plan.notes.extend(one.notes);
     }
     plan.steps.sort_by_key(|step| match step {
-        Step::PutIndividual { .. } | Step::DeleteIndividual { .. } => 0,
-        Step::DisableHubDevice { .. } | Step::DeleteHubDevice { .. } => 1,
+        Step::Individual(_) => 0,
+        Step::HubDevice(_) => 1,
         _ => 2,
     });
     plan

@@ -1,6 +1,6 @@
 //! Documents of DPS and its hubs as JSON, never with a key.
 
-use pki_core::journal::Found;
+use pki_core::lifecycle::Found;
 use serde::Serialize;
 use serde_json::Value;
 

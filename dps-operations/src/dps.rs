@@ -16,7 +16,7 @@ use pki_core::hub::HubDevice;
 use pki_core::ids::{
     CertificateName, DeviceId, EnrollmentGroupId, Etag, HubHostName, RegistrationId,
 };
-use pki_core::journal::Found;
+use pki_core::lifecycle::Found;
 use pki_core::management::CaCertificate;
 
 pub use error::{DpsError, PlaneError};

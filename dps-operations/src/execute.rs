@@ -22,8 +22,8 @@ mod settle;
 use pki_core::authority::IssuancePolicy;
 use pki_core::ids::{DpsName, PlanId};
 use pki_core::inventory::InventoryError;
-use pki_core::journal::{Found, Journal, NewPlan, PlanRecord, PlanSummary};
-use pki_core::lifecycle::{Checked, Plan, Step};
+use pki_core::journal::{Journal, NewPlan, PlanRecord, PlanSummary};
+use pki_core::lifecycle::{CaAction, CaStep, Checked, Found, Plan, Step};
 use pki_core::ports::{Clock, Entropy};
 use serde_json::Value;
 
@@ -80,19 +80,7 @@ pub enum Failures {
 impl Failures {
     /// Devices stand for themselves; CA certificates and groups build on each other.
     pub fn of_plan(plan: &Plan) -> Self {
-        let is_of_device = |step: &Step| {
-            matches!(
-                step,
-                Step::PutIndividual { .. }
-                    | Step::DeleteIndividual { .. }
-                    | Step::DeleteRegistration { .. }
-                    | Step::DisableHubDevice { .. }
-                    | Step::EnableHubDevice { .. }
-                    | Step::DeleteHubDevice { .. }
-                    | Step::Revoke { .. }
-            )
-        };
-        if plan.steps.iter().all(is_of_device) {
+        if plan.steps.iter().all(Step::is_of_device) {
             Self::GoOn
         } else {
             Self::Stop
@@ -158,11 +146,11 @@ impl Engine<'_> {
     /// [`ProofError`] if one does not open.
     pub fn check_keys(&self, plan: &Plan) -> Result<(), ProofError> {
         for step in &plan.steps {
-            if let Step::ProveCa {
-                authority,
+            if let Step::Ca(CaStep {
                 sha1_thumbprint,
+                action: CaAction::Prove { authority },
                 ..
-            } = step
+            }) = step
             {
                 OpenGeneration::with_certificate(
                     &*self.journal,
@@ -290,13 +278,13 @@ impl Engine<'_> {
         let new = NewPlan {
             id,
             dps: self.name.clone(),
-            plan: Plan::clone(order.plan),
+            plan: order.plan.plan().clone(),
         };
         let held = self.locks.plan(id).map_err(ExecuteError::Lock)?;
         let lock = held.ok_or(ExecuteError::NameHeld { plan: id })?;
         match self.journal.open_plan(new, self.clock.now()) {
             Ok(record) => {
-                let plan = Plan::clone(order.plan);
+                let plan = order.plan.plan().clone();
                 Ok((lock, PlanRecord { plan, ..record }))
             }
             Err(error) => {

@@ -81,7 +81,7 @@ impl JudgeError {
 impl Judged {
     /// A plan that was checked, with an impact that was told.
     pub fn of(plan: Checked, impact: Impact, rate: NonZeroU32) -> Self {
-        let estimate = plan.estimate(rate);
+        let estimate = plan.plan().estimate(rate);
         Self {
             plan,
             impact,

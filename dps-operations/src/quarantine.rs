@@ -115,7 +115,7 @@ impl Request {
     pub fn by_id_alone<'a>(&'a self, prepared: &Prepared) -> Vec<&'a RegistrationId> {
         let is_put = |id: &RegistrationId| {
             prepared.plan.steps.iter().any(|step| match step {
-                Step::PutIndividual { enrollment, .. } => enrollment.registration_id == *id,
+                Step::Individual(step) => step.id() == id,
                 _ => false,
             })
         };

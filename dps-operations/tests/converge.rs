@@ -18,7 +18,7 @@ fn what_is_declared_is_made_once() {
     assert_eq!(judged.impact.count(Effect::Gains), 1);
     line.carry_out(&judged, Failures::Stop).expect("done");
     let left = wait(request.prepare(line.around(&clock))).expect("planned");
-    assert!(left.plan.is_empty());
+    assert!(left.plan.plan().is_empty());
     let expected = [
         "ca root verified: true",
         "group line-1 Enabled",

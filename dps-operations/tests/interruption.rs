@@ -62,7 +62,10 @@ fn an_interruption_ends_a_run_after_its_step_and_leaves_a_plan_to_resume() {
     let Err(ExecuteError::Interrupted(progress)) = ended else {
         panic!("{ended:?}");
     };
-    assert_eq!((progress.done, progress.steps), (2, plan.steps.len()));
+    assert_eq!(
+        (progress.done, progress.steps),
+        (2, plan.plan().steps.len())
+    );
     assert_eq!(
         observer.seen,
         ["0 of 10", "begun 0", "sent 0", "begun 1", "sent 1"]
@@ -91,7 +94,7 @@ fn every_step_is_told_once_when_it_is_journaled() {
     let interruption = Interruption::default();
     let ended = site.carry_out(&FixedClock(now()), &plan, &mut observer, &interruption);
     assert!(ended.expect("done").is_empty());
-    for index in 0..plan.steps.len() {
+    for index in 0..plan.plan().steps.len() {
         let told = [format!("begun {index}"), format!("sent {index}")];
         for line in told {
             let times = observer.seen.iter().filter(|seen| **seen == line).count();
@@ -144,7 +147,7 @@ fn a_plan_in_the_way_is_told_from_one_that_is_under_way() {
     assert!(matches!(ended, Err(ExecuteError::Interrupted(_))));
     let open: PlanId = site.journal.plans(1).expect("read")[0].plan;
 
-    let mut other = pki_core::lifecycle::Plan::clone(&plan);
+    let mut other = plan.plan().clone();
     other.goal = "something else".to_owned();
     let other = site.checked(other);
     let interruption = Interruption::default();

@@ -320,18 +320,19 @@ impl Line {
             policy: IssuancePolicy::default(),
         };
         wait(async {
-            if judged.plan.is_empty() {
-                for open in engine.left_open(&judged.plan.goal)? {
+            let plan = judged.plan.plan();
+            if plan.is_empty() {
+                for open in engine.left_open(&plan.goal)? {
                     engine.supersede(&open).await?;
                 }
                 return Ok(Vec::new());
             }
             let order = Order {
                 failures,
-                superseded: engine.superseded(&judged.plan)?,
+                superseded: engine.superseded(plan)?,
                 ..Order::new(&judged.plan)
             };
-            engine.check_keys(&judged.plan)?;
+            engine.check_keys(plan)?;
             engine
                 .carry_out(&order, &mut (), &Interruption::default())
                 .await

@@ -7,8 +7,8 @@ use dps_operations::roll::{
 };
 use pki_core::enrollment::{IndividualEnrollment, compose};
 use pki_core::ids::{DeviceId, RegistrationId};
-use pki_core::lifecycle::HubAction;
 use pki_core::lifecycle::roll::RollError;
+use pki_core::lifecycle::{HubAction, Step};
 use pki_core::testing::FixedClock;
 
 use super::line::Line;
@@ -126,7 +126,7 @@ fn a_breach_roll_takes_off_its_hub_whoever_is_not_let_in_otherwise() {
         .steps
         .iter()
         .filter_map(|step| match step {
-            pki_core::lifecycle::Step::DisableHubDevice { device_id, .. } => Some(device_id),
+            Step::HubDevice(step) => Some(&step.device_id),
             _ => None,
         })
         .collect();

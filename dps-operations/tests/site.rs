@@ -24,7 +24,10 @@ use pki_core::inventory::{
 use pki_core::journal::PlanRecord;
 use pki_core::key::software::{SoftwareKeyGenerator, SoftwareSigner};
 use pki_core::key::{KeyAlgorithm, KeyGenerator as _};
-use pki_core::lifecycle::{Checked, Expectation, Fleet, Plan, Promise, Step};
+use pki_core::lifecycle::{
+    CaAction, CaStep, Checked, Expectation, Fleet, HubDeviceAction, HubDeviceStep, Plan, Promise,
+    Step,
+};
 use pki_core::ports::Clock;
 use pki_core::profile::Role;
 use pki_core::testing::{MemoryInventory, SeededEntropy};
@@ -132,24 +135,25 @@ impl Site {
         let ca: CertificateName = id("root");
         let attestation = compose::by_ca_reference(ca.clone());
         let group = EnrollmentGroup::new(id("line-1"), attestation);
-        let mut steps = vec![
-            Step::UploadCa {
-                name: ca.clone(),
+        let upload = CaStep {
+            name: ca,
+            sha1_thumbprint: self.root.sha1_thumbprint(),
+            action: CaAction::Upload {
                 authority: id("root"),
                 certificate: self.root.to_pem(),
-                sha1_thumbprint: self.root.sha1_thumbprint(),
                 sha256_thumbprint: self.root.sha256_thumbprint(),
                 self_attested: false,
                 replaces: None,
                 admitted: vec![],
-                expect: Expectation::Absent,
             },
-            Step::ProveCa {
-                name: ca,
-                authority: id("root"),
-                sha1_thumbprint: self.root.sha1_thumbprint(),
-                expect: Expectation::AsLeftByPlan,
-            },
+            expect: Expectation::Absent,
+        };
+        let prove = upload.then(CaAction::Prove {
+            authority: id("root"),
+        });
+        let mut steps = vec![
+            Step::Ca(upload),
+            Step::Ca(prove),
             Step::put_group(group, vec![], Expectation::Absent),
         ];
         for device in ["sensor-1", "sensor-2", "sensor-3"] {
@@ -158,28 +162,27 @@ impl Site {
             entry.provisioning_status = ProvisioningStatus::Disabled;
             steps.push(Step::put_individual(entry, vec![], Expectation::Absent));
         }
-        steps.push(Step::DeleteRegistration {
-            registration_id: id("sensor-1"),
-            expect: Expectation::Etag(Etag::new("\"1\"")),
-        });
-        steps.push(Step::DisableHubDevice {
+        let tag = |text: &str| Expectation::Etag(Etag::new(text));
+        steps.push(Step::delete_registration(id("sensor-1"), tag("\"1\"")));
+        steps.push(Step::HubDevice(HubDeviceStep {
             hub: hub(),
             device_id: id::<DeviceId>("sensor-1"),
-            reason: "stolen".to_owned(),
-            expect: Expectation::Etag(Etag::new("\"2\"")),
-        });
-        steps.push(Step::DeleteHubDevice {
+            action: HubDeviceAction::Disable {
+                reason: "stolen".to_owned(),
+            },
+            expect: tag("\"2\""),
+        }));
+        steps.push(Step::HubDevice(HubDeviceStep {
             hub: hub(),
             device_id: id::<DeviceId>("sensor-2"),
-            expect: Expectation::Etag(Etag::new("\"3\"")),
-        });
-        steps.push(Step::SettleGenerations {
-            authority: id("root"),
-            changes: vec![GenerationChange {
-                generation: Generation::FIRST,
-                to: GenerationState::Current,
-            }],
-        });
+            action: HubDeviceAction::Delete,
+            expect: tag("\"3\""),
+        }));
+        let change = GenerationChange {
+            generation: Generation::FIRST,
+            to: GenerationState::Current,
+        };
+        steps.push(Step::settle(id("root"), vec![change]));
         self.checked(Plan {
             steps,
             ..Plan::new("change one of each")
@@ -203,8 +206,8 @@ impl Site {
     ) -> Result<Vec<StepFailure>, ExecuteError> {
         wait(async {
             let mut engine = self.engine(clock);
-            let superseded = engine.superseded(plan)?;
-            engine.check_keys(plan)?;
+            let superseded = engine.superseded(plan.plan())?;
+            engine.check_keys(plan.plan())?;
             let order = Order {
                 failures: Failures::Stop,
                 superseded,

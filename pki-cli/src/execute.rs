@@ -72,8 +72,8 @@ impl<'a> Proposal<'a> {
             shown,
             question: format!(
                 "{}: carry out {}?",
-                plan.goal,
-                counted(plan.steps.len(), "step", "steps")
+                plan.plan().goal,
+                counted(plan.plan().steps.len(), "step", "steps")
             ),
             failures: Failures::Stop,
             before: None,
@@ -99,17 +99,18 @@ impl<'a> Proposal<'a> {
         planes: &Planes<'_>,
         journal: &mut dyn Journal,
     ) -> Result<Execution, CommandError> {
-        if self.plan.is_empty() {
-            close_same(context, planes, journal, &self.plan.goal)?;
+        let plan = self.plan.plan();
+        if plan.is_empty() {
+            close_same(context, planes, journal, &plan.goal)?;
             return Ok(Execution::default());
         }
         let mut engine = engine(context, planes, journal)?;
-        let superseded = engine.superseded(self.plan)?;
-        tell_estimate(context, planes, self.plan);
+        let superseded = engine.superseded(plan)?;
+        tell_estimate(context, planes, plan);
         if context.settings.dry_run {
             return Ok(Execution::default());
         }
-        engine.check_keys(self.plan)?;
+        engine.check_keys(plan)?;
         if !context.settings.yes {
             context.ui.note(self.shown);
         }

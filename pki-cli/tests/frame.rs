@@ -137,7 +137,8 @@ fn passphrases_come_from_files_variables_streams_and_people() {
         let run = world.run(&format!("inspect factory.key.pem {flags}"));
         run.code == 0 && run.stdout.contains("RSA 2048")
     };
-    let mut world = World::with_pki();
+    let mut world = World::new();
+    world.write_pki_under("secret");
     world.write("passphrase", "secret\r\nsecond line");
     assert!(opened(&world, "--passphrase-file passphrase"));
     assert!(opened(&world, "--passphrase-from file:passphrase"));

@@ -5,7 +5,7 @@
 )]
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
-use crate::support::World;
+use crate::support::{PASSPHRASE, World};
 use clap::Command;
 
 /// Commands whose examples talk to a DPS; they run in the end-to-end tests.
@@ -89,9 +89,9 @@ const NEEDS_OLD_AUTHORITY: [&str; 3] = ["authority import", "authority adopt", "
 /// left: keys in the clear, PKCS#12, a database of `openssl ca`.
 fn beside_an_old_authority(example: &str) -> World {
     let mut world = World::with_pki();
-    world.set("DPS_PKI_PASSPHRASE", "secret");
-    world.write("factory.pass", "secret");
-    world.write("old.pass", "secret");
+    world.set("DPS_PKI_PASSPHRASE", PASSPHRASE);
+    world.write("factory.pass", PASSPHRASE);
+    world.write("old.pass", PASSPHRASE);
     world.write(
         "ca.ext",
         "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign\n",
@@ -171,14 +171,14 @@ fn world(command: &str) -> World {
         "existing.toml",
         include_str!("../../templates/tutorial.toml"),
     );
-    world.write(".pki-passphrase", "secret");
+    world.write(".pki-passphrase", PASSPHRASE);
     world.write("pfx-passphrase", "another");
     world.write_request("sensor-7");
     let request = world.read("sensor-7.csr");
     world.write("requests/sensor-7.csr", &request);
     let line = serde_json::json!({ "registrationId": "sensor-7", "csr": request });
     world.write("requests.ndjson", format!("{line}\n"));
-    world.set("DPS_PKI_PASSPHRASE", "secret");
+    world.set("DPS_PKI_PASSPHRASE", PASSPHRASE);
     let mut setup = Vec::new();
     if !NEEDS_NO_HOME.contains(&command) {
         setup.extend(["init", "authority create"]);

@@ -13,7 +13,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::{Run, World};
+use crate::support::{PASSPHRASE, Run, World};
 
 /// A command and the file that it writes; `OUT` is where that goes, in `DIR` under a name of its own.
 const TO_FILES: [&str; 11] = [
@@ -158,7 +158,7 @@ fn a_file_that_is_read_is_never_replaced() {
     for (name, content) in [
         ("connection", "somebody's key"),
         ("emulator-ca.pem", "somebody's anchor"),
-        ("pass", "secret\n"),
+        ("pass", PASSPHRASE),
     ] {
         home.write(name, content);
         fs::set_permissions(home.path(name), fs::Permissions::from_mode(0o600)).expect(name);

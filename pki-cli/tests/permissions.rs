@@ -8,7 +8,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
-use crate::support::World;
+use crate::support::{PASSPHRASE, World};
 use dps_client::transport::{
     HttpOptions, Request, Response, Transport, TransportError, TransportSetupError,
 };
@@ -98,7 +98,7 @@ fn what_others_can_write_is_not_used() {
 #[test]
 fn a_passphrase_and_an_inventory_that_others_can_read_are_warned_of_once() {
     let mut world = furnished();
-    world.write("passphrase", "secret\n");
+    world.write("passphrase", format!("{PASSPHRASE}\n"));
     world.set("DPS_PKI_PASSPHRASE", "");
     set_mode(&world, "passphrase", 0o444);
     set_mode(&world, "inventory.db", 0o644);

@@ -34,6 +34,10 @@ use secrecy::SecretString;
 use serde_json::Value;
 use tempfile::TempDir;
 
+/// What opens the keys of authorities here. It has the form of those that `init --new-passphrase` makes:
+/// keys under one that somebody chose take 0.2 s to open.
+pub(crate) const PASSPHRASE: &str = "tests-never-guess-these-texts";
+
 /// A folder to run commands in, and what they see beside it.
 pub(crate) struct World {
     folder: TempDir,
@@ -80,11 +84,11 @@ impl World {
         world
     }
 
-    /// A world where these command lines have succeeded, keys under the passphrase `secret`.
+    /// A world where these command lines have succeeded, keys under [`PASSPHRASE`].
     #[track_caller]
     pub(crate) fn after(lines: &[&str]) -> Self {
         let mut world = Self::new();
-        world.set("DPS_PKI_PASSPHRASE", "secret");
+        world.set("DPS_PKI_PASSPHRASE", PASSPHRASE);
         for line in lines {
             world.done(line);
         }
@@ -270,8 +274,13 @@ impl World {
     }
 
     /// `root.cert.pem`, `factory.cert.pem` below it, and of the device `sensor-1`: `.cert.pem`,
-    /// `-full-chain.cert.pem`, `.key.pem`; `factory.key.pem` under the passphrase `secret`.
+    /// `-full-chain.cert.pem`, `.key.pem`; `factory.key.pem` under [`PASSPHRASE`].
     pub(crate) fn write_pki(&self) {
+        self.write_pki_under(PASSPHRASE);
+    }
+
+    /// As [`World::write_pki`], with `factory.key.pem` under another passphrase.
+    pub(crate) fn write_pki_under(&self, passphrase: &str) {
         let root_key = key(KeyAlgorithm::EcdsaP384);
         let factory_key = key(KeyAlgorithm::Rsa2048);
         let device_key = key(KeyAlgorithm::EcdsaP256);
@@ -324,7 +333,7 @@ impl World {
         let leaf = leaf.expect("leaf").certificate().clone();
         let encrypted = to_encrypted_pem(
             &factory_key,
-            &SecretString::from("secret"),
+            &SecretString::from(passphrase),
             &SeededEntropy::new(4),
         );
         self.write("root.cert.pem", root.to_pem());

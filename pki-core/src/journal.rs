@@ -2,7 +2,7 @@
 //!
 //! A plan is stored before its first step, and each step before and after it is sent, so that a run
 //! can be killed anywhere. A step that was begun and has no end may have reached the service or not:
-//! it is read back and judged ([`Standing`]) before it is sent again.
+//! it is read back and compared ([`crate::lifecycle::Standing`]) before it is sent again.
 //! Storing is an adapter's: [`Journal`] is its port.
 //! Not here: sending, which is the engine's (`dps-operations`).
 //! Invariant: a step that is done is never sent again, and nothing in a record is a secret: keys that
@@ -17,7 +17,6 @@
 
 mod estimate;
 mod port;
-mod standing;
 mod step;
 mod trail;
 
@@ -33,7 +32,6 @@ use crate::time::Time;
 
 pub use estimate::Estimate;
 pub use port::Journal;
-pub use standing::{Found, Standing};
 #[cfg(any(feature = "sqlite", feature = "testing"))]
 pub(crate) use trail::subjects_of;
 
@@ -358,32 +356,15 @@ impl PlanRecord {
     fn note_cut_off(&self, ca: &Sha1Thumbprint, cut_off: &mut BTreeSet<Sha1Thumbprint>) {
         for (step, state) in self.plan.steps.iter().zip(&self.steps) {
             let is_begun = matches!(state, StepState::Begun { .. });
-            match step {
-                Step::DeleteCa {
-                    sha1_thumbprint,
-                    admitted,
-                    ..
-                } if sha1_thumbprint == ca && (state.is_done() || is_begun) => {
+            let Step::Ca(step) = step else {
+                continue;
+            };
+            if let Some((_, admitted)) = step.cut_off().filter(|(gone, _)| *gone == ca) {
+                if state.is_done() || is_begun {
                     cut_off.extend(admitted);
                 }
-                Step::UploadCa {
-                    replaces: Some(replaced),
-                    admitted,
-                    ..
-                } if replaced == ca && (state.is_done() || is_begun) => {
-                    cut_off.extend(admitted);
-                }
-                Step::UploadCa {
-                    sha1_thumbprint,
-                    self_attested: true,
-                    ..
-                }
-                | Step::ProveCa {
-                    sha1_thumbprint, ..
-                } if state.is_done() => {
-                    cut_off.remove(sha1_thumbprint);
-                }
-                _ => {}
+            } else if step.verifies() && state.is_done() {
+                cut_off.remove(&step.sha1_thumbprint);
             }
         }
     }

@@ -21,9 +21,10 @@ mod prune;
 mod quarantine;
 mod readmit;
 pub mod roll;
+mod step;
 
 pub use below::{BelowError, blocking_groups, quarantine_below};
-pub use check::{CheckError, Checked, Promise, Who};
+pub use check::{Breach, CheckError, Checked, Promise, Who};
 pub use declared::{CompromisedGeneration, DeclaredError, DeclaredState, converge};
 pub use deprovision::{
     Deprovision, GOAL_OF_DEPROVISIONING, MemberEntry, Purpose, deprovision, deprovision_group,
@@ -33,9 +34,14 @@ pub(crate) use difference::fulfils;
 pub use fleet::{Class, Exception, Fleet, Worklist};
 pub use impact::{Decider, Effect, FallThrough, Impact, Movement, Verdict};
 pub use pin::{is_pin, release_pins};
-pub use plan::{Expectation, FieldChange, Plan, Step, Subject};
+pub use plan::{FieldChange, Plan, Subject};
 pub use prune::{PruneError, check_pruning, prune};
 pub use quarantine::{
     HubAction, HubIdentity, Quarantine, QuarantineState, quarantine, quarantine_many,
 };
 pub use readmit::{LeafStanding, Readmit, ReadmitError, ReadmitState, readmit};
+pub use step::{
+    AsLeft, AuthorityAction, AuthorityStep, CaAction, CaStep, Expectation, Found, GroupAction,
+    GroupStep, HubDeviceAction, HubDeviceStep, IndividualAction, IndividualStep, LeafAction,
+    LeafStep, Plane, RegistrationAction, RegistrationStep, Standing, Step,
+};

@@ -84,11 +84,11 @@ fn uploaded(authority: &TestAuthority, is_verified: bool) -> CaCertificate {
 fn after(plan: &Plan, mut state: DeclaredState, root: &TestAuthority) -> DeclaredState {
     for step in &plan.steps {
         match step {
-            Step::ProveCa { .. } => state.authorities = vec![uploaded(root, true)],
-            Step::PutGroup { group, .. } => {
+            Step::Ca(_) => state.authorities = vec![uploaded(root, true)],
+            Step::Group(step) => {
                 state.groups = vec![EnrollmentGroup {
                     etag: Some(Etag::new("\"g1\"")),
-                    ..(**group).clone()
+                    ..step.document().expect("a group").clone()
                 }]
             }
             _ => {}
@@ -141,10 +141,15 @@ fn declared_fields_are_changed_and_all_others_kept() {
     held.groups[0].initial_twin = Some(serde_json::json!({"tags": {"site": "a"}}));
     let declared = declaration("status = \"disabled\"\nhubs = [\"hub-1.azure-devices.net\"]");
     let second = plan(&declared, &held).expect("plan");
-    let [Step::PutGroup { group, changes, .. }] = second.steps.as_slice() else {
+    let [step @ Step::Group(put)] = second.steps.as_slice() else {
         panic!("one change: {second:?}");
     };
-    let changed: Vec<&str> = changes.iter().map(|change| change.field.as_str()).collect();
+    let group = put.document().expect("a group");
+    let changed: Vec<&str> = step
+        .changes()
+        .iter()
+        .map(|change| change.field.as_str())
+        .collect();
     assert_eq!(changed, ["provisioningStatus", "iotHubs"]);
     assert_eq!(group.other, held.groups[0].other);
     assert_eq!(group.initial_twin, held.groups[0].initial_twin);
@@ -236,16 +241,17 @@ fn a_declared_group_lets_no_compromised_generation_in() {
 fn pruning_leaves_the_group_that_keeps_a_compromised_generation_out() {
     let (root, line) = authorities();
     let (mut state, block) = with_compromised(&root, &line);
-    let Step::PutGroup { group, .. } = block else {
+    let Step::Group(block) = block else {
         panic!("a group");
     };
+    let group = block.document().expect("a group");
     let declared = declaration("");
     let (_, dps) = declared.dps.first_key_value().expect("dps");
     for status in [ProvisioningStatus::Disabled, ProvisioningStatus::Enabled] {
         state.groups = vec![EnrollmentGroup {
             etag: Some(Etag::new("\"b\"")),
             provisioning_status: status.clone(),
-            ..(*group).clone()
+            ..group.clone()
         }];
         let mut converged = plan(&declared, &state).expect("plan");
         prune(&mut converged, dps, &state).expect("pruned");
@@ -282,10 +288,7 @@ fn pruning_is_refused_where_somebody_would_fall_through_to_a_group_that_lets_him
     stray.provisioning_status = ProvisioningStatus::Disabled;
     dps.put_group(&stray);
     state.groups = dps.groups.clone();
-    let delete = Step::DeleteGroup {
-        id: "stray".parse().expect("id"),
-        expect: Expectation::Absent,
-    };
+    let delete = Step::delete_group("stray".parse().expect("id"), Expectation::Absent);
     let fleet = Fleet::default();
     let pruned = [delete];
     let refused = check_pruning(&state, &dps.view(), &fleet, (&[], &pruned)).expect_err("refused");

@@ -183,11 +183,8 @@ fn batch(
 fn plan(number: u8, device: &str, steps: usize) -> NewPlan {
     let step = |place: usize| {
         let id = format!("{device}-{place}").parse().expect("ID");
-        Step::PutIndividual {
-            enrollment: Box::new(IndividualEnrollment::new(id, Attestation::generated_keys())),
-            changes: vec![],
-            expect: Expectation::Absent,
-        }
+        let entry = IndividualEnrollment::new(id, Attestation::generated_keys());
+        Step::put_individual(entry, vec![], Expectation::Absent)
     };
     NewPlan {
         id: PlanId::from_random([number; 6]),
@@ -224,7 +221,7 @@ fn plans(inventory: &mut SqliteInventory) -> Result<Vec<PlanId>, InventoryError>
     )?;
     let failed = StepEnd::Failed("no".to_owned());
     inventory.end_steps(open, &[(0, done("\"7\"")), (1, failed)], now())?;
-    inventory.begin_steps(open, &[(2, Expectation::AsLeftByPlan)], now())?;
+    inventory.begin_steps(open, &[(2, Expectation::Absent)], now())?;
     let other = inventory.open_plan(plan(4, "other", 1), now())?.id;
     Ok(vec![finished, abandoned, open, other])
 }

@@ -528,7 +528,7 @@ proptest! {
         let before = world.admitted();
         let plans = roll::replace(&Breach::default(), &world.line_state([Current, Pending]));
         let plan = only(plans).expect("nothing stands in the way");
-        let is_cut = |step: &Step| matches!(step, Step::SettleGenerations { .. });
+        let is_cut = |step: &Step| matches!(step, Step::Authority(_));
         let cut = plan.steps.iter().position(is_cut).expect("the inventory is told");
         let compromised = |world: &World| {
             let devices = (0..world.signers.len()).filter(|device| !world.has_entry(*device));

@@ -6,7 +6,10 @@ use std::collections::BTreeSet;
 use pki_core::enrollment::{Attestation, EnrollmentGroup, IndividualEnrollment};
 use pki_core::ids::{Etag, Generation, SerialNumber, Sha1Thumbprint, Sha256Thumbprint};
 use pki_core::inventory::{GenerationChange, GenerationState};
-use pki_core::lifecycle::{Expectation, FieldChange, Plan, Step, Subject};
+use pki_core::lifecycle::{
+    CaAction, CaStep, Expectation, FieldChange, HubDeviceAction, HubDeviceStep, LeafAction,
+    LeafStep, Plan, Step, Subject,
+};
 use serde_json::json;
 
 fn id<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
@@ -24,80 +27,94 @@ fn every_step() -> Vec<Step> {
         to: json!("disabled"),
     };
     let attestation = Attestation::generated_keys();
-    vec![
-        Step::UploadCa {
-            name: id("root"),
+    let upload = |self_attested, expect| CaStep {
+        name: id("root"),
+        sha1_thumbprint,
+        action: CaAction::Upload {
             authority: id("root"),
             certificate: "PEM".into(),
-            sha1_thumbprint,
             sha256_thumbprint,
-            self_attested: false,
+            self_attested,
             replaces: None,
             admitted: vec![],
-            expect: Expectation::Absent,
         },
-        Step::ProveCa {
-            name: id("root"),
-            authority: id("root"),
-            sha1_thumbprint,
-            expect: Expectation::AsLeftByPlan,
+        expect,
+    };
+    let mut replace = upload(true, expect.clone());
+    if let CaAction::Upload {
+        replaces, admitted, ..
+    } = &mut replace.action
+    {
+        *replaces = Some(sha1_thumbprint);
+        admitted.push(sha1_thumbprint);
+    }
+    let made = upload(false, Expectation::Absent);
+    let prove = made.then(CaAction::Prove {
+        authority: id("root"),
+    });
+    let submit = CaStep {
+        action: CaAction::Submit {
+            proof: "PEM".into(),
         },
-        Step::DeleteCa {
-            name: id("old"),
-            sha1_thumbprint,
-            admitted: vec![],
-            expect: expect.clone(),
+        expect: expect.clone(),
+        ..made.clone()
+    };
+    let delete = CaStep {
+        name: id("old"),
+        sha1_thumbprint,
+        action: CaAction::Delete { admitted: vec![] },
+        expect: expect.clone(),
+    };
+    let cut_off = CaStep {
+        action: CaAction::Delete {
+            admitted: vec![sha1_thumbprint],
         },
-        Step::PutGroup {
-            group: Box::new(EnrollmentGroup::new(id("line"), attestation.clone())),
-            changes: vec![change.clone()],
-            expect: expect.clone(),
-        },
-        Step::DeleteGroup {
-            id: id("gone"),
-            expect: expect.clone(),
-        },
-        Step::PutIndividual {
-            enrollment: Box::new(IndividualEnrollment::new(id("a"), attestation)),
-            changes: vec![change],
-            expect: expect.clone(),
-        },
-        Step::DeleteIndividual {
-            registration_id: id("b"),
-            expect: expect.clone(),
-        },
-        Step::DeleteRegistration {
-            registration_id: id("c"),
-            expect: expect.clone(),
-        },
-        Step::DisableHubDevice {
+        ..delete.clone()
+    };
+    let group = EnrollmentGroup::new(id("line"), attestation.clone());
+    let entry = IndividualEnrollment::new(id("a"), attestation);
+    let on_hub = |device: &str, action| {
+        Step::HubDevice(HubDeviceStep {
             hub: id("hub.azure-devices.net"),
-            device_id: id("d"),
-            reason: "stolen".into(),
+            device_id: id(device),
+            action,
             expect: expect.clone(),
-        },
-        Step::EnableHubDevice {
-            hub: id("hub.azure-devices.net"),
-            device_id: id("e"),
-            expect: expect.clone(),
-        },
-        Step::DeleteHubDevice {
-            hub: id("hub.azure-devices.net"),
-            device_id: id("f"),
-            expect,
-        },
-        Step::Revoke {
+        })
+    };
+    vec![
+        Step::Ca(made.clone()),
+        Step::Ca(prove),
+        Step::Ca(submit),
+        Step::Ca(upload(true, expect.clone())),
+        Step::Ca(replace),
+        Step::Ca(delete),
+        Step::Ca(cut_off),
+        Step::put_group(group, vec![change.clone()], expect.clone()),
+        Step::delete_group(id("gone"), expect.clone()),
+        Step::put_individual(entry, vec![change], expect.clone()),
+        Step::delete_individual(id("b"), expect.clone()),
+        Step::delete_registration(id("c"), expect.clone()),
+        on_hub(
+            "d",
+            HubDeviceAction::Disable {
+                reason: "stolen".into(),
+            },
+        ),
+        on_hub("e", HubDeviceAction::Enable),
+        on_hub("f", HubDeviceAction::Delete),
+        Step::Leaf(LeafStep {
+            action: LeafAction::Revoke,
             registration_id: id("g"),
             serial_number: id::<SerialNumber>("0a0b"),
             sha256_thumbprint,
-        },
-        Step::SettleGenerations {
-            authority: id("factory"),
-            changes: vec![GenerationChange {
+        }),
+        Step::settle(
+            id("factory"),
+            vec![GenerationChange {
                 generation: Generation::FIRST,
                 to: GenerationState::Compromised,
             }],
-        },
+        ),
     ]
 }
 
@@ -139,4 +156,27 @@ fn what_becomes_of_generations_is_told_in_words() {
         settle.to_string(),
         "in the inventory, make factory generation 1 compromised"
     );
+}
+
+/// The stored form of a step of each kind, as the first version wrote it: plans that were opened by it are
+/// in homes, and their digests in audit trails.
+const STORED: &str = include_str!("plan/stored.ndjson");
+
+#[test]
+fn steps_are_stored_as_they_always_were() {
+    let mut stored = String::new();
+    for step in every_step() {
+        stored += &serde_json::to_string(&step).expect("writes");
+        stored.push('\n');
+    }
+    assert_eq!(stored, STORED);
+}
+
+#[test]
+fn stored_steps_are_read() {
+    assert_eq!(STORED.lines().count(), every_step().len());
+    for (line, step) in STORED.lines().zip(every_step()) {
+        let read: Step = serde_json::from_str(line).expect(line);
+        assert_eq!(read, step);
+    }
 }

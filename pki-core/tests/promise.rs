@@ -1,13 +1,14 @@
 //! What a plan promises, and what the checker refuses that goes beyond.
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
-use crate::support::root;
-use pki_core::admission::{ChainElement, PresentedChain};
+use crate::support::{breach, root};
+use pki_core::admission::{ChainElement, DpsView, PresentedChain};
 use pki_core::enrollment::compose::{by_ca_reference, by_signing_certificate};
 use pki_core::enrollment::{EnrollmentGroup, ProvisioningStatus};
 use pki_core::key::KeyAlgorithm::EcdsaP256;
 use pki_core::lifecycle::{
-    CheckError, Checked, Expectation, Fleet, Impact, Plan, Promise, Step, Subject, Who,
+    Breach, CaAction, CaStep, CheckError, Checked, Expectation, Fleet, Found, Impact, Plan,
+    Promise, Step, Subject, Who,
 };
 use pki_core::testing::SampleDps;
 
@@ -44,13 +45,17 @@ impl Site {
         Fleet::of_chains([&self.chain])
     }
 
+    fn line(&self) -> Found {
+        let mut groups = self.dps.groups.iter();
+        let held = groups.find(|group| group.enrollment_group_id.as_str() == "line");
+        Found::Group(held.cloned().map(Box::new))
+    }
+
     fn delete_line(&self) -> Step {
         let mut groups = self.dps.groups.iter();
         let held = groups.find(|group| group.enrollment_group_id.as_str() == "line");
-        Step::DeleteGroup {
-            id: id("line"),
-            expect: Expectation::Etag(held.and_then(|held| held.etag.clone()).expect("a tag")),
-        }
+        let tag = held.and_then(|held| held.etag.clone()).expect("a tag");
+        Step::delete_group(id("line"), Expectation::Etag(tag))
     }
 
     fn checked(&self, step: Step, promise: &Promise) -> Result<Checked, CheckError> {
@@ -61,17 +66,13 @@ impl Site {
         Checked::new(plan, &self.dps.view(), &self.fleet(), promise)
     }
 
-    fn asked_for(
-        &self,
-        step: Step,
-        status: ProvisioningStatus,
-        promise: &Promise,
-    ) -> Result<Checked, CheckError> {
+    /// A single write to the group `line`.
+    fn single(&self, step: Step, promise: &Promise) -> Result<Checked, CheckError> {
         let before = self.dps.view();
         let mut after = before.clone();
         step.apply_to(&mut after).expect("applied");
         let impact = Impact::compare(&before, &after, &self.fleet());
-        Checked::asked_for("try", step, Some(status), Some(&impact), promise)
+        Checked::single("try", step, &self.line(), Some(&impact), promise)
     }
 }
 
@@ -86,61 +87,72 @@ fn reopens(subject: Subject) -> Promise {
 #[test]
 fn a_write_asked_for_by_name_takes_no_disabled_entry_away_that_was_not_named() {
     let site = Site::new(ProvisioningStatus::Disabled);
-    let disabled = ProvisioningStatus::Disabled;
-    let refused = site.asked_for(site.delete_line(), disabled.clone(), &Promise::as_shown());
+    let refused = site.single(site.delete_line(), &Promise::as_shown());
     assert!(
-        matches!(&refused, Err(CheckError::Reopens { subject, .. }) if *subject == Subject::Group(id("line"))),
+        matches!(breach(&refused), Breach::Reopens { subject, .. } if *subject == Subject::Group(id("line"))),
         "{refused:?}"
     );
     let other = reopens(Subject::Group(id("top")));
-    assert!(
-        site.asked_for(site.delete_line(), disabled.clone(), &other)
-            .is_err()
-    );
+    assert!(site.single(site.delete_line(), &other).is_err());
     let named = reopens(Subject::Group(id("line")));
-    site.asked_for(site.delete_line(), disabled.clone(), &named)
+    site.single(site.delete_line(), &named)
         .expect("asked for by name");
     // As it was read it is enabled: there is nothing to reopen.
-    site.asked_for(
-        site.delete_line(),
-        ProvisioningStatus::Enabled,
-        &Promise::as_shown(),
-    )
-    .expect("shown");
+    let enabled = Site::new(ProvisioningStatus::Enabled);
+    enabled
+        .single(enabled.delete_line(), &Promise::as_shown())
+        .expect("shown");
+}
+
+/// What a record is said to be is not taken on trust: it has to be the one that the step was made from.
+#[test]
+fn a_write_asked_for_by_name_is_held_against_the_record_that_it_was_made_from() {
+    let site = Site::new(ProvisioningStatus::Disabled);
+    let named = reopens(Subject::Group(id("line")));
+    let mut others = site.dps.groups.iter();
+    let other = others.find(|group| group.enrollment_group_id.as_str() == "top");
+    let reads = [
+        Found::Group(None),
+        Found::Group(other.cloned().map(Box::new)),
+        Found::Registration(None),
+    ];
+    for read in reads {
+        let refused = Checked::single("try", site.delete_line(), &read, None, &named);
+        assert!(
+            matches!(breach(&refused), Breach::OtherRecord { .. }),
+            "{refused:?}"
+        );
+    }
 }
 
 /// What the write does is held against the promise as in any plan.
 #[test]
 fn a_write_asked_for_by_name_does_no_more_than_was_promised() {
     let site = Site::new(ProvisioningStatus::Disabled);
-    let disabled = ProvisioningStatus::Disabled;
     let promise = |lets_in| Promise {
         lets_in,
         ..reopens(Subject::Group(id("line")))
     };
-    let refused = site.asked_for(site.delete_line(), disabled.clone(), &promise(Who::Nobody));
+    let refused = site.single(site.delete_line(), &promise(Who::Nobody));
     assert!(
-        matches!(refused, Err(CheckError::LetsIn { leaves: 1, .. })),
+        matches!(breach(&refused), Breach::LetsIn { leaves: 1, .. }),
         "{refused:?}"
     );
     let others = Who::Devices([id("sensor-2")].into());
-    assert!(
-        site.asked_for(site.delete_line(), disabled.clone(), &promise(others))
-            .is_err()
-    );
+    assert!(site.single(site.delete_line(), &promise(others)).is_err());
     let meant = Who::Devices([id("sensor-1")].into());
-    site.asked_for(site.delete_line(), disabled.clone(), &promise(meant))
+    site.single(site.delete_line(), &promise(meant))
         .expect("promised");
     // Whoever may not read everything cannot tell what it does, and is still held to the rest.
-    let untold = Checked::asked_for(
+    let untold = Checked::single(
         "try",
         site.delete_line(),
-        Some(disabled),
+        &site.line(),
         None,
         &Promise::default(),
     );
     assert!(
-        matches!(untold, Err(CheckError::Reopens { .. })),
+        matches!(breach(&untold), Breach::Reopens { .. }),
         "{untold:?}"
     );
 }
@@ -152,7 +164,7 @@ fn nobody_comes_in_by_a_deletion_unless_that_was_promised() {
     let named = reopens(Subject::Group(id("line")));
     let refused = kept_out.checked(kept_out.delete_line(), &named);
     assert!(
-        matches!(refused, Err(CheckError::LetsIn { leaves: 1, .. })),
+        matches!(breach(&refused), Breach::LetsIn { leaves: 1, .. }),
         "{refused:?}"
     );
     let falls = Promise {
@@ -173,11 +185,13 @@ fn nobody_comes_in_by_a_deletion_unless_that_was_promised() {
 fn a_promise_names_signers_and_not_a_number() {
     let site = Site::new(ProvisioningStatus::Enabled);
     let held = &site.dps.authorities[0];
-    let delete = || Step::DeleteCa {
-        name: held.name.clone(),
-        sha1_thumbprint: held.properties.thumbprint.expect("a thumbprint"),
-        admitted: vec![],
-        expect: Expectation::Etag(held.etag.clone().expect("a tag")),
+    let delete = || {
+        Step::Ca(CaStep {
+            name: held.name.clone(),
+            sha1_thumbprint: held.properties.thumbprint.expect("a thumbprint"),
+            action: CaAction::Delete { admitted: vec![] },
+            expect: Expectation::Etag(held.etag.clone().expect("a tag")),
+        })
     };
     let promise = Promise {
         refuses: Who::SignedBy([].into()),
@@ -185,7 +199,7 @@ fn a_promise_names_signers_and_not_a_number() {
     };
     let refused = site.checked(delete(), &promise);
     assert!(
-        matches!(refused, Err(CheckError::Refuses { leaves: 1, .. })),
+        matches!(breach(&refused), Breach::Refuses { leaves: 1, .. }),
         "{refused:?}"
     );
     let anybody = Promise {
@@ -193,4 +207,67 @@ fn a_promise_names_signers_and_not_a_number() {
         ..Promise::default()
     };
     site.checked(delete(), &anybody).expect("asked for");
+}
+
+/// Whoever runs a planner against the checker sees all that is wrong with its plan, not the first of it.
+#[test]
+fn every_breach_of_a_plan_is_told() {
+    let site = Site::new(ProvisioningStatus::Disabled);
+    let refused = site.checked(site.delete_line(), &Promise::default());
+    let Err(CheckError::Breaches(breaches)) = refused else {
+        panic!("{refused:?}");
+    };
+    assert!(
+        matches!(
+            breaches.as_slice(),
+            [Breach::Reopens { .. }, Breach::LetsIn { leaves: 1, .. }]
+        ),
+        "{breaches:?}"
+    );
+}
+
+/// A step that comes after another one on its record is guarded by what that one leaves; without it by
+/// nothing.
+#[test]
+fn a_step_whose_predecessor_is_lost_is_refused() {
+    let certificate = root("root", EcdsaP256).certificate;
+    let upload = CaStep {
+        name: id("root"),
+        sha1_thumbprint: certificate.sha1_thumbprint(),
+        action: CaAction::Upload {
+            authority: id("root"),
+            certificate: certificate.to_pem(),
+            sha256_thumbprint: certificate.sha256_thumbprint(),
+            self_attested: false,
+            replaces: None,
+            admitted: vec![],
+        },
+        expect: Expectation::Absent,
+    };
+    let prove = upload.then(CaAction::Prove {
+        authority: id("root"),
+    });
+    let check = |steps: Vec<CaStep>| {
+        let plan = Plan {
+            steps: steps.into_iter().map(Step::Ca).collect(),
+            ..Plan::new("try")
+        };
+        Checked::new(
+            plan,
+            &DpsView::new(),
+            &Fleet::default(),
+            &Promise::default(),
+        )
+    };
+    let refused = check(vec![prove.clone()]);
+    assert!(
+        matches!(breach(&refused), Breach::Unguarded { .. }),
+        "{refused:?}"
+    );
+    let refused = check(vec![prove.clone(), upload.clone()]);
+    assert!(
+        matches!(breach(&refused), Breach::Unguarded { .. }),
+        "{refused:?}"
+    );
+    check(vec![upload, prove]).expect("guarded");
 }

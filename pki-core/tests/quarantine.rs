@@ -89,16 +89,11 @@ fn a_hub_that_could_not_be_looked_at_is_told() {
 #[test]
 fn without_the_leaf_the_entry_is_a_disabled_symmetric_key_one() {
     let plan = quarantine(&request("device-1", None), &QuarantineState::default());
-    let [
-        Step::PutIndividual {
-            enrollment,
-            expect: Expectation::Absent,
-            ..
-        },
-    ] = plan.steps.as_slice()
-    else {
+    let [Step::Individual(step)] = plan.steps.as_slice() else {
         panic!("one step: {plan:?}");
     };
+    assert_eq!(step.expect, Expectation::Absent);
+    let enrollment = step.document().expect("an entry");
     assert_eq!(
         enrollment.attestation.mechanism,
         Mechanism::SymmetricKey(None)
@@ -121,18 +116,14 @@ fn an_existing_entry_keeps_everything_but_its_status() {
         ..QuarantineState::default()
     };
     let plan = quarantine(&request("device-1", None), &state);
-    let Some(Step::PutIndividual {
-        enrollment,
-        changes,
-        expect,
-    }) = plan.steps.first()
-    else {
+    let Some(step @ Step::Individual(put)) = plan.steps.first() else {
         panic!("an entry is written: {plan:?}");
     };
-    assert_eq!(changes.len(), 1);
-    assert_eq!(*expect, Expectation::Etag(Etag::new("\"e1\"")));
+    let enrollment = put.document().expect("an entry");
+    assert_eq!(step.changes().len(), 1);
+    assert_eq!(put.expect, Expectation::Etag(Etag::new("\"e1\"")));
     entry.provisioning_status = ProvisioningStatus::Disabled;
-    assert_eq!(**enrollment, entry);
+    assert_eq!(*enrollment, entry);
 }
 
 #[test]
@@ -333,9 +324,7 @@ fn every_live_leaf_is_revoked() {
     };
     let plan = quarantine(&request, &QuarantineState::default());
     let revoked = plan.steps.iter().filter_map(|step| match step {
-        Step::Revoke {
-            sha256_thumbprint, ..
-        } => Some(*sha256_thumbprint),
+        Step::Leaf(leaf) => Some(leaf.sha256_thumbprint),
         _ => None,
     });
     let revoked: Vec<_> = revoked.collect();

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 
-use crate::support::{TestAuthority, now, root};
+use crate::support::{TestAuthority, breach, now, root};
 use pki_core::admission::{ChainElement, DpsView, Outcome, PresentedChain, Refusal, decide};
 use pki_core::certificate::Certificate;
 use pki_core::enrollment::compose::{by_leaf, by_signing_certificate};
@@ -18,7 +18,7 @@ use pki_core::ids::{AuthorityGeneration, Etag, RegistrationId};
 use pki_core::key::KeyAlgorithm::EcdsaP256;
 use pki_core::lifecycle::roll::RegisteredDevice;
 use pki_core::lifecycle::{
-    CheckError, Checked, Deprovision, Expectation, Fleet, HubAction, HubIdentity, LeafStanding,
+    Breach, Checked, Deprovision, Expectation, Fleet, HubAction, HubIdentity, LeafStanding,
     MemberEntry, Plan, Promise, Purpose, Quarantine, QuarantineState, Readmit, ReadmitError,
     ReadmitState, Step, Subject, Who, deprovision, deprovision_group, quarantine, quarantine_below,
     readmit, release_pins,
@@ -453,14 +453,13 @@ fn an_entry_of_which_nobody_knows_whom_it_lets_in_is_changed_only_in_so_many_wor
     };
     let nobody = Promise::default();
     let enabled = to(ProvisioningStatus::Enabled);
-    assert!(matches!(
-        Checked::new(enabled, &view, &fleet, &nobody),
-        Err(CheckError::LetsIn { leaves: 1, .. })
-    ));
+    let refused = Checked::new(enabled, &view, &fleet, &nobody);
+    assert!(matches!(breach(&refused), Breach::LetsIn { leaves: 1, .. }));
     let disabled = to(ProvisioningStatus::Disabled);
+    let refused = Checked::new(disabled.clone(), &view, &fleet, &nobody);
     assert!(matches!(
-        Checked::new(disabled.clone(), &view, &fleet, &nobody),
-        Err(CheckError::Refuses { leaves: 1, .. })
+        breach(&refused),
+        Breach::Refuses { leaves: 1, .. }
     ));
     let shuts_out = Promise {
         refuses: Who::Anybody,
@@ -548,18 +547,13 @@ fn the_checker_lets_no_broken_promise_pass() {
         };
         Checked::new(plan, view, &fleet, promise)
     };
-    let reopen = Step::DeleteIndividual {
-        registration_id: id("sensor-1"),
-        expect: Expectation::AsLeftByPlan,
-    };
-    let refuse = Step::DeleteGroup {
-        id: id("line"),
-        expect: Expectation::AsLeftByPlan,
-    };
+    let tag = || Expectation::Etag(Etag::new("\"1\""));
+    let reopen = Step::delete_individual(id("sensor-1"), tag());
+    let refuse = Step::delete_group(id("line"), tag());
     let nothing = Promise::default();
     let broken = check(&view, vec![reopen.clone()], &nothing);
     assert!(
-        matches!(broken, Err(CheckError::Reopens { .. })),
+        matches!(breach(&broken), Breach::Reopens { .. }),
         "{broken:?}"
     );
     let named = Promise {
@@ -568,7 +562,7 @@ fn the_checker_lets_no_broken_promise_pass() {
     };
     let broken = check(&view, vec![reopen.clone()], &named);
     assert!(
-        matches!(broken, Err(CheckError::LetsIn { leaves: 1, .. })),
+        matches!(breach(&broken), Breach::LetsIn { leaves: 1, .. }),
         "{broken:?}"
     );
     let asked = Promise {
@@ -577,11 +571,7 @@ fn the_checker_lets_no_broken_promise_pass() {
     };
     assert!(check(&view, vec![reopen], &asked).is_ok());
 
-    let back = Step::PutGroup {
-        group: Box::new(site.dps.groups[0].clone()),
-        changes: vec![],
-        expect: Expectation::Absent,
-    };
+    let back = Step::put_group(site.dps.groups[0].clone(), vec![], Expectation::Absent);
     let broken = check(&view, vec![refuse.clone(), back.clone()], &nothing);
     let message = broken.expect_err("refused in between").to_string();
     assert!(
@@ -603,11 +593,7 @@ fn the_checker_lets_no_broken_promise_pass() {
     };
     assert!(check(&view, vec![refuse], &other).is_err());
     let keys = IndividualEnrollment::new(id("sensor-2"), Attestation::generated_keys());
-    let put = Step::PutIndividual {
-        enrollment: Box::new(keys),
-        changes: vec![],
-        expect: Expectation::Absent,
-    };
+    let put = Step::put_individual(keys, vec![], Expectation::Absent);
     assert!(
         check(&view, vec![put], &nothing).is_err(),
         "it shuts sensor-2 out by its keys"
@@ -657,17 +643,10 @@ fn readmission_takes_over_what_the_group_says() {
         ..site.state()
     };
     let plan = readmit(&site.request(), &state, now()).expect("readmitted");
-    let [
-        Step::PutIndividual {
-            enrollment,
-            changes,
-            ..
-        },
-        ..,
-    ] = plan.steps.as_slice()
-    else {
+    let [step @ Step::Individual(put), ..] = plan.steps.as_slice() else {
         panic!("{plan:?}");
     };
+    let (enrollment, changes) = (put.document().expect("an entry"), step.changes());
     assert_eq!(enrollment.iot_hubs, group.iot_hubs);
     assert_eq!(enrollment.initial_twin, group.initial_twin);
     assert_eq!(enrollment.allocation_policy, group.allocation_policy);

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "a benchmark uses a part of it")]
 #![allow(
     clippy::expect_used,
+    clippy::panic,
     clippy::disallowed_methods,
     reason = "a test fails by panicking, and hands files to OpenSSL"
 )]
@@ -15,9 +16,18 @@ use pki_core::certificate::Certificate;
 use pki_core::ids::{Generation, SerialNumber};
 use pki_core::key::software::{SoftwareKeyGenerator, SoftwareSigner};
 use pki_core::key::{KeyAlgorithm, KeyGenerator as _, PrivateKey, Signer as _};
+use pki_core::lifecycle::{Breach, CheckError, Checked};
 use pki_core::profile::KeyPurpose;
 use pki_core::testing::SeededEntropy;
 use pki_core::time::{Span, Time};
+
+/// The first breach of a plan that the checker refuses.
+pub(crate) fn breach(refused: &Result<Checked, CheckError>) -> &Breach {
+    match refused {
+        Err(CheckError::Breaches(breaches)) => breaches.first().expect("a breach"),
+        other => panic!("not refused for a breach: {other:?}"),
+    }
+}
 
 /// The moment at which the tests take place.
 pub(crate) fn now() -> Time {

@@ -250,10 +250,10 @@ impl Mutants {
         for wrong in [
             "not it",
             "\n",
-            "correct",
+            "tests-never",
             "\0",
             " ",
-            "\u{feff}correct-horse",
+            "\u{feff}tests-never-guess-these-texts",
         ] {
             self.octets("wrong passphrase", "secret", wrong.into(), &OF_HOMES);
         }

@@ -137,11 +137,10 @@ impl LeavingGroup {
         let mut plan = deprovision_group(group, &registered.devices, &entries, &falls_to);
         // While it is there, the same command goes on with the hub; nobody would know of its devices afterwards.
         if !registered.unread.is_empty() && falls_to.is_empty() {
-            plan.steps.retain(|step| {
-                !matches!(
-                    step,
-                    Step::DeleteGroup { .. } | Step::DeleteIndividual { .. }
-                )
+            plan.steps.retain(|step| match step {
+                Step::Group(step) => step.document().is_some(),
+                Step::Individual(step) => step.document().is_some(),
+                _ => true,
             });
             plan.notes.push(format!(
                 "enrollment group {id} stays, disabled, until the hubs of its devices can be read"
@@ -232,9 +231,9 @@ impl LeavingGroup {
         let disabled =
             deleted.filter(|entry| entry.provisioning_status == ProvisioningStatus::Disabled);
         disabled
-            .map(|entry| Step::DeleteIndividual {
-                registration_id: entry.registration_id.clone(),
-                expect: Expectation::of(entry.etag.as_ref()),
+            .map(|entry| {
+                let expect = Expectation::of(entry.etag.as_ref());
+                Step::delete_individual(entry.registration_id.clone(), expect)
             })
             .collect()
     }
@@ -266,11 +265,10 @@ impl PreparedGroup {
     pub fn judge(&self, around: Surroundings<'_>) -> Result<Judged, JudgeError> {
         let mut reopens = BTreeSet::from([Subject::Group(self.id.clone())]);
         for step in &self.plan.steps {
-            if let Step::DeleteIndividual {
-                registration_id, ..
-            } = step
+            if let Step::Individual(step) = step
+                && step.document().is_none()
             {
-                reopens.insert(Subject::Device(registration_id.clone()));
+                reopens.insert(Subject::Device(step.id().clone()));
             }
         }
         let promise = Promise {
@@ -354,9 +352,7 @@ impl From<&Movement> for Decided {
 /// The devices whose entries a plan deletes.
 pub(super) fn deleted_by(plan: &PlanRecord) -> impl Iterator<Item = &RegistrationId> {
     plan.plan.steps.iter().filter_map(|step| match step {
-        Step::DeleteIndividual {
-            registration_id, ..
-        } => Some(registration_id),
+        Step::Individual(step) if step.document().is_none() => Some(step.id()),
         _ => None,
     })
 }
@@ -365,7 +361,7 @@ pub(super) fn deleted_by(plan: &PlanRecord) -> impl Iterator<Item = &Registratio
 fn disabled_by<'a>(plan: &'a PlanRecord, id: &EnrollmentGroupId) -> Option<&'a EnrollmentGroup> {
     let mut steps = plan.plan.steps.iter();
     steps.find_map(|step| match step {
-        Step::PutGroup { group, .. } if group.enrollment_group_id == *id => Some(&**group),
+        Step::Group(step) if step.id() == id => step.document(),
         _ => None,
     })
 }

@@ -70,12 +70,6 @@ pub enum StepError {
         /// Its name.
         name: CertificateName,
     },
-    /// The step is of a later version.
-    #[error("this version cannot {step}")]
-    Unknown {
-        /// The step.
-        step: String,
-    },
     /// Steps were to go in one call that cannot.
     #[error("there is no call for several steps such as: {step}")]
     NotTogether {
@@ -234,7 +228,7 @@ impl StepError {
                 Class::Conflict
             }
             Self::PartRefused | Self::NoCode { .. } | Self::NotVerified { .. } => Class::Service,
-            Self::Unknown { .. } | Self::NotTogether { .. } => Class::Failed,
+            Self::NotTogether { .. } => Class::Failed,
             Self::Certificate(_) => Class::InvalidInput,
             Self::Proof(error) => error.class(),
             Self::Inventory(error) => error.into(),

@@ -5,8 +5,8 @@ use std::future::Future;
 use std::ops::Range;
 
 use pki_core::inventory::InventoryError;
-use pki_core::journal::{PlanRecord, Settled, Standing, StepEnd, StepOutcome, StepState, Turn};
-use pki_core::lifecycle::{Expectation, Step};
+use pki_core::journal::{PlanRecord, Settled, StepEnd, StepOutcome, StepState, Turn};
+use pki_core::lifecycle::{Expectation, Standing, Step};
 use pki_core::wording::{counted, fitting};
 use serde_json::Value;
 
@@ -155,8 +155,10 @@ impl<'r, 'e> Run<'r, 'e> {
         match (turn, pairs.as_slice()) {
             (Turn::ReadBack(_), [(step, expect)]) => vec![settler.look(step, expect).await],
             // Another plan has put it there: the certificate is compared, and its tag is read.
-            (Turn::Send(_), [(step @ Step::ProveCa { .. }, Expectation::AsLeftByPlan)]) => {
-                vec![settler.look(step, &Expectation::AsLeftByPlan).await]
+            (Turn::Send(_), [(step, expect @ Expectation::AsLeftByPlan(_))])
+                if step.is_of_ca_proof() =>
+            {
+                vec![settler.look(step, expect).await]
             }
             (Turn::Send(_), [(step, expect)]) => vec![settler.send(step, expect).await],
             (_, pairs) => settler.together(pairs).await,
@@ -165,15 +167,13 @@ impl<'r, 'e> Run<'r, 'e> {
 
     /// What a step is sent with: what the plan says, or what the steps before it left.
     fn expectation(&self, index: usize) -> Expectation {
-        match self.record.plan.steps[index].expectation() {
-            Expectation::AsLeftByPlan => {
-                let earlier = self.predecessors[index];
-                let left = earlier.and_then(|earlier| self.record.left_by(earlier));
-                left.cloned()
-                    .map_or(Expectation::AsLeftByPlan, Expectation::Etag)
-            }
-            expect => expect,
-        }
+        let planned = self.record.plan.steps[index].expectation();
+        let Expectation::AsLeftByPlan(_) = planned else {
+            return planned;
+        };
+        let earlier = self.predecessors[index];
+        let left = earlier.and_then(|earlier| self.record.left_by(earlier));
+        left.cloned().map_or(planned, Expectation::Etag)
     }
 
     fn note_begun(&mut self, steps: &[(usize, Expectation)]) -> Result<(), InventoryError> {

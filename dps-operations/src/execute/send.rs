@@ -15,9 +15,11 @@ use pki_core::ids::{
     Sha256Thumbprint,
 };
 use pki_core::inventory::Status;
-use pki_core::journal::Found;
 use pki_core::key::software::SoftwareKeyGenerator;
-use pki_core::lifecycle::{Expectation, Step};
+use pki_core::lifecycle::{
+    AuthorityStep, CaAction, CaStep, Expectation, Found, GroupStep, HubDeviceAction, HubDeviceStep,
+    IndividualStep, Step,
+};
 use pki_core::management::CaCertificate;
 
 use super::{Engine, StepError};
@@ -31,63 +33,104 @@ impl Engine<'_> {
         step: &Step,
         expect: &Expectation,
     ) -> Result<Option<Etag>, StepError> {
-        let dps = self.dps;
         match step {
-            Step::UploadCa {
-                name,
-                certificate,
-                self_attested,
-                ..
-            } => self.upload(name, certificate, *self_attested, expect).await,
-            Step::ProveCa {
-                name,
-                authority,
-                sha1_thumbprint,
-                ..
-            } => self.prove(name, authority, sha1_thumbprint, expect).await,
-            Step::SubmitProof { name, proof, .. } => {
-                let proof = pem::certificate(proof.as_bytes())?;
-                let expect = if_match(expect)?;
-                let verified = dps.verify_ca(name, proof.der(), &expect).await?;
-                verified_tag(name, verified)
+            Step::Ca(step) => self.send_ca(step, expect).await,
+            Step::Group(step) => self.send_group(step, expect).await,
+            Step::Individual(step) => self.send_individual(step, expect).await,
+            Step::Registration(step) => {
+                let record = Record::Registration(&step.registration_id);
+                self.delete(record, expect).await
             }
-            Step::PutGroup { group, .. } => Ok(dps.put_group(group, &written(expect)?).await?),
-            Step::PutIndividual { enrollment, .. } => {
-                Ok(dps.put_individual(enrollment, &written(expect)?).await?)
-            }
-            Step::DisableHubDevice {
-                hub,
-                device_id,
-                reason,
-                ..
-            } => {
-                let reason = Some(reason.clone()).filter(|reason| !reason.is_empty());
-                let disabled = (HubDeviceStatus::Disabled, reason);
-                self.set_on_hub(hub, device_id, disabled, expect).await
-            }
-            Step::EnableHubDevice { hub, device_id, .. } => {
-                let enabled = (HubDeviceStatus::Enabled, None);
-                self.set_on_hub(hub, device_id, enabled, expect).await
-            }
-            Step::Revoke {
-                sha256_thumbprint, ..
-            } => self.revoke(sha256_thumbprint),
-            Step::SettleGenerations { authority, changes } => {
+            Step::HubDevice(step) => self.send_to_hub(step, expect).await,
+            Step::Leaf(step) => self.revoke(&step.sha256_thumbprint),
+            Step::Authority(AuthorityStep {
+                authority, changes, ..
+            }) => {
                 let now = self.clock.now();
                 self.journal.settle_generations(authority, changes, now)?;
                 Ok(None)
             }
-            Step::DeleteCa { .. }
-            | Step::DeleteGroup { .. }
-            | Step::DeleteIndividual { .. }
-            | Step::DeleteRegistration { .. }
-            | Step::DeleteHubDevice { .. } => {
-                let record = record(step).ok_or_else(|| unknown(step))?;
-                dps.delete(record, &if_match(expect)?).await?;
-                Ok(None)
-            }
-            step => Err(unknown(step)),
         }
+    }
+
+    async fn send_ca(
+        &mut self,
+        step: &CaStep,
+        expect: &Expectation,
+    ) -> Result<Option<Etag>, StepError> {
+        let name = &step.name;
+        match &step.action {
+            CaAction::Upload {
+                certificate,
+                self_attested,
+                ..
+            } => self.upload(name, certificate, *self_attested, expect).await,
+            CaAction::Prove { authority } => {
+                let proven = &step.sha1_thumbprint;
+                self.prove(name, authority, proven, expect).await
+            }
+            CaAction::Submit { proof } => {
+                let proof = pem::certificate(proof.as_bytes())?;
+                let expect = if_match(expect)?;
+                let verified = self.dps.verify_ca(name, proof.der(), &expect).await?;
+                verified_tag(name, verified)
+            }
+            CaAction::Delete { .. } => self.delete(Record::Ca(name), expect).await,
+        }
+    }
+
+    async fn send_group(
+        &self,
+        step: &GroupStep,
+        expect: &Expectation,
+    ) -> Result<Option<Etag>, StepError> {
+        match step.document() {
+            Some(group) => Ok(self.dps.put_group(group, &written(expect)?).await?),
+            None => self.delete(Record::Group(step.id()), expect).await,
+        }
+    }
+
+    async fn send_individual(
+        &self,
+        step: &IndividualStep,
+        expect: &Expectation,
+    ) -> Result<Option<Etag>, StepError> {
+        match step.document() {
+            Some(entry) => Ok(self.dps.put_individual(entry, &written(expect)?).await?),
+            None => self.delete(Record::Individual(step.id()), expect).await,
+        }
+    }
+
+    async fn send_to_hub(
+        &self,
+        step: &HubDeviceStep,
+        expect: &Expectation,
+    ) -> Result<Option<Etag>, StepError> {
+        let HubDeviceStep { hub, device_id, .. } = step;
+        match &step.action {
+            HubDeviceAction::Disable { reason } => {
+                let reason = Some(reason.clone()).filter(|reason| !reason.is_empty());
+                let disabled = (HubDeviceStatus::Disabled, reason);
+                self.set_on_hub(hub, device_id, disabled, expect).await
+            }
+            HubDeviceAction::Enable => {
+                let enabled = (HubDeviceStatus::Enabled, None);
+                self.set_on_hub(hub, device_id, enabled, expect).await
+            }
+            HubDeviceAction::Delete => {
+                let record = Record::HubDevice(hub, device_id);
+                self.delete(record, expect).await
+            }
+        }
+    }
+
+    async fn delete(
+        &self,
+        record: Record<'_>,
+        expect: &Expectation,
+    ) -> Result<Option<Etag>, StepError> {
+        self.dps.delete(record, &if_match(expect)?).await?;
+        Ok(None)
     }
 
     /// Sends several new or several changed entries in one call; each may fail by itself.
@@ -98,11 +141,15 @@ impl Engine<'_> {
         let mut entries = Vec::<IndividualEnrollment>::new();
         let mut mode = BulkMode::Create;
         for (step, expect) in steps {
-            let Step::PutIndividual { enrollment, .. } = step else {
+            let document = match step {
+                Step::Individual(step) => step.document(),
+                _ => None,
+            };
+            let Some(document) = document else {
                 let step = step.to_string();
                 return Err(StepError::NotTogether { step });
             };
-            let mut entry = IndividualEnrollment::clone(enrollment);
+            let mut entry = document.clone();
             if let Expectation::Etag(etag) = expect {
                 mode = BulkMode::UpdateIfMatchEtag;
                 entry.etag = Some(etag.clone());
@@ -133,27 +180,27 @@ impl Engine<'_> {
 
     /// Reads what a step is about.
     pub(super) async fn find(&self, step: &Step) -> Result<Found, StepError> {
-        match step {
-            Step::Revoke {
-                sha256_thumbprint, ..
-            } => {
-                let entry = self.journal.by_sha256_thumbprint(sha256_thumbprint)?;
-                Ok(Found::Certificate(entry.map(|entry| entry.state.status())))
+        let record = match step {
+            Step::Leaf(leaf) => {
+                let entry = self.journal.by_sha256_thumbprint(&leaf.sha256_thumbprint)?;
+                return Ok(Found::Certificate(entry.map(|entry| entry.state.status())));
             }
-            Step::SettleGenerations { authority, .. } => {
+            Step::Authority(AuthorityStep { authority, .. }) => {
                 let record = self.journal.authority(authority)?;
                 let generations = record.map(|record| record.generations).unwrap_or_default();
                 let states = generations
                     .iter()
                     .map(|one| (one.generation, one.state))
                     .collect();
-                Ok(Found::Generations(states))
+                return Ok(Found::Generations(states));
             }
-            step => {
-                let record = record(step).ok_or_else(|| unknown(step))?;
-                Ok(self.dps.find(record).await?)
-            }
-        }
+            Step::Ca(step) => Record::Ca(&step.name),
+            Step::Group(step) => Record::Group(step.id()),
+            Step::Individual(step) => Record::Individual(step.id()),
+            Step::Registration(step) => Record::Registration(&step.registration_id),
+            Step::HubDevice(step) => Record::HubDevice(&step.hub, &step.device_id),
+        };
+        Ok(self.dps.find(record).await?)
     }
 
     async fn upload(
@@ -248,36 +295,6 @@ impl Engine<'_> {
     }
 }
 
-/// The record of DPS or of a hub that a step is about.
-fn record(step: &Step) -> Option<Record<'_>> {
-    match step {
-        Step::UploadCa { name, .. }
-        | Step::ProveCa { name, .. }
-        | Step::SubmitProof { name, .. }
-        | Step::DeleteCa { name, .. } => Some(Record::Ca(name)),
-        Step::PutGroup { group, .. } => Some(Record::Group(&group.enrollment_group_id)),
-        Step::DeleteGroup { id, .. } => Some(Record::Group(id)),
-        Step::PutIndividual { enrollment, .. } => {
-            Some(Record::Individual(&enrollment.registration_id))
-        }
-        Step::DeleteIndividual {
-            registration_id, ..
-        } => Some(Record::Individual(registration_id)),
-        Step::DeleteRegistration {
-            registration_id, ..
-        } => Some(Record::Registration(registration_id)),
-        Step::DisableHubDevice { hub, device_id, .. }
-        | Step::EnableHubDevice { hub, device_id, .. }
-        | Step::DeleteHubDevice { hub, device_id, .. } => Some(Record::HubDevice(hub, device_id)),
-        _ => None,
-    }
-}
-
-fn unknown(step: &Step) -> StepError {
-    let step = step.to_string();
-    StepError::Unknown { step }
-}
-
 /// The tag of a CA certificate that DPS calls verified.
 fn verified_tag(name: &CertificateName, held: CaCertificate) -> Result<Option<Etag>, StepError> {
     if held.properties.is_verified {
@@ -300,6 +317,6 @@ fn written(expect: &Expectation) -> Result<Expect, StepError> {
 fn if_match(expect: &Expectation) -> Result<IfMatch, StepError> {
     match expect {
         Expectation::Etag(etag) => Ok(IfMatch::Etag(etag.clone())),
-        Expectation::AsLeftByPlan | Expectation::Absent => Err(StepError::Unguarded),
+        Expectation::AsLeftByPlan(_) | Expectation::Absent => Err(StepError::Unguarded),
     }
 }

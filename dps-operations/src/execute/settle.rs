@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use pki_core::ids::Etag;
-use pki_core::journal::{Found, Settled, Standing, StepOutcome};
-use pki_core::lifecycle::{Expectation, FieldChange, Step, differences};
+use pki_core::journal::{Settled, StepOutcome};
+use pki_core::lifecycle::{Expectation, FieldChange, Found, Standing, Step, differences};
 use serde_json::Value;
 
 use super::{Difference, Engine, StepError};

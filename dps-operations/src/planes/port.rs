@@ -8,7 +8,7 @@ use futures::{FutureExt as _, future};
 use pki_core::enrollment::{EnrollmentGroup, IndividualEnrollment, RegistrationState};
 use pki_core::hub::HubDevice;
 use pki_core::ids::{CertificateName, DeviceId, EnrollmentGroupId, Etag, HubHostName};
-use pki_core::journal::Found;
+use pki_core::lifecycle::Found;
 use pki_core::management::CaCertificate;
 
 use super::Planes;

@@ -268,7 +268,7 @@ impl Below {
             .steps
             .iter()
             .filter_map(|step| match step {
-                Step::PutGroup { group, .. } => Some(&group.enrollment_group_id),
+                Step::Group(step) => Some(step.id()),
                 _ => None,
             })
             .collect();

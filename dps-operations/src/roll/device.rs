@@ -284,7 +284,7 @@ impl DeviceRoll {
     fn seen_to(&self, mut plan: Plan) -> Plan {
         if !self.unread.is_empty() {
             plan.steps
-                .retain(|step| !matches!(step, Step::DeleteRegistration { .. }));
+                .retain(|step| !matches!(step, Step::Registration(_)));
         }
         plan
     }
@@ -313,7 +313,9 @@ impl DeviceRoll {
         let name = around.instance.name;
         let earlier = around.journal.finished_plan(name, goal, &subject)?;
         let left_so = |step: &Step| match step {
-            Step::PutIndividual { enrollment, .. } => slots(enrollment) == self.slots(),
+            Step::Individual(step) => step
+                .document()
+                .is_some_and(|entry| slots(entry) == self.slots()),
             _ => false,
         };
         let ended = earlier.filter(|record| record.plan.steps.iter().any(left_so));

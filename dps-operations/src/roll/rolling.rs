@@ -179,7 +179,7 @@ impl Rolling {
             .steps
             .iter()
             .filter_map(|step| match step {
-                Step::SettleGenerations { changes, .. } => Some(changes),
+                Step::Authority(step) => Some(&step.changes),
                 _ => None,
             })
             .flatten()

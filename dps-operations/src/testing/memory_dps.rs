@@ -14,7 +14,7 @@ use pki_core::hub::HubDevice;
 use pki_core::ids::{
     CertificateName, DeviceId, EnrollmentGroupId, Etag, HubHostName, VerificationCode,
 };
-use pki_core::journal::Found;
+use pki_core::lifecycle::Found;
 use pki_core::management::{CaCertificate, CaCertificateProperties};
 
 use crate::dps::{Answer, Dps, DpsError, Record, Records};

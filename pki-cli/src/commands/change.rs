@@ -6,7 +6,8 @@
 
 use std::fmt;
 
-use pki_core::lifecycle::{Checked, Effect, FieldChange, Impact, Promise, Step, Who};
+use dps_operations::document::document;
+use pki_core::lifecycle::{Checked, Effect, FieldChange, Found, Impact, Promise, Step, Who};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -65,20 +66,20 @@ impl Change {
         Err(CommandError::refused(message).hint(hint))
     }
 
-    /// Shows it, asks, and carries it out as a plan of one step; a dry run only shows it. `before` is
-    /// the record as it was read, to tell what somebody else has changed since. It lets nobody in.
+    /// Shows it, asks, and carries it out as a plan of one step; a dry run only shows it. `read` is
+    /// the record that the step was made from, to tell what somebody else has changed since. It lets nobody in.
     pub(crate) fn carry_out(
         self,
         context: &Context,
         planes: &Planes<'_>,
         step: Step,
-        before: &Value,
+        read: &Found,
     ) -> CommandResult {
         let promise = Promise {
             refuses: Who::Anybody,
             ..Promise::default()
         };
-        self.carry_out_as(context, planes, step, before, &promise)
+        self.carry_out_as(context, planes, step, read, &promise)
     }
 
     /// The same where more was asked for.
@@ -87,22 +88,22 @@ impl Change {
         context: &Context,
         planes: &Planes<'_>,
         step: Step,
-        before: &Value,
+        read: &Found,
         promise: &Promise,
     ) -> CommandResult {
         let mut inventory = context.inventory()?;
-        let status = serde_json::from_value(before["provisioningStatus"].clone()).ok();
         let impact = self.impact.as_ref();
         let goal = self.goal.as_ref().unwrap_or(&self.summary);
-        let plan = Checked::asked_for(goal, step, status, impact, promise)?;
+        let plan = Checked::single(goal, step, read, impact, promise)?;
+        let before = document(read);
         let proposal = Proposal {
             question: format!("{}: {}?", self.place, self.summary),
-            before: Some(before).filter(|before| !before.is_null()),
+            before: before.as_ref(),
             ..Proposal::new(&plan, &self)
         };
         let execution = proposal.carry_out(context, planes, &mut inventory)?;
         let document = if execution.done {
-            execute::read(context, planes, &mut inventory, &plan.steps[0])?
+            execute::read(context, planes, &mut inventory, &plan.plan().steps[0])?
         } else {
             None
         };

@@ -2,7 +2,7 @@
 
 use pki_core::hub::{HubDevice, HubDeviceStatus};
 use pki_core::ids::{DeviceId, Etag, HubHostName, RegistrationId};
-use pki_core::lifecycle::{Expectation, Step, differences};
+use pki_core::lifecycle::{Expectation, Found, HubDeviceAction, HubDeviceStep, Step, differences};
 
 use crate::commands::change::{Change, deleted_before, nothing_to_do};
 use crate::context::Context;
@@ -205,17 +205,14 @@ impl DeleteArgs {
             ],
             impact: None,
         };
-        let step = Step::DeleteHubDevice {
+        let step = Step::HubDevice(HubDeviceStep {
             hub: identity.hub.clone(),
             device_id: id.clone(),
+            action: HubDeviceAction::Delete,
             expect,
-        };
-        change.carry_out(
-            context,
-            &identity.planes,
-            step,
-            &without_keys(&identity.device),
-        )
+        });
+        let read = Found::HubDevice(Some(Box::new(identity.device)));
+        change.carry_out(context, &identity.planes, step, &read)
     }
 }
 
@@ -262,26 +259,23 @@ impl Identity<'_> {
             notes: vec![note.to_owned()],
             impact: None,
         };
-        change.carry_out(context, &self.planes, step, &before)
+        let read = Found::HubDevice(Some(Box::new(self.device.clone())));
+        change.carry_out(context, &self.planes, step, &read)
     }
 
     fn status_step(&self, after: &HubDevice) -> Result<Step, CommandError> {
-        let hub = self.hub.clone();
-        let device_id = after.device_id.clone();
-        let expect = Expectation::Etag(self.tag()?);
-        Ok(match after.status {
-            HubDeviceStatus::Enabled => Step::EnableHubDevice {
-                hub,
-                device_id,
-                expect,
-            },
-            HubDeviceStatus::Disabled => Step::DisableHubDevice {
-                hub,
-                device_id,
+        let action = match after.status {
+            HubDeviceStatus::Enabled => HubDeviceAction::Enable,
+            HubDeviceStatus::Disabled => HubDeviceAction::Disable {
                 reason: after.status_reason.clone().unwrap_or_default(),
-                expect,
             },
-        })
+        };
+        Ok(Step::HubDevice(HubDeviceStep {
+            hub: self.hub.clone(),
+            device_id: after.device_id.clone(),
+            action,
+            expect: Expectation::Etag(self.tag()?),
+        }))
     }
 }
 

@@ -63,7 +63,7 @@ impl PlanArgs {
         let inventory = context.inventory()?;
         let judged = planned(context, &planes, &inventory, &self.request())?;
         context.ui.result(&PlanAndImpact::proposed(&judged))?;
-        if self.detailed_exitcode && !judged.plan.is_empty() {
+        if self.detailed_exitcode && !judged.plan.plan().is_empty() {
             Ok(Outcome::SomethingToDo)
         } else {
             Ok(Outcome::Done)

@@ -6,7 +6,7 @@ use std::fmt;
 use dps_operations::judge::{Judged, Scope};
 use pki_core::ids::RegistrationId;
 use pki_core::journal::Estimate;
-use pki_core::lifecycle::{Effect, Impact, Movement, Plan, Step};
+use pki_core::lifecycle::{Effect, HubDeviceAction, Impact, Movement, Plan, Step};
 use pki_core::wording::{counted, fitting};
 use serde::Serialize;
 
@@ -33,7 +33,7 @@ impl<'a> PlanAndImpact<'a> {
     /// What nobody has carried out yet.
     pub(crate) fn proposed(judged: &'a Judged) -> Self {
         Self {
-            plan: &judged.plan,
+            plan: judged.plan.plan(),
             impact: &judged.impact,
             estimate: &judged.estimate,
             done: false,
@@ -68,7 +68,9 @@ impl fmt::Display for PlanAndImpact<'_> {
         }
         for (index, step) in self.plan.steps.iter().enumerate() {
             writeln!(f, "  {}. {step}", index + 1)?;
-            changes(f, step)?;
+            for change in step.changes() {
+                writeln!(f, "       {change}")?;
+            }
         }
         for note in &self.plan.notes {
             writeln!(f, "note: {note}")?;
@@ -121,30 +123,19 @@ impl fmt::Display for Outline<'_> {
 
 fn kind(step: &Step) -> &'static str {
     match step {
-        Step::PutIndividual { .. } => "a disabled individual enrollment",
-        Step::DeleteIndividual { .. } => "delete an individual enrollment",
-        Step::PutGroup { .. } => "a disabled enrollment group",
-        Step::DeleteGroup { .. } => "delete an enrollment group",
-        Step::DeleteRegistration { .. } => "delete a registration record",
-        Step::DisableHubDevice { .. } => "disable a device identity on its hub",
-        Step::DeleteHubDevice { .. } => "delete a device identity on its hub",
-        Step::Revoke { .. } => "mark a leaf revoked in the inventory",
-        _ => "another step",
+        Step::Individual(step) if step.document().is_some() => "a disabled individual enrollment",
+        Step::Individual(_) => "delete an individual enrollment",
+        Step::Group(step) if step.document().is_some() => "a disabled enrollment group",
+        Step::Group(_) => "delete an enrollment group",
+        Step::Registration(_) => "delete a registration record",
+        Step::HubDevice(step) => match step.action {
+            HubDeviceAction::Disable { .. } => "disable a device identity on its hub",
+            HubDeviceAction::Delete => "delete a device identity on its hub",
+            HubDeviceAction::Enable => "another step",
+        },
+        Step::Leaf(_) => "mark a leaf revoked in the inventory",
+        Step::Ca(_) | Step::Authority(_) => "another step",
     }
-}
-
-fn changes(f: &mut fmt::Formatter<'_>, step: &Step) -> fmt::Result {
-    let (Step::PutGroup { changes, .. } | Step::PutIndividual { changes, .. }) = step else {
-        return Ok(());
-    };
-    for change in changes {
-        writeln!(
-            f,
-            "       {}: {} -> {}",
-            change.field, change.from, change.to
-        )?;
-    }
-    Ok(())
 }
 
 /// Which leaves lose and gain admission, how many are not concerned, and whom that leaves without one.

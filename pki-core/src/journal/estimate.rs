@@ -44,30 +44,6 @@ impl Plan {
     }
 }
 
-impl Step {
-    /// How many calls the management plane or a hub gets.
-    fn other_calls(&self) -> usize {
-        match self {
-            // A look, a code, the proof.
-            Self::ProveCa { .. } => 3,
-            // A look, and the write.
-            Self::UploadCa { .. }
-            | Self::SubmitProof { .. }
-            | Self::DeleteCa { .. }
-            | Self::DisableHubDevice { .. }
-            | Self::EnableHubDevice { .. } => 2,
-            Self::DeleteHubDevice { .. } => 1,
-            Self::PutGroup { .. }
-            | Self::PutIndividual { .. }
-            | Self::DeleteGroup { .. }
-            | Self::DeleteIndividual { .. }
-            | Self::DeleteRegistration { .. }
-            | Self::Revoke { .. }
-            | Self::SettleGenerations { .. } => 0,
-        }
-    }
-}
-
 impl fmt::Display for Estimate {
     /// `4 calls to DPS (billed as 31 operations), 20 to hubs and Azure; at least 2 min at its rate`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use serde_json::json;
 
 use super::declared::is_same;
-use super::{Expectation, FieldChange, Plan, Step};
+use super::{Expectation, FieldChange, GroupStep, Plan, Step};
 use crate::certificate::Certificate;
 use crate::enrollment::compose::by_signing_certificate;
 use crate::enrollment::{
@@ -76,7 +76,8 @@ pub fn quarantine_below(
             group.enrollment_group_id
         )
     }));
-    plan.steps.extend(own.into_iter().filter_map(disabled));
+    plan.steps
+        .extend(own.into_iter().filter_map(disabled).map(Step::Group));
     Ok(plan)
 }
 
@@ -104,7 +105,7 @@ pub(super) fn blocking_group(
         .filter(|group| group.enrollment_group_id == id);
     if let Some(held) = held.next() {
         return if holds_alone(held, certificate) {
-            Ok(disabled(held))
+            Ok(disabled(held).map(Step::Group))
         } else {
             Err(BelowError::Taken { id })
         };
@@ -202,7 +203,7 @@ fn holds(
 }
 
 /// The step that disables a group; none if it is.
-pub(super) fn disabled(group: &EnrollmentGroup) -> Option<Step> {
+pub(super) fn disabled(group: &EnrollmentGroup) -> Option<GroupStep> {
     if group.provisioning_status == ProvisioningStatus::Disabled {
         return None;
     }
@@ -214,5 +215,5 @@ pub(super) fn disabled(group: &EnrollmentGroup) -> Option<Step> {
         to: json!("disabled"),
     };
     let expect = Expectation::of(group.etag.as_ref());
-    Some(Step::put_group(after, vec![change], expect))
+    Some(GroupStep::put(after, vec![change], expect))
 }

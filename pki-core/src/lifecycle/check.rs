@@ -4,14 +4,15 @@
 //! a copy of what DPS holds, and looks after every step at who is admitted. Only a [`Checked`] plan is
 //! carried out, and it can be made in no other way.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Deref;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde::Serialize;
 
-use super::{Effect, Fleet, Impact, Movement, Plan, Step, Subject};
+use super::{
+    CaAction, CaStep, Effect, Expectation, Fleet, Found, GroupAction, GroupStep, Impact, Movement,
+};
+use super::{Plan, Step, Subject};
 use crate::admission::{DpsView, ViewError};
-use crate::enrollment::ProvisioningStatus;
 use crate::ids::{AuthorityGeneration, RegistrationId};
 use crate::wording::counted;
 
@@ -47,10 +48,22 @@ pub enum Who {
     Anybody,
 }
 
-/// What is wrong with a plan.
+/// Why a plan is not carried out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CheckError {
+    /// It breaks its promise, in all of these places.
+    #[error("{}", sentences(.0))]
+    Breaches(Vec<Breach>),
+    /// The documents cannot be judged.
+    #[error(transparent)]
+    View(#[from] ViewError),
+}
+
+/// A step that breaks the promise of its plan.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Breach {
     /// Devices would be refused that nobody asked to refuse.
     #[error(
         "after \"{step}\" {} admitted now{example}",
@@ -85,24 +98,37 @@ pub enum CheckError {
         /// What it is about.
         subject: Subject,
     },
-    /// The documents cannot be judged.
-    #[error(transparent)]
-    View(#[from] ViewError),
+    /// The step does not go with the record that it is said to be made from.
+    #[error("\"{step}\" was not made from the record that was read")]
+    OtherRecord {
+        /// The step.
+        step: String,
+    },
+    /// The step that the plan expects before this one on the same record is not in it.
+    #[error("\"{step}\" follows no earlier step on its record: nothing guards the record")]
+    Unguarded {
+        /// The step.
+        step: String,
+    },
 }
+
+/// The breaches that are found, in the order of the steps.
+#[derive(Default)]
+struct Breaches(Vec<Breach>);
 
 impl Checked {
     /// Carries a plan out on a copy of what DPS holds, and looks at the fleet after every step: at the one
     /// device that the step is about, or at all of them.
     ///
     /// # Errors
-    /// [`CheckError`] names the first step that breaks the promise.
+    /// [`CheckError`] has every breach of the promise.
     pub fn new(
         plan: Plan,
         before: &DpsView,
         fleet: &Fleet,
         promise: &Promise,
     ) -> Result<Self, CheckError> {
-        promise.kept_by(plan.steps.iter(), before, fleet)?;
+        promise.kept_by(std::slice::from_ref(&plan), before, fleet)?;
         Ok(Self(plan))
     }
 
@@ -116,42 +142,98 @@ impl Checked {
         fleet: &Fleet,
         promise: &Promise,
     ) -> Result<Vec<Self>, CheckError> {
-        let steps = plans.iter().flat_map(|plan| &plan.steps);
-        promise.kept_by(steps, before, fleet)?;
+        promise.kept_by(&plans, before, fleet)?;
         Ok(plans.into_iter().map(Self).collect())
     }
 
-    /// A single write that was asked for by the name of its record, by somebody who may not be able to read
-    /// everything: `status` is that of the record as it was read, and `impact` what the write does as far as
-    /// that could be told.
+    /// A single write to a record that was read by its name, by somebody who may not be able to read
+    /// everything: `read` is the record that the step was made from, and `impact` what the write does, as far as
+    /// that could be told. What cannot be told is not held against it; what keeps devices out in the record
+    /// itself is.
     ///
     /// # Errors
-    /// [`CheckError`] if it takes away what keeps devices out, or does more than was promised.
-    pub fn asked_for(
+    /// [`CheckError`] if the step was not made from that record, takes away what keeps devices out, or does
+    /// more than was promised.
+    pub fn single(
         goal: impl Into<String>,
         step: Step,
-        status: Option<ProvisioningStatus>,
+        read: &Found,
         impact: Option<&Impact>,
         promise: &Promise,
     ) -> Result<Self, CheckError> {
-        if status == Some(ProvisioningStatus::Disabled) {
-            promise.check_disabled(&step)?;
-        }
-        if let Some(impact) = impact {
-            promise.check(&step, impact)?;
-        }
-        Ok(Self(Plan {
+        let plan = Plan {
             steps: vec![step],
             ..Plan::new(goal)
-        }))
+        };
+        let step = &plan.steps[0];
+        let mut breaches = Breaches::default();
+        breaches.note(unguarded([step]));
+        if !step.is_made_from(read) {
+            breaches.note(Some(Breach::OtherRecord {
+                step: step.to_string(),
+            }));
+        }
+        if read.is_disabled() && step.takes_away() {
+            breaches.note(promise.reopened(step));
+        }
+        if let Some(impact) = impact {
+            promise.compare(step, impact, &mut breaches);
+        }
+        breaches.into_result()?;
+        Ok(Self(plan))
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.0
     }
 }
 
-impl Deref for Checked {
-    type Target = Plan;
+impl Breaches {
+    /// A loss that is there after every later step as well is noted once.
+    fn note(&mut self, breach: Option<Breach>) {
+        let Some(breach) = breach else {
+            return;
+        };
+        if !self.0.iter().any(|noted| noted.is_of_same_leaves(&breach)) {
+            self.0.push(breach);
+        }
+    }
 
-    fn deref(&self) -> &Plan {
-        &self.0
+    fn into_result(self) -> Result<(), CheckError> {
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(CheckError::Breaches(self.0))
+        }
+    }
+}
+
+impl Breach {
+    fn is_of_same_leaves(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::Refuses {
+                    leaves, example, ..
+                },
+                Self::Refuses {
+                    leaves: others,
+                    example: another,
+                    ..
+                },
+            )
+            | (
+                Self::LetsIn {
+                    leaves, example, ..
+                },
+                Self::LetsIn {
+                    leaves: others,
+                    example: another,
+                    ..
+                },
+            ) => leaves == others && example == another,
+            _ => false,
+        }
     }
 }
 
@@ -166,20 +248,20 @@ impl Promise {
         }
     }
 
-    fn kept_by<'a>(
-        &self,
-        steps: impl Iterator<Item = &'a Step>,
-        before: &DpsView,
-        fleet: &Fleet,
-    ) -> Result<(), CheckError> {
+    fn kept_by(&self, plans: &[Plan], before: &DpsView, fleet: &Fleet) -> Result<(), CheckError> {
         let mut exceptions: BTreeMap<&RegistrationId, Vec<usize>> = BTreeMap::new();
         for (index, one) in fleet.exceptions.iter().enumerate() {
             exceptions.entry(&one.id).or_default().push(index);
         }
+        let mut breaches = Breaches::default();
+        breaches.note(unguarded(plans.iter().flat_map(|plan| &plan.steps)));
         let mut view = before.clone();
-        for step in steps {
-            self.check_reopening(step, &view)?;
-            self.check_deletion(step, &view, fleet)?;
+        for step in plans.iter().flat_map(|plan| &plan.steps) {
+            // What a disabled entry keeps out, it keeps out of devices that the inventory does not know, too.
+            if step.reopens(&view) {
+                breaches.note(self.reopened(step));
+            }
+            breaches.note(self.fallen_through(step, &view, fleet)?);
             step.apply_to(&mut view)?;
             if !step.changes_admission() {
                 continue;
@@ -192,95 +274,92 @@ impl Promise {
                 }
                 None => Impact::compare(before, &view, fleet),
             };
-            self.check(step, &impact)?;
+            self.compare(step, &impact, &mut breaches);
         }
-        Ok(())
+        breaches.into_result()
     }
 
     /// What an entry decides about falls through to another one when it is deleted.
-    fn check_deletion(&self, step: &Step, view: &DpsView, fleet: &Fleet) -> Result<(), CheckError> {
-        let deletes = matches!(step, Step::DeleteGroup { .. } | Step::DeleteCa { .. });
+    fn fallen_through(
+        &self,
+        step: &Step,
+        view: &DpsView,
+        fleet: &Fleet,
+    ) -> Result<Option<Breach>, CheckError> {
+        let deletes = matches!(
+            step,
+            Step::Group(GroupStep {
+                action: GroupAction::Delete { .. },
+                ..
+            }) | Step::Ca(CaStep {
+                action: CaAction::Delete { .. },
+                ..
+            })
+        );
         if !deletes || self.lets_in != Who::Anybody || self.falls_through == Who::Anybody {
-            return Ok(());
+            return Ok(None);
         }
         let mut after = view.clone();
         step.apply_to(&mut after)?;
         let impact = Impact::compare(view, &after, fleet);
-        match self.falls_through.exceeded(&impact, Effect::Gains) {
-            None => Ok(()),
-            Some((leaves, example)) => Err(CheckError::LetsIn {
-                step: step.to_string(),
-                leaves,
-                example,
-            }),
-        }
+        let beyond = self.falls_through.exceeded(&impact, Effect::Gains);
+        Ok(beyond.map(|(leaves, example)| Breach::LetsIn {
+            step: step.to_string(),
+            leaves,
+            example,
+        }))
     }
 
-    fn check(&self, step: &Step, impact: &Impact) -> Result<(), CheckError> {
-        let step = || step.to_string();
-        if let Some((leaves, example)) = self.refuses.exceeded(impact, Effect::Loses) {
-            return Err(CheckError::Refuses {
-                step: step(),
-                leaves,
-                example,
+    fn compare(&self, step: &Step, impact: &Impact, breaches: &mut Breaches) {
+        let refused = self.refuses.exceeded(impact, Effect::Loses);
+        breaches.note(refused.map(|(leaves, example)| Breach::Refuses {
+            step: step.to_string(),
+            leaves,
+            example,
+        }));
+        let let_in = self.lets_in.exceeded(impact, Effect::Gains);
+        breaches.note(let_in.map(|(leaves, example)| Breach::LetsIn {
+            step: step.to_string(),
+            leaves,
+            example,
+        }));
+    }
+
+    /// The disabled entry that a step takes away, if nobody asked for that.
+    fn reopened(&self, step: &Step) -> Option<Breach> {
+        let mut subjects = step.subjects().into_iter();
+        let subject = subjects.find(|subject| !self.reopens.contains(subject))?;
+        Some(Breach::Reopens {
+            step: step.to_string(),
+            subject,
+        })
+    }
+}
+
+/// The first step that expects a record as an earlier step left it, where there is none.
+fn unguarded<'a>(steps: impl IntoIterator<Item = &'a Step>) -> Option<Breach> {
+    let mut written = HashSet::new();
+    for step in steps {
+        let follows = matches!(step.expect(), Some(Expectation::AsLeftByPlan(_)));
+        let is_first = written.insert(step.key());
+        if follows && is_first {
+            return Some(Breach::Unguarded {
+                step: step.to_string(),
             });
         }
-        match self.lets_in.exceeded(impact, Effect::Gains) {
-            None => Ok(()),
-            Some((leaves, example)) => Err(CheckError::LetsIn {
-                step: step(),
-                leaves,
-                example,
-            }),
-        }
     }
+    None
+}
 
-    /// What a disabled entry keeps out, it keeps out of devices that the inventory does not know, too.
-    fn check_reopening(&self, step: &Step, view: &DpsView) -> Result<(), CheckError> {
-        let disabled = Some(&ProvisioningStatus::Disabled);
-        let is_disabled = match step {
-            Step::PutGroup { group, .. } => {
-                view.group(&group.enrollment_group_id)
-                    .map(|group| &group.status)
-                    == disabled
-            }
-            Step::DeleteGroup { id, .. } => view.group(id).map(|group| &group.status) == disabled,
-            Step::PutIndividual { enrollment, .. } => {
-                let entry = view.individual(&enrollment.registration_id);
-                entry.map(|entry| &entry.status) == disabled
-            }
-            Step::DeleteIndividual {
-                registration_id, ..
-            } => view.individual(registration_id).map(|entry| &entry.status) == disabled,
-            _ => false,
-        };
-        if is_disabled {
-            self.check_disabled(step)
-        } else {
-            Ok(())
-        }
-    }
-
-    /// Refuses to take away a disabled entry that nobody asked to take away.
-    fn check_disabled(&self, step: &Step) -> Result<(), CheckError> {
-        let takes_away = match step {
-            Step::PutGroup { group, .. } => {
-                group.provisioning_status != ProvisioningStatus::Disabled
-            }
-            Step::PutIndividual { enrollment, .. } => {
-                enrollment.provisioning_status != ProvisioningStatus::Disabled
-            }
-            Step::DeleteGroup { .. } | Step::DeleteIndividual { .. } => true,
-            _ => false,
-        };
-        let unasked = |subject: &Subject| !self.reopens.contains(subject);
-        match step.subjects().into_iter().find(unasked) {
-            Some(subject) if takes_away => Err(CheckError::Reopens {
-                step: step.to_string(),
-                subject,
-            }),
-            _ => Ok(()),
-        }
+/// The first few breaches in a sentence.
+fn sentences(breaches: &[Breach]) -> String {
+    const TOLD: usize = 3;
+    let told: Vec<String> = breaches.iter().take(TOLD).map(Breach::to_string).collect();
+    let more = breaches.len().saturating_sub(TOLD);
+    if more > 0 {
+        format!("{}; and {more} more", told.join("; "))
+    } else {
+        told.join("; ")
     }
 }
 

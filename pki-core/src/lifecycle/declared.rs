@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::below::{blocking_group, is_block};
-use super::{BelowError, Expectation, FieldChange, Plan, Step};
+use super::{BelowError, CaAction, CaStep, Expectation, FieldChange, Plan, Step};
 use crate::admission::{ChainElement, DpsView, Outcome, ViewError, outcome_below};
 use crate::certificate::Certificate;
 use crate::certificate::pem::certificate_in_json;
@@ -191,29 +191,25 @@ fn ca_steps(
     let self_attested = ca.verified_by == VerifiedBy::SelfAttestation;
     let held = held_as(name, certificate, state);
     let name = held.map_or(name, |held| &held.name);
-    let prove = |expect| Step::ProveCa {
+    let upload = CaStep {
         name: name.clone(),
-        authority: ca.authority.clone(),
         sha1_thumbprint: certificate.sha1_thumbprint(),
-        expect,
+        action: CaAction::Upload {
+            authority: ca.authority.clone(),
+            certificate: certificate.to_pem(),
+            sha256_thumbprint: certificate.sha256_thumbprint(),
+            self_attested,
+            replaces: None,
+            admitted: vec![],
+        },
+        expect: Expectation::of(held.and_then(|held| held.etag.as_ref())),
     };
-    let upload = |expect| Step::UploadCa {
-        name: name.clone(),
+    let prove = CaAction::Prove {
         authority: ca.authority.clone(),
-        certificate: certificate.to_pem(),
-        sha1_thumbprint: certificate.sha1_thumbprint(),
-        sha256_thumbprint: certificate.sha256_thumbprint(),
-        self_attested,
-        replaces: None,
-        admitted: vec![],
-        expect,
     };
     let Some(held) = held else {
-        let proof = (!self_attested).then(|| prove(Expectation::AsLeftByPlan));
-        return Ok([upload(Expectation::Absent)]
-            .into_iter()
-            .chain(proof)
-            .collect());
+        let proof = (!self_attested).then(|| upload.then(prove));
+        return Ok([upload].into_iter().chain(proof).map(Step::Ca).collect());
     };
     if !is_same(held, certificate) {
         return Err(DeclaredError::OtherCa {
@@ -221,12 +217,18 @@ fn ca_steps(
             authority: ca.authority.clone(),
         });
     }
-    let expect = Expectation::of(held.etag.as_ref());
-    Ok(match (held.properties.is_verified, self_attested) {
-        (true, _) => vec![],
-        (false, true) => vec![upload(expect)],
-        (false, false) => vec![prove(expect)],
-    })
+    if held.properties.is_verified {
+        return Ok(vec![]);
+    }
+    let verified = if self_attested {
+        upload
+    } else {
+        CaStep {
+            action: prove,
+            ..upload
+        }
+    };
+    Ok(vec![Step::Ca(verified)])
 }
 
 fn certificate_of<'a>(

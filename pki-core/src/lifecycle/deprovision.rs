@@ -55,11 +55,9 @@ pub fn deprovision(request: &Deprovision, state: &QuarantineState) -> Plan {
         ));
     } else if stays_out {
         plan.steps
-            .retain(|step| !matches!(step, Step::PutIndividual { .. }));
-        let delete = entry.map(|entry| Step::DeleteIndividual {
-            registration_id: id.clone(),
-            expect: Expectation::of(entry.etag.as_ref()),
-        });
+            .retain(|step| !matches!(step, Step::Individual(_)));
+        let delete = entry
+            .map(|entry| Step::delete_individual(id.clone(), Expectation::of(entry.etag.as_ref())));
         plan.steps.splice(0..0, delete);
     } else {
         let why = match &request.without_entry {
@@ -100,14 +98,15 @@ impl MemberEntry {
     /// The step that deletes it, once the group is gone and nothing holds anything of its chain. One that
     /// was disabled before stays: it is what keeps the device out.
     fn deleted(&self) -> Option<Step> {
-        let goes = self.purpose == Purpose::BringsBack && !self.is_held;
-        let expect = match disabled_entry(&self.entry) {
-            Some(_) => Expectation::AsLeftByPlan,
-            None => Expectation::of(self.entry.etag.as_ref()),
-        };
-        goes.then(|| Step::DeleteIndividual {
-            registration_id: self.entry.registration_id.clone(),
-            expect,
+        if self.purpose != Purpose::BringsBack || self.is_held {
+            return None;
+        }
+        Some(match disabled_entry(&self.entry) {
+            Some(disable) => Step::Individual(disable.then_delete()),
+            None => Step::delete_individual(
+                self.entry.registration_id.clone(),
+                Expectation::of(self.entry.etag.as_ref()),
+            ),
         })
     }
 }
@@ -126,23 +125,20 @@ pub fn deprovision_group(
         "{GOAL_OF_DEPROVISIONING}enrollment group {id} and its devices"
     ));
     let disable = disabled(group);
-    let expect = match &disable {
-        None => Expectation::of(group.etag.as_ref()),
-        Some(_) => Expectation::AsLeftByPlan,
+    let delete = match &disable {
+        Some(disable) => Step::Group(disable.then_delete()),
+        None => Step::delete_group(id.clone(), Expectation::of(group.etag.as_ref())),
     };
-    plan.steps.extend(disable);
+    plan.steps.extend(disable.map(Step::Group));
     let back = entries
         .iter()
         .filter(|member| member.purpose == Purpose::BringsBack);
-    plan.steps
-        .extend(back.filter_map(|member| disabled_entry(&member.entry)));
+    let disabled_back = back.filter_map(|member| disabled_entry(&member.entry));
+    plan.steps.extend(disabled_back.map(Step::Individual));
     let leave = |device: &RegisteredDevice| device.deregister(HubAction::Delete, "deprovisioned");
     plan.steps.extend(devices.iter().flat_map(leave));
     if falls_to.is_empty() {
-        plan.steps.push(Step::DeleteGroup {
-            id: id.clone(),
-            expect,
-        });
+        plan.steps.push(delete);
         // Not before: while the group is there, somebody may enable it.
         plan.steps
             .extend(entries.iter().filter_map(MemberEntry::deleted));

@@ -80,10 +80,8 @@ pub fn release_pins<E>(
         let is_admitted =
             |above: Vec<ChainElement>| matches!(outcome_below(view, &above), Outcome::Admitted(_));
         if above(id)?.is_some_and(is_admitted) {
-            steps.push(Step::DeleteIndividual {
-                registration_id: id.clone(),
-                expect: Expectation::of(entry.etag.as_ref()),
-            });
+            let expect = Expectation::of(entry.etag.as_ref());
+            steps.push(Step::delete_individual(id.clone(), expect));
         }
     }
     Ok(steps)

@@ -5,7 +5,7 @@
 //! long as it is there, so it is never pruned: it has to be declared, or deleted by name.
 
 use super::declared::strangers;
-use super::{DeclaredState, Effect, Expectation, Fleet, Impact, Plan, Step};
+use super::{CaAction, CaStep, DeclaredState, Effect, Expectation, Fleet, Impact, Plan, Step};
 use crate::admission::{DpsView, ViewError};
 use crate::declaration::DpsDeclaration;
 use crate::enrollment::{EnrollmentGroup, Mechanism, ProvisioningStatus, X509Certificates};
@@ -103,7 +103,7 @@ pub fn check_pruning(
     }
     let mut without_groups = view.clone();
     for step in pruned {
-        if !matches!(step, Step::DeleteCa { .. }) {
+        if !matches!(step, Step::Ca(_)) {
             step.apply_to(&mut without_groups)?;
         }
     }
@@ -120,7 +120,7 @@ pub fn check_pruning(
         });
     }
     for step in pruned {
-        if let Step::DeleteCa { name, .. } = step {
+        if let Step::Ca(CaStep { name, .. }) = step {
             let mut without = without_groups.clone();
             step.apply_to(&mut without)?;
             let leaves = Impact::compare(&without_groups, &without, fleet).count(Effect::Loses);
@@ -147,8 +147,7 @@ fn deletions(declared: &DpsDeclaration, state: &DeclaredState) -> Result<Vec<Ste
         let etag = group.etag.clone().ok_or_else(|| PruneError::NoTag {
             what: format!("enrollment group {id}"),
         })?;
-        let expect = Expectation::Etag(etag);
-        steps.push(Step::DeleteGroup { id, expect });
+        steps.push(Step::delete_group(id, Expectation::Etag(etag)));
     }
     for held in &state.authorities {
         let name = &held.name;
@@ -166,12 +165,12 @@ fn deletions(declared: &DpsDeclaration, state: &DeclaredState) -> Result<Vec<Ste
             let what = format!("CA certificate {name}");
             return Err(PruneError::NoTag { what });
         };
-        steps.push(Step::DeleteCa {
+        steps.push(Step::Ca(CaStep {
             name: name.clone(),
             sha1_thumbprint: thumbprint,
-            admitted: vec![],
+            action: CaAction::Delete { admitted: vec![] },
             expect: Expectation::Etag(etag),
-        });
+        }));
     }
     Ok(steps)
 }

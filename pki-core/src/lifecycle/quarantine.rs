@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::pin::Mark;
-use super::{Expectation, FieldChange, Plan, Step};
+use super::{
+    Expectation, FieldChange, HubDeviceAction, HubDeviceStep, IndividualStep, LeafStep, Plan, Step,
+};
 use crate::certificate::Certificate;
 use crate::enrollment::compose::by_leaf;
 use crate::enrollment::{
@@ -75,6 +77,18 @@ pub struct HubIdentity {
     pub device: HubDevice,
 }
 
+impl HubIdentity {
+    /// The step that does this to it, as it was read.
+    pub(super) fn step(&self, action: HubDeviceAction) -> Step {
+        Step::HubDevice(HubDeviceStep {
+            hub: self.hub.clone(),
+            device_id: self.device.device_id.clone(),
+            action,
+            expect: Expectation::of(self.device.etag.as_ref()),
+        })
+    }
+}
+
 /// Plans a quarantine. Nothing that is done already is planned again. The registration record goes
 /// after the hub identity: it tells a run that goes on which hub that is.
 pub fn quarantine(request: &Quarantine, state: &QuarantineState) -> Plan {
@@ -136,9 +150,9 @@ pub fn quarantine_many(devices: &[(Quarantine, QuarantineState)]) -> Plan {
         plan.notes.extend(one.notes);
     }
     let place = |step: &Step| match step {
-        Step::PutIndividual { .. } => 0,
-        Step::DisableHubDevice { .. } | Step::DeleteHubDevice { .. } => 1,
-        Step::DeleteRegistration { .. } => 2,
+        Step::Individual(_) => 0,
+        Step::HubDevice(_) => 1,
+        Step::Registration(_) => 2,
         _ => 3,
     };
     plan.steps.sort_by_key(place);
@@ -147,13 +161,13 @@ pub fn quarantine_many(devices: &[(Quarantine, QuarantineState)]) -> Plan {
 
 fn disabled_entry(request: &Quarantine, state: &QuarantineState) -> Option<Step> {
     match &state.individual {
-        Some(existing) => disabled(existing),
+        Some(existing) => disabled(existing).map(Step::Individual),
         None => Some(new_entry(request, state.group.clone())),
     }
 }
 
 /// The step that disables an entry; none if it is.
-pub(super) fn disabled(existing: &IndividualEnrollment) -> Option<Step> {
+pub(super) fn disabled(existing: &IndividualEnrollment) -> Option<IndividualStep> {
     if existing.provisioning_status == ProvisioningStatus::Disabled {
         return None;
     }
@@ -169,7 +183,7 @@ pub(super) fn disabled(existing: &IndividualEnrollment) -> Option<Step> {
         .etag
         .clone()
         .map_or(Expectation::Absent, Expectation::Etag);
-    Some(Step::put_individual(entry, vec![change], expect))
+    Some(IndividualStep::put(entry, vec![change], expect))
 }
 
 fn new_entry(request: &Quarantine, group: Option<EnrollmentGroupId>) -> Step {
@@ -180,19 +194,12 @@ fn new_entry(request: &Quarantine, group: Option<EnrollmentGroupId>) -> Step {
     let mut entry = IndividualEnrollment::new(request.registration_id.clone(), attestation);
     entry.provisioning_status = ProvisioningStatus::Disabled;
     Mark::Quarantined(group).write(&mut entry);
-    Step::PutIndividual {
-        enrollment: Box::new(entry),
-        changes: vec![],
-        expect: Expectation::Absent,
-    }
+    Step::put_individual(entry, vec![], Expectation::Absent)
 }
 
 pub(super) fn forget_registration(record: &RegistrationState) -> Step {
     let expect = Expectation::of(record.etag.as_ref());
-    Step::DeleteRegistration {
-        registration_id: record.registration_id.clone(),
-        expect,
-    }
+    Step::delete_registration(record.registration_id.clone(), expect)
 }
 
 pub(super) fn hub_step(
@@ -200,23 +207,15 @@ pub(super) fn hub_step(
     reason: Option<&str>,
     found: &HubIdentity,
 ) -> Option<Step> {
-    let (hub, device_id) = (found.hub.clone(), found.device.device_id.clone());
-    let expect = Expectation::of(found.device.etag.as_ref());
-    match action {
-        HubAction::Keep => None,
-        HubAction::Disable if found.device.status == HubDeviceStatus::Disabled => None,
-        HubAction::Disable => Some(Step::DisableHubDevice {
-            hub,
-            device_id,
+    let action = match action {
+        HubAction::Keep => return None,
+        HubAction::Disable if found.device.status == HubDeviceStatus::Disabled => return None,
+        HubAction::Disable => HubDeviceAction::Disable {
             reason: status_reason(reason),
-            expect,
-        }),
-        HubAction::Delete => Some(Step::DeleteHubDevice {
-            hub,
-            device_id,
-            expect,
-        }),
-    }
+        },
+        HubAction::Delete => HubDeviceAction::Delete,
+    };
+    Some(found.step(action))
 }
 
 /// The hub holds at most 128 characters of it.
@@ -226,9 +225,6 @@ fn status_reason(reason: Option<&str>) -> String {
 }
 
 fn revocations(request: &Quarantine) -> impl Iterator<Item = Step> {
-    request.revoke.iter().map(|leaf| Step::Revoke {
-        registration_id: request.registration_id.clone(),
-        serial_number: leaf.serial_number().clone(),
-        sha256_thumbprint: leaf.sha256_thumbprint(),
-    })
+    let revoked = request.revoke.iter();
+    revoked.map(|leaf| LeafStep::revoke(&request.registration_id, leaf))
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::pin::Mark;
 use super::quarantine::HubIdentity;
 use super::roll::device_slot_changes;
-use super::{Expectation, FieldChange, Plan, Step, differences};
+use super::{Expectation, FieldChange, HubDeviceAction, Plan, Step, differences};
 use crate::certificate::Certificate;
 use crate::enrollment::compose::by_leaf;
 use crate::enrollment::{
@@ -297,9 +297,5 @@ fn old_leaves_end(entry: &IndividualEnrollment, earlier: &[Certificate]) -> Opti
 
 fn enabled(found: &HubIdentity) -> Option<Step> {
     let is_disabled = found.device.status == HubDeviceStatus::Disabled;
-    is_disabled.then(|| Step::EnableHubDevice {
-        hub: found.hub.clone(),
-        device_id: found.device.device_id.clone(),
-        expect: Expectation::of(found.device.etag.as_ref()),
-    })
+    is_disabled.then(|| found.step(HubDeviceAction::Enable))
 }

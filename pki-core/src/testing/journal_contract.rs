@@ -174,10 +174,12 @@ fn keys_are_not_stored(journal: &mut dyn Journal) {
         ..SymmetricKeys::default()
     };
     let mut new = of(1, &["a"]);
-    let Step::PutIndividual { enrollment, .. } = &mut new.plan.steps[0] else {
-        panic!("{:?}", new.plan.steps);
+    let mut enrollment = match &new.plan.steps[0] {
+        Step::Individual(step) => step.document().expect("a document").clone(),
+        other => panic!("{other}"),
     };
     enrollment.attestation.mechanism = Mechanism::SymmetricKey(Some(keys));
+    new.plan.steps[0] = Step::put_individual(enrollment, vec![], Expectation::Absent);
     assert!(new.plan.steps[0].brings_keys());
     let opened = journal.open_plan(new, now()).expect("opened");
     for record in [opened, stored(journal, 1)] {
@@ -273,11 +275,7 @@ fn of(number: u8, devices: &[&str]) -> NewPlan {
         let registration_id = device.parse().expect(device);
         let mut entry = IndividualEnrollment::new(registration_id, Attestation::generated_keys());
         entry.provisioning_status = ProvisioningStatus::Disabled;
-        Step::PutIndividual {
-            enrollment: Box::new(entry),
-            changes: vec![],
-            expect: Expectation::Absent,
-        }
+        Step::put_individual(entry, vec![], Expectation::Absent)
     };
     NewPlan {
         id: id(number),

@@ -10,7 +10,9 @@ use pki_core::ids::Sha256Thumbprint;
 use pki_core::inventory::GenerationState::{Compromised, Current, Next, Pending};
 use pki_core::key::KeyAlgorithm::EcdsaP256;
 use pki_core::lifecycle::roll::{self, Breach, Devices, Finish, MovingDevice, Shown, device};
-use pki_core::lifecycle::{HubAction, Quarantine, QuarantineState, Step, differences, quarantine};
+use pki_core::lifecycle::{
+    CaAction, HubAction, Quarantine, QuarantineState, Step, differences, quarantine,
+};
 use pki_core::testing::{Copies, SampleDps, Service};
 use pki_core::time::Span;
 use serde_json::json;
@@ -146,7 +148,7 @@ fn a_device_is_rolled_and_shut_out_on_every_kind_of_service() {
             ..QuarantineState::default()
         };
         let shut_out = quarantine(&request, &state);
-        let revoked = |step: &&Step| matches!(step, Step::Revoke { .. });
+        let revoked = |step: &&Step| matches!(step, Step::Leaf(_));
         assert_eq!(
             shut_out.steps.iter().filter(revoked).count(),
             2,
@@ -199,11 +201,11 @@ fn a_record_that_came_without_a_tag_is_never_overwritten() {
     for plan in plans.map(only) {
         for (step, earlier) in plan.steps.iter().zip(plan.predecessors()) {
             let touches = match step {
-                Step::PutGroup { group, .. } => dps
-                    .groups
-                    .iter()
-                    .any(|held| held.enrollment_group_id == group.enrollment_group_id),
-                Step::DeleteCa { .. } => true,
+                Step::Group(step) => {
+                    let mut groups = dps.groups.iter();
+                    groups.any(|held| held.enrollment_group_id == *step.id())
+                }
+                Step::Ca(step) => matches!(step.action, CaAction::Delete { .. }),
                 _ => false,
             };
             if touches && earlier.is_none() {

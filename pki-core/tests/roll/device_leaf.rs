@@ -79,9 +79,10 @@ fn a_compromised_leaf_leaves_its_enrollment_at_once() {
         &state,
     );
     let plan = plan.expect("plan");
-    let Step::PutIndividual { enrollment, .. } = &plan.steps[0] else {
+    let Step::Individual(step) = &plan.steps[0] else {
         panic!("{plan:?}");
     };
+    let enrollment = step.document().expect("an entry");
     assert_eq!(enrollment.attestation, by_leaf(&new));
     assert_eq!(plan.steps.len(), 3);
     let foreign = pki.lines[0].leaf("sensor-2", EcdsaP256);

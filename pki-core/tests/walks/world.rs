@@ -16,7 +16,8 @@ use pki_core::ids::{DpsName, EnrollmentGroupId, Etag, HubHostName, Sha1Thumbprin
 use pki_core::inventory::GenerationState;
 use pki_core::lifecycle::roll::{Below, HeldGeneration, Instance, RegisteredDevice, RollState};
 use pki_core::lifecycle::{
-    Class, CompromisedGeneration, DeclaredState, Exception, Fleet, HubIdentity, Step,
+    AuthorityStep, Class, CompromisedGeneration, DeclaredState, Exception, Fleet, HubDeviceAction,
+    HubIdentity, Step,
 };
 use pki_core::testing::{Copies, SampleDps, Service};
 use pki_core::time::Time;
@@ -631,42 +632,35 @@ impl World {
         let refused = self.instances[place].dps.try_step(step);
         refused.map_err(|refused| refused.to_string())?;
         match step {
-            Step::DeleteRegistration {
-                registration_id, ..
-            } => {
+            Step::Registration(step) => {
                 let registered = &mut self.instances[place].registered;
-                registered.retain(|device, _| device_id(*device) != *registration_id);
+                registered.retain(|device, _| device_id(*device) != step.registration_id);
             }
-            Step::DisableHubDevice { hub, device_id, .. } => {
-                *self.hub_device(hub, device_id.as_str()) = false;
+            Step::HubDevice(step) => {
+                let (hub, id) = (&step.hub, step.device_id.as_str());
+                match step.action {
+                    HubDeviceAction::Disable { .. } => *self.hub_device(hub, id) = false,
+                    HubDeviceAction::Enable => *self.hub_device(hub, id) = true,
+                    HubDeviceAction::Delete => self.hubs.retain(|(place, device), _| {
+                        hub_name(*place) != *hub || device_id(*device).as_str() != id
+                    }),
+                }
             }
-            Step::EnableHubDevice { hub, device_id, .. } => {
-                *self.hub_device(hub, device_id.as_str()) = true;
-            }
-            Step::DeleteHubDevice {
-                hub, device_id: id, ..
-            } => {
-                self.hubs.retain(|(place, device), _| {
-                    hub_name(*place) != *hub || device_id(*device).as_str() != id.as_str()
-                });
-            }
-            Step::Revoke {
-                registration_id,
-                sha256_thumbprint,
-                ..
-            } => {
+            Step::Leaf(step) => {
                 for (index, device) in self.devices.iter_mut().enumerate() {
-                    if device_id(index) == *registration_id {
+                    if device_id(index) == step.registration_id {
                         let leaves = device.leaves.iter().copied();
                         let is_it = |key: &LeafKey| {
                             let leaf = Pki::shared().leaf(*key);
-                            leaf.certificate.sha256_thumbprint() == *sha256_thumbprint
+                            leaf.certificate.sha256_thumbprint() == step.sha256_thumbprint
                         };
                         device.revoked.extend(leaves.filter(is_it));
                     }
                 }
             }
-            Step::SettleGenerations { authority, changes } => {
+            Step::Authority(AuthorityStep {
+                authority, changes, ..
+            }) => {
                 let all = 0..Pki::authorities();
                 let authority = all
                     .into_iter()
@@ -685,37 +679,16 @@ impl World {
 
     /// As the journal has it.
     fn note_cut_off(&mut self, place: usize, step: &Step) {
+        let Step::Ca(step) = step else {
+            return;
+        };
         let cut_off = &mut self.instances[place].cut_off;
-        match step {
-            Step::DeleteCa {
-                sha1_thumbprint,
-                admitted,
-                ..
-            } => {
-                let of_ca = cut_off.entry(*sha1_thumbprint).or_default();
-                of_ca.extend(admitted);
+        if let Some((gone, admitted)) = step.cut_off() {
+            cut_off.entry(*gone).or_default().extend(admitted);
+        } else if step.verifies() {
+            for of_ca in cut_off.values_mut() {
+                of_ca.remove(&step.sha1_thumbprint);
             }
-            Step::UploadCa {
-                replaces: Some(replaced),
-                admitted,
-                ..
-            } => {
-                let of_ca = cut_off.entry(*replaced).or_default();
-                of_ca.extend(admitted);
-            }
-            Step::UploadCa {
-                sha1_thumbprint,
-                self_attested: true,
-                ..
-            }
-            | Step::ProveCa {
-                sha1_thumbprint, ..
-            } => {
-                for of_ca in cut_off.values_mut() {
-                    of_ca.remove(sha1_thumbprint);
-                }
-            }
-            _ => {}
         }
     }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use futures::TryStreamExt as _;
 use pki_core::enrollment::{EnrollmentGroup, Mechanism, X509Certificates};
 use pki_core::ids::CertificateName;
-use pki_core::lifecycle::{Expectation, Promise, Step, Who};
+use pki_core::lifecycle::{CaAction, CaStep, Expectation, Found, Promise, Step, Who};
 use pki_core::management::CaCertificate;
 use pki_core::time::Time;
 
@@ -14,7 +14,7 @@ use crate::commands::change::{Change, deleted_before};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::planes::{self, Planes};
-use crate::render::document::{Listed, without_keys};
+use crate::render::document::Listed;
 
 /// CA certificates: what the chain of a device has to reach
 #[derive(clap::Args)]
@@ -151,12 +151,12 @@ impl DeleteArgs {
             let message = format!("DPS sent CA certificate {} without a thumbprint", self.name);
             return Err(CommandError::new(ErrorKind::Service, message));
         };
-        let step = Step::DeleteCa {
+        let step = Step::Ca(CaStep {
             name: self.name.clone(),
             sha1_thumbprint: thumbprint,
-            admitted: vec![],
+            action: CaAction::Delete { admitted: vec![] },
             expect: Expectation::Etag(etag),
-        };
+        });
         let change = self.change(context, &planes)?;
         if !self.let_devices_in {
             change.refuse_gains("if that is meant, say --let-devices-in")?;
@@ -170,7 +170,8 @@ impl DeleteArgs {
             },
             ..Promise::default()
         };
-        change.carry_out_as(context, &planes, step, &without_keys(&before), &promise)
+        let read = Found::Ca(Some(Box::new(before)));
+        change.carry_out_as(context, &planes, step, &read, &promise)
     }
 
     fn change(&self, context: &Context, planes: &Planes<'_>) -> Result<Change, CommandError> {

@@ -10,7 +10,7 @@ use dps_client::IfMatch;
 use dps_operations::judge::Judge;
 use pki_core::certificate::pem;
 use pki_core::ids::{CertificateName, DpsName, Etag, Sha1Thumbprint, VerificationCode};
-use pki_core::lifecycle::{Expectation, Plan, Promise, Step};
+use pki_core::lifecycle::{CaAction, CaStep, Expectation, Plan, Promise, Step};
 use pki_core::management::CaCertificate;
 use serde::{Deserialize, Serialize};
 
@@ -111,12 +111,14 @@ pub(super) fn hand_in(context: &Context, name: &CertificateName, path: &Path) ->
         return nothing_to_do(context, &planes, &goal(&planes, name), &state);
     }
     let (etag, sha1_thumbprint) = identity(&held)?;
-    let step = Step::SubmitProof {
+    let step = Step::Ca(CaStep {
         name: name.clone(),
         sha1_thumbprint,
-        proof: proof.to_pem(),
+        action: CaAction::Submit {
+            proof: proof.to_pem(),
+        },
         expect: Expectation::Etag(etag),
-    };
+    });
     let plan = Plan {
         steps: vec![step],
         ..Plan::new(goal(&planes, name))

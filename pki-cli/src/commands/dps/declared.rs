@@ -3,7 +3,7 @@
 use dps_operations::judge::Judge;
 use pki_core::declaration::DpsDeclaration;
 use pki_core::ids::{CertificateName, EnrollmentGroupId};
-use pki_core::lifecycle::{Plan, Promise, Step, converge};
+use pki_core::lifecycle::{CaAction, Plan, Promise, Step, converge};
 
 use super::ca_proof;
 use crate::context::Context;
@@ -19,8 +19,7 @@ pub(super) fn upload_ca(context: &Context, name: &CertificateName) -> CommandRes
     let wanted = only_ca(&planes, name)?;
     let goal = format!("upload CA certificate {name} to DPS {}", planes.name());
     carry_out(context, &planes, &wanted, goal, |plan| {
-        plan.steps
-            .retain(|step| matches!(step, Step::UploadCa { .. }));
+        plan.steps.retain(is_upload);
         Ok(())
     })
 }
@@ -32,7 +31,7 @@ pub(super) fn prove_ca(context: &Context, name: &CertificateName) -> CommandResu
     let goal = ca_proof::goal(&planes, name);
     carry_out(context, &planes, &wanted, goal, |plan| {
         match plan.steps.first() {
-            Some(Step::UploadCa { .. }) => {
+            Some(step) if is_upload(step) => {
                 let message = format!(
                     "CA certificate {name} is not in DPS yet, or declared as self-attested"
                 );
@@ -42,6 +41,13 @@ pub(super) fn prove_ca(context: &Context, name: &CertificateName) -> CommandResu
             _ => Ok(()),
         }
     })
+}
+
+fn is_upload(step: &Step) -> bool {
+    let Step::Ca(step) = step else {
+        return false;
+    };
+    matches!(step.action, CaAction::Upload { .. })
 }
 
 /// Creates or changes a group as it is declared.

@@ -9,8 +9,7 @@ use pki_core::enrollment::compose::by_leaf;
 use pki_core::enrollment::{IndividualEnrollment, Mechanism, ProvisioningStatus, X509Certificates};
 use pki_core::ids::RegistrationId;
 use pki_core::inventory::{CertificateState, Inventory as _};
-use pki_core::journal::Found;
-use pki_core::lifecycle::{Expectation, FieldChange, Promise, Step, Who};
+use pki_core::lifecycle::{Expectation, FieldChange, Found, Promise, Step, Who};
 
 use super::entry::{self, Record, Wording};
 use super::{first, impact};
@@ -18,7 +17,7 @@ use crate::commands::change::{Change, deleted_before};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
 use crate::planes::{self, Planes};
-use crate::render::document::{Listed, Shown, attestation, without_keys};
+use crate::render::document::{Listed, Shown, attestation};
 
 /// Individual enrollments: single devices, let in or kept out before any group is asked
 #[derive(clap::Args)]
@@ -142,6 +141,7 @@ impl Record for IndividualEnrollment {
     const WRITTEN: &'static str = "enrollment-written";
     const ENABLED: &'static str = "enrollment-enabled";
     const DISABLED: &'static str = "enrollment-disabled";
+    const NONE: Found = Found::Individual(None);
     const DELETED: &'static str = "enrollment-deleted";
     const ENABLE: &'static str = "dps-pki dps device enable";
 
@@ -388,10 +388,8 @@ impl DeleteArgs {
         if !self.let_device_in {
             change.refuse_gains("if that is meant, say --let-device-in")?;
         }
-        let step = Step::DeleteIndividual {
-            registration_id: self.id.clone(),
-            expect: Expectation::Etag(entry::tag(&before)?),
-        };
+        let expect = Expectation::Etag(entry::tag(&before)?);
+        let step = Step::delete_individual(self.id.clone(), expect);
         let (lets_in, reopens) = if self.let_device_in {
             (Who::Anybody, step.subjects())
         } else {
@@ -403,7 +401,7 @@ impl DeleteArgs {
             reopens: reopens.into_iter().collect(),
             ..Promise::default()
         };
-        change.carry_out_as(context, &planes, step, &without_keys(&before), &promise)
+        change.carry_out_as(context, &planes, step, &before.found(), &promise)
     }
 
     fn refuse_disabled(&self, individual: &IndividualEnrollment) -> Result<(), CommandError> {

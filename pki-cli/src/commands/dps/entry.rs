@@ -5,8 +5,9 @@ use std::path::Path;
 use dps_client::service::Enrollments;
 use pki_core::enrollment::{Enrollment, Mechanism, ProvisioningStatus};
 use pki_core::ids::Etag;
-use pki_core::journal::{Found, Standing};
-use pki_core::lifecycle::{Expectation, FieldChange, Impact, Promise, Step, Who, differences};
+use pki_core::lifecycle::{
+    Expectation, FieldChange, Found, Impact, Promise, Standing, Step, Who, differences,
+};
 use serde_json::Value;
 
 use crate::commands::change::{Change, nothing_to_do};
@@ -27,6 +28,8 @@ pub(super) trait Record: Enrollment {
     const ENABLED: &'static str;
     /// What the audit trail says when it was disabled.
     const DISABLED: &'static str;
+    /// What was read back where there is none.
+    const NONE: Found;
     /// What the audit trail says when it was deleted.
     const DELETED: &'static str;
     /// The command that enables it.
@@ -147,7 +150,8 @@ pub(super) fn write<E: Record>(
     if change.action == E::ENABLED {
         promise.reopens.extend(step.subjects());
     }
-    change.carry_out_as(context, planes, step, &shown, &promise)
+    let read = before.map_or(E::NONE, E::found);
+    change.carry_out_as(context, planes, step, &read, &promise)
 }
 
 /// What the journal calls the deletion of an entry.
@@ -196,7 +200,7 @@ pub(super) fn is_written<E: Record>(before: Option<&E>, after: &E) -> bool {
         return false;
     };
     let changes = differences(&without_keys(before), &without_keys(after));
-    let expect = Expectation::AsLeftByPlan;
+    let expect = Expectation::of(before.etag());
     let step = after.put(changes, expect.clone());
     matches!(step.standing(&before.found(), &expect), Standing::Done(_))
 }

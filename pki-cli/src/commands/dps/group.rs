@@ -11,8 +11,7 @@ use pki_core::enrollment::{
 };
 use pki_core::ids::{EnrollmentGroupId, Sha256Thumbprint};
 use pki_core::inventory::{GenerationState, Inventory as _};
-use pki_core::journal::Found;
-use pki_core::lifecycle::{Expectation, FieldChange, Promise, Step, Who};
+use pki_core::lifecycle::{Expectation, FieldChange, Found, Promise, Step, Who};
 use pki_core::wording::counted;
 
 use super::entry::{self, Record, Wording};
@@ -21,7 +20,7 @@ use crate::commands::change::{Change, deleted_before};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
 use crate::planes::{self, Planes};
-use crate::render::document::{Listed, Shown, attestation, without_keys};
+use crate::render::document::{Listed, Shown, attestation};
 
 /// Enrollment groups: all devices below a certificate
 #[derive(clap::Args)]
@@ -139,6 +138,7 @@ impl Record for EnrollmentGroup {
     const WRITTEN: &'static str = "group-written";
     const ENABLED: &'static str = "group-enabled";
     const DISABLED: &'static str = "group-disabled";
+    const NONE: Found = Found::Group(None);
     const DELETED: &'static str = "group-deleted";
     const ENABLE: &'static str = "dps-pki dps group enable";
 
@@ -289,10 +289,8 @@ impl DeleteArgs {
         if !self.let_devices_in {
             change.refuse_gains("if that is meant, say --let-devices-in")?;
         }
-        let step = Step::DeleteGroup {
-            id: self.id.clone(),
-            expect: Expectation::Etag(entry::tag(&before)?),
-        };
+        let expect = Expectation::Etag(entry::tag(&before)?);
+        let step = Step::delete_group(self.id.clone(), expect);
         // What was said above about disabled groups, the checker is told: this one was named.
         let promise = Promise {
             refuses: Who::Anybody,
@@ -304,7 +302,7 @@ impl DeleteArgs {
             falls_through: Who::Anybody,
             reopens: step.subjects().into_iter().collect(),
         };
-        change.carry_out_as(context, &planes, step, &without_keys(&before), &promise)
+        change.carry_out_as(context, &planes, step, &before.found(), &promise)
     }
 
     fn others(&self, groups: Vec<EnrollmentGroup>) -> Vec<EnrollmentGroup> {

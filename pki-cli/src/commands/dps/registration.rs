@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use pki_core::enrollment::RegistrationState;
 use pki_core::ids::{EnrollmentGroupId, RegistrationId};
-use pki_core::lifecycle::{Expectation, Step};
+use pki_core::lifecycle::{Expectation, Found, Step};
 
 use super::entry::existing as existing_entry;
 use super::first;
@@ -12,7 +12,7 @@ use crate::commands::change::{Change, deleted_before};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::planes::{self, Planes};
-use crate::render::document::{Listed, Shown, without_keys};
+use crate::render::document::{Listed, Shown};
 
 /// Registration records: which hub a device was given, or why not
 #[derive(clap::Args)]
@@ -142,10 +142,8 @@ impl DeleteArgs {
             let message = format!("DPS sent the record of {} without an ETag", self.id);
             return Err(CommandError::new(ErrorKind::Service, message));
         };
-        let step = Step::DeleteRegistration {
-            registration_id: before.registration_id.clone(),
-            expect: Expectation::Etag(etag),
-        };
+        let id = before.registration_id.clone();
+        let step = Step::delete_registration(id, Expectation::Etag(etag));
         let change = Change {
             action: "registration-deleted",
             summary: goal,
@@ -159,7 +157,8 @@ impl DeleteArgs {
             ],
             impact: None,
         };
-        change.carry_out(context, &planes, step, &without_keys(&before))
+        let read = Found::Registration(Some(Box::new(before)));
+        change.carry_out(context, &planes, step, &read)
     }
 }
 

@@ -10,7 +10,9 @@
 //! Invariant: after every step from the first on no compromised certificate is admitted, nor once a
 //! group above is made or enabled.
 
-use super::expiry::{admitted_by, anchored, deleted, enabled_first, holders, settle, uploaded};
+use super::expiry::{
+    admitted_by, anchored, deleted, deletion, enabled_first, holders, settle, uploaded,
+};
 use super::slots::{self, Side};
 use super::{HeldGeneration, Instance, InstancePlan, RollError, RollState};
 use crate::admission::{Outcome, Refusal};
@@ -20,7 +22,7 @@ use crate::ids::{AuthorityName, CertificateName, Generation, Sha1Thumbprint};
 use crate::inventory::GenerationState;
 use crate::lifecycle::below::blocking_group;
 use crate::lifecycle::quarantine::{HubAction, HubIdentity, forget_registration, hub_step};
-use crate::lifecycle::{Expectation, Plan, Step};
+use crate::lifecycle::{CaAction, CaStep, Expectation, Plan, Step};
 use crate::management::CaCertificate;
 
 /// What is asked for.
@@ -327,17 +329,16 @@ fn cut_out(
         Exit::Deleted | Exit::Replaced(_) => vec![],
     };
     let by_it = admitted_by(state, instance, old)?;
-    for mut step in deleted(instance, old) {
-        if let (Exit::Replaced(held), Step::DeleteCa { name, .. }) = (exit, &step)
-            && held.name == *name
-        {
-            steps.insert(0, put_in_place(state, instance, (old, new), held, &by_it));
-            continue;
+    for held in instance.uploads(&old.certificate) {
+        match exit {
+            Exit::Replaced(in_place) if in_place.name == held.name => {
+                let put = put_in_place(state, instance, (old, new), held, by_it.clone());
+                steps.insert(0, Step::Ca(put));
+            }
+            Exit::Replaced(_) | Exit::Deleted | Exit::Withdrawn(_) => {
+                steps.push(deletion(held, old, by_it.clone()));
+            }
         }
-        if let Step::DeleteCa { admitted, .. } = &mut step {
-            admitted.clone_from(&by_it);
-        }
-        steps.push(step);
     }
     Ok(steps)
 }
@@ -348,17 +349,19 @@ fn put_in_place(
     instance: &Instance,
     (old, new): (&HeldGeneration, &HeldGeneration),
     held: &CaCertificate,
-    admitted: &[Sha1Thumbprint],
-) -> Step {
-    Step::UploadCa {
+    admitted: Vec<Sha1Thumbprint>,
+) -> CaStep {
+    CaStep {
         name: held.name.clone(),
-        authority: state.authority.clone(),
-        certificate: new.certificate.to_pem(),
         sha1_thumbprint: new.certificate.sha1_thumbprint(),
-        sha256_thumbprint: new.certificate.sha256_thumbprint(),
-        self_attested: instance.verified_by == VerifiedBy::SelfAttestation,
-        replaces: Some(old.certificate.sha1_thumbprint()),
-        admitted: admitted.to_vec(),
+        action: CaAction::Upload {
+            authority: state.authority.clone(),
+            certificate: new.certificate.to_pem(),
+            sha256_thumbprint: new.certificate.sha256_thumbprint(),
+            self_attested: instance.verified_by == VerifiedBy::SelfAttestation,
+            replaces: Some(old.certificate.sha1_thumbprint()),
+            admitted,
+        },
         expect: Expectation::of(held.etag.as_ref()),
     }
 }
@@ -423,7 +426,7 @@ fn repair(
         Exit::Replaced(held) => {
             new_side.names.push(held.name.clone());
             old_side.names.retain(|name| *name != held.name);
-            proven_in_place(state, instance, new, held)
+            proven_in_place(state, instance, (old, new), held)
         }
         Exit::Deleted | Exit::Withdrawn(_) => {
             // A run that was cut short has put it in the place of the old one, and has not proven it.
@@ -455,16 +458,14 @@ fn repair(
 fn proven_in_place(
     state: &RollState,
     instance: &Instance,
-    new: &HeldGeneration,
+    generations: (&HeldGeneration, &HeldGeneration),
     held: &CaCertificate,
 ) -> Vec<Step> {
     if instance.verified_by == VerifiedBy::SelfAttestation {
         return vec![];
     }
-    vec![Step::ProveCa {
-        name: held.name.clone(),
+    let put = put_in_place(state, instance, generations, held, vec![]);
+    vec![Step::Ca(put.then(CaAction::Prove {
         authority: state.authority.clone(),
-        sha1_thumbprint: new.certificate.sha1_thumbprint(),
-        expect: Expectation::AsLeftByPlan,
-    }]
+    }))]
 }

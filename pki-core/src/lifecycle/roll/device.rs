@@ -11,6 +11,7 @@ use crate::enrollment::{
 };
 use crate::ids::RegistrationId;
 use crate::lifecycle::quarantine::{HubAction, HubIdentity, forget_registration, hub_step};
+use crate::lifecycle::step::LeafStep;
 use crate::lifecycle::{Expectation, Plan, Step};
 
 /// What is there of the device.
@@ -128,11 +129,7 @@ pub fn replace(
         compromised
             .iter()
             .filter(|leaf| *leaf != new)
-            .map(|leaf| Step::Revoke {
-                registration_id: id.clone(),
-                serial_number: leaf.serial_number().clone(),
-                sha256_thumbprint: leaf.sha256_thumbprint(),
-            }),
+            .map(|leaf| LeafStep::revoke(id, leaf)),
     );
     Ok(plan)
 }

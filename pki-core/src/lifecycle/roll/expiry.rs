@@ -11,7 +11,8 @@ use crate::enrollment::{EnrollmentGroup, ProvisioningStatus};
 use crate::ids::{AuthorityName, CertificateName, Generation, IdError, Sha1Thumbprint};
 use crate::inventory::{GenerationChange, GenerationState};
 use crate::lifecycle::below::blocking_group;
-use crate::lifecycle::{Expectation, Plan, Step};
+use crate::lifecycle::{CaAction, CaStep, Expectation, Plan, Step};
+use crate::management::CaCertificate;
 use crate::time::Time;
 
 /// What is asked for when a roll starts.
@@ -139,12 +140,17 @@ pub(super) fn uploaded(
 /// old one is not by the new one.
 fn unproven(instance: &Instance, new: &HeldGeneration, steps: Vec<Step>) -> Vec<Step> {
     let is_there = instance.uploads(&new.certificate).next().is_some();
-    let mut steps = steps;
-    steps.retain(|step| matches!(step, Step::UploadCa { .. }) && !is_there);
-    if let Some(Step::UploadCa { self_attested, .. }) = steps.first_mut() {
-        *self_attested = false;
+    let mut uploads = Vec::new();
+    for step in steps {
+        if let Step::Ca(mut step) = step
+            && let CaAction::Upload { self_attested, .. } = &mut step.action
+            && !is_there
+        {
+            *self_attested = false;
+            uploads.push(Step::Ca(step));
+        }
     }
-    steps
+    uploads
 }
 
 /// Whether DPS has a generation's certificate and has not verified it under any name.
@@ -167,27 +173,33 @@ pub(super) fn verify_as(
     }
     let self_attested = instance.verified_by == VerifiedBy::SelfAttestation;
     let etag = held.and_then(|held| held.etag.as_ref());
-    let upload = (held.is_none() || self_attested).then(|| Step::UploadCa {
+    let upload = CaStep {
         name: name.clone(),
-        authority: authority.clone(),
-        certificate: certificate.to_pem(),
         sha1_thumbprint: certificate.sha1_thumbprint(),
-        sha256_thumbprint: certificate.sha256_thumbprint(),
-        self_attested,
-        replaces: None,
-        admitted: vec![],
-        expect: Expectation::of(etag),
-    });
-    let prove = (!self_attested).then(|| Step::ProveCa {
-        name: name.clone(),
-        authority: authority.clone(),
-        sha1_thumbprint: certificate.sha1_thumbprint(),
-        expect: match held {
-            Some(_) => Expectation::of(etag),
-            None => Expectation::AsLeftByPlan,
+        action: CaAction::Upload {
+            authority: authority.clone(),
+            certificate: certificate.to_pem(),
+            sha256_thumbprint: certificate.sha256_thumbprint(),
+            self_attested,
+            replaces: None,
+            admitted: vec![],
         },
-    });
-    upload.into_iter().chain(prove).collect()
+        expect: Expectation::of(etag),
+    };
+    if self_attested {
+        return vec![Step::Ca(upload)];
+    }
+    let prove = CaAction::Prove {
+        authority: authority.clone(),
+    };
+    if held.is_none() {
+        let proof = upload.then(prove);
+        return vec![Step::Ca(upload), Step::Ca(proof)];
+    }
+    vec![Step::Ca(CaStep {
+        action: prove,
+        ..upload
+    })]
 }
 
 /// `root` is followed by `root-2`, that by `root-3`.
@@ -244,10 +256,7 @@ pub(super) fn settle(authority: &AuthorityName, changes: &[(Generation, Generati
         generation: *generation,
         to: *to,
     };
-    Step::SettleGenerations {
-        authority: authority.clone(),
-        changes: changes.iter().map(change).collect(),
-    }
+    Step::settle(authority.clone(), changes.iter().map(change).collect())
 }
 
 /// Plans the end: the new generation issues, moves into the primary slot, and the old one goes. Asked
@@ -419,13 +428,22 @@ pub(super) fn enabled_first<'a>(
 pub(super) fn deleted(instance: &Instance, generation: &HeldGeneration) -> Vec<Step> {
     let uploads = instance.uploads(&generation.certificate);
     uploads
-        .map(|held| Step::DeleteCa {
-            name: held.name.clone(),
-            sha1_thumbprint: generation.certificate.sha1_thumbprint(),
-            admitted: vec![],
-            expect: Expectation::of(held.etag.as_ref()),
-        })
+        .map(|held| deletion(held, generation, vec![]))
         .collect()
+}
+
+/// The deletion of what DPS holds of a generation; `admitted` are those below that it admits by nothing else.
+pub(super) fn deletion(
+    held: &CaCertificate,
+    generation: &HeldGeneration,
+    admitted: Vec<Sha1Thumbprint>,
+) -> Step {
+    Step::Ca(CaStep {
+        name: held.name.clone(),
+        sha1_thumbprint: generation.certificate.sha1_thumbprint(),
+        action: CaAction::Delete { admitted },
+        expect: Expectation::of(held.etag.as_ref()),
+    })
 }
 
 /// Has the authorities right below verified themselves, where their devices reach a verified CA
