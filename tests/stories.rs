@@ -150,7 +150,7 @@ fn name_of(word: &str) -> &str {
     let is_time = |word: &str| word.ends_with('Z') && word.contains('T') && word.contains(':');
     match word.len() {
         40 | 64 if is_hex => "THUMBPRINT",
-        30..=32 if is_hex => "SERIAL",
+        30..=38 if is_hex => "SERIAL",
         20.. if is_time(word) => "TIME",
         20.. if is_time(word.trim_end_matches(':')) => "TIME:",
         _ => word,

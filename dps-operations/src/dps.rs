@@ -1,7 +1,7 @@
-//! The port to DPS and its hubs: records are found, and written as they were found.
+//! The port to DPS and its hubs: records are listed and found, and written as they were found.
 //!
-//! [`crate::Planes`] is the adapter over the network; tests have one in memory. The executor knows no other
-//! way to a service.
+//! [`crate::Planes`] is the adapter over the network; tests have one in memory. Whoever gathers, and the
+//! executor, know no other way to a service.
 //! Invariant: every write takes an [`Expect`] or [`IfMatch`]; an adapter that gets one keeps to it.
 
 mod error;
@@ -10,7 +10,8 @@ use dps_client::management::Verification;
 use dps_client::service::{BulkMode, BulkResult};
 use dps_client::{Expect, IfMatch};
 use futures::future::BoxFuture;
-use pki_core::enrollment::{EnrollmentGroup, IndividualEnrollment};
+use futures::stream::BoxStream;
+use pki_core::enrollment::{EnrollmentGroup, IndividualEnrollment, RegistrationState};
 use pki_core::hub::HubDevice;
 use pki_core::ids::{
     CertificateName, DeviceId, EnrollmentGroupId, Etag, HubHostName, RegistrationId,
@@ -22,6 +23,12 @@ pub use error::{DpsError, PlaneError};
 
 /// What a call to a service ends with.
 pub type Answer<'a, T> = BoxFuture<'a, Result<T, DpsError>>;
+
+/// Records, page by page. After an error the stream ends.
+pub type Records<'a, T> = BoxStream<'a, Result<T, DpsError>>;
+
+/// How many records a page is wished to have, since calls are limited; the service may give fewer.
+pub const PAGE: u32 = 1000;
 
 /// A record of DPS or of a hub, by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +48,27 @@ pub enum Record<'a> {
 
 /// One DPS instance with its hubs.
 pub trait Dps: Send + Sync {
+    /// All CA certificates.
+    fn list_authorities(&self) -> Answer<'_, Vec<CaCertificate>>;
+
+    /// All enrollment groups.
+    fn list_groups(&self) -> Records<'_, EnrollmentGroup>;
+
+    /// All individual enrollments, so many a page.
+    fn list_individuals(&self, page: u32) -> Records<'_, IndividualEnrollment>;
+
+    /// The registration records of a group's devices.
+    fn list_registrations<'a>(
+        &'a self,
+        group: &'a EnrollmentGroupId,
+    ) -> Records<'a, RegistrationState>;
+
+    /// The hubs that the instance is linked to; none if the plane that knows them is not declared.
+    fn linked_hubs(&self) -> Answer<'_, Vec<HubHostName>>;
+
+    /// All device identities of a hub.
+    fn list_hub_devices<'a>(&'a self, hub: &'a HubHostName) -> Records<'a, HubDevice>;
+
     /// Reads a record; what is not there is found to be none.
     fn find<'a>(&'a self, record: Record<'a>) -> Answer<'a, Found>;
 
@@ -102,4 +130,49 @@ pub trait Dps: Send + Sync {
 
     /// Deletes a record.
     fn delete<'a>(&'a self, record: Record<'a>, expect: &'a IfMatch) -> Answer<'a, ()>;
+}
+
+impl dyn Dps + '_ {
+    /// The individual enrollment of a device.
+    ///
+    /// # Errors
+    /// [`DpsError`] if it cannot be read.
+    pub async fn individual(
+        &self,
+        id: &RegistrationId,
+    ) -> Result<Option<IndividualEnrollment>, DpsError> {
+        Ok(match self.find(Record::Individual(id)).await? {
+            Found::Individual(found) => found.map(|found| *found),
+            _ => None,
+        })
+    }
+
+    /// The registration record of a device.
+    ///
+    /// # Errors
+    /// [`DpsError`] if it cannot be read.
+    pub async fn registration(
+        &self,
+        id: &RegistrationId,
+    ) -> Result<Option<RegistrationState>, DpsError> {
+        Ok(match self.find(Record::Registration(id)).await? {
+            Found::Registration(found) => found.map(|found| *found),
+            _ => None,
+        })
+    }
+
+    /// The identity of a device on a hub.
+    ///
+    /// # Errors
+    /// [`DpsError`] if it cannot be read.
+    pub async fn identity(
+        &self,
+        hub: &HubHostName,
+        id: &DeviceId,
+    ) -> Result<Option<HubDevice>, DpsError> {
+        Ok(match self.find(Record::HubDevice(hub, id)).await? {
+            Found::HubDevice(found) => found.map(|found| *found),
+            _ => None,
+        })
+    }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dps_client::ClientError;
 use futures::{StreamExt as _, TryStreamExt as _};
 use pki_core::admission::{ChainElement, DpsView, PresentedChain, ViewError};
 use pki_core::certificate::{Certificate, pem};
@@ -14,19 +13,16 @@ use pki_core::management::{CaCertificate, CaCertificateProperties};
 use pki_core::time::Time;
 
 use crate::class::Class;
-use crate::dps::{DpsError, PlaneError};
+use crate::dps::{DpsError, PAGE};
+use crate::instance::Instance;
 use crate::issuers::{NoCertificate, certificate_of, issuers};
-use crate::planes::Planes;
-
-/// How many records a page is wished to have, since calls are limited; the service may give fewer.
-pub(crate) const PAGE: u32 = 1000;
 
 /// Up to so many devices, each one's entry is asked for.
 pub(crate) const FEW: usize = 20;
 
 /// So many entries of an instance are looked at for one that names a leaf under another ID than its CN. It
 /// is a hint for who wrote a name wrong, for which a full instance is not read.
-const LOOKED_AT: usize = 100;
+const LOOKED_AT: u8 = 100;
 
 /// Why something could not be gathered.
 #[derive(Debug, thiserror::Error)]
@@ -58,18 +54,6 @@ impl GatherError {
     }
 }
 
-impl From<ClientError> for GatherError {
-    fn from(error: ClientError) -> Self {
-        Self::Dps(error.into())
-    }
-}
-
-impl From<PlaneError> for GatherError {
-    fn from(error: PlaneError) -> Self {
-        Self::Dps(error.into())
-    }
-}
-
 /// What one DPS instance holds, as its planes told it.
 #[derive(Debug, Clone, Default)]
 pub struct DpsSnapshot {
@@ -88,15 +72,13 @@ impl DpsSnapshot {
     ///
     /// # Errors
     /// [`GatherError`] if DPS does not tell them.
-    pub async fn gather(planes: &Planes<'_>) -> Result<Self, GatherError> {
-        let authorities = planes.certificates()?.list().await?;
-        let groups = planes.groups()?.list(Some(PAGE)).try_collect().await?;
-        let individuals = planes.individuals()?.list(Some(PAGE)).try_collect().await?;
+    pub async fn gather(instance: Instance<'_>) -> Result<Self, GatherError> {
+        let dps = instance.dps;
         Ok(Self {
-            authorities,
-            groups,
-            individuals,
-            at: Some(planes.now()),
+            authorities: dps.list_authorities().await?,
+            groups: dps.list_groups().try_collect().await?,
+            individuals: dps.list_individuals(PAGE).try_collect().await?,
+            at: Some(instance.now()),
         })
     }
 
@@ -105,20 +87,23 @@ impl DpsSnapshot {
     ///
     /// # Errors
     /// As [`Self::gather`].
-    pub async fn about(planes: &Planes<'_>, ids: &[&RegistrationId]) -> Result<Self, GatherError> {
+    pub async fn about(
+        instance: Instance<'_>,
+        ids: &[&RegistrationId],
+    ) -> Result<Self, GatherError> {
         if ids.len() > FEW {
-            return Self::gather(planes).await;
+            return Self::gather(instance).await;
         }
-        let entries = planes.individuals()?;
+        let dps = instance.dps;
         let mut individuals = Vec::new();
         for id in ids {
-            individuals.extend(entries.find(id).await?);
+            individuals.extend(dps.individual(id).await?);
         }
         Ok(Self {
-            authorities: planes.certificates()?.list().await?,
-            groups: planes.groups()?.list(Some(PAGE)).try_collect().await?,
+            authorities: dps.list_authorities().await?,
+            groups: dps.list_groups().try_collect().await?,
             individuals,
-            at: Some(planes.now()),
+            at: Some(instance.now()),
         })
     }
 
@@ -127,11 +112,14 @@ impl DpsSnapshot {
     ///
     /// # Errors
     /// As [`Self::gather`].
-    pub async fn around(planes: &Planes<'_>, ids: &[&RegistrationId]) -> Result<Self, GatherError> {
-        let mut snapshot = Self::about(planes, ids).await?;
+    pub async fn around(
+        instance: Instance<'_>,
+        ids: &[&RegistrationId],
+    ) -> Result<Self, GatherError> {
+        let mut snapshot = Self::about(instance, ids).await?;
         if ids.len() <= FEW {
-            let page = u32::try_from(LOOKED_AT).ok();
-            let first = planes.individuals()?.list(page).take(LOOKED_AT);
+            let entries = instance.dps.list_individuals(LOOKED_AT.into());
+            let first = entries.take(LOOKED_AT.into());
             let mut others: Vec<IndividualEnrollment> = first.try_collect().await?;
             others.retain(|entry| !ids.contains(&&entry.registration_id));
             snapshot.individuals.extend(others);

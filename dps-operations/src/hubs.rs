@@ -8,27 +8,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
-use dps_client::ClientError;
-use dps_client::hub::Devices;
 use futures::TryStreamExt as _;
 use pki_core::hub::HubDevice;
 use pki_core::ids::{DeviceId, HubHostName, RegistrationId};
 use pki_core::lifecycle::HubIdentity;
 use serde::Serialize;
 
-use crate::class::sentence;
-use crate::planes::Planes;
+use crate::dps::{Dps, DpsError};
 
 /// Up to so many devices, each is asked for; beyond, the registry is read page by page.
 const FEW: usize = 20;
 
-/// How many identities a page is wished to have.
-const PAGE: u32 = 1000;
-
-/// The hubs of an instance, as far as they were opened.
+/// The hubs of an instance; one that cannot be read is not asked again.
 pub struct Hubs<'a> {
-    planes: &'a Planes<'a>,
-    opened: Mutex<BTreeMap<HubHostName, Result<Devices, String>>>,
+    dps: &'a dyn Dps,
+    unread: Mutex<BTreeMap<HubHostName, String>>,
 }
 
 /// A device whose hub cannot be read, so that its identity there is as it was.
@@ -48,11 +42,11 @@ impl fmt::Display for UnreadHub {
 }
 
 impl<'a> Hubs<'a> {
-    /// None is opened yet.
-    pub fn of(planes: &'a Planes<'a>) -> Self {
+    /// None is asked yet.
+    pub fn of(dps: &'a dyn Dps) -> Self {
         Self {
-            planes,
-            opened: Mutex::default(),
+            dps,
+            unread: Mutex::default(),
         }
     }
 
@@ -65,9 +59,10 @@ impl<'a> Hubs<'a> {
         hub: &HubHostName,
         id: &DeviceId,
     ) -> Result<Option<HubIdentity>, String> {
-        let devices = self.open(hub)?;
-        let found = devices
-            .find(id)
+        self.check(hub)?;
+        let found = self
+            .dps
+            .identity(hub, id)
             .await
             .map_err(|error| self.failed(hub, error))?;
         Ok(found.map(|device| HubIdentity {
@@ -116,8 +111,8 @@ impl<'a> Hubs<'a> {
         hub: &HubHostName,
         ids: &BTreeSet<RegistrationId>,
     ) -> Result<Vec<HubIdentity>, String> {
-        let devices = self.open(hub)?;
-        let mut pages = devices.list(PAGE);
+        self.check(hub)?;
+        let mut pages = self.dps.list_hub_devices(hub);
         let mut found = Vec::new();
         loop {
             let next = pages.try_next().await;
@@ -131,24 +126,18 @@ impl<'a> Hubs<'a> {
         }
     }
 
-    fn open(&self, hub: &HubHostName) -> Result<Devices, String> {
-        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = opened.entry(hub.clone()).or_insert_with(|| {
-            let devices = self.planes.hub(hub);
-            devices.map_err(|error| format!("{hub} ({error})"))
-        });
-        entry.clone()
+    fn check(&self, hub: &HubHostName) -> Result<(), String> {
+        let unread = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
+        unread.get(hub).cloned().map_or(Ok(()), Err)
     }
 
     /// What of one request failed is not asked again, if it is the hub's fault.
-    fn failed(&self, hub: &HubHostName, error: ClientError) -> String {
-        let is_of_one_record = error
-            .status()
-            .is_some_and(|status| matches!(status.as_u16(), 400 | 404 | 409 | 412));
-        let text = format!("{hub} ({})", sentence(&error));
+    fn failed(&self, hub: &HubHostName, error: DpsError) -> String {
+        let is_of_one_record = matches!(error.status(), Some(400 | 404 | 409 | 412));
+        let text = format!("{hub} ({error})");
         if !is_of_one_record {
-            let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
-            opened.insert(hub.clone(), Err(text.clone()));
+            let mut unread = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
+            unread.insert(hub.clone(), text.clone());
         }
         text
     }

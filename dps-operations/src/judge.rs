@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::class::Class;
 use crate::gather::{FEW, chain_of};
+use crate::instance::Surroundings;
 
 /// A plan that keeps its promise.
 #[derive(Debug, Serialize)]
@@ -90,7 +91,17 @@ impl Judged {
     }
 }
 
-impl Judge<'_> {
+impl<'a> Judge<'a> {
+    /// Judges by what an operation sees now, and by what its instance holds.
+    pub fn of(around: Surroundings<'a>, before: &'a DpsView) -> Self {
+        Self {
+            inventory: around.journal,
+            before,
+            at: around.now(),
+            named: around.named,
+        }
+    }
+
     /// Puts a plan through the checker; `rate` is how many calls a minute its instance gets.
     ///
     /// # Errors

@@ -5,12 +5,13 @@
 
 mod port;
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use dps_client::auth::{Account, BearerToken, ConnectionString, Credential, SasCredential, Scope};
 use dps_client::hub::Devices;
-use dps_client::management::{Certificates, Instance, InstanceId};
+use dps_client::management::{Certificates, InstanceId};
 use dps_client::service::{Groups, Individuals, Registrations};
 use dps_client::transport::{HttpOptions, ProxyUse, Routes, Transport, Trust};
 use dps_client::{ApiVersion, BaseUrl, Limit, Plane};
@@ -22,6 +23,7 @@ use pki_core::time::Time;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::dps::{DpsError, PlaneError};
+use crate::instance::Instance;
 use crate::ports::Secrets;
 
 /// What stand-ins are shown that want a token and look at none.
@@ -38,6 +40,9 @@ pub struct Planes<'a> {
     routes: Routes,
     limit: Limit,
     rate: NonZeroU32,
+    // Signing in may take a process or a call of its own: what is set up once is kept.
+    service: OnceLock<Plane>,
+    hubs: Mutex<BTreeMap<HubHostName, Devices>>,
 }
 
 /// What leads to the services of an instance.
@@ -79,6 +84,8 @@ impl<'a> Planes<'a> {
             routes: way.routes,
             limit: Limit::per_minute(rate),
             rate,
+            service: OnceLock::new(),
+            hubs: Mutex::default(),
         }
     }
 
@@ -162,33 +169,14 @@ impl<'a> Planes<'a> {
         Ok((plane.with_credential(credential), id))
     }
 
-    /// Every hub that is known: those that the instance is linked to, if the management plane is
-    /// declared, and those that `pki.toml` names.
-    ///
-    /// # Errors
-    /// [`DpsError`] if the management plane does not answer.
-    pub async fn known_hubs(&self) -> Result<Vec<HubHostName>, DpsError> {
-        let mut hubs = self.declared_hubs();
-        if self.declared.management.is_some() {
-            let (plane, id) = self.management()?;
-            let instance = Instance::new(plane, id).get().await?;
-            let linked = instance
-                .properties
-                .iot_hubs
-                .into_iter()
-                .filter_map(|hub| hub.name);
-            hubs.extend(linked.filter_map(|name| name.parse().ok()));
+    /// The instance as operations see it.
+    pub fn instance(&self) -> Instance<'_> {
+        Instance {
+            name: self.name,
+            declared: self.declared,
+            dps: self,
+            clock: self.clock.as_ref(),
         }
-        hubs.sort();
-        hubs.dedup();
-        Ok(hubs)
-    }
-
-    /// The hubs that `pki.toml` names.
-    pub fn declared_hubs(&self) -> Vec<HubHostName> {
-        let of_groups = self.declared.groups.values().flat_map(|group| &group.hubs);
-        let hubs = self.declared.hubs.keys().chain(of_groups);
-        hubs.cloned().collect()
     }
 
     /// The identity registry of a hub: where it is declared to be, at the one address of a stand-in, or
@@ -197,6 +185,16 @@ impl<'a> Planes<'a> {
     /// # Errors
     /// [`PlaneError`] if the declaration, or a secret that it names, does not lead there.
     pub fn hub(&self, hub: &HubHostName) -> Result<Devices, PlaneError> {
+        let mut opened = self.hubs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(devices) = opened.get(hub) {
+            return Ok(devices.clone());
+        }
+        let devices = self.open_hub(hub)?;
+        opened.insert(hub.clone(), devices.clone());
+        Ok(devices)
+    }
+
+    fn open_hub(&self, hub: &HubHostName) -> Result<Devices, PlaneError> {
         let declared = self.declared.hubs.get(hub);
         let endpoint = declared.and_then(|declared| declared.endpoint.as_ref());
         let in_azure = self.declared.service.azure_instance().is_some();
@@ -242,6 +240,14 @@ impl<'a> Planes<'a> {
     }
 
     fn service(&self) -> Result<Plane, PlaneError> {
+        if let Some(plane) = self.service.get() {
+            return Ok(plane.clone());
+        }
+        let plane = self.open_service()?;
+        Ok(self.service.get_or_init(|| plane).clone())
+    }
+
+    fn open_service(&self) -> Result<Plane, PlaneError> {
         let version = self.version(
             self.declared.api_versions.service.as_deref(),
             ApiVersion::SERVICE,

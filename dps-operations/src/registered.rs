@@ -16,9 +16,10 @@ use pki_core::lifecycle::HubIdentity;
 use pki_core::lifecycle::roll::RegisteredDevice;
 use pki_core::time::Time;
 
-use crate::gather::{GatherError, PAGE};
+use crate::dps::Dps;
+use crate::gather::GatherError;
 use crate::hubs::{Hubs, UnreadHub, registration_id};
-use crate::planes::Planes;
+use crate::instance::Instance;
 
 /// How many hub lookups are under way at once.
 const SIDE_BY_SIDE: usize = 16;
@@ -42,14 +43,13 @@ pub struct Registered {
 /// # Errors
 /// What `is_wanted` fails with; a [`GatherError`] if DPS does not tell them.
 pub async fn records_of_groups<'a, E: From<GatherError>>(
-    planes: &Planes<'_>,
+    dps: &dyn Dps,
     groups: impl IntoIterator<Item = &'a EnrollmentGroupId>,
     mut is_wanted: impl FnMut(&EnrollmentGroupId, &RegistrationState) -> Result<bool, E>,
 ) -> Result<Vec<RegistrationState>, E> {
-    let registrations = planes.registrations().map_err(GatherError::from)?;
     let mut found = BTreeMap::<RegistrationId, RegistrationState>::new();
     for group in groups {
-        let mut pages = registrations.of_group(group, Some(PAGE));
+        let mut pages = dps.list_registrations(group);
         while let Some(record) = pages.try_next().await.map_err(GatherError::from)? {
             if is_wanted(group, &record)? {
                 found.insert(record.registration_id.clone(), record);
@@ -60,8 +60,8 @@ pub async fn records_of_groups<'a, E: From<GatherError>>(
 }
 
 /// The same devices with their identities on the hubs that their records name.
-pub async fn with_identities(planes: &Planes<'_>, records: Vec<RegistrationState>) -> Registered {
-    let hubs = &Hubs::of(planes);
+pub async fn with_identities(dps: &dyn Dps, records: Vec<RegistrationState>) -> Registered {
+    let hubs = &Hubs::of(dps);
     let mut looked_up = stream::iter(records)
         .map(|record| async move {
             let found = identity(hubs, &record).await;
@@ -177,7 +177,7 @@ impl Registered {
     /// [`GatherError`] if DPS does not tell their records.
     pub async fn add_unlisted(
         &mut self,
-        planes: &Planes<'_>,
+        instance: Instance<'_>,
         ids: BTreeSet<RegistrationId>,
         is_meant: impl Fn(&HubIdentity) -> bool,
     ) -> Result<(), GatherError> {
@@ -196,19 +196,19 @@ impl Registered {
             return Ok(());
         }
         if ids.len() <= FEW {
-            let records = self.add_recorded(planes, &ids).await?;
+            let records = self.add_recorded(instance.dps, &ids).await?;
             ids.retain(|id| !records.contains(id));
         }
         // Whoever may not look at the management plane shuts out nevertheless.
-        let known: Vec<HubHostName> = match planes.known_hubs().await {
+        let known: Vec<HubHostName> = match instance.known_hubs().await {
             Ok(known) => known,
             Err(error) => {
                 self.not_searched
                     .push(format!("the hubs that are linked ({error})"));
-                planes.declared_hubs()
+                instance.declared_hubs()
             }
         };
-        let (found, not_searched) = Hubs::of(planes).find_all(&known, &ids).await;
+        let (found, not_searched) = Hubs::of(instance.dps).find_all(&known, &ids).await;
         if let Some(hub) = not_searched.first() {
             // Whoever was found nowhere may be on the hub that cannot be read.
             for identity in &found {
@@ -239,13 +239,12 @@ impl Registered {
     /// [`GatherError`] if DPS cannot be read.
     pub async fn add_recorded(
         &mut self,
-        planes: &Planes<'_>,
+        dps: &dyn Dps,
         ids: &BTreeSet<RegistrationId>,
     ) -> Result<BTreeSet<RegistrationId>, GatherError> {
-        let registrations = planes.registrations()?;
         let mut records = Vec::new();
         for id in ids {
-            let record = registrations.find(id).await?;
+            let record = dps.registration(id).await?;
             // That of a refused attempt names no hub, and is made again whenever the device knocks.
             records.extend(record.filter(|record| record.assigned_hub.is_some()));
         }
@@ -253,7 +252,7 @@ impl Registered {
             .iter()
             .map(|record| record.registration_id.clone())
             .collect();
-        let more = with_identities(planes, records).await;
+        let more = with_identities(dps, records).await;
         self.devices.extend(more.devices);
         self.unread.extend(more.unread);
         Ok(found)

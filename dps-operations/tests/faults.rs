@@ -15,7 +15,7 @@ use super::site::{Site, now, progress};
 
 /// What happens to a run.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Mishap {
+pub(crate) enum Mishap {
     Nothing,
     /// The process dies at this moment: when it looks at the clock, is about to call, or is about to hear.
     Death(usize),
@@ -25,7 +25,7 @@ enum Mishap {
 
 /// The clock and the service of a run, and what happens to it.
 #[derive(Clone)]
-struct Fate(Arc<Mutex<State>>);
+pub(crate) struct Fate(Arc<Mutex<State>>);
 
 struct State {
     mishap: Mishap,
@@ -34,7 +34,7 @@ struct State {
 }
 
 impl Fate {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Arc::new(Mutex::new(State {
             mishap: Mishap::Nothing,
             moments: 0,
@@ -43,7 +43,7 @@ impl Fate {
     }
 
     /// Counts anew, to this end.
-    fn set(&self, mishap: Mishap) {
+    pub(crate) fn set(&self, mishap: Mishap) {
         *self.0.lock().expect("lock") = State {
             mishap,
             moments: 0,
@@ -51,7 +51,7 @@ impl Fate {
         };
     }
 
-    fn counted(&self) -> (usize, usize) {
+    pub(crate) fn counted(&self) -> (usize, usize) {
         let state = self.0.lock().expect("lock");
         (state.moments, state.writes)
     }

@@ -6,7 +6,14 @@
     reason = "a test is a front end: it owns its runtime"
 )]
 
+mod converge;
+mod deprovision;
 mod example;
 mod faults;
 mod interruption;
+mod killed;
+mod line;
+mod quarantine;
+mod readmit;
+mod roll;
 mod site;

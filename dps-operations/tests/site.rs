@@ -48,11 +48,11 @@ pub(crate) fn now() -> Time {
     "2026-06-01T12:00:00Z".parse().expect("time")
 }
 
-fn hub() -> HubHostName {
+pub(crate) fn hub() -> HubHostName {
     "hub-1.azure-devices.net".parse().expect("hub")
 }
 
-fn id<T: std::str::FromStr>(text: &str) -> T {
+pub(crate) fn id<T: std::str::FromStr>(text: &str) -> T {
     text.parse().ok().expect("a name")
 }
 
@@ -266,7 +266,7 @@ pub(crate) fn progress(error: &ExecuteError) -> Option<Progress> {
     }
 }
 
-fn wait<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     let runtime = runtime.expect("runtime");
     runtime.block_on(future)

@@ -1,10 +1,9 @@
 //! The hubs of an instance, and what is said of those that cannot be read.
 
+use dps_operations::hubs::UnreadHub;
 use pki_core::wording::{counted, fitting};
 
 use crate::error::{CommandError, ErrorKind};
-
-pub(crate) use dps_operations::hubs::{Hubs, UnreadHub, registration_id};
 
 /// Says of which devices the hubs were not seen to; the rest is done.
 pub(crate) fn refuse_unread(unread: &[UnreadHub]) -> Result<(), CommandError> {

@@ -1,7 +1,9 @@
 //! What DPS holds, and what a change does to the devices of the inventory, as far as the output names them.
 
+use dps_operations::{Planes, Surroundings};
 use pki_core::admission::DpsView;
 use pki_core::inventory::Inventory;
+use pki_core::journal::Journal;
 use pki_core::lifecycle::Impact;
 use pki_core::time::Time;
 
@@ -10,6 +12,20 @@ use crate::context::Context;
 use crate::error::CommandError;
 
 pub(crate) use dps_operations::gather::{DpsSnapshot, chain_of};
+
+/// What an operation sees of an instance and of this home; devices are named as far as the output shows
+/// them.
+pub(crate) fn around<'a>(
+    context: &Context,
+    planes: &'a Planes<'_>,
+    journal: &'a dyn Journal,
+) -> Surroundings<'a> {
+    Surroundings {
+        instance: planes.instance(),
+        journal,
+        named: names(context),
+    }
+}
 
 /// What a change does to the valid leaves of the inventory; the devices are named as far as the output
 /// shows them.

@@ -143,6 +143,9 @@ fn carry_out(
     check(world, operation, &plans)?;
     let mut watch = Watch::new(operation, world);
     let steps = flat(&plans);
+    if is_held_up(world, operation, &steps) {
+        return Ok(0);
+    }
     let undisturbed = undisturbed(world, operation, &steps)?;
     let cut = draws.below(steps.len() + 1);
     let mut writes = follow(world, &mut watch, &steps[..cut], burnt)?;
@@ -175,6 +178,23 @@ fn carry_out(
         None => Ok(writes),
         Some((_, step)) => Err(format!("said again when done, it would {step}")),
     }
+}
+
+/// Whether the service refuses the first step of a breach roll in an instance, because a group refers to the CA
+/// certificate that is to be deleted: nothing is done there (docs/decisions/0012).
+fn is_held_up(world: &World, operation: &Operation, steps: &[(usize, Step)]) -> bool {
+    if !matches!(operation, Operation::Breach { .. }) {
+        return false;
+    }
+    let mut after = world.clone();
+    let refused = steps.iter().enumerate().find_map(|(index, (place, step))| {
+        let error = after.step(*place, step).err()?;
+        Some((index, *place, error))
+    });
+    refused.is_some_and(|(index, place, error)| {
+        error.contains("is referred to by")
+            && steps[..index].iter().all(|(other, _)| *other != place)
+    })
 }
 
 /// Whom a breach roll leaves in that nothing cuts.

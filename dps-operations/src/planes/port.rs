@@ -1,19 +1,58 @@
 //! The port over the network: each call by the client of its plane.
 
-use dps_client::management::Verification;
+use dps_client::management::{Instance, Verification};
 use dps_client::service::{BulkMode, BulkResult};
 use dps_client::{Expect, IfMatch};
-use futures::FutureExt as _;
-use pki_core::enrollment::{EnrollmentGroup, IndividualEnrollment};
+use futures::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
+use futures::{FutureExt as _, future};
+use pki_core::enrollment::{EnrollmentGroup, IndividualEnrollment, RegistrationState};
 use pki_core::hub::HubDevice;
-use pki_core::ids::{CertificateName, DeviceId, Etag, HubHostName};
+use pki_core::ids::{CertificateName, DeviceId, EnrollmentGroupId, Etag, HubHostName};
 use pki_core::lifecycle::Found;
 use pki_core::management::CaCertificate;
 
 use super::Planes;
-use crate::dps::{Answer, Dps, DpsError, Record};
+use crate::dps::{Answer, Dps, DpsError, PAGE, PlaneError, Record, Records};
 
 impl Dps for Planes<'_> {
+    fn list_authorities(&self) -> Answer<'_, Vec<CaCertificate>> {
+        async move { Ok(self.certificates()?.list().await?) }.boxed()
+    }
+
+    fn list_groups(&self) -> Records<'_, EnrollmentGroup> {
+        records(self.groups().map(|groups| groups.list(Some(PAGE))))
+    }
+
+    fn list_individuals(&self, page: u32) -> Records<'_, IndividualEnrollment> {
+        records(self.individuals().map(|entries| entries.list(Some(page))))
+    }
+
+    fn list_registrations<'a>(
+        &'a self,
+        group: &'a EnrollmentGroupId,
+    ) -> Records<'a, RegistrationState> {
+        let registrations = self.registrations();
+        records(registrations.map(|registrations| registrations.of_group(group, Some(PAGE))))
+    }
+
+    fn linked_hubs(&self) -> Answer<'_, Vec<HubHostName>> {
+        async move {
+            if self.declared.management.is_none() {
+                return Ok(vec![]);
+            }
+            let (plane, id) = self.management()?;
+            let instance = Instance::new(plane, id).get().await?;
+            let linked = instance.properties.iot_hubs.into_iter();
+            let names = linked.filter_map(|hub| hub.name);
+            Ok(names.filter_map(|name| name.parse().ok()).collect())
+        }
+        .boxed()
+    }
+
+    fn list_hub_devices<'a>(&'a self, hub: &'a HubHostName) -> Records<'a, HubDevice> {
+        records(self.hub(hub).map(|devices| devices.list(PAGE)))
+    }
+
     fn find<'a>(&'a self, record: Record<'a>) -> Answer<'a, Found> {
         read(self, record).boxed()
     }
@@ -98,6 +137,16 @@ impl Dps for Planes<'_> {
 
     fn delete<'a>(&'a self, record: Record<'a>, expect: &'a IfMatch) -> Answer<'a, ()> {
         delete(self, record, expect).boxed()
+    }
+}
+
+/// The records of a plane that is set up; else why it is not, as their only one.
+fn records<T: Send + 'static>(
+    opened: Result<BoxStream<'static, Result<T, dps_client::ClientError>>, PlaneError>,
+) -> Records<'static, T> {
+    match opened {
+        Ok(records) => records.map_err(DpsError::from).boxed(),
+        Err(error) => stream::once(future::ready(Err(error.into()))).boxed(),
     }
 }
 

@@ -6,15 +6,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use dps_client::management::Verification;
 use dps_client::service::{BulkError, BulkMode, BulkResult};
 use dps_client::{Expect, IfMatch};
-use futures::FutureExt as _;
+use futures::stream::{self, StreamExt as _};
+use futures::{FutureExt as _, TryFutureExt as _};
 use pki_core::certificate::{Certificate, pem};
 use pki_core::enrollment::{EnrollmentGroup, ErrorCode, IndividualEnrollment, RegistrationState};
 use pki_core::hub::HubDevice;
-use pki_core::ids::{CertificateName, DeviceId, Etag, HubHostName, VerificationCode};
+use pki_core::ids::{
+    CertificateName, DeviceId, EnrollmentGroupId, Etag, HubHostName, VerificationCode,
+};
 use pki_core::lifecycle::Found;
 use pki_core::management::{CaCertificate, CaCertificateProperties};
 
-use crate::dps::{Answer, Dps, DpsError, Record};
+use crate::dps::{Answer, Dps, DpsError, Record, Records};
 
 /// What a service does instead of answering as it should.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,17 +54,21 @@ impl Calls for Smooth {
 /// What an instance and its hubs hold.
 #[derive(Clone)]
 pub struct MemoryDps {
-    records: Arc<Mutex<Records>>,
+    records: Arc<Mutex<State>>,
     calls: Arc<dyn Calls>,
 }
 
 #[derive(Debug, Clone, Default)]
-struct Records {
+struct State {
     authorities: BTreeMap<String, (CaCertificate, Certificate)>,
     groups: BTreeMap<String, EnrollmentGroup>,
     individuals: BTreeMap<String, IndividualEnrollment>,
     registrations: BTreeMap<String, RegistrationState>,
     devices: BTreeMap<(String, String), HubDevice>,
+    /// By device, the group that has registered it.
+    members: BTreeMap<String, EnrollmentGroupId>,
+    linked: Vec<HubHostName>,
+    silent: Vec<HubHostName>,
     writes: u64,
 }
 
@@ -83,6 +90,45 @@ impl MemoryDps {
         records.registrations.insert(key, record);
     }
 
+    /// The same by a group, whose list it is on from now on.
+    pub fn put_registration_by(&self, group: &EnrollmentGroupId, record: RegistrationState) {
+        let key = record.registration_id.as_str().to_ascii_lowercase();
+        self.put_registration(record);
+        self.records().members.insert(key, group.clone());
+    }
+
+    /// The instance is linked to a hub.
+    pub fn link(&self, hub: &HubHostName) {
+        self.records().linked.push(hub.clone());
+    }
+
+    /// A hub answers nobody from now on, or again.
+    pub fn set_silent(&self, hub: &HubHostName, is_silent: bool) {
+        let mut records = self.records();
+        records.silent.retain(|other| other != hub);
+        if is_silent {
+            records.silent.push(hub.clone());
+        }
+    }
+
+    /// Somebody else writes a CA certificate's state: it is verified.
+    pub fn put_verified(&self, name: &CertificateName, certificate: &Certificate) {
+        let mut records = self.records();
+        let held = CaCertificate {
+            name: name.clone(),
+            properties: CaCertificateProperties {
+                thumbprint: Some(certificate.sha1_thumbprint()),
+                certificate: Some(certificate.to_pem()),
+                is_verified: true,
+                ..CaCertificateProperties::default()
+            },
+            etag: Some(records.tag()),
+            other: serde_json::Map::new(),
+        };
+        let key = name.as_str().to_ascii_lowercase();
+        records.authorities.insert(key, (held, certificate.clone()));
+    }
+
     /// A device has registered: a hub has its identity.
     pub fn put_identity(&self, hub: &HubHostName, device: HubDevice) {
         let mut records = self.records();
@@ -99,6 +145,16 @@ impl MemoryDps {
         records
             .groups
             .insert(key, EnrollmentGroup { etag, ..group });
+    }
+
+    /// Somebody else writes an individual enrollment.
+    pub fn overwrite_individual(&self, entry: IndividualEnrollment) {
+        let mut records = self.records();
+        let etag = Some(records.tag());
+        let key = entry.registration_id.as_str().to_ascii_lowercase();
+        records
+            .individuals
+            .insert(key, IndividualEnrollment { etag, ..entry });
     }
 
     /// All of it without tags, to be compared.
@@ -126,14 +182,14 @@ impl MemoryDps {
         dump
     }
 
-    fn records(&self) -> MutexGuard<'_, Records> {
+    fn records(&self) -> MutexGuard<'_, State> {
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn call<'a, T: Send + 'a>(
         &'a self,
         is_write: bool,
-        act: impl FnOnce(&mut Records) -> Result<T, DpsError> + Send + 'a,
+        act: impl FnOnce(&mut State) -> Result<T, DpsError> + Send + 'a,
     ) -> Answer<'a, T> {
         async move {
             let answer = match self.calls.before(is_write) {
@@ -149,7 +205,16 @@ impl MemoryDps {
     }
 }
 
-impl Records {
+impl State {
+    /// Fails for a hub that answers nobody.
+    fn hear(&self, hub: &HubHostName) -> Result<(), DpsError> {
+        if self.silent.contains(hub) {
+            Err(answered(503, "nobody answers"))
+        } else {
+            Ok(())
+        }
+    }
+
     /// The tag of what is written next.
     fn tag(&mut self) -> Etag {
         self.writes += 1;
@@ -209,7 +274,59 @@ fn device_key(hub: &HubHostName, id: &DeviceId) -> (String, String) {
     (hub.to_string(), id.to_string())
 }
 
+impl MemoryDps {
+    /// A list in one page.
+    fn list<'a, T: Send + 'a>(
+        &'a self,
+        read: impl FnOnce(&mut State) -> Result<Vec<T>, DpsError> + Send + 'a,
+    ) -> Records<'a, T> {
+        let page = self.call(false, read);
+        page.map_ok(|page| stream::iter(page.into_iter().map(Ok)))
+            .try_flatten_stream()
+            .boxed()
+    }
+}
+
 impl Dps for MemoryDps {
+    fn list_authorities(&self) -> Answer<'_, Vec<CaCertificate>> {
+        self.call(false, |records| {
+            let held = records.authorities.values();
+            Ok(held.map(|(held, _)| held.clone()).collect())
+        })
+    }
+
+    fn list_groups(&self) -> Records<'_, EnrollmentGroup> {
+        self.list(|records| Ok(records.groups.values().cloned().collect()))
+    }
+
+    fn list_individuals(&self, _: u32) -> Records<'_, IndividualEnrollment> {
+        self.list(|records| Ok(records.individuals.values().cloned().collect()))
+    }
+
+    fn list_registrations<'a>(
+        &'a self,
+        group: &'a EnrollmentGroupId,
+    ) -> Records<'a, RegistrationState> {
+        self.list(move |records| {
+            let of_group = |key: &&String| records.members.get(*key) == Some(group);
+            let keys = records.registrations.keys().filter(of_group);
+            Ok(keys.map(|key| records.registrations[key].clone()).collect())
+        })
+    }
+
+    fn linked_hubs(&self) -> Answer<'_, Vec<HubHostName>> {
+        self.call(false, |records| Ok(records.linked.clone()))
+    }
+
+    fn list_hub_devices<'a>(&'a self, hub: &'a HubHostName) -> Records<'a, HubDevice> {
+        self.list(move |records| {
+            records.hear(hub)?;
+            let devices = records.devices.iter();
+            let here = devices.filter(|((on, _), _)| on == hub.as_str());
+            Ok(here.map(|(_, device)| device.clone()).collect())
+        })
+    }
+
     fn find<'a>(&'a self, record: Record<'a>) -> Answer<'a, Found> {
         self.call(false, move |records| {
             Ok(match record {
@@ -230,6 +347,7 @@ impl Dps for MemoryDps {
                     Found::Registration(held.cloned().map(Box::new))
                 }
                 Record::HubDevice(hub, id) => {
+                    records.hear(hub)?;
                     let held = records.devices.get(&device_key(hub, id));
                     Found::HubDevice(held.cloned().map(Box::new))
                 }
@@ -239,6 +357,7 @@ impl Dps for MemoryDps {
 
     fn hub_device<'a>(&'a self, hub: &'a HubHostName, id: &'a DeviceId) -> Answer<'a, HubDevice> {
         self.call(false, move |records| {
+            records.hear(hub)?;
             let held = records.devices.get(&device_key(hub, id));
             held.cloned()
                 .ok_or_else(|| answered(404, "there is no such device"))
@@ -373,6 +492,7 @@ impl Dps for MemoryDps {
         expect: &'a IfMatch,
     ) -> Answer<'a, Option<Etag>> {
         self.call(true, move |records| {
+            records.hear(hub)?;
             let key = device_key(hub, &device.device_id);
             let held = records.devices.get(&key);
             check(

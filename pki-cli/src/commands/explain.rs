@@ -44,7 +44,7 @@ impl Args {
         let leaf = self.leaf(context, &inventory)?;
         let id = leaf.common_name().and_then(|name| name.parse().ok());
         let ids: Vec<&RegistrationId> = id.iter().collect();
-        let snapshot = context.wait_for(DpsSnapshot::around(&planes, &ids))?;
+        let snapshot = context.wait_for(DpsSnapshot::around(planes.instance(), &ids))?;
         let chain = self.presented(context, &inventory, &leaf, &snapshot)?;
         let at = self.at.unwrap_or_else(|| context.now());
         let mut view = snapshot.view()?;

@@ -4,6 +4,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use dps_operations::devices;
+use dps_operations::quarantine::Below;
 use pki_core::admission::DpsView;
 use pki_core::certificate::pem;
 use pki_core::ids::AuthorityName;
@@ -14,14 +16,13 @@ use pki_core::time::Time;
 use serde::Serialize;
 
 use super::authority::generation_of;
-use super::quarantine::below::Below;
-use super::quarantine::state;
+use super::quarantine::below::below;
 use super::quarantine::target::targets;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::planes::{self, Planes};
 use crate::render::plan::write_impact;
-use crate::snapshot::{DpsSnapshot, impact_at};
+use crate::snapshot::{DpsSnapshot, around, impact_at};
 use crate::unknown::unknown_device;
 
 /// How an answer about an authority begins.
@@ -69,7 +70,7 @@ impl Args {
         let planes = planes::chosen(context)?;
         let inventory = context.inventory()?;
         let at = self.at.unwrap_or_else(|| context.now());
-        let mut snapshot = context.wait_for(DpsSnapshot::gather(&planes))?;
+        let mut snapshot = context.wait_for(DpsSnapshot::gather(planes.instance()))?;
         snapshot.at = Some(at);
         let asked = Asked {
             context,
@@ -79,7 +80,7 @@ impl Args {
         };
         let (what, plan) = match (&self.subject, &self.cert) {
             (Some(Subject::Authority { name }), _) => {
-                let below = Below::of(context, &inventory, name)?;
+                let below = below(context, &inventory, name)?;
                 (format!("{BELOW}{name}"), asked.below(&below)?)
             }
             (Some(Subject::Device { ids }), _) => (named(ids), asked.devices(ids)?),
@@ -119,20 +120,15 @@ struct Asked<'a> {
 
 impl Asked<'_> {
     fn below(&self, below: &Below) -> Result<Plan, CommandError> {
-        below.plan(&self.snapshot, &self.snapshot.view()?)
+        Ok(below.plan(&self.snapshot, &self.snapshot.view()?)?)
     }
 
     /// What would shut the devices out tells who is hit.
     fn devices(&self, words: &[String]) -> Result<Plan, CommandError> {
         let targets = targets(self.context, self.inventory, words)?;
-        let gathered = state::gather(
-            self.planes,
-            self.inventory,
-            &self.snapshot,
-            &targets,
-            HubAction::Keep,
-        );
-        let states = self.context.block_on(gathered)?.states;
+        let seen = around(self.context, self.planes, self.inventory);
+        let gathered = devices::gather(seen, &self.snapshot, &targets, HubAction::Keep);
+        let states = self.context.wait_for(gathered)?.states;
         let mut requests = Vec::with_capacity(targets.len());
         for (target, state) in targets.into_iter().zip(states) {
             // A device of which no leaf is valid is known all the same, and may be admitted: DPS reads no CRL.
@@ -161,7 +157,8 @@ impl Asked<'_> {
         let subject = certificate.subject().to_string();
         if let Some(id) = generation_of(self.inventory, &certificate)? {
             let what = format!("{BELOW}{id}");
-            let below = Below::certificates(self.context, self.inventory, vec![(id, certificate)])?;
+            let held = vec![(id, certificate)];
+            let below = Below::certificates(self.inventory, held, self.context.now())?;
             return Ok((what, self.below(&below)?));
         }
         let thumbprint = certificate.sha256_thumbprint();

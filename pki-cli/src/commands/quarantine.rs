@@ -1,35 +1,29 @@
 //! `quarantine`: shut devices out everywhere, and prove it.
 
 pub(super) mod below;
-pub(super) mod state;
 pub(super) mod target;
 
 use std::fmt;
 
-use pki_core::admission::{Decision, DpsView, Outcome as Admission, PresentedChain, explain};
-use pki_core::certificate::Certificate;
+use dps_operations::quarantine::{DeviceReport, Prepared, Request, is_out};
+use pki_core::admission::Decision;
 use pki_core::ids::{AuthorityName, DpsName, RegistrationId};
-use pki_core::inventory::{Inventory as _, Status};
-use pki_core::lifecycle::{
-    HubAction, Plan, Promise, Quarantine, QuarantineState, Step, Who, quarantine_many,
-};
+use pki_core::inventory::Inventory as _;
 use pki_core::sqlite::SqliteInventory;
 use pki_core::wording::{counted, fitting};
 use serde::Serialize;
 
-use self::state::Gathered;
-use self::target::{Target, targets};
+use self::target::targets;
 use super::everywhere::{Problems, Within, instances, others};
 use super::roll::HubChoice;
 use crate::config::NAMED;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind};
-use crate::execute::{Execution, Failures, Proposal};
+use crate::execute::{Execution, Proposal};
 use crate::hubs::refuse_unread;
-use crate::judged;
 use crate::planes::Planes;
 use crate::render::plan::{Outline, PlanAndImpact, PlanAndProof};
-use crate::snapshot::{DpsSnapshot, chain_of};
+use crate::snapshot::around;
 use crate::unknown::{near, unknown_device};
 
 #[derive(clap::Args)]
@@ -73,156 +67,60 @@ impl Args {
         if let Some(authority) = &self.authority {
             return self.below_everywhere(context, &all, &mut inventory, authority);
         }
-        let targets = targets(context, &inventory, &self.what)?;
+        let request = Request {
+            targets: targets(context, &inventory, &self.what)?,
+            reason: self.reason.clone(),
+            hub: self.hub.into(),
+        };
         let mut problems = Problems::default();
         let mut parts = Vec::new();
         for planes in &all {
             let dps = (all.len() > 1).then(|| planes.name());
-            match self.gather(context, planes, dps, &inventory, &targets) {
-                Ok(part) => parts.push(part),
+            let prepared = request.prepare(around(context, planes, &inventory));
+            match context.wait_for(prepared) {
+                Ok(prepared) => parts.push(Part {
+                    request: &request,
+                    planes,
+                    dps,
+                    prepared,
+                }),
                 Err(error) => problems.note(dps, Err(error))?,
             }
         }
         if !parts.is_empty() {
-            let known = Known {
-                inventory: &inventory,
-                targets: &targets,
-                parts: &parts,
-            };
-            known.check(context, self.unknown)?;
+            self.check_known(context, &inventory, &request, &parts)?;
         }
         for part in &parts {
-            let done = part.carry_out(context, &mut inventory, &targets);
+            let done = part.carry_out(context, &mut inventory);
             problems.note(part.dps, done)?;
         }
-        problems.note(None, elsewhere(context, &inventory, &targets))?;
+        problems.note(None, elsewhere(context, &inventory, &request))?;
         problems.end()
     }
 
-    fn gather<'a>(
+    /// Refuses devices that nothing knows, unless they are meant, and warns of those that are shut out by
+    /// their ID alone.
+    fn check_known(
         &self,
         context: &Context,
-        planes: &'a Planes<'a>,
-        dps: Option<&'a DpsName>,
         inventory: &SqliteInventory,
-        targets: &[Target],
-    ) -> Result<Part<'a>, CommandError> {
-        let ids: Vec<&RegistrationId> = targets.iter().map(|target| &target.id).collect();
-        let hub: HubAction = self.hub.into();
-        let (snapshot, gathered) = context.block_on(async {
-            let snapshot = DpsSnapshot::around(planes, &ids).await?;
-            let gathered = state::gather(planes, inventory, &snapshot, targets, hub).await?;
-            Ok((snapshot, gathered))
-        })?;
-        let mut pairs = Vec::with_capacity(targets.len());
-        for (target, state) in targets.iter().zip(&gathered.states) {
-            let revoke = revoked(context, inventory, target)?;
-            pairs.push((self.request(target, revoke), state.clone()));
-        }
-        Ok(Part {
-            planes,
-            dps,
-            view: snapshot.view()?,
-            plan: quarantine_many(&pairs),
-            gathered,
-        })
-    }
-
-    fn request(&self, target: &Target, revoke: Vec<Certificate>) -> Quarantine {
-        Quarantine {
-            registration_id: target.id.clone(),
-            leaf: target.leaf.clone(),
-            revoke,
-            reason: self.reason.clone(),
-            hub: self.hub.into(),
-        }
-    }
-}
-
-/// What is to be done in one instance.
-struct Part<'a> {
-    planes: &'a Planes<'a>,
-    /// Its name, where there are several.
-    dps: Option<&'a DpsName>,
-    view: DpsView,
-    plan: Plan,
-    gathered: Gathered,
-}
-
-impl Part<'_> {
-    fn carry_out(
-        &self,
-        context: &Context,
-        inventory: &mut SqliteInventory,
-        targets: &[Target],
+        request: &Request,
+        parts: &[Part<'_>],
     ) -> Result<(), CommandError> {
-        let refuses = targets.iter().map(|target| target.id.clone());
-        let promise = Promise {
-            refuses: Who::Devices(refuses.collect()),
-            ..Promise::default()
-        };
-        let ids: Vec<&RegistrationId> = targets.iter().map(|target| &target.id).collect();
-        let plan = self.plan.clone();
-        let judged = judged::plan_of_devices(
-            context,
-            self.planes,
-            inventory,
-            &self.view,
-            plan,
-            &promise,
-            &ids,
-        )?;
-        let shown = Outline(PlanAndImpact::proposed(&judged));
-        let proposal = Proposal {
-            failures: match targets.len() {
-                0 | 1 => Failures::Stop,
-                _ => Failures::GoOn,
-            },
-            ..Proposal::new(&judged.plan, &shown).within(self.dps)
-        };
-        let execution = proposal.carry_out(context, self.planes, inventory)?;
-        let proofs = if context.settings.dry_run {
+        let prepared: Vec<&Prepared> = parts.iter().map(|part| &part.prepared).collect();
+        let unknown = if self.unknown {
             Vec::new()
         } else {
-            prove(context, self.planes, inventory, targets)?
+            request.unknown(inventory, &prepared)?
         };
-        let planned = PlanAndImpact {
-            done: execution.done,
-            ..shown.0
-        };
-        match targets {
-            [only] => self.one(context, only, planned, proofs)?,
-            _ => self.many(context, targets, planned, &execution, proofs)?,
-        }
-        if context.settings.dry_run {
-            Ok(())
-        } else {
-            refuse_unread(&self.gathered.unread)
-        }
-    }
-}
-
-/// Whether anything knows the devices that were named.
-struct Known<'a> {
-    inventory: &'a SqliteInventory,
-    targets: &'a [Target],
-    parts: &'a [Part<'a>],
-}
-
-impl Known<'_> {
-    /// A name that nothing knows shuts nobody out: it is a thumbprint or a serial number of somebody else,
-    /// or written wrong.
-    fn check(&self, context: &Context, unknown_is_meant: bool) -> Result<(), CommandError> {
-        let mut unknown = Vec::new();
-        for (index, target) in self.targets.iter().enumerate() {
-            if !self.knows(index, target)? {
-                unknown.push(&target.id);
-            }
-        }
         let error = match unknown.as_slice() {
-            _ if unknown_is_meant => return self.warn(context),
-            [] => return self.warn(context),
-            [only] => unknown_device(self.inventory, only)?,
+            [] => {
+                for prepared in prepared {
+                    warn_of_unknown(context, inventory, &request.by_id_alone(prepared))?;
+                }
+                return Ok(());
+            }
+            [only] => unknown_device(inventory, only)?,
             many => {
                 let message = format!(
                     "{} are known neither to the inventory nor to DPS",
@@ -233,27 +131,113 @@ impl Known<'_> {
         };
         Err(error.hint("for a registration ID that nothing knows yet, say --unknown"))
     }
+}
 
-    fn knows(&self, index: usize, target: &Target) -> Result<bool, CommandError> {
-        let is_there = |state: &QuarantineState| {
-            state.individual.is_some()
-                || state.registration.is_some()
-                || !state.hub_identities.is_empty()
+/// What is to be done in one instance.
+struct Part<'a> {
+    request: &'a Request,
+    planes: &'a Planes<'a>,
+    /// Its name, where there are several.
+    dps: Option<&'a DpsName>,
+    prepared: Prepared,
+}
+
+impl Part<'_> {
+    fn carry_out(
+        &self,
+        context: &Context,
+        inventory: &mut SqliteInventory,
+    ) -> Result<(), CommandError> {
+        let seen = around(context, self.planes, inventory);
+        let judged = self.prepared.judge(seen, self.request)?;
+        let shown = Outline(PlanAndImpact::proposed(&judged));
+        let proposal = Proposal {
+            failures: self.request.failures(),
+            ..Proposal::new(&judged.plan, &shown).within(self.dps)
         };
-        let mut states = self
-            .parts
-            .iter()
-            .filter_map(|part| part.gathered.states.get(index));
-        Ok(target.leaf.is_some()
-            || states.any(is_there)
-            || !self.inventory.certificates_of(&target.id)?.is_empty())
+        let execution = proposal.carry_out(context, self.planes, inventory)?;
+        let proofs = if context.settings.dry_run {
+            Vec::new()
+        } else {
+            let seen = around(context, self.planes, inventory);
+            context.wait_for(self.request.read_back(seen))?
+        };
+        let planned = PlanAndImpact {
+            done: execution.done,
+            ..shown.0
+        };
+        match self.request.targets.as_slice() {
+            [only] => self.one(context, &only.id, planned, proofs)?,
+            _ => self.many(context, planned, &execution, &proofs)?,
+        }
+        if context.settings.dry_run {
+            Ok(())
+        } else {
+            refuse_unread(self.prepared.unread())
+        }
     }
 
-    fn warn(&self, context: &Context) -> Result<(), CommandError> {
-        for part in self.parts {
-            warn_of_unknown(context, self.inventory, self.targets, &part.plan)?;
+    fn one(
+        &self,
+        context: &Context,
+        id: &RegistrationId,
+        planned: PlanAndImpact<'_>,
+        mut proofs: Vec<Decision>,
+    ) -> Result<(), CommandError> {
+        let proof = proofs.pop();
+        if let Some(proof) = proof.as_ref().filter(|proof| !is_out(proof)) {
+            let message = format!("{id} is still not shut out: {}", proof.outcome);
+            return Err(CommandError::new(ErrorKind::Conflict, message).hint("run it again"));
         }
-        Ok(())
+        let read_back = proof
+            .iter()
+            .map(|proof| format!("{id} is {}", proof.outcome));
+        context.ui.item(&Within {
+            dps: self.dps,
+            result: PlanAndProof {
+                registration_id: id,
+                planned,
+                read_back: read_back.collect(),
+                proof,
+            },
+        })
+    }
+
+    /// A line for each device, and an error that names those that are not out.
+    fn many(
+        &self,
+        context: &Context,
+        planned: PlanAndImpact<'_>,
+        execution: &Execution,
+        proofs: &[Decision],
+    ) -> Result<(), CommandError> {
+        if context.settings.dry_run {
+            return context.ui.item(&Within {
+                dps: self.dps,
+                result: Outline(planned),
+            });
+        }
+        let reports = self
+            .request
+            .report(&self.prepared, proofs, &execution.failed);
+        let mut left = 0_usize;
+        for report in &reports {
+            left += usize::from(!report.is_shut_out());
+            context.ui.item(&Within {
+                dps: self.dps,
+                result: DeviceLine::of(report, planned.done),
+            })?;
+        }
+        if left == 0 {
+            return Ok(());
+        }
+        let message = format!(
+            "{left} of {} {} not shut out everywhere",
+            counted(reports.len(), "device", "devices"),
+            fitting(left, "is", "are")
+        );
+        Err(CommandError::new(ErrorKind::PartlyFailed, message)
+            .hint("the report says which; run it again for these"))
     }
 }
 
@@ -261,18 +245,16 @@ impl Known<'_> {
 fn elsewhere(
     context: &Context,
     inventory: &SqliteInventory,
-    targets: &[Target],
+    request: &Request,
 ) -> Result<(), CommandError> {
     let mut left = Vec::new();
     for planes in others(context)? {
         let name = planes.name();
-        match prove(context, &planes, inventory, targets) {
+        let decisions = request.read_back(around(context, &planes, inventory));
+        match context.wait_for(decisions) {
             Ok(decisions) => {
-                let pairs = targets.iter().zip(decisions);
-                let admitted = pairs.filter(|(target, decision)| {
-                    !decision.is_kept_out() || (target.leaf.is_none() && !is_out(decision))
-                });
-                left.extend(admitted.map(|(target, decision)| match target.leaf {
+                let let_in = request.let_in(decisions).into_iter();
+                left.extend(let_in.map(|(target, decision)| match target.leaf {
                     Some(_) => format!("DPS {name}: {} is {}", target.id, decision.outcome),
                     None => format!("DPS {name}: {} has no disabled entry there", target.id),
                 }));
@@ -280,39 +262,24 @@ fn elsewhere(
             Err(error) => left.push(format!("DPS {name} cannot be asked: {error}")),
         }
     }
+    not_everywhere(context, &left)
+}
+
+/// What instances that were left out still let in.
+fn not_everywhere(context: &Context, left: &[String]) -> Result<(), CommandError> {
     if left.is_empty() {
         return Ok(());
     }
-    let message = "not shut out everywhere: --dps leaves other instances out";
     if context.settings.dry_run {
-        for line in &left {
+        for line in left {
             context.ui.warning(line);
         }
         return Ok(());
     }
+    let message = "not shut out everywhere: --dps leaves other instances out";
     Err(CommandError::new(ErrorKind::PartlyFailed, message)
-        .lines(&left)
+        .lines(left)
         .hint("run it again without --dps: it concerns all of them then"))
-}
-
-/// The leaves that are revoked with a device: the one that was named, and every other one that is valid,
-/// since any of them may be the stolen one.
-fn revoked(
-    context: &Context,
-    inventory: &SqliteInventory,
-    target: &Target,
-) -> Result<Vec<Certificate>, CommandError> {
-    let mut leaves = inventory.live_leaves(&target.id, context.now())?;
-    if let Some(named) = &target.entry
-        && named.state.status() == Status::Delivered
-    {
-        leaves.retain(|leaf| leaf.recorded.row() != named.recorded.row());
-        leaves.insert(0, named.clone());
-    }
-    Ok(leaves
-        .iter()
-        .map(|leaf| leaf.recorded.certificate().clone())
-        .collect())
 }
 
 /// Warns of devices that are about to be shut out by their ID alone: a name that is written wrong shuts
@@ -320,18 +287,9 @@ fn revoked(
 fn warn_of_unknown(
     context: &Context,
     inventory: &SqliteInventory,
-    targets: &[Target],
-    plan: &Plan,
+    unknown: &[&RegistrationId],
 ) -> Result<(), CommandError> {
-    let is_put = |id: &RegistrationId| {
-        plan.steps.iter().any(|step| match step {
-            Step::Individual(step) => step.id() == id,
-            _ => false,
-        })
-    };
-    let is_unknown = |target: &&Target| target.leaf.is_none() && is_put(&target.id);
-    let unknown: Vec<&Target> = targets.iter().filter(is_unknown).collect();
-    for Target { id, .. } in unknown.iter().take(NAMED) {
+    for id in unknown.iter().take(NAMED) {
         let near = if inventory.certificates_of(id)?.is_empty() {
             near(inventory, id)?
         } else {
@@ -350,106 +308,10 @@ fn warn_of_unknown(
     Ok(())
 }
 
-/// Reads everything back and decides again about each device: it must be out.
-fn prove(
-    context: &Context,
-    planes: &Planes<'_>,
-    inventory: &SqliteInventory,
-    targets: &[Target],
-) -> Result<Vec<Decision>, CommandError> {
-    let ids: Vec<&RegistrationId> = targets.iter().map(|target| &target.id).collect();
-    let view = context.wait_for(DpsSnapshot::about(planes, &ids))?.view()?;
-    let decisions = targets.iter().map(|target| {
-        let chain = match &target.leaf {
-            Some(leaf) => chain_of(inventory, leaf)?,
-            None => PresentedChain::known(Some(target.id.to_string()), vec![]),
-        };
-        Ok(explain(&view, &chain))
-    });
-    decisions.collect()
-}
-
-fn is_out(decision: &Decision) -> bool {
-    matches!(decision.outcome, Admission::Disabled(_))
-}
-
-impl Part<'_> {
-    fn one(
-        &self,
-        context: &Context,
-        target: &Target,
-        planned: PlanAndImpact<'_>,
-        mut proofs: Vec<Decision>,
-    ) -> Result<(), CommandError> {
-        let proof = proofs.pop();
-        if let Some(proof) = proof.as_ref().filter(|proof| !is_out(proof)) {
-            let message = format!("{} is still not shut out: {}", target.id, proof.outcome);
-            return Err(CommandError::new(ErrorKind::Conflict, message).hint("run it again"));
-        }
-        let read_back = proof.iter();
-        let read_back = read_back.map(|proof| format!("{} is {}", target.id, proof.outcome));
-        context.ui.item(&Within {
-            dps: self.dps,
-            result: PlanAndProof {
-                registration_id: &target.id,
-                planned,
-                read_back: read_back.collect(),
-                proof,
-            },
-        })
-    }
-
-    /// A line for each device, and an error that names those that are not out.
-    fn many(
-        &self,
-        context: &Context,
-        targets: &[Target],
-        planned: PlanAndImpact<'_>,
-        execution: &Execution,
-        proofs: Vec<Decision>,
-    ) -> Result<(), CommandError> {
-        if context.settings.dry_run {
-            return context.ui.item(&Within {
-                dps: self.dps,
-                result: Outline(planned),
-            });
-        }
-        let mut left = 0_usize;
-        for (target, proof) in targets.iter().zip(&proofs) {
-            let id = target.id.as_str();
-            let mut failures = execution.failed.iter();
-            let failure = failures.find(|failure| failure.subject.eq_ignore_ascii_case(id));
-            let mut unread = self.gathered.unread.iter();
-            let hub = unread.find(|unread| unread.registration_id == target.id);
-            let failure = failure.map(ToString::to_string);
-            left += usize::from(!is_out(proof) || failure.is_some());
-            context.ui.item(&Within {
-                dps: self.dps,
-                result: DeviceReport {
-                    registration_id: &target.id,
-                    done: planned.done && failure.is_none(),
-                    proof,
-                    error: failure
-                        .or_else(|| hub.map(|hub| format!("its hub cannot be read: {}", hub.hub))),
-                },
-            })?;
-        }
-        if left == 0 {
-            return Ok(());
-        }
-        let message = format!(
-            "{left} of {} {} not shut out everywhere",
-            counted(targets.len(), "device", "devices"),
-            fitting(left, "is", "are")
-        );
-        Err(CommandError::new(ErrorKind::PartlyFailed, message)
-            .hint("the report says which; run it again for these"))
-    }
-}
-
+/// What became of one device of several.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct DeviceReport<'a> {
+struct DeviceLine<'a> {
     registration_id: &'a RegistrationId,
     done: bool,
     proof: &'a Decision,
@@ -457,7 +319,21 @@ struct DeviceReport<'a> {
     error: Option<String>,
 }
 
-impl fmt::Display for DeviceReport<'_> {
+impl<'a> DeviceLine<'a> {
+    fn of(report: &DeviceReport<'a>, is_done: bool) -> Self {
+        let failure = report.failure.map(ToString::to_string);
+        let unread = report.unread;
+        Self {
+            registration_id: report.registration_id,
+            done: is_done && failure.is_none(),
+            proof: report.proof,
+            error: failure
+                .or_else(|| unread.map(|hub| format!("its hub cannot be read: {}", hub.hub))),
+        }
+    }
+}
+
+impl fmt::Display for DeviceLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} is {}", self.registration_id, self.proof.outcome)?;
         match &self.error {

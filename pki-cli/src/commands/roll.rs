@@ -7,8 +7,6 @@ mod authority;
 mod breach;
 mod device;
 mod instances;
-mod left_behind;
-mod open;
 mod report;
 mod rolling;
 

@@ -4,7 +4,13 @@ use dps_operations::execute::{Progress, Stopped};
 use dps_operations::gather::GatherError;
 use dps_operations::issuers::NoCertificate;
 use dps_operations::judge::JudgeError;
-use dps_operations::{Class, DpsError, ExecuteError, PlaneError, PortError, ProofError, StepError};
+use dps_operations::readmit::NotBack;
+use dps_operations::roll::NotAsPlanned;
+use dps_operations::roll::device::LeafNotAsPlanned;
+use dps_operations::target::TargetError;
+use dps_operations::{
+    Class, DpsError, ExecuteError, PlaneError, PlanningError, PortError, ProofError, StepError,
+};
 use pki_core::wording::{counted, fitting};
 
 use super::{CommandError, ErrorKind};
@@ -113,6 +119,70 @@ impl From<JudgeError> for CommandError {
             JudgeError::View(error) => error.into(),
             JudgeError::Inventory(error) => error.into(),
             error => Self::new(error.class().into(), error.to_string()),
+        }
+    }
+}
+
+impl From<PlanningError> for CommandError {
+    fn from(error: PlanningError) -> Self {
+        match error {
+            PlanningError::Gather(error) => error.into(),
+            PlanningError::Judge(error) => error.into(),
+            PlanningError::View(error) => error.into(),
+            PlanningError::Inventory(error) => error.into(),
+            PlanningError::Below(error) => error.into(),
+            PlanningError::Readmit(error) => error.into(),
+            PlanningError::Declared(error) => error.into(),
+            PlanningError::Prune(error) => error.into(),
+            PlanningError::Roll(error) => error.into(),
+            PlanningError::Time(error) => error.into(),
+            PlanningError::ForeignLeaf { ref id } => {
+                let hint = format!("put what it is to hold with: dps-pki dps device put {id}");
+                Self::refused(error.to_string()).hint(hint)
+            }
+            error => Self::new(error.class().into(), error.to_string()),
+        }
+    }
+}
+
+impl From<TargetError> for CommandError {
+    fn from(error: TargetError) -> Self {
+        let message = error.to_string();
+        match error {
+            TargetError::Ca { .. } => Self::refused(message)
+                .hint("to shut out everything below it: dps-pki quarantine --authority NAME"),
+            TargetError::SeveralIssuers { .. } => Self::refused(message),
+            TargetError::Id(error) => error.into(),
+            TargetError::Inventory(error) => error.into(),
+            _ => Self::invalid_input(message),
+        }
+    }
+}
+
+impl From<NotBack> for CommandError {
+    fn from(error: NotBack) -> Self {
+        match error {
+            NotBack::Gather(error) => error.into(),
+            NotBack::Inventory(error) => error.into(),
+            error => Self::new(error.class().into(), error.to_string()).hint("run it again"),
+        }
+    }
+}
+
+impl From<NotAsPlanned> for CommandError {
+    fn from(error: NotAsPlanned) -> Self {
+        match error {
+            NotAsPlanned::Gather(error) => error.into(),
+            error => Self::new(error.class().into(), error.to_string()).hint("run it again"),
+        }
+    }
+}
+
+impl From<LeafNotAsPlanned> for CommandError {
+    fn from(error: LeafNotAsPlanned) -> Self {
+        match error {
+            LeafNotAsPlanned::Gather(error) => error.into(),
+            error => Self::new(error.class().into(), error.to_string()).hint("run it again"),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::fmt;
 use std::path::Path;
 
 use dps_client::IfMatch;
+use dps_operations::judge::Judge;
 use pki_core::certificate::pem;
 use pki_core::ids::{CertificateName, DpsName, Etag, Sha1Thumbprint, VerificationCode};
 use pki_core::lifecycle::{CaAction, CaStep, Expectation, Plan, Promise, Step};
@@ -18,10 +19,9 @@ use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::execute::Proposal;
 use crate::files::Access;
-use crate::judged;
 use crate::planes::{self, Planes};
 use crate::render::plan::PlanAndImpact;
-use crate::snapshot::DpsSnapshot;
+use crate::snapshot::{DpsSnapshot, around};
 
 /// What is carried to the machine with the key. Nothing in it is secret.
 #[derive(Debug, Serialize, Deserialize)]
@@ -124,9 +124,15 @@ pub(super) fn hand_in(context: &Context, name: &CertificateName, path: &Path) ->
         ..Plan::new(goal(&planes, name))
     };
     let mut inventory = context.inventory()?;
-    let before = context.wait_for(DpsSnapshot::gather(&planes))?.view()?;
+    let before = context
+        .wait_for(DpsSnapshot::gather(planes.instance()))?
+        .view()?;
     let promise = Promise::as_shown();
-    let judged = judged::plan(context, &planes, &inventory, &before, plan, &promise)?;
+    let judged = Judge::of(around(context, &planes, &inventory), &before).plan(
+        plan,
+        &promise,
+        planes.rate(),
+    )?;
     let shown = PlanAndImpact::proposed(&judged);
     let proposal = Proposal::new(&judged.plan, &shown);
     let execution = proposal.carry_out(context, &planes, &mut inventory)?;

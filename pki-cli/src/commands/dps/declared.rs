@@ -1,5 +1,6 @@
 //! Single steps of what `apply` does as a whole: one declared CA certificate or group.
 
+use dps_operations::judge::Judge;
 use pki_core::declaration::DpsDeclaration;
 use pki_core::ids::{CertificateName, EnrollmentGroupId};
 use pki_core::lifecycle::{CaAction, Plan, Promise, Step, converge};
@@ -8,10 +9,9 @@ use super::ca_proof;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
 use crate::execute::Proposal;
-use crate::judged;
 use crate::planes::{self, Planes};
 use crate::render::plan::PlanAndImpact;
-use crate::snapshot::DpsSnapshot;
+use crate::snapshot::{DpsSnapshot, around};
 
 /// Uploads a declared CA certificate unless DPS holds it.
 pub(super) fn upload_ca(context: &Context, name: &CertificateName) -> CommandResult {
@@ -97,7 +97,7 @@ fn carry_out(
     narrow: impl FnOnce(&mut Plan) -> Result<(), CommandError>,
 ) -> CommandResult {
     let mut inventory = context.inventory()?;
-    let snapshot = context.wait_for(DpsSnapshot::gather(planes))?;
+    let snapshot = context.wait_for(DpsSnapshot::gather(planes.instance()))?;
     let state = snapshot.declared_state(&inventory)?;
     let mut plan = Plan {
         goal,
@@ -108,7 +108,11 @@ fn carry_out(
     narrow(&mut plan)?;
     let before = snapshot.view()?;
     let promise = Promise::as_shown();
-    let judged = judged::plan(context, planes, &inventory, &before, plan, &promise)?;
+    let judged = Judge::of(around(context, planes, &inventory), &before).plan(
+        plan,
+        &promise,
+        planes.rate(),
+    )?;
     let shown = PlanAndImpact::proposed(&judged);
     let proposal = Proposal::new(&judged.plan, &shown);
     let execution = proposal.carry_out(context, planes, &mut inventory)?;

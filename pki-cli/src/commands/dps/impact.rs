@@ -20,7 +20,11 @@ pub(super) fn on_fleet(
     planes: &Planes<'_>,
     change: impl FnOnce(&mut DpsView) -> Result<(), ViewError>,
 ) -> Result<Option<Impact>, CommandError> {
-    let Some(snapshot) = told(context, context.wait_for(DpsSnapshot::gather(planes)))? else {
+    let Some(snapshot) = told(
+        context,
+        context.wait_for(DpsSnapshot::gather(planes.instance())),
+    )?
+    else {
         return Ok(None);
     };
     let (before, after) = changed(&snapshot, change)?;

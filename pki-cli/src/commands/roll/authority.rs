@@ -1,24 +1,22 @@
 //! Rolling an authority, in every DPS instance. What is compromised is in [`super::breach`].
 
-use pki_core::admission::ChainElement;
-use pki_core::ids::{AuthorityGeneration, AuthorityName, Generation};
-use pki_core::inventory::{Filter, GenerationState, Inventory as _, Status as State};
-use pki_core::lifecycle::roll::{self, Finish, HeldGeneration, InstancePlan, RollState, Start};
-use pki_core::lifecycle::{Fleet, Promise, Who};
-use pki_core::profile::Role;
+use dps_operations::PlanningError;
+use dps_operations::roll::{
+    AuthorityRoll, FinishRequest, Instances, StartRequest, has_successor, open_plans,
+};
+use pki_core::ids::AuthorityName;
+use pki_core::inventory::Inventory as _;
 use pki_core::sqlite::SqliteInventory;
-use pki_core::time::{Span, Time};
 
-use super::instances::Instances;
-use super::left_behind::Question;
-use super::open::plans_of;
-use super::report::{Status, Statuses};
-use super::rolling::Rolling;
+use super::instances::{all, gather};
+use super::report::{LeftBehind, OpenPlan, Status, Statuses};
+use super::rolling::Carrying;
 use super::{FinishArgs, Rolled, StartArgs, StatusArgs, device, refuse_option, resolve};
 use crate::commands::authority::{declared, successor};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
-use crate::issuance::refuse_not_begun;
+use crate::issuance::{no_authority, refuse_not_begun};
+use crate::snapshot::names;
 
 impl StartArgs {
     pub(super) fn authority(
@@ -31,7 +29,8 @@ impl StartArgs {
         if self.compromised {
             return self.breach(context, inventory, name);
         }
-        let instances = Instances::gather(context)?;
+        let planes = all(context)?;
+        let instances = gather(context, &planes)?;
         if !context.settings.dry_run {
             let declared = declared(context, name)?;
             successor(context, &mut inventory, declared, self.clock_is_right)?;
@@ -39,11 +38,12 @@ impl StartArgs {
             return Err(not_made(name));
         }
         refuse_not_begun(context, &inventory, name)?;
-        let roll = AuthorityRoll::gather(context, &inventory, &instances, name)?;
-        let plans = roll.start(self)?;
-        let promise = roll.lets_newcomer_in();
-        let state = roll.state;
-        Rolling::new(context, &instances, &state, &promise).carry_out(&mut inventory, plans)
+        let request = StartRequest {
+            overlap: self.overlap,
+            accept_stranded: self.accept_stranded,
+        };
+        let rolling = roll_of(context, &inventory, &instances, name)?.start(request)?;
+        Carrying::new(context, &planes, &instances, &rolling).carry_out(&mut inventory)
     }
 }
 
@@ -54,27 +54,17 @@ impl FinishArgs {
         mut inventory: SqliteInventory,
         name: &AuthorityName,
     ) -> CommandResult {
-        let instances = Instances::gather(context)?;
-        let mut roll = AuthorityRoll::gather(context, &inventory, &instances, name)?;
-        let gone = roll.gone();
-        let going = roll.signers_below(&gone);
-        roll.count_left_below(&going)?;
-        let own: Vec<AuthorityGeneration> = gone.iter().map(|held| roll.id(held.number)).collect();
-        let moving = roll.question().left_behind(&roll.fleet, &own, &going)?;
-        let request = Finish {
-            left_behind: moving.left_behind,
-            not_known: moving.not_known,
+        let planes = all(context)?;
+        let instances = gather(context, &planes)?;
+        let mut roll = roll_of(context, &inventory, &instances, name)?;
+        let moving = context.wait_for(roll.moving())?;
+        warn_of_unread(context, &moving.unread_hubs);
+        let request = FinishRequest {
             accept_stranded: self.accept_stranded,
             with_intermediates: self.with_intermediates,
         };
-        let plans = roll::finish(&request, &roll.state)?;
-        // Only the old leaves may be refused; whose they are, the planner has looked at.
-        let promise = Promise {
-            refuses: Who::SignedBy(going.iter().cloned().collect()),
-            ..Promise::default()
-        };
-        let state = roll.state;
-        Rolling::new(context, &instances, &state, &promise).carry_out(&mut inventory, plans)
+        let rolling = roll.finish(request, moving)?;
+        Carrying::new(context, &planes, &instances, &rolling).carry_out(&mut inventory)
     }
 }
 
@@ -84,19 +74,10 @@ pub(super) fn abort(
     mut inventory: SqliteInventory,
     name: &AuthorityName,
 ) -> CommandResult {
-    let instances = Instances::gather(context)?;
-    let roll = AuthorityRoll::gather(context, &inventory, &instances, name)?;
-    let newest = roll.state.generations.last().map(|newest| newest.number);
-    let newest = newest.unwrap_or(Generation::FIRST);
-    let moved = if roll.is_current(newest) {
-        roll::Devices::default()
-    } else {
-        roll.question().moved(&roll.fleet, &[roll.id(newest)])?
-    };
-    let plans = roll::abort(&moved, &roll.state)?;
-    let state = roll.state;
-    let promise = Promise::default();
-    Rolling::new(context, &instances, &state, &promise).carry_out(&mut inventory, plans)
+    let planes = all(context)?;
+    let instances = gather(context, &planes)?;
+    let rolling = roll_of(context, &inventory, &instances, name)?.abort()?;
+    Carrying::new(context, &planes, &instances, &rolling).carry_out(&mut inventory)
 }
 
 impl StatusArgs {
@@ -115,27 +96,13 @@ impl StatusArgs {
                 }
             },
         };
-        let instances = Instances::gather(context)?;
-        let views = instances.views()?;
-        let status = |name| {
-            let roll = AuthorityRoll::gather(context, inventory, &instances, name)?;
-            let going = roll.signers_below(&roll.gone());
-            let left_behind = if roll.has_newcomer() {
-                let moving = roll.question().left_behind(&roll.fleet, &going, &going)?;
-                moving.together()
-            } else {
-                roll::Devices::default()
-            };
-            let status = roll::status(&left_behind, &roll.state, &views);
-            let (shut_out, kept_off_hubs) = roll.worklist()?;
-            Ok(Status {
-                shut_out,
-                kept_off_hubs,
-                ..Status::of(&status, &left_behind)
-            })
-        };
-        let statuses: Result<_, CommandError> = names.iter().map(status).collect();
-        self.show(context, inventory, statuses?)
+        let planes = all(context)?;
+        let instances = gather(context, &planes)?;
+        let mut statuses = Vec::with_capacity(names.len());
+        for name in &names {
+            statuses.push(status(context, inventory, &instances, name)?);
+        }
+        self.show(context, inventory, statuses)
     }
 
     fn show(
@@ -145,7 +112,8 @@ impl StatusArgs {
         mut statuses: Vec<Status>,
     ) -> CommandResult {
         for status in &mut statuses {
-            status.open_plans = plans_of(context, inventory, &status.name)?;
+            let open = open_plans(inventory, context, &status.name)?;
+            status.open_plans = open.into_iter().map(OpenPlan::from).collect();
         }
         let is_waiting = statuses.iter().any(Status::is_waiting);
         context.ui.result(&Statuses(statuses))?;
@@ -157,166 +125,50 @@ impl StatusArgs {
     }
 }
 
-/// The roll of one authority, with everything that it depends on.
-pub(super) struct AuthorityRoll<'a> {
-    pub(super) context: &'a Context,
-    pub(super) inventory: &'a SqliteInventory,
-    pub(super) instances: &'a Instances<'a>,
-    pub(super) fleet: Fleet,
-    pub(super) state: RollState,
-}
-
-impl<'a> AuthorityRoll<'a> {
-    pub(super) fn gather(
-        context: &'a Context,
-        inventory: &'a SqliteInventory,
-        instances: &'a Instances<'a>,
-        name: &AuthorityName,
-    ) -> Result<Self, CommandError> {
-        let fleet = Fleet::gather(inventory, context.now(), [])?;
-        let state = instances.state(context, inventory, &fleet, name)?;
-        Ok(Self {
-            context,
-            inventory,
-            instances,
-            fleet,
-            state,
-        })
-    }
-
-    pub(super) fn question(&self) -> Question<'_> {
-        Question {
-            context: self.context,
-            inventory: self.inventory,
-            instances: self.instances,
-        }
-    }
-
-    fn id(&self, generation: Generation) -> AuthorityGeneration {
-        AuthorityGeneration {
-            name: self.state.authority.clone(),
-            generation,
-        }
-    }
-
-    /// Of the leaves below the authorities below, only those count whose devices have not moved.
-    fn count_left_below(&mut self, going: &[AuthorityGeneration]) -> Result<(), CommandError> {
-        for index in 0..self.state.below.len() {
-            let below = &self.state.below[index];
-            let signer = AuthorityGeneration {
-                name: below.authority.clone(),
-                generation: below.generation,
-            };
-            if going.contains(&signer) {
-                let left = self.question().left_behind(&self.fleet, &[signer], going)?;
-                self.state.below[index].leaves = left.left_behind.count;
-            }
-        }
-        Ok(())
-    }
-
-    fn start(&self, args: &StartArgs) -> Result<Vec<InstancePlan>, CommandError> {
-        let current = self.in_state(GenerationState::Current);
-        let ends = current.map(|held| held.certificate.validity().not_after());
-        let overlap_until = match (args.overlap, ends) {
-            (Some(overlap), _) => self.context.now().checked_add(overlap)?,
-            (None, Some(ends)) => ends,
-            (None, None) => self.context.now(),
-        };
-        let leaves_beyond = match current {
-            Some(held) => self.leaves_beyond(held.number, overlap_until)?,
-            None => 0,
-        };
-        let request = Start {
-            overlap_until,
-            leaves_beyond,
-            accept_stranded: args.accept_stranded,
-        };
-        Ok(roll::start(&request, &self.state)?)
-    }
-
-    /// How many leaves of a generation are valid after a moment.
-    fn leaves_beyond(&self, generation: Generation, until: Time) -> Result<u64, CommandError> {
-        let filter = Filter {
-            authority: Some(self.state.authority.clone()),
-            generation: Some(generation),
-            status: Some(State::Delivered),
-            role: Some(Role::Leaf),
-            expiring_from: Some(until.checked_add(Span::from_seconds(1))?),
-            ..Filter::default()
-        };
-        Ok(self.inventory.count(&filter)?)
-    }
-
-    /// Who signs leaves whose chain goes through one of these generations.
-    pub(super) fn signers_below(&self, held: &[HeldGeneration]) -> Vec<AuthorityGeneration> {
-        let thumbprints: Vec<_> = held
-            .iter()
-            .map(|held| held.certificate.sha256_thumbprint())
-            .collect();
-        let goes_through = |above: &[ChainElement]| {
-            above
-                .iter()
-                .any(|element| thumbprints.contains(&element.sha256_thumbprint))
-        };
-        let classes = self.fleet.classes.iter();
-        let below = classes.filter(|class| goes_through(&class.above));
-        below.filter_map(|class| class.signed_by.clone()).collect()
-    }
-
-    /// The generations that go when the roll is finished.
-    fn gone(&self) -> Vec<HeldGeneration> {
-        let is_gone = |state| match state {
-            GenerationState::Current => self.in_state(GenerationState::Next).is_some(),
-            GenerationState::Retired | GenerationState::Compromised => true,
-            _ => false,
-        };
-        let generations = self.state.generations.iter();
-        let gone = generations.filter(|one| is_gone(one.state));
-        gone.cloned().collect()
-    }
-
-    /// A roll that is started again, since a group came to hold the old generation meanwhile, lets in the
-    /// leaves that the new one has signed, there too.
-    fn lets_newcomer_in(&self) -> Promise {
-        let newcomers =
-            self.state.generations.iter().filter(|held| {
-                matches!(held.state, GenerationState::Next | GenerationState::Pending)
-            });
-        let newcomers: Vec<HeldGeneration> = newcomers.cloned().collect();
-        Promise {
-            lets_in: Who::SignedBy(self.signers_below(&newcomers).into_iter().collect()),
-            ..Promise::default()
-        }
-    }
-
-    pub(super) fn has_newcomer(&self) -> bool {
-        let states = [GenerationState::Next, GenerationState::Pending];
-        states
-            .into_iter()
-            .any(|state| self.in_state(state).is_some())
-    }
-
-    fn is_current(&self, number: Generation) -> bool {
-        let current = self.in_state(GenerationState::Current);
-        current.is_some_and(|current| current.number == number)
-    }
-
-    pub(super) fn in_state(&self, state: GenerationState) -> Option<&HeldGeneration> {
-        let mut newest_first = self.state.generations.iter().rev();
-        newest_first.find(|held| held.state == state)
-    }
-}
-
-pub(super) fn has_successor(
+fn status(
+    context: &Context,
     inventory: &SqliteInventory,
+    instances: &Instances<'_>,
     name: &AuthorityName,
-) -> Result<bool, CommandError> {
-    let record = inventory.authority(name)?;
-    let newcomer = record
-        .as_ref()
-        .and_then(|record| record.next().or_else(|| record.pending()));
-    Ok(newcomer.is_some_and(|one| one.certificate.is_some()))
+) -> Result<Status, CommandError> {
+    let roll = roll_of(context, inventory, instances, name)?;
+    let found = context.wait_for(roll.status())?;
+    warn_of_unread(context, &found.unread_hubs);
+    for hub in &found.worklist.unread_hubs {
+        let warning = format!("whom it keeps out cannot be told: {hub}");
+        context.ui.warning(warning);
+    }
+    let names = names(context).unwrap_or(usize::MAX);
+    Ok(Status {
+        shut_out: LeftBehind::of(&found.worklist.shut_out, names),
+        kept_off_hubs: LeftBehind::of(&found.worklist.kept_off_hubs, names),
+        ..Status::of(&found.status, &found.left_behind)
+    })
+}
+
+/// The roll of an authority as it is now.
+///
+/// # Errors
+/// `NotFound` if there is no such authority.
+pub(super) fn roll_of<'a>(
+    context: &Context,
+    inventory: &'a SqliteInventory,
+    instances: &'a Instances<'a>,
+    name: &AuthorityName,
+) -> Result<AuthorityRoll<'a>, CommandError> {
+    let now = (context.now(), names(context));
+    match AuthorityRoll::gather(inventory, instances, name, now) {
+        Err(PlanningError::NoAuthority { name }) => Err(no_authority(context, &name)?),
+        roll => Ok(roll?),
+    }
+}
+
+fn warn_of_unread(context: &Context, hubs: &[String]) {
+    for hub in hubs {
+        context.ui.warning(format!(
+            "which leaves devices showed last cannot be told: {hub}"
+        ));
+    }
 }
 
 fn not_made(name: &AuthorityName) -> CommandError {

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use dps_operations::judge::Scope;
-use pki_core::ids::{AuthorityName, DpsName, Generation, RegistrationId};
+use dps_operations::roll;
+use pki_core::ids::{AuthorityName, DpsName, Generation, PlanId, RegistrationId};
 use pki_core::journal::Estimate;
 use pki_core::lifecycle::roll::{Deadline, Devices, RollStatus};
 use pki_core::lifecycle::{Impact, Plan};
@@ -12,7 +13,7 @@ use pki_core::time::Time;
 use pki_core::wording::counted;
 use serde::Serialize;
 
-use super::open::OpenPlan;
+use crate::config::NAMED;
 use crate::render::plan::PlanAndImpact;
 
 /// A plan for one instance with what it does there to devices.
@@ -45,6 +46,107 @@ pub(super) struct Proof {
     pub(super) authority: AuthorityName,
     pub(super) generation: Generation,
     pub(super) outcome: String,
+}
+
+/// A plan that has not been carried out to its end.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct OpenPlan {
+    plan: PlanId,
+    dps: DpsName,
+    goal: String,
+    done: usize,
+    steps: usize,
+    /// Whether another process is at it; if not, it was interrupted.
+    is_under_way: bool,
+}
+
+impl Report {
+    pub(super) fn of(planned: Vec<roll::Planned>, done: bool, proofs: Vec<roll::Proof>) -> Self {
+        Self {
+            plans: planned.into_iter().map(Planned::from).collect(),
+            done,
+            proof: proofs.into_iter().map(Proof::from).collect(),
+        }
+    }
+}
+
+impl From<roll::Planned> for Planned {
+    fn from(planned: roll::Planned) -> Self {
+        let mut plan = planned.plan;
+        plan.notes.extend(notes_of(&planned.still_admitted));
+        Self {
+            dps: planned.dps,
+            plan,
+            impact: planned.impact,
+            estimate: planned.estimate,
+            still_admitted: planned.still_admitted,
+        }
+    }
+}
+
+fn notes_of(still_admitted: &[RegistrationId]) -> Vec<String> {
+    let named = still_admitted.iter().take(NAMED).map(|id| {
+        format!("{id} has an individual enrollment that lets it in with a leaf below the compromised certificate; shut it out with: dps-pki quarantine {id}")
+    });
+    let mut notes: Vec<String> = named.collect();
+    if still_admitted.len() > NAMED {
+        notes.push(format!(
+            "and {} more have one; all of them are named with --output json",
+            still_admitted.len() - NAMED
+        ));
+    }
+    notes
+}
+
+impl From<roll::Proof> for Proof {
+    fn from(proof: roll::Proof) -> Self {
+        Self {
+            dps: proof.dps,
+            authority: proof.generation.name,
+            generation: proof.generation.generation,
+            outcome: proof.outcome.to_string(),
+        }
+    }
+}
+
+impl From<roll::OpenPlan> for OpenPlan {
+    fn from(open: roll::OpenPlan) -> Self {
+        let summary = open.summary;
+        Self {
+            plan: summary.plan,
+            dps: summary.dps,
+            goal: summary.goal,
+            done: summary.done,
+            steps: summary.steps,
+            is_under_way: open.is_under_way,
+        }
+    }
+}
+
+impl fmt::Display for OpenPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            plan,
+            dps,
+            goal,
+            done,
+            steps,
+            ..
+        } = self;
+        let steps = counted(*steps, "step", "steps");
+        if self.is_under_way {
+            write!(
+                f,
+                "under way in DPS {dps}: {goal} (plan {plan}, {done} of {steps} done)"
+            )
+        } else {
+            write!(
+                f,
+                "interrupted in DPS {dps}: {goal} (plan {plan}, {done} of {steps} done); say its command again, or go on: dps-pki journal resume {plan}"
+            )
+        }
+    }
 }
 
 impl fmt::Display for Report {

@@ -86,6 +86,9 @@ pub fn replace(request: &Breach, state: &RollState) -> Result<Vec<InstancePlan>,
             },
         };
         let mut notes = stay_disabled(state, instance, old);
+        if matches!(exit, Exit::Deleted) {
+            notes.extend(deleted_though_referred(instance, old));
+        }
         notes.extend(below_it(request, state, instance, old)?);
         cuts.push(plan(cut, notes));
         repairs.push(plan(repair, vec![]));
@@ -106,6 +109,21 @@ pub fn replace(request: &Breach, state: &RollState) -> Result<Vec<InstancePlan>,
         }
         _ => cuts.into_iter().chain(repairs).collect(),
     })
+}
+
+/// What to do if the service refuses the deletion with which the plan begins. Disabled groups admit nobody, so
+/// the plan that is made then lets the groups go of the CA certificate before it is deleted.
+fn deleted_though_referred(instance: &Instance, old: &HeldGeneration) -> Vec<String> {
+    instance
+        .uploads(&old.certificate)
+        .filter(|held| instance.refers_to(&held.name))
+        .map(|held| {
+            format!(
+                "a group refers to CA certificate {}, which is deleted first; if the service refuses that, nothing is done: disable the groups on it and on authorities below it, and say this again",
+                held.name
+            )
+        })
+        .collect()
 }
 
 /// The groups that somebody has disabled, as a quarantine does: they are repaired, and let nobody in.

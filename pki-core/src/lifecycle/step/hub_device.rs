@@ -117,24 +117,23 @@ impl fmt::Display for HubDeviceStep {
 
 /// How it is stored.
 #[derive(Serialize, Deserialize)]
-#[serde(
-    rename_all = "camelCase",
-    rename_all_fields = "camelCase",
-    tag = "action"
-)]
+#[serde(rename_all_fields = "camelCase", tag = "action")]
 enum Stored {
-    DisableHubDevice {
+    #[serde(rename = "disableHubDevice")]
+    Disable {
         hub: HubHostName,
         device_id: DeviceId,
         reason: String,
         expect: Expectation,
     },
-    EnableHubDevice {
+    #[serde(rename = "enableHubDevice")]
+    Enable {
         hub: HubHostName,
         device_id: DeviceId,
         expect: Expectation,
     },
-    DeleteHubDevice {
+    #[serde(rename = "deleteHubDevice")]
+    Delete {
         hub: HubHostName,
         device_id: DeviceId,
         expect: Expectation,
@@ -144,18 +143,18 @@ enum Stored {
 impl From<Stored> for HubDeviceStep {
     fn from(stored: Stored) -> Self {
         let (hub, device_id, action, expect) = match stored {
-            Stored::DisableHubDevice {
+            Stored::Disable {
                 hub,
                 device_id,
                 reason,
                 expect,
             } => (hub, device_id, HubDeviceAction::Disable { reason }, expect),
-            Stored::EnableHubDevice {
+            Stored::Enable {
                 hub,
                 device_id,
                 expect,
             } => (hub, device_id, HubDeviceAction::Enable, expect),
-            Stored::DeleteHubDevice {
+            Stored::Delete {
                 hub,
                 device_id,
                 expect,
@@ -179,18 +178,18 @@ impl From<HubDeviceStep> for Stored {
             expect,
         } = step;
         match action {
-            HubDeviceAction::Disable { reason } => Self::DisableHubDevice {
+            HubDeviceAction::Disable { reason } => Self::Disable {
                 hub,
                 device_id,
                 reason,
                 expect,
             },
-            HubDeviceAction::Enable => Self::EnableHubDevice {
+            HubDeviceAction::Enable => Self::Enable {
                 hub,
                 device_id,
                 expect,
             },
-            HubDeviceAction::Delete => Self::DeleteHubDevice {
+            HubDeviceAction::Delete => Self::Delete {
                 hub,
                 device_id,
                 expect,

@@ -10,20 +10,20 @@ use pki_core::enrollment::{
     X509Certificates,
 };
 use pki_core::ids::{EnrollmentGroupId, RegistrationId};
-use pki_core::inventory::Inventory as _;
+use pki_core::inventory::{Inventory, InventoryError};
 use pki_core::lifecycle::roll::RegisteredDevice;
 use pki_core::lifecycle::{
     Fleet, HubIdentity, MemberEntry, Purpose, Verdict, blocking_groups, is_pin,
 };
-use pki_core::sqlite::SqliteInventory;
+use pki_core::time::Time;
 
-use super::Leaving;
-use super::group::deleted_by;
-use crate::commands::quarantine::state::without_entry;
-use crate::commands::quarantine::target::Target;
-use crate::error::CommandError;
+use super::group::{LeavingGroup, deleted_by};
+use crate::devices::without_entry;
+use crate::gather::chain_of;
+use crate::instance::Surroundings;
+use crate::planning::PlanningError;
 use crate::registered::{Registered, ShownLeaf, records_of_groups, shown_leaf, with_identities};
-use crate::snapshot::chain_of;
+use crate::target::Target;
 
 /// The devices of a group that leaves, with what there is of them.
 pub(super) struct Members {
@@ -34,7 +34,7 @@ pub(super) struct Members {
 
 /// What tells the devices of a group from others.
 struct Membership<'a> {
-    inventory: &'a SqliteInventory,
+    inventory: &'a dyn Inventory,
     group: &'a EnrollmentGroupId,
     /// What DPS holds, without what shuts out a generation as a whole, and without a moment: a group's
     /// devices stay its devices when they are shut out, and when a certificate above them ends.
@@ -47,9 +47,24 @@ impl Membership<'_> {
         decides.group() == Some(self.group)
     }
 
+    /// The devices with a leaf that has not ended, revoked or not, about which the group decides.
+    fn devices(&self, at: Time) -> Result<BTreeSet<RegistrationId>, InventoryError> {
+        let fleet = Fleet::gather(self.inventory, at, [])?;
+        let mut devices = BTreeSet::new();
+        for (index, class) in fleet.classes.iter().enumerate() {
+            if self.is_below(&class.above) {
+                fleet.name_members(index, self.inventory, at, |id| {
+                    devices.insert(id);
+                    ControlFlow::Continue(())
+                })?;
+            }
+        }
+        Ok(devices)
+    }
+
     /// Whether the device is one of the group by the leaf that its identity shows; one that shows none was
     /// not made by a leaf of others.
-    fn is_shown_by(&self, found: &HubIdentity) -> Result<bool, CommandError> {
+    fn is_shown_by(&self, found: &HubIdentity) -> Result<bool, InventoryError> {
         Ok(match shown_leaf(self.inventory, found)? {
             ShownLeaf::Nothing => true,
             ShownLeaf::Unknown => false,
@@ -60,7 +75,7 @@ impl Membership<'_> {
     }
 
     /// Whether an enabled entry is pinned to a leaf of the group, by which its device has come back.
-    fn has_pinned(&self, entry: &IndividualEnrollment) -> Result<bool, CommandError> {
+    fn has_pinned(&self, entry: &IndividualEnrollment) -> Result<bool, InventoryError> {
         let Mechanism::X509(X509Certificates::Client(slots)) = &entry.attestation.mechanism else {
             return Ok(false);
         };
@@ -77,108 +92,78 @@ impl Membership<'_> {
     }
 }
 
-impl Leaving<'_> {
+impl LeavingGroup {
     /// Who is on which hub, while the group can still tell: its registration records, and the identities of
     /// those of its devices that have none. A group that stays refuses its devices, and the record of a
     /// refused attempt is made again whenever the device knocks: it counts only if the group goes.
-    pub(super) fn members(
+    pub(super) async fn members(
         &self,
-        inventory: &SqliteInventory,
-        id: &EnrollmentGroupId,
+        around: Surroundings<'_>,
         goes: bool,
-    ) -> Result<Members, CommandError> {
-        let membership = self.membership(inventory, id)?;
-        let is_below = |above: &[ChainElement]| membership.is_below(above);
-        let mut devices = self.devices_below(inventory, is_below)?;
-        let cut = self.open_plan(inventory, id)?;
+    ) -> Result<Members, PlanningError> {
+        let membership = self.membership(around.journal)?;
+        let mut devices = membership.devices(around.now())?;
+        let cut = self.open_plan(around)?;
         let cut: BTreeSet<&RegistrationId> = cut.iter().flat_map(deleted_by).collect();
-        let entries = self.entries_of(&membership, &devices, &cut, goes)?;
-        let of_entries = |purpose: Purpose| -> BTreeSet<RegistrationId> {
-            let meant = entries.iter().filter(|member| member.purpose == purpose);
-            meant
-                .map(|member| member.entry.registration_id.clone())
-                .collect()
-        };
-        let own = of_entries(Purpose::Own);
+        let entries = self.entries_of(&membership, &devices, &cut, (goes, around.now()))?;
+        let own = of_purpose(&entries, Purpose::Own);
         devices.retain(|device| !own.contains(device));
-        let registered = self.context.block_on(async {
-            let is_wanted = |_: &EnrollmentGroupId, record: &RegistrationState| {
-                let counts = goes || record.assigned_hub.is_some();
-                Ok(counts && !own.contains(&record.registration_id))
-            };
-            let records = records_of_groups(self.planes, [id], is_wanted).await?;
-            let mut registered = with_identities(self.planes, records).await;
-            // Whoever came back by an entry that is pinned is on no group's list.
-            let pinned = of_entries(Purpose::BringsBack);
-            registered.add_recorded(self.planes, &pinned).await?;
-            let told = registered.devices.len();
-            let is_meant = |found: &HubIdentity| membership.is_shown_by(found).unwrap_or(false);
-            registered
-                .add_unlisted(self.planes, devices, is_meant)
-                .await?;
-            // A record that no list of this group has may be that of another, to which the device has moved.
-            let more = registered.devices.split_off(told);
-            let is_on_hub =
-                |device: &RegisteredDevice| device.hub_identity.as_ref().is_some_and(is_meant);
-            registered
-                .devices
-                .extend(more.into_iter().filter(is_on_hub));
-            Ok(registered)
-        })?;
+        let is_wanted = |_: &EnrollmentGroupId, record: &RegistrationState| {
+            let counts = goes || record.assigned_hub.is_some();
+            Ok::<_, PlanningError>(counts && !own.contains(&record.registration_id))
+        };
+        let dps = around.instance.dps;
+        let records = records_of_groups(dps, [&self.id], is_wanted).await?;
+        let mut registered = with_identities(dps, records).await;
+        // Whoever came back by an entry that is pinned is on no group's list.
+        let pinned = of_purpose(&entries, Purpose::BringsBack);
+        registered.add_recorded(dps, &pinned).await?;
+        let told = registered.devices.len();
+        let is_meant = |found: &HubIdentity| membership.is_shown_by(found).unwrap_or(false);
+        registered
+            .add_unlisted(around.instance, devices, is_meant)
+            .await?;
+        // A record that no list of this group has may be that of another, to which the device has moved.
+        let more = registered.devices.split_off(told);
+        let is_on_hub =
+            |device: &RegisteredDevice| device.hub_identity.as_ref().is_some_and(is_meant);
+        registered
+            .devices
+            .extend(more.into_iter().filter(is_on_hub));
         Ok(Members {
             registered,
             entries,
         })
     }
 
-    /// The devices with a leaf that has not ended, revoked or not, below certificates that are meant.
-    fn devices_below(
-        &self,
-        inventory: &SqliteInventory,
-        is_meant: impl Fn(&[ChainElement]) -> bool,
-    ) -> Result<BTreeSet<RegistrationId>, CommandError> {
-        let now = self.context.now();
-        let fleet = Fleet::gather(inventory, now, [])?;
-        let mut devices = BTreeSet::new();
-        for (index, class) in fleet.classes.iter().enumerate() {
-            if is_meant(&class.above) {
-                fleet.name_members(index, inventory, now, |id| {
-                    devices.insert(id);
-                    ControlFlow::Continue(())
-                })?;
-            }
-        }
-        Ok(devices)
-    }
-
     fn membership<'a>(
-        &self,
-        inventory: &'a SqliteInventory,
-        group: &'a EnrollmentGroupId,
-    ) -> Result<Membership<'a>, CommandError> {
+        &'a self,
+        inventory: &'a dyn Inventory,
+    ) -> Result<Membership<'a>, PlanningError> {
         let snapshot = &self.snapshot;
         let mut view = DpsView::from_documents(&snapshot.authorities, &snapshot.groups, [])?;
         let authorities = inventory.authorities()?;
         for block in blocking_groups(&authorities, &snapshot.groups) {
-            if block != group {
+            if *block != self.id {
                 view.remove_group(block);
             }
         }
         Ok(Membership {
             inventory,
-            group,
+            group: &self.id,
             view,
         })
     }
 
-    /// The individual enrollments of these devices. `cut` are those that a plan which was cut was to delete.
+    /// The individual enrollments of these devices, when the group goes or stays. `cut` are those that a plan
+    /// which was cut was to delete.
     fn entries_of(
         &self,
         membership: &Membership<'_>,
         devices: &BTreeSet<RegistrationId>,
         cut: &BTreeSet<&RegistrationId>,
-        goes: bool,
-    ) -> Result<Vec<MemberEntry>, CommandError> {
+        (goes, now): (bool, Time),
+    ) -> Result<Vec<MemberEntry>, InventoryError> {
         let mut after = self.view.clone();
         if goes {
             after.remove_group(membership.group);
@@ -197,7 +182,6 @@ impl Leaving<'_> {
                 Purpose::Own
             };
             let target = Target::without_leaf(entry.registration_id.clone());
-            let now = self.context.now();
             let then = without_entry(membership.inventory, &after, &target, now)?;
             entries.push(MemberEntry {
                 entry: entry.clone(),
@@ -207,4 +191,12 @@ impl Leaving<'_> {
         }
         Ok(entries)
     }
+}
+
+/// The devices whose entries are there for something.
+fn of_purpose(entries: &[MemberEntry], purpose: Purpose) -> BTreeSet<RegistrationId> {
+    let meant = entries.iter().filter(|member| member.purpose == purpose);
+    meant
+        .map(|member| member.entry.registration_id.clone())
+        .collect()
 }

@@ -5,7 +5,6 @@
 //! its old one since. The identity on the hub tells: DPS writes the thumbprint of the leaf there that was
 //! shown last. Of a device whose hub cannot be read nobody knows.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::ControlFlow;
 
@@ -15,42 +14,35 @@ use pki_core::enrollment::{
 };
 use pki_core::hub::HubDevice;
 use pki_core::ids::{AuthorityGeneration, EnrollmentGroupId, HubHostName, RegistrationId};
-use pki_core::inventory::{CertificateState, Inventory as _, InventoryEntry};
+use pki_core::inventory::{CertificateState, InventoryEntry, InventoryError};
+use pki_core::journal::Journal;
 use pki_core::lifecycle::roll::{Devices, MovingDevice, RegisteredDevice, Shown};
 use pki_core::lifecycle::{Class, Fleet};
-use pki_core::sqlite::SqliteInventory;
 use pki_core::time::Time;
 
 use super::instances::Instances;
-use crate::config::{NAMED, OutputFormat};
-use crate::context::Context;
-use crate::error::CommandError;
+use crate::gather::GatherError;
 use crate::hubs::{Hubs, registration_id};
+use crate::planning::PlanningError;
 use crate::registered::{Registered, is_shown, records_of_groups, thumbprint, with_identities};
 
-/// How many devices are named: the first in text, all in JSON.
-pub(super) fn names(context: &Context) -> usize {
-    match context.settings.output {
-        OutputFormat::Text => NAMED,
-        OutputFormat::Json => usize::MAX,
-    }
-}
-
 /// How far the devices are on their way to a new leaf.
-#[derive(Default)]
-pub(super) struct Moving {
+#[derive(Debug, Default)]
+pub struct Moving {
     /// Those that have not moved.
-    pub(super) left_behind: Devices,
+    pub left_behind: Devices,
     /// Those of which nobody knows.
-    pub(super) not_known: Devices,
+    pub not_known: Devices,
+    /// The hubs that do not tell, and why.
+    pub unread_hubs: Vec<String>,
 }
 
 impl Moving {
     /// All that the end of the roll waits for.
-    pub(super) fn together(self) -> Devices {
-        let mut together = self.left_behind;
+    pub fn together(&self) -> Devices {
+        let mut together = self.left_behind.clone();
         together.count += self.not_known.count;
-        together.named.extend(self.not_known.named);
+        together.named.extend(self.not_known.named.iter().cloned());
         together
     }
 }
@@ -64,9 +56,11 @@ struct LastRegistered {
 
 /// Where the answer is: in the inventory, and in every DPS instance.
 pub(super) struct Question<'a> {
-    pub(super) context: &'a Context,
-    pub(super) inventory: &'a SqliteInventory,
+    pub(super) inventory: &'a dyn Journal,
     pub(super) instances: &'a Instances<'a>,
+    pub(super) at: Time,
+    /// How many devices are named at most.
+    pub(super) most: usize,
 }
 
 /// Whom a breach roll shuts out of one instance.
@@ -120,12 +114,12 @@ impl ShutOut<'_> {
 impl Question<'_> {
     /// The devices with leaves of these signers that some instance admits by them and that have not
     /// moved to a leaf of others than those that go.
-    pub(super) fn left_behind(
+    pub(super) async fn left_behind(
         &self,
         fleet: &Fleet,
         signers: &[AuthorityGeneration],
         going: &[AuthorityGeneration],
-    ) -> Result<Moving, CommandError> {
+    ) -> Result<Moving, PlanningError> {
         let views = self.instances.views()?;
         let ids = self.members(fleet, signers, |class| {
             let is_admitted =
@@ -141,7 +135,7 @@ impl Question<'_> {
         if decided.is_empty() {
             return Ok(Moving::default());
         }
-        let registered = self.last_registered(&decided)?;
+        let registered = self.last_registered(&decided).await?;
         let mut moving = Vec::with_capacity(decided.len());
         for id in decided {
             moving.push(MovingDevice {
@@ -151,23 +145,24 @@ impl Question<'_> {
                 id,
             });
         }
-        self.look_at_hubs(&mut moving, &registered, going)?;
-        let most = names(self.context);
+        let unread_hubs = self.look_at_hubs(&mut moving, &registered, going).await?;
         Ok(Moving {
-            not_known: Devices::not_known(moving.iter().cloned(), most),
-            left_behind: Devices::left_behind(moving, most),
+            not_known: Devices::not_known(moving.iter().cloned(), self.most),
+            left_behind: Devices::left_behind(moving, self.most),
+            unread_hubs,
         })
     }
 
     /// Asks the hubs which leaf was shown, of the devices that have a new one and have registered at all:
-    /// the others have not moved, whatever a hub says.
-    fn look_at_hubs(
+    /// the others have not moved, whatever a hub says. Returns the hubs that do not tell.
+    async fn look_at_hubs(
         &self,
         moving: &mut [MovingDevice],
         registered: &HashMap<RegistrationId, LastRegistered>,
         going: &[AuthorityGeneration],
-    ) -> Result<(), CommandError> {
-        for (index, planes) in self.instances.planes.iter().enumerate() {
+    ) -> Result<Vec<String>, InventoryError> {
+        let mut unread_hubs = Vec::new();
+        for (index, instance) in self.instances.all().iter().enumerate() {
             let is_here = |device: &&mut MovingDevice| {
                 let last = registered.get(&device.id);
                 device.new_leaf_since.is_some() && last.is_some_and(|last| last.instance == index)
@@ -178,17 +173,11 @@ impl Question<'_> {
                     by_hub.entry(hub).or_default().insert(device.id.clone());
                 }
             }
-            let hubs = Hubs::of(planes);
+            let hubs = Hubs::of(instance.dps);
             let mut found = HashMap::new();
             for (hub, ids) in by_hub {
-                let (identities, unread) = self
-                    .context
-                    .block_on(async { Ok(hubs.find_all(&[hub], &ids).await) })?;
-                for error in unread {
-                    self.context.ui.warning(format!(
-                        "which leaves devices showed last cannot be told: {error}"
-                    ));
-                }
+                let (identities, unread) = hubs.find_all(&[hub], &ids).await;
+                unread_hubs.extend(unread);
                 for identity in identities {
                     if let Some(id) = registration_id(&identity.device) {
                         found.insert(id, identity.device);
@@ -201,7 +190,7 @@ impl Question<'_> {
                 }
             }
         }
-        Ok(())
+        Ok(unread_hubs)
     }
 
     /// Which of a device's leaves its identity on the hub names.
@@ -210,7 +199,7 @@ impl Question<'_> {
         id: &RegistrationId,
         identity: &HubDevice,
         going: &[AuthorityGeneration],
-    ) -> Result<Shown, CommandError> {
+    ) -> Result<Shown, InventoryError> {
         let Some(thumbprint) = thumbprint(identity) else {
             return Ok(Shown::Unknown);
         };
@@ -236,56 +225,51 @@ impl Question<'_> {
         &self,
         fleet: &Fleet,
         signers: &[AuthorityGeneration],
-    ) -> Result<Devices, CommandError> {
+    ) -> Result<Devices, InventoryError> {
         let ids = self.members(fleet, signers, |_| true)?;
         let count = u64::try_from(ids.len()).unwrap_or(u64::MAX);
-        let named = ids.into_iter().take(names(self.context)).collect();
+        let named = ids.into_iter().take(self.most).collect();
         Ok(Devices { count, named })
     }
 
     /// The devices that an instance has records of and that a breach roll takes off their hubs: those with a
     /// leaf that it shuts out, and those of a group that holds the compromised certificate of which the
     /// inventory knows no leaf. Where no group lists them any more, the hubs are searched.
-    pub(super) fn registered_below(
+    pub(super) async fn registered_below(
         &self,
         index: usize,
         shut_out: &ShutOut<'_>,
         is_holder: impl Fn(&EnrollmentGroup) -> bool,
-    ) -> Result<Registered, CommandError> {
-        let planes = &self.instances.planes[index];
-        let groups = &self.instances.snapshots[index].groups;
+    ) -> Result<Registered, PlanningError> {
+        let instance = self.instances.all()[index];
+        let groups = &self.instances.snapshot(index).groups;
         let holders: BTreeSet<&EnrollmentGroupId> = groups
             .iter()
             .filter(|group| is_holder(group))
             .map(|group| &group.enrollment_group_id)
             .collect();
         let ids = groups.iter().map(|group| &group.enrollment_group_id);
+        let mut listed = BTreeSet::new();
+        let mut moved = BTreeSet::new();
+        let records = records_of_groups(instance.dps, ids, |group, record| {
+            if record.assigned_hub.is_none() {
+                return Ok::<_, PlanningError>(false);
+            }
+            let id = &record.registration_id;
+            listed.insert(id.clone());
+            let leaves = self.inventory.unexpired_leaves(id, self.at)?;
+            if shut_out.has_moved(record, &leaves) {
+                moved.insert(id.clone());
+            }
+            let is_hit = leaves.iter().any(|leaf| shut_out.takes_out(id, leaf));
+            Ok(is_hit || (leaves.is_empty() && holders.contains(group)))
+        });
+        let mut registered = with_identities(instance.dps, records.await?).await;
         let members = self.shut_out_members(shut_out)?;
-        let listed = RefCell::new(BTreeSet::new());
-        let moved = RefCell::new(BTreeSet::new());
-        let mut registered = self.context.block_on(async {
-            let records = records_of_groups(planes, ids, |group, record| {
-                if record.assigned_hub.is_none() {
-                    return Ok(false);
-                }
-                let id = &record.registration_id;
-                listed.borrow_mut().insert(id.clone());
-                let leaves = self.inventory.unexpired_leaves(id, self.context.now())?;
-                if shut_out.has_moved(record, &leaves) {
-                    moved.borrow_mut().insert(id.clone());
-                }
-                let is_hit = leaves.iter().any(|leaf| shut_out.takes_out(id, leaf));
-                Ok(is_hit || (leaves.is_empty() && holders.contains(group)))
-            });
-            let mut registered = with_identities(planes, records.await?).await;
-            let listed = listed.take();
-            let unlisted = members.into_iter().filter(|id| !listed.contains(id));
-            registered
-                .add_unlisted(planes, unlisted.collect(), |_| true)
-                .await?;
-            Ok(registered)
-        })?;
-        let moved = moved.into_inner();
+        let unlisted = members.into_iter().filter(|id| !listed.contains(id));
+        registered
+            .add_unlisted(instance, unlisted.collect(), |_| true)
+            .await?;
         registered
             .unread
             .retain(|unread| !moved.contains(&unread.registration_id));
@@ -305,7 +289,7 @@ impl Question<'_> {
         device: &RegisteredDevice,
         shut_out: &ShutOut<'_>,
         moved: &BTreeSet<RegistrationId>,
-    ) -> Result<bool, CommandError> {
+    ) -> Result<bool, InventoryError> {
         let identity = device.hub_identity.as_ref().map(|found| &found.device);
         let record = device.registration.as_ref();
         let id = match (record, identity) {
@@ -334,7 +318,7 @@ impl Question<'_> {
     fn shut_out_members(
         &self,
         shut_out: &ShutOut<'_>,
-    ) -> Result<BTreeSet<RegistrationId>, CommandError> {
+    ) -> Result<BTreeSet<RegistrationId>, InventoryError> {
         let mut ids = BTreeSet::new();
         for (index, class) in shut_out.fleet.classes.iter().enumerate() {
             let signer = class.signed_by.as_ref();
@@ -344,7 +328,7 @@ impl Question<'_> {
             }
             shut_out
                 .fleet
-                .name_members(index, self.inventory, self.context.now(), |id| {
+                .name_members(index, self.inventory, self.at, |id| {
                     ids.insert(id);
                     ControlFlow::Continue(())
                 })?;
@@ -358,12 +342,12 @@ impl Question<'_> {
         fleet: &Fleet,
         signers: &[AuthorityGeneration],
         is_wanted: impl Fn(&Class) -> bool,
-    ) -> Result<BTreeSet<RegistrationId>, CommandError> {
+    ) -> Result<BTreeSet<RegistrationId>, InventoryError> {
         let mut ids = BTreeSet::new();
         for (index, class) in fleet.classes.iter().enumerate() {
             let signer = class.signed_by.as_ref();
             if signer.is_some_and(|signer| signers.contains(signer)) && is_wanted(class) {
-                fleet.name_live_members(index, self.inventory, self.context.now(), |id| {
+                fleet.name_live_members(index, self.inventory, self.at, |id| {
                     ids.insert(id);
                     ControlFlow::Continue(())
                 })?;
@@ -377,8 +361,8 @@ impl Question<'_> {
         &self,
         id: &RegistrationId,
         going: &[AuthorityGeneration],
-    ) -> Result<Option<Time>, CommandError> {
-        let leaves = self.inventory.live_leaves(id, self.context.now())?;
+    ) -> Result<Option<Time>, InventoryError> {
+        let leaves = self.inventory.live_leaves(id, self.at)?;
         let goes = |leaf: &&InventoryEntry| {
             let signer = leaf.recorded.signed_by();
             signer.is_some_and(|signer| going.contains(signer))
@@ -387,29 +371,32 @@ impl Question<'_> {
     }
 
     /// When the devices last registered, anywhere.
-    fn last_registered(
+    async fn last_registered(
         &self,
         ids: &[RegistrationId],
-    ) -> Result<HashMap<RegistrationId, LastRegistered>, CommandError> {
+    ) -> Result<HashMap<RegistrationId, LastRegistered>, GatherError> {
         let wanted: BTreeSet<&RegistrationId> = ids.iter().collect();
         let mut latest = HashMap::<RegistrationId, LastRegistered>::new();
-        let all = self.instances.planes.iter().zip(&self.instances.snapshots);
-        for (instance, (planes, snapshot)) in all.enumerate() {
+        for (index, (instance, snapshot)) in self.instances.read().enumerate() {
             let groups = snapshot
                 .groups
                 .iter()
                 .map(|group| &group.enrollment_group_id);
-            let records = records_of_groups(planes, groups, |_, record| {
-                Ok(wanted.contains(&record.registration_id))
+            let records = records_of_groups(instance.dps, groups, |_, record| {
+                Ok::<_, GatherError>(wanted.contains(&record.registration_id))
             });
-            for record in self.context.block_on(records)? {
+            for record in records.await? {
                 let Some(at) = registered_at(&record) else {
                     continue;
                 };
                 let known = latest.get(&record.registration_id);
                 if known.is_none_or(|known| at > known.at) {
                     let hub = record.assigned_hub;
-                    let last = LastRegistered { at, instance, hub };
+                    let last = LastRegistered {
+                        at,
+                        instance: index,
+                        hub,
+                    };
                     latest.insert(record.registration_id, last);
                 }
             }

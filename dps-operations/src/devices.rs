@@ -1,7 +1,7 @@
 //! What DPS and the hubs know of the devices, gathered once for all of them: DPS page by page, the hubs
 //! side by side.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use futures::TryStreamExt as _;
 use futures::stream::{self, StreamExt as _};
@@ -12,49 +12,62 @@ use pki_core::enrollment::{
     X509Certificates,
 };
 use pki_core::ids::{DeviceId, EnrollmentGroupId, HubHostName, RegistrationId, Sha256Thumbprint};
-use pki_core::inventory::Inventory;
+use pki_core::inventory::{Inventory, InventoryError};
 use pki_core::lifecycle::{HubAction, QuarantineState, Verdict};
 use pki_core::time::Time;
 
-use super::target::Target;
-use crate::error::CommandError;
+use crate::dps::Dps;
+use crate::gather::{DpsSnapshot, GatherError, chain_of};
 use crate::hubs::{Hubs, UnreadHub};
-use crate::planes::Planes;
+use crate::instance::{Instance, Surroundings};
 use crate::registered::identity;
-use crate::snapshot::{DpsSnapshot, chain_of};
+use crate::target::Target;
 
 /// Up to so many devices, each one's registration record is asked for; beyond, all records are read
 /// page by page and from the individual enrollments, since the rate of calls is limited.
 const FEW: usize = 20;
 
-/// How many records a page is wished to have.
-const PAGE: u32 = 1000;
-
 /// How many hub lookups are under way at once.
 const SIDE_BY_SIDE: usize = 16;
 
 /// What is there of some devices, in their order.
-pub(in crate::commands) struct Gathered {
-    pub(in crate::commands) states: Vec<QuarantineState>,
+#[derive(Debug)]
+pub struct Gathered {
+    /// What planners take.
+    pub states: Vec<QuarantineState>,
     /// The devices whose hubs cannot be read.
-    pub(in crate::commands) unread: Vec<UnreadHub>,
+    pub unread: Vec<UnreadHub>,
+}
+
+impl Gathered {
+    /// Whether DPS or a hub has anything of a device, by its place in the order that was asked for.
+    pub(crate) fn is_there(&self, index: usize) -> bool {
+        self.states.get(index).is_some_and(|state| {
+            state.individual.is_some()
+                || state.registration.is_some()
+                || !state.hub_identities.is_empty()
+        })
+    }
 }
 
 /// Looks at DPS, the inventory, and unless the identities are kept at the hubs.
-pub(in crate::commands) async fn gather(
-    planes: &Planes<'_>,
-    inventory: &dyn Inventory,
+///
+/// # Errors
+/// [`GatherError`] if DPS or the inventory cannot be read; a hub that cannot is told of each device.
+pub async fn gather(
+    around: Surroundings<'_>,
     snapshot: &DpsSnapshot,
     targets: &[Target],
     action: HubAction,
-) -> Result<Gathered, CommandError> {
+) -> Result<Gathered, GatherError> {
     let individuals: HashMap<&RegistrationId, &IndividualEnrollment> = snapshot
         .individuals
         .iter()
         .map(|entry| (&entry.registration_id, entry))
         .collect();
     let naming = entries_by_leaf(&snapshot.individuals);
-    let mut registrations = registrations(planes, snapshot, &individuals, targets).await?;
+    let mut registrations =
+        registrations(around.instance.dps, snapshot, &individuals, targets).await?;
     let view = snapshot.view()?;
     let mut states = Vec::with_capacity(targets.len());
     for target in targets {
@@ -68,7 +81,7 @@ pub(in crate::commands) async fn gather(
             individual: individuals.get(&target.id).map(|entry| (*entry).clone()),
             registration: registrations.remove(&target.id),
             entries_under_other_ids: elsewhere.cloned().collect(),
-            group: group_of(inventory, &view, leaf)?,
+            group: group_of(around.journal, &view, leaf)?,
             ..QuarantineState::default()
         });
     }
@@ -76,7 +89,7 @@ pub(in crate::commands) async fn gather(
         let unread = vec![];
         return Ok(Gathered { states, unread });
     }
-    Ok(on_hubs(planes, targets, states).await)
+    Ok(on_hubs(around.instance, targets, states).await)
 }
 
 /// The group that decides about a leaf that has no individual enrollment.
@@ -84,7 +97,7 @@ fn group_of(
     inventory: &dyn Inventory,
     view: &DpsView,
     leaf: Option<&Certificate>,
-) -> Result<Option<EnrollmentGroupId>, CommandError> {
+) -> Result<Option<EnrollmentGroupId>, InventoryError> {
     let Some(leaf) = leaf else {
         return Ok(None);
     };
@@ -96,25 +109,25 @@ fn group_of(
 /// What DPS would decide about a device without an individual enrollment: of all leaves that got out and
 /// have not ended, revoked ones too since DPS reads no CRL, about the one that is nearest to admission.
 /// `None` if no leaf is known.
-pub(in crate::commands) fn without_entry(
+///
+/// # Errors
+/// [`InventoryError`] if the inventory cannot be read.
+pub fn without_entry(
     inventory: &dyn Inventory,
     view: &DpsView,
     target: &Target,
     at: Time,
-) -> Result<Option<Outcome>, CommandError> {
+) -> Result<Option<Outcome>, InventoryError> {
     let recorded = inventory.unexpired_leaves(&target.id, at)?;
     let mut leaves: Vec<Certificate> = recorded
         .iter()
         .map(|entry| entry.recorded.certificate().clone())
         .collect();
-    leaves.extend(
-        target
-            .leaf
-            .iter()
-            .filter(|leaf| !leaves.contains(leaf))
-            .cloned()
-            .collect::<Vec<_>>(),
-    );
+    if let Some(leaf) = &target.leaf
+        && !leaves.contains(leaf)
+    {
+        leaves.push(leaf.clone());
+    }
     let mut nearest: Option<Outcome> = None;
     for leaf in &leaves {
         let chain = chain_of(inventory, leaf)?;
@@ -156,21 +169,19 @@ fn entries_by_leaf(
 }
 
 async fn registrations(
-    planes: &Planes<'_>,
+    dps: &dyn Dps,
     snapshot: &DpsSnapshot,
     individuals: &HashMap<&RegistrationId, &IndividualEnrollment>,
     targets: &[Target],
-) -> Result<HashMap<RegistrationId, RegistrationState>, CommandError> {
-    let records = planes.registrations()?;
+) -> Result<HashMap<RegistrationId, RegistrationState>, GatherError> {
     let mut found = HashMap::new();
     let few = targets.len() <= FEW;
     if !few {
-        let wanted: HashMap<&RegistrationId, ()> =
-            targets.iter().map(|target| (&target.id, ())).collect();
+        let wanted: HashSet<&RegistrationId> = targets.iter().map(|target| &target.id).collect();
         for group in &snapshot.groups {
-            let mut pages = records.of_group(&group.enrollment_group_id, Some(PAGE));
+            let mut pages = dps.list_registrations(&group.enrollment_group_id);
             while let Some(record) = pages.try_next().await? {
-                if wanted.contains_key(&record.registration_id) {
+                if wanted.contains(&record.registration_id) {
                     found.insert(record.registration_id.clone(), record);
                 }
             }
@@ -186,10 +197,10 @@ async fn registrations(
         let record = match individuals.get(id) {
             Some(entry) if !few => match told_by(entry) {
                 Some(told) => told,
-                None => records.find(id).await?,
+                None => dps.registration(id).await?,
             },
             None if !few => None,
-            _ => records.find(id).await?,
+            _ => dps.registration(id).await?,
         };
         found.extend(record.map(|record| (id.clone(), record)));
     }
@@ -210,7 +221,7 @@ fn told_by(entry: &IndividualEnrollment) -> Option<Option<RegistrationState>> {
 /// Looks for the devices on the hubs that their records name, or on all that are known: somebody, or a run
 /// that was cut, may have deleted the record.
 async fn on_hubs(
-    planes: &Planes<'_>,
+    instance: Instance<'_>,
     targets: &[Target],
     states: Vec<QuarantineState>,
 ) -> Gathered {
@@ -221,12 +232,13 @@ async fn on_hubs(
     let (known, unknown) = if states.iter().all(has_hub) {
         (vec![], None)
     } else {
-        match planes.known_hubs().await {
+        match instance.known_hubs().await {
             Ok(known) => (known, None),
-            Err(error) => (planes.declared_hubs(), Some(error.to_string())),
+            Err(error) => (instance.declared_hubs(), Some(error.to_string())),
         }
     };
-    let (hubs, known) = (&Hubs::of(planes), &known);
+    let hubs = &Hubs::of(instance.dps);
+    let known = &known;
     let looked_up = stream::iter(targets.iter().zip(states))
         .map(|(target, state)| find(hubs, known, target, state))
         .buffered(SIDE_BY_SIDE);

@@ -1,0 +1,257 @@
+//! A breach roll of an authority: its compromised generation is shut out, then DPS is repaired, and its devices
+//! leave their hubs, but for those that stay in.
+
+use std::collections::BTreeSet;
+
+use pki_core::admission::DpsView;
+use pki_core::hub::HubDeviceStatus;
+use pki_core::ids::{RegistrationId, Sha256Thumbprint};
+use pki_core::inventory::{AuthorityRecord, GenerationRecord, GenerationState, InventoryError};
+use pki_core::lifecycle::roll::{
+    self, Below, Breach, HeldGeneration, InstancePlan, RegisteredDevice, RollError,
+};
+use pki_core::lifecycle::{Fleet, HubAction, Promise, Who};
+
+use super::authority::AuthorityRoll;
+use super::left_behind::ShutOut;
+use super::rolling::Rolling;
+use crate::hubs::{Hubs, UnreadHub, registration_id};
+use crate::planning::PlanningError;
+
+/// How a compromised generation is shut out.
+#[derive(Debug, Clone, Copy)]
+pub struct BreachRequest {
+    /// What happens to the hub identities of the devices below it.
+    pub hub: HubAction,
+    /// Have the authorities below verified themselves.
+    pub with_intermediates: bool,
+    /// Whether a breach roll has run before ([`was_replaced`]).
+    pub is_replaced: bool,
+    /// Whether it is to be told whom it hits, while there is no generation to be rolled to.
+    pub is_shown: bool,
+}
+
+/// A breach roll that was planned.
+#[derive(Debug)]
+pub struct BreachRoll {
+    /// Its plans.
+    pub rolling: Rolling,
+    /// The devices whose hubs cannot be read.
+    pub unread: Vec<UnreadHub>,
+    /// What is to be told of hubs that were not searched.
+    pub notes: Vec<String>,
+}
+
+/// The devices below compromised generations.
+#[derive(Debug, Default)]
+pub struct Worklist {
+    /// Those that no instance lets in, each of which needs a new leaf.
+    pub shut_out: BTreeSet<RegistrationId>,
+    /// Those that are let in again, and that a hub keeps out.
+    pub kept_off_hubs: BTreeSet<RegistrationId>,
+    /// The hubs that do not tell whom they keep out, and why.
+    pub unread_hubs: Vec<String>,
+}
+
+impl AuthorityRoll<'_> {
+    /// Shuts the compromised generation out, and puts the new one in its place.
+    ///
+    /// # Errors
+    /// [`PlanningError`] if there is no plan, or something cannot be read.
+    pub async fn breach(mut self, request: BreachRequest) -> Result<BreachRoll, PlanningError> {
+        if request.with_intermediates {
+            self.recall_cut_off()?;
+        }
+        // Who is taken off a hub follows from who is admitted when the rest is done.
+        let without_hubs = self.plans(request, vec![])?;
+        let mut after = self.instances.views()?;
+        for InstancePlan { dps, plan } in &without_hubs {
+            if let Some(index) = self.instances.index(dps) {
+                after[index] = plan.applied_to(&after[index])?;
+            }
+        }
+        let hit = self.compromised_devices(&after).await?;
+        let plans = self.plans(request, hit.devices)?;
+        let promise = self.shuts_out(request.is_replaced);
+        let compromised = self.compromised().map(|held| held.number);
+        Ok(BreachRoll {
+            rolling: self.rolling(plans, promise, compromised),
+            unread: hit.unread,
+            notes: hit.notes,
+        })
+    }
+
+    fn plans(
+        &self,
+        request: BreachRequest,
+        devices: Vec<Vec<RegisteredDevice>>,
+    ) -> Result<Vec<InstancePlan>, RollError> {
+        let breach = Breach {
+            devices,
+            hub: request.hub,
+            with_intermediates: request.with_intermediates,
+        };
+        if request.is_shown {
+            roll::shut_out(&breach, &self.state)
+        } else {
+            roll::replace(&breach, &self.state)
+        }
+    }
+
+    /// Reads in the journal whom a run that was cut short has cut off.
+    fn recall_cut_off(&mut self) -> Result<(), InventoryError> {
+        let Some(old) = self.compromised() else {
+            return Ok(());
+        };
+        let ca = old.certificate.sha1_thumbprint();
+        let goal = roll::goal_of_replacing(&self.state.authority, old.number);
+        for instance in &mut self.state.instances {
+            instance.cut_off = self.inventory.cut_off(&instance.name, &goal, &ca)?;
+        }
+        Ok(())
+    }
+
+    /// The authorities below that a run that was cut short has cut off somewhere.
+    fn cut_off(&self) -> Vec<HeldGeneration> {
+        let is_cut_off = |below: &&Below| {
+            let thumbprint = below.certificate.sha1_thumbprint();
+            let mut instances = self.state.instances.iter();
+            instances.any(|instance| instance.cut_off.contains(&thumbprint))
+        };
+        let below = self.state.below.iter().filter(is_cut_off);
+        below
+            .map(|below| HeldGeneration {
+                number: below.generation,
+                state: GenerationState::Current,
+                certificate: below.certificate.clone(),
+            })
+            .collect()
+    }
+
+    /// From its first step on a breach roll refuses whom it hits, and lets in nobody but those who have
+    /// leaves of the new generation, or of an authority below that it is to have verified and has cut off
+    /// before.
+    fn shuts_out(&self, is_replaced: bool) -> Promise {
+        let comes = |state| match state {
+            GenerationState::Next | GenerationState::Pending => true,
+            GenerationState::Current => is_replaced,
+            _ => false,
+        };
+        let generations = self.state.generations.iter();
+        let mut coming: Vec<HeldGeneration> = generations
+            .filter(|held| comes(held.state))
+            .cloned()
+            .collect();
+        coming.extend(self.cut_off());
+        Promise {
+            refuses: Who::Anybody,
+            lets_in: Who::SignedBy(self.signers_below(&coming).into_iter().collect()),
+            ..Promise::default()
+        }
+    }
+
+    /// The generation that is compromised: the current one, or after a breach roll the one that was.
+    fn compromised(&self) -> Option<&HeldGeneration> {
+        let current = self.in_state(GenerationState::Current);
+        if self.has_newcomer() {
+            current
+        } else {
+            self.in_state(GenerationState::Compromised).or(current)
+        }
+    }
+
+    /// The devices that a breach roll takes off their hubs, by instance. `after` is what the instances decide
+    /// when the rest is done.
+    async fn compromised_devices(&self, after: &[DpsView]) -> Result<Hit, PlanningError> {
+        let mut hit = Hit::default();
+        let Some(old) = self.compromised() else {
+            return Ok(hit);
+        };
+        let signers = self.signers_below(std::slice::from_ref(old));
+        for (index, (instance, after)) in self.state.instances.iter().zip(after).enumerate() {
+            let shut_out = ShutOut {
+                fleet: &self.fleet,
+                signers: &signers,
+                after,
+                is_again: old.state == GenerationState::Compromised,
+            };
+            let registered = self
+                .question()
+                .registered_below(index, &shut_out, |group| instance.holds(group, old))
+                .await?;
+            hit.notes.extend(registered.notes());
+            hit.devices.push(registered.devices);
+            hit.unread.extend(registered.unread);
+        }
+        Ok(hit)
+    }
+
+    /// The devices below compromised generations that need a new leaf, or their hub's leave.
+    pub(super) async fn worklist(&self, views: &[DpsView]) -> Result<Worklist, PlanningError> {
+        let compromised: BTreeSet<Sha256Thumbprint> = self
+            .state
+            .generations
+            .iter()
+            .filter(|held| held.state == GenerationState::Compromised)
+            .map(|held| held.certificate.sha256_thumbprint())
+            .collect();
+        if compromised.is_empty() {
+            return Ok(Worklist::default());
+        }
+        let individual = views.iter().flat_map(DpsView::individual_ids);
+        let fleet = Fleet::gather(self.inventory, self.at, individual)?;
+        let list = fleet.worklist(&compromised, views, self.inventory, self.at)?;
+        let (kept_off_hubs, unread_hubs) = self.kept_off_hubs(&list.back).await;
+        Ok(Worklist {
+            shut_out: list.shut_out,
+            kept_off_hubs,
+            unread_hubs,
+        })
+    }
+
+    /// Those of some devices that a hub knows and none lets connect, and the hubs that do not tell.
+    async fn kept_off_hubs(
+        &self,
+        ids: &BTreeSet<RegistrationId>,
+    ) -> (BTreeSet<RegistrationId>, Vec<String>) {
+        let mut disabled = BTreeSet::new();
+        let mut enabled = BTreeSet::new();
+        let mut unread_hubs = Vec::new();
+        if ids.is_empty() {
+            return (disabled, unread_hubs);
+        }
+        for instance in self.instances.all() {
+            let known = match instance.known_hubs().await {
+                Ok(known) => known,
+                Err(_) => instance.declared_hubs(),
+            };
+            let (found, unread) = Hubs::of(instance.dps).find_all(&known, ids).await;
+            unread_hubs.extend(unread);
+            for identity in found {
+                if let Some(id) = registration_id(&identity.device) {
+                    match identity.device.status {
+                        HubDeviceStatus::Disabled => disabled.insert(id),
+                        HubDeviceStatus::Enabled => enabled.insert(id),
+                    };
+                }
+            }
+        }
+        (&disabled - &enabled, unread_hubs)
+    }
+}
+
+/// Whom a breach roll hits.
+#[derive(Default)]
+struct Hit {
+    devices: Vec<Vec<RegisteredDevice>>,
+    unread: Vec<UnreadHub>,
+    notes: Vec<String>,
+}
+
+/// Whether a breach roll has run, and no further generation is there.
+pub fn was_replaced(record: &AuthorityRecord) -> bool {
+    let is_compromised = |one: &GenerationRecord| one.state == GenerationState::Compromised;
+    let newest = record.generations.last();
+    record.generations.iter().any(is_compromised)
+        && newest.is_some_and(|newest| newest.state == GenerationState::Current)
+}
