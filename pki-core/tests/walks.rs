@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use pki_core::admission::decide;
 use pki_core::enrollment::ProvisioningStatus;
-use pki_core::lifecycle::{Checked, Effect, Impact, Plan, Step};
+use pki_core::lifecycle::{Checked, Effect, GroupAction, Impact, Plan, Step};
 use pki_core::time::Span;
 
 use draws::{Draws, shrunk};
@@ -140,12 +140,12 @@ fn carry_out(
     let Some(plans) = operation.plan(world)? else {
         return Ok(0);
     };
-    check(world, operation, &plans)?;
-    let mut watch = Watch::new(operation, world);
     let steps = flat(&plans);
     if is_held_up(world, operation, &steps) {
         return Ok(0);
     }
+    check(world, operation, &plans)?;
+    let mut watch = Watch::new(operation, world);
     let undisturbed = undisturbed(world, operation, &steps)?;
     let cut = draws.below(steps.len() + 1);
     let mut writes = follow(world, &mut watch, &steps[..cut], burnt)?;
@@ -180,8 +180,8 @@ fn carry_out(
     }
 }
 
-/// Whether the service refuses the first step of a breach roll in an instance, because a group refers to the CA
-/// certificate that is to be deleted: nothing is done there (docs/decisions/0012).
+/// Whether the service refuses what shuts out by a breach roll in an instance, because a group refers to the CA
+/// certificate that is to be deleted (docs/decisions/0012). Nothing but a disabled group was written there before.
 fn is_held_up(world: &World, operation: &Operation, steps: &[(usize, Step)]) -> bool {
     if !matches!(operation, Operation::Breach { .. }) {
         return false;
@@ -193,8 +193,23 @@ fn is_held_up(world: &World, operation: &Operation, steps: &[(usize, Step)]) -> 
     });
     refused.is_some_and(|(index, place, error)| {
         error.contains("is referred to by")
-            && steps[..index].iter().all(|(other, _)| *other != place)
+            && steps[..index]
+                .iter()
+                .filter(|(other, _)| *other == place)
+                .all(|(_, step)| puts_a_disabled_group(step))
     })
+}
+
+fn puts_a_disabled_group(step: &Step) -> bool {
+    match step {
+        Step::Group(step) => match &step.action {
+            GroupAction::Put { group, .. } => {
+                group.provisioning_status == ProvisioningStatus::Disabled
+            }
+            GroupAction::Delete { .. } => false,
+        },
+        _ => false,
+    }
 }
 
 /// Whom a breach roll leaves in that nothing cuts.

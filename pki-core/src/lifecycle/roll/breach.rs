@@ -119,7 +119,7 @@ fn deleted_though_referred(instance: &Instance, old: &HeldGeneration) -> Vec<Str
         .filter(|held| instance.refers_to(&held.name))
         .map(|held| {
             format!(
-                "a group refers to CA certificate {}, which is deleted first; if the service refuses that, nothing is done: disable the groups on it and on authorities below it, and say this again",
+                "a group refers to CA certificate {}, which is deleted first; if the service refuses that, the roll stops there: disable the groups on it and on authorities below it, then ask for the roll again",
                 held.name
             )
         })
