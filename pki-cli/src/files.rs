@@ -22,6 +22,7 @@ use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
 use self::beside::{put_in_place, sweep, write_beside};
+use self::output::HomePlaces;
 pub(crate) use self::output::already_there;
 use self::own::OpenFolder;
 use crate::error::{CommandError, ErrorKind};
@@ -39,6 +40,8 @@ pub struct Files {
     /// The files that the declarations of homes name, by home, as they were when first asked for: each
     /// output asks several times.
     named: Arc<Mutex<BTreeMap<PathBuf, Vec<PathBuf>>>>,
+    /// The homes that folders lie in, by folder, likewise.
+    homes: Arc<Mutex<BTreeMap<PathBuf, Arc<[HomePlaces]>>>>,
     /// Folders in which what earlier runs left was looked for.
     swept: Arc<Mutex<BTreeSet<PathBuf>>>,
 }
@@ -74,6 +77,7 @@ impl Files {
             home: None,
             read_by_command: Vec::new(),
             named: Arc::default(),
+            homes: Arc::default(),
             swept: Arc::default(),
         }
     }

@@ -131,14 +131,12 @@ impl OpenAuthority {
 
     /// The authority, ready to sign.
     pub(crate) fn signing(&self) -> Result<SigningAuthority<'_>, CommandError> {
-        let (name, certificate) = (self.name.clone(), self.certificate.clone());
-        let (generation, policy) = (self.generation, self.policy);
         Ok(SigningAuthority::new(
-            name,
-            generation,
-            certificate,
+            self.name.clone(),
+            self.generation,
+            self.certificate.clone(),
             self.signer.as_ref(),
-            policy,
+            self.policy,
         )?)
     }
 
@@ -162,8 +160,12 @@ impl OpenAuthority {
 
     /// The signing side of a bulk issuance.
     pub(crate) fn issuer(&self) -> Issuer {
-        let (name, certificate) = (self.name.clone(), self.certificate.clone());
-        Issuer::authority(name, self.generation, certificate, self.signer.as_ref())
+        Issuer::authority(
+            self.name.clone(),
+            self.generation,
+            self.certificate.clone(),
+            self.signer.as_ref(),
+        )
     }
 
     /// Warns of what every leaf below it will suffer from: a chain too large for small devices, or one
@@ -374,13 +376,13 @@ pub(crate) fn no_authority(
             CommandError::not_found(format!("authority {name} is declared but was not made yet"));
         return Ok(error.hint(format!("make it with: dps-pki authority create {name}")));
     }
-    let known = declaration
+    let known: Vec<&str> = declaration
         .authorities
         .iter()
-        .map(|authority| authority.name.as_str());
-    let known = known.collect::<Vec<_>>().join(", ");
+        .map(|authority| authority.name.as_str())
+        .collect();
     let error = CommandError::not_found(format!("there is no authority {name}"));
-    Ok(error.hint(format!("pki.toml declares: {known}")))
+    Ok(error.hint(format!("pki.toml declares: {}", known.join(", "))))
 }
 
 /// A folder that takes the files of devices beside whatever else is in it.

@@ -9,9 +9,11 @@
 
 mod batch;
 mod bound;
+mod failure;
 mod generation;
 mod journal;
 mod keys;
+mod leaves;
 mod list;
 mod lookup;
 mod open;
@@ -20,6 +22,7 @@ mod read;
 mod row;
 mod run;
 mod schema;
+mod trail;
 mod trust;
 mod unique;
 mod unknown_keys;
@@ -29,8 +32,9 @@ mod write;
 use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 
+use self::failure::{Failure, explain};
 use self::journal::Followed;
 pub use self::patience::Patience;
 use self::trust::Trusted;
@@ -137,7 +141,7 @@ impl SqliteInventory {
         };
         let run = || {
             let transaction = self.patience.wait(&self.path, begin)?;
-            self.refuse_changed_schema(&transaction)?;
+            self.refuse_changed_schema(&transaction, schema::number(&transaction)?)?;
             let value = change(&transaction)?;
             transaction.commit()?;
             Ok(value)
@@ -164,22 +168,23 @@ impl SqliteInventory {
         let begin = || {
             let transaction = self.connection.unchecked_transaction()?;
             // Whoever closes the file last keeps others out of it for a moment; the first look meets that.
-            let mut look = transaction.prepare_cached("SELECT 1 FROM sqlite_schema LIMIT 1")?;
-            look.exists([])?;
-            drop(look);
-            Ok(transaction)
+            let number = schema::number(&transaction)?;
+            Ok((transaction, number))
         };
         let run = || {
-            let transaction = self.patience.wait(&self.path, begin)?;
-            self.refuse_changed_schema(&transaction)?;
+            let (transaction, number) = self.patience.wait(&self.path, begin)?;
+            self.refuse_changed_schema(&transaction, number)?;
             query(&transaction)
         };
         run().map_err(|failure| explain(failure, "read", &self.path))
     }
 
-    /// Looks at the schema once, and again when somebody has changed it.
-    fn refuse_changed_schema(&self, transaction: &Transaction<'_>) -> Result<(), Failure> {
-        let number = transaction.pragma_query_value(None, "schema_version", |row| row.get(0))?;
+    /// Looks at the schema once, and again when somebody has changed it, which changes its number.
+    fn refuse_changed_schema(
+        &self,
+        transaction: &Transaction<'_>,
+        number: i64,
+    ) -> Result<(), Failure> {
         if self.schema.get() != number {
             open::refuse_newer(transaction)?;
             schema::refuse_changed(transaction)?;
@@ -214,60 +219,6 @@ impl SqliteInventory {
             trusted.authorities(transaction, name, &found)?;
             Ok(found)
         })
-    }
-}
-
-/// Why a transaction was given up: a rule said no, or SQLite did.
-#[derive(Debug)]
-enum Failure {
-    Inventory(InventoryError),
-    Sqlite(rusqlite::Error),
-}
-
-impl From<InventoryError> for Failure {
-    fn from(error: InventoryError) -> Self {
-        Self::Inventory(error)
-    }
-}
-
-impl From<rusqlite::Error> for Failure {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Sqlite(error)
-    }
-}
-
-fn explain(failure: Failure, action: &'static str, path: &Path) -> InventoryError {
-    let error = match failure {
-        // SQLite reads it, and we cannot have written it.
-        Failure::Inventory(InventoryError::Corrupt { what }) => {
-            return InventoryError::Edited { what };
-        }
-        Failure::Inventory(error) => return error,
-        Failure::Sqlite(
-            error @ (rusqlite::Error::InvalidColumnType(..)
-            | rusqlite::Error::FromSqlConversionFailure(..)),
-        ) => {
-            let what = error.to_string();
-            return InventoryError::Edited { what };
-        }
-        Failure::Sqlite(error) => error,
-    };
-    match error.sqlite_error_code() {
-        _ if patience::is_busy(&error) => InventoryError::Locked {
-            path: path.to_owned(),
-        },
-        Some(ErrorCode::ReadOnly) => InventoryError::WriteProtected {
-            path: path.to_owned(),
-        },
-        Some(ErrorCode::NotADatabase) => InventoryError::NotAnInventory {
-            path: path.to_owned(),
-        },
-        Some(ErrorCode::DatabaseCorrupt) => InventoryError::corrupt(error.to_string()),
-        _ => InventoryError::Storage {
-            action,
-            place: path.display().to_string(),
-            source: error.into(),
-        },
     }
 }
 
@@ -583,53 +534,5 @@ impl Inventory for SqliteInventory {
 
     fn verify_audit(&self, checkpoints: &[AuditHead]) -> Result<AuditReport, InventoryError> {
         self.read(|transaction| verify::verify_audit(transaction, checkpoints))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ids::Generation;
-
-    /// Ten million rows must not be sorted, nor skipped over, for a page of fifty.
-    #[test]
-    fn no_page_is_sorted() {
-        let folder = tempfile::tempdir().expect("folder");
-        let path = folder.path().join("inventory.db");
-        let inventory = SqliteInventory::open_or_create(&path).expect("created");
-        let root = "root".parse().ok();
-        let (batch, label) = (|| "batch".parse().ok(), || "order=1".parse().ok());
-        let after = PageKey {
-            row: RowKey::new(7),
-            not_after: Time::FOREVER,
-            registration_id: "line-7".to_owned(),
-        };
-        let empty = Filter::default;
-        #[rustfmt::skip]
-        let filters = [
-            (Filter { status: Some(Status::Undelivered), ..empty() }, "run_status"),
-            (Filter { status: Some(Status::Delivered), ..empty() }, "run_status"),
-            (Filter { authority: root, generation: Generation::new(1), ..empty() }, "run_signed_by"),
-            (Filter { batch: batch(), ..empty() }, "run_batch"),
-            (Filter { label: label(), batch: batch(), ..empty() }, "PRIMARY KEY (label=?"),
-            (Filter { expiring_before: Some(Time::FOREVER), batch: batch(), status: Some(Status::Revoked), ..empty() }, "certificate_not_after"),
-            (Filter { registration_id: "line*".parse().ok(), label: label(), ..empty() }, "certificate_registration_id"),
-        ];
-        for (filter, index) in filters {
-            for after in [None, Some(&after)] {
-                let (sql, values) = list::select(&filter, after, 50);
-                let mut query = inventory
-                    .connection
-                    .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
-                    .expect("prepared");
-                let steps = query
-                    .query_map(rusqlite::params_from_iter(values), |row| row.get(3))
-                    .and_then(Iterator::collect::<Result<Vec<String>, _>>)
-                    .expect("explained")
-                    .join("; ");
-                assert!(steps.contains(index), "{filter:?}: {steps}");
-                assert!(!steps.contains("TEMP B-TREE"), "{filter:?}: {steps}");
-            }
-        }
     }
 }

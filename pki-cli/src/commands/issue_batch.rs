@@ -280,7 +280,8 @@ impl Batch<'_> {
         &self,
         read: impl FnOnce() -> Result<Input, CommandError> + Send,
     ) -> CommandResult {
-        let (context, target) = (self.context, self.target);
+        let context = self.context;
+        let target = self.target;
         let profile = target.profile(context)?;
         // Beside each other: a list of 200,000 takes about as long as the stretching of a passphrase.
         let (input, opened) = thread::scope(|scope| {

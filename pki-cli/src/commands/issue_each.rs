@@ -179,9 +179,13 @@ impl<'a> Counter<'a> {
         for order in orders {
             served.push(self.served_before(order)?);
         }
-        let unserved = orders.iter().zip(&served);
-        let unserved = unserved.filter(|(_, served)| served.is_none());
-        self.refuse_known_keys(&unserved.map(|(order, _)| order).collect::<Vec<_>>())?;
+        let unserved: Vec<&Order> = orders
+            .iter()
+            .zip(&served)
+            .filter(|(_, served)| served.is_none())
+            .map(|(order, _)| order)
+            .collect();
+        self.refuse_known_keys(&unserved)?;
         let issuer = self.authority.issuer();
         let mut rehearsal = Rehearsal::new(issuer, self.begin, &SoftwareKeyGenerator)?;
         let mut judged = Vec::with_capacity(orders.len());

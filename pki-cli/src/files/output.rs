@@ -9,7 +9,7 @@ use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use pki_core::declaration::Declaration;
 
@@ -173,8 +173,8 @@ impl Files {
     fn is_read(&self, resolved: &Path) -> bool {
         let full = canonical(resolved).unwrap_or_else(|_| resolved.to_owned());
         let mut read: Vec<PathBuf> = self.read_by_command.clone();
-        for home in self.homes_of(&full) {
-            read.extend(self.named_by(home));
+        for places in self.homes_of(&full).iter() {
+            read.extend(self.named_by(&places.home));
         }
         let found = fs::metadata(&full).ok().map(|found| identity(&found));
         read.iter().any(|read| {
@@ -184,17 +184,24 @@ impl Files {
         })
     }
 
-    fn named_by(&self, home: PathBuf) -> Vec<PathBuf> {
+    fn named_by(&self, home: &Path) -> Vec<PathBuf> {
         let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
-        let files = named.entry(home);
+        let files = named.entry(home.to_owned());
         files.or_insert_with_key(|home| named_by(home)).clone()
     }
 
     /// The command's home, and every home that a path lies in.
-    fn homes_of(&self, full: &Path) -> Vec<PathBuf> {
-        let own_home = self.home.iter().filter_map(|home| canonical(home).ok());
-        let above = full.ancestors().skip(1).map(Path::to_owned);
-        own_home.chain(above).filter(|home| is_home(home)).collect()
+    fn homes_of(&self, full: &Path) -> Arc<[HomePlaces]> {
+        let folder = full.parent().unwrap_or(full);
+        let mut known = self.homes.lock().unwrap_or_else(PoisonError::into_inner);
+        let homes = known.entry(folder.to_owned());
+        Arc::clone(homes.or_insert_with_key(|folder| {
+            let own_home = self.home.iter().filter_map(|home| canonical(home).ok());
+            let elsewhere = own_home.filter(|home| !folder.starts_with(home));
+            let around = folder.ancestors().map(Path::to_owned);
+            let homes = elsewhere.chain(around).filter(|home| is_home(home));
+            homes.map(HomePlaces::of).collect()
+        }))
     }
 
     fn was_generated(&self, path: &Path, is_generated: impl FnOnce(&[u8]) -> bool) -> bool {
@@ -221,15 +228,13 @@ impl Files {
     fn is_of_home(&self, path: &Path) -> io::Result<bool> {
         let full = canonical(&self.resolve(path))?;
         let homes = self.homes_of(&full);
-        if homes.iter().any(|home| HomePlaces::of(home).hold(&full)) {
+        if homes.iter().any(|places| places.hold(&full)) {
             return Ok(true);
         }
         let Ok(metadata) = fs::metadata(&full) else {
             return Ok(false);
         };
-        Ok(homes
-            .iter()
-            .any(|home| files_of(home).contains(&identity(&metadata))))
+        Ok(homes.iter().any(|places| places.include(&metadata)))
     }
 }
 
@@ -254,15 +259,16 @@ fn is_home(folder: &Path) -> bool {
 }
 
 /// The places that a home keeps for itself.
-struct HomePlaces<'h> {
-    home: &'h Path,
+#[derive(Debug)]
+pub(super) struct HomePlaces {
+    home: PathBuf,
     authorities: PathBuf,
     /// Where the authorities' folder is if it is a link to another disk.
     linked: Option<PathBuf>,
 }
 
-impl<'h> HomePlaces<'h> {
-    fn of(home: &'h Path) -> Self {
+impl HomePlaces {
+    fn of(home: PathBuf) -> Self {
         let authorities = home.join(AUTHORITIES);
         let linked = fs::canonicalize(&authorities).ok();
         Self {
@@ -280,7 +286,7 @@ impl<'h> HomePlaces<'h> {
         {
             return true;
         }
-        let Ok(inside) = full.strip_prefix(self.home) else {
+        let Ok(inside) = full.strip_prefix(&self.home) else {
             return false;
         };
         let name = inside.to_string_lossy();
@@ -290,31 +296,36 @@ impl<'h> HomePlaces<'h> {
         let is_own = name == DECLARATION || name.starts_with(INVENTORY);
         inside == Path::new("") || is_own || is_lock
     }
+
+    /// Whether a file or a folder is one of them under another name.
+    fn include(&self, found: &Metadata) -> bool {
+        let names = fs::read_dir(&self.home).into_iter().flatten().flatten();
+        let mut own = names.filter(|entry| self.hold(&self.home.join(entry.file_name())));
+        let wanted = identity(found);
+        own.any(|entry| fs::metadata(entry.path()).is_ok_and(|own| identity(&own) == wanted))
+            || (!found.is_dir() && self.files_in_folders().contains(&wanted))
+    }
+
+    /// The files in its folders, which may be many.
+    fn files_in_folders(&self) -> BTreeSet<(u64, u64)> {
+        let mut found = BTreeSet::new();
+        let mut folders = vec![self.authorities.clone(), self.home.join(LOCKS)];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                match fs::metadata(entry.path()) {
+                    Ok(own) if own.is_dir() => folders.push(entry.path()),
+                    Ok(own) => drop(found.insert(identity(&own))),
+                    Err(_) => {}
+                }
+            }
+        }
+        found
+    }
 }
 
 /// What tells a file from all others, whatever its names are.
 fn identity(metadata: &Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
-}
-
-/// The files that a home keeps for itself.
-fn files_of(home: &Path) -> BTreeSet<(u64, u64)> {
-    let mut found = BTreeSet::new();
-    let mut folders = vec![home.join(AUTHORITIES), home.join(LOCKS)];
-    let places = HomePlaces::of(home);
-    let names = fs::read_dir(home).into_iter().flatten().flatten();
-    let own = names.filter(|entry| places.hold(&home.join(entry.file_name())));
-    found.extend(own.filter_map(|entry| fs::metadata(entry.path()).ok().map(|own| identity(&own))));
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-            match fs::metadata(entry.path()) {
-                Ok(own) if own.is_dir() => folders.push(entry.path()),
-                Ok(own) => drop(found.insert(identity(&own))),
-                Err(_) => {}
-            }
-        }
-    }
-    found
 }
 
 /// A path without links and dots above its last name; what is not there yet is as it is written.

@@ -209,8 +209,9 @@ pub(crate) fn only_leaves(
     let bears_others = |new: &&NewCertificate| {
         new.role != Role::Leaf || new.uniqueness == Uniqueness::FromElsewhere
     };
-    let leaves = chunk.iter().filter(|new| !bears_others(new));
-    let mut leaves: Vec<_> = leaves
+    let mut leaves: Vec<_> = chunk
+        .iter()
+        .filter(|new| !bears_others(new))
         .filter_map(|new| Some((new.registration_id.as_ref()?, new.uniqueness)))
         .collect();
     // Most lists are in order already, and those of a counter are.

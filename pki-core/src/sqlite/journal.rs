@@ -6,7 +6,8 @@ use rusqlite::{OptionalExtension as _, Row, Transaction, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::trust::{self, Trail};
+use super::trail::Trail;
+use super::trust;
 use super::write::append;
 use super::{Failure, SqliteInventory, read, row};
 use crate::ids::{DpsName, PlanId};
@@ -277,7 +278,8 @@ fn change(
     let Some(row) = rows.next()? else {
         return Err(refused(head.record.id, index, None).into());
     };
-    let (step, state): (Step, StepState) = (parsed(row, 0)?, parsed(row, 1)?);
+    let step: Step = parsed(row, 0)?;
+    let state: StepState = parsed(row, 1)?;
     let changed = change(&state).ok_or_else(|| refused(head.record.id, index, Some(&state)))?;
     transaction
         .prepare_cached("UPDATE plan_step SET status = ?, state = ? WHERE plan = ? AND number = ?")?
@@ -349,7 +351,7 @@ fn expected(
         .prepare_cached("SELECT id FROM plan WHERE name = ?")?
         .query_row([&name], |row| row.get(0))
         .optional()?;
-    let mut trail = Trail::begin(transaction);
+    let mut trail = Trail::begin(transaction)?;
     let mut entries = trail.all(
         "action IN ('plan-opened', 'plan-finished', 'plan-abandoned') AND subject = ?",
         [&name],
@@ -460,7 +462,7 @@ impl Followed {
             return Ok(false);
         }
         let name = self.plan.to_string();
-        Trail::begin(transaction).each_from(self.head.sequence + 1, |entry| {
+        Trail::begin(transaction)?.each_from(self.head.sequence + 1, |entry| {
             if entry.subject() == name {
                 self.expected.replay(entry);
             }

@@ -108,11 +108,7 @@ fn parts(transaction: &Transaction<'_>, filter: &Filter) -> Result<Vec<Filter>, 
 }
 
 /// The query of a list; one entry more than asked for shows whether there is a next page.
-pub(super) fn select(
-    filter: &Filter,
-    after: Option<&PageKey>,
-    limit: usize,
-) -> (String, Vec<Value>) {
+fn select(filter: &Filter, after: Option<&PageKey>, limit: usize) -> (String, Vec<Value>) {
     let mut conditions = Conditions::of(filter);
     let order = filter.order();
     let (source, by) = match order {
@@ -262,4 +258,53 @@ impl Conditions {
 
 fn text(text: &str) -> Value {
     Value::Text(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inventory::Status;
+    use crate::sqlite::SqliteInventory;
+
+    /// Ten million rows must not be sorted, nor skipped over, for a page of fifty.
+    #[test]
+    fn no_page_is_sorted() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("inventory.db");
+        let inventory = SqliteInventory::open_or_create(&path).expect("created");
+        let root = "root".parse().ok();
+        let (batch, label) = (|| "batch".parse().ok(), || "order=1".parse().ok());
+        let after = PageKey {
+            row: RowKey::new(7),
+            not_after: Time::FOREVER,
+            registration_id: "line-7".to_owned(),
+        };
+        let empty = Filter::default;
+        #[rustfmt::skip]
+        let filters = [
+            (Filter { status: Some(Status::Undelivered), ..empty() }, "run_status"),
+            (Filter { status: Some(Status::Delivered), ..empty() }, "run_status"),
+            (Filter { authority: root, generation: Generation::new(1), ..empty() }, "run_signed_by"),
+            (Filter { batch: batch(), ..empty() }, "run_batch"),
+            (Filter { label: label(), batch: batch(), ..empty() }, "PRIMARY KEY (label=?"),
+            (Filter { expiring_before: Some(Time::FOREVER), batch: batch(), status: Some(Status::Revoked), ..empty() }, "certificate_not_after"),
+            (Filter { registration_id: "line*".parse().ok(), label: label(), ..empty() }, "certificate_registration_id"),
+        ];
+        for (filter, index) in filters {
+            for after in [None, Some(&after)] {
+                let (sql, values) = select(&filter, after, 50);
+                let mut query = inventory
+                    .connection
+                    .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
+                    .expect("prepared");
+                let steps = query
+                    .query_map(params_from_iter(values), |row| row.get(3))
+                    .and_then(Iterator::collect::<Result<Vec<String>, _>>)
+                    .expect("explained")
+                    .join("; ");
+                assert!(steps.contains(index), "{filter:?}: {steps}");
+                assert!(!steps.contains("TEMP B-TREE"), "{filter:?}: {steps}");
+            }
+        }
+    }
 }

@@ -116,7 +116,8 @@ pub(super) fn any_between(
     least: &[u8],
     greatest: &[u8],
 ) -> Result<bool, Failure> {
-    let (least, greatest) = (bounds(least).0, bounds(greatest).1);
+    let (least, _) = bounds(least);
+    let (_, greatest) = bounds(greatest);
     for segment in segments(transaction)? {
         let mut page = Page::with(transaction, segment.id, &least)?;
         while let Some(last) = page.0.last() {
@@ -148,7 +149,8 @@ pub(super) fn for_each(
         .prepare("SELECT first, entries FROM lookup_page WHERE segment = ? ORDER BY first")?;
     for segment in segments(transaction)? {
         let mut pages = query.query([segment.id])?;
-        let (mut last, mut count) = (None, 0_i64);
+        let mut last = None;
+        let mut count = 0_i64;
         while let Some(page) = pages.next()? {
             let first: Entry = page.get(0)?;
             let entries = Page::read(page.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?)?;

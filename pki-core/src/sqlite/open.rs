@@ -181,6 +181,9 @@ fn set_for_reading(connection: &Connection) -> Result<(), rusqlite::Error> {
 
 /// Whether there is nothing in the file yet; one that somebody else's program made is refused.
 fn is_new(connection: &Connection, path: &Path) -> Result<bool, Failure> {
+    if pragma(connection, "application_id")? == APPLICATION_ID {
+        return Ok(false);
+    }
     // Both of one moment: another process may be about to begin the inventory.
     let snapshot = if connection.is_autocommit() {
         Some(connection.unchecked_transaction()?)

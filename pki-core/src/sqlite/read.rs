@@ -42,8 +42,11 @@ pub(super) fn audit_hash(
         .query_row([row::signed(sequence)?], |row| row.get(0))
         .optional()?;
     let hash = hash.as_deref().and_then(row::hash);
-    let damage = || InventoryError::corrupt(format!("audit entry {sequence} has no hash"));
-    Ok(hash.ok_or_else(damage)?)
+    Ok(hash.ok_or_else(|| no_hash(sequence))?)
+}
+
+pub(super) fn no_hash(sequence: u64) -> InventoryError {
+    InventoryError::corrupt(format!("audit entry {sequence} has no hash"))
 }
 
 pub(super) fn audit_entries(
@@ -319,7 +322,8 @@ pub(super) fn counts(transaction: &Transaction<'_>) -> Result<Vec<Count>, Failur
     let mut rows = query.query([])?;
     let mut counts = Vec::new();
     while let Some(row) = rows.next()? {
-        let (role, status): (String, String) = (row.get(2)?, row.get(3)?);
+        let role: String = row.get(2)?;
+        let status: String = row.get(3)?;
         let damage = || InventoryError::corrupt(format!("counter of {role:?} that are {status:?}"));
         counts.push(Count {
             signed_by: row::signed_by(row, 0)?,

@@ -25,6 +25,9 @@ pub(super) fn known() -> i64 {
     i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
 }
 
+const OBJECTS: &str =
+    "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE name NOT GLOB 'sqlite_stat[0-9]'";
+
 /// By kind and name: the table that it is of, and the SQL that made it.
 type Objects = BTreeMap<(String, String), (String, Option<String>)>;
 
@@ -32,28 +35,35 @@ type Objects = BTreeMap<(String, String), (String, Option<String>)>;
 /// longer than all else that a short one does with the inventory.
 const NEWEST: &str = "91fb8caa03347d6a2f3d9040b6519128ee8e4972b6d44e595fef50c8eced96d9";
 
+/// The number that grows with each change to the schema of a file.
+pub(super) fn number(connection: &Connection) -> Result<i64, rusqlite::Error> {
+    let mut query = connection.prepare_cached("PRAGMA schema_version")?;
+    query.query_row([], |row| row.get(0))
+}
+
 /// Refuses a schema that is not the newest one.
 pub(super) fn refuse_changed(connection: &Connection) -> Result<(), Failure> {
-    let found = objects(connection)?;
-    if digest(&found) == NEWEST {
+    if digest(connection)? == NEWEST {
         return Ok(());
     }
     // Made anew only to say what differs.
-    compare(&after(MIGRATIONS)?, &found)
+    compare(&after(MIGRATIONS)?, &objects(connection)?)
 }
 
-/// SHA-256 of all objects in their order, in hex.
-fn digest(objects: &Objects) -> String {
+/// SHA-256 of all objects by kind and name, in hex.
+fn digest(connection: &Connection) -> Result<String, rusqlite::Error> {
+    let mut query = connection.prepare(&format!("{OBJECTS} ORDER BY type, name"))?;
+    let mut rows = query.query([])?;
     let mut message = Vec::new();
-    for ((kind, name), (table, sql)) in objects {
-        for field in [Some(kind), Some(name), Some(table), sql.as_ref()] {
-            let field = field.map_or("", String::as_str);
-            message.extend(field.as_bytes());
+    while let Some(row) = rows.next()? {
+        for column in 0..4 {
+            let field = row.get_ref(column)?.as_str_or_null()?;
+            message.extend(field.unwrap_or_default().as_bytes());
             // No SQL has one.
             message.push(0);
         }
     }
-    AuditHash::of(&message).to_string()
+    Ok(AuditHash::of(&message).to_string())
 }
 
 /// Refuses a schema that is not the one after the migrations up to a number.
@@ -72,9 +82,7 @@ fn after(migrations: &[&str]) -> Result<Objects, rusqlite::Error> {
 }
 
 fn objects(connection: &Connection) -> Result<Objects, rusqlite::Error> {
-    let mut query = connection.prepare(
-        "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE name NOT GLOB 'sqlite_stat[0-9]'",
-    )?;
+    let mut query = connection.prepare(OBJECTS)?;
     let found = query.query_map([], |row| {
         let place = (row.get(0)?, row.get(1)?);
         let made = (row.get(2)?, row.get(3)?);
@@ -113,8 +121,7 @@ mod tests {
 
     #[test]
     fn the_digest_is_that_of_the_migrations() {
-        let made = objects(&newest()).expect("read");
-        assert_eq!(digest(&made), NEWEST);
+        assert_eq!(digest(&newest()).expect("read"), NEWEST);
     }
 
     #[test]

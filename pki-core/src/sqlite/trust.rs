@@ -7,25 +7,22 @@
 //! made unreachable; `verify` finds these.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::str::FromStr;
 
-use rusqlite::{Params, Transaction};
+use rusqlite::Transaction;
 
-use super::row::{self, AUDIT_ENTRIES};
-use super::{Failure, read, run};
-use crate::ids::{AuthorityGeneration, AuthorityName, RegistrationId, Sha256Thumbprint};
+use super::leaves::Leaves;
+use super::run::Whole;
+use super::trail::Trail;
+use super::{Failure, read, row, run};
+use crate::ids::AuthorityName;
 use crate::inventory::audit::{
-    Action, AuditEntry, AuditFinding, AuditHash, Auditor, CertificateStatement, FoundRequests,
-    Links, RowMap, Rows, StoredCertificate, StoredGeneration, merkle,
+    Action, AuditFinding, AuditHash, Auditor, FoundRequests, RowMap, Rows, StoredCertificate,
+    StoredGeneration, merkle,
 };
 use crate::inventory::{
-    AuthorityRecord, BatchRecord, InventoryEntry, InventoryError, Label, Labels, NamedLabel,
-    RowKey, Status,
+    AuthorityRecord, BatchRecord, InventoryEntry, InventoryError, NamedLabel, Recorded, RowKey,
+    Status,
 };
-use crate::profile::Role;
-
-/// The entries that are in the index by action and subject; the words of the index, so that it is used.
-const INDEXED: &str = "action NOT IN ('certificates-recorded', 'certificates-delivered')";
 
 /// What was compared with the trail before, as long as no other process has written since.
 #[derive(Debug, Default)]
@@ -44,7 +41,9 @@ pub(super) struct Trusted {
 impl Trusted {
     /// Forgets what another process may have changed since.
     fn refresh(&mut self, transaction: &Transaction<'_>) -> Result<(), Failure> {
-        let version = transaction.pragma_query_value(None, "data_version", |row| row.get(0))?;
+        let version = transaction
+            .prepare_cached("PRAGMA data_version")?
+            .query_row([], |row| row.get(0))?;
         if self.version != version {
             *self = Self {
                 version,
@@ -55,10 +54,10 @@ impl Trusted {
     }
 
     /// The trail, with the entries that were proven before. Whoever reads more of it gives them back.
-    fn trail<'t>(&mut self, transaction: &'t Transaction<'t>) -> Trail<'t> {
-        let mut trail = Trail::begin(transaction);
+    fn trail<'t>(&mut self, transaction: &'t Transaction<'t>) -> Result<Trail<'t>, Failure> {
+        let mut trail = Trail::begin(transaction)?;
         trail.proven = std::mem::take(&mut self.proven);
-        trail
+        Ok(trail)
     }
 
     /// Refuses certificates that are not as the trail says.
@@ -68,7 +67,7 @@ impl Trusted {
         entries: &[InventoryEntry],
     ) -> Result<(), Failure> {
         for entry in entries {
-            self.certificate(transaction, entry.recorded.row())?;
+            self.certificate(transaction, &entry.recorded)?;
         }
         Ok(())
     }
@@ -81,7 +80,7 @@ impl Trusted {
         found: &[AuthorityRecord],
     ) -> Result<(), Failure> {
         self.refresh(transaction)?;
-        let mut trail = self.trail(transaction);
+        let mut trail = self.trail(transaction)?;
         let mut auditor = Auditor::of_part();
         for entry in trail.all(
             "action IN ('generation-recorded', 'certificate-adopted', 'generations-settled')
@@ -100,19 +99,21 @@ impl Trusted {
         refuse_findings(auditor)?;
         let generations = found.iter().flat_map(|authority| &authority.generations);
         for certificate in generations.filter_map(|record| record.certificate.as_ref()) {
-            self.certificate(transaction, certificate.row())?;
+            self.certificate(transaction, certificate)?;
         }
         Ok(())
     }
 
-    /// Refuses a certificate that is not as the trail says, with its request and its state.
+    /// Refuses a certificate that is not as the trail says, with its request and its state. It was read in
+    /// the same transaction.
     pub(super) fn certificate(
         &mut self,
         transaction: &Transaction<'_>,
-        key: RowKey,
+        recorded: &Recorded,
     ) -> Result<(), Failure> {
+        let key = recorded.row();
         self.refresh(transaction)?;
-        let mut trail = self.trail(transaction);
+        let mut trail = self.trail(transaction)?;
         let run = run::whole(transaction, key)?.ok_or_else(|| inconsistent(key, "run"))?;
         let rows = self.chunk(&mut trail, key, run.recorded_in)?;
         if ![key, run.first, run.last]
@@ -121,8 +122,8 @@ impl Trusted {
         {
             return Err(inconsistent(key, "run"));
         }
-        refuse_misplaced(transaction, key)?;
-        let expected = self.standing(&mut trail, key, run.recorded_in)?;
+        refuse_misplaced(transaction, recorded)?;
+        let expected = self.standing(&mut trail, key, &run)?;
         self.proven = trail.proven;
         if (run.status, run.changed_in) != expected {
             return Err(refused(&AuditFinding::StatusChanged {
@@ -141,14 +142,17 @@ impl Trusted {
         transaction: &Transaction<'_>,
         key: RowKey,
     ) -> Result<(), Failure> {
-        self.certificate(transaction, key)?;
-        let run = run::whole(transaction, key)?.ok_or_else(|| inconsistent(key, "run"))?;
-        let mut trail = Trail::begin(transaction);
+        let Some(entry) = read::certificate(transaction, key)? else {
+            return Err(refused(&AuditFinding::CertificateUnrecorded { row: key }));
+        };
+        self.certificate(transaction, &entry.recorded)?;
+        let recorded_in = entry.recorded_in;
+        let mut trail = Trail::begin(transaction)?;
         let bound = trail.all("action = 'inventory-bound'", [])?;
-        let was_found = bound.iter().any(|entry| run.recorded_in < entry.sequence());
-        let binds = trail.entry(run.recorded_in)?.binds_requests();
+        let was_found = bound.iter().any(|entry| recorded_in < entry.sequence());
+        let binds = trail.entry(recorded_in)?.binds_requests();
         if was_found && !binds && !self.has_found_requests {
-            refuse_found_requests(&mut trail, run.recorded_in)?;
+            refuse_found_requests(&mut trail, recorded_in)?;
             self.has_found_requests = true;
         }
         Ok(())
@@ -190,7 +194,7 @@ impl Trusted {
                 "state",
             ));
         }
-        let mut trail = Trail::begin(transaction);
+        let mut trail = Trail::begin(transaction)?;
         for (recorded_in, row) in chunks {
             self.chunk(&mut trail, row, recorded_in)?;
         }
@@ -233,15 +237,17 @@ impl Trusted {
         &mut self,
         trail: &mut Trail<'_>,
         key: RowKey,
-        recorded_in: u64,
+        run: &Whole,
     ) -> Result<(Status, u64), Failure> {
         self.read_ends(trail.transaction)?;
         let sequence = match self.ended.get(key.number()) {
             Some(sequence) => Some(sequence),
-            None => delivered_in(trail.transaction, key, recorded_in)?,
+            // A certificate is delivered once, so the entry need not be searched for.
+            None if run.status == Status::Delivered => Some(run.changed_in),
+            None => delivered_in(trail.transaction, key, run.recorded_in)?,
         };
         let Some(sequence) = sequence else {
-            return Ok((Status::Undelivered, recorded_in));
+            return Ok((Status::Undelivered, run.recorded_in));
         };
         let entry = trail.entry(sequence)?;
         let status = entry.status().filter(|_| entry.rows().contains(key));
@@ -282,7 +288,7 @@ pub(super) fn batch(
     name: &str,
     found: Option<&BatchRecord>,
 ) -> Result<(), Failure> {
-    let mut trail = Trail::begin(transaction);
+    let mut trail = Trail::begin(transaction)?;
     let mut auditor = Auditor::of_part();
     let mut entries = trail.all("action = 'batch-opened' AND subject = ?", [name])?;
     let mut query = transaction.prepare_cached(
@@ -315,121 +321,6 @@ pub(super) fn label(entry: &InventoryEntry, label: &NamedLabel) -> Result<(), In
     }
 }
 
-/// The trail, whose entries are proven towards its last one.
-pub(super) struct Trail<'t> {
-    transaction: &'t Transaction<'t>,
-    /// Entries whose hash follows from what they say, and from which the last one follows.
-    proven: BTreeSet<u64>,
-}
-
-impl<'t> Trail<'t> {
-    pub(super) fn begin(transaction: &'t Transaction<'t>) -> Self {
-        Self {
-            transaction,
-            proven: BTreeSet::new(),
-        }
-    }
-
-    /// The entries in the index that meet a condition, in order.
-    pub(super) fn all(
-        &mut self,
-        condition: &str,
-        values: impl Params,
-    ) -> Result<Vec<AuditEntry>, Failure> {
-        let mut query = self.transaction.prepare_cached(&format!(
-            "SELECT sequence FROM audit WHERE {INDEXED} AND {condition} ORDER BY sequence"
-        ))?;
-        let sequences = query.query_map(values, |row| row.get::<_, i64>(0))?;
-        let sequences: Vec<i64> = sequences.collect::<Result<_, _>>()?;
-        let mut entries = Vec::with_capacity(sequences.len());
-        for sequence in sequences {
-            entries.push(self.entry(row::unsigned(sequence)?)?);
-        }
-        Ok(entries)
-    }
-
-    /// An entry.
-    pub(super) fn entry(&mut self, wanted: u64) -> Result<AuditEntry, Failure> {
-        let mut at = match self.proven.range(wanted..).next() {
-            Some(proven) => *proven,
-            None => read::audit_head(self.transaction)?.map_or(0, |head| head.sequence),
-        };
-        if wanted == 0 || wanted > at {
-            return Err(missing(wanted, wanted));
-        }
-        loop {
-            let entry = self.read(at)?;
-            if self.proven.insert(at) {
-                let previous = self.hash(at - 1)?;
-                let earlier = self.hash(Links::earlier_than(at))?;
-                refuse_changed(&entry, Links { previous, earlier })?;
-            }
-            if at == wanted {
-                return Ok(entry);
-            }
-            let earlier = Links::earlier_than(at);
-            at = if earlier >= wanted { earlier } else { at - 1 };
-        }
-    }
-
-    /// Every entry from one on to the end, each proven to follow the one before. Nothing about anything
-    /// can be left out of it.
-    pub(super) fn each_from(
-        &self,
-        first: u64,
-        mut tell: impl FnMut(&AuditEntry),
-    ) -> Result<(), Failure> {
-        let sql = format!("{AUDIT_ENTRIES} WHERE sequence >= ? ORDER BY sequence");
-        let mut query = self.transaction.prepare_cached(&sql)?;
-        let mut rows = query.query([row::signed(first)?])?;
-        let mut next = first;
-        let mut previous = self.hash(first.saturating_sub(1))?;
-        while let Some(row) = rows.next()? {
-            let entry = row::audit_entry(row)?;
-            if entry.sequence() != next {
-                return Err(missing(next, entry.sequence() - 1));
-            }
-            let earlier = match Links::earlier_than(next) {
-                earlier if earlier + 1 == next => previous,
-                earlier => self.hash(earlier)?,
-            };
-            refuse_changed(&entry, Links { previous, earlier })?;
-            tell(&entry);
-            previous = entry.hash();
-            next += 1;
-        }
-        Ok(())
-    }
-
-    fn read(&self, sequence: u64) -> Result<AuditEntry, Failure> {
-        let sql = format!("{AUDIT_ENTRIES} WHERE sequence = ?");
-        let mut query = self.transaction.prepare_cached(&sql)?;
-        let mut rows = query.query([row::signed(sequence)?])?;
-        let row = rows.next()?.ok_or_else(|| missing(sequence, sequence))?;
-        row::audit_entry(row)
-    }
-
-    /// The hash of an entry, or what stands before the first one.
-    fn hash(&self, sequence: u64) -> Result<AuditHash, Failure> {
-        match sequence {
-            0 => Ok(AuditHash::NONE),
-            _ => read::audit_hash(self.transaction, sequence),
-        }
-    }
-}
-
-fn missing(first: u64, last: u64) -> Failure {
-    refused(&AuditFinding::EntriesMissing { first, last })
-}
-
-fn refuse_changed(entry: &AuditEntry, links: Links) -> Result<(), Failure> {
-    if entry.hash_after(links) == entry.hash() {
-        return Ok(());
-    }
-    let sequence = entry.sequence();
-    Err(refused(&AuditFinding::EntryChanged { sequence }))
-}
-
 /// Refuses what an auditor has found.
 fn refuse_findings(auditor: Auditor) -> Result<(), Failure> {
     match auditor.finish().findings.first() {
@@ -448,72 +339,8 @@ fn edited(finding: &AuditFinding) -> InventoryError {
     InventoryError::Edited { what }
 }
 
-fn inconsistent(row: RowKey, what: &'static str) -> Failure {
+pub(super) fn inconsistent(row: RowKey, what: &'static str) -> Failure {
     refused(&AuditFinding::CertificateInconsistent { row, what })
-}
-
-/// The leaves of the Merkle tree over the certificates of an entry, as they are stored.
-#[derive(Default)]
-struct Leaves {
-    hashes: Vec<AuditHash>,
-    keeps_requests: bool,
-}
-
-impl Leaves {
-    fn read(transaction: &Transaction<'_>, entry: &AuditEntry) -> Result<Self, Failure> {
-        let mut leaves = Self::default();
-        for (first, last) in entry.rows().ranges() {
-            let mut next = first;
-            for run in StoredRun::between(transaction, first, last)? {
-                if run.first != next || run.recorded_in != entry.sequence() {
-                    return Err(inconsistent(RowKey::new(next), "run"));
-                }
-                leaves.add(transaction, &run, entry.binds_requests())?;
-                next = run.last + 1;
-            }
-            if next != last + 1 {
-                return Err(inconsistent(RowKey::new(next), "run"));
-            }
-        }
-        Ok(leaves)
-    }
-
-    /// Adds the certificates of a run. They are not parsed: what is bound of them is in columns, and the
-    /// digest of their octets.
-    fn add(
-        &mut self,
-        transaction: &Transaction<'_>,
-        run: &StoredRun,
-        binds_requests: bool,
-    ) -> Result<(), Failure> {
-        let mut query = transaction.prepare_cached(
-            "SELECT c.id, c.registration_id, c.labels, c.der, q.der FROM certificate c
-             LEFT JOIN request q ON q.certificate = c.id
-             WHERE c.id BETWEEN ? AND ? ORDER BY c.id",
-        )?;
-        let mut rows = query.query([run.first, run.last])?;
-        while let Some(row) = rows.next()? {
-            let key = RowKey::new(row.get(0)?);
-            let id: Option<String> = row.get(1)?;
-            let id: Option<RegistrationId> = bound(id, key, "registration ID")?;
-            let labels: Option<Labels> = bound(row.get(2)?, key, "labels")?;
-            let der = row.get_ref(3)?.as_blob().map_err(rusqlite::Error::from)?;
-            let request = row.get_ref(4)?;
-            let request = request.as_blob_or_null().map_err(rusqlite::Error::from)?;
-            self.keeps_requests |= request.is_some();
-            let statement = CertificateStatement {
-                thumbprint: Sha256Thumbprint::from_digest(*AuditHash::of(der).as_octets()),
-                role: run.role,
-                signed_by: run.signed_by.as_ref(),
-                registration_id: id.as_ref(),
-                batch: run.batch.as_ref(),
-                labels: &labels.unwrap_or_default(),
-                request: request.filter(|_| binds_requests).map(AuditHash::of),
-            };
-            self.hashes.push(statement.leaf_hash());
-        }
-        Ok(())
-    }
 }
 
 /// Ranges with those that follow each other and have the same value joined.
@@ -528,69 +355,19 @@ fn joined(ranges: impl IntoIterator<Item = (i64, i64, u64)>) -> Vec<(i64, i64, u
     joined
 }
 
-/// A run as far as the statements of its certificates rest on it.
-struct StoredRun {
-    first: i64,
-    last: i64,
-    role: Role,
-    signed_by: Option<AuthorityGeneration>,
-    batch: Option<Label>,
-    recorded_in: u64,
-}
-
-impl StoredRun {
-    fn between(transaction: &Transaction<'_>, first: i64, last: i64) -> Result<Vec<Self>, Failure> {
-        let mut query = transaction.prepare_cached(
-            "SELECT r.first, r.last, r.role, g.authority, g.number, b.name, r.recorded_in
-             FROM run r LEFT JOIN generation g ON g.id = r.signed_by
-             LEFT JOIN batch b ON b.id = r.batch
-             WHERE r.first BETWEEN ? AND ? ORDER BY r.first",
-        )?;
-        let mut rows = query.query([first, last])?;
-        let mut found = Vec::new();
-        while let Some(row) = rows.next()? {
-            let first = row.get(0)?;
-            let key = RowKey::new(first);
-            let role: String = row.get(2)?;
-            found.push(Self {
-                first,
-                last: row.get(1)?,
-                role: Role::from_word(&role).ok_or_else(|| inconsistent(key, "role"))?,
-                signed_by: row::signed_by(row, 3)?,
-                batch: bound(row.get(5)?, key, "batch")?,
-                recorded_in: row::unsigned(row.get(6)?)?,
-            });
-        }
-        Ok(found)
-    }
-}
-
-/// A column that must be what was written.
-fn bound<T: FromStr>(
-    text: Option<String>,
-    key: RowKey,
-    what: &'static str,
-) -> Result<Option<T>, Failure> {
-    let parse = |text: String| text.parse().map_err(|_| inconsistent(key, what));
-    text.map(parse).transpose()
-}
-
 /// Compares what serves finding a certificate with the certificate.
-fn refuse_misplaced(transaction: &Transaction<'_>, key: RowKey) -> Result<(), Failure> {
-    let mut query = transaction
-        .prepare_cached("SELECT not_after, labels, der FROM certificate WHERE id = ?")?;
-    let mut rows = query.query([key.number()])?;
-    let row = rows.next()?.ok_or_else(|| inconsistent(key, "DER"))?;
-    let not_after: i64 = row.get(0)?;
-    let der = row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?;
-    let certificate = row::certificate(key, der)?;
-    if not_after != certificate.validity().not_after().unix_seconds() {
+fn refuse_misplaced(transaction: &Transaction<'_>, recorded: &Recorded) -> Result<(), Failure> {
+    let key = recorded.row();
+    let not_after: i64 = transaction
+        .prepare_cached("SELECT not_after FROM certificate WHERE id = ?")?
+        .query_row([key.number()], |row| row.get(0))?;
+    if not_after != recorded.certificate().validity().not_after().unix_seconds() {
         return Err(inconsistent(key, "end of validity"));
     }
-    let labels: Option<Labels> = bound(row.get(1)?, key, "labels")?;
-    let mut label = transaction
-        .prepare_cached("SELECT 1 FROM certificate_label WHERE label = ? AND certificate = ?")?;
-    for line in labels.unwrap_or_default().lines() {
+    for line in recorded.labels().lines() {
+        let mut label = transaction.prepare_cached(
+            "SELECT 1 FROM certificate_label WHERE label = ? AND certificate = ?",
+        )?;
         if !label.exists((line, key.number()))? {
             return Err(inconsistent(key, "labels"));
         }

@@ -136,7 +136,7 @@ pub(super) fn key_holders(
                 continue;
             }
             if let Some(trusted) = &mut trusted {
-                trusted.certificate(transaction, *row)?;
+                trusted.certificate(transaction, &entry.recorded)?;
             }
             if let Some(holder) = KeyHolder::of(id, &entry, at) {
                 found.push(holder);

@@ -244,11 +244,9 @@ impl Sum {
     }
 
     fn add_certificate(&mut self, key: RowKey, certificate: &Certificate) {
-        let (sha1, sha256) = (
-            certificate.sha1_thumbprint(),
-            certificate.sha256_thumbprint(),
-        );
+        let sha1 = certificate.sha1_thumbprint();
         self.add(&lookup::entry(sha1.as_octets(), key));
+        let sha256 = certificate.sha256_thumbprint();
         self.add(&lookup::entry(sha256.as_octets(), key));
         let public_key = certificate.key_identity();
         self.add(&lookup::entry(public_key.as_octets(), key));

@@ -55,8 +55,10 @@ pub(super) fn insert_chunk(
         .prepare_cached("SELECT ifnull(max(id), 0) + 1 FROM certificate")?
         .query_row([], |row| row.get(0))?;
     let keys: Vec<RowKey> = (first..).take(chunk.len()).map(RowKey::new).collect();
-    let thumbprints = chunk.iter().map(|new| new.certificate.sha256_thumbprint());
-    let thumbprints: Vec<_> = thumbprints.collect();
+    let thumbprints: Vec<_> = chunk
+        .iter()
+        .map(|new| new.certificate.sha256_thumbprint())
+        .collect();
     let draft = Draft::recorded(chunk, &thumbprints, Rows::of(&keys), at);
     let sequence = row::signed(append(transaction, draft)?.sequence)?;
     let mut key = first;
@@ -106,7 +108,8 @@ fn insert_run(
         Some(name) => Some(open_batch(transaction, name)?),
         None => None,
     };
-    let (role, status) = (new.role.as_str(), Status::Undelivered);
+    let role = new.role.as_str();
+    let status = Status::Undelivered;
     transaction
         .prepare_cached("INSERT INTO run VALUES (?, ?, ?, ?, ?, ?, ?, ?)")?
         .execute(params![
@@ -195,7 +198,8 @@ fn insert_ascending(
     if chunk.len() < ASCENDING || !chunk.windows(2).all(ascends) {
         return Ok(false);
     }
-    let (least, greatest) = (serial(first), serial(last));
+    let least = serial(first);
+    let greatest = serial(last);
     let overlaps = transaction
         .prepare_cached(
             "SELECT greatest >= ?1 FROM ascending_serials WHERE least <= ?2

@@ -205,7 +205,8 @@ impl<'a> BatchRun<'a> {
         batch: &BatchRecord,
         renderer: &Renderer,
     ) -> Result<Written, CommandError> {
-        let (context, note) = (self.batch.context, self.note_path());
+        let context = self.batch.context;
+        let note = self.note_path();
         if batch.delivered == batch.total {
             let kept = context.files.read(&note)?;
             return serde_json::from_slice(&kept)
@@ -454,13 +455,13 @@ fn in_batch(error: BulkError, delivery: Delivery) -> CommandError {
 }
 
 fn stopped(batch: &BatchRecord, progress: Progress, delivery: Delivery) -> CommandError {
-    let (total, name) = (batch.total, &batch.name);
+    let name = &batch.name;
     let (message, hint) = match delivery {
         Delivery::Chunkwise => (
             format!(
                 "batch {name}: stopped after {} of {}",
                 progress.delivered,
-                counted(total, "device", "devices")
+                counted(batch.total, "device", "devices")
             ),
             "the same command goes on from there",
         ),

@@ -29,8 +29,9 @@ impl Draft {
         rows: Rows,
         at: Time,
     ) -> Self {
-        let leaves = chunk.iter().zip(thumbprints);
-        let leaves: Vec<AuditHash> = leaves
+        let leaves: Vec<AuditHash> = chunk
+            .iter()
+            .zip(thumbprints)
             .map(|(new, thumbprint)| new.statement_of(*thumbprint).leaf_hash())
             .collect();
         let (subject, mut detail) = match chunk {
