@@ -13,8 +13,8 @@ mod left_behind;
 mod open;
 mod rolling;
 
-pub use authority::{AuthorityRoll, AuthorityStatus, FinishRequest, StartRequest, has_successor};
-pub use breach::{BreachRequest, BreachRoll, Worklist, was_replaced};
+pub use authority::{AuthorityRoll, AuthorityStatus, FinishRequest, StartRequest, generations};
+pub use breach::{BreachRequest, BreachRoll, Worklist};
 pub use instances::Instances;
 pub use left_behind::Moving;
 pub use open::{OpenPlan, open_plans};

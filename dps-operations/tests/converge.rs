@@ -21,7 +21,7 @@ fn what_is_declared_is_made_once() {
     assert!(left.plan.plan().is_empty());
     let expected = [
         "ca root verified: true",
-        "group line-1 Enabled",
+        "group line-1 Enabled by root",
         "leaf of sensor-1 Delivered",
     ];
     assert_eq!(line.state(), expected);

@@ -96,7 +96,10 @@ fn a_group_stays_disabled_until_the_hub_of_its_devices_can_be_read() {
     line.carry_out(&judged, Failures::Stop).expect("done");
     let proof = wait(prepared.read_back(line.around(&clock))).expect("read");
     proof.check().expect("all of them are out");
-    assert!(line.state().contains(&"group line-1 Disabled".to_owned()));
+    assert!(
+        line.state()
+            .contains(&"group line-1 Disabled by root".to_owned())
+    );
     line.dps.set_silent(&hub(), false);
     leave(&mut line);
 }

@@ -5,9 +5,13 @@ use std::panic::{self, AssertUnwindSafe};
 
 use dps_operations::deprovision::{self, LeavingGroup};
 use dps_operations::quarantine::{self, Below};
-use dps_operations::roll::{AuthorityRoll, BreachRequest, Instances, was_replaced};
-use dps_operations::{Failures, converge, readmit};
-use pki_core::inventory::Inventory as _;
+use dps_operations::roll::device::{DeviceRoll, Prepared};
+use dps_operations::roll::{
+    AuthorityRoll, BreachRequest, FinishRequest, Instances, Rolling, StartRequest,
+};
+use dps_operations::{Failures, PlanningError, Surroundings, converge, readmit};
+use pki_core::certificate::Certificate;
+use pki_core::enrollment::{IndividualEnrollment, compose};
 use pki_core::journal::Journal as _;
 use pki_core::lifecycle::HubAction;
 use pki_core::testing::FixedClock;
@@ -78,21 +82,80 @@ fn readmit(line: &mut Line) {
     wait(prepared.read_back(line.around(&clock), &request)).expect("back");
 }
 
-fn breach_roll(line: &mut Line) {
+/// Plans a roll of the root as it is now, and carries it out.
+fn roll_root(line: &mut Line, plan: impl FnOnce(AuthorityRoll<'_>) -> Rolling) {
     let clock = FixedClock(now());
     let around = line.around(&clock);
-    let record = line.journal.authority(&id("root")).expect("read");
+    let instances = wait(Instances::gather([around.instance])).expect("read");
+    let roll = AuthorityRoll::gather(around.journal, &instances, &id("root"), (now(), None));
+    let rolling = plan(roll.expect("gathered"));
+    drop(instances);
+    line.roll(&rolling);
+}
+
+fn start_roll(line: &mut Line) {
+    roll_root(line, |roll| {
+        roll.start(StartRequest::default()).expect("planned")
+    });
+}
+
+fn finish_roll(line: &mut Line) {
+    roll_root(line, |mut roll| {
+        let moving = wait(roll.moving()).expect("read");
+        let finished = roll.finish(FinishRequest::default(), moving);
+        finished.expect("planned")
+    });
+}
+
+fn abort_roll(line: &mut Line) {
+    roll_root(line, |roll| roll.abort().expect("planned"));
+}
+
+fn breach_roll(line: &mut Line) {
     let request = BreachRequest {
         hub: HubAction::Disable,
         with_intermediates: false,
-        is_replaced: record.is_some_and(|record| was_replaced(&record)),
         is_shown: false,
     };
-    let instances = wait(Instances::gather([around.instance])).expect("read");
-    let roll = AuthorityRoll::gather(around.journal, &instances, &id("root"), (now(), None));
-    let breach = wait(roll.expect("gathered").breach(request)).expect("planned");
-    drop(instances);
-    line.roll(&breach.rolling);
+    roll_root(line, |roll| {
+        wait(roll.breach(request)).expect("planned").rolling
+    });
+}
+
+/// Plans a roll of the leaf of `sensor-1` as it is now, and carries it out.
+fn roll_leaf(
+    line: &mut Line,
+    plan: impl FnOnce(&DeviceRoll, Surroundings<'_>) -> Result<Prepared, PlanningError>,
+) {
+    let clock = FixedClock(now());
+    let roll = wait(DeviceRoll::gather(line.around(&clock), &id("sensor-1")));
+    let roll = roll.expect("read").expect("known");
+    let prepared = plan(&roll, line.around(&clock)).expect("planned");
+    let judged = prepared.judge(line.around(&clock), &roll).expect("kept");
+    line.carry_out(&judged, Failures::Stop).expect("done");
+    wait(roll.read_back(line.around(&clock), &prepared)).expect("as planned");
+}
+
+fn newest(roll: &DeviceRoll) -> &Certificate {
+    roll.newest_leaf(now()).expect("a leaf")
+}
+
+fn start_leaf(line: &mut Line) {
+    roll_leaf(line, |roll, _| roll.start(newest(roll)));
+}
+
+fn finish_leaf(line: &mut Line) {
+    roll_leaf(line, |roll, around| roll.finish(around, false));
+}
+
+fn abort_leaf(line: &mut Line) {
+    roll_leaf(line, |roll, around| roll.abort(around));
+}
+
+fn replace_leaf(line: &mut Line) {
+    roll_leaf(line, |roll, _| {
+        roll.replace(newest(roll), HubAction::Disable, now())
+    });
 }
 
 fn dies_at_every_moment(make: impl Fn() -> Line, operation: impl Fn(&mut Line)) {
@@ -103,7 +166,8 @@ fn dies_at_every_moment(make: impl Fn() -> Line, operation: impl Fn(&mut Line)) 
     let end = line.state();
     assert_ne!(before, end, "it changes something");
     let (moments, _) = line.fate.counted();
-    assert!(moments > 10, "{moments}");
+    // A plan of one step alone lives through eight: it is looked for, journaled, written, journaled, closed.
+    assert!(moments >= 8, "{moments}");
     for moment in 1..=moments {
         let mut line = make();
         line.fate.set(Mishap::Death(moment));
@@ -154,12 +218,92 @@ fn a_convergence_survives_death_at_every_moment() {
     dies_at_every_moment(Line::empty, converge);
 }
 
+/// The root has a generation to be rolled to.
+fn with_successor() -> Line {
+    let mut line = Line::running();
+    line.make_generation();
+    line
+}
+
+/// Both generations are admitted, and nobody has moved.
+fn in_overlap() -> Line {
+    let mut line = with_successor();
+    start_roll(&mut line);
+    line
+}
+
 #[test]
 fn a_breach_roll_survives_death_at_every_moment() {
-    let with_successor = || {
-        let mut line = Line::running();
-        line.make_generation();
+    dies_at_every_moment(with_successor, breach_roll);
+}
+
+#[test]
+fn a_breach_roll_in_an_overlap_survives_death_at_every_moment() {
+    dies_at_every_moment(in_overlap, breach_roll);
+}
+
+#[test]
+fn the_start_of_an_expiry_roll_survives_death_at_every_moment() {
+    dies_at_every_moment(with_successor, start_roll);
+}
+
+#[test]
+fn the_end_of_an_expiry_roll_survives_death_at_every_moment() {
+    let all_have_moved = || {
+        let mut line = in_overlap();
+        for device in ["sensor-1", "sensor-2"] {
+            let leaf = line.issue(device);
+            line.register(device, &leaf);
+        }
         line
     };
-    dies_at_every_moment(with_successor, breach_roll);
+    dies_at_every_moment(all_have_moved, finish_roll);
+}
+
+#[test]
+fn an_expiry_roll_that_is_given_up_survives_death_at_every_moment() {
+    dies_at_every_moment(in_overlap, abort_roll);
+}
+
+/// `sensor-1` has an enrollment of its own with its leaf, and has been given the next one.
+fn with_own_entry() -> Line {
+    let mut line = Line::running();
+    let leaf = line.target("sensor-1").leaf.expect("a leaf");
+    let own = IndividualEnrollment::new(id("sensor-1"), compose::by_leaf(&leaf));
+    line.dps.overwrite_individual(own);
+    line.issue("sensor-1");
+    line
+}
+
+/// Its enrollment holds both leaves.
+fn with_both_leaves() -> Line {
+    let mut line = with_own_entry();
+    start_leaf(&mut line);
+    line
+}
+
+#[test]
+fn the_start_of_a_device_roll_survives_death_at_every_moment() {
+    dies_at_every_moment(with_own_entry, start_leaf);
+}
+
+#[test]
+fn the_end_of_a_device_roll_survives_death_at_every_moment() {
+    let has_moved = || {
+        let line = with_both_leaves();
+        let leaf = line.target("sensor-1").leaf.expect("a leaf");
+        line.register("sensor-1", &leaf);
+        line
+    };
+    dies_at_every_moment(has_moved, finish_leaf);
+}
+
+#[test]
+fn a_device_roll_that_is_given_up_survives_death_at_every_moment() {
+    dies_at_every_moment(with_both_leaves, abort_leaf);
+}
+
+#[test]
+fn the_replacement_of_a_compromised_leaf_survives_death_at_every_moment() {
+    dies_at_every_moment(with_own_entry, replace_leaf);
 }

@@ -43,8 +43,8 @@ fn a_device_is_out_by_its_own_entry_and_off_its_hub_and_nobody_else_is() {
     assert_eq!(others.let_in(proofs).len(), 1);
     let expected = [
         "ca root verified: true",
-        "group line-1 Enabled",
-        "individual sensor-1 Disabled",
+        "group line-1 Enabled by root",
+        "individual sensor-1 Disabled by 1 certificate",
         "registration sensor-2",
         "device sensor-1 on hub-1.azure-devices.net Disabled",
         "device sensor-2 on hub-1.azure-devices.net Enabled",
@@ -128,6 +128,6 @@ fn everything_below_an_authority_is_shut_out_by_its_group() {
     let after = wait(below.read_back(line.around(&clock).instance)).expect("read");
     assert_eq!(after, None);
     let state = line.state();
-    assert!(state.contains(&"group line-1 Disabled".to_owned()));
+    assert!(state.contains(&"group line-1 Disabled by root".to_owned()));
     assert!(!state.iter().any(|line| line.starts_with("device")));
 }

@@ -42,7 +42,6 @@ fn breach(line: &Line) -> BreachRoll {
     let request = BreachRequest {
         hub: HubAction::Disable,
         with_intermediates: false,
-        is_replaced: false,
         is_shown: false,
     };
     with_roll(line, |roll| wait(roll.breach(request)).expect("planned"))

@@ -496,6 +496,7 @@ impl From<RollError> for CommandError {
             RollError::NotKnown { .. } | RollError::DeviceNotKnown { .. } => refused
                 .hint("let the hub be read: its sign-in and address are in pki.toml; or accept their number with --accept-stranded N"),
             RollError::StrandsBelow { .. } => refused.hint("say --with-intermediates"),
+            RollError::Contradiction(_) => refused.hint("dps-pki audit verify"),
             RollError::NoLeafEntry { id } => {
                 refused.hint(format!("dps-pki renew {id}; if its leaf is stolen: dps-pki quarantine {id}, then readmit"))
             }

@@ -168,13 +168,20 @@ impl OpenAuthority {
         )
     }
 
-    /// Warns of what every leaf below it will suffer from: a chain too large for small devices, or one
-    /// that leads to no CA that DPS is to verify.
+    /// Warns of what every leaf below it will suffer from: a chain too large for small devices, one through a
+    /// compromised generation, or one that leads to no CA that DPS is to verify.
     pub(crate) fn warn_of_chain(
         &self,
         context: &Context,
         inventory: &dyn Inventory,
     ) -> Result<(), CommandError> {
+        if let Some(above) = self.compromised_above(inventory)? {
+            let name = &self.name;
+            context.ui.warning(format!(
+                "{} generation {}, above {name} generation {}, is compromised: DPS refuses new leaves unless something nearer to them is verified; roll {name} first, with: dps-pki roll start {name}",
+                above.name, above.generation, self.generation
+            ));
+        }
         let chain = self.chain();
         let verified = verified_cas(context, inventory)?;
         let unverified = if verified.is_empty() {
@@ -186,6 +193,27 @@ impl OpenAuthority {
             context.ui.warning(finding);
         }
         Ok(())
+    }
+
+    /// A compromised generation whose certificate is above its own.
+    fn compromised_above(
+        &self,
+        inventory: &dyn Inventory,
+    ) -> Result<Option<AuthorityGeneration>, CommandError> {
+        for authority in inventory.authorities()? {
+            let above = authority.generations.iter().find(|record| {
+                let recorded = record.certificate.as_ref();
+                record.state == GenerationState::Compromised
+                    && recorded.is_some_and(|one| self.issuers.contains(one.certificate()))
+            });
+            if let Some(record) = above {
+                return Ok(Some(AuthorityGeneration {
+                    name: authority.name.clone(),
+                    generation: record.generation,
+                }));
+            }
+        }
+        Ok(None)
     }
 
     /// When a leaf is valid that is issued now.

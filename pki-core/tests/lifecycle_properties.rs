@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 
 use std::sync::OnceLock;
 
-use crate::support::{TestAuthority, now, root};
+use crate::support::{TestAuthority, generations_of, now, root};
 use judge::{Documents, Presented, lets_in};
 use pki_core::admission::{ChainElement, PresentedChain, decide, outcome_of};
 use pki_core::certificate::Certificate;
@@ -24,8 +24,7 @@ use pki_core::ids::Generation;
 use pki_core::inventory::GenerationState::{self, Current, Next, Pending};
 use pki_core::key::KeyAlgorithm::EcdsaP256;
 use pki_core::lifecycle::roll::{
-    self, Below, Breach, Devices, Finish, HeldGeneration, Instance, InstancePlan, RollError,
-    RollState, Start,
+    self, Below, Breach, Devices, Finish, Instance, InstancePlan, RollError, RollState, Start,
 };
 use pki_core::lifecycle::{
     Checked, Class, Effect, Exception, Fleet, HubAction, Impact, LeafStanding, Plan, Promise,
@@ -343,16 +342,10 @@ impl World {
         authorities: [&TestAuthority; 2],
         below: Vec<Below>,
     ) -> RollState {
-        let numbered = [1, 2].into_iter().zip(states).zip(authorities);
+        let certificates = authorities.map(|authority| &authority.certificate);
         RollState {
             authority: name.parse().expect("name"),
-            generations: numbered
-                .map(|((number, state), authority)| HeldGeneration {
-                    number: Generation::new(number).expect("not zero"),
-                    state,
-                    certificate: authority.certificate.clone(),
-                })
-                .collect(),
+            generations: generations_of(states.into_iter().zip(certificates)),
             certificates: Pki::shared().certificates(),
             below,
             instances: vec![Instance {

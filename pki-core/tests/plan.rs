@@ -62,12 +62,13 @@ fn every_step() -> Vec<Step> {
     let delete = CaStep {
         name: id("old"),
         sha1_thumbprint,
-        action: CaAction::Delete { admitted: vec![] },
+        action: CaAction::deletion(),
         expect: expect.clone(),
     };
     let cut_off = CaStep {
         action: CaAction::Delete {
             admitted: vec![sha1_thumbprint],
+            gives_way: false,
         },
         ..delete.clone()
     };

@@ -189,7 +189,7 @@ fn a_promise_names_signers_and_not_a_number() {
         Step::Ca(CaStep {
             name: held.name.clone(),
             sha1_thumbprint: held.properties.thumbprint.expect("a thumbprint"),
-            action: CaAction::Delete { admitted: vec![] },
+            action: CaAction::deletion(),
             expect: Expectation::Etag(held.etag.clone().expect("a tag")),
         })
     };

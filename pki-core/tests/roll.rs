@@ -8,7 +8,7 @@ mod expiry;
 
 use std::collections::BTreeSet;
 
-use crate::support::{TestAuthority, now, root};
+use crate::support::{TestAuthority, generations_of, now, root};
 use pki_core::admission::{ChainElement, PresentedChain, decide};
 use pki_core::certificate::Certificate;
 use pki_core::declaration::VerifiedBy;
@@ -19,7 +19,7 @@ use pki_core::inventory::GenerationState;
 use pki_core::key::KeyAlgorithm::EcdsaP256;
 use pki_core::lifecycle::Plan;
 use pki_core::lifecycle::roll::{
-    Below, Devices, HeldGeneration, Instance, InstancePlan, RollError, RollState, Start,
+    Below, Devices, Instance, InstancePlan, RollError, RollState, Start,
 };
 use pki_core::testing::SampleDps;
 use pki_core::time::Span;
@@ -68,16 +68,10 @@ impl Pki {
             "root" => &self.roots,
             _ => &self.lines,
         };
-        let generations = [1, 2].into_iter().zip(generations).zip(held);
+        let certificates = held.each_ref().map(|authority| &authority.certificate);
         RollState {
             authority: id(authority),
-            generations: generations
-                .map(|((generation, state), authority)| HeldGeneration {
-                    number: number(generation),
-                    state,
-                    certificate: authority.certificate.clone(),
-                })
-                .collect(),
+            generations: generations_of(generations.into_iter().zip(certificates)),
             certificates: self.certificates(),
             below: vec![],
             instances: vec![Instance {
@@ -102,6 +96,21 @@ impl Pki {
             }],
             ..self.state("root", generations, dps)
         }
+    }
+
+    /// The line's roll to a third generation.
+    fn state_with_third(
+        &self,
+        parts: [GenerationState; 3],
+        third: &TestAuthority,
+        dps: &SampleDps,
+    ) -> RollState {
+        let lines = [&self.lines[0], &self.lines[1], third];
+        let certificates = lines.map(|line| &line.certificate);
+        let mut state = self.state("line", [parts[0], parts[1]], dps);
+        state.generations = generations_of(parts.into_iter().zip(certificates));
+        state.certificates.push(third.certificate.clone());
+        state
     }
 
     /// The first root verified, a group on the first line.

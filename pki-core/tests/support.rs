@@ -14,8 +14,10 @@ use std::process::{Command, Output, Stdio};
 use pki_core::authority::{AuthoritySpec, IssuancePolicy, LeafSpec, SigningAuthority, create_root};
 use pki_core::certificate::Certificate;
 use pki_core::ids::{Generation, SerialNumber};
+use pki_core::inventory::GenerationState;
 use pki_core::key::software::{SoftwareKeyGenerator, SoftwareSigner};
 use pki_core::key::{KeyAlgorithm, KeyGenerator as _, PrivateKey, Signer as _};
+use pki_core::lifecycle::roll::{GenerationRow, Generations};
 use pki_core::lifecycle::{Breach, CheckError, Checked};
 use pki_core::profile::KeyPurpose;
 use pki_core::testing::SeededEntropy;
@@ -27,6 +29,21 @@ pub(crate) fn breach(refused: &Result<Checked, CheckError>) -> &Breach {
         Err(CheckError::Breaches(breaches)) => breaches.first().expect("a breach"),
         other => panic!("not refused for a breach: {other:?}"),
     }
+}
+
+/// The generations of an authority by what part each plays, oldest first.
+pub(crate) fn generations_of<'a>(
+    parts: impl IntoIterator<Item = (GenerationState, &'a Certificate)>,
+) -> Generations {
+    let rows = (1..)
+        .zip(parts)
+        .map(|(number, (state, certificate))| GenerationRow {
+            number: Generation::new(number).expect("not zero"),
+            state,
+            certificate: Some(certificate.clone()),
+        });
+    let name = "authority".parse().expect("a name");
+    Generations::from_rows(&name, rows).expect("no contradiction")
 }
 
 /// The moment at which the tests take place.

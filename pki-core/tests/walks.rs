@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use pki_core::admission::decide;
 use pki_core::enrollment::ProvisioningStatus;
-use pki_core::lifecycle::{Checked, Effect, GroupAction, Impact, Plan, Step};
+use pki_core::lifecycle::{Checked, Effect, Impact, Plan, Step};
 use pki_core::time::Span;
 
 use draws::{Draws, shrunk};
@@ -141,9 +141,6 @@ fn carry_out(
         return Ok(0);
     };
     let steps = flat(&plans);
-    if is_held_up(world, operation, &steps) {
-        return Ok(0);
-    }
     check(world, operation, &plans)?;
     let mut watch = Watch::new(operation, world);
     let undisturbed = undisturbed(world, operation, &steps)?;
@@ -177,38 +174,6 @@ fn carry_out(
     {
         None => Ok(writes),
         Some((_, step)) => Err(format!("said again when done, it would {step}")),
-    }
-}
-
-/// Whether the service refuses what shuts out by a breach roll in an instance, because a group refers to the CA
-/// certificate that is to be deleted (docs/decisions/0012). Nothing but a disabled group was written there before.
-fn is_held_up(world: &World, operation: &Operation, steps: &[(usize, Step)]) -> bool {
-    if !matches!(operation, Operation::Breach { .. }) {
-        return false;
-    }
-    let mut after = world.clone();
-    let refused = steps.iter().enumerate().find_map(|(index, (place, step))| {
-        let error = after.step(*place, step).err()?;
-        Some((index, *place, error))
-    });
-    refused.is_some_and(|(index, place, error)| {
-        error.contains("is referred to by")
-            && steps[..index]
-                .iter()
-                .filter(|(other, _)| *other == place)
-                .all(|(_, step)| puts_a_disabled_group(step))
-    })
-}
-
-fn puts_a_disabled_group(step: &Step) -> bool {
-    match step {
-        Step::Group(step) => match &step.action {
-            GroupAction::Put { group, .. } => {
-                group.provisioning_status == ProvisioningStatus::Disabled
-            }
-            GroupAction::Delete { .. } => false,
-        },
-        _ => false,
     }
 }
 

@@ -270,6 +270,13 @@ fn a_breach_roll_of_a_root_names_the_authorities_that_are_to_be_rolled_as_well()
             .contains("new leaves of line-a generation 1, line-b generation 1 are refused"),
         "{run:#?}"
     );
+    let status = fleet.site.done("roll status line-a");
+    assert!(status.stdout.starts_with("line-a: refused"), "{status:#?}");
+    let roll = "roll this one as well: dps-pki roll start line-a";
+    assert!(status.stdout.contains(roll), "{status:#?}");
+    let renewal = fleet.site.done("renew device-0 --out later --dry-run");
+    let warning = "root generation 1, above line-a generation 1, is compromised";
+    assert!(renewal.stderr.contains(warning), "{renewal:#?}");
     let leaf = fleet.renewed("device-0");
     assert!(!fleet.shows("device-0", leaf).is_in());
     fleet.site.done("roll start line-a --yes");

@@ -58,12 +58,13 @@ fn it_is_on_a_service_that_deletes_no_ca_that_a_group_refers_to() {
     is_out_from_the_first_write_on(true);
 }
 
-/// The new one is there already, and the group that refers to both lets go of the old one first.
+/// The new one is there already under a name of its own, and is put in the place of the old one as well: also
+/// where groups below would admit by the old one, whatever the group that refers to it lets go of.
 #[test]
 fn a_root_that_is_found_compromised_in_its_overlap_is_out_on_either_service() {
-    for keeps_referred in [false, true] {
+    for (keeps_referred, has_lines) in [(false, false), (true, false), (true, true)] {
         let shape = Shape {
-            has_lines: false,
+            has_lines,
             top_by_name: true,
             devices: 2,
             keeps_referred,

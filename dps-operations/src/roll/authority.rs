@@ -2,10 +2,11 @@
 
 use pki_core::admission::ChainElement;
 use pki_core::ids::{AuthorityGeneration, AuthorityName, Generation};
-use pki_core::inventory::{Filter, GenerationState, Inventory, InventoryError, Status};
+use pki_core::inventory::{Filter, Inventory, Status};
 use pki_core::journal::Journal;
 use pki_core::lifecycle::roll::{
-    self, Devices, Finish, HeldGeneration, RollState, RollStatus, Start,
+    self, Devices, Finish, Former, Generations, HeldGeneration, Newcomer, RollError, RollState,
+    RollStatus, Start,
 };
 use pki_core::lifecycle::{Fleet, Promise, Who};
 use pki_core::profile::Role;
@@ -87,7 +88,7 @@ impl<'a> AuthorityRoll<'a> {
     /// # Errors
     /// [`PlanningError`]: leaves would be stranded, there is none, or the inventory cannot be read.
     pub fn start(self, request: StartRequest) -> Result<Rolling, PlanningError> {
-        let current = self.in_state(GenerationState::Current);
+        let current = self.state.generations.current();
         let ends = current.map(|held| held.certificate.validity().not_after());
         let overlap_until = match (request.overlap, ends) {
             (Some(overlap), _) => self.at.checked_add(overlap)?,
@@ -113,10 +114,13 @@ impl<'a> AuthorityRoll<'a> {
     /// # Errors
     /// [`PlanningError`] if something cannot be read.
     pub async fn moving(&mut self) -> Result<Moving, PlanningError> {
-        let gone = self.gone();
-        let going = self.signers_below(&gone);
+        let gone = self.state.generations.outgoing();
+        let going = self.signers_of(&gone);
         let mut unread_hubs = self.count_left_below(&going).await?;
-        let own: Vec<AuthorityGeneration> = gone.iter().map(|held| self.id(held.number)).collect();
+        let own: Vec<AuthorityGeneration> = gone
+            .iter()
+            .map(|former| self.id(former.generation.number))
+            .collect();
         let question = self.question();
         let moving = question.left_behind(&self.fleet, &own, &going).await?;
         unread_hubs.extend(moving.unread_hubs);
@@ -140,7 +144,7 @@ impl<'a> AuthorityRoll<'a> {
         };
         let plans = roll::finish(&finish, &self.state)?;
         // Only the old leaves may be refused; whose they are, the planner has looked at.
-        let going = self.signers_below(&self.gone());
+        let going = self.signers_of(&self.state.generations.outgoing());
         let promise = Promise {
             refuses: Who::SignedBy(going.into_iter().collect()),
             ..Promise::default()
@@ -153,12 +157,9 @@ impl<'a> AuthorityRoll<'a> {
     /// # Errors
     /// [`PlanningError`]: devices have moved, or the inventory cannot be read.
     pub fn abort(self) -> Result<Rolling, PlanningError> {
-        let newest = self.state.generations.last().map(|newest| newest.number);
-        let newest = newest.unwrap_or(Generation::FIRST);
-        let moved = if self.is_current(newest) {
-            Devices::default()
-        } else {
-            self.question().moved(&self.fleet, &[self.id(newest)])?
+        let moved = match self.withdrawn() {
+            Some(number) => self.question().moved(&self.fleet, &[self.id(number)])?,
+            None => Devices::default(),
         };
         let plans = roll::abort(&moved, &self.state)?;
         Ok(self.rolling(plans, Promise::default(), None))
@@ -170,8 +171,8 @@ impl<'a> AuthorityRoll<'a> {
     /// [`PlanningError`] if something cannot be read.
     pub async fn status(&self) -> Result<AuthorityStatus, PlanningError> {
         let views = self.instances.views()?;
-        let going = self.signers_below(&self.gone());
-        let moving = if self.has_newcomer() {
+        let going = self.signers_of(&self.state.generations.outgoing());
+        let moving = if self.state.generations.newcomer().is_some() {
             let question = self.question();
             question.left_behind(&self.fleet, &going, &going).await?
         } else {
@@ -255,9 +256,12 @@ impl<'a> AuthorityRoll<'a> {
     }
 
     /// Who signs leaves whose chain goes through one of these generations.
-    pub(super) fn signers_below(&self, held: &[HeldGeneration]) -> Vec<AuthorityGeneration> {
+    pub(super) fn signers_below<'h>(
+        &self,
+        held: impl IntoIterator<Item = &'h HeldGeneration>,
+    ) -> Vec<AuthorityGeneration> {
         let thumbprints: Vec<_> = held
-            .iter()
+            .into_iter()
             .map(|held| held.certificate.sha256_thumbprint())
             .collect();
         let goes_through = |above: &[ChainElement]| {
@@ -270,61 +274,37 @@ impl<'a> AuthorityRoll<'a> {
         below.filter_map(|class| class.signed_by.clone()).collect()
     }
 
-    /// The generations that go when the roll is finished.
-    fn gone(&self) -> Vec<HeldGeneration> {
-        let is_gone = |state| match state {
-            GenerationState::Current => self.in_state(GenerationState::Next).is_some(),
-            GenerationState::Retired | GenerationState::Compromised => true,
-            _ => false,
-        };
-        let generations = self.state.generations.iter();
-        let gone = generations.filter(|one| is_gone(one.state));
-        gone.cloned().collect()
+    fn signers_of(&self, former: &[Former]) -> Vec<AuthorityGeneration> {
+        self.signers_below(former.iter().map(|one| &one.generation))
+    }
+
+    /// The newest generation, if it is one that an abort withdraws: it comes, or was withdrawn before.
+    fn withdrawn(&self) -> Option<Generation> {
+        let newest = self.state.generations.all().last().map(|held| held.number);
+        let current = self.state.generations.current().map(|held| held.number);
+        newest.filter(|newest| Some(*newest) != current)
     }
 
     /// A roll that is started again, since a group came to hold the old generation meanwhile, lets in the
     /// leaves that the new one has signed, there too.
     fn lets_newcomer_in(&self) -> Promise {
-        let newcomers =
-            self.state.generations.iter().filter(|held| {
-                matches!(held.state, GenerationState::Next | GenerationState::Pending)
-            });
-        let newcomers: Vec<HeldGeneration> = newcomers.cloned().collect();
+        let newcomer = self.state.generations.newcomer().map(Newcomer::generation);
         Promise {
-            lets_in: Who::SignedBy(self.signers_below(&newcomers).into_iter().collect()),
+            lets_in: Who::SignedBy(self.signers_below(newcomer).into_iter().collect()),
             ..Promise::default()
         }
     }
-
-    pub(super) fn has_newcomer(&self) -> bool {
-        let states = [GenerationState::Next, GenerationState::Pending];
-        states
-            .into_iter()
-            .any(|state| self.in_state(state).is_some())
-    }
-
-    fn is_current(&self, number: Generation) -> bool {
-        let current = self.in_state(GenerationState::Current);
-        current.is_some_and(|current| current.number == number)
-    }
-
-    pub(super) fn in_state(&self, state: GenerationState) -> Option<&HeldGeneration> {
-        let mut newest_first = self.state.generations.iter().rev();
-        newest_first.find(|held| held.state == state)
-    }
 }
 
-/// Whether an authority has a generation to be rolled to.
+/// The generations of an authority, each with its part; `None` if there is no such authority.
 ///
 /// # Errors
-/// [`InventoryError`] if the inventory cannot be read.
-pub fn has_successor(
+/// [`PlanningError`]: the inventory cannot be read, or contradicts itself.
+pub fn generations(
     inventory: &dyn Inventory,
     name: &AuthorityName,
-) -> Result<bool, InventoryError> {
+) -> Result<Option<Generations>, PlanningError> {
     let record = inventory.authority(name)?;
-    let newcomer = record
-        .as_ref()
-        .and_then(|record| record.next().or_else(|| record.pending()));
-    Ok(newcomer.is_some_and(|one| one.certificate.is_some()))
+    let generations = record.as_ref().map(Generations::of).transpose();
+    Ok(generations.map_err(RollError::from)?)
 }

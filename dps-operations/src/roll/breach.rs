@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use pki_core::admission::DpsView;
 use pki_core::hub::HubDeviceStatus;
 use pki_core::ids::{RegistrationId, Sha256Thumbprint};
-use pki_core::inventory::{AuthorityRecord, GenerationRecord, GenerationState, InventoryError};
+use pki_core::inventory::InventoryError;
 use pki_core::lifecycle::roll::{
-    self, Below, Breach, HeldGeneration, InstancePlan, RegisteredDevice, RollError,
+    self, Below, Breach, HeldGeneration, InstancePlan, Newcomer, RegisteredDevice, RollError,
 };
 use pki_core::lifecycle::{Fleet, HubAction, Promise, Who};
 
@@ -25,8 +25,6 @@ pub struct BreachRequest {
     pub hub: HubAction,
     /// Have the authorities below verified themselves.
     pub with_intermediates: bool,
-    /// Whether a breach roll has run before ([`was_replaced`]).
-    pub is_replaced: bool,
     /// Whether it is to be told whom it hits, while there is no generation to be rolled to.
     pub is_shown: bool,
 }
@@ -72,7 +70,7 @@ impl AuthorityRoll<'_> {
         }
         let hit = self.compromised_devices(&after).await?;
         let plans = self.plans(request, hit.devices)?;
-        let promise = self.shuts_out(request.is_replaced);
+        let promise = self.shuts_out();
         let compromised = self.compromised().map(|held| held.number);
         Ok(BreachRoll {
             rolling: self.rolling(plans, promise, compromised),
@@ -122,7 +120,6 @@ impl AuthorityRoll<'_> {
         below
             .map(|below| HeldGeneration {
                 number: below.generation,
-                state: GenerationState::Current,
                 certificate: below.certificate.clone(),
             })
             .collect()
@@ -131,33 +128,25 @@ impl AuthorityRoll<'_> {
     /// From its first step on a breach roll refuses whom it hits, and lets in nobody but those who have
     /// leaves of the new generation, or of an authority below that it is to have verified and has cut off
     /// before.
-    fn shuts_out(&self, is_replaced: bool) -> Promise {
-        let comes = |state| match state {
-            GenerationState::Next | GenerationState::Pending => true,
-            GenerationState::Current => is_replaced,
-            _ => false,
+    fn shuts_out(&self) -> Promise {
+        let generations = &self.state.generations;
+        let comes = match generations.replaced() {
+            Some(_) => generations.current(),
+            None => generations.newcomer().map(Newcomer::generation),
         };
-        let generations = self.state.generations.iter();
-        let mut coming: Vec<HeldGeneration> = generations
-            .filter(|held| comes(held.state))
-            .cloned()
-            .collect();
-        coming.extend(self.cut_off());
+        let cut_off = self.cut_off();
+        let coming = comes.into_iter().chain(&cut_off);
         Promise {
             refuses: Who::Anybody,
-            lets_in: Who::SignedBy(self.signers_below(&coming).into_iter().collect()),
+            lets_in: Who::SignedBy(self.signers_below(coming).into_iter().collect()),
             ..Promise::default()
         }
     }
 
     /// The generation that is compromised: the current one, or after a breach roll the one that was.
     fn compromised(&self) -> Option<&HeldGeneration> {
-        let current = self.in_state(GenerationState::Current);
-        if self.has_newcomer() {
-            current
-        } else {
-            self.in_state(GenerationState::Compromised).or(current)
-        }
+        let generations = &self.state.generations;
+        generations.replaced().or_else(|| generations.current())
     }
 
     /// The devices that a breach roll takes off their hubs, by instance. `after` is what the instances decide
@@ -167,13 +156,13 @@ impl AuthorityRoll<'_> {
         let Some(old) = self.compromised() else {
             return Ok(hit);
         };
-        let signers = self.signers_below(std::slice::from_ref(old));
+        let signers = self.signers_below([old]);
         for (index, (instance, after)) in self.state.instances.iter().zip(after).enumerate() {
             let shut_out = ShutOut {
                 fleet: &self.fleet,
                 signers: &signers,
                 after,
-                is_again: old.state == GenerationState::Compromised,
+                is_again: self.state.generations.replaced().is_some(),
             };
             let registered = self
                 .question()
@@ -191,8 +180,7 @@ impl AuthorityRoll<'_> {
         let compromised: BTreeSet<Sha256Thumbprint> = self
             .state
             .generations
-            .iter()
-            .filter(|held| held.state == GenerationState::Compromised)
+            .compromised()
             .map(|held| held.certificate.sha256_thumbprint())
             .collect();
         if compromised.is_empty() {
@@ -246,12 +234,4 @@ struct Hit {
     devices: Vec<Vec<RegisteredDevice>>,
     unread: Vec<UnreadHub>,
     notes: Vec<String>,
-}
-
-/// Whether a breach roll has run, and no further generation is there.
-pub fn was_replaced(record: &AuthorityRecord) -> bool {
-    let is_compromised = |one: &GenerationRecord| one.state == GenerationState::Compromised;
-    let newest = record.generations.last();
-    record.generations.iter().any(is_compromised)
-        && newest.is_some_and(|newest| newest.state == GenerationState::Current)
 }

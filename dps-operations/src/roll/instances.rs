@@ -9,7 +9,7 @@ use pki_core::declaration::VerifiedBy;
 use pki_core::ids::{AuthorityGeneration, AuthorityName, DpsName};
 use pki_core::inventory::{Inventory, InventoryError};
 use pki_core::lifecycle::Fleet;
-use pki_core::lifecycle::roll::{self, Below, HeldGeneration, RollState};
+use pki_core::lifecycle::roll::{self, Below, Generations, RollError, RollState};
 
 use crate::gather::{DpsSnapshot, GatherError};
 use crate::instance::Instance;
@@ -81,7 +81,7 @@ impl<'a> Instances<'a> {
         let Some(record) = inventory.authority(name)? else {
             return Err(PlanningError::NoAuthority { name: name.clone() });
         };
-        let generations = HeldGeneration::of(&record);
+        let generations = Generations::of(&record).map_err(RollError::from)?;
         let below = below(inventory, fleet, name, &generations)?;
         let instances = self
             .read()
@@ -115,8 +115,9 @@ fn below(
     inventory: &dyn Inventory,
     fleet: &Fleet,
     name: &AuthorityName,
-    generations: &[HeldGeneration],
+    generations: &Generations,
 ) -> Result<Vec<Below>, InventoryError> {
+    let generations = generations.all();
     let mut below = Vec::new();
     for class in &fleet.classes {
         let Some(signer) = class.signed_by.as_ref().filter(|one| one.name != *name) else {

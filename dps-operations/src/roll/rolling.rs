@@ -8,10 +8,10 @@ use pki_core::authority::ChainBundle;
 use pki_core::ids::{
     AuthorityGeneration, AuthorityName, DpsName, Generation, RegistrationId, Sha256Thumbprint,
 };
-use pki_core::inventory::{GenerationState, Inventory, InventoryError};
+use pki_core::inventory::{Inventory, InventoryError};
 use pki_core::journal::Estimate;
 use pki_core::lifecycle::roll::{HeldGeneration, InstancePlan, RollState};
-use pki_core::lifecycle::{Checked, Fleet, Impact, Plan, Promise, Step};
+use pki_core::lifecycle::{Checked, Fleet, Impact, Plan, Promise};
 use pki_core::time::Time;
 
 use super::instances::Instances;
@@ -143,7 +143,7 @@ impl Rolling {
             let (checked, impact) = judge.parts(here, &self.promise)?;
             let then = whole.applied_to(view)?;
             planned.push(Planned {
-                still_admitted: self.still_admitted(inventory, &then, &whole)?,
+                still_admitted: self.still_admitted(inventory, &then)?,
                 dps: instance.name.clone(),
                 impact,
                 estimate: whole.estimate(instance.rate()),
@@ -173,26 +173,13 @@ impl Rolling {
         &self,
         inventory: &dyn Inventory,
         after: &DpsView,
-        plan: &Plan,
     ) -> Result<Vec<RegistrationId>, InventoryError> {
-        let settled: Vec<_> = plan
-            .steps
-            .iter()
-            .filter_map(|step| match step {
-                Step::Authority(step) => Some(&step.changes),
-                _ => None,
-            })
-            .flatten()
-            .collect();
-        let is_compromised = |held: &&HeldGeneration| {
-            let changed = settled
-                .iter()
-                .find(|change| change.generation == held.number);
-            changed.map_or(held.state, |change| change.to) == GenerationState::Compromised
-                || self.compromised == Some(held.number)
-        };
-        let compromised = self.state.generations.iter().filter(is_compromised);
-        let compromised: BTreeSet<Sha256Thumbprint> = compromised
+        let generations = &self.state.generations;
+        let all = generations.all().into_iter();
+        let shut_out = all.filter(|held| self.compromised == Some(held.number));
+        let compromised: BTreeSet<Sha256Thumbprint> = generations
+            .compromised()
+            .chain(shut_out)
             .map(|held| held.certificate.sha256_thumbprint())
             .collect();
         if compromised.is_empty() {
@@ -218,7 +205,7 @@ impl Rolling {
         let found = snapshot.view().map_err(GatherError::from)?;
         let views = [&found, &passed.before[index], &passed.after[index]];
         let mut proofs = Vec::new();
-        for held in &self.state.generations {
+        for held in self.state.generations.all() {
             proofs.extend(self.proof(instance.name, held, views)?);
         }
         Ok(proofs)

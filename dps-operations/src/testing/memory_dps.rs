@@ -9,13 +9,17 @@ use dps_client::{Expect, IfMatch};
 use futures::stream::{self, StreamExt as _};
 use futures::{FutureExt as _, TryFutureExt as _};
 use pki_core::certificate::{Certificate, pem};
-use pki_core::enrollment::{EnrollmentGroup, ErrorCode, IndividualEnrollment, RegistrationState};
+use pki_core::enrollment::{
+    Attestation, EnrollmentGroup, ErrorCode, IndividualEnrollment, Mechanism, RegistrationState,
+    X509Certificates,
+};
 use pki_core::hub::HubDevice;
 use pki_core::ids::{
     CertificateName, DeviceId, EnrollmentGroupId, Etag, HubHostName, VerificationCode,
 };
 use pki_core::lifecycle::Found;
 use pki_core::management::{CaCertificate, CaCertificateProperties};
+use pki_core::wording::counted;
 
 use crate::dps::{Answer, Dps, DpsError, Record, Records};
 
@@ -167,11 +171,19 @@ impl MemoryDps {
         }
         for held in records.groups.values() {
             let status = &held.provisioning_status;
-            dump.push(format!("group {} {status:?}", held.enrollment_group_id));
+            let held_in_slots = slots(&held.attestation);
+            dump.push(format!(
+                "group {} {status:?} by {held_in_slots}",
+                held.enrollment_group_id
+            ));
         }
         for held in records.individuals.values() {
             let status = &held.provisioning_status;
-            dump.push(format!("individual {} {status:?}", held.registration_id));
+            let held_in_slots = slots(&held.attestation);
+            dump.push(format!(
+                "individual {} {status:?} by {held_in_slots}",
+                held.registration_id
+            ));
         }
         for held in records.registrations.values() {
             dump.push(format!("registration {}", held.registration_id));
@@ -564,4 +576,18 @@ fn remove<K: Ord, T>(
     check(held.as_ref().map(Option::as_ref), expect)?;
     records.remove(key);
     Ok(())
+}
+
+/// What an entry recognises devices by: the names of CAs, or how many certificates.
+fn slots(attestation: &Attestation) -> String {
+    match &attestation.without_copies().mechanism {
+        Mechanism::X509(X509Certificates::CaReferences(slots)) => {
+            let names: Vec<&str> = slots.iter().map(CertificateName::as_str).collect();
+            names.join(" and ")
+        }
+        Mechanism::X509(X509Certificates::Client(slots) | X509Certificates::Signing(slots)) => {
+            counted(slots.iter().count(), "certificate", "certificates")
+        }
+        _ => "keys".to_owned(),
+    }
 }

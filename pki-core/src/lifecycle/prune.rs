@@ -168,7 +168,7 @@ fn deletions(declared: &DpsDeclaration, state: &DeclaredState) -> Result<Vec<Ste
         steps.push(Step::Ca(CaStep {
             name: name.clone(),
             sha1_thumbprint: thumbprint,
-            action: CaAction::Delete { admitted: vec![] },
+            action: CaAction::deletion(),
             expect: Expectation::Etag(etag),
         }));
     }

@@ -11,11 +11,15 @@
 //! issued from it from then on.
 //! Invariant: the slots alternate, and a new certificate ends in the primary one.
 
+mod anchor;
 mod breach;
 pub mod device;
+mod error;
 mod expiry;
+mod generations;
 mod slots;
 mod status;
+mod upload;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -26,22 +30,26 @@ use crate::certificate::Certificate;
 use crate::declaration::VerifiedBy;
 use crate::enrollment::{EnrollmentGroup, Mechanism, X509Certificates};
 use crate::ids::{
-    AuthorityGeneration, AuthorityName, CertificateName, DpsName, EnrollmentGroupId, Generation,
-    RegistrationId, Sha1Thumbprint,
+    AuthorityGeneration, AuthorityName, CertificateName, DpsName, Generation, RegistrationId,
+    Sha1Thumbprint,
 };
-use crate::inventory::{AuthorityRecord, GenerationState};
 use crate::management::CaCertificate;
 use crate::time::Time;
-use crate::wording::{counted, fitting};
+use crate::wording::counted;
 
+use super::Plan;
 use super::below::is_block;
 use super::declared::is_same;
-use super::{BelowError, Plan};
 
 pub(super) use slots::changes as device_slot_changes;
 
 pub use breach::{Breach, RegisteredDevice, goal_of_replacing, replace, shut_out};
+pub use error::RollError;
 pub use expiry::{Finish, Start, abort, finish, start};
+pub use generations::{
+    AuthorityState, Contradicted, Contradiction, End, Former, GenerationRow, Generations,
+    HeldGeneration, Newcomer,
+};
 pub use status::{Deadline, Phase, RollStatus, Wait, status};
 
 /// An authority with everything that rolling it depends on.
@@ -49,25 +57,14 @@ pub use status::{Deadline, Phase, RollStatus, Wait, status};
 pub struct RollState {
     /// Which authority.
     pub authority: AuthorityName,
-    /// Its generations that have a certificate, oldest first.
-    pub generations: Vec<HeldGeneration>,
+    /// Its generations, each with its part.
+    pub generations: Generations,
     /// Every CA certificate of this home, to build chains from.
     pub certificates: Vec<Certificate>,
     /// The authorities whose certificates were signed by one of the generations.
     pub below: Vec<Below>,
     /// The DPS instances that may hold it.
     pub instances: Vec<Instance>,
-}
-
-/// A generation as the inventory holds it.
-#[derive(Debug, Clone)]
-pub struct HeldGeneration {
-    /// Its number.
-    pub number: Generation,
-    /// What part it plays.
-    pub state: GenerationState,
-    /// Its certificate.
-    pub certificate: Certificate,
 }
 
 /// An authority below the one that is rolled.
@@ -206,296 +203,36 @@ impl fmt::Display for Devices {
     }
 }
 
-/// Why an authority or a device is not rolled.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RollError {
-    /// The authority has no generation that issues.
-    #[error("authority {authority} has no current generation")]
-    NoCurrent {
-        /// Which one.
-        authority: AuthorityName,
-    },
-    /// There is nothing to roll to.
-    #[error(
-        "authority {authority} has no generation after {current} yet; it takes a new key and certificate first"
-    )]
-    NoSuccessor {
-        /// Which one.
-        authority: AuthorityName,
-        /// The generation that issues.
-        current: Generation,
-    },
-    /// No roll is under way.
-    #[error("authority {authority} is not being rolled")]
-    NotUnderWay {
-        /// Which one.
-        authority: AuthorityName,
-    },
-    /// Both slots of a group hold certificates, and not ours alone.
-    #[error(
-        "both slots of enrollment group {group} in DPS {dps} are taken, and one holds a certificate that is none of {authority}'s generations {old} and {new}; free a slot first"
-    )]
-    SlotsTaken {
-        /// The instance.
-        dps: DpsName,
-        /// The group.
-        group: EnrollmentGroupId,
-        /// What was to be rolled.
-        authority: AuthorityName,
-        /// From this generation.
-        old: Generation,
-        /// To this one.
-        new: Generation,
-    },
-    /// Devices of the new generation would not be admitted where those of the old one are.
-    #[error("DPS {dps} would not admit the devices of {authority} generation {generation}: {why}")]
-    NotAdmitted {
-        /// The instance.
-        dps: DpsName,
-        /// What was to be rolled.
-        authority: AuthorityName,
-        /// To this generation.
-        generation: Generation,
-        /// What DPS would decide.
-        why: String,
-    },
-    /// Leaves outlive the time that the two generations stand side by side.
-    #[error(
-        "{} of {authority} generation {generation} {} valid beyond {until} and would be refused from then on; only {accepted} {} accepted",
-        counted(*.leaves, "leaf", "leaves"),
-        fitting(*.leaves, "is", "are"),
-        fitting(*.accepted, "was", "were")
-    )]
-    Stranded {
-        /// What was to be rolled.
-        authority: AuthorityName,
-        /// The generation that goes.
-        generation: Generation,
-        /// When it goes.
-        until: Time,
-        /// How many leaves are valid longer.
-        leaves: u64,
-        /// How many were accepted.
-        accepted: u64,
-    },
-    /// Devices have not moved yet.
-    #[error(
-        "not registered with a new leaf yet, of {authority} generation {generation}: {devices}; only {accepted} {} accepted",
-        fitting(*.accepted, "was", "were")
-    )]
-    LeftBehind {
-        /// What is being rolled.
-        authority: AuthorityName,
-        /// The generation that goes.
-        generation: Generation,
-        /// Those that are left.
-        devices: Devices,
-        /// How many were accepted.
-        accepted: u64,
-    },
-    /// Nobody knows whether devices have moved.
-    #[error(
-        "registered since they have a new leaf, of {authority} generation {generation}, and nobody can tell with which leaf, since their hubs cannot be read: {devices}; only {accepted} {} accepted",
-        fitting(*.accepted, "was", "were")
-    )]
-    NotKnown {
-        /// What is being rolled.
-        authority: AuthorityName,
-        /// The generation that goes.
-        generation: Generation,
-        /// Those of which it is not known.
-        devices: Devices,
-        /// How many were accepted.
-        accepted: u64,
-    },
-    /// Devices have moved already, and going back would strand them.
-    #[error(
-        "moved to leaves of {authority} generation {generation} already, which would be refused: {devices}; finish the roll, or roll them back first"
-    )]
-    Moved {
-        /// What is being rolled.
-        authority: AuthorityName,
-        /// The generation that was to be withdrawn.
-        generation: Generation,
-        /// Those that have moved.
-        devices: Devices,
-    },
-    /// A group does not hold the new generation yet.
-    #[error(
-        "enrollment group {group} in DPS {dps} does not hold {authority} generation {generation} yet; start the roll again to complete it"
-    )]
-    NotHeldYet {
-        /// The instance.
-        dps: DpsName,
-        /// The group.
-        group: EnrollmentGroupId,
-        /// What is being rolled.
-        authority: AuthorityName,
-        /// The generation that is missing.
-        generation: Generation,
-    },
-    /// An authority below would lose its way to a verified CA certificate.
-    #[error(
-        "{} of {below} generation {generation} {} a verified CA certificate in DPS {dps} only by what is taken away: {why}; roll {below} first, or have it verified itself (with intermediates)",
-        counted(*.leaves, "leaf", "leaves"),
-        fitting(*.leaves, "reaches", "reach")
-    )]
-    StrandsBelow {
-        /// The instance.
-        dps: DpsName,
-        /// The authority below.
-        below: AuthorityName,
-        /// Its generation.
-        generation: Generation,
-        /// How many leaves.
-        leaves: u64,
-        /// What DPS would decide.
-        why: String,
-    },
-    /// The name for the new CA certificate is not one, or is in use.
-    #[error("the CA certificate of {authority} cannot be named {name:?} in DPS {dps}: {problem}")]
-    Name {
-        /// The instance.
-        dps: DpsName,
-        /// Whose certificate it is.
-        authority: AuthorityName,
-        /// The name.
-        name: String,
-        /// What is wrong.
-        problem: String,
-    },
-    /// The device has no individual enrollment, or one that names no leaf.
-    #[error(
-        "{id} has no individual enrollment with a leaf; a device of a group needs no roll, only a new leaf"
-    )]
-    NoLeafEntry {
-        /// Which device.
-        id: RegistrationId,
-    },
-    /// The new leaf names another device.
-    #[error(
-        "the new leaf is for {found:?}, not for {id}: DPS would not match it with the enrollment"
-    )]
-    OtherDevice {
-        /// Which device.
-        id: RegistrationId,
-        /// The leaf's common name.
-        found: Option<String>,
-    },
-    /// Both slots of an individual enrollment are taken.
-    #[error(
-        "both slots of individual enrollment {id} are taken; finish or abort the roll that is under way"
-    )]
-    DeviceSlotsTaken {
-        /// Which device.
-        id: RegistrationId,
-    },
-    /// The leaf to be kept is in no slot.
-    #[error("individual enrollment {id} does not hold that leaf")]
-    LeafNotHeld {
-        /// Which device.
-        id: RegistrationId,
-    },
-    /// The device has not registered with its new leaf.
-    #[error("{id} has not registered since its enrollment holds the new leaf")]
-    DeviceLeftBehind {
-        /// Which device.
-        id: RegistrationId,
-    },
-    /// Nobody knows with which leaf the device has registered.
-    #[error(
-        "{id} has registered since its enrollment holds the new leaf, and nobody can tell with which leaf, since its hub cannot be read"
-    )]
-    DeviceNotKnown {
-        /// Which device.
-        id: RegistrationId,
-    },
-    /// The device has registered with its new leaf.
-    #[error("{id} has registered since its enrollment holds the new leaf, and may use it")]
-    DeviceMoved {
-        /// Which device.
-        id: RegistrationId,
-    },
-    /// The compromised generation cannot be shut out by a group.
-    #[error(transparent)]
-    Below(#[from] BelowError),
-    /// The documents cannot be judged.
-    #[error(transparent)]
-    View(#[from] ViewError),
-}
-
-impl HeldGeneration {
-    /// The generations of an authority that have a certificate.
-    pub fn of(authority: &AuthorityRecord) -> Vec<Self> {
-        let with_certificate = authority.generations.iter().filter_map(|record| {
-            let recorded = record.certificate.as_ref()?;
-            Some(Self {
-                number: record.generation,
-                state: record.state,
-                certificate: recorded.certificate().clone(),
-            })
-        });
-        with_certificate.collect()
-    }
-}
-
 impl RollState {
-    fn in_state(&self, state: GenerationState) -> Option<&HeldGeneration> {
-        let mut newest_first = self.generations.iter().rev();
-        newest_first.find(|one| one.state == state)
-    }
-
     fn current(&self) -> Result<&HeldGeneration, RollError> {
-        let current = self.in_state(GenerationState::Current);
+        let current = self.generations.current();
         current.ok_or_else(|| RollError::NoCurrent {
             authority: self.authority.clone(),
         })
     }
 
-    /// The generation that is being rolled in, or is about to.
-    fn newcomer(&self) -> Option<&HeldGeneration> {
-        let next = self.in_state(GenerationState::Next);
-        next.or_else(|| self.in_state(GenerationState::Pending))
-    }
-
-    fn successor(&self, current: &HeldGeneration) -> Result<&HeldGeneration, RollError> {
-        self.newcomer().ok_or_else(|| RollError::NoSuccessor {
-            authority: self.authority.clone(),
-            current: current.number,
-        })
-    }
-
-    /// Generations that play no part any more.
-    fn leftovers(&self) -> Vec<&HeldGeneration> {
-        let is_left = |state| {
-            matches!(
-                state,
-                GenerationState::Retired | GenerationState::Compromised | GenerationState::Voided
-            )
-        };
-        let left = self.generations.iter().filter(|one| is_left(one.state));
-        left.collect()
-    }
-
-    /// Whether the newest generation has taken the place of an older one.
-    fn is_rolled(&self) -> bool {
-        let has_gone = |one: &HeldGeneration| {
-            matches!(
-                one.state,
-                GenerationState::Retired | GenerationState::Compromised
-            )
-        };
-        let newest = self.generations.last();
-        newest.is_some_and(|newest| newest.state == GenerationState::Current)
-            && self.generations.iter().any(has_gone)
+    /// The generation that goes, and the one that comes.
+    fn rolled(&self) -> Result<(&HeldGeneration, &Newcomer), RollError> {
+        match &self.generations.state {
+            AuthorityState::Rolling { current, newcomer } => Ok((current, newcomer)),
+            AuthorityState::Active { current } | AuthorityState::Requested { current } => {
+                Err(RollError::NoSuccessor {
+                    authority: self.authority.clone(),
+                    current: current.number,
+                })
+            }
+            AuthorityState::New => Err(RollError::NoCurrent {
+                authority: self.authority.clone(),
+            }),
+        }
     }
 
     /// Whether a group is one that the toolkit made to keep a generation out: it is no holder to be rolled,
     /// and stays.
     fn is_block(&self, group: &EnrollmentGroup) -> bool {
         self.generations
-            .iter()
+            .all()
+            .into_iter()
             .any(|one| is_block(&self.id(one.number), &one.certificate, group))
     }
 
@@ -504,21 +241,6 @@ impl RollState {
             name: self.authority.clone(),
             generation,
         }
-    }
-
-    /// Whether DPS admits devices below a certificate, right below it or by an authority below that is known.
-    fn admits_below(&self, view: &DpsView, certificate: &Certificate) -> bool {
-        let thumbprint = certificate.sha256_thumbprint();
-        let is_below = |below: &&Below| {
-            let chain = ChainBundle::build(&below.certificate, &self.certificates);
-            let mut above = chain.certificates().iter();
-            above.any(|above| above.sha256_thumbprint() == thumbprint)
-        };
-        let below = self.below.iter().filter(is_below);
-        let below = below.map(|below| &below.certificate);
-        below
-            .chain([certificate])
-            .any(|one| matches!(self.outcome(view, one), Outcome::Admitted(_)))
     }
 
     /// What DPS decides about the devices right below a certificate.

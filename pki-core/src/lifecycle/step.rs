@@ -2,7 +2,7 @@
 //!
 //! Every kind of record has a file here, with all that is particular about steps on it: names, keys, words,
 //! what they change, how they compare with what was read back, and the form in which they are stored. What
-//! they have in common is [`Kind`]; nothing else in the core tells the kinds apart, so a new kind is a file,
+//! they have in common is [`Kind`], written once for both kinds of enrollments (`enrollment`); nothing else in the core tells the kinds apart, so a new kind is a file,
 //! a variant of [`Step`] and an arm of `Step::kind`.
 //!
 //! The action belongs to the kind, as a type: a leaf cannot be put, nor a group revoked.
@@ -11,6 +11,7 @@
 
 mod authority;
 mod ca;
+mod enrollment;
 mod expectation;
 mod group;
 mod hub_device;

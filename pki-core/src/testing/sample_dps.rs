@@ -27,8 +27,6 @@ pub struct Service {
     pub hides_certificates: bool,
     /// Whether a CA certificate is answered with its thumbprint alone.
     pub hides_authorities: bool,
-    /// Whether it takes one CA certificate under one name only.
-    pub refuses_duplicates: bool,
     /// Whether it takes no group that refers to a CA certificate that is not there.
     pub refuses_dangling: bool,
     /// Whether it deletes no CA certificate that a group refers to.
@@ -71,9 +69,6 @@ pub enum Refused {
         /// The name.
         name: CertificateName,
     },
-    /// The CA certificate is there under another name.
-    #[error("409: CA certificate {0} is there under another name")]
-    Duplicate(CertificateName),
     /// A group refers to the CA certificate that is to be deleted.
     #[error("400: CA certificate {name} is referred to by enrollment group {group}")]
     Referred {
@@ -278,13 +273,6 @@ impl SampleDps {
                 ..
             } => {
                 let certificate = pem::certificate(certificate.as_bytes()).expect("PEM");
-                let thumbprint = Some(certificate.sha1_thumbprint());
-                let mut others = self.authorities.iter().filter(|held| held.name != *name);
-                if self.service.refuses_duplicates
-                    && others.any(|held| held.properties.thumbprint == thumbprint)
-                {
-                    return Err(Refused::Duplicate(name.clone()));
-                }
                 self.put_ca(name, &certificate, *self_attested);
             }
             CaAction::Prove { .. } | CaAction::Submit { .. } => {

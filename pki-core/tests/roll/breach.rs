@@ -1,20 +1,20 @@
 //! A compromised authority: out from the first step on.
 
 use pki_core::admission::{ChainElement, PresentedChain};
-use pki_core::certificate::Certificate;
 use pki_core::enrollment::compose::{by_ca_reference, by_signing_certificate};
 use pki_core::enrollment::{
     CertificateSlot, EnrollmentGroup, Mechanism, ProvisioningStatus, RegistrationState,
     RegistrationStatus, X509Certificates,
 };
 use pki_core::ids::{AuthorityGeneration, Generation};
-use pki_core::inventory::GenerationState::{self, Compromised, Current, Next, Pending};
+use pki_core::inventory::GenerationState::{Compromised, Current, Next, Pending};
 use pki_core::key::KeyAlgorithm::EcdsaP256;
-use pki_core::lifecycle::roll::{self, Breach, Finish, HeldGeneration, Instance, RegisteredDevice};
+use pki_core::lifecycle::roll::{self, Breach, Finish, Instance, RegisteredDevice};
 use pki_core::lifecycle::{HubAction, Plan, quarantine_below};
 use pki_core::testing::{SampleDps, Service};
 
 use crate::roll::{Pki, id, is_admitted, only, relaxed, steps};
+use crate::support::generations_of;
 
 /// Intermediate held by groups, breach: replaced at once; deregister the devices below it.
 #[test]
@@ -223,13 +223,7 @@ fn a_breach_roll_keeps_every_compromised_generation_out() {
     dps.groups
         .retain(|group| group.enrollment_group_id.as_str() != "quarantine-line-1");
     let third = pki.roots[0].intermediate("line", EcdsaP256);
-    let mut state = pki.state("line", [Compromised, Current], &dps);
-    state.generations.push(HeldGeneration {
-        number: crate::roll::number(3),
-        state: Pending,
-        certificate: third.certificate.clone(),
-    });
-    state.certificates.push(third.certificate.clone());
+    let state = pki.state_with_third([Compromised, Current, Pending], &third, &dps);
     assert!(is_admitted(&dps, &pki.device(0, 0)));
     dps.carry_out(&only(roll::replace(&Breach::default(), &state)));
     assert!(!is_admitted(&dps, &pki.device(0, 0)));
@@ -306,21 +300,8 @@ fn a_later_expiry_roll_can_be_started_and_finished() {
     let (mut dps, plan) = below_top(&pki);
     dps.carry_out(&plan);
     let third = pki.roots[0].intermediate("line", EcdsaP256);
-    let held = |number: u32, state, certificate: &Certificate| HeldGeneration {
-        number: crate::roll::number(number),
-        state,
-        certificate: certificate.clone(),
-    };
-    let state = |pki: &Pki, dps: &SampleDps, last: [GenerationState; 2]| {
-        let mut state = pki.state("line", [Compromised, last[0]], dps);
-        state.generations.push(held(3, last[1], &third.certificate));
-        state.certificates.push(third.certificate.clone());
-        state
-    };
-    let start = only(roll::start(
-        &relaxed(),
-        &state(&pki, &dps, [Current, Pending]),
-    ));
+    let made = pki.state_with_third([Compromised, Current, Pending], &third, &dps);
+    let start = only(roll::start(&relaxed(), &made));
     assert_eq!(
         steps(&start),
         [
@@ -329,7 +310,8 @@ fn a_later_expiry_roll_can_be_started_and_finished() {
         ]
     );
     dps.carry_out(&start);
-    let finish = roll::finish(&Finish::default(), &state(&pki, &dps, [Current, Next]));
+    let moved = pki.state_with_third([Compromised, Current, Next], &third, &dps);
+    let finish = roll::finish(&Finish::default(), &moved);
     dps.carry_out(&only(finish));
     assert!(!is_admitted(&dps, &pki.device(0, 0)));
     let block = group(&dps, "quarantine-line-1");
@@ -456,6 +438,67 @@ fn a_compromised_root_goes_first_and_a_plan_that_was_cut_is_completed() {
             );
         }
     }
+}
+
+/// In the overlap several groups admit by the old one, and those below it by groups of their own: one write has
+/// it out, whatever the service deletes.
+#[test]
+fn a_root_in_its_overlap_is_out_from_the_first_step_on() {
+    let pki = Pki::new();
+    let mut dps = pki.root_in_group();
+    let by_root = by_ca_reference(id("root"));
+    dps.put_group(&EnrollmentGroup::new(id("second"), by_root));
+    let by_line = by_signing_certificate(&pki.lines[0].certificate);
+    dps.put_group(&EnrollmentGroup::new(id("line"), by_line));
+    dps.becomes(Service {
+        keeps_referred: true,
+        refuses_dangling: true,
+        ..Service::default()
+    });
+    let made = pki.state("root", [Current, Pending], &dps);
+    dps.carry_out(&only(roll::start(&relaxed(), &made)));
+    let compromised = pki.device(0, 0);
+    assert!(is_admitted(&dps, &compromised));
+    let overlap = pki.state("root", [Current, Next], &dps);
+    let plan = only(roll::replace(&Breach::default(), &overlap));
+    assert_eq!(
+        steps(&plan),
+        [
+            "replace CA certificate root",
+            "in the inventory, make root generation 1 compromised, generation 2 current",
+            "change enrollment group all, enabled",
+            "change enrollment group second, enabled",
+            "delete CA certificate root",
+        ]
+    );
+    for step in &plan.steps {
+        dps.step(step);
+        assert!(!is_admitted(&dps, &compromised), "after: {step}");
+    }
+    let held: Vec<_> = dps
+        .authorities
+        .iter()
+        .map(|one| one.name.as_str())
+        .collect();
+    assert_eq!(held, ["root-2"]);
+    for name in ["all", "second"] {
+        let attestation = &group(&dps, name).attestation;
+        assert_eq!(*attestation, by_ca_reference(id("root-2")), "{name}");
+    }
+}
+
+/// What is shown before there is a certificate to put in its place says what the roll will do.
+#[test]
+fn a_look_beforehand_says_that_a_root_that_groups_refer_to_is_replaced() {
+    let pki = Pki::new();
+    let dps = pki.root_in_group();
+    let mut state = pki.state("root", [Current, Pending], &dps);
+    state.generations = generations_of([(Current, &pki.roots[0].certificate)]);
+    let shown = only(roll::shut_out(&Breach::default(), &state));
+    assert_eq!(steps(&shown), ["replace CA certificate root"]);
+    let replaced = pki.state("root", [Current, Pending], &dps);
+    let plan = only(roll::replace(&Breach::default(), &replaced));
+    assert_eq!(steps(&plan)[0], steps(&shown)[0]);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use pki_core::enrollment::{
 use pki_core::hub::{HubDevice, HubDeviceStatus};
 use pki_core::ids::{DpsName, EnrollmentGroupId, Etag, HubHostName, Sha1Thumbprint};
 use pki_core::inventory::GenerationState;
-use pki_core::lifecycle::roll::{Below, HeldGeneration, Instance, RegisteredDevice, RollState};
+use pki_core::lifecycle::roll::{Below, Instance, RegisteredDevice, RollState};
 use pki_core::lifecycle::{
     AuthorityStep, Class, CompromisedGeneration, DeclaredState, Exception, Fleet, HubDeviceAction,
     HubIdentity, Step,
@@ -23,7 +23,7 @@ use pki_core::testing::{Copies, SampleDps, Service};
 use pki_core::time::Time;
 
 use crate::lifecycle_properties::judge::{Documents, lets_in_at};
-use crate::support::now;
+use crate::support::{generations_of, now};
 use crate::walks::draws::Draws;
 use crate::walks::pki::{
     FACTORY, LINE_A, LINE_B, LINE_C, LINE_D, LINE_E, Leaf, LeafKey, OTHER_ROOT, Pki, ROOT, Signer,
@@ -147,10 +147,9 @@ impl World {
 
     /// What came to the walks later: kept cases go on without it.
     fn finish(&mut self, service: Service, draws: &mut Draws) {
-        let refuses_duplicates = draws.one_in(3);
+        let holds_each_once = draws.one_in(3);
         let refuses_dangling = draws.one_in(2);
         let service = Service {
-            refuses_duplicates,
             refuses_dangling,
             // No draw of its own: what follows in kept cases stays what it is.
             keeps_referred: refuses_dangling != service.hides_certificates,
@@ -158,7 +157,7 @@ impl World {
         };
         for site in &mut self.instances {
             site.dps.becomes(service);
-            if service.refuses_duplicates {
+            if holds_each_once {
                 let held = &mut site.dps.authorities;
                 held.retain(|held| held.name.as_str() != "old-root");
             }
@@ -547,13 +546,9 @@ impl World {
         let instances = self.instances.iter().enumerate();
         RollState {
             authority: Pki::name(authority),
-            generations: held(authority)
-                .map(|(signer, state)| HeldGeneration {
-                    number: number(signer),
-                    state,
-                    certificate: pki.certificate(signer).clone(),
-                })
-                .collect(),
+            generations: generations_of(
+                held(authority).map(|(signer, state)| (state, pki.certificate(signer))),
+            ),
             certificates: all
                 .map(|(signer, _)| pki.certificate(signer).clone())
                 .collect(),

@@ -154,7 +154,7 @@ impl DeleteArgs {
         let step = Step::Ca(CaStep {
             name: self.name.clone(),
             sha1_thumbprint: thumbprint,
-            action: CaAction::Delete { admitted: vec![] },
+            action: CaAction::deletion(),
             expect: Expectation::Etag(etag),
         });
         let change = self.change(context, &planes)?;

@@ -1,10 +1,13 @@
 //! Everything below an authority, in every instance.
 
+use std::fmt;
+
 use dps_operations::PlanningError;
 use dps_operations::quarantine::Below;
 use pki_core::admission::Outcome;
 use pki_core::ids::{AuthorityName, DpsName};
 use pki_core::sqlite::SqliteInventory;
+use serde::Serialize;
 
 use super::{Args, not_everywhere};
 use crate::commands::everywhere::{Problems, Within, others};
@@ -63,22 +66,48 @@ impl Args {
         let prepared = below.prepare(seen, self.hub.into(), self.reason.as_deref());
         let prepared = context.wait_for(prepared)?;
         let judged = prepared.judge(around(context, planes, inventory))?;
-        let mut shown = Outline(PlanAndImpact::proposed(&judged));
-        let execution = Proposal::new(&judged.plan, &shown)
+        let mut shown = ShutOut {
+            outline: Outline(PlanAndImpact::proposed(&judged)),
+            read_back: None,
+        };
+        let execution = Proposal::new(&judged.plan, &shown.outline)
             .within(dps)
             .carry_out(context, planes, inventory)?;
-        if !context.settings.dry_run
-            && let Some(outcome) = context.wait_for(below.read_back(planes.instance()))?
-        {
-            let message = not_shut_out(authority, &outcome);
-            return Err(CommandError::new(ErrorKind::Conflict, message).hint("run it again"));
+        if !context.settings.dry_run {
+            if let Some(outcome) = context.wait_for(below.read_back(planes.instance()))? {
+                let message = not_shut_out(authority, &outcome);
+                return Err(CommandError::new(ErrorKind::Conflict, message).hint("run it again"));
+            }
+            shown.read_back = Some(authority);
         }
-        shown.0.done = execution.done;
+        shown.outline.0.done = execution.done;
         context.ui.item(&Within { dps, result: shown })?;
         if context.settings.dry_run {
             Ok(())
         } else {
             refuse_unread(&prepared.unread)
+        }
+    }
+}
+
+/// What was done, and below which authority nobody is let in since, as DPS says.
+#[derive(Serialize)]
+struct ShutOut<'a> {
+    #[serde(flatten)]
+    outline: Outline<'a>,
+    #[serde(skip)]
+    read_back: Option<&'a AuthorityName>,
+}
+
+impl fmt::Display for ShutOut<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.outline)?;
+        match self.read_back {
+            Some(authority) => write!(
+                f,
+                "\nread back from DPS: no group lets in a device below {authority}"
+            ),
+            None => Ok(()),
         }
     }
 }

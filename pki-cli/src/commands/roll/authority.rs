@@ -2,10 +2,11 @@
 
 use dps_operations::PlanningError;
 use dps_operations::roll::{
-    AuthorityRoll, FinishRequest, Instances, StartRequest, has_successor, open_plans,
+    AuthorityRoll, FinishRequest, Instances, StartRequest, generations, open_plans,
 };
 use pki_core::ids::AuthorityName;
 use pki_core::inventory::Inventory as _;
+use pki_core::lifecycle::roll::AuthorityState;
 use pki_core::sqlite::SqliteInventory;
 
 use super::instances::{all, gather};
@@ -34,7 +35,10 @@ impl StartArgs {
         if !context.settings.dry_run {
             let declared = declared(context, name)?;
             successor(context, &mut inventory, declared, self.clock_is_right)?;
-        } else if !has_successor(&inventory, name)? {
+        } else if let Some(generations) = generations(&inventory, name)?
+            && let AuthorityState::Active { .. } | AuthorityState::Requested { .. } =
+                generations.state
+        {
             return Err(not_made(name));
         }
         refuse_not_begun(context, &inventory, name)?;

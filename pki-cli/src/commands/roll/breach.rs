@@ -1,8 +1,7 @@
 //! A breach roll of an authority: shut out wherever DPS can be reached.
 
-use dps_operations::roll::{BreachRequest, Instances, has_successor, was_replaced};
+use dps_operations::roll::{BreachRequest, Instances, generations};
 use pki_core::ids::AuthorityName;
-use pki_core::inventory::Inventory as _;
 use pki_core::sqlite::SqliteInventory;
 
 use super::StartArgs;
@@ -34,11 +33,11 @@ impl StartArgs {
         for one in &unreached {
             context.ui.warning(format!("{one}; it is left out"));
         }
-        let record = inventory.authority(name)?;
-        let is_replaced = record.is_some_and(|record| was_replaced(&record));
+        let generations = generations(&inventory, name)?;
+        let is_replaced = (generations.as_ref()).is_some_and(|held| held.replaced().is_some());
+        let has_newcomer = (generations.as_ref()).is_some_and(|held| held.newcomer().is_some());
         // The hour in which one wants to know whom it hits is not that in which keys are made.
-        let is_shown =
-            context.settings.dry_run && !is_replaced && !has_successor(&inventory, name)?;
+        let is_shown = context.settings.dry_run && !is_replaced && !has_newcomer;
         if !is_replaced && !context.settings.dry_run {
             let declared = declared(context, name)?;
             successor(context, &mut inventory, declared, self.clock_is_right)?;
@@ -52,7 +51,6 @@ impl StartArgs {
         let request = BreachRequest {
             hub: self.hub.into(),
             with_intermediates: self.with_intermediates,
-            is_replaced,
             is_shown,
         };
         let roll = roll_of(context, &inventory, &instances, name)?;

@@ -2,7 +2,8 @@
 //!
 //! What shuts out comes before everything else, in every instance: taking the CA certificate out of DPS, and
 //! the certificate out of the groups that hold it. Where a group refers to the CA certificate the new one is
-//! put in its place, under its name: a service may refuse to delete what is referred to. A disabled group on the
+//! put in its place, under its name, be it in DPS under another one already: a service may refuse to delete what
+//! is referred to, and no other single write shuts out where several groups admit by it. A disabled group on the
 //! compromised certificate keeps it out, and must stay: the service decides by the nearest group, so without
 //! it a group above admits the leaves, also one that is made or enabled long after. It is the first step where
 //! the others would admit somebody in between, and the last one where they shut out by themselves. Only above
@@ -10,10 +11,10 @@
 //! Invariant: after every step from the first on no compromised certificate is admitted, nor once a
 //! group above is made or enabled.
 
-use super::expiry::{
-    admitted_by, anchored, deleted, deletion, enabled_first, holders, settle, uploaded,
-};
+use super::anchor::{admitted_by, anchored};
+use super::expiry::{enabled_first, holders, settle};
 use super::slots::{self, Side};
+use super::upload::{deleted, deletion, uploaded};
 use super::{HeldGeneration, Instance, InstancePlan, RollError, RollState};
 use crate::admission::{Outcome, Refusal};
 use crate::declaration::VerifiedBy;
@@ -21,6 +22,7 @@ use crate::enrollment::{EnrollmentGroup, ProvisioningStatus, RegistrationState};
 use crate::ids::{AuthorityName, CertificateName, Generation, Sha1Thumbprint};
 use crate::inventory::GenerationState;
 use crate::lifecycle::below::blocking_group;
+use crate::lifecycle::declared::is_same;
 use crate::lifecycle::quarantine::{HubAction, HubIdentity, forget_registration, hub_step};
 use crate::lifecycle::{CaAction, CaStep, Expectation, Plan, Step};
 use crate::management::CaCertificate;
@@ -73,10 +75,9 @@ pub fn replace(request: &Breach, state: &RollState) -> Result<Vec<InstancePlan>,
     );
     let (mut cuts, mut repairs) = (Vec::new(), Vec::new());
     for (index, instance) in state.instances.iter().enumerate() {
-        let exit = exit(state, instance, old, new)?;
-        let cut = cut(state, instance, (old, new), &exit)?;
+        let cut = cut(state, instance, (old, new))?;
         let devices = request.devices.get(index).map_or(&[][..], Vec::as_slice);
-        let repair = repair(state, instance, (old, new), &exit, request, devices)?;
+        let repair = repair(state, instance, (old, new), request, devices)?;
         let plan = |steps, notes| InstancePlan {
             dps: instance.name.clone(),
             plan: Plan {
@@ -86,15 +87,12 @@ pub fn replace(request: &Breach, state: &RollState) -> Result<Vec<InstancePlan>,
             },
         };
         let mut notes = stay_disabled(state, instance, old);
-        if matches!(exit, Exit::Deleted) {
-            notes.extend(deleted_though_referred(instance, old));
-        }
         notes.extend(below_it(request, state, instance, old)?);
         cuts.push(plan(cut, notes));
         repairs.push(plan(repair, vec![]));
     }
     if let Some(last) = cuts.last_mut()
-        && old.state == GenerationState::Current
+        && state.generations.replaced().is_none()
     {
         let changes = [
             (old.number, GenerationState::Compromised),
@@ -109,21 +107,6 @@ pub fn replace(request: &Breach, state: &RollState) -> Result<Vec<InstancePlan>,
         }
         _ => cuts.into_iter().chain(repairs).collect(),
     })
-}
-
-/// What to do if the service refuses the deletion with which the plan begins. Disabled groups admit nobody, so
-/// the plan that is made then lets the groups go of the CA certificate before it is deleted.
-fn deleted_though_referred(instance: &Instance, old: &HeldGeneration) -> Vec<String> {
-    instance
-        .uploads(&old.certificate)
-        .filter(|held| instance.refers_to(&held.name))
-        .map(|held| {
-            format!(
-                "a group refers to CA certificate {}, which is deleted first; if the service refuses that, the roll stops there: disable the groups on it and on authorities below it, then ask for the roll again",
-                held.name
-            )
-        })
-        .collect()
 }
 
 /// The groups that somebody has disabled, as a quarantine does: they are repaired, and let nobody in.
@@ -158,7 +141,7 @@ fn below_it(
     if named.is_empty() {
         return Ok(None);
     }
-    let or_verified = if anchored(state, instance, &[old])?.is_empty() {
+    let or_verified = if anchored(state, instance, [old])?.is_empty() {
         ""
     } else {
         ", or are verified themselves (--with-intermediates)"
@@ -191,15 +174,13 @@ pub fn shut_out(request: &Breach, state: &RollState) -> Result<Vec<InstancePlan>
         let side = Side::compromised(old, instance);
         let inline = holders(state, instance, &side).filter(|group| !side.is_referred_to_by(group));
         let inline: Vec<&EnrollmentGroup> = inline.collect();
-        plan.steps = deleted(instance, old);
-        let referred = instance.uploads(&old.certificate);
-        let referred = referred.filter(|held| instance.refers_to(&held.name));
-        plan.notes.extend(referred.map(|held| {
-            format!(
-                "a group refers to CA certificate {}: the new generation is put in its place, which shuts out the same",
-                held.name
-            )
-        }));
+        for held in instance.uploads(&old.certificate) {
+            let delete = CaAction::Delete {
+                admitted: vec![],
+                gives_way: instance.refers_to(&held.name),
+            };
+            plan.steps.push(deletion(held, old, delete));
+        }
         plan.notes.extend(inline.iter().map(|group| {
             format!(
                 "the new generation takes the place of generation {} in enrollment group {}",
@@ -212,7 +193,7 @@ pub fn shut_out(request: &Breach, state: &RollState) -> Result<Vec<InstancePlan>
             plan.steps.splice(0..0, block);
         }
         if request.with_intermediates {
-            plan.steps.extend(anchored(state, instance, &[old])?);
+            plan.steps.extend(anchored(state, instance, [old])?);
         }
         let devices = request.devices.get(index).map_or(&[][..], Vec::as_slice);
         let reason = "its issuer was compromised";
@@ -234,56 +215,12 @@ pub fn shut_out(request: &Breach, state: &RollState) -> Result<Vec<InstancePlan>
 /// The compromised generation and the one that replaces it; after a plan that was cut short, the one
 /// that has replaced it already.
 fn pair(state: &RollState) -> Result<(&HeldGeneration, &HeldGeneration), RollError> {
-    let current = state.current()?;
-    let compromised = state.in_state(GenerationState::Compromised);
-    match (state.newcomer(), compromised) {
-        (None, Some(compromised)) if compromised.number < current.number => {
-            Ok((compromised, current))
-        }
-        _ => Ok((current, state.successor(current)?)),
+    match state.generations.replaced() {
+        Some(compromised) => Ok((compromised, state.current()?)),
+        None => state
+            .rolled()
+            .map(|(current, newcomer)| (current, newcomer.generation())),
     }
-}
-
-/// How the CA certificate of the compromised generation leaves an instance. Whether the service deletes one
-/// that a group refers to is not known: where a group does, the order must be right if it refuses, too.
-enum Exit<'a> {
-    /// It is deleted: no group refers to it, or only so it is out by the first write.
-    Deleted,
-    /// The new certificate is put in its place, under its name: out by one write, whoever refers to it.
-    Replaced(&'a CaCertificate),
-    /// The new one is uploaded already, and by the first of these steps the groups let go of the old one so
-    /// that nobody is admitted by it; it is deleted when nothing refers to it.
-    Withdrawn(Vec<Step>),
-}
-
-fn exit<'a>(
-    state: &RollState,
-    instance: &'a Instance,
-    old: &'a HeldGeneration,
-    new: &HeldGeneration,
-) -> Result<Exit<'a>, RollError> {
-    let uploads = instance.uploads(&old.certificate);
-    let referred: Vec<&CaCertificate> = uploads
-        .filter(|held| instance.refers_to(&held.name))
-        .collect();
-    let [referred] = referred[..] else {
-        return Ok(Exit::Deleted);
-    };
-    if instance.uploads(&new.certificate).next().is_none() {
-        return Ok(Exit::Replaced(referred));
-    }
-    let old_side = Side::compromised(old, instance);
-    let withdrawn = withdrawn_by_name(state, instance, &old_side, &Side::of(new, instance));
-    let Some(first) = withdrawn.first() else {
-        return Ok(Exit::Deleted);
-    };
-    let mut view = instance.view()?;
-    first.apply_to(&mut view)?;
-    Ok(if state.admits_below(&view, &old.certificate) {
-        Exit::Deleted
-    } else {
-        Exit::Withdrawn(withdrawn)
-    })
 }
 
 /// Takes the compromised generation out of the groups that refer to its CA certificate.
@@ -305,11 +242,10 @@ fn cut(
     state: &RollState,
     instance: &Instance,
     (old, new): (&HeldGeneration, &HeldGeneration),
-    exit: &Exit<'_>,
 ) -> Result<Vec<Step>, RollError> {
     let old_side = Side::compromised(old, instance);
     let new_side = Side::of(new, instance);
-    let mut steps = cut_out(state, instance, (old, new), exit)?;
+    let mut steps = cut_out(state, instance, (old, new))?;
     let gone = &[&old_side];
     let inline =
         holders(state, instance, &old_side).filter(|group| !old_side.is_referred_to_by(group));
@@ -324,10 +260,8 @@ fn cut(
         // Behind the step that shuts out: that needs no room for one more group.
         steps.extend(for_later(state, instance, old)?);
     }
-    let is_earlier = |one: &&HeldGeneration| {
-        one.state == GenerationState::Compromised && one.number != old.number
-    };
-    for earlier in state.generations.iter().filter(is_earlier) {
+    let compromised = state.generations.compromised();
+    for earlier in compromised.filter(|one| one.number != old.number) {
         steps.extend(deleted(instance, earlier));
         steps.extend(for_later(state, instance, earlier)?);
     }
@@ -335,30 +269,38 @@ fn cut(
 }
 
 /// Takes the CA certificate of the compromised generation out of DPS, and writes down whom it admitted: a run
-/// that is cut short and said again finds that in the journal alone.
+/// that is cut short and said again finds that in the journal alone. Where a group refers to it the new one is
+/// put in its place: whether the service deletes what is referred to is not known, and that it takes one
+/// certificate under two names is.
 fn cut_out(
     state: &RollState,
     instance: &Instance,
     (old, new): (&HeldGeneration, &HeldGeneration),
-    exit: &Exit<'_>,
 ) -> Result<Vec<Step>, RollError> {
-    let mut steps = match exit {
-        Exit::Withdrawn(steps) => steps.clone(),
-        Exit::Deleted | Exit::Replaced(_) => vec![],
-    };
     let by_it = admitted_by(state, instance, old)?;
-    for held in instance.uploads(&old.certificate) {
-        match exit {
-            Exit::Replaced(in_place) if in_place.name == held.name => {
-                let put = put_in_place(state, instance, (old, new), held, by_it.clone());
-                steps.insert(0, Step::Ca(put));
-            }
-            Exit::Replaced(_) | Exit::Deleted | Exit::Withdrawn(_) => {
-                steps.push(deletion(held, old, by_it.clone()));
-            }
-        }
+    let mut steps = Vec::new();
+    for held in referred(instance, old) {
+        let put = put_in_place(state, instance, (old, new), held, by_it.clone());
+        steps.push(Step::Ca(put));
+    }
+    let uploads = instance.uploads(&old.certificate);
+    for held in uploads.filter(|held| !instance.refers_to(&held.name)) {
+        let delete = CaAction::Delete {
+            admitted: by_it.clone(),
+            gives_way: false,
+        };
+        steps.push(deletion(held, old, delete));
     }
     Ok(steps)
+}
+
+/// What an instance holds of a generation's CA certificate and groups refer to.
+fn referred<'a>(
+    instance: &'a Instance,
+    generation: &'a HeldGeneration,
+) -> impl Iterator<Item = &'a CaCertificate> {
+    let uploads = instance.uploads(&generation.certificate);
+    uploads.filter(|held| instance.refers_to(&held.name))
 }
 
 /// The step that puts the new certificate in the place of the compromised one, under its name.
@@ -424,52 +366,84 @@ fn for_later(
 fn repair(
     state: &RollState,
     instance: &Instance,
-    (old, new): (&HeldGeneration, &HeldGeneration),
-    exit: &Exit<'_>,
+    generations: (&HeldGeneration, &HeldGeneration),
     request: &Breach,
     devices: &[RegisteredDevice],
 ) -> Result<Vec<Step>, RollError> {
+    let (old, new) = generations;
     let mut old_side = Side::compromised(old, instance);
     let mut new_side = Side::of(new, instance);
-    // Where a run that was cut short has deleted it, pki.toml tells the name.
-    let is_free = |name: &&CertificateName| {
-        let mut held = instance.authorities.iter();
-        !held.any(|held| held.name == **name)
-    };
-    let declared = instance.declared.iter().find(is_free);
-    let is_declared = |name: &CertificateName| instance.declared.contains(name);
+    let former = former_name(instance, &old_side, &new_side);
+    let replaced: Vec<&CaCertificate> = referred(instance, old).collect();
+    let in_place = replaced.iter().map(|held| held.name.clone());
+    new_side.names.extend(in_place);
+    let superfluous = keep_one(&mut new_side.names);
+    // What the groups are to let go of: all names but the one that is kept.
+    old_side.names.retain(|name| !new_side.names.contains(name));
+    old_side.names.extend(superfluous.iter().cloned());
     // Proven even if the old one was not: once that is gone nobody can tell, and said again the roll must end
     // alike.
-    let mut steps = match exit {
-        Exit::Replaced(held) => {
-            new_side.names.push(held.name.clone());
-            old_side.names.retain(|name| *name != held.name);
-            proven_in_place(state, instance, (old, new), held)
-        }
-        Exit::Deleted | Exit::Withdrawn(_) => {
-            // A run that was cut short has put it in the place of the old one, and has not proven it.
-            let is_in_place =
-                |name: &&CertificateName| is_declared(name) || instance.refers_to(name);
-            let in_place = new_side.names.iter().find(is_in_place).cloned();
-            let former = in_place
-                .as_ref()
-                .or_else(|| old_side.names.first())
-                .or(declared);
-            uploaded(state, instance, former, &mut new_side)?
-        }
+    let kept_in_place = (replaced.iter()).find(|held| new_side.names.contains(&held.name));
+    let mut steps = match kept_in_place {
+        Some(held) => proven_in_place(state, instance, generations, held),
+        None => uploaded(state, instance, former.as_ref(), &mut new_side)?,
     };
-    if !matches!(exit, Exit::Withdrawn(_)) {
-        steps.extend(withdrawn_by_name(state, instance, &old_side, &new_side));
+    steps.extend(withdrawn_by_name(state, instance, &old_side, &new_side));
+    for name in &superfluous {
+        steps.extend(deleted_beside(state, instance, generations, name));
     }
     if request.with_intermediates {
         // Once the old CA certificate is gone DPS tells nobody whom it admitted: a run that was cut short left
         // that in its journal.
-        steps.extend(anchored(state, instance, &[old])?);
+        steps.extend(anchored(state, instance, [old])?);
     }
     let reason = "its issuer was compromised";
     let deregistered = devices.iter();
     steps.extend(deregistered.flat_map(|device| device.deregister(request.hub, reason)));
     Ok(steps)
+}
+
+/// The name that the new certificate takes or succeeds, if the authority has one in an instance.
+fn former_name(instance: &Instance, old: &Side<'_>, new: &Side<'_>) -> Option<CertificateName> {
+    // A run that was cut short has put the new one in the place of the old one, and has not proven it.
+    let is_in_place =
+        |name: &&CertificateName| instance.declared.contains(name) || instance.refers_to(name);
+    // Where a run that was cut short has deleted it, pki.toml tells the name.
+    let is_free = |name: &&CertificateName| {
+        let mut held = instance.authorities.iter();
+        !held.any(|held| held.name == **name)
+    };
+    let in_place = new.names.iter().find(is_in_place);
+    let former = in_place.or_else(|| old.names.first());
+    former
+        .or_else(|| instance.declared.iter().find(is_free))
+        .cloned()
+}
+
+/// Of several names of one certificate the one that comes last stays, `root-2` beside `root`; returns the
+/// others. It follows from the names alone, so that a run that was cut short and said again keeps the same.
+fn keep_one(names: &mut Vec<CertificateName>) -> Vec<CertificateName> {
+    names.sort_by_key(|name| (name.as_str().len(), name.clone()));
+    let kept = names.pop();
+    std::mem::replace(names, kept.into_iter().collect())
+}
+
+/// Deletes the new certificate under a name that it has beside the one that is kept.
+fn deleted_beside(
+    state: &RollState,
+    instance: &Instance,
+    (old, new): (&HeldGeneration, &HeldGeneration),
+    name: &CertificateName,
+) -> Option<Step> {
+    let held = instance
+        .authorities
+        .iter()
+        .find(|held| held.name == *name)?;
+    if is_same(held, &new.certificate) {
+        return Some(deletion(held, new, CaAction::deletion()));
+    }
+    let put = put_in_place(state, instance, (old, new), held, vec![]);
+    Some(Step::Ca(put.then(CaAction::deletion())))
 }
 
 /// Proves the certificate that was put in the place of another one, where that is asked for.

@@ -3,16 +3,18 @@
 //! Invariant: no step takes away what admits a device with a valid leaf, unless that was accepted by
 //! number.
 
+use super::anchor::{anchored, keeps_those_below};
 use super::slots::{self, Side};
-use super::{Below, Devices, HeldGeneration, Instance, InstancePlan, RollError, RollState};
-use crate::admission::{DpsView, Outcome, Refusal};
-use crate::declaration::VerifiedBy;
+use super::upload::{deleted, is_unverified, unproven, uploaded};
+use super::{
+    Devices, End, Former, HeldGeneration, Instance, InstancePlan, Newcomer, RollError, RollState,
+};
+use crate::admission::{Outcome, Refusal};
 use crate::enrollment::{EnrollmentGroup, ProvisioningStatus};
-use crate::ids::{AuthorityName, CertificateName, Generation, IdError, Sha1Thumbprint};
+use crate::ids::{AuthorityName, Generation};
 use crate::inventory::{GenerationChange, GenerationState};
 use crate::lifecycle::below::blocking_group;
-use crate::lifecycle::{CaAction, CaStep, Expectation, Plan, Step};
-use crate::management::CaCertificate;
+use crate::lifecycle::{Plan, Step};
 use crate::time::Time;
 
 /// What is asked for when a roll starts.
@@ -47,8 +49,8 @@ pub struct Finish {
 /// [`RollError`]: there is no new generation, no free slot, no way to a verified CA certificate, or the
 /// overlap is too short.
 pub fn start(request: &Start, state: &RollState) -> Result<Vec<InstancePlan>, RollError> {
-    let old = state.current()?;
-    let new = state.successor(old)?;
+    let (old, newcomer) = state.rolled()?;
+    let new = newcomer.generation();
     if request.leaves_beyond > request.accept_stranded {
         return Err(RollError::Stranded {
             authority: state.authority.clone(),
@@ -70,10 +72,9 @@ pub fn start(request: &Start, state: &RollState) -> Result<Vec<InstancePlan>, Ro
             plan,
         });
     }
-    if let Some(last) = plans.last_mut() {
-        let to_next = (new.state == GenerationState::Pending)
-            .then(|| settle(&state.authority, &[(new.number, GenerationState::Next)]));
-        last.plan.steps.extend(to_next);
+    if let (Newcomer::Pending(new), Some(last)) = (newcomer, plans.last_mut()) {
+        let to_next = settle(&state.authority, &[(new.number, GenerationState::Next)]);
+        last.plan.steps.push(to_next);
     }
     Ok(plans)
 }
@@ -111,111 +112,6 @@ fn beside(
         instance.name, state.authority
     ));
     Ok(plan)
-}
-
-/// Uploads a generation under a name after that of the old certificate, `former`, and proves it, as far as
-/// that is not done; tells `new` the name.
-pub(super) fn uploaded(
-    state: &RollState,
-    instance: &Instance,
-    former: Option<&CertificateName>,
-    new: &mut Side<'_>,
-) -> Result<Vec<Step>, RollError> {
-    let Some(former) = former else {
-        return Ok(vec![]);
-    };
-    let generation = new.generation;
-    let name = match new.names.first() {
-        Some(name) => name.clone(),
-        None => successor_name(state, instance, generation.number, former)?,
-    };
-    let steps = verify_as(&state.authority, instance, generation, &name);
-    if new.names.is_empty() {
-        new.names.push(name);
-    }
-    Ok(steps)
-}
-
-/// What is left of these steps beside an old certificate that is not verified: what is not admitted by the
-/// old one is not by the new one.
-fn unproven(instance: &Instance, new: &HeldGeneration, steps: Vec<Step>) -> Vec<Step> {
-    let is_there = instance.uploads(&new.certificate).next().is_some();
-    let mut uploads = Vec::new();
-    for step in steps {
-        if let Step::Ca(mut step) = step
-            && let CaAction::Upload { self_attested, .. } = &mut step.action
-            && !is_there
-        {
-            *self_attested = false;
-            uploads.push(Step::Ca(step));
-        }
-    }
-    uploads
-}
-
-/// Whether DPS has a generation's certificate and has not verified it under any name.
-pub(super) fn is_unverified(instance: &Instance, side: &Side<'_>) -> bool {
-    let mut uploads = instance.uploads(&side.generation.certificate).peekable();
-    uploads.peek().is_some() && uploads.all(|held| !held.properties.is_verified)
-}
-
-/// The steps after which a certificate is verified under a name.
-pub(super) fn verify_as(
-    authority: &AuthorityName,
-    instance: &Instance,
-    generation: &HeldGeneration,
-    name: &CertificateName,
-) -> Vec<Step> {
-    let certificate = &generation.certificate;
-    let held = instance.authorities.iter().find(|held| held.name == *name);
-    if held.is_some_and(|held| held.properties.is_verified) {
-        return vec![];
-    }
-    let self_attested = instance.verified_by == VerifiedBy::SelfAttestation;
-    let etag = held.and_then(|held| held.etag.as_ref());
-    let upload = CaStep {
-        name: name.clone(),
-        sha1_thumbprint: certificate.sha1_thumbprint(),
-        action: CaAction::Upload {
-            authority: authority.clone(),
-            certificate: certificate.to_pem(),
-            sha256_thumbprint: certificate.sha256_thumbprint(),
-            self_attested,
-            replaces: None,
-            admitted: vec![],
-        },
-        expect: Expectation::of(etag),
-    };
-    if self_attested {
-        return vec![Step::Ca(upload)];
-    }
-    let prove = CaAction::Prove {
-        authority: authority.clone(),
-    };
-    if held.is_none() {
-        let proof = upload.then(prove);
-        return vec![Step::Ca(upload), Step::Ca(proof)];
-    }
-    vec![Step::Ca(CaStep {
-        action: prove,
-        ..upload
-    })]
-}
-
-/// `root` is followed by `root-2`, that by `root-3`.
-fn successor_name(
-    state: &RollState,
-    instance: &Instance,
-    generation: Generation,
-    old: &CertificateName,
-) -> Result<CertificateName, RollError> {
-    let text = old.to_string();
-    let numbered = text.rsplit_once('-').filter(|(_, number)| {
-        let number = number.parse().ok().and_then(Generation::new);
-        number.is_some_and(|number| number < generation)
-    });
-    let base = numbered.map_or(text.as_str(), |(base, _)| base);
-    free_name(instance, &state.authority, format!("{base}-{generation}"))
 }
 
 /// The devices of the new generation must be admitted where those of the old one are.
@@ -268,25 +164,18 @@ pub(super) fn settle(authority: &AuthorityName, changes: &[(Generation, Generati
 /// generation, or an authority below would lose its way to a verified CA certificate.
 pub fn finish(request: &Finish, state: &RollState) -> Result<Vec<InstancePlan>, RollError> {
     let current = state.current()?;
-    let next = state.in_state(GenerationState::Next);
-    let (stays, mut gone) = match next {
-        Some(next) => (next, vec![current]),
-        None => (current, vec![]),
+    let next = match state.generations.newcomer() {
+        Some(Newcomer::Next(next)) => Some(next),
+        Some(Newcomer::Pending(_)) | None => None,
     };
-    gone.extend(state.leftovers());
-    let is_left = |instance: &Instance| {
-        let mut sides = gone.iter().map(|one| Side::of(one, instance));
-        sides.any(|side| {
-            let mut holders = holders(state, instance, &side);
-            !side.names.is_empty() || holders.any(|group| !is_kept_out(group, &side))
-        })
-    };
+    let stays = next.unwrap_or(current);
+    let gone = state.generations.outgoing();
     let goal = format!(
         "roll {}: generation {} takes the place of the old",
         state.authority, stays.number
     );
-    if next.is_none() && !state.instances.iter().any(is_left) {
-        return if state.is_rolled() {
+    if next.is_none() && !is_any_left(state, &gone) {
+        return if state.generations.is_rolled() {
             Ok(nothing(state, &goal))
         } else {
             Err(RollError::NotUnderWay {
@@ -294,27 +183,14 @@ pub fn finish(request: &Finish, state: &RollState) -> Result<Vec<InstancePlan>, 
             })
         };
     }
-    if request.left_behind.count > request.accept_stranded {
-        return Err(RollError::LeftBehind {
-            authority: state.authority.clone(),
-            generation: gone.first().map_or(current.number, |one| one.number),
-            devices: request.left_behind.clone(),
-            accepted: request.accept_stranded,
-        });
-    }
-    if request.left_behind.count + request.not_known.count > request.accept_stranded {
-        return Err(RollError::NotKnown {
-            authority: state.authority.clone(),
-            generation: gone.first().map_or(current.number, |one| one.number),
-            devices: request.not_known.clone(),
-            accepted: request.accept_stranded,
-        });
-    }
+    let oldest = gone.first().map_or(current, |one| &one.generation);
+    has_moved(request, &state.authority, oldest.number)?;
     let mut plans = Vec::new();
     for instance in &state.instances {
         let mut plan = Plan::new(&goal);
         if request.with_intermediates {
-            plan.steps.extend(anchored(state, instance, &gone)?);
+            let gone = gone.iter().map(|one| &one.generation);
+            plan.steps.extend(anchored(state, instance, gone)?);
         }
         plan.steps.extend(without(state, instance, &gone, stays)?);
         keeps_those_below(state, instance, &plan)?;
@@ -337,6 +213,43 @@ pub fn finish(request: &Finish, state: &RollState) -> Result<Vec<InstancePlan>, 
     Ok(plans)
 }
 
+/// Whether an instance still has something of generations that go.
+fn is_any_left(state: &RollState, gone: &[Former]) -> bool {
+    state.instances.iter().any(|instance| {
+        gone.iter().any(|one| {
+            let side = Side::of_former(one, instance);
+            let mut holders = holders(state, instance, &side);
+            !side.names.is_empty() || holders.any(|group| !is_kept_out(group, &side))
+        })
+    })
+}
+
+/// Refuses to take a generation away from devices, but for as many as were accepted.
+fn has_moved(
+    request: &Finish,
+    authority: &AuthorityName,
+    generation: Generation,
+) -> Result<(), RollError> {
+    let accepted = request.accept_stranded;
+    if request.left_behind.count > accepted {
+        return Err(RollError::LeftBehind {
+            authority: authority.clone(),
+            generation,
+            devices: request.left_behind.clone(),
+            accepted,
+        });
+    }
+    if request.left_behind.count + request.not_known.count > accepted {
+        return Err(RollError::NotKnown {
+            authority: authority.clone(),
+            generation,
+            devices: request.not_known.clone(),
+            accepted,
+        });
+    }
+    Ok(())
+}
+
 /// A plan without steps for each instance.
 fn nothing(state: &RollState, goal: &str) -> Vec<InstancePlan> {
     let instances = state.instances.iter();
@@ -351,11 +264,14 @@ fn nothing(state: &RollState, goal: &str) -> Vec<InstancePlan> {
 fn without(
     state: &RollState,
     instance: &Instance,
-    gone: &[&HeldGeneration],
+    gone: &[Former],
     stays: &HeldGeneration,
 ) -> Result<Vec<Step>, RollError> {
     let stays = Side::of(stays, instance);
-    let gone: Vec<Side<'_>> = gone.iter().map(|one| Side::of(one, instance)).collect();
+    let gone: Vec<Side<'_>> = gone
+        .iter()
+        .map(|one| Side::of_former(one, instance))
+        .collect();
     let mut steps = Vec::new();
     for group in enabled_first(&instance.groups) {
         if state.is_block(group) {
@@ -391,7 +307,7 @@ fn without(
 /// Whether a disabled group holds a compromised generation: that keeps it out, and is not taken away.
 fn is_kept_out(group: &EnrollmentGroup, side: &Side<'_>) -> bool {
     group.provisioning_status == ProvisioningStatus::Disabled
-        && side.generation.state == GenerationState::Compromised
+        && side.is_compromised
         && side.is_in(group)
 }
 
@@ -425,191 +341,36 @@ pub(super) fn enabled_first<'a>(
     groups
 }
 
-pub(super) fn deleted(instance: &Instance, generation: &HeldGeneration) -> Vec<Step> {
-    let uploads = instance.uploads(&generation.certificate);
-    uploads
-        .map(|held| deletion(held, generation, vec![]))
-        .collect()
-}
-
-/// The deletion of what DPS holds of a generation; `admitted` are those below that it admits by nothing else.
-pub(super) fn deletion(
-    held: &CaCertificate,
-    generation: &HeldGeneration,
-    admitted: Vec<Sha1Thumbprint>,
-) -> Step {
-    Step::Ca(CaStep {
-        name: held.name.clone(),
-        sha1_thumbprint: generation.certificate.sha1_thumbprint(),
-        action: CaAction::Delete { admitted },
-        expect: Expectation::of(held.etag.as_ref()),
-    })
-}
-
-/// Has the authorities right below verified themselves, where their devices reach a verified CA
-/// certificate only by one that goes.
-///
-/// DPS wants *some* certificate of the chain verified, not the root: an intermediate that is verified
-/// keeps admitting the leaves below it with the chains that they present already. A certificate of the
-/// same intermediate under the new root (cross-signing) would do as well, but only once every device
-/// presents it.
-pub(super) fn anchored(
-    state: &RollState,
-    instance: &Instance,
-    gone: &[&HeldGeneration],
-) -> Result<Vec<Step>, RollError> {
-    let before = instance.view()?;
-    let after = without_uploads(instance, &before, gone);
-    let mut lost = stranded(state, &before, &after);
-    lost.extend(cut_off(state, instance, &after));
-    let mut steps = Vec::new();
-    for below in lost {
-        let generation = HeldGeneration {
-            number: below.generation,
-            state: GenerationState::Current,
-            certificate: below.certificate.clone(),
-        };
-        let names = Side::of(&generation, instance).names;
-        let name = match names.into_iter().next() {
-            Some(name) => name,
-            None => anchor_name(instance, below)?,
-        };
-        let verified = verify_as(&below.authority, instance, &generation, &name);
-        // A group on the CA certificate that goes wants that one verified, or one above: then it helps
-        // nobody to have the authority below verified.
-        let mut helped = after.clone();
-        for step in &verified {
-            step.apply_to(&mut helped)?;
-        }
-        if is_admitted(state, &helped, below) {
-            steps.extend(verified);
-        }
-    }
-    Ok(steps)
-}
-
-/// `factory-1` as it is, its later generations with their number.
-fn anchor_name(instance: &Instance, below: &Below) -> Result<CertificateName, RollError> {
-    let text = match below.generation {
-        Generation::FIRST => below.authority.to_string(),
-        number => format!("{}-{number}", below.authority),
-    };
-    free_name(instance, &below.authority, text)
-}
-
-fn free_name(
-    instance: &Instance,
-    authority: &AuthorityName,
-    text: String,
-) -> Result<CertificateName, RollError> {
-    let error = |name: String, problem: String| RollError::Name {
-        dps: instance.name.clone(),
-        authority: authority.clone(),
-        name,
-        problem,
-    };
-    let name: CertificateName =
-        (text.parse()).map_err(|problem: IdError| error(text.clone(), problem.to_string()))?;
-    if instance.authorities.iter().any(|held| held.name == name) {
-        Err(error(text, "another certificate has it".into()))
-    } else {
-        Ok(name)
-    }
-}
-
-/// The certificates of authorities below whose devices are admitted only by the CA certificate of a
-/// generation.
-pub(super) fn admitted_by(
-    state: &RollState,
-    instance: &Instance,
-    generation: &HeldGeneration,
-) -> Result<Vec<Sha1Thumbprint>, RollError> {
-    let before = instance.view()?;
-    let after = without_uploads(instance, &before, &[generation]);
-    let lost = stranded(state, &before, &after);
-    Ok(lost
-        .into_iter()
-        .map(|below| below.certificate.sha1_thumbprint())
-        .collect())
-}
-
-/// What an instance decides by without the CA certificates of these generations.
-fn without_uploads(instance: &Instance, view: &DpsView, gone: &[&HeldGeneration]) -> DpsView {
-    let mut after = view.clone();
-    for generation in gone {
-        for held in instance.uploads(&generation.certificate) {
-            after.remove_ca(&held.name);
-        }
-    }
-    after
-}
-
-/// Authorities below that an earlier run has cut off, as the journal tells, and whose devices are not
-/// admitted.
-fn cut_off<'a>(state: &'a RollState, instance: &Instance, view: &DpsView) -> Vec<&'a Below> {
-    let is_cut_off = |below: &&Below| {
-        instance
-            .cut_off
-            .contains(&below.certificate.sha1_thumbprint())
-            && !is_admitted(state, view, below)
-    };
-    state.below.iter().filter(is_cut_off).collect()
-}
-
-/// Authorities below whose devices are admitted before and not after.
-fn stranded<'a>(state: &'a RollState, before: &DpsView, after: &DpsView) -> Vec<&'a Below> {
-    let is_stranded = |below: &&Below| {
-        below.leaves > 0 && is_admitted(state, before, below) && !is_admitted(state, after, below)
-    };
-    state.below.iter().filter(is_stranded).collect()
-}
-
-fn is_admitted(state: &RollState, view: &DpsView, below: &Below) -> bool {
-    let outcome = state.outcome(view, &below.certificate);
-    matches!(outcome, Outcome::Admitted(_))
-}
-
-fn keeps_those_below(state: &RollState, instance: &Instance, plan: &Plan) -> Result<(), RollError> {
-    let before = instance.view()?;
-    let after = plan.applied_to(&before)?;
-    match stranded(state, &before, &after).first() {
-        None => Ok(()),
-        Some(below) => Err(RollError::StrandsBelow {
-            dps: instance.name.clone(),
-            below: below.authority.clone(),
-            generation: below.generation,
-            leaves: below.leaves,
-            why: state.outcome(&after, &below.certificate).to_string(),
-        }),
-    }
-}
-
 /// Plans the way back: the new generation goes, the old one stays as it was.
 ///
 /// # Errors
 /// [`RollError`]: no roll is under way, or devices have leaves of the new generation already.
 pub fn abort(moved: &Devices, state: &RollState) -> Result<Vec<InstancePlan>, RollError> {
     let current = state.current()?;
-    let newer = |one: &&HeldGeneration| one.number > current.number;
-    let mut gone: Vec<&HeldGeneration> = state.leftovers().into_iter().filter(newer).collect();
-    let newcomer = state.newcomer();
-    gone.extend(newcomer);
+    let newer = |one: &&Former| one.generation.number > current.number;
+    let mut gone: Vec<Former> = (state.generations.former.iter())
+        .filter(newer)
+        .cloned()
+        .collect();
+    let withdrawn = state.generations.newcomer().map(|newcomer| match newcomer {
+        Newcomer::Pending(pending) => pending.ended(End::Voided),
+        Newcomer::Next(next) => next.ended(End::Retired),
+    });
+    gone.extend(withdrawn.clone());
     let Some(last) = gone.last() else {
         return Err(RollError::NotUnderWay {
             authority: state.authority.clone(),
         });
     };
+    let last = last.generation.number;
     if moved.count > 0 {
         return Err(RollError::Moved {
             authority: state.authority.clone(),
-            generation: last.number,
+            generation: last,
             devices: moved.clone(),
         });
     }
-    let goal = format!(
-        "abort the roll of {} to generation {}",
-        state.authority, last.number
-    );
+    let goal = format!("abort the roll of {} to generation {last}", state.authority);
     let mut plans = Vec::new();
     for instance in &state.instances {
         let steps = without(state, instance, &gone, current)?;
@@ -623,13 +384,12 @@ pub fn abort(moved: &Devices, state: &RollState) -> Result<Vec<InstancePlan>, Ro
         });
     }
     // First of all: from then on nobody gets a leaf of it.
-    if let (Some(newcomer), Some(first)) = (newcomer, plans.first_mut()) {
-        let to = match newcomer.state {
-            GenerationState::Pending => GenerationState::Voided,
-            _ => GenerationState::Retired,
-        };
-        let change = settle(&state.authority, &[(newcomer.number, to)]);
-        first.plan.steps.insert(0, change);
+    if let (Some(withdrawn), Some(first)) = (withdrawn, plans.first_mut()) {
+        let changes = [(withdrawn.generation.number, withdrawn.end.into())];
+        first
+            .plan
+            .steps
+            .insert(0, settle(&state.authority, &changes));
     }
     Ok(plans)
 }

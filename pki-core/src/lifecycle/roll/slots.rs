@@ -6,28 +6,28 @@
 
 use serde_json::Value;
 
-use super::{HeldGeneration, Instance};
+use super::{End, Former, HeldGeneration, Instance};
 use crate::enrollment::{
     Attestation, CertificateSlot, EnrollmentGroup, Mechanism, SlotContent, Slots, X509Certificates,
 };
 use crate::ids::{CertificateName, Sha256Thumbprint};
-use crate::inventory::GenerationState;
 use crate::lifecycle::{Expectation, FieldChange, Step};
 
 /// A generation as an instance knows it: by its certificate, and under which names it is uploaded.
 pub(super) struct Side<'a> {
     pub(super) generation: &'a HeldGeneration,
     pub(super) names: Vec<CertificateName>,
+    pub(super) is_compromised: bool,
 }
 
 impl<'a> Side<'a> {
     pub(super) fn of(generation: &'a HeldGeneration, instance: &Instance) -> Self {
         let uploads = instance.uploads(&generation.certificate);
-        let mut names: Vec<_> = uploads.map(|held| held.name.clone()).collect();
-        if generation.state == GenerationState::Compromised {
-            names.extend(instance.dangling());
+        Self {
+            generation,
+            names: uploads.map(|held| held.name.clone()).collect(),
+            is_compromised: false,
         }
-        Self { generation, names }
     }
 
     /// A generation that a breach roll takes out. Its certificate may be gone from DPS already, by a run
@@ -35,10 +35,17 @@ impl<'a> Side<'a> {
     /// that is there still.
     pub(super) fn compromised(generation: &'a HeldGeneration, instance: &Instance) -> Self {
         let mut side = Self::of(generation, instance);
-        if generation.state != GenerationState::Compromised {
-            side.names.extend(instance.dangling());
-        }
+        side.names.extend(instance.dangling());
+        side.is_compromised = true;
         side
+    }
+
+    /// A generation that has ended, or is about to.
+    pub(super) fn of_former(former: &'a Former, instance: &Instance) -> Self {
+        match former.end {
+            End::Compromised => Self::compromised(&former.generation, instance),
+            End::Retired | End::Voided => Self::of(&former.generation, instance),
+        }
     }
 
     fn is_slot(&self, slot: &CertificateSlot) -> bool {

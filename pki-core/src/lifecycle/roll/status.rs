@@ -4,12 +4,13 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::expiry::{holders, is_unverified};
+use super::expiry::holders;
 use super::slots::Side;
-use super::{Devices, HeldGeneration, Instance, RollState};
-use crate::admission::{DpsView, Entry, Outcome};
+use super::upload::is_unverified;
+use super::{AuthorityState, Devices, Generations, HeldGeneration, Instance, Newcomer, RollState};
+use crate::admission::{DpsView, Entry, Outcome, Refusal};
+use crate::enrollment::ProvisioningStatus;
 use crate::ids::{AuthorityName, CertificateName, DpsName, EnrollmentGroupId, Generation};
-use crate::inventory::GenerationState;
 use crate::time::Time;
 
 /// Where the roll of an authority stands.
@@ -31,6 +32,8 @@ pub struct RollStatus {
 pub enum Phase {
     /// None is under way.
     Idle,
+    /// None is under way, and DPS refuses the leaves of the generation that issues.
+    Refused,
     /// The new generation is there, and DPS does not admit by it everywhere.
     Starting,
     /// Both generations are admitted; devices move.
@@ -80,6 +83,17 @@ pub enum Wait {
         /// The generation.
         generation: Generation,
     },
+    /// A group would admit the leaves of the generation that issues, and nothing above them is verified.
+    Refused {
+        /// The instance.
+        dps: DpsName,
+        /// The group.
+        group: EnrollmentGroupId,
+        /// Whose leaves.
+        authority: AuthorityName,
+        /// The generation.
+        generation: Generation,
+    },
     /// DPS lets in whoever shows a leaf of a compromised generation.
     LetsIn {
         /// The instance.
@@ -103,34 +117,52 @@ pub struct Deadline {
 /// Tells where the roll of an authority stands. `left_behind` are the devices that have not moved, `views` what
 /// the instances of the state decide at the moment that is asked about, in their order.
 pub fn status(left_behind: &Devices, state: &RollState, views: &[DpsView]) -> RollStatus {
-    let current = state.in_state(GenerationState::Current);
-    let newcomer = state.newcomer();
-    let missing = match (current, newcomer) {
-        (Some(old), Some(new)) => missing(state, old, new),
-        _ => vec![],
-    };
-    let mut remains = remains(state);
     let let_in = compromised_let_in(state, views);
-    remains.extend(let_in.iter().cloned());
-    let (phase, mut waits) = match newcomer {
-        Some(new) if new.state == GenerationState::Pending || !missing.is_empty() => {
-            (Phase::Starting, missing)
+    let generations = &state.generations;
+    let (phase, waits) = match &generations.state {
+        AuthorityState::Rolling { current, newcomer } => {
+            let (phase, mut waits) = under_way(left_behind, state, current, newcomer);
+            waits.extend(let_in);
+            (phase, waits)
         }
-        Some(_) if left_behind.count > 0 => {
-            (Phase::Overlap, vec![Wait::Devices(left_behind.clone())])
+        AuthorityState::New => (Phase::Idle, vec![]),
+        AuthorityState::Active { current } | AuthorityState::Requested { current } => {
+            let mut waits = remains(state);
+            waits.extend(let_in);
+            let refused = refused(state, current, views);
+            let phase = if !waits.is_empty() {
+                Phase::Finishing
+            } else if refused.is_empty() {
+                Phase::Idle
+            } else {
+                Phase::Refused
+            };
+            waits.extend(refused);
+            (phase, waits)
         }
-        Some(_) => (Phase::Overlap, vec![Wait::ToBeFinished]),
-        None if remains.is_empty() => (Phase::Idle, vec![]),
-        None => (Phase::Finishing, remains),
     };
-    if newcomer.is_some() {
-        waits.extend(let_in);
-    }
     RollStatus {
         authority: state.authority.clone(),
         phase,
         waits,
-        deadlines: deadlines(&state.authority, current, newcomer),
+        deadlines: deadlines(&state.authority, generations),
+    }
+}
+
+/// How far a roll is to a generation that is there, and what it waits for.
+fn under_way(
+    left_behind: &Devices,
+    state: &RollState,
+    current: &HeldGeneration,
+    newcomer: &Newcomer,
+) -> (Phase, Vec<Wait>) {
+    let missing = missing(state, current, newcomer.generation());
+    if !newcomer.issues() || !missing.is_empty() {
+        (Phase::Starting, missing)
+    } else if left_behind.count > 0 {
+        (Phase::Overlap, vec![Wait::Devices(left_behind.clone())])
+    } else {
+        (Phase::Overlap, vec![Wait::ToBeFinished])
     }
 }
 
@@ -164,11 +196,11 @@ fn missing(state: &RollState, old: &HeldGeneration, new: &HeldGeneration) -> Vec
 fn remains(state: &RollState) -> Vec<Wait> {
     let mut waits = Vec::new();
     for instance in &state.instances {
-        for left in state.leftovers() {
-            let (side, generation) = (Side::of(left, instance), left.number);
-            let enabled = holders(state, instance, &side).filter(|group| {
-                group.provisioning_status == crate::enrollment::ProvisioningStatus::Enabled
-            });
+        for left in &state.generations.former {
+            let side = Side::of_former(left, instance);
+            let generation = left.generation.number;
+            let enabled = holders(state, instance, &side)
+                .filter(|group| group.provisioning_status == ProvisioningStatus::Enabled);
             waits.extend(enabled.map(|group| Wait::StillHeld {
                 dps: instance.name.clone(),
                 group: group.enrollment_group_id.clone(),
@@ -184,13 +216,30 @@ fn remains(state: &RollState) -> Vec<Wait> {
     waits
 }
 
+/// Where the leaves of the generation that issues are refused because the CA certificate above them is gone, by
+/// the breach roll of an authority above for one, or was never verified.
+fn refused(state: &RollState, current: &HeldGeneration, views: &[DpsView]) -> Vec<Wait> {
+    let mut waits = Vec::new();
+    for (instance, view) in state.instances.iter().zip(views) {
+        let outcome = state.outcome(view, &current.certificate);
+        if let Outcome::Refused(Refusal::NoVerifiedCa(group)) = outcome {
+            waits.push(Wait::Refused {
+                dps: instance.name.clone(),
+                group,
+                authority: state.authority.clone(),
+                generation: current.number,
+            });
+        }
+    }
+    waits
+}
+
 /// The compromised generations whose leaves a group lets in, known to the inventory or not: somebody has
 /// taken away what kept them out.
 fn compromised_let_in(state: &RollState, views: &[DpsView]) -> Vec<Wait> {
     let mut waits = Vec::new();
     for (instance, view) in state.instances.iter().zip(views) {
-        let left = state.leftovers().into_iter();
-        for held in left.filter(|held| held.state == GenerationState::Compromised) {
+        for held in state.generations.compromised() {
             let outcome = state.outcome(view, &held.certificate);
             if let Outcome::Admitted(Entry::Group(group)) = outcome {
                 waits.push(Wait::LetsIn {
@@ -204,11 +253,7 @@ fn compromised_let_in(state: &RollState, views: &[DpsView]) -> Vec<Wait> {
     waits
 }
 
-fn deadlines(
-    authority: &AuthorityName,
-    current: Option<&HeldGeneration>,
-    newcomer: Option<&HeldGeneration>,
-) -> Vec<Deadline> {
+fn deadlines(authority: &AuthorityName, generations: &Generations) -> Vec<Deadline> {
     let ends = |one: &HeldGeneration| Deadline {
         at: one.certificate.validity().not_after(),
         what: format!(
@@ -216,7 +261,9 @@ fn deadlines(
             one.number
         ),
     };
-    let mut deadlines: Vec<Deadline> = current.into_iter().chain(newcomer).map(ends).collect();
+    let newcomer = generations.newcomer().map(Newcomer::generation);
+    let living = generations.current().into_iter().chain(newcomer);
+    let mut deadlines: Vec<Deadline> = living.map(ends).collect();
     deadlines.sort_by_key(|deadline| deadline.at);
     deadlines
 }
@@ -226,6 +273,7 @@ impl Phase {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Idle => "idle",
+            Self::Refused => "refused",
             Self::Starting => "starting",
             Self::Overlap => "overlap",
             Self::Finishing => "finishing",
@@ -271,6 +319,15 @@ impl fmt::Display for Wait {
             } => write!(
                 f,
                 "DPS {dps} still has CA certificate {name}, generation {generation}"
+            ),
+            Self::Refused {
+                dps,
+                group,
+                authority,
+                generation,
+            } => write!(
+                f,
+                "DPS {dps} to have verified a CA certificate above enrollment group {group}: until then it refuses every leaf of generation {generation}, new ones too; if the authority above was rolled, roll this one as well: dps-pki roll start {authority}"
             ),
             Self::LetsIn {
                 dps,

@@ -60,7 +60,20 @@ pub enum CaAction {
         /// The certificates of authorities below whose devices DPS admits by it and by nothing else; a breach
         /// roll writes them down, since DPS tells nobody any more once it is gone.
         admitted: Vec<Sha1Thumbprint>,
+        /// Whether a certificate that is still to be made is put in its place: so a breach roll is shown
+        /// beforehand.
+        gives_way: bool,
     },
+}
+
+impl CaAction {
+    /// The deletion of a certificate by which nobody is admitted whom another one does not admit too.
+    pub fn deletion() -> Self {
+        Self::Delete {
+            admitted: vec![],
+            gives_way: false,
+        }
+    }
 }
 
 impl CaStep {
@@ -78,7 +91,7 @@ impl CaStep {
     /// The certificate that the step takes out of DPS, with those below it that were admitted by it alone.
     pub fn cut_off(&self) -> Option<(&Sha1Thumbprint, &[Sha1Thumbprint])> {
         match &self.action {
-            CaAction::Delete { admitted } => Some((&self.sha1_thumbprint, admitted)),
+            CaAction::Delete { admitted, .. } => Some((&self.sha1_thumbprint, admitted)),
             CaAction::Upload {
                 replaces: Some(replaced),
                 admitted,
@@ -274,6 +287,9 @@ impl fmt::Display for CaStep {
                     "hand in the proof of possession of CA certificate {name}"
                 )
             }
+            CaAction::Delete {
+                gives_way: true, ..
+            } => write!(f, "replace CA certificate {name}"),
             CaAction::Delete { .. } => write!(f, "delete CA certificate {name}"),
         }
     }
@@ -317,6 +333,8 @@ enum Stored {
         sha1_thumbprint: Sha1Thumbprint,
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         admitted: Vec<Sha1Thumbprint>,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        gives_way: bool,
         expect: Expectation,
     },
 }
@@ -364,8 +382,15 @@ impl From<Stored> for CaStep {
                 name,
                 sha1_thumbprint,
                 admitted,
+                gives_way,
                 expect,
-            } => (name, sha1_thumbprint, CaAction::Delete { admitted }, expect),
+            } => {
+                let action = CaAction::Delete {
+                    admitted,
+                    gives_way,
+                };
+                (name, sha1_thumbprint, action, expect)
+            }
         };
         Self {
             name,
@@ -415,10 +440,14 @@ impl From<CaStep> for Stored {
                 proof,
                 expect,
             },
-            CaAction::Delete { admitted } => Self::DeleteCa {
+            CaAction::Delete {
+                admitted,
+                gives_way,
+            } => Self::DeleteCa {
                 name,
                 sha1_thumbprint,
                 admitted,
+                gives_way,
                 expect,
             },
         }

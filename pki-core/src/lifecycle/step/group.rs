@@ -3,9 +3,9 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
-use super::{Expectation, Found, Kind, Plane, Standing, status_alone, verb};
+use super::enrollment::EnrollmentStep;
+use super::{Expectation, Found, verb};
 use crate::admission::{DpsView, ViewError};
 use crate::enrollment::{EnrollmentGroup, ProvisioningStatus};
 use crate::ids::EnrollmentGroupId;
@@ -82,90 +82,53 @@ impl GroupStep {
     }
 }
 
-impl Kind for GroupStep {
-    fn key(&self) -> String {
-        format!("group {}", self.id().as_str().to_ascii_lowercase())
-    }
+impl EnrollmentStep for GroupStep {
+    type Document = EnrollmentGroup;
 
-    fn name(&self) -> String {
-        self.id().to_string()
-    }
+    const KEY: &'static str = "group";
+    const AUDIT_WORDS: [&'static str; 4] = [
+        "group-enabled",
+        "group-disabled",
+        "group-written",
+        "group-deleted",
+    ];
 
-    fn plane(&self) -> Plane<'_> {
-        Plane::Service
-    }
-
-    fn calls(&self) -> usize {
-        1
-    }
-
-    fn subjects(&self) -> Vec<Subject> {
-        vec![Subject::Group(self.id().clone())]
-    }
-
-    fn expect(&self) -> Option<&Expectation> {
-        Some(&self.expect)
-    }
-
-    fn standing(&self, found: &Found, expect: &Expectation) -> Standing {
-        let Found::Group(held) = found else {
-            return Standing::Gone;
-        };
-        let tag = held.as_ref().map(|held| held.etag.as_ref());
-        match (&self.action, held) {
-            (GroupAction::Put { .. }, None) => Standing::of_missing(expect),
-            (GroupAction::Put { group, changes }, Some(held)) => {
-                let held_with_tag = (&json!(held), held.etag.as_ref());
-                Standing::of_document(&json!(group), changes, held_with_tag, expect)
-            }
-            (GroupAction::Delete { .. }, _) => Standing::of_deleted(tag, expect),
-        }
-    }
-
-    fn audit_word(&self) -> &'static str {
+    fn written(&self) -> Option<(&EnrollmentGroup, &[FieldChange])> {
         match &self.action {
-            GroupAction::Put { changes, .. } => match status_alone(changes) {
-                Some(true) => "group-enabled",
-                Some(false) => "group-disabled",
-                None => "group-written",
-            },
-            GroupAction::Delete { .. } => "group-deleted",
+            GroupAction::Put { group, changes } => Some((group, changes)),
+            GroupAction::Delete { .. } => None,
         }
     }
 
-    fn is_of_device(&self) -> bool {
-        false
+    fn enrollment_id(&self) -> &EnrollmentGroupId {
+        self.id()
     }
 
-    fn changes_admission(&self) -> bool {
-        true
+    fn expectation(&self) -> &Expectation {
+        &self.expect
     }
 
-    fn apply_to(&self, view: &mut DpsView) -> Result<(), ViewError> {
-        match &self.action {
-            GroupAction::Put { group, .. } => view.put_group(group),
-            GroupAction::Delete { id } => {
-                view.remove_group(id);
-                Ok(())
-            }
+    fn subject(&self) -> Subject {
+        Subject::Group(self.id().clone())
+    }
+
+    fn held(found: &Found) -> Option<&Option<Box<EnrollmentGroup>>> {
+        match found {
+            Found::Group(held) => Some(held),
+            _ => None,
         }
     }
 
-    fn reopens(&self, view: &DpsView) -> bool {
-        let held = view.group(self.id());
-        self.takes_away() && held.is_some_and(|held| held.status == ProvisioningStatus::Disabled)
+    fn status_in<'v>(&self, view: &'v DpsView) -> Option<&'v ProvisioningStatus> {
+        view.group(self.id()).map(|held| &held.status)
     }
 
-    fn takes_away(&self) -> bool {
-        let document = self.document();
-        document.is_none_or(|group| group.provisioning_status != ProvisioningStatus::Disabled)
+    fn put_into(view: &mut DpsView, document: &EnrollmentGroup) -> Result<(), ViewError> {
+        view.put_group(document)
     }
 
-    fn changes(&self) -> &[FieldChange] {
-        match &self.action {
-            GroupAction::Put { changes, .. } => changes,
-            GroupAction::Delete { .. } => &[],
-        }
+    fn remove_from(&self, view: &mut DpsView) {
+        view.remove_group(self.id());
     }
 }
 

@@ -3,9 +3,9 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
-use super::{Expectation, Found, Kind, Plane, Standing, status_alone, verb};
+use super::enrollment::EnrollmentStep;
+use super::{Expectation, Found, Kind, verb};
 use crate::admission::{DpsView, ViewError};
 use crate::enrollment::{IndividualEnrollment, ProvisioningStatus};
 use crate::ids::RegistrationId;
@@ -101,96 +101,56 @@ impl IndividualStep {
     }
 }
 
-impl Kind for IndividualStep {
-    fn key(&self) -> String {
-        format!("enrollment {}", self.id().as_str().to_ascii_lowercase())
-    }
+impl EnrollmentStep for IndividualStep {
+    type Document = IndividualEnrollment;
 
-    fn name(&self) -> String {
-        self.id().to_string()
-    }
+    const KEY: &'static str = "enrollment";
+    const AUDIT_WORDS: [&'static str; 4] = [
+        "enrollment-enabled",
+        "enrollment-disabled",
+        "enrollment-written",
+        "enrollment-deleted",
+    ];
 
-    fn plane(&self) -> Plane<'_> {
-        Plane::Service
-    }
-
-    fn calls(&self) -> usize {
-        1
-    }
-
-    fn subjects(&self) -> Vec<Subject> {
-        vec![Subject::Device(self.id().clone())]
-    }
-
-    fn expect(&self) -> Option<&Expectation> {
-        Some(&self.expect)
-    }
-
-    fn standing(&self, found: &Found, expect: &Expectation) -> Standing {
-        let Found::Individual(held) = found else {
-            return Standing::Gone;
-        };
-        let tag = held.as_ref().map(|held| held.etag.as_ref());
-        match (&self.action, held) {
-            (IndividualAction::Put { .. }, None) => Standing::of_missing(expect),
-            (
-                IndividualAction::Put {
-                    enrollment,
-                    changes,
-                },
-                Some(held),
-            ) => {
-                let held_with_tag = (&json!(held), held.etag.as_ref());
-                Standing::of_document(&json!(enrollment), changes, held_with_tag, expect)
-            }
-            (IndividualAction::Delete { .. }, _) => Standing::of_deleted(tag, expect),
-        }
-    }
-
-    fn audit_word(&self) -> &'static str {
+    fn written(&self) -> Option<(&IndividualEnrollment, &[FieldChange])> {
         match &self.action {
-            IndividualAction::Put { changes, .. } => match status_alone(changes) {
-                Some(true) => "enrollment-enabled",
-                Some(false) => "enrollment-disabled",
-                None => "enrollment-written",
-            },
-            IndividualAction::Delete { .. } => "enrollment-deleted",
+            IndividualAction::Put {
+                enrollment,
+                changes,
+            } => Some((enrollment, changes)),
+            IndividualAction::Delete { .. } => None,
         }
     }
 
-    fn is_of_device(&self) -> bool {
-        true
+    fn enrollment_id(&self) -> &RegistrationId {
+        self.id()
     }
 
-    fn changes_admission(&self) -> bool {
-        true
+    fn expectation(&self) -> &Expectation {
+        &self.expect
     }
 
-    fn apply_to(&self, view: &mut DpsView) -> Result<(), ViewError> {
-        match &self.action {
-            IndividualAction::Put { enrollment, .. } => view.put_individual(enrollment),
-            IndividualAction::Delete { registration_id } => {
-                view.remove_individual(registration_id);
-                Ok(())
-            }
+    fn subject(&self) -> Subject {
+        Subject::Device(self.id().clone())
+    }
+
+    fn held(found: &Found) -> Option<&Option<Box<IndividualEnrollment>>> {
+        match found {
+            Found::Individual(held) => Some(held),
+            _ => None,
         }
     }
 
-    fn reopens(&self, view: &DpsView) -> bool {
-        let held = view.individual(self.id());
-        self.takes_away() && held.is_some_and(|held| held.status == ProvisioningStatus::Disabled)
+    fn status_in<'v>(&self, view: &'v DpsView) -> Option<&'v ProvisioningStatus> {
+        view.individual(self.id()).map(|held| &held.status)
     }
 
-    fn takes_away(&self) -> bool {
-        let document = self.document();
-        document.is_none_or(|entry| entry.provisioning_status != ProvisioningStatus::Disabled)
+    fn put_into(view: &mut DpsView, document: &IndividualEnrollment) -> Result<(), ViewError> {
+        view.put_individual(document)
     }
 
-    fn changes(&self) -> &[FieldChange] {
-        match &self.action {
-            IndividualAction::Put { changes, .. } => changes,
-            IndividualAction::Delete { .. } => &[],
-        }
+    fn remove_from(&self, view: &mut DpsView) {
+        view.remove_individual(self.id());
     }
 }
 
