@@ -12,8 +12,7 @@ use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
 use crate::support::{TestAuthority, now, root};
-use judge::{Documents, lets_in};
-use openssl::x509::X509;
+use judge::{Documents, Presented, lets_in};
 use pki_core::admission::{ChainElement, PresentedChain, decide, outcome_of};
 use pki_core::certificate::Certificate;
 use pki_core::declaration::VerifiedBy;
@@ -49,7 +48,7 @@ struct Pki {
 struct Leaf {
     certificate: Certificate,
     chain: PresentedChain,
-    presented: Vec<X509>,
+    presented: Vec<Presented>,
 }
 
 /// Who signed a leaf.
@@ -120,7 +119,7 @@ impl Leaf {
             std::iter::once(&certificate).chain(above)
         };
         let elements = path().map(ChainElement::from).collect();
-        let presented = path().map(|one| X509::from_der(one.der()).expect("DER"));
+        let presented = path().map(|one| Presented::from_der(one.der()));
         Self {
             chain: PresentedChain::known(certificate.common_name(), elements),
             presented: presented.collect(),

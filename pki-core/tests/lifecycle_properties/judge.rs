@@ -20,19 +20,18 @@ use serde_json::Value;
 ///    certificate a disabled one decides ("once a certificate is in a disabled entry, every attempt with
 ///    it fails").
 /// 4. The group's certificate must be verified, or one above it.
-pub(crate) fn lets_in(dps: &Documents, chain: &[X509]) -> bool {
+pub(crate) fn lets_in(dps: &Documents, chain: &[Presented]) -> bool {
     lets_in_at(dps, chain, None)
 }
 
 /// The same at a moment, in seconds since 1970: a group lets in nobody whose leaf, or a certificate above it
 /// up to the verified one, is outside of its dates.
-pub(crate) fn lets_in_at(dps: &Documents, chain: &[X509], at: Option<i64>) -> bool {
+pub(crate) fn lets_in_at(dps: &Documents, chain: &[Presented], at: Option<i64>) -> bool {
     let [leaf, above @ ..] = chain else {
         return false;
     };
-    let name = common_name(leaf);
     for entry in &dps.individuals {
-        if text(&entry["registrationId"]).eq_ignore_ascii_case(&name) {
+        if text(&entry["registrationId"]).eq_ignore_ascii_case(&leaf.common_name) {
             return is_enabled(entry)
                 && names(&entry["attestation"]["x509"]["clientCertificates"], leaf);
         }
@@ -65,7 +64,30 @@ pub(crate) struct Documents {
     pub(crate) individuals: Vec<Value>,
 }
 
-fn holds(dps: &Documents, group: &Value, certificate: &X509) -> bool {
+/// A certificate that a device presents, with what is compared of it: a walk asks thousands of times.
+pub(crate) struct Presented {
+    x509: X509,
+    /// The subject's first, or nothing where it has none.
+    common_name: String,
+    sha1: String,
+    sha256: String,
+}
+
+impl Presented {
+    pub(crate) fn from_der(der: &[u8]) -> Self {
+        let x509 = X509::from_der(der).expect("DER");
+        let mut names = x509.subject_name().entries_by_nid(Nid::COMMONNAME);
+        let name = names.next().map(|name| name.data().to_string());
+        Self {
+            common_name: name.transpose().expect("text").unwrap_or_default(),
+            sha1: hex(&x509, MessageDigest::sha1()),
+            sha256: hex(&x509, MessageDigest::sha256()),
+            x509,
+        }
+    }
+}
+
+fn holds(dps: &Documents, group: &Value, certificate: &Presented) -> bool {
     let x509 = &group["attestation"]["x509"];
     if names(&x509["signingCertificates"], certificate) {
         return true;
@@ -80,32 +102,31 @@ fn holds(dps: &Documents, group: &Value, certificate: &X509) -> bool {
 }
 
 /// By the certificate, where the service gave it, else by its SHA-1 thumbprint.
-fn is_authority(authority: &Value, certificate: &X509) -> bool {
+fn is_authority(authority: &Value, certificate: &Presented) -> bool {
     let properties = &authority["properties"];
     if !text(&properties["certificate"]).is_empty() {
         return is(text(&properties["certificate"]), certificate);
     }
-    let digest = certificate.digest(MessageDigest::sha1()).expect("digest");
-    text(&properties["thumbprint"]).eq_ignore_ascii_case(&hex(&digest))
+    text(&properties["thumbprint"]).eq_ignore_ascii_case(&certificate.sha1)
 }
 
-fn is_within(certificate: &X509, at: Option<i64>) -> bool {
+fn is_within(certificate: &Presented, at: Option<i64>) -> bool {
     let Some(at) = at else {
         return true;
     };
     let at = Asn1Time::from_unix(at).expect("a moment");
-    certificate.not_before() <= at && certificate.not_after() >= at
+    certificate.x509.not_before() <= at && certificate.x509.not_after() >= at
 }
 
-fn names(slots: &Value, certificate: &X509) -> bool {
+fn names(slots: &Value, certificate: &Presented) -> bool {
     ["primary", "secondary"].iter().any(|slot| {
         let told = text(&slots[slot]["info"]["sha256Thumbprint"]);
         is(text(&slots[slot]["certificate"]), certificate)
-            || (!told.is_empty() && told.eq_ignore_ascii_case(&hex(&digest(certificate))))
+            || told.eq_ignore_ascii_case(&certificate.sha256)
     })
 }
 
-fn is_verified(dps: &Documents, certificate: &X509) -> bool {
+fn is_verified(dps: &Documents, certificate: &Presented) -> bool {
     dps.authorities.iter().any(|authority| {
         authority["properties"]["isVerified"] == true && is_authority(authority, certificate)
     })
@@ -115,34 +136,26 @@ fn is_enabled(entry: &Value) -> bool {
     entry["provisioningStatus"] != "disabled"
 }
 
-fn is(pem: &str, certificate: &X509) -> bool {
-    !pem.is_empty() && remembered(pem) == digest(certificate)
-}
-
-fn digest(certificate: &X509) -> Vec<u8> {
-    let digest = certificate.digest(MessageDigest::sha256());
-    digest.expect("digest").to_vec()
-}
-
-fn hex(digest: &[u8]) -> String {
+fn hex(certificate: &X509, kind: MessageDigest) -> String {
+    let digest = certificate.digest(kind).expect("digest");
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The digest of a certificate in PEM: fleets are made of the same few.
-fn remembered(pem: &str) -> Vec<u8> {
+/// Whether this PEM is that certificate. Fleets are made of the same few, so each PEM is read once.
+fn is(pem: &str, certificate: &Presented) -> bool {
     thread_local! {
-        static KNOWN: RefCell<HashMap<String, Vec<u8>>> = RefCell::default();
+        static SHA256: RefCell<HashMap<String, String>> = RefCell::default();
     }
-    KNOWN.with_borrow_mut(|known| {
-        let read = || digest(&X509::from_pem(pem.as_bytes()).expect("PEM"));
-        known.entry(pem.to_owned()).or_insert_with(read).clone()
+    if pem.is_empty() {
+        return false;
+    }
+    SHA256.with_borrow_mut(|known| {
+        if !known.contains_key(pem) {
+            let read = X509::from_pem(pem.as_bytes()).expect("PEM");
+            known.insert(pem.to_owned(), hex(&read, MessageDigest::sha256()));
+        }
+        known[pem] == certificate.sha256
     })
-}
-
-fn common_name(leaf: &X509) -> String {
-    let mut names = leaf.subject_name().entries_by_nid(Nid::COMMONNAME);
-    let name = names.next().expect("a common name");
-    name.data().to_string().expect("text")
 }
 
 fn text(value: &Value) -> &str {

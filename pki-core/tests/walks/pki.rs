@@ -4,13 +4,13 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
 
-use openssl::x509::X509;
 use pki_core::admission::{ChainElement, PresentedChain};
 use pki_core::certificate::Certificate;
 use pki_core::ids::{AuthorityGeneration, AuthorityName, Generation, RegistrationId};
 use pki_core::key::KeyAlgorithm::EcdsaP256;
 use pki_core::key::Signer as _;
 
+use crate::lifecycle_properties::judge::Presented;
 use crate::support::{TestAuthority, authority_spec, leaf_spec, now, root, serial, signer};
 
 /// A generation of an authority: which authority, and which generation of it, from 0.
@@ -31,7 +31,7 @@ pub(crate) struct LeafKey {
 pub(crate) struct Leaf {
     pub(crate) certificate: Certificate,
     pub(crate) chain: PresentedChain,
-    pub(crate) presented: Vec<X509>,
+    pub(crate) presented: Vec<Presented>,
 }
 
 /// An authority: its name, what signs it, how many generations it may have, and for how many days.
@@ -185,7 +185,7 @@ impl Pki {
         Leaf {
             chain: PresentedChain::known(certificate.common_name(), elements.collect()),
             presented: presented
-                .map(|one| X509::from_der(one.der()).expect("DER"))
+                .map(|one| Presented::from_der(one.der()))
                 .collect(),
             certificate,
         }
