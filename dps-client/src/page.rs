@@ -38,8 +38,8 @@ where
             };
             let answer = plane.send(query).await?;
             let page: Vec<T> = answer.json()?;
-            let page = stream::iter(page.into_iter().map(Ok));
-            Ok::<_, ClientError>(Some((page, continuation(&answer))))
+            let records = stream::iter(page.into_iter().map(Ok));
+            Ok::<_, ClientError>(Some((records, continuation(&answer))))
         }
     });
     pages.try_flatten().boxed()

@@ -314,7 +314,8 @@ where
     let count = round.https.len();
     let next = Arc::new(AtomicUsize::new(0));
     let work = Arc::new(work);
-    let (start, processor) = (Instant::now(), processor_microseconds());
+    let start = Instant::now();
+    let processor = processor_microseconds();
     let mut workers = JoinSet::new();
     for _ in 0..AT_ONCE {
         let round = Arc::clone(round);

@@ -34,7 +34,7 @@ use crate::faults::Faults;
 use crate::log::RequestLog;
 use crate::random::Random;
 use crate::store::resource::Resource;
-use crate::store::{StateError, Store};
+use crate::store::{Progress, StateError, Store};
 use connection::Connections;
 use paths::ChainMemory;
 use webhook::Webhooks;
@@ -49,6 +49,8 @@ pub(crate) struct Dps {
     /// The chains of devices that were judged.
     pub(crate) chains: ChainMemory,
     store: Mutex<Store>,
+    /// How much of what changed is kept.
+    pub(crate) progress: Progress,
     resource: RwLock<Arc<Resource>>,
     pub(crate) faults: Faults,
     pub(crate) log: RequestLog,
@@ -87,6 +89,7 @@ impl Dps {
             entropy,
             connections: Connections::default(),
             chains: ChainMemory::default(),
+            progress: store.progress(),
             store: Mutex::new(store),
             resource: RwLock::new(Arc::new(resource)),
             faults: Faults::new(behavior),
@@ -132,8 +135,8 @@ impl Dps {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the store. What changed is kept before this returns, so that nothing is acknowledged
-    /// which the next process would not know; if that fails, so does the request.
+    /// Changes the store, and hands over what changed to be kept. Nobody is to be told of it before
+    /// [`Self::kept_since`] says that it is: the next process might not know it.
     pub(crate) fn change<T>(
         &self,
         work: impl FnOnce(&mut Store) -> Result<T, ServiceError>,
@@ -142,6 +145,13 @@ impl Dps {
         let done = work(&mut store);
         store.commit()?;
         done
+    }
+
+    /// Waits until everything that changed by now is kept. What was tried before a request began is no
+    /// concern of it: it may have seen or made what came later, and fails if that is not kept.
+    pub(crate) async fn kept_since(&self, tried: u64) -> Result<(), ServiceError> {
+        let kept = self.progress.kept_since(tried).await;
+        kept.map_err(|error| ServiceError::Server(error.to_string()))
     }
 
     /// What the service is at this moment: its policies and linked hubs.

@@ -137,12 +137,14 @@ impl Emulator {
         let known = addresses.iter().map(IpAddr::to_string);
         let host_names = names.into_iter().chain(known).collect();
         let dps = Arc::new(instance(config, host_names)?);
+        let kept = dps.progress.kept_since(0).await;
+        kept.map_err(StateError::NotKept)?;
 
         let end = CancellationToken::new();
         let acceptor = TlsAcceptor::from(identity.config);
-        let server = Server::new(acceptor, Arc::clone(&dps), end.clone());
         let listeners = vec![(https, Protocol::Https), (mqtt, Protocol::Mqtt)];
-        let server = tokio::spawn(server.serve(listeners));
+        let serving = Server::new(acceptor, Arc::clone(&dps), end.clone()).serve(listeners);
+        let server = tokio::spawn(serving);
         tracing::info!(%address, %mqtt_address, id_scope = %dps.settings.id_scope, "the emulator listens");
         Ok(EmulatorHandle {
             address,
@@ -378,12 +380,16 @@ impl EmulatorHandle {
 
     /// The linked hubs, in the order in which they were linked.
     pub fn hubs(&self) -> Vec<Hub> {
-        let hub = |linked: &LinkedHub| Hub {
-            host_name: linked.host_name.clone(),
-            base_url: self.base_url(),
-            connection_string: linked.policy.connection_string(&self.host_and_port()),
-        };
-        self.dps.resource().hubs.iter().map(hub).collect()
+        self.dps
+            .resource()
+            .hubs
+            .iter()
+            .map(|linked| Hub {
+                host_name: linked.host_name.clone(),
+                base_url: self.base_url(),
+                connection_string: linked.policy.connection_string(&self.host_and_port()),
+            })
+            .collect()
     }
 
     /// Ends the service: no new connections, open requests are finished.

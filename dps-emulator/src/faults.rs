@@ -142,12 +142,11 @@ impl Window {
     /// Counts one more; or says in how many seconds there is room again.
     fn take(window: &mut Option<Self>, throttle: Throttle, now: Instant) -> Option<u64> {
         let length = Duration::from_secs(throttle.seconds.get().into());
-        let present = window.filter(|window| now.duration_since(window.began) < length);
-        let fresh = Self {
+        let running = window.filter(|window| now.duration_since(window.began) < length);
+        let present = window.insert(running.unwrap_or(Self {
             began: now,
             used: 0,
-        };
-        let present = window.insert(present.unwrap_or(fresh));
+        }));
         if present.used < throttle.operations.get() {
             present.used += 1;
             return None;

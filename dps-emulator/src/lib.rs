@@ -30,6 +30,7 @@ mod error;
 mod faults;
 mod log;
 mod mqtt;
+mod nesting;
 mod own_file;
 mod planes;
 mod policy;

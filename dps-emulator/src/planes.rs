@@ -91,21 +91,24 @@ pub(crate) struct Cut;
 /// Answers a request, whatever plane it is for. A response with [`Cut`] among its extensions is not
 /// to be sent.
 pub(crate) async fn answer(dps: &Arc<Dps>, request: &Request) -> Response<Full<Bytes>> {
+    let tried = dps.progress.tried();
     if control::is_meant(request) {
-        let result = control::answer(dps, request);
-        let request_id = dps.random().uuid().unwrap_or_default().to_string();
-        let refused = |error| refusal(dps, Plane::Data, &request_id, &error);
-        return to_response(result.unwrap_or_else(refused));
+        let answered = control::answer(dps, request);
+        return match dps.kept_since(tried).await.and(answered) {
+            Ok(answer) => to_response(answer),
+            Err(error) => unreadable(dps, &error),
+        };
     }
     let fate = dps.faults.draw();
     if fate == Fate::Cut {
         return cut();
     }
     let began = Instant::now();
-    let (plane, result) = match fate {
+    let (plane, answered) = match fate {
         Fate::Unavailable => (plane_of(request), Err(ServiceError::Unavailable)),
         _ => dispatch(dps, request).await,
     };
+    let result = dps.kept_since(tried).await.and(answered);
     let request_id = dps.random().uuid().unwrap_or_default().to_string();
     logged::note(
         dps,
@@ -124,7 +127,7 @@ pub(crate) async fn answer(dps: &Arc<Dps>, request: &Request) -> Response<Full<B
     to_response(answer.with_header("x-ms-request-id", request_id))
 }
 
-/// An answer to a request that could not even be read.
+/// An answer to a request that is for no plane, or could not even be read.
 pub(crate) fn unreadable(dps: &Dps, error: &ServiceError) -> Response<Full<Bytes>> {
     let request_id = dps.random().uuid().unwrap_or_default().to_string();
     to_response(refusal(dps, Plane::Data, &request_id, error))
@@ -218,10 +221,10 @@ fn to_value(document: &impl Serialize) -> Result<Value, ServiceError> {
 
 /// Puts these members first, in this order.
 fn in_order(members: &mut Map<String, Value>, names: &[&str]) {
-    let first = names
+    let first: Map<String, Value> = names
         .iter()
-        .filter_map(|name| members.shift_remove_entry(*name));
-    let first: Map<String, Value> = first.collect();
+        .filter_map(|name| members.shift_remove_entry(*name))
+        .collect();
     let others = std::mem::replace(members, first);
     members.extend(others);
 }
@@ -248,8 +251,87 @@ fn ascii_json(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use futures::FutureExt as _;
+    use http::Method;
+    use pki_core::enrollment::{AllocationPolicy, OtherMembers};
+    use pki_core::ids::Etag;
+    use pki_core::ports::system::{SystemClock, SystemEntropy};
+    use secrecy::SecretString;
     use serde_json::json;
+
+    use super::*;
+    use crate::behavior::Behavior;
+    use crate::domain::Settings;
+    use crate::store::resource::Resource;
+    use crate::store::writer::testing::{Gate, gate};
+    use crate::store::{StateError, Store};
+    use crate::webhook::HttpWebhooks;
+
+    fn dps(keeper: Gate) -> Arc<Dps> {
+        let (store, _) = Store::open(Box::new(keeper)).expect("a store");
+        let settings = Settings {
+            name: "emulator".to_owned(),
+            id_scope: "0ne00000000".parse().expect("an ID scope"),
+            subscription: String::new(),
+            resource_group: String::new(),
+            bearer_token: None,
+            assigning_rounds: 0,
+            retry_after_seconds: 0,
+            host_names: Vec::new(),
+            control_token: SecretString::default(),
+        };
+        let resource = Resource {
+            policies: Vec::new(),
+            hubs: Vec::new(),
+            allocation: AllocationPolicy::Hashed,
+            tags: OtherMembers::new(),
+            etag: Etag::new("1"),
+            other: OtherMembers::new(),
+        };
+        let clock = Arc::new(SystemClock);
+        let entropy = Arc::new(SystemEntropy);
+        let webhooks = Arc::new(HttpWebhooks);
+        let behavior = Behavior::default();
+        Arc::new(Dps::new(
+            settings, resource, behavior, clock, entropy, store, webhooks,
+        ))
+    }
+
+    async fn ask(dps: &Arc<Dps>, method: Method, id: &str) -> StatusCode {
+        let body = json!({"registrationId": id, "attestation": {"type": "symmetricKey"}});
+        let (parts, ()) = http::Request::builder()
+            .method(method)
+            .uri(format!("/enrollments/{id}?api-version=2021-10-01"))
+            .header("authorization", "Bearer anything")
+            .body(())
+            .expect("a request")
+            .into_parts();
+        let request = Request::new(parts, body.to_string().into(), Arc::default());
+        answer(dps, &request.expect("a request")).await.status()
+    }
+
+    /// Also not to somebody else who reads it.
+    #[tokio::test]
+    async fn no_answer_leaves_before_what_it_tells_is_kept() {
+        let (gate, gatekeeper) = gate();
+        let dps = dps(gate);
+        let written = ask(&dps, Method::PUT, "dev-1");
+        tokio::pin!(written);
+        assert!(written.as_mut().now_or_never().is_none());
+        let read = ask(&dps, Method::GET, "dev-1");
+        tokio::pin!(read);
+        assert!(read.as_mut().now_or_never().is_none());
+        gatekeeper.end_attempt(Ok(()));
+        assert_eq!(written.await, StatusCode::OK);
+        assert_eq!(read.await, StatusCode::OK);
+
+        gatekeeper.end_attempt(Err(StateError::Ended));
+        let failed = ask(&dps, Method::PUT, "dev-2").await;
+        assert_eq!(failed, StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(ask(&dps, Method::GET, "dev-1").await, StatusCode::OK);
+        gatekeeper.end_attempt(Ok(()));
+        assert_eq!(ask(&dps, Method::PUT, "dev-3").await, StatusCode::OK);
+    }
 
     #[test]
     fn answers_are_ascii_and_say_the_same() {

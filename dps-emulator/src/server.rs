@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Version;
+use http::header::HOST;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
@@ -174,10 +176,7 @@ impl Server {
             return Ok(response);
         }
         let (parts, body) = request.into_parts();
-        let request = read(body)
-            .await
-            .and_then(|body| Request::new(parts, body, presented));
-        let response = match request {
+        let response = match whole(parts, body, presented).await {
             Ok(request) => planes::answer(&self.dps, &request.sent_by(peer)).await,
             Err(error) => planes::unreadable(&self.dps, &error),
         };
@@ -204,6 +203,19 @@ impl Server {
 #[derive(Debug, thiserror::Error)]
 #[error("the connection is cut, as the behavior has it")]
 struct CutOff;
+
+async fn whole(
+    parts: http::request::Parts,
+    body: Incoming,
+    presented: Arc<[Certificate]>,
+) -> Result<Request, ServiceError> {
+    // RFC 9112 §3.2. Which hub is meant depends on it.
+    if parts.version == Version::HTTP_11 && !parts.headers.contains_key(HOST) {
+        let problem = "The header host is missing.".to_owned();
+        return Err(ServiceError::ArgumentInvalid(problem));
+    }
+    Request::new(parts, read(body).await?, presented)
+}
 
 async fn read(body: Incoming) -> Result<Bytes, ServiceError> {
     let announced = body.size_hint().lower();

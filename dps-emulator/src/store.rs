@@ -1,7 +1,8 @@
 //! What one instance holds: CA certificates, enrollments, registration records, hub registries.
 //!
 //! Records live in memory, in tables that mint and check their ETags; a [`Keeper`] has what outlives
-//! the process. No rule of DPS lives here beyond that: those are [`crate::domain`]'s.
+//! the process, and a [`Writer`] hands it what changed. No rule of DPS lives here beyond that: those
+//! are [`crate::domain`]'s.
 //! Invariants: `view` always says what the tables hold, so enrollments and CA certificates change
 //! through the methods here and nowhere else; what was committed is what the next process finds.
 
@@ -14,6 +15,7 @@ pub(crate) mod registration;
 pub(crate) mod resource;
 pub(crate) mod sqlite;
 mod table;
+pub(crate) mod writer;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -31,11 +33,13 @@ pub(crate) use etag::{EtagMint, device_version};
 pub(crate) use hub::Registry;
 pub(crate) use keeper::{Keeper, StateError};
 pub(crate) use table::{Conflict, Precondition, Record, Table};
+pub(crate) use writer::Progress;
 
 use authority::Authority;
-use keeper::{Change, Ended, Nowhere, Row};
+use keeper::{Changes, RecordKey, Row};
 use registration::{Operation, Registration};
 use resource::Resource;
+use writer::Writer;
 
 /// The spaces of kept rows; a hub's devices are in `hub/` and its name.
 const MINT: &str = "mint";
@@ -56,9 +60,17 @@ pub(crate) struct Store {
     /// Changes of the service in ARM, all of which are made: how often each is still told to be running.
     pub(crate) arm_operations: HashMap<String, u32>,
     trust: Arc<Trust>,
-    keeper: Box<dyn Keeper>,
+    keeping: Keeping,
     /// The resource, if it was written since the last commit.
     new_resource: Option<String>,
+}
+
+/// Whether anything outlives the process.
+enum Keeping {
+    Nothing,
+    By(Writer),
+    /// Another process may have what is kept: what comes now is refused.
+    Ended,
 }
 
 /// The CA certificates whose possession was proven or attested.
@@ -82,19 +94,19 @@ struct Tables {
 
 impl Default for Store {
     fn default() -> Self {
-        Self::new(Tables::default(), DpsView::new(), Box::new(Nowhere))
+        Self::new(Tables::default(), DpsView::new(), Keeping::Nothing)
     }
 }
 
 impl Store {
-    fn new(tables: Tables, view: DpsView, keeper: Box<dyn Keeper>) -> Self {
+    fn new(tables: Tables, view: DpsView, keeping: Keeping) -> Self {
         Self {
             trust: Arc::new(tables.trust(0)),
             tables,
             view,
             operations: HashMap::new(),
             arm_operations: HashMap::new(),
-            keeper,
+            keeping,
             new_resource: None,
         }
     }
@@ -112,32 +124,38 @@ impl Store {
             }
         }
         let view = tables.view()?;
-        Ok((Self::new(tables, view, keeper), resource))
+        let writer = Writer::start(keeper).map_err(StateError::Thread)?;
+        Ok((Self::new(tables, view, Keeping::By(writer)), resource))
     }
 
-    /// Keeps what changed since the last time. What could not be kept is tried again the next time.
+    /// Hands over what changed since the last time, to be kept: [`Self::progress`] tells when it is.
     pub(crate) fn commit(&mut self) -> Result<(), StateError> {
-        if !self.keeper.keeps() {
-            self.tables.settle();
-            self.new_resource = None;
-            return Ok(());
+        match &mut self.keeping {
+            Keeping::Nothing => {}
+            Keeping::By(writer) => {
+                let changes = self.tables.changes(self.new_resource.as_deref())?;
+                if !changes.is_empty() {
+                    writer.hand_over(changes)?;
+                }
+            }
+            Keeping::Ended => return Err(StateError::Ended),
         }
-        let mut changes = self.tables.changes()?;
-        let resource = self.new_resource.clone();
-        changes.extend(resource.map(|value| change(RESOURCE, value)));
-        if changes.is_empty() {
-            return Ok(());
-        }
-        changes.push(change(MINT, text(&self.tables.mint)?));
-        self.keeper.keep(&changes)?;
         self.tables.settle();
         self.new_resource = None;
         Ok(())
     }
 
+    /// How much of what was committed is kept.
+    pub(crate) fn progress(&self) -> Progress {
+        match &self.keeping {
+            Keeping::By(writer) => writer.progress(),
+            Keeping::Nothing | Keeping::Ended => Progress::of_nothing(),
+        }
+    }
+
     /// Lets go of what is kept, so that another process may have it.
     pub(crate) fn close(&mut self) {
-        self.keeper = Box::new(Ended);
+        self.keeping = Keeping::Ended;
     }
 
     /// Writes what the service is itself.
@@ -349,8 +367,9 @@ impl Tables {
         Ok(view)
     }
 
-    fn changes(&self) -> Result<Vec<Change>, StateError> {
-        let mut changes = Vec::new();
+    /// What changed, and the resource if it was written.
+    fn changes(&self, resource: Option<&str>) -> Result<Changes, StateError> {
+        let mut changes = Changes::new();
         self.authorities.changes(AUTHORITY, &mut changes)?;
         self.individuals.changes(INDIVIDUAL, &mut changes)?;
         self.groups.changes(GROUP, &mut changes)?;
@@ -358,6 +377,12 @@ impl Tables {
         for (hub, registry) in &self.hubs {
             let space = format!("{HUB}{hub}");
             registry.devices.changes(&space, &mut changes)?;
+        }
+        if let Some(resource) = resource {
+            changes.insert(only(RESOURCE), Some(resource.to_owned()));
+        }
+        if !changes.is_empty() {
+            changes.insert(only(MINT), Some(text(&self.mint)?));
         }
         Ok(changes)
     }
@@ -373,12 +398,11 @@ impl Tables {
     }
 }
 
-/// A row of a space that has but one.
-fn change(space: &str, value: String) -> Change {
-    Change {
+/// The row of a space that has but one.
+fn only(space: &str) -> RecordKey {
+    RecordKey {
         space: space.to_owned(),
         key: String::new(),
-        value: Some(value),
     }
 }
 

@@ -222,8 +222,8 @@ impl AnyClient {
         let leaf = Certificate::from_der(leaf).map_err(|_| unreadable())?;
         let public_key = leaf.public_key();
         let spki = SubjectPublicKeyInfoRef::from_der(&public_key).map_err(|_| unreadable())?;
-        let algorithm = spki.algorithm.to_der().map_err(|_| unreadable())?;
-        let algorithm = AnyRef::from_der(&algorithm).map_err(|_| unreadable())?;
+        let encoded = spki.algorithm.to_der().map_err(|_| unreadable())?;
+        let algorithm = AnyRef::from_der(&encoded).map_err(|_| unreadable())?;
         let key = spki.subject_public_key.as_bytes().ok_or_else(unreadable)?;
         let mut candidates = self
             .algorithms

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::domain::allocation::AllocationError;
 use crate::domain::webhook::{Allocated, Patience, Webhook, Webhooks};
+use crate::nesting::{DEEPEST, is_too_deep};
 
 /// How long one call may take.
 const TIME_LIMIT: Duration = Duration::from_secs(20);
@@ -90,6 +91,11 @@ async fn try_once(
     }
     let answer: Answer = serde_json::from_slice(&body)
         .map_err(|error| AllocationError::Unreadable(error.to_string()))?;
+    let documents = [&answer.initial_twin, &answer.payload];
+    if documents.into_iter().flatten().any(is_too_deep) {
+        let problem = format!("it is nested more than {DEEPEST} levels deep");
+        return Err(AllocationError::Unreadable(problem));
+    }
     let hub = answer
         .iot_hub_host_name
         .unwrap_or_default()

@@ -130,8 +130,8 @@ pub fn sas_token(
     policy: Option<&str>,
 ) -> Result<SecretString, KeyError> {
     let resource = encoded(resource);
-    let signature = signed(key_base64, format!("{resource}\n{expires}").as_bytes())?;
-    let signature = encoded(&signature);
+    let text = format!("{resource}\n{expires}");
+    let signature = encoded(&signed(key_base64, text.as_bytes())?);
     let policy = policy
         .map(|policy| format!("&skn={}", encoded(policy)))
         .unwrap_or_default();

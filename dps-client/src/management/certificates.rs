@@ -122,9 +122,8 @@ impl Certificates {
         let answer = self.plane.send(operation).await?;
         let certificate: CaCertificate = answer.json()?;
         if certificate.properties.verification_code.is_none() {
-            let operation = answer.operation;
             return Err(ClientError::Incomplete {
-                operation,
+                operation: answer.operation,
                 what: "verification code",
             });
         }

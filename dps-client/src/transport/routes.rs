@@ -33,12 +33,15 @@ impl Resolve for Routes {
     fn resolve(&self, name: Name) -> Resolving {
         let routed = self.of(name.as_str());
         Box::pin(async move {
-            let host = routed.as_deref().unwrap_or(name.as_str());
-            // An IPv6 address has brackets in a URL and none here.
-            let host = host.trim_start_matches('[').trim_end_matches(']');
+            let host = routed
+                .as_deref()
+                .unwrap_or(name.as_str())
+                // An IPv6 address has brackets in a URL and none here.
+                .trim_start_matches('[')
+                .trim_end_matches(']');
             // The client sets the port of the URL instead.
-            let addresses: Vec<_> = lookup_host((host, 0)).await?.collect();
-            let addresses: Addrs = Box::new(addresses.into_iter());
+            let found: Vec<_> = lookup_host((host, 0)).await?.collect();
+            let addresses: Addrs = Box::new(found.into_iter());
             Ok(addresses)
         })
     }

@@ -119,8 +119,11 @@ impl Dps {
         credential: Credential<'_>,
     ) -> Result<Admitted, ServiceError> {
         let resource = self.resource();
-        let named = |hub: &&LinkedHub| hub.host_name.as_str().eq_ignore_ascii_case(host);
-        let hubs: Vec<&LinkedHub> = match resource.hubs.iter().find(named) {
+        let named = resource
+            .hubs
+            .iter()
+            .find(|hub| hub.host_name.as_str().eq_ignore_ascii_case(host));
+        let hubs: Vec<&LinkedHub> = match named {
             Some(hub) => vec![hub],
             None if self.is_own_name(host) => resource.hubs.iter().collect(),
             None => Vec::new(),
@@ -197,21 +200,10 @@ impl Dps {
         hub: &LinkedHub,
         device: &Device,
     ) -> bool {
-        let is_other = |name: &str| {
-            resource.hubs.iter().any(|other| {
-                other.host_name != hub.host_name
-                    && other.host_name.as_str().eq_ignore_ascii_case(name)
-            })
-        };
-        let names = self
-            .settings
-            .host_names
-            .iter()
-            .map(String::as_str)
-            .filter(|name| !is_other(name))
-            .chain([hub.host_name.as_str()]);
+        let names = self.names_of(resource, hub);
         let path = ["devices", device.document.device_id.as_str()].map(str::to_owned);
-        if !token.is_live(self.now()) || !token.covers(names, &path) {
+        let covers = token.covers(names.iter().map(String::as_str), &path);
+        if !token.is_live(self.now()) || !covers {
             return false;
         }
         match token.policy() {
@@ -223,6 +215,16 @@ impl Dps {
             }
             _ => false,
         }
+    }
+
+    /// The names by which a token may mean a hub: its own, and those of this server that are no other hub's.
+    pub(crate) fn names_of(&self, resource: &Resource, hub: &LinkedHub) -> Vec<String> {
+        let mut names = self.settings.host_names.clone();
+        for linked in &resource.hubs {
+            names.retain(|name| !linked.host_name.as_str().eq_ignore_ascii_case(name));
+        }
+        names.push(hub.host_name.to_string());
+        names
     }
 
     /// Whether a device that was let in may stay.

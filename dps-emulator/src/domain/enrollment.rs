@@ -106,16 +106,18 @@ impl Document for EnrollmentGroup {
 
     fn check_quota(&self, dps: &Dps, store: &Store) -> Result<(), ServiceError> {
         let kind = self.attestation.kind();
-        let groups = store.groups().iter();
-        let alike = groups.filter(|(_, record)| record.value.attestation.kind() == kind);
-        dps.check_quota(
-            "enrollment groups of this kind",
-            alike.count(),
-            |quotas| match self.attestation.mechanism {
-                Mechanism::SymmetricKey(_) => quotas.symmetric_key_groups,
-                _ => quotas.x509_groups,
-            },
-        )
+        let alike = store
+            .groups()
+            .iter()
+            .filter(|(_, record)| record.value.attestation.kind() == kind)
+            .count();
+        dps.check_quota("enrollment groups of this kind", alike, |quotas| match self
+            .attestation
+            .mechanism
+        {
+            Mechanism::SymmetricKey(_) => quotas.symmetric_key_groups,
+            _ => quotas.x509_groups,
+        })
     }
 
     fn table(store: &Store) -> &Table<Self::Id, Self> {
@@ -255,9 +257,16 @@ impl Dps {
             )));
         }
         self.check_hubs(&mut document)?;
-        if document.allocation() == Some(&AllocationPolicy::Custom) {
-            let definition = document.other_mut().get("customAllocationDefinition");
-            Webhook::from_definition(definition).map_err(ServiceError::ArgumentInvalid)?;
+        match document.allocation() {
+            Some(AllocationPolicy::Custom) => {
+                let definition = document.other_mut().get("customAllocationDefinition");
+                Webhook::from_definition(definition).map_err(ServiceError::ArgumentInvalid)?;
+            }
+            Some(AllocationPolicy::Other(word)) => {
+                let problem = format!("The allocationPolicy {word} is not known.");
+                return Err(ServiceError::ArgumentInvalid(problem));
+            }
+            _ => {}
         }
         let table = D::table(store);
         let present = table.get(document.id()).map(|record| &record.value);
@@ -281,14 +290,17 @@ impl Dps {
 
     /// Every hub that a record names must be linked.
     fn check_hubs<D: Document>(&self, document: &mut D) -> Result<(), ServiceError> {
-        let one = document.other_mut().get(ONE_HUB).cloned();
-        let one = one.as_ref().and_then(serde_json::Value::as_str);
+        let one = document
+            .other_mut()
+            .get(ONE_HUB)
+            .and_then(serde_json::Value::as_str)
+            .map(str::to_owned);
         let named = document
             .hubs()
             .unwrap_or_default()
             .iter()
             .map(HubHostName::as_str)
-            .chain(one);
+            .chain(one.as_deref());
         for name in named {
             let hub = name.parse::<HubHostName>();
             if !hub.is_ok_and(|hub| self.is_linked(&hub)) {

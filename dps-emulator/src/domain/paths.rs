@@ -153,14 +153,15 @@ impl ChainMemory {
         {
             return None;
         }
-        let options = PathOptions::new(now).purpose(choices::LEAF_PURPOSE);
-        let options = options.lenient().weak();
+        let options = PathOptions::new(now)
+            .purpose(choices::LEAF_PURPOSE)
+            .lenient()
+            .weak();
         let report = validate(leaf, sent, &trust.verified, options);
         let precedent = Precedent::new(leaf, sent, &trust.verified, options, &report);
         if let (Some(key), Some(precedent)) = (key, precedent) {
-            let precedent = Arc::new(precedent);
             self.precedents
-                .remember(key, precedent, trust, now, sent.iter());
+                .remember(key, Arc::new(precedent), trust, now, sent.iter());
         }
         report.failure.map(|failure| failure.reason)
     }

@@ -133,8 +133,8 @@ impl Dps {
                 operation.is_undecided = true;
                 self.ask_webhook(store, assignment, registering.payload)?;
             } else {
-                let allocated = allocate(&terms.allocation, &terms.candidates, &id);
-                let allocated = allocated.map(|hub| Allocated {
+                let hub = allocate(&terms.allocation, &terms.candidates, &id);
+                let allocated = hub.map(|hub| Allocated {
                     hub,
                     initial_twin: None,
                     payload: None,
@@ -163,8 +163,11 @@ impl Dps {
         if let Some(payload) = payload {
             context["payload"] = payload;
         }
-        let hubs = self.terms(store, &assignment.verdict.entry)?.candidates;
-        let hubs: Vec<&str> = hubs.iter().map(|hub| hub.host_name.as_str()).collect();
+        let candidates = self.terms(store, &assignment.verdict.entry)?.candidates;
+        let hubs: Vec<&str> = candidates
+            .iter()
+            .map(|hub| hub.host_name.as_str())
+            .collect();
         let mut request = json!({"deviceRuntimeContext": context, "linkedHubs": hubs});
         request[member] = entry;
         let choices = self.choices();
@@ -191,10 +194,9 @@ impl Dps {
         allocated: Result<Allocated, AllocationError>,
     ) -> Result<(), ServiceError> {
         self.change(|store| {
-            let is_current = |operation: &&mut Operation| operation.id == assignment.operation_id;
-            let Some(operation) = store.operations.get_mut(&assignment.id).filter(is_current)
-            else {
-                return Ok(());
+            let operation = match store.operations.get_mut(&assignment.id) {
+                Some(operation) if operation.id == assignment.operation_id => operation,
+                _ => return Ok(()),
             };
             operation.is_undecided = false;
             let allocated = allocated.and_then(|allocated| {
@@ -225,8 +227,9 @@ impl Dps {
             }
         };
         let mut store = self.store();
-        let operation = store.operations.get_mut(id);
-        let operation = operation
+        let operation = store
+            .operations
+            .get_mut(id)
             .filter(|operation| operation.id == operation_id && operation.proven == proven)
             .ok_or(ServiceError::OperationNotFound)?;
         let state = if operation.poll(now) {
@@ -311,8 +314,10 @@ impl Dps {
         // Drawn first, so that nothing has changed if it fails.
         let generation_id = self.random().generation_id()?;
         let mut other = Map::new();
-        let capabilities = terms.capabilities.clone();
-        let capabilities = capabilities.unwrap_or_else(|| json!({"iotEdge": false}));
+        let capabilities = match &terms.capabilities {
+            Some(capabilities) => capabilities.clone(),
+            None => json!({"iotEdge": false}),
+        };
         other.insert("capabilities".to_owned(), capabilities);
         let mut device = Device {
             document: HubDevice {
@@ -353,8 +358,10 @@ impl Dps {
     }
 
     fn record(&self, store: &mut Store, id: &RegistrationId, entry: &Entry, attempt: Attempt) {
-        let before = store.registrations().get(id);
-        let before = before.and_then(|record| record.value.assignment.clone());
+        let before = store
+            .registrations()
+            .get(id)
+            .and_then(|record| record.value.assignment.clone());
         let registration = Registration {
             entry: match entry {
                 Entry::Individual(id) => DecidingEntry::Individual(id.clone()),
@@ -370,9 +377,12 @@ impl Dps {
 
 /// A registration ID as it was first written: by the record, else by the enrollment, else now.
 fn spelling(store: &Store, id: &RegistrationId) -> RegistrationId {
-    let recorded = store.registrations().first_spelling(id);
-    let enrolled = || store.individuals().first_spelling(id);
-    recorded.or_else(enrolled).unwrap_or(id).clone()
+    store
+        .registrations()
+        .first_spelling(id)
+        .or_else(|| store.individuals().first_spelling(id))
+        .unwrap_or(id)
+        .clone()
 }
 
 fn failure(error: &AllocationError) -> RegistrationOutcome {

@@ -57,9 +57,10 @@ impl Webhook {
                 format!("Custom allocation needs customAllocationDefinition.{name}.")
             })
         };
-        let url = member("webhookUrl")?;
+        let address = member("webhookUrl")?;
         let _version = member("apiVersion")?;
-        let url = Url::parse(url).map_err(|error| format!("webhookUrl is no address: {error}."))?;
+        let url =
+            Url::parse(address).map_err(|error| format!("webhookUrl is no address: {error}."))?;
         let is_local = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
         match url.scheme() {
             "https" => Ok(Self { url }),

@@ -102,10 +102,12 @@ impl HubLink {
     }
 
     /// What an event means to the device.
-    pub(super) fn told(&mut self, event: Option<Event>) -> Result<Option<Message>, Ending> {
+    pub(super) async fn told(&mut self, event: Option<Event>) -> Result<Option<Message>, Ending> {
         match event {
             Some(Event::IdentityChanged) if self.dps.may_stay(&self.admitted) => Ok(None),
             Some(Event::IdentityChanged) | None => Err(Ending::Dismissed),
+            // Whoever wrote it was told that it is not kept, and so it is as if it were not written.
+            Some(Event::Desired(_)) if self.dps.kept_since(0).await.is_err() => Ok(None),
             Some(Event::Desired(patch)) => Ok(Some(Message {
                 topic: format!("{DESIRED}?$version={}", patch["$version"]),
                 payload: patch.to_string().into(),
@@ -153,7 +155,7 @@ impl HubLink {
     }
 
     /// Answers what the device published.
-    pub(super) fn published(
+    pub(super) async fn published(
         &mut self,
         topic: &str,
         payload: &Bytes,
@@ -166,11 +168,11 @@ impl HubLink {
         }
         if let Some(parameters) = topic.strip_prefix(TWIN_GET) {
             let request_id = raw_parameter(parameters, "$rid").ok_or(unknown)?;
-            return Ok(Some(self.twin(request_id)));
+            return Ok(Some(self.twin(request_id).await));
         }
         if let Some(parameters) = topic.strip_prefix(TWIN_PATCH) {
             let request_id = raw_parameter(parameters, "$rid").ok_or(unknown)?;
-            return Ok(Some(self.report(request_id, payload)));
+            return Ok(Some(self.report(request_id, payload).await));
         }
         if let Some(result) = topic.strip_prefix(METHOD_RESULT) {
             return self.answered(result, payload).map(|()| None).ok_or(unknown);
@@ -178,9 +180,11 @@ impl HubLink {
         Err(unknown)
     }
 
-    fn twin(&self, request_id: &str) -> Message {
+    async fn twin(&self, request_id: &str) -> Message {
         let key = &self.admitted.key;
-        match self.dps.twin_of(&key.hub, &key.id) {
+        let tried = self.dps.progress.tried();
+        let twin = self.dps.twin_of(&key.hub, &key.id);
+        match self.dps.kept_since(tried).await.and(twin) {
             Ok(twin) => Message {
                 topic: format!("$iothub/twin/res/200/?$rid={request_id}"),
                 payload: twin.to_string().into(),
@@ -189,11 +193,13 @@ impl HubLink {
         }
     }
 
-    fn report(&self, request_id: &str, payload: &[u8]) -> Message {
+    async fn report(&self, request_id: &str, payload: &[u8]) -> Message {
         let key = &self.admitted.key;
-        let patch = serde_json::from_slice::<Value>(payload)
-            .map_err(|error| ServiceError::MalformedBody(error.to_string()));
-        match patch.and_then(|patch| self.dps.report(&key.hub, &key.id, &patch)) {
+        let tried = self.dps.progress.tried();
+        let version = serde_json::from_slice::<Value>(payload)
+            .map_err(|error| ServiceError::MalformedBody(error.to_string()))
+            .and_then(|patch| self.dps.report(&key.hub, &key.id, &patch));
+        match self.dps.kept_since(tried).await.and(version) {
             Ok(version) => Message {
                 topic: format!("$iothub/twin/res/204/?$rid={request_id}&$version={version}"),
                 payload: Bytes::new(),

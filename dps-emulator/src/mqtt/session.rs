@@ -153,10 +153,10 @@ async fn send<S: AsyncRead + AsyncWrite + Unpin>(
 
 /// What was granted for a topic. All filters end in `#`.
 fn granted(subscriptions: &[(String, QoS)], topic: &str) -> Option<QoS> {
-    let mut subscriptions = subscriptions.iter();
-    let (_, qos) =
-        subscriptions.find(|(filter, _)| topic.starts_with(filter.trim_end_matches('#')))?;
-    Some(*qos)
+    subscriptions
+        .iter()
+        .find(|(filter, _)| topic.starts_with(filter.trim_end_matches('#')))
+        .map(|(_, qos)| *qos)
 }
 
 impl Role {
@@ -282,7 +282,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 .published(&publish.topic_name, publish.payload)
                 .await
                 .map(Some),
-            Role::Hub(link) => link.published(&publish.topic_name, &publish.payload),
+            Role::Hub(link) => {
+                let topic = &publish.topic_name;
+                link.published(topic, &publish.payload).await
+            }
         };
         if let Some(message) = answer? {
             self.tell(message).await?;
@@ -310,7 +313,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let Role::Hub(link) = &mut self.role else {
             return Ok(());
         };
-        let Some(message) = link.told(event)? else {
+        let Some(message) = link.told(event).await? else {
             return Ok(());
         };
         if granted(&self.subscriptions, &message.topic).is_none() {

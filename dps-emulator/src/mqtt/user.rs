@@ -47,8 +47,10 @@ pub(super) fn parameter(parameters: &str, name: &str) -> Option<String> {
 
 /// The value of a parameter as it was sent.
 pub(super) fn raw_parameter<'a>(parameters: &'a str, name: &str) -> Option<&'a str> {
-    let mut pairs = parameters.trim_start_matches('?').split('&');
-    pairs.find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+    parameters
+        .trim_start_matches('?')
+        .split('&')
+        .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
 }
 
 fn decoded(text: &str) -> Option<String> {

@@ -39,7 +39,7 @@ pub(super) fn answer(dps: &Dps, request: &Request) -> Result<Answer, ServiceErro
         }
         (&Method::GET, ["state"]) => Answer::document(&Seed::of(dps)),
         (&Method::POST, ["state"]) => {
-            let seed: Seed = read(request.json()?)?;
+            let seed: Seed = read(request.json_of_any_depth()?)?;
             let sown = seed
                 .sow(dps)
                 .map_err(|error| ServiceError::ArgumentInvalid(error.to_string()))?;
@@ -93,11 +93,14 @@ fn merge(target: &mut Value, patch: Value) {
 fn summary(dps: &Dps) -> Value {
     let resource = dps.resource();
     let mut store = dps.store();
-    let devices = resource.hubs.iter().map(|hub| {
-        let count = store.registry(&hub.host_name).iter().count();
-        (hub.host_name.to_string(), json!(count))
-    });
-    let devices: serde_json::Map<_, _> = devices.collect();
+    let devices: serde_json::Map<_, _> = resource
+        .hubs
+        .iter()
+        .map(|hub| {
+            let count = store.registry(&hub.host_name).iter().count();
+            (hub.host_name.to_string(), json!(count))
+        })
+        .collect();
     json!({
         "notice": "A local emulator, not Azure.",
         "version": env!("CARGO_PKG_VERSION"),

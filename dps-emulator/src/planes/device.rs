@@ -26,8 +26,8 @@ pub(super) fn answer(dps: &Arc<Dps>, request: &Request) -> Result<Answer, Servic
     if !scope.eq_ignore_ascii_case(dps.settings.id_scope.as_str()) {
         return Err(ServiceError::Unauthorized("Unauthorized"));
     }
-    let id = request.segments().get(2).ok_or(ServiceError::NoSuchPath)?;
-    let id: RegistrationId = id.parse().map_err(ServiceError::InvalidRegistrationId)?;
+    let named = request.segments().get(2).ok_or(ServiceError::NoSuchPath)?;
+    let id: RegistrationId = named.parse().map_err(ServiceError::InvalidRegistrationId)?;
     let credential = request.credential();
     match (&request.method, words.as_slice()) {
         (&Method::PUT, [_, "register"]) => {

@@ -232,9 +232,10 @@ fn wanted(query: &str) -> Result<Option<DeviceId>, ServiceError> {
 
 fn statistics(dps: &Dps, hub: &HubHostName) -> Value {
     let mut store = dps.store();
-    let devices = store.registry(hub).iter();
-    let (enabled, disabled): (Vec<_>, Vec<_>) =
-        devices.partition(|record| record.value.document.status == HubDeviceStatus::Enabled);
+    let (enabled, disabled): (Vec<_>, Vec<_>) = store
+        .registry(hub)
+        .iter()
+        .partition(|record| record.value.document.status == HubDeviceStatus::Enabled);
     json!({
         "totalDeviceCount": enabled.len() + disabled.len(),
         "enabledDeviceCount": enabled.len(),

@@ -32,15 +32,14 @@ impl PageRequest {
                 _ => return Err(invalid(MAX_ITEM_COUNT)),
             },
         };
-        let size = if choices.short_pages {
+        let granted = if choices.short_pages {
             asked.div_ceil(2)
         } else {
             asked
         };
-        let size = size.clamp(1, choices.page_most.max(1));
         let after = request.header(CONTINUATION).map(key).transpose()?;
         Ok(Self {
-            size,
+            size: granted.clamp(1, choices.page_most.max(1)),
             is_sized: named.is_some(),
             after,
         })

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::domain::admission::Credential;
 use crate::error::ServiceError;
+use crate::nesting::{DEEPEST, is_too_deep};
 use crate::policy::Policy;
 use crate::sas::SasToken;
 use crate::store::IfMatch;
@@ -37,6 +38,7 @@ impl Request {
         body: Bytes,
         presented: Arc<[Certificate]>,
     ) -> Result<Self, ServiceError> {
+        check_repeated(&parts.headers)?;
         let segments = parts
             .uri
             .path()
@@ -140,17 +142,13 @@ impl Request {
         at: Time,
     ) -> Option<&'p Policy> {
         let token = SasToken::parse(self.authorization()?)?;
-        let is_named = |policy: &&Policy| match token.policy() {
-            Some(name) => policy.name == name,
-            None => true,
-        };
         let covers = token.covers(hosts.iter().map(String::as_str), &self.segments);
         if !covers || !token.is_live(at) {
             return None;
         }
         policies
             .into_iter()
-            .filter(is_named)
+            .filter(|policy| token.policy().is_none_or(|name| policy.name == name))
             .find(|policy| token.is_signed_by_any(&policy.keys))
     }
 
@@ -165,6 +163,16 @@ impl Request {
 
     /// The body as JSON; an empty or blank one is `null`.
     pub(crate) fn json(&self) -> Result<Value, ServiceError> {
+        let value = self.json_of_any_depth()?;
+        if is_too_deep(&value) {
+            let problem = format!("it is nested more than {DEEPEST} levels deep");
+            return Err(ServiceError::MalformedBody(problem));
+        }
+        Ok(value)
+    }
+
+    /// The same for a document that holds such bodies.
+    pub(crate) fn json_of_any_depth(&self) -> Result<Value, ServiceError> {
         if self.body.iter().all(u8::is_ascii_whitespace) {
             return Ok(Value::Null);
         }
@@ -173,14 +181,28 @@ impl Request {
     }
 }
 
+/// Refuses a second one of the headers that decide what a request may do: which of them counts would be
+/// a guess, and another one between client and server may guess otherwise.
+fn check_repeated(headers: &HeaderMap) -> Result<(), ServiceError> {
+    for name in [AUTHORIZATION, HOST, IF_MATCH] {
+        if headers.get_all(&name).iter().count() > 1 {
+            return Err(ServiceError::ArgumentInvalid(format!(
+                "The header {name} occurs more than once."
+            )));
+        }
+    }
+    Ok(())
+}
+
 fn decoded(segment: &str) -> Option<String> {
     let text = percent_decode_str(segment).decode_utf8().ok()?;
     Some(text.into_owned())
 }
 
 fn query(uri: &Uri) -> Vec<(String, String)> {
-    let pairs = uri.query().unwrap_or_default().split('&');
-    pairs
+    uri.query()
+        .unwrap_or_default()
+        .split('&')
         .filter_map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             Some((decoded(name)?, decoded(value)?))
@@ -193,11 +215,7 @@ fn is_known_version(version: &str) -> bool {
     const FIRST: &str = "2016-02-03";
     const NEWEST: &str = "2026-11-15";
     let date = version.strip_suffix("-preview").unwrap_or(version);
-    let is_date = date.len() == FIRST.len()
-        && date.bytes().enumerate().all(|(index, byte)| match index {
-            4 | 7 => byte == b'-',
-            _ => byte.is_ascii_digit(),
-        });
+    let is_date = format!("{date}T00:00:00Z").parse::<Time>().is_ok();
     is_date && (FIRST..=NEWEST).contains(&date)
 }
 
@@ -223,6 +241,8 @@ mod tests {
             "2021-10-01x",
             "latest",
             "2021/10/01",
+            "2021-13-01",
+            "2021-02-30",
         ] {
             assert!(!is_known_version(bad), "{bad}");
         }

@@ -355,8 +355,10 @@ fn registrations(dps: &Dps, request: &Request, rest: &[&str]) -> Result<Answer, 
 
 /// The records of a group's devices. They outlive the group, so it need not exist.
 fn registrations_of(dps: &Dps, request: &Request, name: &str) -> Result<Answer, ServiceError> {
-    let group = name.parse::<EnrollmentGroupId>();
-    let group = DecidingEntry::Group(group.map_err(ServiceError::InvalidEnrollmentGroupId)?);
+    let id: EnrollmentGroupId = name
+        .parse()
+        .map_err(ServiceError::InvalidEnrollmentGroupId)?;
+    let group = DecidingEntry::Group(id);
     let page = PageRequest::from_request(request, &dps.choices())?;
     let after = page.after::<RegistrationId>()?;
     let store = dps.store();

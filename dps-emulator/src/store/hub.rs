@@ -74,8 +74,9 @@ impl Twin {
     /// The twin that an enrollment's `initialTwin` describes.
     pub(crate) fn initial(initial_twin: Option<&Value>) -> Self {
         let part = |pointer: &str| {
-            let part = initial_twin.and_then(|twin| twin.pointer(pointer));
-            part.filter(|part| part.is_object())
+            initial_twin
+                .and_then(|twin| twin.pointer(pointer))
+                .filter(|part| part.is_object())
                 .cloned()
                 .unwrap_or_else(|| json!({}))
         };

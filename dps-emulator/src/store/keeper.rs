@@ -1,10 +1,12 @@
-//! Where an instance's records are kept between two processes: the port, and keeping nothing.
+//! Where an instance's records are kept between two processes: the port.
 //!
-//! A keeper knows rows of text and no rule. The store hands it what one request changed, as one
-//! transaction, before the request is answered.
+//! A keeper knows rows of text and no rule. It is handed what requests changed, as one transaction,
+//! before they are answered ([`super::writer`]).
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use pki_core::admission::ViewError;
 
@@ -18,58 +20,25 @@ pub(crate) struct Row {
     pub(crate) value: String,
 }
 
-/// A record to be kept, or to be forgotten.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Change {
+/// Which record: its kind and its name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct RecordKey {
     pub(crate) space: String,
     pub(crate) key: String,
-    /// The record as JSON; `None` if there is none any more.
-    pub(crate) value: Option<String>,
 }
+
+/// What is to be kept: records as JSON, and `None` for those that are to be forgotten. Of several changes
+/// of one record the last one counts.
+pub(crate) type Changes = BTreeMap<RecordKey, Option<String>>;
 
 /// Keeps records beyond the process.
 pub(crate) trait Keeper: Send {
-    /// Whether anything is kept, or refused: else nothing need be written down for it.
-    fn keeps(&self) -> bool {
-        true
-    }
-
     /// Everything that is kept.
     fn load(&mut self) -> Result<Vec<Row>, StateError>;
 
     /// Keeps these changes, all or none. When it returns they survive the end of the process, however
     /// sudden.
-    fn keep(&mut self, changes: &[Change]) -> Result<(), StateError>;
-}
-
-/// Keeps nothing.
-pub(crate) struct Nowhere;
-
-impl Keeper for Nowhere {
-    fn keeps(&self) -> bool {
-        false
-    }
-
-    fn load(&mut self) -> Result<Vec<Row>, StateError> {
-        Ok(Vec::new())
-    }
-
-    fn keep(&mut self, _changes: &[Change]) -> Result<(), StateError> {
-        Ok(())
-    }
-}
-
-/// Keeps nothing any more: what comes after the end is refused.
-pub(crate) struct Ended;
-
-impl Keeper for Ended {
-    fn load(&mut self) -> Result<Vec<Row>, StateError> {
-        Err(StateError::Ended)
-    }
-
-    fn keep(&mut self, _changes: &[Change]) -> Result<(), StateError> {
-        Err(StateError::Ended)
-    }
+    fn keep(&mut self, changes: &Changes) -> Result<(), StateError>;
 }
 
 /// Why the state of an instance was not read or kept.
@@ -139,6 +108,12 @@ pub enum StateError {
     /// A record cannot be written down.
     #[error("a record cannot be written down")]
     Write(#[source] serde_json::Error),
+    /// There can be no thread that writes.
+    #[error("the thread that keeps the state cannot be started")]
+    Thread(#[source] io::Error),
+    /// What several requests changed was not kept, for one reason.
+    #[error(transparent)]
+    NotKept(#[from] Arc<Self>),
 }
 
 impl StateError {

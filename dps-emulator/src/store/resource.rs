@@ -72,10 +72,9 @@ impl Resource {
 
     /// The hubs for devices whose enrollment lists none.
     pub(crate) fn candidates(&self) -> Vec<Candidate> {
-        let applies = |hub: &&LinkedHub| hub.applies_allocation_policy.unwrap_or(true);
         self.hubs
             .iter()
-            .filter(applies)
+            .filter(|hub| hub.applies_allocation_policy.unwrap_or(true))
             .map(LinkedHub::candidate)
             .collect()
     }

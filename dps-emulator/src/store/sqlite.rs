@@ -12,7 +12,7 @@ use rusqlite::{Connection, ErrorCode, params};
 
 use crate::own_file::{self, Privacy};
 
-use super::keeper::{Change, Keeper, Row, StateError};
+use super::keeper::{Changes, Keeper, RecordKey, Row, StateError};
 
 /// The version of the schema, in `user_version`.
 pub(crate) const VERSION: i32 = 1;
@@ -58,35 +58,50 @@ impl SqliteKeeper {
 
     fn check_or_begin(&self) -> Result<(), StateError> {
         let failed = |source| failure(&self.path, source);
-        let pragma = |name: &str| {
-            self.connection
-                .pragma_query_value(None, name, |row| row.get::<_, i32>(0))
-        };
-        let tables = "SELECT count(*) FROM sqlite_schema";
-        let tables: i64 = self
-            .connection
-            .query_row(tables, [], |row| row.get(0))
-            .map_err(failed)?;
+        if self.is_empty().map_err(failed)? {
+            return self.begin().map_err(failed);
+        }
         let path = self.path.clone();
-        match (
-            tables,
-            pragma("application_id").map_err(failed)?,
-            pragma("user_version").map_err(failed)?,
-        ) {
-            (0, _, _) => self
-                .connection
-                .execute_batch(&format!(
-                    "BEGIN; {SCHEMA}; PRAGMA application_id = {APPLICATION_ID};
-                     PRAGMA user_version = {VERSION}; COMMIT"
-                ))
-                .map_err(failed),
-            (_, APPLICATION_ID, VERSION) => Ok(()),
-            (_, APPLICATION_ID, version) => Err(StateError::Version { path, version }),
-            _ => Err(StateError::Foreign { path }),
+        if self.pragma("application_id").map_err(failed)? != APPLICATION_ID {
+            return Err(StateError::Foreign { path });
+        }
+        match self.pragma("user_version").map_err(failed)? {
+            VERSION => Ok(()),
+            version => Err(StateError::Version { path, version }),
         }
     }
 
-    fn write(&mut self, changes: &[Change]) -> rusqlite::Result<()> {
+    fn is_empty(&self) -> rusqlite::Result<bool> {
+        let query = "SELECT count(*) = 0 FROM sqlite_schema";
+        self.connection.query_row(query, [], |row| row.get(0))
+    }
+
+    fn begin(&self) -> rusqlite::Result<()> {
+        self.connection.execute_batch(&format!(
+            "BEGIN; {SCHEMA}; PRAGMA application_id = {APPLICATION_ID};
+             PRAGMA user_version = {VERSION}; COMMIT"
+        ))
+    }
+
+    fn pragma(&self, name: &str) -> rusqlite::Result<i32> {
+        self.connection
+            .pragma_query_value(None, name, |row| row.get(0))
+    }
+
+    fn rows(&self) -> rusqlite::Result<Vec<Row>> {
+        let query = "SELECT space, key, value FROM record ORDER BY space, key";
+        let mut statement = self.connection.prepare(query)?;
+        let rows = statement.query_map([], |row| {
+            Ok(Row {
+                space: row.get(0)?,
+                key: row.get(1)?,
+                value: row.get(2)?,
+            })
+        })?;
+        rows.collect()
+    }
+
+    fn write(&mut self, changes: &Changes) -> rusqlite::Result<()> {
         let transaction = self.connection.transaction()?;
         {
             let mut put = transaction.prepare_cached(
@@ -95,7 +110,7 @@ impl SqliteKeeper {
             )?;
             let mut forget =
                 transaction.prepare_cached("DELETE FROM record WHERE space = ?1 AND key = ?2")?;
-            for Change { space, key, value } in changes {
+            for (RecordKey { space, key }, value) in changes {
                 match value {
                     Some(value) => put.execute(params![space, key, value])?,
                     None => forget.execute(params![space, key])?,
@@ -108,24 +123,12 @@ impl SqliteKeeper {
 
 impl Keeper for SqliteKeeper {
     fn load(&mut self) -> Result<Vec<Row>, StateError> {
-        let read = || {
-            let query = "SELECT space, key, value FROM record ORDER BY space, key";
-            let mut statement = self.connection.prepare(query)?;
-            let rows = statement.query_map([], |row| {
-                Ok(Row {
-                    space: row.get(0)?,
-                    key: row.get(1)?,
-                    value: row.get(2)?,
-                })
-            })?;
-            rows.collect::<rusqlite::Result<Vec<_>>>()
-        };
-        read().map_err(|source| failure(&self.path, source))
+        self.rows().map_err(|source| failure(&self.path, source))
     }
 
-    fn keep(&mut self, changes: &[Change]) -> Result<(), StateError> {
-        let written = self.write(changes);
-        written.map_err(|source| failure(&self.path, source))
+    fn keep(&mut self, changes: &Changes) -> Result<(), StateError> {
+        self.write(changes)
+            .map_err(|source| failure(&self.path, source))
     }
 }
 

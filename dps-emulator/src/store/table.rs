@@ -12,7 +12,7 @@ use pki_core::time::Time;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::keeper::{Change, Row, StateError};
+use super::keeper::{Changes, RecordKey, Row, StateError};
 
 /// Records by key. Keys that compare without case keep the spelling of the first write.
 #[derive(Debug, Clone)]
@@ -194,24 +194,22 @@ impl<K: Ord + Clone, V> Table<K, V> {
 }
 
 impl<K: Ord + Clone + Display + FromStr, V: Serialize + DeserializeOwned> Table<K, V> {
-    /// What was written and removed, as rows of this space, in that order.
-    pub(crate) fn changes(&self, space: &str, into: &mut Vec<Change>) -> Result<(), StateError> {
+    /// What was written and removed, as rows of this space.
+    pub(crate) fn changes(&self, space: &str, into: &mut Changes) -> Result<(), StateError> {
         for key in &self.changed {
             let name = key.to_string();
-            let kept = self.records.get_key_value(key);
-            // A record that came back under another spelling has another row.
-            let kept = kept.filter(|(spelled, _)| spelled.to_string() == name);
-            let value = match kept {
-                Some((_, record)) => {
-                    Some(serde_json::to_string(record).map_err(StateError::Write)?)
+            let value = match self.records.get_key_value(key) {
+                // A record that came back under another spelling has another row.
+                Some((spelled, record)) if spelled.to_string() == name => {
+                    Some(super::text(record)?)
                 }
-                None => None,
+                _ => None,
             };
-            into.push(Change {
+            let place = RecordKey {
                 space: space.to_owned(),
                 key: name,
-                value,
-            });
+            };
+            into.insert(place, value);
         }
         Ok(())
     }

@@ -5,7 +5,9 @@ use dps_emulator::EmulatorConfig;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::fixture::{Authority, Leaf, Reply, World, individual, send, signed, token};
+use crate::fixture::{
+    Authority, Leaf, Reply, World, assert_hub_error, individual, send, signed, token,
+};
 
 const HUB: &str = "hub-1.azure-devices.net";
 const OTHER: &str = "hub-2.azure-devices.net";
@@ -48,16 +50,6 @@ async fn put(world: &World, leaf: &Leaf, managed_by: &str, if_match: Option<&str
     device
         .ask_hub(HUB, Method::PUT, AGENT, body, if_match)
         .await
-}
-
-fn assert_hub_error(reply: &Reply, status: u16, name: &str) {
-    assert_eq!(reply.status, status, "{reply:?}");
-    assert_eq!(reply.header("iothub-errorcode"), Some(name));
-    let message = reply.body["Message"].as_str().expect("a message");
-    assert!(
-        message.starts_with(&format!("ErrorCode:{name};")),
-        "{message}"
-    );
 }
 
 #[tokio::test]

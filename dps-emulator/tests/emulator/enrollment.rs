@@ -181,6 +181,7 @@ async fn documents_that_make_no_sense_are_refused() {
             "hub",
             with("iotHubs", json!(["elsewhere.azure-devices.net"])),
         ),
+        ("allocation", with("allocationPolicy", json!("random"))),
         (
             "key",
             with(

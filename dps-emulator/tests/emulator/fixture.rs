@@ -284,6 +284,17 @@ impl Device<'_> {
     }
 }
 
+/// Holds a refusal of a hub against its status and its word for the error.
+pub(crate) fn assert_hub_error(reply: &Reply, status: u16, name: &str) {
+    assert_eq!(reply.status, status, "{reply:?}");
+    assert_eq!(reply.header("iothub-errorcode"), Some(name));
+    let message = reply.body["Message"].as_str().expect("a message");
+    assert!(
+        message.starts_with(&format!("ErrorCode:{name};")),
+        "{message}"
+    );
+}
+
 /// An emulator that chooses otherwise where nobody has seen what the real service does.
 pub(crate) fn choosing(choices: Choices) -> EmulatorConfig {
     EmulatorConfig {
@@ -325,7 +336,7 @@ fn client(emulator: &EmulatorHandle, leaf: Option<&Leaf>) -> Client {
     builder.build().expect("a client")
 }
 
-fn with_if_match(request: RequestBuilder, if_match: Option<&str>) -> RequestBuilder {
+pub(crate) fn with_if_match(request: RequestBuilder, if_match: Option<&str>) -> RequestBuilder {
     match if_match {
         Some(etag) => request.header("If-Match", etag),
         None => request,

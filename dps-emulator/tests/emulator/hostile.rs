@@ -2,14 +2,17 @@
 
 use std::time::{Duration, Instant};
 
+use dps_emulator::EmulatorConfig;
+use reqwest::Method;
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v4::{Packet, Publish};
 use rustls::version;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::fixture::{Authority, Leaf, World};
+use crate::fixture::{Authority, Leaf, World, individual};
 use crate::mqtt_client::{Client, REGISTER, Stream, connect, dps_user, handshake, tls};
 
 /// More than the time for a handshake or a CONNECT.
@@ -185,6 +188,58 @@ async fn giant_headers_and_bodies_are_refused() {
     let answer = answered(&mut body).await;
     assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
     assert!(answer.contains("413001"), "{answer}");
+}
+
+/// RFC 9112 §3.2 for the host; of the others no one could tell which of two counts.
+#[tokio::test]
+async fn headers_that_decide_come_once() {
+    let world = World::start().await;
+    let once = "Host: localhost\r\nAuthorization: x\r\nIf-Match: *\r\n";
+    let no_host = "Authorization: x\r\nIf-Match: *\r\n";
+    for (headers, more, status) in [
+        (once, "", "401"),
+        (no_host, "", "400"),
+        (once, "Host: localhost\r\n", "400"),
+        (once, "Authorization: x\r\n", "400"),
+        (once, "If-Match: *\r\n", "400"),
+    ] {
+        let mut stream = https(&world).await;
+        let request = format!(
+            "DELETE /enrollments/dev-1?api-version=2021-10-01 HTTP/1.1\r\n\
+             {headers}{more}Connection: close\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.expect("sent");
+        let answer = answered(&mut stream).await;
+        let begin = format!("HTTP/1.1 {status}");
+        assert!(answer.starts_with(&begin), "{headers}{more}: {answer}");
+    }
+}
+
+/// A record that is accepted must not make the state unreadable: it is kept some levels deeper.
+#[tokio::test]
+async fn what_is_nested_too_deeply_is_refused_and_the_rest_comes_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = EmulatorConfig {
+        state: Some(folder.path().join("state.db")),
+        ..EmulatorConfig::default()
+    };
+    let nested = |levels: usize| {
+        let mut document = individual("dev-1", &leaf());
+        document["initialTwin"] = (1..levels).fold(json!(1), |inner, _| json!({"a": inner}));
+        document
+    };
+    let path = "/enrollments/dev-1";
+    let world = World::with(config.clone()).await;
+    let refused = world.service(Method::PUT, path, nested(65)).await;
+    assert_eq!(refused.status, 400, "{refused:?}");
+    assert_eq!(refused.body["errorCode"], 400_006);
+    let accepted = world.service(Method::PUT, path, nested(64)).await;
+    assert_eq!(accepted.status, 200, "{accepted:?}");
+    world.emulator.shutdown().await.expect("ends");
+
+    let world = World::with(config).await;
+    let kept = world.service(Method::GET, path, Value::Null).await;
+    assert_eq!(kept.body["initialTwin"], nested(64)["initialTwin"]);
 }
 
 /// A forged chain: the names of the real authorities, the keys of somebody else.

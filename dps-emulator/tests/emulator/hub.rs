@@ -4,7 +4,7 @@ use dps_emulator::{EmulatorConfig, Hub};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::fixture::{Reply, World, send};
+use crate::fixture::{Reply, World, assert_hub_error, send};
 
 const PATH: &str = "/devices/dev-1";
 
@@ -27,16 +27,6 @@ async fn put(world: &World, hub: &Hub, if_match: Option<&str>) -> Reply {
     world
         .hub_if_match(hub, Method::PUT, PATH, device("dev-1"), if_match)
         .await
-}
-
-fn assert_hub_error(reply: &Reply, status: u16, name: &str) {
-    assert_eq!(reply.status, status, "{reply:?}");
-    assert_eq!(reply.header("iothub-errorcode"), Some(name));
-    let message = reply.body["Message"].as_str().expect("a message");
-    assert!(
-        message.starts_with(&format!("ErrorCode:{name};")),
-        "{message}"
-    );
 }
 
 #[tokio::test]

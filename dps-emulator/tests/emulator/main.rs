@@ -14,6 +14,8 @@ mod enrollment;
 mod fixture;
 mod hostile;
 mod hub;
+#[cfg(unix)]
+mod killed;
 mod lifecycle;
 mod mqtt;
 mod mqtt_client;

@@ -67,8 +67,10 @@ impl Dps {
 
     /// An entry's policy, or else the service's own.
     fn allocation(&self, of_entry: Option<&AllocationPolicy>) -> AllocationPolicy {
-        let of_service = || self.resource().allocation.clone();
-        of_entry.cloned().unwrap_or_else(of_service)
+        match of_entry {
+            Some(policy) => policy.clone(),
+            None => self.resource().allocation.clone(),
+        }
     }
 
     /// The linked hubs that an entry allows: those it lists, the one it names, or all.

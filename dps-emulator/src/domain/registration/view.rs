@@ -1,11 +1,15 @@
 //! A registration as others see it: the service, the device, a webhook.
 
 use pki_core::admission::Entry;
-use pki_core::enrollment::{Mechanism, RegistrationState, RegistrationStatus, Substatus};
+use pki_core::enrollment::{
+    EnrollmentGroup, IndividualEnrollment, Mechanism, RegistrationState, RegistrationStatus,
+    Substatus,
+};
 use pki_core::ids::RegistrationId;
 use serde_json::{Value, json};
 
 use super::spelling;
+use crate::domain::enrollment::Document;
 use crate::error::ServiceError;
 use crate::store::registration::{DecidingEntry, Registration, RegistrationOutcome};
 use crate::store::{Record, Store};
@@ -69,44 +73,33 @@ pub(super) fn entry_document(
     store: &Store,
     entry: &Entry,
 ) -> Result<(&'static str, Value, &'static str), ServiceError> {
-    let (member, document, mechanism) = match entry {
+    match entry {
         Entry::Individual(id) => {
-            let record = store
-                .individuals()
-                .get(id)
-                .ok_or_else(|| ServiceError::EnrollmentNotFound(id.clone()))?;
-            let mechanism = &record.value.attestation.mechanism;
-            (
-                "individualEnrollment",
-                serde_json::to_value(&record.value),
-                mechanism,
-            )
+            let (document, mechanism) = without_keys::<IndividualEnrollment>(store, id)?;
+            Ok(("individualEnrollment", document, mechanism))
         }
         Entry::Group(id) => {
-            let record = store
-                .groups()
-                .get(id)
-                .ok_or_else(|| ServiceError::EnrollmentGroupNotFound(id.clone()))?;
-            let mechanism = &record.value.attestation.mechanism;
-            (
-                "enrollmentGroup",
-                serde_json::to_value(&record.value),
-                mechanism,
-            )
+            let (document, mechanism) = without_keys::<EnrollmentGroup>(store, id)?;
+            Ok(("enrollmentGroup", document, mechanism))
         }
-    };
-    let mut document = document.map_err(|error| ServiceError::Server(error.to_string()))?;
-    if let Some(attestation) = document
-        .get_mut("attestation")
-        .and_then(Value::as_object_mut)
-    {
+    }
+}
+
+fn without_keys<D: Document>(
+    store: &Store,
+    id: &D::Id,
+) -> Result<(Value, &'static str), ServiceError> {
+    let record = D::table(store).get(id).ok_or_else(|| D::not_found(id))?;
+    let mut document = serde_json::to_value(&record.value)
+        .map_err(|error| ServiceError::Server(error.to_string()))?;
+    if let Some(Value::Object(attestation)) = document.get_mut("attestation") {
         attestation.shift_remove("symmetricKey");
     }
-    let mechanism = match mechanism {
+    let mechanism = match record.value.attestation().mechanism {
         Mechanism::SymmetricKey(_) => "symmetricKey",
         _ => "x509",
     };
-    Ok((member, document, mechanism))
+    Ok((document, mechanism))
 }
 
 fn attestation_member(store: &Store, entry: &DecidingEntry) -> Option<(&'static str, Value)> {

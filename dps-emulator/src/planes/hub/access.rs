@@ -79,23 +79,9 @@ fn service_hub(dps: &Dps, request: &Request) -> Result<Option<HubHostName>, Serv
     Ok(signed.map(|hub| hub.host_name.clone()))
 }
 
-/// Whether a token is for this hub: signed with its key, for its name or a name of this server that
-/// is no other hub's.
+/// Whether a token is for this hub, and signed with its key.
 fn is_signed_for(dps: &Dps, resource: &Resource, request: &Request, hub: &LinkedHub) -> bool {
-    let is_other = |name: &&String| {
-        resource
-            .hubs
-            .iter()
-            .filter(|other| other.host_name != hub.host_name)
-            .any(|other| other.host_name.as_str().eq_ignore_ascii_case(name))
-    };
-    let hosts = dps
-        .settings
-        .host_names
-        .iter()
-        .filter(|name| !is_other(name));
-    let own = hub.host_name.to_string();
-    let hosts: Vec<String> = hosts.chain([&own]).cloned().collect();
+    let hosts = dps.names_of(resource, hub);
     request
         .signing_policy([&hub.policy], &hosts, dps.now())
         .is_some()
@@ -106,8 +92,11 @@ fn is_signed_for(dps: &Dps, resource: &Resource, request: &Request, hub: &Linked
 fn of_device(dps: &Dps, request: &Request) -> Result<Access, ServiceError> {
     let credential = request.credential().ok_or(REFUSED)?;
     // An IPv6 address has brackets in a URL and none among this server's names.
-    let host = request.host().unwrap_or_default();
-    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let host = request
+        .host()
+        .unwrap_or_default()
+        .trim_start_matches('[')
+        .trim_end_matches(']');
     let admitted = candidates(request, credential)
         .into_iter()
         .find_map(|id| dps.admit_to_hub(host, &id, credential).ok())

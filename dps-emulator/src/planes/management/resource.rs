@@ -274,11 +274,11 @@ fn replaced(dps: &Dps, request: &Request) -> Result<Resource, ServiceError> {
     for name in SET_BY_ARM {
         properties.other.shift_remove(name);
     }
-    let hubs = properties.iot_hubs.unwrap_or_default();
-    if let Some(more) = hubs.len().checked_sub(1) {
+    let named = properties.iot_hubs.unwrap_or_default();
+    if let Some(more) = named.len().checked_sub(1) {
         dps.check_quota("linked hubs", more, |quotas| quotas.hubs)?;
     }
-    let hubs = hubs
+    let hubs = named
         .iter()
         .map(|hub| linked(dps, &present, hub))
         .collect::<Result<Vec<_>, _>>()?;
@@ -317,17 +317,16 @@ fn retagged(dps: &Dps, body: &Value) -> Result<Resource, ServiceError> {
 }
 
 fn allocation(word: &str) -> Result<AllocationPolicy, ServiceError> {
-    let known = [
+    [
         AllocationPolicy::Hashed,
         AllocationPolicy::GeoLatency,
         AllocationPolicy::Static,
-    ];
-    let mut known = known.into_iter();
-    known
-        .find(|policy| policy.to_string().eq_ignore_ascii_case(word))
-        .ok_or_else(|| {
-            ServiceError::ArgumentInvalid(format!("The allocationPolicy {word} is not known."))
-        })
+    ]
+    .into_iter()
+    .find(|policy| policy.to_string().eq_ignore_ascii_case(word))
+    .ok_or_else(|| {
+        ServiceError::ArgumentInvalid(format!("The allocationPolicy {word} is not known."))
+    })
 }
 
 /// A hub as its connection string says; one that is new here is made, with the key in that string.
@@ -406,8 +405,11 @@ fn accepted(dps: &Dps, present: &Resource, sent: SentPolicy) -> Result<Policy, S
             ServiceError::ArgumentInvalid(format!("The right {word:?} is not known."))
         })?);
     }
-    let mut known = present.policies.iter();
-    let keys = match known.find(|policy| policy.name == sent.key_name) {
+    let known = present
+        .policies
+        .iter()
+        .find(|policy| policy.name == sent.key_name);
+    let keys = match known {
         Some(policy) => policy.keys.clone(),
         None => dps.random().keys()?,
     };
