@@ -411,7 +411,7 @@ fn fingerprint(
     } else {
         context.files.resolve(&target.out).components().collect()
     };
-    let options = json!({
+    let mut options = json!({
         "authority": authority.certificate().sha256_thumbprint(),
         "profile": target.profile,
         "out": out,
@@ -420,6 +420,10 @@ fn fingerprint(
         "recipients": recipients,
         "input": source.digest()?,
     });
+    let said = source.said_of_it();
+    if !said.is_empty() {
+        options["said"] = json!(said);
+    }
     let mut hash = OutputHash::new();
     hash.update(options.to_string().as_bytes());
     Ok(hash.digest())
