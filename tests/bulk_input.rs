@@ -33,7 +33,7 @@ fn every_bad_line_is_told_with_its_number_value_and_reason() {
         r#"line 5: "Good-1": the same registration ID stands in line 2 already"#,
         r#"line 6: "gateway": pki.toml declares no such profile"#,
         r#"line 7: "soon": "#,
-        r#"line 9: "good-5,,": it has 3 fields, the header 4"#,
+        r#"line 9: "good-5,,": it has 3 fields (separated by commas), the header 4"#,
         r#"line 10: "": "#,
     ];
     for line in told {
@@ -129,6 +129,111 @@ fn a_list_may_come_by_standard_input() {
     assert_eq!(ids(&home), ["sensor-1", "sensor-2"]);
 }
 
+/// As an ERP of a German plant exports it: the form is found or named, and said.
+#[test]
+fn lists_of_other_programs_are_read_as_they_are() {
+    let home = Home::from_template("quickstart");
+    home.write(
+        "export.csv",
+        b"Werk;Seriennummer\r\nK\xf6ln;sensor-1\r\nUlm, Nord;sensor-2\r\n",
+    );
+    let line = "--devices export.csv --id-column Seriennummer";
+    let run = issue(&home, line).ends_with(3);
+    assert!(run.stderr.contains("say --encoding windows-1252"), "{run}");
+    nothing_issued(&home);
+    let run = issue(&home, &format!("{line} --encoding windows-1252")).ok();
+    assert!(
+        run.stderr
+            .contains("export.csv: read as Windows-1252, with semicolons between the columns"),
+        "{run}"
+    );
+    let labels = |id: &str| home.json(&format!("inventory show {id}"))[0]["labels"].clone();
+    assert_eq!(labels("sensor-1"), json!({ "Werk": "Köln" }));
+    assert_eq!(labels("sensor-2"), json!({ "Werk": "Ulm, Nord" }));
+}
+
+#[test]
+fn a_list_and_requests_may_come_by_a_pipe() {
+    let home = Home::from_template("quickstart");
+    home.write(
+        "script",
+        "set -e
+         \"$@\" issue --devices <(printf 'sensor-1\\nsensor-2\\n') --authority factory --plain-keys --out batch.ndjson
+         openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout k -subj /CN=own-1 -out own-1.csr
+         \"$@\" sign <(cat own-1.csr) --authority factory --out signed",
+    );
+    let program = dps_pki_tests::binary().display();
+    home.tool("bash", &format!("script {program}")).ok();
+    assert_eq!(ids(&home), ["sensor-1", "sensor-2"]);
+    assert!(home.path("signed/own-1.cert.pem").exists());
+}
+
+#[test]
+fn all_of_a_batch_may_get_a_label() {
+    let home = Home::from_template("quickstart");
+    let labels = |id: &str| home.json(&format!("inventory show {id}"))[0]["labels"].clone();
+    issue(
+        &home,
+        "--prefix unit- --count 2 --label order=4711 --label shift=night",
+    )
+    .ok();
+    assert_eq!(
+        labels("unit-2"),
+        json!({ "order": "4711", "shift": "night" })
+    );
+    home.write("devices.csv", "registration_id,site\nsensor-1,Ulm\n");
+    let line = "issue --devices devices.csv --authority factory --plain-keys --out other.ndjson";
+    for (label, told) in [
+        (
+            "--label site=Köln",
+            "--label site: devices.csv has a column of that name",
+        ),
+        (
+            "--label a=1 --label a=2",
+            "--label gives two values to one name",
+        ),
+        ("--label order", "--label"),
+    ] {
+        let run = home.dps_pki(&format!("{line} {label}")).ends_with(2);
+        assert!(run.stderr.contains(told), "{run}");
+    }
+    home.dps_pki(&format!("{line} --label order=4712")).ok();
+    assert_eq!(
+        labels("sensor-1"),
+        json!({ "order": "4712", "site": "Ulm" })
+    );
+    home.dps_pki("issue single --authority factory --out . --label order=4713")
+        .ok();
+    assert_eq!(labels("single"), json!({ "order": "4713" }));
+}
+
+/// Said again with another label it is another batch, and the devices have their leaves already.
+#[test]
+fn a_label_is_part_of_what_a_batch_is() {
+    let home = Home::from_template("quickstart");
+    issue(&home, "--prefix unit- --count 2 --label order=1").ok();
+    issue(&home, "--prefix unit- --count 2 --label order=1").ok();
+    let other =
+        "issue --prefix unit- --count 2 --authority factory --plain-keys --out other.ndjson";
+    home.dps_pki(&format!("{other} --label order=2"))
+        .ends_with(4);
+}
+
+/// A second run must not name the units of the first otherwise because it counts further.
+#[test]
+fn the_width_of_a_counter_may_be_said() {
+    let home = Home::from_template("quickstart");
+    issue(&home, "--prefix unit- --start 99 --count 2 --digits 5").ok();
+    assert_eq!(ids(&home), ["unit-00099", "unit-00100"]);
+    let line = "issue --prefix unit- --start 9999 --count 2 --authority factory --plain-keys --out o.ndjson";
+    let run = home.dps_pki(&format!("{line} --digits 4")).ends_with(2);
+    assert!(
+        run.stderr
+            .contains("--digits 4 is too few: the last number is 10000, which has 5"),
+        "{run}"
+    );
+}
+
 #[test]
 fn a_counter_pads_its_numbers_and_is_checked_as_a_list_is() {
     let home = Home::from_template("quickstart");
@@ -153,7 +258,7 @@ fn what_is_no_list_of_devices_is_refused() {
         (b"registration_id,site\n", "names no device"),
         (
             b"id,site\nsensor-1,Ulm\n",
-            "several columns need a header with registration_id",
+            "several columns (separated by commas) need a header with registration_id; --id-column names another",
         ),
         (b"sensor-1\n\xff\xfe\n", "line 2: \"\": it is not UTF-8"),
     ] {

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each fuzz target uses one")]
 
 use dps_client::auth::{ConnectionString, sas_token};
-use pki_core::bulk::input::DeviceList;
+use pki_core::bulk::input::{DeviceList, ListForm};
 use pki_core::certificate::{Certificate, pem};
 use pki_core::crl::Crl;
 use pki_core::csr::SigningRequest;
@@ -92,7 +92,9 @@ pub(crate) fn crl(data: &[u8]) {
 
 /// The devices of a batch, as CSV or one a line.
 pub(crate) fn device_list(data: &[u8]) {
-    let _ = DeviceList::new(data).count();
+    if let Ok(list) = DeviceList::open(data, &ListForm::default()) {
+        let _ = list.count();
+    }
 }
 
 /// A `pki.toml`.

@@ -7,10 +7,13 @@ use std::fmt;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use pki_core::bulk::input::{BadLine, Checked, Counter, Device, DeviceList, check};
+use pki_core::bulk::input::{
+    BadLine, Checked, Counter, Device, DeviceList, ListEncoding, ListForm, Separator, check,
+};
 use pki_core::bulk::requests::{Judgement, Spool};
 use pki_core::handout::digest::{OutputDigest, OutputHash};
 use pki_core::ids::ProfileName;
+use pki_core::inventory::NamedLabel;
 use pki_core::wording::counted;
 
 use crate::bad_lines::{BadLines, ToldLines};
@@ -19,15 +22,14 @@ use crate::error::CommandError;
 use crate::files::Files;
 use crate::spool::PrivateCopy;
 
-/// Where the devices come from.
-pub(crate) enum Source {
-    File {
-        files: Files,
-        path: PathBuf,
-        name: String,
-    },
-    /// Standard input.
-    Copied(PrivateCopy),
+/// Where the devices come from, and the labels that all of them get.
+pub(crate) struct Source {
+    origin: Origin,
+    labels: Vec<NamedLabel>,
+}
+
+enum Origin {
+    List(Content, ListForm),
     /// What was found sound of an input that brings requests.
     Judged {
         sound: PrivateCopy,
@@ -35,6 +37,45 @@ pub(crate) enum Source {
         name: String,
     },
     Counter(Counter),
+}
+
+/// What a list is read from, as often as it takes.
+enum Content {
+    File {
+        files: Files,
+        path: PathBuf,
+        name: String,
+    },
+    /// Of standard input or a pipe, which can be read once.
+    Copied { copy: PrivateCopy, name: String },
+}
+
+// How a list is written.
+#[derive(clap::Args, Default)]
+pub(crate) struct ListArgs {
+    /// What stands between the columns of the list: comma, semicolon or tab [default: what its header
+    /// has]
+    #[arg(long, value_name = "WHICH", requires = "devices")]
+    separator: Option<Separator>,
+
+    /// The list's column of registration IDs [default: registration_id]
+    #[arg(long, value_name = "NAME", requires = "devices")]
+    id_column: Option<String>,
+
+    /// What the list is written in: utf-8, utf-16, utf-16be or windows-1252 [default: utf-8, or what its
+    /// byte-order mark says]
+    #[arg(long, value_name = "ENCODING", requires = "devices")]
+    encoding: Option<ListEncoding>,
+}
+
+impl ListArgs {
+    fn form(&self) -> ListForm {
+        ListForm {
+            separator: self.separator,
+            id_column: self.id_column.clone(),
+            encoding: self.encoding,
+        }
+    }
 }
 
 /// What a batch is made of, found sound as a whole.
@@ -62,8 +103,8 @@ impl Input {
                 duplicates.push(line)
             }
         };
-        let checked = match &source {
-            Source::Counter(counter) => counter.check(&mut refuse),
+        let checked = match &source.origin {
+            Origin::Counter(counter) => counter.check(&mut refuse),
             _ => check(devices, known, &mut refuse),
         };
         match checked {
@@ -117,69 +158,132 @@ pub(crate) fn rejected(source: &Source, bad: BadLines, others: BadLines) -> Comm
 /// The devices, each or what is wrong with it.
 pub(crate) type Devices = Box<dyn Iterator<Item = Result<Device, BadLine>> + Send>;
 
+/// What an input is called in messages.
+pub(crate) fn input_name(path: &Path) -> String {
+    match path.to_str() {
+        Some("-") => "standard input".to_owned(),
+        _ => path.display().to_string(),
+    }
+}
+
 impl Source {
-    /// A list in a file, or on standard input for `-`.
-    pub(crate) fn file(context: &Context, path: &Path) -> Result<Self, CommandError> {
-        if path == Path::new("-") {
-            return Ok(Self::Copied(context.copy_stdin()?));
-        }
-        drop(context.files.open_stream(path)?);
-        Ok(Self::File {
-            files: context.files.clone(),
-            path: context.files.resolve(path),
-            name: path.display().to_string(),
+    /// A list in a file or a pipe, or on standard input for `-`.
+    pub(crate) fn list(
+        context: &Context,
+        path: &Path,
+        args: &ListArgs,
+    ) -> Result<Self, CommandError> {
+        let name = input_name(path);
+        let content = match context.copy_of_stream(path)? {
+            Some(copy) => Content::Copied { copy, name },
+            None => Content::File {
+                files: context.files.clone(),
+                path: context.files.resolve(path),
+                name,
+            },
+        };
+        Ok(Self::of(Origin::List(content, args.form())))
+    }
+
+    /// What was found sound of an input that brings requests.
+    pub(crate) fn judged(sound: PrivateCopy, digest: OutputDigest, name: String) -> Self {
+        Self::of(Origin::Judged {
+            sound,
+            digest,
+            name,
         })
     }
 
     /// IDs made from a counter.
-    pub(crate) fn counter(prefix: &str, start: u64, count: u64) -> Self {
-        Self::Counter(Counter {
-            prefix: prefix.to_owned(),
-            start,
-            count,
-        })
+    pub(crate) fn counter(counter: Counter) -> Self {
+        Self::of(Origin::Counter(counter))
+    }
+
+    fn of(origin: Origin) -> Self {
+        Self {
+            origin,
+            labels: Vec::new(),
+        }
+    }
+
+    /// The same, with labels that each device gets besides those of its own.
+    pub(crate) fn labelled(self, labels: &[NamedLabel]) -> Self {
+        Self {
+            labels: labels.to_vec(),
+            ..self
+        }
     }
 
     /// The devices from the first one on.
     pub(crate) fn devices(&self) -> Result<Devices, CommandError> {
-        Ok(match self {
-            Self::Counter(counter) => Box::new(counter.clone().devices()),
-            Self::Judged { sound, .. } => Box::new(Spool::new(sound.reader())),
-            Self::File { .. } | Self::Copied(_) => Box::new(self.list()?),
-        })
+        let devices: Devices = match &self.origin {
+            Origin::Counter(counter) => Box::new(counter.clone().devices()),
+            Origin::Judged { sound, .. } => Box::new(Spool::new(sound.reader())),
+            Origin::List(content, form) => Box::new(self.device_list(content, form)?),
+        };
+        if self.labels.is_empty() {
+            return Ok(devices);
+        }
+        let labels = self.labels.clone();
+        Ok(Box::new(devices.map(move |device| {
+            let mut device = device?;
+            device.label(&labels);
+            Ok(device)
+        })))
     }
 
-    /// The list that the devices stand in.
-    pub(crate) fn list(&self) -> Result<DeviceList<Box<dyn Read + Send>>, CommandError> {
-        Ok(DeviceList::new(self.open()?))
+    /// The list that the devices stand in, if they stand in one.
+    pub(crate) fn as_list(&self) -> Result<Option<DeviceList<Box<dyn Read + Send>>>, CommandError> {
+        match &self.origin {
+            Origin::List(content, form) => self.device_list(content, form).map(Some),
+            Origin::Judged { .. } | Origin::Counter(_) => Ok(None),
+        }
     }
 
-    /// What tells this input from any other.
+    fn device_list(
+        &self,
+        content: &Content,
+        form: &ListForm,
+    ) -> Result<DeviceList<Box<dyn Read + Send>>, CommandError> {
+        DeviceList::open(content.open()?, form).map_err(|error| self.unreadable(error))
+    }
+
+    /// What tells this input from any other, but for [`Self::said_of_it`].
     pub(crate) fn digest(&self) -> Result<String, CommandError> {
-        let digest = match self {
-            Self::Judged { digest, .. } => *digest,
-            Self::Counter(counter) => {
+        let digest = match &self.origin {
+            Origin::Judged { digest, .. } => *digest,
+            Origin::Counter(Counter {
+                prefix,
+                start,
+                count,
+                ..
+            }) => {
+                // A batch that another version began goes on: this is how a counter has always been told.
+                let told =
+                    format!("Counter {{ prefix: {prefix:?}, start: {start}, count: {count} }}");
                 let mut hash = OutputHash::new();
-                hash.update(format!("{counter:?}").as_bytes());
+                hash.update(told.as_bytes());
                 hash.digest()
             }
-            Self::File { .. } | Self::Copied(_) => {
-                let hash = OutputHash::of(self.open()?);
+            Origin::List(content, _) => {
+                let hash = OutputHash::of(content.open()?);
                 hash.map_err(|error| self.unreadable(error))?.digest()
             }
         };
         Ok(digest.to_string())
     }
 
-    fn open(&self) -> Result<Box<dyn Read + Send>, CommandError> {
-        match self {
-            Self::File { files, path, .. } => {
-                let file = files.open_stream(path)?;
-                Ok(Box::new(BufReader::with_capacity(1 << 16, file)))
+    /// What was said of the input that makes other devices, or others' labels, of the same content.
+    pub(crate) fn said_of_it(&self) -> Vec<String> {
+        let mut said: Vec<String> = self.labels.iter().map(NamedLabel::to_string).collect();
+        match &self.origin {
+            Origin::Counter(counter) => {
+                said.extend(counter.digits.map(|digits| format!("{digits} digits")));
             }
-            Self::Copied(copy) | Self::Judged { sound: copy, .. } => Ok(Box::new(copy.reader())),
-            Self::Counter(_) => Ok(Box::new(std::io::empty())),
+            Origin::List(_, form) if *form != ListForm::default() => said.push(format!("{form:?}")),
+            Origin::List(..) | Origin::Judged { .. } => {}
         }
+        said
     }
 
     fn unreadable(&self, error: std::io::Error) -> CommandError {
@@ -189,10 +293,22 @@ impl Source {
 
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.origin {
+            Origin::List(Content::File { name, .. } | Content::Copied { name, .. }, _)
+            | Origin::Judged { name, .. } => f.write_str(name),
+            Origin::Counter(_) => f.write_str("the counter"),
+        }
+    }
+}
+
+impl Content {
+    fn open(&self) -> Result<Box<dyn Read + Send>, CommandError> {
         match self {
-            Self::File { name, .. } | Self::Judged { name, .. } => f.write_str(name),
-            Self::Copied(_) => f.write_str("standard input"),
-            Self::Counter(_) => f.write_str("the counter"),
+            Self::File { files, path, .. } => {
+                let file = files.open_stream(path)?;
+                Ok(Box::new(BufReader::with_capacity(1 << 16, file)))
+            }
+            Self::Copied { copy, .. } => Ok(Box::new(copy.reader())),
         }
     }
 }

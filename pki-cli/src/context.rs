@@ -252,6 +252,24 @@ impl Context {
         Ok(copy)
     }
 
+    /// Keeps a copy of an input that can be read once only: standard input, for `-`, or a pipe. Others
+    /// are read where they are.
+    ///
+    /// # Errors
+    /// As [`Self::copy_stdin`], and those of opening a file.
+    pub(crate) fn copy_of_stream(&self, path: &Path) -> Result<Option<PrivateCopy>, CommandError> {
+        if path == Path::new("-") {
+            return self.copy_stdin().map(Some);
+        }
+        let mut stream = self.files.open_stream(path)?;
+        if stream.metadata().is_ok_and(|metadata| metadata.is_file()) {
+            return Ok(None);
+        }
+        let (copy, _) =
+            PrivateCopy::make(|file| std::io::copy(&mut stream, file).map_err(CopyError))?;
+        Ok(Some(copy))
+    }
+
     /// Asks for a yes; `--yes` has given it beforehand. `question` says what is about to happen.
     ///
     /// # Errors

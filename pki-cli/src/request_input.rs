@@ -17,7 +17,7 @@ use pki_core::ids::{ProfileName, RegistrationId};
 use serde::Deserialize;
 
 use crate::bad_lines::BadLines;
-use crate::batch_input::{Input, Source};
+use crate::batch_input::{Input, Source, input_name};
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::files::Files;
@@ -102,11 +102,7 @@ impl<'a> Judge<'a> {
             let judgement = judged.map_err(CopyError)?;
             Ok::<_, CopyError>((judgement, copy.hash().digest()))
         })?;
-        let source = Source::Judged {
-            sound,
-            digest,
-            name,
-        };
+        let source = Source::judged(sound, digest, name);
         Input::judged(self.context, source, judgement, bad)
     }
 
@@ -253,27 +249,11 @@ pub(crate) enum RequestInput {
 impl RequestInput {
     /// Looks at a path: a folder, a stream of JSON objects, or requests; `-` is standard input.
     pub(crate) fn open(context: &Context, path: &Path) -> Result<Self, CommandError> {
-        if path == Path::new("-") {
-            let copy = context.copy_stdin()?;
-            if begins_with_object(copy.reader()) {
-                return Ok(Self::Stream(Box::new(copy.reader())));
-            }
-            let mut content = Vec::new();
-            let read = copy.reader().take(Files::LARGEST_INPUT + 1);
-            let read = { read }.read_to_end(&mut content).map_err(CopyError)?;
-            if u64::try_from(read).is_ok_and(|read| read > Files::LARGEST_INPUT) {
-                let message =
-                    "standard input: it is larger than 16 MiB and no stream of JSON objects";
-                return Err(CommandError::invalid_input(message));
-            }
-            return Ok(Self::Single(Item::Content(
-                "standard input".into(),
-                content,
-            )));
-        }
-        let resolved = context.files.resolve(path);
-        if resolved.is_dir() {
+        if context.files.is_folder(path) {
             return Self::folder(context, path);
+        }
+        if let Some(copy) = context.copy_of_stream(path)? {
+            return Self::copied(input_name(path), &copy);
         }
         let open = || {
             let file = context.files.open_stream(path)?;
@@ -283,6 +263,21 @@ impl RequestInput {
             return Ok(Self::Single(Item::File(path.to_owned())));
         }
         Ok(Self::Stream(Box::new(open()?)))
+    }
+
+    /// What was read of standard input or of a pipe.
+    fn copied(name: String, copy: &PrivateCopy) -> Result<Self, CommandError> {
+        if begins_with_object(copy.reader()) {
+            return Ok(Self::Stream(Box::new(copy.reader())));
+        }
+        let mut content = Vec::new();
+        let mut beginning = copy.reader().take(Files::LARGEST_INPUT + 1);
+        let read = beginning.read_to_end(&mut content).map_err(CopyError)?;
+        if u64::try_from(read).is_ok_and(|read| read > Files::LARGEST_INPUT) {
+            let message = format!("{name}: it is larger than 16 MiB and no stream of JSON objects");
+            return Err(CommandError::invalid_input(message));
+        }
+        Ok(Self::Single(Item::Content(name, content)))
     }
 
     fn folder(context: &Context, path: &Path) -> Result<Self, CommandError> {

@@ -20,6 +20,7 @@ mod issue;
 mod key_files;
 mod lifecycle_properties;
 mod limbo;
+mod list_forms;
 mod pkits;
 mod plan;
 mod precedent;

@@ -1,9 +1,11 @@
 //! `issue`: keys and leaves for devices, a few or a whole line.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use pki_core::declaration::{Declaration, LeafProfile};
 use pki_core::ids::{AuthorityName, LeafName, ProfileName};
+use pki_core::inventory::NamedLabel;
 
 use super::issue_batch::BatchArgs;
 use super::issue_each::{Leaves, Order, Wish, check_orders, rehearse, serve};
@@ -44,6 +46,10 @@ pub(super) struct Target {
     /// standard output
     #[arg(long, value_name = "PATH", default_value = ".")]
     pub(super) out: PathBuf,
+
+    /// A label that the inventory keeps with each leaf, as order=4711; several by several of these
+    #[arg(long = "label", value_name = "KEY=VALUE")]
+    pub(super) labels: Vec<NamedLabel>,
 }
 
 impl IssueArgs {
@@ -53,12 +59,17 @@ impl IssueArgs {
         }
         let ids: Result<Vec<LeafName>, _> = self.ids.iter().map(|id| id.parse()).collect();
         let orders: Vec<Order> = ids?.into_iter().map(Order::new).collect();
-        self.target.run(context, &orders)
+        self.target.run(context, orders)
     }
 }
 
 impl Target {
-    pub(super) fn run(&self, context: &Context, orders: &[Order]) -> CommandResult {
+    pub(super) fn run(&self, context: &Context, mut orders: Vec<Order>) -> CommandResult {
+        self.check_labels()?;
+        for order in &mut orders {
+            order.device.label(&self.labels);
+        }
+        let orders = &orders;
         if self.out == Path::new("-") {
             let message = "standard output takes a batch only; name a folder with --out";
             return Err(CommandError::new(ErrorKind::Usage, message));
@@ -76,6 +87,16 @@ impl Target {
         let leaves = serve(context, &mut inventory, authority, profile, out, orders)?;
         context.ui.result(&Leaves(leaves))?;
         Ok(Outcome::Done)
+    }
+
+    /// Refuses labels of which one could not be kept beside the other.
+    pub(super) fn check_labels(&self) -> Result<(), CommandError> {
+        let names: BTreeSet<&str> = self.labels.iter().map(NamedLabel::name).collect();
+        if names.len() < self.labels.len() {
+            let message = "--label gives two values to one name";
+            return Err(CommandError::new(ErrorKind::Usage, message));
+        }
+        Ok(())
     }
 
     pub(super) fn profile<'a>(

@@ -11,12 +11,12 @@ use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::{fmt, thread};
 
-use pki_core::bulk::input::Checked;
+use pki_core::bulk::input::{Checked, Counter, ListEncoding, REQUEST_COLUMN, Separator};
 use pki_core::csr::IdFrom;
 use pki_core::encoding::{Pfx, PfxEncryption};
 use pki_core::handout::seal::{KeySealer, Recipient};
 use pki_core::handout::{DeviceFiles, Form, KeyForm, Renderer, Shards};
-use pki_core::inventory::{BatchRecord, BatchState, Inventory as _, Label};
+use pki_core::inventory::{BatchRecord, BatchState, Inventory as _, Label, NamedLabel};
 use pki_core::secret::Passphrase;
 use pki_core::sqlite::SqliteInventory;
 use pki_core::wording::counted;
@@ -24,7 +24,7 @@ use serde::Serialize;
 
 use self::run::BatchRun;
 use super::issue::Target;
-use crate::batch_input::{Input, Source};
+use crate::batch_input::{Input, ListArgs, Source};
 use crate::batch_output::beside;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
@@ -62,6 +62,18 @@ pub(super) struct BatchArgs {
     /// The counter's first number
     #[arg(long, value_name = "K", requires = "prefix", default_value_t = 1)]
     start: u64,
+
+    /// How many digits each number has, with zeros before it [default: as many as the last one needs]
+    #[arg(
+        long,
+        value_name = "N",
+        requires = "prefix",
+        value_parser = clap::value_parser!(u8).range(1..=64)
+    )]
+    digits: Option<u8>,
+
+    #[command(flatten)]
+    list: ListArgs,
 
     #[command(flatten)]
     options: BatchOptions,
@@ -158,7 +170,7 @@ impl BatchArgs {
         batch.check_usage()?;
         let source = self.source(context)?;
         let declaration = context.declaration()?;
-        if !self.brings_requests(&source)? {
+        if !self.brings_requests(context, &source, target)? {
             return batch.run(|| Input::listed(context, source));
         }
         let judge = Judge::new(context, declaration, &target.profile, IdFrom::CommonName);
@@ -171,25 +183,61 @@ impl BatchArgs {
 
     fn source(&self, context: &Context) -> Result<Source, CommandError> {
         match (&self.devices, &self.prefix) {
-            (Some(path), _) => Source::file(context, path),
-            (None, Some(prefix)) => {
-                let start = self.start;
-                let count = self.count.unwrap_or_default();
-                if start.checked_add(count.saturating_sub(1)).is_none() {
-                    let message = format!(
-                        "--start {start} and --count {count} lead past {}, the last number there is",
-                        u64::MAX
-                    );
-                    return Err(CommandError::new(ErrorKind::Usage, message));
-                }
-                Ok(Source::counter(prefix, start, count))
-            }
+            (Some(path), _) => Source::list(context, path, &self.list),
+            (None, Some(prefix)) => self.counter(prefix).map(Source::counter),
             (None, None) => Err(CommandError::new(ErrorKind::Usage, "no devices are given")),
         }
     }
 
-    fn brings_requests(&self, source: &Source) -> Result<bool, CommandError> {
-        Ok(self.devices.is_some() && source.list()?.brings_requests())
+    fn counter(&self, prefix: &str) -> Result<Counter, CommandError> {
+        let counter = Counter {
+            prefix: prefix.to_owned(),
+            start: self.start,
+            count: self.count.unwrap_or_default(),
+            digits: self.digits.map(usize::from),
+        };
+        let Some(last) = counter.last() else {
+            let message = format!(
+                "--start {} and --count {} lead past {}, the last number there is",
+                counter.start,
+                counter.count,
+                u64::MAX
+            );
+            return Err(CommandError::new(ErrorKind::Usage, message));
+        };
+        let needed = last.to_string().len();
+        if let Some(digits) = counter.digits.filter(|digits| *digits < needed) {
+            let message = format!(
+                "--digits {digits} is too few: the last number is {last}, which has {needed}"
+            );
+            return Err(CommandError::new(ErrorKind::Usage, message));
+        }
+        Ok(counter)
+    }
+
+    /// Whether devices of the list bring requests. What was found out about the list is said.
+    fn brings_requests(
+        &self,
+        context: &Context,
+        source: &Source,
+        target: &Target,
+    ) -> Result<bool, CommandError> {
+        let Some(list) = source.as_list()? else {
+            return Ok(false);
+        };
+        let (encoding, separator) = (list.encoding(), list.separator());
+        let heads = list.into_heads();
+        if encoding != ListEncoding::Utf8 || (heads.len() > 1 && separator != Separator::Comma) {
+            context.ui.note(format!(
+                "{source}: read as {encoding}, with {separator} between the columns"
+            ));
+        }
+        let mut labels = target.labels.iter().map(NamedLabel::name);
+        if let Some(name) = labels.find(|name| heads.iter().any(|head| head == name)) {
+            let message = format!("--label {name}: {source} has a column of that name");
+            return Err(CommandError::new(ErrorKind::Usage, message));
+        }
+        Ok(heads.iter().any(|head| head == REQUEST_COLUMN))
     }
 }
 
@@ -282,6 +330,7 @@ impl Batch<'_> {
     ) -> CommandResult {
         let context = self.context;
         let target = self.target;
+        target.check_labels()?;
         let profile = target.profile(context)?;
         // Beside each other: a list of 200,000 takes about as long as the stretching of a passphrase.
         let (input, opened) = thread::scope(|scope| {
@@ -295,6 +344,7 @@ impl Batch<'_> {
             mut checked,
             asked,
         } = input?;
+        let source = source.labelled(&target.labels);
         let total = checked.devices;
         if total == 0 {
             let message = format!("{source} names no device");

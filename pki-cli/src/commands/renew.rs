@@ -19,7 +19,7 @@ use super::issue::profile_named;
 use super::issue_each::{
     Leaves, Order, Replaced, Wish, check_orders, rehearse, serve, was_delivered,
 };
-use crate::batch_input::Source;
+use crate::batch_input::{ListArgs, Source};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::named::is_file;
@@ -113,7 +113,7 @@ impl Args {
                 ids.push(word.parse()?);
                 continue;
             }
-            let source = Source::file(context, path)?;
+            let source = Source::list(context, path, &ListArgs::default())?;
             for device in source.devices()? {
                 let bad = |bad| CommandError::invalid_input(format!("{source}: {bad}"));
                 let device: Device = device.map_err(bad)?;

@@ -12,6 +12,7 @@ use pki_core::wording::counted;
 use super::issue::Target;
 use super::issue_batch::{Batch, BatchOptions, Format, KeyArgs};
 use super::issue_each::Order;
+use crate::batch_input::input_name;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult};
 use crate::request_input::{Judge, RequestInput};
@@ -68,8 +69,8 @@ impl Args {
             .iter()
             .map(|path| RequestInput::open(context, path));
         let inputs: Vec<RequestInput> = inputs.collect::<Result<_, _>>()?;
-        let profile = &self.target.profile;
         let id_from = self.id_from.into();
+        let profile = &self.target.profile;
         let judge = Judge::new(context, context.declaration()?, profile, id_from);
         if self.options.are_given() || inputs.iter().any(RequestInput::is_many) {
             return self.run_batch(context, &judge, inputs);
@@ -78,7 +79,7 @@ impl Args {
         let judged = items.flat_map(|item| judge.item(item));
         let orders: Result<Vec<Order>, CommandError> =
             judged.map(|judged| order(context, judged)).collect();
-        self.target.run(context, &orders?)
+        self.target.run(context, orders?)
     }
 
     fn run_batch(
@@ -108,11 +109,8 @@ impl Args {
                 ));
             }
         }
-        let name = self.requests.iter().map(|path| match path.to_str() {
-            Some("-") => "standard input".to_owned(),
-            _ => path.display().to_string(),
-        });
-        let name = name.collect::<Vec<_>>().join(", ");
+        let names: Vec<String> = self.requests.iter().map(|path| input_name(path)).collect();
+        let name = names.join(", ");
         let items = inputs.into_iter().flat_map(RequestInput::items);
         batch.run(|| judge.judge(items, name, self.options.jobs()))
     }

@@ -13,11 +13,11 @@ use std::hash::{Hash as _, Hasher as _};
 
 use serde::{Deserialize, Serialize};
 
-pub use self::list::DeviceList;
+pub use self::list::{DeviceList, ListEncoding, ListForm, REQUEST_COLUMN, Separator};
 use crate::alternative_name::AlternativeName;
 use crate::csr::ProvenKey;
 use crate::ids::{IdError, LeafName, ProfileName, RegistrationId};
-use crate::inventory::RowKey;
+use crate::inventory::{NamedLabel, RowKey};
 use crate::key::KeyIdentity;
 use crate::time::Span;
 
@@ -99,7 +99,7 @@ impl fmt::Display for BadLine {
     }
 }
 
-/// IDs made from a counter: a prefix and a number, padded with zeros to the width of the last one.
+/// IDs made from a counter: a prefix and a number, padded with zeros.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Counter {
     /// What every ID begins with.
@@ -108,22 +108,24 @@ pub struct Counter {
     pub start: u64,
     /// How many.
     pub count: u64,
+    /// How many digits each number has, with zeros before it; else as many as the last one needs.
+    pub digits: Option<usize>,
 }
 
 impl Counter {
     /// The devices, in order.
     pub fn devices(self) -> impl Iterator<Item = Result<Device, BadLine>> + Send {
-        let width = self.last().to_string().len();
+        let width = self.width();
         (0..self.count).map(move |index| self.device(index, width))
     }
 
     /// As [`check`]. IDs that differ in digits alone are all sound if one is, so that of most counters
     /// the first and the last device tell.
     pub fn check(&self, refuse: &mut dyn FnMut(BadLine)) -> Option<Checked> {
-        let (last, width) = (self.count.saturating_sub(1), self.last().to_string().len());
-        let counts_on = self.start.checked_add(last).is_some();
+        let last = self.count.saturating_sub(1);
+        let width = self.width();
         match (self.device(0, width), self.device(last, width)) {
-            (Ok(first), Ok(last)) if counts_on && self.count > 0 => Some(Checked {
+            (Ok(first), Ok(last)) if self.last().is_some() && self.count > 0 => Some(Checked {
                 devices: self.count,
                 new_keys: self.count,
                 ends: Some((first.id, last.id)),
@@ -133,8 +135,14 @@ impl Counter {
         }
     }
 
-    fn last(&self) -> u64 {
-        self.start.saturating_add(self.count.saturating_sub(1))
+    /// The last number, if there is one as large.
+    pub fn last(&self) -> Option<u64> {
+        self.start.checked_add(self.count.saturating_sub(1))
+    }
+
+    fn width(&self) -> usize {
+        let last = self.last().unwrap_or(u64::MAX);
+        self.digits.unwrap_or_else(|| last.to_string().len())
     }
 
     fn device(&self, index: u64, width: usize) -> Result<Device, BadLine> {
@@ -160,6 +168,14 @@ impl Device {
             labels: Vec::new(),
             replaces: None,
         }
+    }
+
+    /// Adds labels to its own.
+    pub fn label(&mut self, labels: &[NamedLabel]) {
+        let pairs = labels
+            .iter()
+            .map(|label| (label.name().to_owned(), label.value().to_owned()));
+        self.labels.extend(pairs);
     }
 
     /// Whether its leaf is of another profile or length than those of most.
@@ -426,7 +442,8 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Vec<Result<Device, BadLine>> {
-        DeviceList::new(text.as_bytes()).collect()
+        let list = DeviceList::open(text.as_bytes(), &ListForm::default());
+        list.expect("readable").collect()
     }
 
     /// What is sound, or every bad line in order.
@@ -571,7 +588,10 @@ mod tests {
         assert!(reasons("a,b\n").contains("need a header"));
         assert!(reasons("registration_id,profile\na-1,gateway\n").contains("no such profile"));
         assert!(reasons("registration_id,validity\na-1,soon\n").contains("not a duration"));
-        assert!(reasons("registration_id,site\na-1\n").contains("1 fields, the header 2"));
+        assert!(
+            reasons("registration_id,site\na-1\n")
+                .contains("1 field (separated by commas), the header 2")
+        );
         assert!(reasons("registration_id,site\n,x\n").contains("is empty"));
     }
 
@@ -600,7 +620,9 @@ mod tests {
         let wrong = reasons("id,site\na-1,Ulm\nb b,Ulm\n");
         assert_eq!(
             wrong,
-            ["several columns need a header with registration_id"]
+            [
+                "several columns (separated by commas) need a header with registration_id; --id-column names another"
+            ]
         );
         for column in ["registration_id", "site"] {
             let twice = reasons(&format!("registration_id,site,{column}\na-1,Ulm,x\n"));
@@ -631,6 +653,7 @@ mod tests {
             prefix: "line-7-".into(),
             start: 9,
             count: 3,
+            digits: None,
         };
         let ids: Vec<String> = counter
             .devices()
@@ -654,6 +677,7 @@ mod tests {
                 prefix,
                 start,
                 count,
+                digits: None,
             };
             let one_by_one = check(|| counter.clone().devices(), |_| true).map(|checked| Checked {
                 digests: Vec::new(),

@@ -68,6 +68,11 @@ impl NamedLabel {
     pub fn name(&self) -> &str {
         pair(&self.0).0
     }
+
+    /// What is behind the `=`.
+    pub fn value(&self) -> &str {
+        pair(&self.0).1
+    }
 }
 
 impl FromStr for NamedLabel {

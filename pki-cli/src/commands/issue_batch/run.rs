@@ -412,7 +412,7 @@ fn fingerprint(
     } else {
         context.files.resolve(&target.out).components().collect()
     };
-    let options = json!({
+    let mut options = json!({
         "authority": authority.certificate().sha256_thumbprint(),
         "profile": target.profile,
         "out": out,
@@ -421,6 +421,10 @@ fn fingerprint(
         "recipients": recipients,
         "input": source.digest()?,
     });
+    let said = source.said_of_it();
+    if !said.is_empty() {
+        options["said"] = json!(said);
+    }
     let mut hash = OutputHash::new();
     hash.update(options.to_string().as_bytes());
     Ok(hash.digest())

@@ -4,15 +4,25 @@
 //! become labels, unless they look like one of these), or one registration ID a line. Every record is judged
 //! by itself; what it takes to judge the list as a whole is [`super::check`].
 
+mod form;
+mod text;
+
 use std::io::{self, Chain, Read};
 
+pub use self::form::{ListEncoding, ListForm, Separator};
+use self::text::Text;
 use super::{BadLine, Device, DeviceKey, Place, bad, parse, parse_id};
 use crate::alternative_name::AlternativeName;
 use crate::inventory::NamedLabel;
+use crate::wording::counted;
 
 /// Reads a list of devices, record by record.
-pub struct DeviceList<R> {
-    records: csv::Reader<Chain<R, LastLineFeed>>,
+pub struct DeviceList<R: Read> {
+    records: csv::Reader<Chain<Text<R>, LastLineFeed>>,
+    encoding: ListEncoding,
+    separator: Separator,
+    /// The column of registration IDs, if it has a name of its own.
+    id_column: Option<String>,
     columns: Option<Columns>,
     /// The header is wrong: what follows it means nothing.
     ended: bool,
@@ -28,36 +38,65 @@ enum Columns {
     Named(Vec<String>),
 }
 
+/// The column of registration IDs, unless a person says otherwise.
 const ID: &str = "registration_id";
 const PROFILE: &str = "profile";
 const VALIDITY: &str = "validity";
 const ALTERNATIVE_NAMES: &str = "san";
-const REQUEST: &str = "csr";
-/// The columns that mean something; all others are labels.
-const KNOWN: [&str; 5] = [ID, PROFILE, VALIDITY, ALTERNATIVE_NAMES, REQUEST];
+/// The column of signing requests.
+pub const REQUEST_COLUMN: &str = "csr";
+/// The columns that mean something besides the IDs; all others are labels.
+const OPTIONAL: [&str; 4] = [PROFILE, VALIDITY, ALTERNATIVE_NAMES, REQUEST_COLUMN];
+
+const NOT_UTF_8: &str =
+    "it is not UTF-8; of a list from Windows say --encoding windows-1252, or save it as UTF-8";
+const LIKE_UTF_16: &str = "it holds null characters; of a list in UTF-16 say --encoding utf-16";
 
 impl<R: Read> DeviceList<R> {
-    /// A list in UTF-8; a byte-order mark and CRLF are fine.
-    pub fn new(reader: R) -> Self {
+    /// Opens a list. Its separator is found in the header; a byte-order mark, CRLF and lines that end in a
+    /// carriage return alone are fine.
+    ///
+    /// # Errors
+    /// If its beginning cannot be read.
+    pub fn open(reader: R, form: &ListForm) -> io::Result<Self> {
+        let (text, beginning) = Text::open(reader, form.encoding)?;
+        let id_column = form.id_column.clone();
+        let separator = form.separator.unwrap_or_else(|| {
+            Separator::of(&beginning.header, id_column.as_deref().unwrap_or(ID))
+        });
         let mut builder = csv::ReaderBuilder::new();
         // Lines are counted by their ends: of a carriage return before it nothing is left by trimming.
         builder.terminator(csv::Terminator::Any(b'\n'));
+        builder.delimiter(separator.octet());
         builder.has_headers(false).flexible(true);
-        let records = builder.from_reader(reader.chain(LastLineFeed::default()));
-        Self {
+        let records = builder.from_reader(text.chain(LastLineFeed::default()));
+        Ok(Self {
             records,
+            encoding: beginning.encoding,
+            separator,
+            id_column,
             columns: None,
             ended: false,
             record: csv::StringRecord::new(),
-        }
+        })
     }
 
-    /// Whether it has a column of signing requests. The list is used up.
-    pub fn brings_requests(mut self) -> bool {
+    /// What it is written in.
+    pub fn encoding(&self) -> ListEncoding {
+        self.encoding
+    }
+
+    /// What stands between its columns, as said or found.
+    pub fn separator(&self) -> Separator {
+        self.separator
+    }
+
+    /// The heads of its columns, or none if it is a list of IDs alone. The list is used up.
+    pub fn into_heads(mut self) -> Vec<String> {
         let _first = self.next();
-        match &self.columns {
-            Some(Columns::Named(heads)) => heads.iter().any(|head| head == REQUEST),
-            Some(Columns::IdsOnly) | None => false,
+        match self.columns {
+            Some(Columns::Named(heads)) => heads,
+            Some(Columns::IdsOnly) | None => Vec::new(),
         }
     }
 
@@ -83,11 +122,11 @@ impl<R: Read> DeviceList<R> {
                     return Some(Err(bad(&place, value, reason)));
                 }
                 Ok(true) if self.record.iter().all(str::is_empty) && self.record.len() < 2 => {}
-                Ok(true) => return Some(Ok(place)),
+                Ok(true) => return Some(self.decoded(place)),
                 Ok(false) => return None,
                 Err(error) => {
                     let reason = match error.kind() {
-                        csv::ErrorKind::Utf8 { .. } => "it is not UTF-8".to_owned(),
+                        csv::ErrorKind::Utf8 { .. } => NOT_UTF_8.to_owned(),
                         _ => error.to_string(),
                     };
                     return Some(Err(BadLine {
@@ -100,19 +139,38 @@ impl<R: Read> DeviceList<R> {
         }
     }
 
+    /// Refuses a record that was not what the list is said to be written in.
+    fn decoded(&self, place: Place) -> Result<Place, BadLine> {
+        let told = self.record.as_slice();
+        match self.encoding {
+            ListEncoding::Utf8 if told.contains('\0') => {
+                Err(bad(&place, told, LIKE_UTF_16.to_owned()))
+            }
+            // What the decoder puts where it found nothing that makes sense.
+            ListEncoding::Utf16Le | ListEncoding::Utf16Be if told.contains('\u{fffd}') => {
+                Err(bad(&place, told, "it is not UTF-16".to_owned()))
+            }
+            _ => Ok(place),
+        }
+    }
+
+    fn id_column(&self) -> &str {
+        self.id_column.as_deref().unwrap_or(ID)
+    }
+
     fn header(&self, place: &Place) -> Result<Option<Columns>, BadLine> {
-        let heads = self.record.iter().map(without_mark);
-        let heads: Vec<String> = heads.map(ToOwned::to_owned).collect();
+        let heads: Vec<String> = self.record.iter().map(ToOwned::to_owned).collect();
         let wrong = |reason| Err(bad(place, &heads.join(","), reason));
-        if let Some((head, known)) = misspelt(&heads) {
+        if let Some((head, known)) = misspelt(&heads, self.id_column()) {
             return wrong(format!(
                 "the column {head:?} is not known; did you mean {known:?}? a label needs another name"
             ));
         }
-        if !heads.iter().any(|head| head == ID) {
-            return match heads.len() {
-                1 => Ok(None),
-                _ => wrong(needs_header()),
+        if !heads.iter().any(|head| head == self.id_column()) {
+            return match (heads.len(), &self.id_column) {
+                (1, None) => Ok(None),
+                (1, Some(id)) => wrong(format!("no column is called {id:?}")),
+                _ => wrong(self.needs_header()),
             };
         }
         let twice = |(index, head): (usize, &String)| heads[..index].contains(head);
@@ -122,36 +180,49 @@ impl<R: Read> DeviceList<R> {
         Ok(Some(Columns::Named(heads)))
     }
 
+    fn needs_header(&self) -> String {
+        format!(
+            "several columns (separated by {}) need a header with {}; --id-column names another",
+            self.separator,
+            self.id_column()
+        )
+    }
+
     fn device(&self, place: &Place, columns: &Columns) -> Result<Device, BadLine> {
         let Columns::Named(heads) = columns else {
-            let text = self.record.get(0).map(without_mark).unwrap_or_default();
+            let text = self.record.get(0).unwrap_or_default();
             if self.record.len() > 1 {
-                return Err(bad(place, text, needs_header()));
+                return Err(bad(place, text, self.needs_header()));
             }
             return parse_id(place, text).map(|id| Device::new(place.clone(), id));
         };
         let (fields, wanted) = (self.record.len(), heads.len());
         if fields != wanted {
             let text = self.record.iter().collect::<Vec<_>>().join(",");
-            let reason = format!("it has {fields} fields, the header {wanted}");
+            let reason = format!(
+                "it has {} (separated by {}), the header {wanted}",
+                counted(fields, "field", "fields"),
+                self.separator
+            );
             return Err(bad(place, &text, reason));
         }
         let field = |name: &str| {
             let column = heads.iter().position(|head| head == name)?;
             self.record.get(column).filter(|value| !value.is_empty())
         };
-        let id = parse_id(place, field(ID).unwrap_or_default())?;
+        let id = parse_id(place, field(self.id_column()).unwrap_or_default())?;
         let names = field(ALTERNATIVE_NAMES).unwrap_or_default();
         let others = heads.iter().zip(self.record.iter());
+        let is_label = |head: &str| head != self.id_column() && !OPTIONAL.contains(&head);
         let labels = others
-            .filter(|(head, value)| !KNOWN.contains(&head.as_str()) && !value.is_empty())
+            .filter(|(head, value)| is_label(head) && !value.is_empty())
             .map(|(head, value)| label(place, head, value));
         Ok(Device {
             profile: field(PROFILE).map(|text| parse(place, text)).transpose()?,
             validity: field(VALIDITY).map(|text| parse(place, text)).transpose()?,
             alternative_names: AlternativeName::list(names)
                 .map_err(|error| bad(place, names, error.to_string()))?,
-            key: match field(REQUEST) {
+            key: match field(REQUEST_COLUMN) {
                 Some(text) => DeviceKey::Unchecked(text.to_owned()),
                 None => DeviceKey::New,
             },
@@ -167,10 +238,6 @@ fn label(place: &Place, head: &str, value: &str) -> Result<(String, String), Bad
         Ok(_) => Ok((head.to_owned(), value.to_owned())),
         Err(error) => Err(bad(place, value, error.to_string())),
     }
-}
-
-fn needs_header() -> String {
-    format!("several columns need a header with {ID}")
 }
 
 impl<R: Read> Iterator for DeviceList<R> {
@@ -203,15 +270,16 @@ impl<R: Read> Iterator for DeviceList<R> {
 }
 
 /// The first head that is no known one and looks like one, and that one.
-fn misspelt(heads: &[String]) -> Option<(&str, &'static str)> {
+fn misspelt<'a>(heads: &'a [String], id_column: &'a str) -> Option<(&'a str, &'a str)> {
+    let known = || [id_column].into_iter().chain(OPTIONAL);
     let mut unknown = heads.iter().map(String::as_str);
     unknown.find_map(|head| {
-        let known = KNOWN.into_iter().find(|known| match heads.len() {
+        let near = known().find(|known| match heads.len() {
             // What stands alone may be an ID as well, the first of many.
-            1 => *known == ID && distance(head, known) < 2,
+            1 => *known == id_column && distance(head, known) < 2,
             _ => looks_like(head, known),
         })?;
-        (!KNOWN.contains(&head)).then_some((head, known))
+        known().all(|known| known != head).then_some((head, near))
     })
 }
 
@@ -252,8 +320,4 @@ impl Read for LastLineFeed {
             }
         }
     }
-}
-
-fn without_mark(text: &str) -> &str {
-    text.strip_prefix('\u{feff}').unwrap_or(text)
 }
