@@ -112,9 +112,9 @@ fn lint_ends_with_4_where_a_rule_is_broken() {
     let chain = "devices/sensor-1-full-chain.cert.pem";
     let text = world.done(&format!("lint {chain}")).stdout;
     assert!(text.ends_with("0 errors, 0 warnings\n"), "{text}");
-    let short = world.run(&format!(
-        "lint {chain} --warehouse-time 9999d --output json"
-    ));
+    let line = format!("lint {chain} --warehouse-time 9999d");
+    world.run(&line).ends_with(4).stdout_has("1 error, ");
+    let short = world.run(&format!("{line} --output json"));
     assert_eq!(short.code, 4);
     let finding = &short.json()["files"][0]["certificates"][0]["findings"][0];
     assert_eq!(
