@@ -108,11 +108,15 @@ impl Args {
                 ));
             }
         }
-        let name = self.requests.iter().map(|path| match path.to_str() {
-            Some("-") => "standard input".to_owned(),
-            _ => path.display().to_string(),
-        });
-        let name = name.collect::<Vec<_>>().join(", ");
+        let names: Vec<String> = self
+            .requests
+            .iter()
+            .map(|path| match path.to_str() {
+                Some("-") => "standard input".to_owned(),
+                _ => path.display().to_string(),
+            })
+            .collect();
+        let name = names.join(", ");
         let items = inputs.into_iter().flat_map(RequestInput::items);
         batch.run(|| judge.judge(items, name, self.options.jobs()))
     }
