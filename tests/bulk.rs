@@ -22,7 +22,7 @@ use self::moments::Moments;
 fn fifty_kills_lose_nothing_and_repeat_nothing() {
     const KILLS: u32 = 50;
     let home = Home::from_template("quickstart");
-    let batch = |number: u32| Batch::new(&home, &format!("line-{number}"), "ndjson", 20_000);
+    let batch = |number: u32| Batch::new(&home, &format!("line-{number}"), "ndjson", 6_000);
     let usual = batch(0).time();
     batch(0).check();
     let mut moments = Moments(0x5eed);
@@ -120,7 +120,7 @@ fn an_output_that_cannot_be_written_is_told_before_anything_is_issued() {
     home.write("line.ndjson", "somebody else's");
     let batch = Batch::new(&home, "line", "ndjson", 10);
     let run = batch.run().ends_with(4);
-    assert!(run.stderr.contains("line.ndjson exists already"), "{run}");
+    run.stderr_has("line.ndjson exists already");
     assert_eq!(home.read("line.ndjson"), "somebody else's");
     assert_eq!(entries(&home, "line").len(), 0);
 }
@@ -214,7 +214,7 @@ fn a_second_run_of_the_same_batch_is_told_who_writes_it() {
     let child = batch.start_and_see();
     let run = batch.run().ends_with(4);
     let writer = format!("process {} is writing line.ndjson", child.id());
-    assert!(run.stderr.contains(&writer), "{run}");
+    run.stderr_has(&writer);
     let ended = child.wait_with_output().expect("it has ended");
     assert_eq!(ended.status.code(), Some(0), "{ended:?}");
     assert_eq!(batch.check(), 0, "nobody cut the first run short");
@@ -248,7 +248,7 @@ fn ctrl_c_says_how_far_it_is() {
     assert!(!home.path("line.ndjson.lock").exists());
     let run = batch.run().ok();
     let goes_on = format!("going on after {far} of 30000 devices; 0 cut short");
-    assert!(run.stderr.contains(&goes_on), "{run}");
+    run.stderr_has(&goes_on);
     assert_eq!(batch.check(), 0, "a chunk is finished first");
 }
 
@@ -256,6 +256,6 @@ fn ctrl_c_says_how_far_it_is() {
 #[track_caller]
 fn refused(run: &Run, reason: &str) {
     assert_eq!(run.code, 1, "{run}");
-    assert!(run.stderr.contains(reason), "{run}");
+    run.stderr_has(reason);
     assert_eq!(run.stderr.matches("error: ").count(), 1, "{run}");
 }

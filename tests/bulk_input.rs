@@ -22,11 +22,7 @@ fn every_bad_line_is_told_with_its_number_value_and_reason() {
     );
     home.write("devices.csv", list);
     let run = issue(&home, "--devices devices.csv").ends_with(3);
-    assert!(
-        run.stderr
-            .contains("devices.csv: 7 lines cannot be used; nothing was issued"),
-        "{run}"
-    );
+    run.stderr_has("devices.csv: 7 lines cannot be used; nothing was issued");
     let told = [
         r#"line 3: "two words": "#,
         r#"it has 65 characters; a CN holds at most 64"#,
@@ -46,7 +42,7 @@ fn every_bad_line_is_told_with_its_number_value_and_reason() {
         "registration_id,validity\ngood-3,\ngood-4,99y\n",
     );
     let run = issue(&home, "--devices devices.csv").ends_with(3);
-    assert!(run.stderr.contains(r#"line 3: "good-4": "#), "{run}");
+    run.stderr_has(r#"line 3: "good-4": "#);
     nothing_issued(&home);
 }
 
@@ -59,7 +55,7 @@ fn people_see_a_hundred_bad_lines_and_scripts_all() {
     home.write("devices.txt", lines);
     let run = issue(&home, "--devices devices.txt").ends_with(3);
     assert_eq!(run.stderr.matches("\n  line ").count(), 100, "{run}");
-    assert!(run.stderr.contains("  and 50 more"), "{run}");
+    run.stderr_has("  and 50 more");
     let run = issue(&home, "--devices devices.txt --output json").ends_with(3);
     let error = run.error_json();
     let lines = error["lines"].as_array().map_or(&[][..], Vec::as_slice);
@@ -78,12 +74,8 @@ fn a_device_has_one_identity_whatever_its_case_and_whoever_asks() {
         .ok();
     home.write("devices.txt", "sensor-0\nSENSOR-1\nsensor-2\n");
     let run = issue(&home, "--devices devices.txt").ends_with(3);
-    assert!(run.stderr.contains("1 line cannot be used"), "{run}");
-    assert!(
-        run.stderr
-            .contains(r#"line 2: "SENSOR-1": it has a valid leaf already"#),
-        "{run}"
-    );
+    run.stderr_has("1 line cannot be used");
+    run.stderr_has(r#"line 2: "SENSOR-1": it has a valid leaf already"#);
     nothing_issued(&home);
 }
 
@@ -96,11 +88,7 @@ fn a_new_device_that_asks_for_too_long_a_leaf_is_refused() {
         "registration_id,validity\nsensor-1,10d\nsensor-2,9000d\n",
     );
     let run = issue(&home, "--devices devices.csv").ends_with(3);
-    assert!(
-        run.stderr
-            .contains(r#"line 3: "sensor-2": it would be valid until"#),
-        "{run}"
-    );
+    run.stderr_has(r#"line 3: "sensor-2": it would be valid until"#);
     nothing_issued(&home);
 }
 
@@ -243,11 +231,8 @@ fn a_counter_pads_its_numbers_and_is_checked_as_a_list_is() {
         "issue --prefix a/b --count 2 --authority factory --plain-keys --out other.ndjson",
     );
     let run = run.ends_with(3);
-    assert!(
-        run.stderr.contains("the counter: 2 lines cannot be used"),
-        "{run}"
-    );
-    assert!(run.stderr.contains(r#"line 1: "a/b1": "#), "{run}");
+    run.stderr_has("the counter: 2 lines cannot be used");
+    run.stderr_has(r#"line 1: "a/b1": "#);
 }
 
 #[test]
@@ -268,7 +253,7 @@ fn what_is_no_list_of_devices_is_refused() {
         nothing_issued(&home);
     }
     let run = issue(&home, "--devices nothing.csv").ends_with(8);
-    assert!(run.stderr.contains("nothing.csv does not exist"), "{run}");
+    run.stderr_has("nothing.csv does not exist");
     for (counter, told) in [
         ("--count 0", "0 is not in 1..=100000000"),
         ("--count 18446744073709551615", "is not in 1..=100000000"),
@@ -278,7 +263,7 @@ fn what_is_no_list_of_devices_is_refused() {
         ),
     ] {
         let run = issue(&home, &format!("--prefix unit- {counter}")).ends_with(2);
-        assert!(run.stderr.contains(told), "{run}");
+        run.stderr_has(told);
         nothing_issued(&home);
     }
 }
@@ -288,7 +273,7 @@ fn keys_leave_in_the_clear_only_if_that_is_asked_for() {
     let home = Home::from_template("quickstart");
     let line = "issue --prefix unit- --count 2 --authority factory --out batch.ndjson";
     let run = home.dps_pki(line).ends_with(4);
-    assert!(run.stderr.contains("--plain-keys"), "{run}");
+    run.stderr_has("--plain-keys");
     nothing_issued(&home);
 }
 

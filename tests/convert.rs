@@ -193,7 +193,7 @@ fn a_key_comes_out_encrypted_unless_asked_for_otherwise() {
     .ok();
     let left_out = home.dps_pki(&format!("convert {IDENTITY} --to pem")).ok();
     assert!(!left_out.stdout.contains("PRIVATE KEY"));
-    assert!(left_out.stderr.contains("left out"), "{}", left_out.stderr);
+    left_out.stderr_has("left out");
 }
 
 #[test]
@@ -284,7 +284,7 @@ fn what_does_not_belong_together_is_refused() {
 #[track_caller]
 fn fails(run: Run, code: i32, says: &str) {
     let run = run.ends_with(code);
-    assert!(run.stderr.contains(says), "{}", run.stderr);
+    run.stderr_has(says);
 }
 
 /// A JDK is not everywhere; where it is missing that is said, and in CI it may not be.

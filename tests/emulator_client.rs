@@ -80,8 +80,9 @@ fn held(emulator: &EmulatorHandle) -> BTreeMap<String, String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_push_under_faults_ends_with_exactly_what_was_pushed() {
     const COUNT: usize = 500;
-    let emulator = dps_emulator::Emulator::start(EmulatorConfig::default()).await;
-    let emulator = emulator.expect("starts");
+    let emulator = dps_emulator::Emulator::start(EmulatorConfig::default())
+        .await
+        .expect("starts");
     let connection_string = emulator.service_connection_string();
     let anchor = emulator.trust_anchor_pem().to_owned();
     let individuals = individuals(connection_string.expose_secret(), anchor);

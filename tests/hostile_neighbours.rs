@@ -35,8 +35,8 @@ fn holds_key(path: &Path) -> bool {
 #[track_caller]
 fn refused(home: &Home, line: &str, problem: &str) {
     let run = home.dps_pki(line).ends_with(4);
-    assert!(run.stderr.contains("cannot be trusted"), "{run}");
-    assert!(run.stderr.contains(problem), "{run}");
+    run.stderr_has("cannot be trusted");
+    run.stderr_has(problem);
 }
 
 #[test]
@@ -179,14 +179,14 @@ fn a_place_that_is_taken_meanwhile_is_told_and_the_output_kept() {
     fs::rename(home.path("o"), home.path("o.part")).expect("as before it was named");
     home.write("o", "somebody else's");
     let run = home.dps_pki(&line("ndjson")).ends_with(4);
-    assert!(run.stderr.contains("o exists already"), "{run}");
+    run.stderr_has("o exists already");
     assert_eq!(home.read("o"), "somebody else's");
     fs::remove_file(home.path("o")).expect("removed");
     home.dps_pki(&line("ndjson")).ok();
     assert!(holds_key(&home.path("o")));
     assert!(!home.path("o.part").exists());
     let again = home.dps_pki(&line("ndjson")).ok();
-    assert!(again.stderr.contains("is complete already"), "{again}");
+    again.stderr_has("is complete already");
 }
 
 #[test]

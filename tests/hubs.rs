@@ -85,7 +85,7 @@ fn a_compromised_authority_and_its_impact_reach_both_hubs() {
     let devices = one_of_each(&home);
     let impact = home.dps_pki("impact authority factory").ok();
     for id in devices.values() {
-        assert!(impact.stdout.contains(id), "{impact}");
+        impact.stdout_has(id);
     }
     home.dps_pki("roll start factory --compromised --yes").ok();
     for (hub, id) in devices {
@@ -143,7 +143,7 @@ fn a_connection_string_of_another_host_is_refused_before_anything_is_sent() {
          pki.toml declares {} for DPS local",
         emulator.address()
     );
-    assert!(refused.stderr.contains(&expected), "{refused}");
+    refused.stderr_has(&expected);
     assert!(!refused.stderr.contains(key), "{refused}");
 }
 
@@ -179,10 +179,7 @@ fn two_instances_in_one_home_are_told_apart() {
     let elsewhere = home
         .dps_pki("quarantine a --dps spare --reason test --yes")
         .ends_with(7);
-    assert!(
-        elsewhere.stderr.contains("DPS local: a is admitted"),
-        "{elsewhere}"
-    );
+    elsewhere.stderr_has("DPS local: a is admitted");
     assert_eq!(Device::new(&home, &first, "a").register(), "assigned");
     home.dps_pki("quarantine a --dps local --reason test --yes")
         .ok();
@@ -258,7 +255,7 @@ fn a_dead_proxy_is_named_and_not_the_service() {
     drop(listener);
     let refused = through_proxy(&format!("http://me:secret@{address}")).ends_with(5);
     let expected = format!("cannot connect to the proxy {address}");
-    assert!(refused.stderr.contains(&expected), "{refused}");
+    refused.stderr_has(&expected);
     assert!(!refused.stderr.contains("azure-devices"), "{refused}");
     assert!(!refused.stderr.contains("secret"), "{refused}");
 }
@@ -282,5 +279,5 @@ fn a_proxy_that_opens_no_way_is_named_with_the_service() {
     });
     let refused = through_proxy(&format!("http://{address}")).ends_with(5);
     let expected = format!("the proxy {address} opens no way to x.azure-devices-provisioning.net");
-    assert!(refused.stderr.contains(&expected), "{refused}");
+    refused.stderr_has(&expected);
 }

@@ -129,11 +129,7 @@ fn an_interrupted_plan_says_where_it_stands_and_is_in_the_way() {
     let held = home
         .dps_pki("quarantine d-07 --hub delete --yes")
         .ends_with(4);
-    assert!(
-        held.stderr
-            .contains("is being carried out by another process"),
-        "{held}"
-    );
+    held.stderr_has("is being carried out by another process");
     home.tool("kill", &format!("-INT {}", child.id())).ok();
     let output = child.wait_with_output().expect("it has ended");
     let stderr = String::from_utf8(output.stderr).expect("UTF-8");
@@ -148,11 +144,11 @@ fn an_interrupted_plan_says_where_it_stands_and_is_in_the_way() {
 
     home.redeclare("rate = 20", "rate = 6000");
     let refused = home.dps_pki("quarantine d-50 --yes").ends_with(4);
-    assert!(refused.stderr.contains(&resume), "{refused}");
+    refused.stderr_has(&resume);
     let asked = home.dps_pki(&format!("journal resume {plan}")).ends_with(4);
     assert!(asked.stderr.lines().count() < 30, "{asked}");
     let whole = format!("more: dps-pki journal show {plan}");
-    assert!(asked.stderr.contains(&whole), "{asked}");
+    asked.stderr_has(&whole);
     home.dps_pki(&format!("journal resume {plan} --yes")).ok();
     let shown = home.json(&format!("journal show {plan}"));
     assert_eq!(

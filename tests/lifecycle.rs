@@ -101,11 +101,7 @@ fn the_whole_story_by_hand_each_command_twice() {
     );
 
     let plan = home.dps_pki("plan --detailed-exitcode").ends_with(10);
-    assert!(
-        plan.stdout
-            .contains("prove possession of CA certificate root"),
-        "{plan}"
-    );
+    plan.stdout_has("prove possession of CA certificate root");
     home.dps_pki("apply --dry-run").ok();
     home.dps_pki("apply").ends_with(4);
     home.dps_pki("plan --detailed-exitcode").ends_with(10);
@@ -126,10 +122,7 @@ fn the_whole_story_by_hand_each_command_twice() {
     let elsewhere = "issue sensor-1 sensor-3 --authority factory --out elsewhere";
     for line in [elsewhere.to_owned(), format!("{elsewhere} --dry-run")] {
         let refused = home.dps_pki(&line).ends_with(4);
-        assert!(
-            refused.stderr.contains("its files are not in elsewhere"),
-            "{refused}"
-        );
+        refused.stderr_has("its files are not in elsewhere");
         assert!(!home.path("elsewhere").exists(), "nothing was issued");
     }
 
@@ -142,10 +135,7 @@ fn the_whole_story_by_hand_each_command_twice() {
     home.dps_pki("quarantine sensor-2").ends_with(4);
     assert_eq!(second.register(), "assigned");
     let misspelt = home.dps_pki("quarantine sensr-2 --dry-run").ends_with(8);
-    assert!(
-        misspelt.stderr.contains("did you mean sensor-2?"),
-        "{misspelt}"
-    );
+    misspelt.stderr_has("did you mean sensor-2?");
     home.dps_pki(quarantine).ok();
     let again = home.dps_pki(quarantine).ok();
     assert!(again.stdout.starts_with("nothing to do"), "{again}");
@@ -215,21 +205,10 @@ fn an_entry_under_another_id_shuts_nobody_out() {
     assert_eq!(device.register(), "assigned");
 
     let explanation = home.dps_pki("explain sensor-1").ok();
-    assert!(
-        explanation.stdout.contains("shut-out-sensor-1"),
-        "{explanation}"
-    );
-    assert!(
-        explanation
-            .stdout
-            .contains("admitted by enrollment group factory"),
-        "{explanation}"
-    );
+    explanation.stdout_has("shut-out-sensor-1");
+    explanation.stdout_has("admitted by enrollment group factory");
     let quarantine = home.dps_pki("quarantine sensor-1 --yes").ok();
-    assert!(
-        quarantine.stdout.contains("shut-out-sensor-1"),
-        "{quarantine}"
-    );
+    quarantine.stdout_has("shut-out-sensor-1");
     assert_eq!(device.register(), "disabled");
 }
 
@@ -244,7 +223,7 @@ fn apply_never_enables_what_somebody_disabled() {
         json!("disabled"),
     );
     let refused = home.dps_pki("apply --yes").ends_with(4);
-    assert!(refused.stderr.contains("factory"), "{refused}");
+    refused.stderr_has("factory");
     let group = portal.find("enrollmentGroups/factory").expect("the group");
     assert_eq!(group["provisioningStatus"], "disabled");
 }

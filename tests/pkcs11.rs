@@ -210,12 +210,8 @@ fn half_a_key_pair_is_in_nobodys_way() {
     // That of Ed25519 does not.
     let run = plant.run("authority create lab").ok();
     let warning = "the token factory holds no public key beside the private key object=lab.1;id=";
-    assert!(run.stderr.contains(warning), "{run}");
-    assert!(
-        run.stderr
-            .contains("p11tool --login --delete 'pkcs11:token=factory;"),
-        "{run}"
-    );
+    run.stderr_has(warning);
+    run.stderr_has("p11tool --login --delete 'pkcs11:token=factory;");
     plant.run("issue a --authority lab --out devices").ok();
 }
 

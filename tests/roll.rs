@@ -97,20 +97,10 @@ fn an_intermediate_expires(service: SingleCertificate) {
     home.dps_pki("roll start factory --dry-run").ends_with(4);
     home.dps_pki("authority create factory --next").ok();
     let planned = home.dps_pki("roll start factory --dry-run").ok();
-    assert!(
-        planned
-            .stdout
-            .contains("change enrollment group factory, enabled"),
-        "{planned}"
-    );
+    planned.stdout_has("change enrollment group factory, enabled");
     home.dps_pki("roll start factory").ends_with(4);
     let started = home.dps_pki("roll start factory --yes").ok();
-    assert!(
-        started
-            .stdout
-            .contains("devices of factory generation 2 are admitted by enrollment group factory"),
-        "{started}"
-    );
+    started.stdout_has("devices of factory generation 2 are admitted by enrollment group factory");
     let again = home.dps_pki("roll start factory --yes").ok();
     assert!(again.stdout.starts_with("nothing to do"), "{again}");
     home.dps_pki("plan --detailed-exitcode").ok();
@@ -119,13 +109,13 @@ fn an_intermediate_expires(service: SingleCertificate) {
     let waiting = home
         .dps_pki("roll status factory --detailed-exitcode")
         .ends_with(10);
-    assert!(waiting.stdout.contains("2 devices (a, b)"), "{waiting}");
+    waiting.stdout_has("2 devices (a, b)");
     home.renew("a");
     settle(&home, &a, "factory", 1);
     let refused = home.dps_pki("roll finish factory --yes").ends_with(4);
-    assert!(refused.stderr.contains("1 device (b)"), "{refused}");
+    refused.stderr_has("1 device (b)");
     let refused = home.dps_pki("roll abort factory --yes").ends_with(4);
-    assert!(refused.stderr.contains("1 device (a)"), "{refused}");
+    refused.stderr_has("1 device (a)");
     home.renew("b");
     home.dps_pki("roll finish factory --yes").ends_with(4);
     settle(&home, &b, "factory", 0);
@@ -168,7 +158,7 @@ fn a_root_expires_and_nobody_needs_a_new_leaf(service: SingleCertificate) {
     assert_eq!(names_of_cas(&home), ["root", "root-2"]);
     assert_eq!(a.register(), "assigned");
     let refused = home.dps_pki("roll finish root --yes").ends_with(4);
-    assert!(refused.stderr.contains("--with-intermediates"), "{refused}");
+    refused.stderr_has("--with-intermediates");
     home.dps_pki("roll finish root --with-intermediates --yes")
         .ok();
     assert_eq!(
@@ -217,12 +207,9 @@ fn a_root_is_compromised(service: SingleCertificate) {
     let (home, emulator) = fleet(service);
     let a = Device::new(&home, &emulator, "a");
     let shown = home.dps_pki("authority create root --next").ok();
-    assert!(shown.stdout.contains("pending"), "{shown}");
+    shown.stdout_has("pending");
     let planned = home.dps_pki("roll start root --compromised --dry-run").ok();
-    assert!(
-        planned.stdout.contains("  1. delete CA certificate root\n"),
-        "{planned}"
-    );
+    planned.stdout_has("  1. delete CA certificate root\n");
     home.dps_pki("roll start root --compromised --yes").ok();
     assert_eq!(a.ask_to_register().code, 401);
 }
@@ -248,10 +235,7 @@ fn the_leaf_of_an_individual_enrollment_is_rolled(service: SingleCertificate) {
     let (home, emulator) = fleet(service);
     let a = Device::new(&home, &emulator, "a");
     let refused = home.dps_pki("roll start a --yes").ends_with(4);
-    assert!(
-        refused.stderr.contains("no individual enrollment"),
-        "{refused}"
-    );
+    refused.stderr_has("no individual enrollment");
     home.dps_pki("dps device put a --cert devices/a.cert.pem --yes")
         .ok();
     assert_eq!(a.register(), "assigned");
@@ -263,10 +247,7 @@ fn the_leaf_of_an_individual_enrollment_is_rolled(service: SingleCertificate) {
     let new = a;
     let old = a.with_files("a-old");
     let refused = home.dps_pki("roll finish a --yes").ends_with(4);
-    assert!(
-        refused.stderr.contains("has not registered since"),
-        "{refused}"
-    );
+    refused.stderr_has("has not registered since");
     settle(&home, &new, "a", 0);
     home.dps_pki("roll abort a --yes").ends_with(4);
     home.dps_pki("roll finish a --yes").ok();
@@ -276,7 +257,7 @@ fn the_leaf_of_an_individual_enrollment_is_rolled(service: SingleCertificate) {
     assert_eq!(old.ask_to_register().code, 401);
     home.dps_pki("roll status a --detailed-exitcode").ok();
     let unknown = home.dps_pki("roll start aa --yes").ends_with(8);
-    assert!(unknown.stderr.contains("did you mean a?"), "{unknown}");
+    unknown.stderr_has("did you mean a?");
 }
 
 /// Device in a group, breach: shut out, and let back in with its new leaf only.
@@ -287,10 +268,7 @@ fn a_device_is_readmitted_with_its_new_leaf_only(service: SingleCertificate) {
     let refused = home
         .dps_pki("readmit a --cert devices/a.cert.pem --yes")
         .ends_with(4);
-    assert!(
-        refused.stderr.contains("the leaf that a was shut out with"),
-        "{refused}"
-    );
+    refused.stderr_has("the leaf that a was shut out with");
     home.dps_pki("readmit a --cert devices/b.cert.pem --yes")
         .ends_with(4);
     home.dps_pki("readmit b --cert devices/b.cert.pem --yes")
@@ -301,10 +279,7 @@ fn a_device_is_readmitted_with_its_new_leaf_only(service: SingleCertificate) {
     let done = home
         .dps_pki("readmit a --cert devices/a.cert.pem --yes")
         .ok();
-    assert!(
-        done.stdout.contains("every earlier leaf is refused"),
-        "{done}"
-    );
+    done.stdout_has("every earlier leaf is refused");
     home.dps_pki("readmit a --cert devices/a.cert.pem --yes")
         .ok();
     assert_eq!(a.register(), "assigned");
@@ -342,12 +317,7 @@ fn everything_below_an_intermediate_is_shut_out(service: SingleCertificate) {
     let planned = home
         .dps_pki("quarantine --authority factory --dry-run")
         .ok();
-    assert!(
-        planned
-            .stdout
-            .contains("change enrollment group factory, disabled"),
-        "{planned}"
-    );
+    planned.stdout_has("change enrollment group factory, disabled");
     home.dps_pki("quarantine --authority factory --reason stolen --hub disable --yes")
         .ok();
     for id in ["a", "b"] {
@@ -369,15 +339,9 @@ fn a_certificate_of_a_foreign_ca_is_refused(service: SingleCertificate) {
     let refused = home
         .dps_pki("readmit a --cert foreign.pem --yes")
         .ends_with(4);
-    assert!(
-        refused.stderr.contains("it was not issued here"),
-        "{refused}"
-    );
+    refused.stderr_has("it was not issued here");
     let refused = home.dps_pki("impact --cert foreign.pem").ends_with(8);
-    assert!(
-        refused.stderr.contains("it was not issued here"),
-        "{refused}"
-    );
+    refused.stderr_has("it was not issued here");
     home.dps_pki("roll start b --cert foreign.pem --yes")
         .ends_with(4);
     home.dps_pki("impact device c").ends_with(8);

@@ -195,7 +195,7 @@ fn an_intermediate_brings_the_certificates_above_it_along() {
     let home = home();
     let alone = "authority import factory --cert old/factory.pem --key old/factory.key";
     let run = home.dps_pki(alone);
-    assert!(run.stderr.contains("with --chain"), "{run}");
+    run.stderr_has("with --chain");
     refused(
         run,
         4,
@@ -262,11 +262,7 @@ fn each_check_that_fails_is_named() {
     );
     // Several at once are counted, and listed.
     let run = import("old/root.pem", "old/factory.key");
-    assert!(
-        run.stderr
-            .contains("the key does not belong to the certificate"),
-        "{run}"
-    );
+    run.stderr_has("the key does not belong to the certificate");
     refused(run, 4, "old/root.pem: 2 checks failed");
     assert!(
         !home

@@ -1,5 +1,6 @@
 //! A home on a disk that cannot be written, as auditors have it: everything in it can be read, and what
 //! would change it is refused in one sentence.
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::fs;
 
@@ -28,6 +29,21 @@ fn refused(run: Run, code: i32, sentence: &str) {
         "{sentence:?} is not in: {run}"
     );
     assert_eq!(run.stderr.matches("error: ").count(), 1, "{run}");
+}
+
+/// Issues the device `last`, and copies these files of the inventory while that is in its log.
+fn copy_with_log(from: &Home, to: &Home, endings: &[&str]) {
+    // As long as somebody has it open, the log stays.
+    let writer = Connection::open(from.path("inventory.db")).expect("an inventory");
+    let _: i64 = writer
+        .query_row("SELECT count(*) FROM certificate", [], |row| row.get(0))
+        .expect("read");
+    from.dps_pki("issue last --authority factory --out devices")
+        .ok();
+    for ending in endings {
+        let file = format!("inventory.db{ending}");
+        fs::copy(from.path(&file), to.path(&file)).expect(ending);
+    }
 }
 
 #[test]
@@ -87,18 +103,7 @@ fn changes_that_are_only_in_the_log_are_not_passed_over() {
     let Some((home, disk)) = home_on_disk(&room) else {
         return;
     };
-    // As long as somebody has it open, the log stays.
-    let writer = Connection::open(other.path("inventory.db")).expect("an inventory");
-    let _: i64 = writer
-        .query_row("SELECT count(*) FROM certificate", [], |row| row.get(0))
-        .expect("read");
-    other
-        .dps_pki("issue last --authority factory --out devices")
-        .ok();
-    for ending in ["", "-wal", "-shm"] {
-        let file = format!("inventory.db{ending}");
-        fs::copy(other.path(&file), home.path(&file)).expect(ending);
-    }
+    copy_with_log(&other, &home, &["", "-wal", "-shm"]);
     disk.write_protect();
     home.dps_pki("inventory show last").ok();
     home.dps_pki("audit verify").ok();
@@ -167,17 +172,7 @@ fn changes_in_a_log_on_a_full_disk_are_not_passed_over() {
     let Some((home, disk)) = home_on_disk(&room) else {
         return;
     };
-    let writer = Connection::open(other.path("inventory.db")).expect("an inventory");
-    let _: i64 = writer
-        .query_row("SELECT count(*) FROM certificate", [], |row| row.get(0))
-        .expect("read");
-    other
-        .dps_pki("issue last --authority factory --out devices")
-        .ok();
-    for ending in ["", "-wal"] {
-        let file = format!("inventory.db{ending}");
-        fs::copy(other.path(&file), home.path(&file)).expect(ending);
-    }
+    copy_with_log(&other, &home, &["", "-wal"]);
     disk.fill();
     home.dps_pki("inventory show last").ok();
     home.dps_pki("audit verify").ok();
@@ -197,8 +192,5 @@ fn a_home_that_lies_too_deep_says_so() {
         _ => refused,
     };
     assert_ne!(refused.code, 0, "{refused}");
-    assert!(
-        refused.stderr.contains("SQLite opens none of more than"),
-        "{refused}"
-    );
+    refused.stderr_has("SQLite opens none of more than");
 }

@@ -1,6 +1,5 @@
 //! The process dies at any moment, or the service fails at any write. Whatever it was, going on leads to
-//! where an uninterrupted run leads. The sibling of `pki-cli/tests/plan_faults.rs`, with no command line, no
-//! network and no files.
+//! where an uninterrupted run leads. That the command line says so is for `pki-cli/tests/plan_faults.rs`.
 
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Mutex};

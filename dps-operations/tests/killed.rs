@@ -1,5 +1,5 @@
-//! An operation whose process dies at any moment is asked for again, as a person would: it leads to where an
-//! uninterrupted one leads, whatever of it was done.
+//! An operation whose process dies at any moment, or whose service fails at any write, is asked for again, as a
+//! person would: it leads to where an uninterrupted one leads, whatever of it was done.
 
 use std::panic::{self, AssertUnwindSafe};
 
@@ -9,9 +9,13 @@ use dps_operations::roll::device::{DeviceRoll, Prepared};
 use dps_operations::roll::{
     AuthorityRoll, BreachRequest, FinishRequest, Instances, Rolling, StartRequest,
 };
-use dps_operations::{Failures, PlanningError, Surroundings, converge, readmit};
+use dps_operations::testing::Fault;
+use dps_operations::{
+    ExecuteError, Failures, PlanningError, StepFailure, Surroundings, converge, readmit,
+};
 use pki_core::certificate::Certificate;
 use pki_core::enrollment::{IndividualEnrollment, compose};
+use pki_core::inventory::Inventory as _;
 use pki_core::journal::Journal as _;
 use pki_core::lifecycle::HubAction;
 use pki_core::testing::FixedClock;
@@ -20,7 +24,23 @@ use super::faults::Mishap;
 use super::line::{Line, group};
 use super::site::{id, now, wait};
 
-fn quarantine(line: &mut Line) {
+/// Everything that a service may do to a write.
+const FAULTS: [Fault; 9] = [
+    Fault::Status(401),
+    Fault::Status(403),
+    Fault::Status(404),
+    Fault::Status(409),
+    Fault::Status(412),
+    Fault::Status(429),
+    Fault::Status(500),
+    Fault::LostBefore,
+    Fault::LostAfter,
+];
+
+/// What became of an operation: what failed of it, or why it stopped.
+type Ended = Result<Vec<StepFailure>, ExecuteError>;
+
+fn quarantine(line: &mut Line) -> Ended {
     let clock = FixedClock(now());
     let request = quarantine::Request {
         targets: vec![line.target("sensor-1"), line.target("sensor-2")],
@@ -29,240 +49,174 @@ fn quarantine(line: &mut Line) {
     };
     let prepared = wait(request.prepare(line.around(&clock))).expect("prepared");
     let judged = prepared.judge(line.around(&clock), &request).expect("kept");
-    let failed = line.carry_out(&judged, request.failures()).expect("done");
-    assert!(failed.is_empty());
+    line.carry_out(&judged, request.failures())
 }
 
-fn quarantine_below(line: &mut Line) {
+fn quarantine_below(line: &mut Line) -> Ended {
     let clock = FixedClock(now());
     let below = Below::of(&line.journal, &id("root"), now()).expect("below");
     let prepared = below.prepare(line.around(&clock), HubAction::Delete, None);
     let judged = wait(prepared).expect("prepared");
     let judged = judged.judge(line.around(&clock)).expect("kept");
-    line.carry_out(&judged, Failures::Stop).expect("done");
+    line.carry_out(&judged, Failures::Stop)
 }
 
-fn deprovision(line: &mut Line) {
+fn deprovision(line: &mut Line) -> Ended {
     let clock = FixedClock(now());
     let request = deprovision::Request {
         targets: vec![line.target("sensor-1"), line.target("sensor-2")],
     };
     let prepared = wait(request.prepare(line.around(&clock))).expect("prepared");
     let judged = prepared.judge(line.around(&clock), &request).expect("kept");
-    let failed = line.carry_out(&judged, request.failures()).expect("done");
-    assert!(failed.is_empty());
+    line.carry_out(&judged, request.failures())
 }
 
-fn deprovision_group(line: &mut Line) {
+fn deprovision_group(line: &mut Line) -> Ended {
     let clock = FixedClock(now());
     let leaving = wait(LeavingGroup::gather(line.around(&clock), &group())).expect("read");
     let prepared = wait(leaving.prepare(line.around(&clock))).expect("prepared");
     let prepared = prepared.expect("there is, or was, one");
     let judged = prepared.judge(line.around(&clock)).expect("kept");
-    line.carry_out(&judged, Failures::Stop).expect("done");
+    let failed = line.carry_out(&judged, Failures::Stop)?;
     let proof = wait(prepared.read_back(line.around(&clock))).expect("read");
     proof.check().expect("all of them are out");
+    Ok(failed)
 }
 
-fn converge(line: &mut Line) {
+fn converge(line: &mut Line) -> Ended {
+    converge_as(line, &converge::Request::default())
+}
+
+fn prune(line: &mut Line) -> Ended {
+    let request = converge::Request {
+        prune: true,
+        ..converge::Request::default()
+    };
+    converge_as(line, &request)
+}
+
+fn converge_as(line: &mut Line, request: &converge::Request) -> Ended {
     let clock = FixedClock(now());
-    let judged = wait(converge::Request::default().prepare(line.around(&clock)));
-    line.carry_out(&judged.expect("planned"), Failures::Stop)
-        .expect("done");
+    let judged = wait(request.prepare(line.around(&clock))).expect("planned");
+    line.carry_out(&judged, Failures::Stop)
 }
 
-fn readmit(line: &mut Line) {
+fn readmit(line: &mut Line) -> Ended {
     let clock = FixedClock(now());
     let leaf = line.target("sensor-1").leaf.expect("a leaf");
     let id = id("sensor-1");
     let request = readmit::Request { id, leaf };
     let prepared = wait(request.prepare(line.around(&clock))).expect("prepared");
     let judged = prepared.judge(line.around(&clock), &request).expect("kept");
-    line.carry_out(&judged, Failures::Stop).expect("done");
+    let failed = line.carry_out(&judged, Failures::Stop)?;
     wait(prepared.read_back(line.around(&clock), &request)).expect("back");
+    Ok(failed)
 }
 
-/// Plans a roll of the root as it is now, and carries it out.
-fn roll_root(line: &mut Line, plan: impl FnOnce(AuthorityRoll<'_>) -> Rolling) {
+fn roll(
+    line: &mut Line,
+    plan: impl FnOnce(AuthorityRoll<'_>) -> Result<Rolling, PlanningError>,
+) -> Ended {
     let clock = FixedClock(now());
     let around = line.around(&clock);
     let instances = wait(Instances::gather([around.instance])).expect("read");
     let roll = AuthorityRoll::gather(around.journal, &instances, &id("root"), (now(), None));
-    let rolling = plan(roll.expect("gathered"));
+    let rolling = plan(roll.expect("gathered")).expect("planned");
     drop(instances);
-    line.roll(&rolling);
+    line.roll(&rolling)?;
+    Ok(Vec::new())
 }
 
-fn start_roll(line: &mut Line) {
-    roll_root(line, |roll| {
-        roll.start(StartRequest::default()).expect("planned")
-    });
+fn start_of_roll(line: &mut Line) -> Ended {
+    roll(line, |roll| roll.start(StartRequest::default()))
 }
 
-fn finish_roll(line: &mut Line) {
-    roll_root(line, |mut roll| {
-        let moving = wait(roll.moving()).expect("read");
-        let finished = roll.finish(FinishRequest::default(), moving);
-        finished.expect("planned")
-    });
+fn end_of_roll(line: &mut Line) -> Ended {
+    roll(line, |mut roll| {
+        let moving = wait(roll.moving())?;
+        roll.finish(FinishRequest::default(), moving)
+    })
 }
 
-fn abort_roll(line: &mut Line) {
-    roll_root(line, |roll| roll.abort().expect("planned"));
+fn abort_of_roll(line: &mut Line) -> Ended {
+    roll(line, |roll| roll.abort())
 }
 
-fn breach_roll(line: &mut Line) {
+fn breach_roll(line: &mut Line) -> Ended {
     let request = BreachRequest {
         hub: HubAction::Disable,
         with_intermediates: false,
         is_shown: false,
     };
-    roll_root(line, |roll| {
-        wait(roll.breach(request)).expect("planned").rolling
-    });
+    roll(line, |roll| Ok(wait(roll.breach(request))?.rolling))
 }
 
 /// Plans a roll of the leaf of `sensor-1` as it is now, and carries it out.
 fn roll_leaf(
     line: &mut Line,
     plan: impl FnOnce(&DeviceRoll, Surroundings<'_>) -> Result<Prepared, PlanningError>,
-) {
+) -> Ended {
     let clock = FixedClock(now());
     let roll = wait(DeviceRoll::gather(line.around(&clock), &id("sensor-1")));
     let roll = roll.expect("read").expect("known");
     let prepared = plan(&roll, line.around(&clock)).expect("planned");
     let judged = prepared.judge(line.around(&clock), &roll).expect("kept");
-    line.carry_out(&judged, Failures::Stop).expect("done");
+    let failed = line.carry_out(&judged, Failures::Stop)?;
     wait(roll.read_back(line.around(&clock), &prepared)).expect("as planned");
+    Ok(failed)
 }
 
 fn newest(roll: &DeviceRoll) -> &Certificate {
     roll.newest_leaf(now()).expect("a leaf")
 }
 
-fn start_leaf(line: &mut Line) {
-    roll_leaf(line, |roll, _| roll.start(newest(roll)));
+fn start_of_leaf_roll(line: &mut Line) -> Ended {
+    roll_leaf(line, |roll, _| roll.start(newest(roll)))
 }
 
-fn finish_leaf(line: &mut Line) {
-    roll_leaf(line, |roll, around| roll.finish(around, false));
+fn end_of_leaf_roll(line: &mut Line) -> Ended {
+    roll_leaf(line, |roll, around| roll.finish(around, false))
 }
 
-fn abort_leaf(line: &mut Line) {
-    roll_leaf(line, |roll, around| roll.abort(around));
+fn abort_of_leaf_roll(line: &mut Line) -> Ended {
+    roll_leaf(line, |roll, around| roll.abort(around))
 }
 
-fn replace_leaf(line: &mut Line) {
+fn replacement_of_leaf(line: &mut Line) -> Ended {
     roll_leaf(line, |roll, _| {
         roll.replace(newest(roll), HubAction::Disable, now())
-    });
+    })
 }
 
-fn dies_at_every_moment(make: impl Fn() -> Line, operation: impl Fn(&mut Line)) {
-    let mut line = make();
-    let before = line.state();
-    line.fate.set(Mishap::Nothing);
-    operation(&mut line);
-    let end = line.state();
-    assert_ne!(before, end, "it changes something");
-    let (moments, _) = line.fate.counted();
-    // A plan of one step alone lives through eight: it is looked for, journaled, written, journaled, closed.
-    assert!(moments >= 8, "{moments}");
-    for moment in 1..=moments {
-        let mut line = make();
-        line.fate.set(Mishap::Death(moment));
-        let died = panic::catch_unwind(AssertUnwindSafe(|| operation(&mut line)));
-        assert!(died.is_err(), "moment {moment}");
-        line.fate.set(Mishap::Nothing);
-        operation(&mut line);
-        assert_eq!(line.state(), end, "dead at moment {moment}");
-        let plans = line.journal.plans(10).expect("read");
-        let open = plans.iter().filter(|plan| plan.state.is_open()).count();
-        assert_eq!(open, 0, "dead at moment {moment}");
-    }
+/// One device was shut out, and has a new leaf.
+fn shut_out() -> Line {
+    let mut line = Line::running();
+    assert!(quarantine(&mut line).expect("done").is_empty());
+    line.issue("sensor-1");
+    line
 }
 
-#[test]
-fn a_quarantine_survives_death_at_every_moment() {
-    dies_at_every_moment(Line::running, quarantine);
-}
-
-#[test]
-fn a_quarantine_below_an_authority_survives_death_at_every_moment() {
-    dies_at_every_moment(Line::running, quarantine_below);
-}
-
-#[test]
-fn a_readmission_survives_death_at_every_moment() {
-    let shut_out = || {
-        let mut line = Line::running();
-        quarantine(&mut line);
-        line.issue("sensor-1");
-        line
-    };
-    dies_at_every_moment(shut_out, readmit);
-}
-
-#[test]
-fn a_deprovisioning_survives_death_at_every_moment() {
-    dies_at_every_moment(Line::running, deprovision);
-}
-
-#[test]
-fn a_deprovisioning_of_a_group_survives_death_at_every_moment() {
-    dies_at_every_moment(Line::running, deprovision_group);
-}
-
-#[test]
-fn a_convergence_survives_death_at_every_moment() {
-    dies_at_every_moment(Line::empty, converge);
-}
-
-/// The root has a generation to be rolled to.
 fn with_successor() -> Line {
     let mut line = Line::running();
     line.make_generation();
     line
 }
 
-/// Both generations are admitted, and nobody has moved.
+/// Both generations are let in, and nobody has moved.
 fn in_overlap() -> Line {
     let mut line = with_successor();
-    start_roll(&mut line);
+    start_of_roll(&mut line).expect("done");
     line
 }
 
-#[test]
-fn a_breach_roll_survives_death_at_every_moment() {
-    dies_at_every_moment(with_successor, breach_roll);
-}
-
-#[test]
-fn a_breach_roll_in_an_overlap_survives_death_at_every_moment() {
-    dies_at_every_moment(in_overlap, breach_roll);
-}
-
-#[test]
-fn the_start_of_an_expiry_roll_survives_death_at_every_moment() {
-    dies_at_every_moment(with_successor, start_roll);
-}
-
-#[test]
-fn the_end_of_an_expiry_roll_survives_death_at_every_moment() {
-    let all_have_moved = || {
-        let mut line = in_overlap();
-        for device in ["sensor-1", "sensor-2"] {
-            let leaf = line.issue(device);
-            line.register(device, &leaf);
-        }
-        line
-    };
-    dies_at_every_moment(all_have_moved, finish_roll);
-}
-
-#[test]
-fn an_expiry_roll_that_is_given_up_survives_death_at_every_moment() {
-    dies_at_every_moment(in_overlap, abort_roll);
+/// Both generations are let in, and the devices show leaves of the new one.
+fn moved() -> Line {
+    let mut line = in_overlap();
+    for device in ["sensor-1", "sensor-2"] {
+        let leaf = line.issue(device);
+        line.register(device, &leaf);
+    }
+    line
 }
 
 /// `sensor-1` has an enrollment of its own with its leaf, and has been given the next one.
@@ -278,32 +232,134 @@ fn with_own_entry() -> Line {
 /// Its enrollment holds both leaves.
 fn with_both_leaves() -> Line {
     let mut line = with_own_entry();
-    start_leaf(&mut line);
+    start_of_leaf_roll(&mut line).expect("done");
     line
 }
 
-#[test]
-fn the_start_of_a_device_roll_survives_death_at_every_moment() {
-    dies_at_every_moment(with_own_entry, start_leaf);
+/// Its enrollment holds both leaves, and it shows the new one.
+fn with_new_leaf() -> Line {
+    let line = with_both_leaves();
+    let leaf = line.target("sensor-1").leaf.expect("a leaf");
+    line.register("sensor-1", &leaf);
+    line
 }
 
-#[test]
-fn the_end_of_a_device_roll_survives_death_at_every_moment() {
-    let has_moved = || {
-        let line = with_both_leaves();
-        let leaf = line.target("sensor-1").leaf.expect("a leaf");
-        line.register("sensor-1", &leaf);
-        line
-    };
-    dies_at_every_moment(has_moved, finish_leaf);
+/// Neither the group nor its CA is declared any more.
+fn undeclared() -> Line {
+    let mut line = Line::running();
+    line.declare_no_records();
+    line
 }
 
-#[test]
-fn a_device_roll_that_is_given_up_survives_death_at_every_moment() {
-    dies_at_every_moment(with_both_leaves, abort_leaf);
+/// What DPS, hubs and inventory hold, and what has become of the generations.
+fn state(line: &Line) -> Vec<String> {
+    let root = line.journal.authority(&id("root")).expect("read");
+    let mut state = line.state();
+    for held in root.expect("made").generations {
+        state.push(format!("root {} {:?}", held.generation, held.state));
+    }
+    state
 }
 
-#[test]
-fn the_replacement_of_a_compromised_leaf_survives_death_at_every_moment() {
-    dies_at_every_moment(with_own_entry, replace_leaf);
+/// An operation, and the line that it is done to.
+struct Case {
+    make: fn() -> Line,
+    operation: fn(&mut Line) -> Ended,
 }
+
+impl Case {
+    /// Where an uninterrupted operation leads, and how many moments and writes it has.
+    fn uninterrupted(&self) -> (Vec<String>, usize, usize) {
+        let mut line = (self.make)();
+        let before = state(&line);
+        line.fate.set(Mishap::Nothing);
+        let failed = (self.operation)(&mut line).expect("done");
+        assert!(failed.is_empty());
+        let end = state(&line);
+        assert_ne!(before, end, "it changes something");
+        let (moments, writes) = line.fate.counted();
+        (end, moments, writes)
+    }
+
+    /// Asks again, with nothing in the way.
+    fn ends_well(&self, line: &mut Line, end: &[String], what: &str) {
+        line.fate.set(Mishap::Nothing);
+        let failed = (self.operation)(line).expect(what);
+        assert!(failed.is_empty(), "{what}");
+        assert_eq!(state(line), end, "{what}");
+        let plans = line.journal.plans(10).expect("read");
+        let open = plans.iter().filter(|plan| plan.state.is_open()).count();
+        assert_eq!(open, 0, "{what}");
+    }
+
+    fn survives_every_death(&self) {
+        let (end, moments, _) = self.uninterrupted();
+        // A plan of one step alone lives through eight: it is looked for, journaled, written, journaled, closed.
+        assert!(moments >= 8, "{moments}");
+        for moment in 1..=moments {
+            let mut line = (self.make)();
+            line.fate.set(Mishap::Death(moment));
+            let died = panic::catch_unwind(AssertUnwindSafe(|| (self.operation)(&mut line)));
+            assert!(died.is_err(), "moment {moment}");
+            self.ends_well(&mut line, &end, &format!("dead at moment {moment}"));
+        }
+    }
+
+    fn survives_every_fault(&self) {
+        let (end, _, writes) = self.uninterrupted();
+        assert!(writes > 0);
+        for write in 1..=writes {
+            for fault in FAULTS {
+                let what = format!("write {write}: {fault:?}");
+                let mut line = (self.make)();
+                line.fate.set(Mishap::Fault(write, fault));
+                let ended = (self.operation)(&mut line);
+                if matches!(fault, Fault::Status(401 | 403)) {
+                    let is_done = ended.is_ok_and(|failed| failed.is_empty());
+                    assert!(!is_done, "{what}");
+                }
+                self.ends_well(&mut line, &end, &what);
+            }
+        }
+    }
+}
+
+/// Both tests of an operation.
+macro_rules! survives {
+    ($($name:ident: $make:expr => $operation:ident;)+) => {$(
+        fn $name() -> Case {
+            Case { make: $make, operation: $operation }
+        }
+
+        mod $name {
+            #[test]
+            fn every_death() {
+                super::$name().survives_every_death();
+            }
+
+            #[test]
+            fn every_fault() {
+                super::$name().survives_every_fault();
+            }
+        }
+    )+};
+}
+
+survives!(
+    a_quarantine: Line::running => quarantine;
+    a_quarantine_below_an_authority: Line::running => quarantine_below;
+    a_readmission: shut_out => readmit;
+    a_deprovisioning: Line::running => deprovision;
+    a_deprovisioning_of_a_group: Line::running => deprovision_group;
+    a_convergence: Line::empty => converge;
+    a_pruning: undeclared => prune;
+    the_start_of_a_roll: with_successor => start_of_roll;
+    the_end_of_a_roll: moved => end_of_roll;
+    a_roll_that_is_given_up: in_overlap => abort_of_roll;
+    a_breach_roll: with_successor => breach_roll;
+    a_breach_roll_in_an_overlap: in_overlap => breach_roll;
+    the_start_of_a_leaf_roll: with_own_entry => start_of_leaf_roll;
+    the_end_of_a_leaf_roll: with_new_leaf => end_of_leaf_roll;
+    a_leaf_roll_that_is_given_up: with_both_leaves => abort_of_leaf_roll;
+    the_replacement_of_a_leaf: with_own_entry => replacement_of_leaf;
+);

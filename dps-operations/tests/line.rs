@@ -257,8 +257,16 @@ impl Line {
         self.dps.put_identity(&hub(), identity);
     }
 
+    /// From now on `pki.toml` declares neither groups nor CA certificates.
+    pub(crate) fn declare_no_records(&mut self) {
+        let (kept, _) = DECLARED
+            .split_once("[dps.local.ca.root]")
+            .expect("declared");
+        self.declaration = Declaration::parse(kept).expect("declared");
+    }
+
     /// Carries the parts of a roll out in their turns, and reads back what DPS decides.
-    pub(crate) fn roll(&mut self, rolling: &Rolling) -> Vec<Proof> {
+    pub(crate) fn roll(&mut self, rolling: &Rolling) -> Result<Vec<Proof>, ExecuteError> {
         let clock = FixedClock(now());
         // The journal is written while the instance is looked at.
         let declaration = self.declaration.clone();
@@ -274,9 +282,9 @@ impl Line {
         let passed = rolling.check(&instances, &self.journal).expect("kept");
         for (index, part) in &passed.turns {
             let judged = passed.judged(&instances, *index, part);
-            self.carry_out(&judged, Failures::Stop).expect("done");
+            self.carry_out(&judged, Failures::Stop)?;
         }
-        wait(rolling.read_back(&instances, 0, &passed)).expect("as planned")
+        Ok(wait(rolling.read_back(&instances, 0, &passed)).expect("as planned"))
     }
 
     /// What an operation sees. Deaths hit only whoever carries out: looking changes nothing.

@@ -59,7 +59,7 @@ fn a_roll_waits_for_every_device_to_show_its_new_leaf() {
     let mut line = Line::running();
     line.make_generation();
     let rolling = start(&line).expect("planned");
-    assert_eq!(admitted(&line.roll(&rolling)), [1, 2]);
+    assert_eq!(admitted(&line.roll(&rolling).expect("done")), [1, 2]);
 
     let new = line.issue("sensor-1");
     // It has a new leaf, and its hub says that it showed the old one last.
@@ -78,7 +78,7 @@ fn a_roll_waits_for_every_device_to_show_its_new_leaf() {
     let new = line.issue("sensor-2");
     line.register("sensor-2", &new);
     let rolling = finish(&line).expect("planned");
-    assert_eq!(admitted(&line.roll(&rolling)), [1, 2]);
+    assert_eq!(admitted(&line.roll(&rolling).expect("done")), [1, 2]);
     assert!(start(&line).is_err(), "nothing is left to roll to");
 }
 
@@ -88,7 +88,7 @@ fn a_hub_that_cannot_be_read_is_named_and_its_devices_are_not_known() {
     let mut line = Line::running();
     line.make_generation();
     let rolling = start(&line).expect("planned");
-    line.roll(&rolling);
+    line.roll(&rolling).expect("done");
     for device in ["sensor-1", "sensor-2"] {
         let new = line.issue(device);
         line.register(device, &new);
@@ -132,7 +132,7 @@ fn a_breach_roll_takes_off_its_hub_whoever_is_not_let_in_otherwise() {
     let first: DeviceId = id("sensor-1");
     assert_eq!(taken_off, [&first]);
     drop(passed);
-    line.roll(&breach.rolling);
+    line.roll(&breach.rolling).expect("done");
     let disabled = "device sensor-1 on hub-1.azure-devices.net Disabled";
     assert!(line.state().contains(&disabled.to_owned()));
 }

@@ -301,8 +301,10 @@ impl Folder {
         let entered = match self.shard.take() {
             Some((entered, folder)) if entered == name => (entered, folder),
             _ => {
-                let folder = self.part.own_folder(name);
-                let folder = folder.map_err(|error| io::Error::other(error.to_string()))?;
+                let folder = self
+                    .part
+                    .own_folder(name)
+                    .map_err(|error| io::Error::other(error.to_string()))?;
                 (name.to_owned(), folder)
             }
         };
@@ -355,8 +357,8 @@ impl SealedFile {
             .try_clone()
             .map_err(|error| place.cannot_write(error))?;
         let hashing = HashingWriter::new(BufWriter::with_capacity(1 << 18, file), hash);
-        let writer = SealedWriter::new(hashing, recipients);
-        let writer = writer.map_err(|error| place.cannot_write(io::Error::other(error)))?;
+        let writer = SealedWriter::new(hashing, recipients)
+            .map_err(|error| place.cannot_write(io::Error::other(error)))?;
         Ok(Self {
             writer: Some(writer),
             finished: None,

@@ -23,8 +23,11 @@ pub fn catch_reports() {
 /// What `action` returns, or [`ErrorKind::Bug`].
 pub fn guarded<T>(action: impl FnOnce() -> Result<T, CommandError>) -> Result<T, CommandError> {
     panic::catch_unwind(AssertUnwindSafe(action)).unwrap_or_else(|_| {
-        let report = LAST_REPORT.lock().ok().and_then(|mut report| report.take());
-        let report = report.unwrap_or_else(|| "no details were caught".to_owned());
+        let report = LAST_REPORT
+            .lock()
+            .ok()
+            .and_then(|mut report| report.take())
+            .unwrap_or_else(|| "no details were caught".to_owned());
         let version = env!("CARGO_PKG_VERSION");
         let message = format!("this is a bug in dps-pki {version}: {report}");
         Err(CommandError::new(ErrorKind::Bug, message)

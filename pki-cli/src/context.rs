@@ -212,8 +212,7 @@ impl Context {
             None => Patience::default(),
         };
         let patience = patience.telling(move |path| {
-            let whom = neighbour::writer_of(path);
-            let whom = whom.unwrap_or_else(|| "another process".to_owned());
+            let whom = neighbour::writer_of(path).unwrap_or_else(|| "another process".to_owned());
             tell(&format!(
                 "waiting for {whom}, which writes to {}",
                 path.display()
@@ -349,11 +348,12 @@ impl Context {
                 first_line(&self.files.read(path)?, &path.display().to_string())
             }
             SecretWord::Environment(name) => {
-                let value = self.host.environment.get(OsStr::new(name));
-                let missing = || format!("the environment variable {name} is not set");
-                let value = value.ok_or_else(|| CommandError::invalid_input(missing()))?;
-                let name = format!("the environment variable {name}");
-                first_line(value.as_encoded_bytes(), &name)
+                let variable = format!("the environment variable {name}");
+                let value =
+                    self.host.environment.get(OsStr::new(name)).ok_or_else(|| {
+                        CommandError::invalid_input(format!("{variable} is not set"))
+                    })?;
+                first_line(value.as_encoded_bytes(), &variable)
             }
             SecretWord::Descriptor(number) => {
                 let path = PathBuf::from(format!("/dev/fd/{number}"));
@@ -419,7 +419,8 @@ impl Context {
         passphrase: &Path,
         words: &[&str],
     ) -> Result<String, CommandError> {
-        let (stdout, stderr) = (Captured::default(), Captured::default());
+        let stdout = Captured::default();
+        let stderr = Captured::default();
         let directory = if home.is_dir() {
             home.to_owned()
         } else {

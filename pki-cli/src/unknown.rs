@@ -46,8 +46,9 @@ pub(crate) fn near(
         ..Filter::default()
     };
     let page = inventory.list(&filter, None, MOST)?;
-    let known = page.entries.iter();
-    let known: Vec<&str> = known
+    let known: Vec<&str> = page
+        .entries
+        .iter()
         .filter_map(|entry| entry.recorded.registration_id())
         .map(RegistrationId::as_str)
         .collect();

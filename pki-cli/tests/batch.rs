@@ -96,7 +96,7 @@ fn batches_are_listed_and_shown() {
         "issue --prefix b- --count 1 --authority factory --batch b --plain-keys --out b --home pki",
     );
     let run = home.0.done("batch list --limit 1 --home pki");
-    assert!(run.stderr.contains("only 1 are listed"), "{}", run.stderr);
+    run.stderr_has("only 1 are listed");
     let rest = home
         .0
         .done("batch list --after line-7 --home pki --output json")
@@ -119,7 +119,7 @@ fn a_batch_that_does_not_exist_is_not_found() {
     assert_eq!(home.0.run("batch verify none.manifest.json").code, 8);
     std::fs::rename(home.0.path("line-7"), home.0.path("moved")).expect("moved");
     let run = home.verify("");
-    assert_eq!(run.code, 8, "{}", run.stderr);
+    run.ends_with(8);
     assert_eq!(home.verify("--file moved").code, 0);
 }
 
@@ -154,14 +154,14 @@ fn a_receiver_without_a_home_verifies_by_the_authority_and_its_anchor() {
         ])
     );
     let run = home.verify("--authority-cert factory.pem --output json");
-    assert_eq!(run.code, 0, "{}", run.stderr);
+    run.ends_with(0);
     assert_eq!(findings(&run)[2].1, "notChecked");
     let run = home.verify("--authority-cert root.pem");
-    assert_eq!(run.code, 4, "{}", run.stdout);
+    run.ends_with(4);
     let other = World::with_pki();
     home.0.write("other.pem", other.read("root.cert.pem"));
     let run = home.verify("--authority-cert factory.pem --anchor other.pem --output json");
-    assert_eq!(run.code, 4, "{}", run.stdout);
+    run.ends_with(4);
     assert_eq!(
         findings(&run)[1..],
         pairs(&[("signature", "holds"), ("authority", "fails")])
@@ -175,8 +175,8 @@ fn what_was_not_checked_is_said_and_can_be_refused() {
     let home = Home::with_batch("--sign-manifest");
     let run = home.verify("");
     let warning = "the authority's certificate is not at hand; give it with --authority-cert";
-    assert_eq!((run.code, run.stderr), (0, format!("warning: {warning}\n")));
-    assert!(run.stdout.contains("not checked"), "{}", run.stdout);
+    assert_eq!(run.stderr, format!("warning: {warning}\n"));
+    run.ends_with(0).stdout_has("not checked");
     assert_eq!(home.verify("--require-signature").code, 4);
     // Lost on the way, a signature is missed by whoever named the authority.
     home.edit_manifest(|manifest| {
@@ -193,7 +193,7 @@ fn what_was_not_checked_is_said_and_can_be_refused() {
         assert_eq!(home.verify(options).code, 4, "{options}");
     }
     let run = home.verify("--home pki --output json");
-    assert_eq!(run.code, 4, "{}", run.stdout);
+    run.ends_with(4);
     assert_eq!(findings(&run).last(), pairs(&[("record", "fails")]).last());
 }
 
@@ -246,7 +246,7 @@ fn a_manifest_that_was_changed_is_found() {
 fn a_folder_is_verified_file_by_file() {
     let home = Home::with_batch("--format dir --sign-manifest");
     let run = home.verify("--home pki --output json");
-    assert_eq!(run.code, 0, "{}", run.stderr);
+    run.ends_with(0);
     assert_eq!(
         findings(&run)[..2],
         pairs(&[("output", "holds"), ("files", "holds")])
@@ -305,8 +305,7 @@ fn the_signature_of_a_compromised_authority_proves_nothing() {
         .settle_generations(&"factory".parse().expect("name"), &[change], now())
         .expect("settled");
     let run = home.verify("--home pki");
-    assert_eq!(run.code, 4, "{}", run.stdout);
-    assert!(run.stderr.contains("it is compromised"), "{}", run.stderr);
+    run.ends_with(4).stderr_has("it is compromised");
 }
 
 #[test]
@@ -320,24 +319,16 @@ fn a_batch_may_go_to_standard_output() {
         .map(|line| serde_json::from_str::<Value>(line).expect("JSON")["registrationId"].clone())
         .collect();
     assert_eq!(ids, [json!("out-1"), json!("out-2"), json!("out-3")]);
-    assert!(
-        run.stderr.contains("3 devices in standard output"),
-        "{}",
-        run.stderr
-    );
+    run.stderr_has("3 devices in standard output");
     let again = home.0.done(line);
     assert_eq!(again.stdout, "");
-    assert!(
-        again.stderr.contains("is complete already"),
-        "{}",
-        again.stderr
-    );
+    again.stderr_has("is complete already");
     let run = home.0.run(&format!("{line} --format dir"));
-    assert_eq!(run.code, 2, "{}", run.stderr);
+    run.ends_with(2);
     let run = home
         .0
         .run("issue a-1 --authority factory --out - --home pki");
-    assert_eq!(run.code, 2, "{}", run.stderr);
+    run.ends_with(2);
     home.0.done(
         "issue --prefix m- --count 1 --authority factory --plain-keys --out - --manifest m.json --sign-manifest --home pki",
     );
@@ -356,11 +347,7 @@ fn a_slash_behind_a_folder_changes_nothing() {
     assert!(home.0.path("devs.manifest.json").is_file());
     assert!(!home.0.path("devs/.manifest.json").exists());
     let again = home.0.done(&format!("{line} --out devs"));
-    assert!(
-        again.stderr.contains("is complete already"),
-        "{}",
-        again.stderr
-    );
+    again.stderr_has("is complete already");
 }
 
 /// A run that is cut short after its first chunk, as by a broken disk.
@@ -373,7 +360,7 @@ fn cut_short(home: &World, line: &str) {
                 INSERT INTO run SELECT id, id, 'leaf', 'delivered', NULL, NULL, 1, 1 FROM place";
     inventory.execute_batch(fail).expect("broken");
     let run = home.run(line);
-    assert_eq!(run.code, 1, "{}", run.stderr);
+    run.ends_with(1);
     inventory
         .execute_batch("DELETE FROM run WHERE recorded_in = 1 AND first > 10")
         .expect("mended");
@@ -390,9 +377,9 @@ fn leaves_of_a_batch_begin_when_it_was_opened_however_late_they_are_made() {
     home.clock = Arc::new(FixedClock(now() + Span::from_days(31)));
     for dry in ["", " --dry-run"] {
         let run = home.run(&format!("{line}{dry}"));
-        assert_eq!(run.code, 3, "{}", run.stderr);
+        run.ends_with(3);
         for said in ["it would have ended already", "when the batch was opened"] {
-            assert!(run.stderr.contains(said), "{}", run.stderr);
+            run.stderr_has(said);
         }
     }
     home.clock = Arc::new(FixedClock(now() + Span::from_days(20)));
@@ -418,18 +405,14 @@ fn every_bad_line_is_told_to_scripts_and_the_first_hundred_to_people() {
     home.write("list", bad + &twice);
     let line = "issue --devices list --authority factory --plain-keys --out out";
     let run = home.run(line);
-    assert_eq!(run.code, 3, "{}", run.stderr);
+    run.ends_with(3);
     assert!(
         run.stderr
             .starts_with("error: list: 300 lines cannot be used"),
         "{}",
         run.stderr
     );
-    assert!(
-        run.stderr.contains("and 200 more; --output json"),
-        "{}",
-        run.stderr
-    );
+    run.stderr_has("and 200 more; --output json");
     let run = home.run(&format!("{line} --output json"));
     let lines = run.error_json()["error"]["lines"].clone();
     let lines = lines.as_array().expect("lines");

@@ -10,11 +10,8 @@ fn init_makes_a_closed_folder_and_never_overwrites() {
     let world = World::new();
     for template in ["quickstart", "factory", "tutorial"] {
         let run = world.run(&format!("init {template} --template {template}"));
-        assert_eq!(run.code, 0, "{}", run.stderr);
-        assert!(
-            run.stdout
-                .contains(&format!("dps-pki --home {template} authority create"))
-        );
+        run.ends_with(0)
+            .stdout_has(&format!("dps-pki --home {template} authority create"));
         let metadata = std::fs::metadata(world.path(template)).expect("folder");
         assert_eq!(metadata.permissions().mode() & 0o777, 0o700);
     }
@@ -36,11 +33,8 @@ fn init_makes_a_closed_folder_and_never_overwrites() {
 fn keys_under_a_made_passphrase_are_hardly_stretched() {
     let world = World::new();
     let run = world.run("init line --new-passphrase words");
-    assert_eq!(run.code, 0, "{}", run.stderr);
-    assert!(
-        run.stdout
-            .contains("--passphrase-file words authority create")
-    );
+    run.ends_with(0)
+        .stdout_has("--passphrase-file words authority create");
     let metadata = std::fs::metadata(world.path("words")).expect("passphrase");
     assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
     let made = world.read("words");
@@ -57,7 +51,7 @@ fn keys_under_a_made_passphrase_are_hardly_stretched() {
     assert!(!world.path("other").exists());
 
     let run = world.run("--home line --passphrase-file words authority create root");
-    assert_eq!(run.code, 0, "{}", run.stderr);
+    run.ends_with(0);
     let shown = world.run("--home line authority show root --output json");
     let shown: serde_json::Value = serde_json::from_str(&shown.stdout).expect("JSON");
     let key = shown[0]["key"].as_str().expect("a file");
@@ -115,12 +109,7 @@ fn init_goes_to_the_named_home_and_dry_runs_change_nothing() {
     assert_eq!(world.run("init --home h").code, 0);
     assert!(world.path("h/pki.toml").exists());
     let run = world.run("init . --template tutorial");
-    assert_eq!(run.code, 0, "{}", run.stderr);
-    assert!(
-        run.stdout.contains("  2. dps-pki authority create"),
-        "{}",
-        run.stdout
-    );
+    run.ends_with(0).stdout_has("  2. dps-pki authority create");
 }
 
 #[test]
@@ -354,7 +343,7 @@ fn verify_refuses_a_key_where_a_certificate_is_wanted() {
 fn man_pages_cover_every_command() {
     let world = World::new();
     let run = world.run("man pages/man1 --output json");
-    assert_eq!(run.code, 0, "{}", run.stderr);
+    run.ends_with(0);
     for page in ["dps-pki.1", "dps-pki-init.1", "dps-pki-inspect.1"] {
         assert!(
             world.read(&format!("pages/man1/{page}")).starts_with(".ie"),

@@ -123,12 +123,7 @@ fn secrets_on_the_command_line_are_refused_and_not_repeated() {
     let run = world.run("inspect factory.key.pem --passphrase-from hunter2");
     assert_eq!(run.code, 2);
     assert!(!run.stderr.contains("hunter2"), "{}", run.stderr);
-    assert!(
-        run.stderr
-            .contains("write file:PATH, env:NAME, fd:N, stdin or prompt"),
-        "{}",
-        run.stderr
-    );
+    run.stderr_has("write file:PATH, env:NAME, fd:N, stdin or prompt");
 }
 
 #[test]
@@ -171,9 +166,5 @@ fn passphrases_come_from_files_variables_streams_and_people() {
     world.answer = "wrong";
     let run = world.run("inspect factory.key.pem --passphrase-from prompt");
     assert_eq!(run.code, 4);
-    assert!(
-        run.stderr.contains("the passphrase does not open the key"),
-        "{}",
-        run.stderr
-    );
+    run.stderr_has("the passphrase does not open the key");
 }

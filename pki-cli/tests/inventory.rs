@@ -89,8 +89,10 @@ impl Home {
 
     fn revoke(&self, certificate: &Certificate) {
         let mut inventory = self.inventory();
-        let entry = inventory.by_sha256_thumbprint(&certificate.sha256_thumbprint());
-        let entry = entry.expect("read").expect("there");
+        let entry = inventory
+            .by_sha256_thumbprint(&certificate.sha256_thumbprint())
+            .expect("read")
+            .expect("there");
         assert_eq!(entry.state.status(), Status::Delivered);
         inventory
             .revoke(
@@ -124,7 +126,7 @@ fn an_entry_has_the_names_that_mean_the_same_everywhere() {
     let home = Home::new();
     let leaf = home.deliver("Sensor-1", 17, 90);
     let run = home.run("inventory show sensor-1 --output json");
-    assert_eq!(run.code, 0, "{}", run.stderr);
+    run.ends_with(0);
     let entry = &run.json()[0];
     for (name, expected) in [
         ("registrationId", json!("Sensor-1")),
@@ -332,7 +334,7 @@ fn verification_finds_what_was_edited_and_what_a_checkpoint_misses() {
     let head = home.run("audit head").stdout.trim().to_owned();
     assert!(head.starts_with("2:"), "{head}");
     let run = home.run(&format!("audit verify --checkpoint {head}"));
-    assert_eq!(run.code, 0, "{}", run.stderr);
+    run.ends_with(0);
     assert!(run.stdout.starts_with("the audit trail is intact"));
 
     let run = home.run(&format!("audit verify --checkpoint 3{}", &head[1..]));
@@ -340,7 +342,7 @@ fn verification_finds_what_was_edited_and_what_a_checkpoint_misses() {
         (run.code, run.stderr.as_str()),
         (4, "error: the audit trail is not intact: 1 finding\n")
     );
-    assert!(run.stdout.contains("does not reach the checkpoint 3:"));
+    run.stdout_has("does not reach the checkpoint 3:");
     let run = home.run("audit verify --checkpoint 1");
     run.assert_refused(
         8,
@@ -352,7 +354,7 @@ fn verification_finds_what_was_edited_and_what_a_checkpoint_misses() {
 
     rewrite_first_entry(&home.path());
     let run = home.run("audit verify --output json");
-    assert_eq!(run.code, 4, "{}", run.stdout);
+    run.ends_with(4);
     assert_eq!(run.json()["intact"], json!(false));
     let findings = run.json()["findings"].to_string();
     assert!(findings.contains("audit entry 1 was changed"), "{findings}");
@@ -365,21 +367,12 @@ fn an_ambiguous_name_or_an_edited_trail_gives_no_proof() {
     home.deliver("a", 1, 90);
     home.deliver("a", 2, 60);
     let run = home.run("audit prove a");
-    assert_eq!(run.code, 2, "{}", run.stderr);
-    assert!(
-        run.stderr.contains("2 certificates fit a;"),
-        "{}",
-        run.stderr
-    );
+    run.ends_with(2).stderr_has("2 certificates fit a;");
     assert_eq!(home.run("audit prove 01").code, 0);
     rewrite_first_entry(&home.path());
     let run = home.run("audit prove 01");
     assert_eq!((run.code, run.stdout.as_str()), (4, ""), "{}", run.stderr);
-    assert!(
-        run.stderr.contains("dps-pki audit verify"),
-        "{}",
-        run.stderr
-    );
+    run.stderr_has("dps-pki audit verify");
 }
 
 /// What somebody can do who may write the file: triggers stop a mistake, not an attacker.

@@ -73,8 +73,7 @@ fn kept(home: &World) -> Vec<(String, Vec<u8>)> {
 
 #[track_caller]
 fn assert_refused(run: &Run, sentence: &str) {
-    assert_eq!(run.code, 4, "{}", run.stderr);
-    assert!(run.stderr.contains(sentence), "{}", run.stderr);
+    run.ends_with(4).stderr_has(sentence);
 }
 
 #[test]
@@ -191,23 +190,15 @@ fn a_file_that_is_read_is_never_replaced() {
 fn a_new_passphrase_goes_where_it_is_told_to() {
     let world = World::new();
     let inside = world.done("init line --new-passphrase line/pass");
-    assert!(
-        inside.stderr.contains("line/pass lies in the home"),
-        "{}",
-        inside.stderr
-    );
+    inside.stderr_has("line/pass lies in the home");
     assert_eq!(world.read("line/pass").len(), 29);
     world.done("authority create --home line --passphrase-file line/pass");
     let piped = world.done("init vault --new-passphrase -");
     assert_eq!(piped.stdout.trim_end().len(), 29, "{}", piped.stdout);
-    assert!(
-        piped.stderr.contains("wrote vault/pki.toml"),
-        "{}",
-        piped.stderr
-    );
+    piped.stderr_has("wrote vault/pki.toml");
     assert!(!world.path("-").exists());
     let json = world.run("init other --new-passphrase - --output json");
-    assert_eq!(json.code, 2, "{}", json.stderr);
+    json.ends_with(2);
     assert!(!world.path("other").exists());
     // Beside the home there is nothing to warn of.
     let beside = world.done("init here --new-passphrase pass");
@@ -328,17 +319,17 @@ fn a_list_is_judged_as_a_whole_before_the_first_key() {
     home.write("list.csv", &list);
     let line = "issue --devices list.csv --authority factory --plain-keys --out out";
     let judged = home.run(line);
-    assert_eq!(judged.code, 3, "{}", judged.stderr);
+    judged.ends_with(3);
     home.write("list.csv", list.replace("nobody,,unknown\n", ""));
     for dry in ["", " --dry-run"] {
         let run = home.run(&format!("{line}{dry}"));
-        assert_eq!(run.code, 3, "{}", run.stderr);
+        run.ends_with(3);
         for line in [
             "line 52: \"ended\"",
             "line 53: \"late\"",
             "2 lines cannot be used",
         ] {
-            assert!(run.stderr.contains(line), "{}", run.stderr);
+            run.stderr_has(line);
         }
     }
     let all = home
@@ -401,11 +392,7 @@ fn a_dry_run_needs_no_passphrase_and_says_what_it_did_not_check() {
         "renew known --out out --dry-run",
     ] {
         let run = home.done(line);
-        assert!(
-            run.stderr
-                .contains("not checked: whether the key of authority factory"),
-            "{line}"
-        );
+        run.stderr_has("not checked: whether the key of authority factory");
     }
 }
 
@@ -418,39 +405,24 @@ fn a_complete_batch_whose_output_is_gone_is_not_called_complete() {
         );
         home.done(&line);
         let again = home.done(&line);
-        assert!(
-            again.stderr.contains("is complete already"),
-            "{}",
-            again.stderr
-        );
+        again.stderr_has("is complete already");
         let moved = &format!("moved-{out}");
         fs::rename(home.path(out), home.path(moved)).expect("moved");
         for dry in ["", " --dry-run"] {
             let gone = home.run(&format!("{line}{dry}"));
-            assert_eq!(gone.code, 8, "{}", gone.stderr);
-            assert!(
-                gone.stderr.contains("is not here any more"),
-                "{}",
-                gone.stderr
-            );
-            assert!(
-                gone.stderr.contains("its keys cannot be made again"),
-                "{}",
-                gone.stderr
-            );
+            gone.ends_with(8).stderr_has("is not here any more");
+            gone.stderr_has("its keys cannot be made again");
         }
         if format != "dir" {
             home.write(out, "another file");
             let other = home.run(&line);
-            assert_eq!(other.code, 8, "{}", other.stderr);
-            assert!(other.stderr.contains("is another one"), "{}", other.stderr);
+            other.ends_with(8).stderr_has("is another one");
         }
     }
     home.done("revoke a1 a2 a3 --reason superseded --yes");
     let line = "issue --prefix a --count 3 --authority factory --plain-keys --out a";
     let gone = home.run(line);
-    assert_eq!(gone.code, 8, "{}", gone.stderr);
-    assert!(gone.stderr.contains("is valid any more"), "{}", gone.stderr);
+    gone.ends_with(8).stderr_has("is valid any more");
     home.done(&format!("{line}-2 --batch anew"));
 }
 

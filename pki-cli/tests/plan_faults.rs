@@ -1,5 +1,6 @@
-//! Plans to which something happens: the process dies at any moment, or the service fails at any step.
-//! Whatever it was, going on leads to where an uninterrupted run leads.
+//! What the command line says of a plan to which something happens, and that what it says leads on: the exit
+//! code, how far the plan got, the command that resumes it. That every operation survives a death at every
+//! moment and a fault at every write is for `dps-operations/tests/killed.rs`.
 
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
@@ -76,9 +77,8 @@ impl Fate {
         };
     }
 
-    fn counted(&self) -> (usize, usize) {
-        let state = self.0.lock().expect("lock");
-        (state.moments, state.writes)
+    fn moments(&self) -> usize {
+        self.0.lock().expect("lock").moments
     }
 
     fn live_through_a_moment(&self) {
@@ -171,106 +171,27 @@ fn reset() -> TransportError {
     }
 }
 
-/// A command that changes much, and the site that it is run at.
-struct Story {
-    site: Site,
-    command: &'static str,
+const COMMAND: &str = "quarantine sensor-1 sensor-2 --reason stolen --yes";
+
+/// A site to which [`COMMAND`] can be done: one device has registered, and one has not.
+fn beginning() -> Site {
+    let site = Site::new();
+    assert_eq!(site.register("sensor-1"), "assigned");
+    site
 }
 
-impl Story {
-    /// CA certificate, proof and group, from nothing.
-    fn apply() -> Self {
-        Self {
-            site: Site::empty(),
-            command: "apply --yes",
-        }
-    }
-
-    /// One device that has registered, and one that has not.
-    fn quarantine() -> Self {
-        let site = Site::new();
-        assert_eq!(site.register("sensor-1"), "assigned");
-        Self {
-            site,
-            command: "quarantine sensor-1 sensor-2 --reason stolen --yes",
-        }
-    }
-
-    /// The group and the CA certificate are declared no more.
-    fn prune() -> Self {
-        let site = Site::new();
-        let declaration = site.world.read("pki.toml");
-        let kept = declaration.split("[dps.local.ca.root]").next();
-        site.world.write("pki.toml", kept.expect("its beginning"));
-        Self {
-            site,
-            command: "apply --prune --yes",
-        }
-    }
-
-    /// A new root beside the old one.
-    fn roll_of_root() -> Self {
-        let site = Site::new();
-        site.done("authority create root --next");
-        Self {
-            site,
-            command: "roll start root --yes",
-        }
-    }
-
-    /// The old root goes, what stands below it is verified itself.
-    fn end_of_root() -> Self {
-        let site = Self::roll_of_root().site;
-        site.done("roll start root --yes");
-        Self {
-            site,
-            command: "roll finish root --with-intermediates --yes",
-        }
-    }
-
-    /// An intermediate is replaced at once, and its devices leave their hubs.
-    fn breach_of_factory() -> Self {
-        let site = Site::new();
-        assert_eq!(site.register("sensor-1"), "assigned");
-        site.done("authority create factory --next");
-        Self {
-            site,
-            command: "roll start factory --compromised --yes",
-        }
-    }
-
-    /// A device that was shut out has a new leaf.
-    fn readmission() -> Self {
-        let site = Self::quarantine().site;
-        site.done("quarantine sensor-1 --yes");
-        site.done("renew sensor-1 --out renewed");
-        Self {
-            site,
-            command: "readmit sensor-1 --cert renewed/sensor-1.cert.pem --yes",
-        }
-    }
-
-    fn deprovisioning() -> Self {
-        Self {
-            site: Self::quarantine().site,
-            command: "deprovision --group factory --yes",
-        }
-    }
-
-    /// The same story again, from its beginning, with this fate.
-    fn told(&self, fate: &Fate) -> Site {
-        self.site
-            .copy(Arc::new(fate.clone()), Arc::new(fate.clone()))
-    }
+/// The same site again, with this fate.
+fn told(beginning: &Site, fate: &Fate) -> Site {
+    beginning.copy(Arc::new(fate.clone()), Arc::new(fate.clone()))
 }
 
 /// Goes on as a person would: with the plan that is open, and else by saying the same again.
-fn go_on(site: &Site, story: &Story) {
+fn go_on(site: &Site) {
     for plan in list(&site.json("journal list --open")) {
         let id = plan["plan"].as_str().expect("an ID");
         site.done(&format!("journal resume {id} --yes"));
     }
-    site.done(story.command);
+    site.done(COMMAND);
     assert_eq!(site.json("journal list --open"), json!([]));
 }
 
@@ -304,64 +225,63 @@ fn list(value: &Value) -> Vec<Value> {
     value.as_array().expect("a list").clone()
 }
 
-/// An uninterrupted run: where it leads, and how many moments and writes it has.
-fn uninterrupted(story: &Story) -> (Value, usize, usize) {
+/// An uninterrupted run: where it leads, and how many moments it has.
+fn uninterrupted(beginning: &Site) -> (Value, usize) {
     let fate = Fate::new();
-    let site = story.told(&fate);
-    let before = state(&site);
+    let site = told(beginning, &fate);
     fate.set(Mishap::Nothing);
-    site.done(story.command);
-    let (moments, writes) = fate.counted();
-    let end = state(&site);
-    assert_ne!(before, end, "it changes something");
-    (end, moments, writes)
+    site.done(COMMAND);
+    let moments = fate.moments();
+    (state(&site), moments)
 }
 
-/// The process dies at each moment in turn.
-fn survives_every_death(story: &Story) {
-    let (end, moments, _) = uninterrupted(story);
+#[test]
+fn a_run_that_dies_leaves_a_plan_that_is_resumed() {
+    let beginning = beginning();
+    let (end, moments) = uninterrupted(&beginning);
     let mut open = 0;
-    for moment in 1..=moments {
+    for moment in (1..=moments).step_by(moments / 5) {
         let fate = Fate::new();
-        let site = story.told(&fate);
+        let site = told(&beginning, &fate);
         fate.set(Mishap::Death(moment));
-        let run = site.run(story.command);
+        let run = site.run(COMMAND);
         assert_eq!(run.code, 70, "moment {moment}: {}", run.stderr);
         fate.set(Mishap::Nothing);
         open += list(&site.json("journal list --open")).len();
-        go_on(&site, story);
+        go_on(&site);
         assert_eq!(state(&site), end, "dead at moment {moment}");
         site.done("audit verify");
     }
     assert!(open > 0, "some of them left a plan behind");
 }
 
-/// The service fails at each write in turn.
-fn survives_every_fault(story: &Story) {
-    let (end, _, writes) = uninterrupted(story);
-    for write in 1..=writes {
-        for fault in Fault::ALL {
-            for lasts in fault.may_last() {
-                let fate = Fate::new();
-                let site = story.told(&fate);
-                fate.set(Mishap::Fault(write, fault, *lasts));
-                let run = site.run(story.command);
-                let what = format!("write {write}: {fault:?}, {lasts:?}: {}", run.stderr);
-                let codes = fault.exit_codes(*lasts);
-                assert!(codes.contains(&run.code), "{}: {what}", run.code);
-                fate.set(Mishap::Nothing);
-                if run.code == 0 {
-                    assert_eq!(state(&site), end, "{what}");
-                }
-                for plan in list(&site.json("journal list --open")) {
-                    let id = plan["plan"].as_str().expect("an ID");
-                    let said = format!("{} of {} steps ", plan["done"], plan["steps"]);
-                    assert!(run.stderr.contains(&said), "{what}");
-                    assert!(run.stderr.contains(id), "{what}");
-                }
-                go_on(&site, story);
+/// The second write is within the plan: something is done, and something is left.
+#[test]
+fn a_fault_within_a_plan_has_its_exit_code_and_names_the_plan_to_resume() {
+    const WRITE: usize = 2;
+    let beginning = beginning();
+    let (end, _) = uninterrupted(&beginning);
+    for fault in Fault::ALL {
+        for lasts in fault.may_last() {
+            let fate = Fate::new();
+            let site = told(&beginning, &fate);
+            fate.set(Mishap::Fault(WRITE, fault, *lasts));
+            let run = site.run(COMMAND);
+            let what = format!("{fault:?}, {lasts:?}: {}", run.stderr);
+            let codes = fault.exit_codes(*lasts);
+            assert!(codes.contains(&run.code), "{}: {what}", run.code);
+            fate.set(Mishap::Nothing);
+            if run.code == 0 {
                 assert_eq!(state(&site), end, "{what}");
             }
+            for plan in list(&site.json("journal list --open")) {
+                let id = plan["plan"].as_str().expect("an ID");
+                let said = format!("{} of {} steps ", plan["done"], plan["steps"]);
+                run.stderr_has(&said);
+                run.stderr_has(id);
+            }
+            go_on(&site);
+            assert_eq!(state(&site), end, "{what}");
         }
     }
 }
@@ -400,31 +320,3 @@ impl Fault {
         }
     }
 }
-
-/// Both tests of a story.
-macro_rules! survives {
-    ($($story:ident),+) => {$(
-        mod $story {
-            #[test]
-            fn every_death() {
-                super::survives_every_death(&super::Story::$story());
-            }
-
-            #[test]
-            fn every_fault() {
-                super::survives_every_fault(&super::Story::$story());
-            }
-        }
-    )+};
-}
-
-survives!(
-    apply,
-    quarantine,
-    prune,
-    roll_of_root,
-    end_of_root,
-    breach_of_factory,
-    readmission,
-    deprovisioning
-);

@@ -62,7 +62,7 @@ fn a_group_that_has_left_needs_nothing() {
             "{}",
             again.stdout
         );
-        assert!(again.stdout.contains(plan), "{}", again.stdout);
+        again.stdout_has(plan);
     }
     assert_eq!(site.json(GROUP_LEAVES)["done"], false);
     assert_eq!(state(&site), before);
@@ -90,9 +90,9 @@ fn a_group_above_that_lets_its_devices_in_is_told() {
     site.done("dps group put all --yes");
     assert_eq!(site.register("sensor-1"), "assigned");
     let run = site.run(GROUP_LEAVES);
-    assert_eq!(run.code, 6, "{}", run.stderr);
+    run.ends_with(6);
     let said = "2 leaves of factory generation 1: admitted by enrollment group all";
-    assert!(run.stderr.contains(said), "{}", run.stderr);
+    run.stderr_has(said);
     site.done("quarantine --authority factory --yes");
     site.done(GROUP_LEAVES);
 }
@@ -197,7 +197,7 @@ fn the_rate_tells_how_long_many_take() {
     let said =
         "200 steps, 20 calls to DPS, billed as 200 operations; at least 5 s at its rate limit";
     let run = site.done("quarantine list.txt --unknown --dry-run");
-    assert!(run.stderr.contains(said), "{}", run.stderr);
+    run.stderr_has(said);
 }
 
 /// A network that counts how often a single registration record is read.

@@ -17,7 +17,7 @@ fn a_device_gets_a_new_key_and_keeps_its_name() {
     let run = home.done("renew sensor-1 --out new");
     let old = leaf(&home, "old/Sensor-1.cert.pem");
     let told = format!("stays valid until {}", old.validity().not_after());
-    assert!(run.stderr.contains(&told), "{}", run.stderr);
+    run.stderr_has(&told);
     let new = leaf(&home, "new/Sensor-1.cert.pem");
     assert_eq!(new.common_name(), old.common_name());
     assert_ne!(new.public_key(), old.public_key());
@@ -33,12 +33,12 @@ fn a_device_gets_a_new_key_and_keeps_its_name() {
     // Of a leaf that was revoked nobody says that it stays valid.
     home.done("revoke sensor-1 --reason key-compromise --yes");
     let run = home.done("renew sensor-1 --out newest");
-    assert!(run.stderr.contains("was revoked on "), "{}", run.stderr);
+    run.stderr_has("was revoked on ");
     assert!(!run.stderr.contains("stays valid"), "{}", run.stderr);
     // What the first leaf was written to is nobody's to overwrite.
     home.done("issue sensor-2 --authority factory --out old");
     let run = home.run("renew sensor-2 --out old");
-    assert_eq!(run.code, 4, "{}", run.stderr);
+    run.ends_with(4);
 }
 
 #[test]
@@ -68,11 +68,7 @@ fn who_made_its_own_key_keeps_it_by_the_request_that_is_kept() {
     );
     let run = home.run("renew dev-1 --csr next/dev-2.csr.pem --out fifth");
     assert_eq!(run.code, 3);
-    assert!(
-        run.stderr.contains("the request of dev-2, not of dev-1"),
-        "{}",
-        run.stderr
-    );
+    run.stderr_has("the request of dev-2, not of dev-1");
     home.done("renew dev-1 --new-key --out fifth");
     assert!(home.path("fifth/dev-1.key.pem").is_file());
 }
@@ -102,12 +98,7 @@ fn lists_of_ids_are_taken_and_unknown_ones_refused() {
     assert_eq!(run.json().as_array().map(Vec::len), Some(3));
     let run = home.run("renew dev-1 dev-4 --out other");
     assert_eq!(run.code, 8);
-    assert!(
-        run.stderr
-            .contains("error: the inventory has no leaf of dev-4"),
-        "{}",
-        run.stderr
-    );
+    run.stderr_has("error: the inventory has no leaf of dev-4");
     assert!(
         !home.path("other").exists(),
         "the first is not renewed alone"
@@ -122,7 +113,7 @@ fn keys_and_requests_are_never_overwritten() {
     home.done("csr create a:1 b-2 --key ed25519 --out in");
     let key = home.read("in/a%3A1.key.pem");
     let run = home.run("csr create c-3 a:1 --out in");
-    assert_eq!(run.code, 4, "{}", run.stderr);
+    run.ends_with(4);
     assert_eq!(home.read("in/a%3A1.key.pem"), key);
     assert!(!home.path("in/c-3.key.pem").exists());
     let run = home.run("csr create two words --key rsa-1024");

@@ -360,6 +360,27 @@ impl Run {
         serde_json::from_str(&self.stderr).expect("JSON on standard error")
     }
 
+    /// That it ended with this code.
+    #[track_caller]
+    pub(crate) fn ends_with(&self, code: u8) -> &Self {
+        assert_eq!(self.code, code, "{self:#?}");
+        self
+    }
+
+    /// That standard output holds this text.
+    #[track_caller]
+    pub(crate) fn stdout_has(&self, text: &str) -> &Self {
+        assert!(self.stdout.contains(text), "{text:?} is not in: {self:#?}");
+        self
+    }
+
+    /// That standard error holds this text.
+    #[track_caller]
+    pub(crate) fn stderr_has(&self, text: &str) -> &Self {
+        assert!(self.stderr.contains(text), "{text:?} is not in: {self:#?}");
+        self
+    }
+
     /// That it failed with this code and these lines on standard error, and wrote no result.
     pub(crate) fn assert_refused(&self, code: u8, lines: &[&str]) {
         assert_eq!(

@@ -140,7 +140,8 @@ impl Declaration {
     /// Reads and checks the text of a `pki.toml`.
     ///
     /// # Errors
-    /// [`DeclarationError`]: one thing that is wrong, with its line, table and key.
+    /// [`DeclarationError`]: one thing that is wrong, with its line, table and key. What is wrong within a table
+    /// comes before what tables say of one another, and there the first in the file comes first.
     pub fn parse(text: &str) -> Result<Self, DeclarationError> {
         let document = reader::Document::parse(text)?;
         let file = document.read()?;

@@ -130,7 +130,7 @@ fn a_key_that_no_generation_has_is_told_and_kept() {
     let stray = "authorities/factory/2-0123456789abcdef.key.pem";
     home.write(stray, home.read(&home.key_of("factory")));
     let made = home.dps_pki("authority create factory --next").ok();
-    assert!(made.stderr.contains(stray), "{made}");
+    made.stderr_has(stray);
     assert!(home.path(stray).exists());
     assert_ne!(home.key_of("factory"), stray);
     check(&home, true);

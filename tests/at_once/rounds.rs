@@ -9,8 +9,7 @@ use dps_pki_tests::{Home, Run};
 
 /// The rounds of a case: two to eight commands each.
 pub(super) fn rounds() -> impl Iterator<Item = Round> {
-    let rounds = std::env::var("DPS_PKI_ROUNDS");
-    let rounds = rounds.map_or(8, |number| {
+    let rounds = std::env::var("DPS_PKI_ROUNDS").map_or(8, |number| {
         number.parse().expect("DPS_PKI_ROUNDS is a number")
     });
     (0..rounds).map(move |number| Round { number, of: rounds })

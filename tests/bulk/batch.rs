@@ -186,7 +186,7 @@ impl<'a> Batch<'a> {
         let left = |file: &&String| file.ends_with(".part") || file.ends_with(".lock");
         assert_eq!(before.iter().find(left), None);
         let run = self.run().ok();
-        assert!(run.stderr.contains("is complete already"), "{run}");
+        run.stderr_has("is complete already");
         assert_eq!((files(), self.digest()), (before, digest));
         assert_eq!(entries(self.home, &self.name).len(), recorded);
     }

@@ -218,8 +218,11 @@ impl Home {
         line: &str,
         variables: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Run {
-        let output = self.program(program, line).envs(variables).output();
-        let output = output.unwrap_or_else(|error| panic!("{program} must be installed: {error}"));
+        let output = self
+            .program(program, line)
+            .envs(variables)
+            .output()
+            .unwrap_or_else(|error| panic!("{program} must be installed: {error}"));
         Run::new(&format!("{program} {line}"), output)
     }
 

@@ -43,6 +43,20 @@ impl Run {
         self
     }
 
+    /// That standard output holds this text.
+    #[track_caller]
+    pub fn stdout_has(&self, text: &str) -> &Self {
+        assert!(self.stdout.contains(text), "{text:?} is not in: {self}");
+        self
+    }
+
+    /// That standard error holds this text.
+    #[track_caller]
+    pub fn stderr_has(&self, text: &str) -> &Self {
+        assert!(self.stderr.contains(text), "{text:?} is not in: {self}");
+        self
+    }
+
     /// The one JSON document on standard output.
     #[track_caller]
     pub fn json(&self) -> Value {

@@ -53,7 +53,7 @@ fn a_device_that_was_shut_out_leaves_its_hub_with_its_group() {
     let done = fleet.site.done("deprovision --group line-a --yes");
     let told =
         "1 individual enrollment keeps a device of the group out and must stay, disabled: device-0";
-    assert!(done.stdout.contains(told), "{done:#?}");
+    done.stdout_has(told);
     assert_eq!(fleet.on_hubs("device-0"), Vec::<String>::new());
     assert_eq!(fleet.on_hubs("device-1"), ["enabled"]);
     assert_eq!(status_of(&fleet, "device-0").as_deref(), Some("disabled"));
@@ -102,12 +102,8 @@ fn a_device_that_came_back_leaves_with_its_group() {
     );
     let done = fleet.site.done("deprovision --group line-a --yes");
     let told = "device-0 loses admission with its leaf of line-a generation 1";
-    assert!(planned.stdout.contains(told), "{planned:#?}");
-    assert!(
-        done.stdout
-            .contains("read back from DPS: enrollment group line-a is gone"),
-        "{done:#?}"
-    );
+    planned.stdout_has(told);
+    done.stdout_has("read back from DPS: enrollment group line-a is gone");
     for leaf in 0..2 {
         assert_eq!(fleet.shows("device-0", leaf), Registered::Refused);
     }
@@ -140,10 +136,7 @@ fn a_device_with_an_enrollment_of_its_own_does_not_leave_with_a_group() {
         .site
         .done("dps device put device-0 --cert leaves-1/device-0.cert.pem --yes");
     let done = fleet.site.done("deprovision --group line-a --yes");
-    assert!(
-        done.stdout.contains("dps-pki deprovision device-0"),
-        "{done:#?}"
-    );
+    done.stdout_has("dps-pki deprovision device-0");
     assert_eq!(fleet.on_hubs("device-0"), ["enabled"]);
     assert!(fleet.shows("device-0", 0).is_in());
     assert_eq!(fleet.on_hubs("device-2"), Vec::<String>::new());
@@ -275,24 +268,15 @@ fn what_another_process_is_carrying_out_is_not_called_interrupted() {
     let lock = File::open(fleet.site.path(&format!("plan-{plan}.lock"))).expect("the lock");
     lock.try_lock().expect("nobody has it");
     let status = fleet.site.done("roll status line-a");
-    assert!(
-        status.stdout.contains("under way in DPS dps-a: "),
-        "{status:#?}"
-    );
+    status.stdout_has("under way in DPS dps-a: ");
     let disable = fleet.ends_with("dps group disable line-a --yes", 4);
     for refused in [fleet.ends_with(line, 4), disable] {
-        assert!(
-            refused.stderr.contains("carried out by another process"),
-            "{refused:#?}"
-        );
+        refused.stderr_has("carried out by another process");
         assert!(!refused.stderr.contains("interrupted"), "{refused:#?}");
     }
     drop(lock);
     let refused = fleet.ends_with("dps group disable line-a --yes", 4);
-    assert!(
-        refused.stderr.contains("it was interrupted"),
-        "{refused:#?}"
-    );
+    refused.stderr_has("it was interrupted");
     fleet.site.done(line);
 }
 
@@ -308,12 +292,8 @@ fn readmission_is_done_in_dps_though_the_hub_cannot_be_read() {
         .clone();
     let line = format!("readmit device-0 --cert {files}/device-0.cert.pem --yes");
     let run = fleet.ends_with(&line, 7);
-    assert!(
-        run.stderr
-            .contains("device-0 is let in by DPS, and its hub cannot be read"),
-        "{run:#?}"
-    );
-    assert!(run.stderr.contains("hub-1.azure-devices.net"), "{run:#?}");
+    run.stderr_has("device-0 is let in by DPS, and its hub cannot be read");
+    run.stderr_has("hub-1.azure-devices.net");
     assert_eq!(status_of(&fleet, "device-0").as_deref(), Some("enabled"));
     assert_eq!(fleet.on_hubs("device-0"), ["disabled"]);
     fleet.site.write(&file, &right);
@@ -338,7 +318,7 @@ fn a_compromised_leaf_is_replaced_though_the_hub_cannot_be_read() {
     let (file, right) = lock(&fleet.site, hub);
     let line = "roll start device-0 --compromised --yes";
     let run = fleet.ends_with(line, 7);
-    assert!(run.stderr.contains(&format!("device-0: {hub}")), "{run:#?}");
+    run.stderr_has(&format!("device-0: {hub}"));
     assert_eq!(fleet.on_hubs("device-0"), ["enabled"], "not seen to yet");
     fleet.site.done("dps registration show device-0");
     fleet.site.write(&file, &right);
@@ -372,18 +352,10 @@ fn a_group_leaves_though_a_hub_cannot_be_read() {
     let line = "deprovision --group line-a --yes";
     let run = fleet.ends_with(line, 7);
     for id in ["device-0", "device-2"] {
-        assert!(
-            run.stderr
-                .contains(&format!("{id}: hub-1.azure-devices.net")),
-            "{run:#?}"
-        );
+        run.stderr_has(&format!("{id}: hub-1.azure-devices.net"));
         assert_eq!(fleet.on_hubs(id), ["enabled"]);
     }
-    assert!(
-        run.stdout
-            .contains("stays, disabled, until the hubs of its devices can be read"),
-        "{run:#?}"
-    );
+    run.stdout_has("stays, disabled, until the hubs of its devices can be read");
     assert_eq!(fleet.shows("device-2", 0), Registered::Disabled);
     fleet.site.write(&file, &right);
     fleet.site.done(line);
@@ -404,11 +376,7 @@ fn a_compromised_line_is_replaced_though_a_hub_cannot_be_read() {
     let line = "roll start line-a --compromised --yes";
     let run = fleet.ends_with(line, 7);
     for id in ["device-0", "device-2"] {
-        assert!(
-            run.stderr
-                .contains(&format!("{id}: hub-1.azure-devices.net")),
-            "{run:#?}"
-        );
+        run.stderr_has(&format!("{id}: hub-1.azure-devices.net"));
         assert!(!fleet.shows(id, 0).is_in());
     }
     fleet.site.write(&file, &right);
@@ -437,10 +405,7 @@ fn a_group_with_a_compromised_certificate_is_enabled_only_in_so_many_words() {
     let looked = fleet.site.done(&format!(
         "dps group enable {group} --let-devices-in --dry-run"
     ));
-    assert!(
-        looked.stdout.contains("device-0 gains admission"),
-        "{looked:#?}"
-    );
+    looked.stdout_has("device-0 gains admission");
     fleet.site.done("dps group disable line-b --yes");
     fleet.site.done("dps group enable line-b --yes");
     fleet
@@ -454,12 +419,7 @@ fn a_group_with_a_compromised_certificate_is_enabled_only_in_so_many_words() {
 fn registration_records_stay_when_their_group_is_deleted() {
     let fleet = fleet(ONE_GROUP);
     let looked = fleet.site.done("dps group delete line-a --dry-run");
-    assert!(
-        looked
-            .stdout
-            .contains("2 registration records of its devices stay and count"),
-        "{looked:#?}"
-    );
+    looked.stdout_has("2 registration records of its devices stay and count");
     fleet.site.done("dps group delete line-a --yes");
     let listed = fleet.site.json("dps registration list --group line-a");
     let listed = listed.as_array().expect("a list").iter();
@@ -491,10 +451,7 @@ fn explain_and_impact_judge_at_the_moment_that_is_asked_about() {
     assert!(later > end, "{end}");
     assert_eq!(explained(later), (json!(later), json!("refused")));
     let refused = fleet.site.done(&format!("explain device-0 --at {later}"));
-    assert!(
-        refused.stdout.contains(&format!("to {end} only")),
-        "{refused:#?}"
-    );
+    refused.stdout_has(&format!("to {end} only"));
     let hit = |at: &str| {
         let told = fleet
             .site
@@ -518,11 +475,7 @@ fn who_stays_in_when_a_line_is_shut_out_is_named() {
     let fleet = with_one_that_is_back(Shape::PLAIN);
     for _ in 0..2 {
         let run = fleet.site.done("quarantine --authority line-a --yes");
-        assert!(
-            run.stdout
-                .contains("shut it out with: dps-pki quarantine device-0"),
-            "{run:#?}"
-        );
+        run.stdout_has("shut it out with: dps-pki quarantine device-0");
         assert!(!run.stdout.contains("quarantine device-2"), "{run:#?}");
     }
     assert!(fleet.shows("device-0", 1).is_in());

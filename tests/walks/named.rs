@@ -29,8 +29,8 @@ fn number(id: &str) -> usize {
 
 impl Fleet {
     pub(crate) fn place(&self, id: &str) -> usize {
-        let mut devices = self.devices.iter();
-        devices
+        self.devices
+            .iter()
             .position(|device| device.id == id)
             .expect("a device")
     }
@@ -100,12 +100,7 @@ fn pruning_leaves_the_root_that_was_rolled() {
         .site
         .done("roll finish root --with-intermediates --yes");
     let refused = fleet.ends_with("apply --prune --yes", 4);
-    assert!(
-        refused
-            .stderr
-            .contains("would be refused that groups admit by it"),
-        "{refused:#?}"
-    );
+    refused.stderr_has("would be refused that groups admit by it");
     let leaf = fleet.renewed("device-0");
     assert!(fleet.shows("device-0", leaf).is_in());
     assert!(fleet.shows("device-1", 0).is_in());
@@ -129,7 +124,7 @@ fn a_hub_that_cannot_be_read_holds_nothing_up() {
     assert_eq!(fleet.on_hubs("device-0"), ["enabled"]);
     // In a list the others are done as a whole.
     let run = fleet.ends_with("quarantine device-0 device-2 device-1 --yes", 7);
-    assert!(run.stdout.contains("its hub cannot be read"), "{run:#?}");
+    run.stdout_has("its hub cannot be read");
     assert_eq!(fleet.shows("device-2", 0), Registered::Disabled);
     assert_eq!(fleet.on_hubs("device-1"), ["disabled"]);
     fleet.site.write(&file, &right);
@@ -182,10 +177,7 @@ fn a_thumbprint_that_nobody_knows_is_no_registration_id() {
     let stranger = "0123456789ABCDEF0123456789ABCDEF01234567";
     for line in ["quarantine", "deprovision"] {
         let run = fleet.ends_with(&format!("{line} {stranger} --yes"), 8);
-        assert!(
-            run.stderr.contains("no certificate has the thumbprint"),
-            "{run:#?}"
-        );
+        run.stderr_has("no certificate has the thumbprint");
         fleet.ends_with(&format!("{line} device-00 --yes"), 8);
     }
     fleet.site.write("list", &format!("device-0\n{stranger}\n"));
@@ -209,14 +201,11 @@ fn every_instance_is_meant_and_those_left_out_are_named() {
     });
     let place = fleet.place("device-0");
     let run = fleet.ends_with("quarantine device-0 --dps dps-a --yes", 7);
-    assert!(
-        run.stderr.contains("DPS dps-b: device-0 is admitted"),
-        "{run:#?}"
-    );
+    run.stderr_has("DPS dps-b: device-0 is admitted");
     assert!(fleet.register(1, place, 0).registered.is_in());
     fleet.site.done("quarantine device-0 --yes");
     let run = fleet.ends_with("quarantine --authority line-b --dps dps-b --yes", 7);
-    assert!(run.stderr.contains("dps-a"), "{run:#?}");
+    run.stderr_has("dps-a");
     fleet.site.done("quarantine --authority line-b --yes");
     fleet.site.done("deprovision device-2 --yes");
     for instance in 0..2 {
@@ -259,16 +248,9 @@ fn apply_refuses_to_make_a_group_again_that_was_deprovisioned() {
         ..Shape::PLAIN
     });
     let run = fleet.ends_with("deprovision --group line-a --yes", 0);
-    assert!(
-        run.stdout
-            .contains("pki.toml declares enrollment group line-a"),
-        "{run:#?}"
-    );
+    run.stdout_has("pki.toml declares enrollment group line-a");
     let refused = fleet.ends_with("apply --yes", 4);
-    assert!(
-        refused.stderr.contains("--make-again line-a"),
-        "{refused:#?}"
-    );
+    refused.stderr_has("--make-again line-a");
     fleet.ends_with("plan", 4);
     assert_eq!(fleet.shows("device-0", 0), Registered::Refused);
     fleet.site.done("apply --make-again line-a --yes");
@@ -290,17 +272,11 @@ fn a_roll_does_not_end_while_a_device_shows_its_old_leaf() {
     assert!(fleet.shows("device-2", new).is_in());
     assert!(fleet.shows("device-0", 0).is_in(), "the old leaf again");
     let refused = fleet.ends_with("roll finish line-a --yes", 4);
-    assert!(
-        refused.stderr.contains("1 device (device-0)"),
-        "{refused:#?}"
-    );
+    refused.stderr_has("1 device (device-0)");
     assert!(fleet.shows("device-0", new).is_in());
     let (file, right) = lock_hub(&fleet.site);
     let refused = fleet.ends_with("roll finish line-a --yes", 4);
-    assert!(
-        refused.stderr.contains("nobody can tell with which leaf"),
-        "{refused:#?}"
-    );
+    refused.stderr_has("nobody can tell with which leaf");
     fleet.site.write(&file, &right);
     fleet.site.done("roll finish line-a --yes");
     assert!(fleet.shows("device-0", new).is_in());
@@ -329,11 +305,7 @@ fn nobody_is_left_on_a_hub_when_the_group_of_a_compromised_line_is_gone() {
         ..Shape::PLAIN
     });
     let run = fleet.site.done("dps group delete line-a --dry-run");
-    assert!(
-        run.stdout
-            .contains("2 registration records of its devices stay and count"),
-        "{run:#?}"
-    );
+    run.stdout_has("2 registration records of its devices stay and count");
     fleet.site.done("dps group delete line-a --yes");
     assert_eq!(fleet.on_hubs("device-0"), ["enabled"]);
     fleet.site.done("roll start line-a --compromised --yes");
@@ -409,7 +381,7 @@ fn a_list_may_hold_certificate_files() {
     assert_eq!(fleet.shows("device-2", 0), Registered::Disabled);
     fleet.site.write("outer", "list\n");
     let refused = fleet.ends_with("quarantine outer --yes", 3);
-    assert!(refused.stderr.contains("a list in a list"), "{refused:#?}");
+    refused.stderr_has("a list in a list");
 }
 
 /// One device costs what it costs, whatever else the instance holds.
@@ -482,7 +454,7 @@ fn a_device_that_is_readmitted_is_what_it_was() {
         let run = fleet
             .site
             .done(&format!("readmit {id} --cert {files}/{id}.cert.pem --yes"));
-        assert!(run.stdout.contains("iotHubs"), "{run:#?}");
+        run.stdout_has("iotHubs");
         assert_eq!(fleet.register(0, device, leaf), before, "{id}");
     }
 }

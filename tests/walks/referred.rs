@@ -29,10 +29,7 @@ fn nobody_is_in(fleet: &Fleet, when: &str) {
 fn is_out_from_the_first_write_on(keeps_referred: bool) {
     let whole = below_a_reference(keeps_referred);
     let run = whole.site.done(BREACH);
-    assert!(
-        run.stdout.contains("1. replace CA certificate root"),
-        "{run:#?}"
-    );
+    run.stdout_has("1. replace CA certificate root");
     assert_eq!(held(&whole), [json!([["root", true]])]);
     for write in 1..=run.requests.writes {
         let fleet = below_a_reference(keeps_referred);
@@ -42,9 +39,9 @@ fn is_out_from_the_first_write_on(keeps_referred: bool) {
         nobody_is_in(&fleet, &format!("cut after write {write} and said again"));
         assert_eq!(held(&fleet), held(&whole), "cut after write {write}");
         let again = fleet.site.done(BREACH);
-        assert!(again.stdout.contains("nothing to do"), "{again:#?}");
+        again.stdout_has("nothing to do");
         let applied = fleet.site.done("apply --yes");
-        assert!(applied.stdout.contains("nothing to do"), "{applied:#?}");
+        applied.stdout_has("nothing to do");
     }
 }
 

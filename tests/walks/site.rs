@@ -160,6 +160,20 @@ pub(crate) struct Run {
 }
 
 impl Run {
+    /// That standard output holds this text.
+    #[track_caller]
+    pub(crate) fn stdout_has(&self, text: &str) -> &Self {
+        assert!(self.stdout.contains(text), "{text:?} is not in: {self:#?}");
+        self
+    }
+
+    /// That standard error holds this text.
+    #[track_caller]
+    pub(crate) fn stderr_has(&self, text: &str) -> &Self {
+        assert!(self.stderr.contains(text), "{text:?} is not in: {self:#?}");
+        self
+    }
+
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }

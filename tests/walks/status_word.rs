@@ -34,15 +34,10 @@ fn a_group_of_a_status_that_nobody_knows_is_read_shown_and_not_guessed() {
     assert_eq!(group(&fleet)["provisioningStatus"], WORD);
     for line in ["dps group list", "dps group show line-a"] {
         let shown = fleet.site.done(line);
-        assert!(shown.stdout.contains(WORD), "{shown:#?}");
+        shown.stdout_has(WORD);
     }
     let explained = fleet.site.run("explain device-0");
-    assert!(
-        explained
-            .stdout
-            .contains("nobody here knows whether that lets devices in"),
-        "{explained:#?}"
-    );
+    explained.stdout_has("nobody here knows whether that lets devices in");
     // Whoever is let in for all that anybody knows loses it; of whom nothing changes nobody says more.
     let told = fleet.site.json("impact authority line-a");
     assert_eq!(told["impact"]["loses"], 2, "{told}");
@@ -67,7 +62,7 @@ fn a_roll_keeps_a_status_that_nobody_knows() {
 fn apply_does_not_enable_a_group_of_a_status_that_nobody_knows() {
     let fleet = with_a_paused_group();
     let refused = fleet.ends_with("apply --yes", 4);
-    assert!(refused.stderr.contains("line-a"), "{refused:#?}");
+    refused.stderr_has("line-a");
     assert_eq!(group(&fleet)["provisioningStatus"], WORD);
 }
 

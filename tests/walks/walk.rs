@@ -392,17 +392,20 @@ impl Walk {
     }
 
     fn below(&self, authority: &str, is_meant: impl Fn(u64) -> bool) -> BTreeSet<(usize, usize)> {
-        let all = self.leaves().into_iter();
-        all.filter(|(device, leaf)| {
-            let leaf = &self.fleet.devices[*device].leaves[*leaf];
-            leaf.authority == authority && is_meant(leaf.generation)
-        })
-        .collect()
+        self.leaves()
+            .into_iter()
+            .filter(|(device, leaf)| {
+                let leaf = &self.fleet.devices[*device].leaves[*leaf];
+                leaf.authority == authority && is_meant(leaf.generation)
+            })
+            .collect()
     }
 
     fn of_devices(&self, devices: &BTreeSet<usize>) -> BTreeSet<(usize, usize)> {
-        let all = self.leaves().into_iter();
-        all.filter(|(device, _)| devices.contains(device)).collect()
+        self.leaves()
+            .into_iter()
+            .filter(|(device, _)| devices.contains(device))
+            .collect()
     }
 
     fn generations(&self, authority: &str) -> Vec<(u64, String)> {

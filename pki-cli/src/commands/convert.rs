@@ -316,8 +316,7 @@ impl Args {
                 Encryption::Legacy => PfxEncryption::Legacy,
             },
         };
-        let made = pfx.of_identity(name, identity);
-        let made = made.map_err(|error| {
+        let made = pfx.of_identity(name, identity).map_err(|error| {
             CommandError::failed("the PKCS#12 file could not be made").because(error)
         })?;
         made.ok_or_else(|| {

@@ -288,8 +288,8 @@ impl DeviceName {
             None => self.assigned(context, &planes)?,
         };
         let devices = planes.hub(&hub)?;
-        let device = context.block_on(async { Ok(devices.find(&id).await?) })?;
-        let device = device
+        let device = context
+            .block_on(async { Ok(devices.find(&id).await?) })?
             .ok_or_else(|| CommandError::not_found(format!("{hub} has no device identity {id}")))?;
         Ok(Identity {
             planes,

@@ -7,6 +7,7 @@ use pki_core::certificate::{Certificate, pem};
 use pki_core::lint::{self, Finding, LintOptions, Severity};
 use pki_core::profile::Role;
 use pki_core::time::{Span, Time};
+use pki_core::wording::counted;
 use serde::Serialize;
 
 use crate::context::Context;
@@ -174,7 +175,9 @@ impl fmt::Display for Report {
         for file in &self.files {
             write!(f, "{file}")?;
         }
-        write!(f, "{} errors, {} warnings", self.errors, self.warnings)
+        let errors = counted(self.errors, "error", "errors");
+        let warnings = counted(self.warnings, "warning", "warnings");
+        write!(f, "{errors}, {warnings}")
     }
 }
 

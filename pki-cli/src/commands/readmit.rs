@@ -34,8 +34,8 @@ impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
         let all = instances(context)?;
         let mut inventory = context.inventory()?;
-        let leaf = pem::certificate(&context.read(&self.cert)?);
-        let leaf = leaf.map_err(|error| CommandError::in_file(&self.cert, &error))?;
+        let leaf = pem::certificate(&context.read(&self.cert)?)
+            .map_err(|error| CommandError::in_file(&self.cert, &error))?;
         let request = Request {
             id: self.id.clone(),
             leaf,

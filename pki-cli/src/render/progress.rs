@@ -55,8 +55,10 @@ impl<'a> ProgressLine<'a> {
             .unwrap_or(u64::MAX)
             .max(1);
         let rate = (delivered - self.before).saturating_mul(1000) / milliseconds;
-        let left = self.total.saturating_sub(delivered).checked_div(rate);
-        let left = left
+        let left = self
+            .total
+            .saturating_sub(delivered)
+            .checked_div(rate)
             .map(|seconds| format!(", {seconds} s left"))
             .unwrap_or_default();
         format!(

@@ -1,5 +1,8 @@
 //! TOML through serde, with errors that are facts and name their place.
 //!
+//! The parser keeps the order of the file (its feature `preserve_order`), so the mistake that is told first is
+//! the one that stands first.
+//!
 //! serde tells what is wrong in a sentence and where as an offset. The sentence repeats the value, which may be a
 //! secret, so that it is taken apart here and never shown; the table and the key are looked up by the offset.
 
@@ -319,8 +322,6 @@ impl<'de, N: Deserialize<'de>, T: Deserialize<'de>> Deserialize<'de> for Tables<
                 while let Some((name, Table(table))) = map.next_entry()? {
                     tables.push(Named { name, table });
                 }
-                // The parser sorts them by their names.
-                tables.sort_by_key(|table| table.name.at);
                 Ok(Tables(tables))
             }
         }
@@ -353,8 +354,9 @@ fn json(value: toml::Value) -> Option<Value> {
         toml::Value::Datetime(moment) => Value::from(moment.to_string()),
         toml::Value::Array(elements) => elements.into_iter().map(json).collect::<Option<_>>()?,
         toml::Value::Table(members) => {
-            let members = members.into_iter();
-            let members = members.map(|(key, value)| Some((key, json(value)?)));
+            let members = members
+                .into_iter()
+                .map(|(key, value)| Some((key, json(value)?)));
             Value::Object(members.collect::<Option<_>>()?)
         }
     })

@@ -460,7 +460,9 @@ impl<K: Ord, V> Records<K, V> {
     }
 
     fn into_map(self) -> BTreeMap<K, V> {
-        let pairs = self.records.into_iter();
-        pairs.map(|(name, record)| (name.value, record)).collect()
+        self.records
+            .into_iter()
+            .map(|(name, record)| (name.value, record))
+            .collect()
     }
 }

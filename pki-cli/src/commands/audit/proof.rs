@@ -44,11 +44,13 @@ impl ProveArgs {
         let inventory = context.inventory()?;
         let entry = only(&inventory, &self.certificate)?;
         let row = entry.recorded.row();
-        let proof = AuditProof::of(&inventory, row, self.checkpoint.as_ref());
-        let proof = proof.map_err(|error| match error {
-            InventoryError::CheckpointUnknown { .. } => CommandError::not_found(error.to_string()),
-            error => error.into(),
-        })?;
+        let proof = match AuditProof::of(&inventory, row, self.checkpoint.as_ref()) {
+            Ok(proof) => proof,
+            Err(error @ InventoryError::CheckpointUnknown { .. }) => {
+                return Err(CommandError::not_found(error.to_string()));
+            }
+            Err(error) => return Err(error.into()),
+        };
         // Who makes a proof that nobody will accept has an inventory that was changed.
         proof
             .verify(entry.recorded.certificate().der(), None)
@@ -133,8 +135,8 @@ pub(super) fn verify(
 }
 
 fn thumbprint(context: &Context, path: &Path) -> Result<Sha256Thumbprint, CommandError> {
-    let found = pem::certificates(&context.read(path)?);
-    let found = found.map_err(|error| CommandError::in_file(path, &error))?;
+    let found = pem::certificates(&context.read(path)?)
+        .map_err(|error| CommandError::in_file(path, &error))?;
     found
         .first()
         .map(|certificate| certificate.sha256_thumbprint())

@@ -64,14 +64,16 @@ fn ahead(
 }
 
 fn asked_for(entry: &AuditEntry) -> Result<u64, CommandError> {
-    let after = entry.detail()["after"].as_u64();
-    let after = after.filter(|after| *after <= GREATEST).ok_or_else(|| {
-        let sequence = entry.sequence();
-        CommandError::failed(format!(
-            "audit entry {sequence} does not say after which number CRLs continue"
-        ))
-        .hint("see what else was changed, with: dps-pki audit verify")
-    })?;
+    let after = entry.detail()["after"]
+        .as_u64()
+        .filter(|after| *after <= GREATEST)
+        .ok_or_else(|| {
+            let sequence = entry.sequence();
+            CommandError::failed(format!(
+                "audit entry {sequence} does not say after which number CRLs continue"
+            ))
+            .hint("see what else was changed, with: dps-pki audit verify")
+        })?;
     Ok(after.saturating_sub(entry.sequence()))
 }
 

@@ -155,8 +155,10 @@ impl From<&Decided> for Leaves {
 
 impl fmt::Display for Proof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.status.as_ref();
-        let state = state.map_or("gone", ProvisioningStatus::as_str);
+        let state = self
+            .status
+            .as_ref()
+            .map_or("gone", ProvisioningStatus::as_str);
         let id = &self.enrollment_group;
         write!(f, "read back from DPS: enrollment group {id} is {state}")?;
         for leaves in &self.devices {

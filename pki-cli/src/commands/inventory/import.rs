@@ -170,13 +170,12 @@ impl Found {
 
     /// The certificate of a line: the one with its serial number, and of several the one with its name.
     fn holder_of(&self, entry: &IndexEntry) -> Option<&Certificate> {
-        let same = self
+        let same: Vec<&Certificate> = self
             .by_serial_number
-            .get(&entry.serial_number.to_string())?;
-        let same = same
+            .get(&entry.serial_number.to_string())?
             .iter()
-            .filter_map(|thumbprint| self.certificates.get(thumbprint));
-        let same: Vec<&Certificate> = same.collect();
+            .filter_map(|thumbprint| self.certificates.get(thumbprint))
+            .collect();
         if let [certificate] = same[..] {
             return Some(certificate);
         }

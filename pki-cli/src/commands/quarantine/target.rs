@@ -97,7 +97,6 @@ fn of_file(
     path: &Path,
     content: &[u8],
 ) -> Result<Target, CommandError> {
-    let leaf = pem::certificate(content);
-    let leaf = leaf.map_err(|error| CommandError::in_file(path, &error))?;
+    let leaf = pem::certificate(content).map_err(|error| CommandError::in_file(path, &error))?;
     Ok(Target::of_certificate(inventory, leaf)?)
 }

@@ -21,10 +21,13 @@ pub(super) fn anchored<'a>(
 ) -> Result<Vec<Step>, RollError> {
     let before = instance.view()?;
     let after = without_uploads(instance, &before, gone);
-    let mut lost = stranded(state, &before, &after);
-    lost.extend(cut_off(state, instance, &after));
     let mut steps = Vec::new();
-    for below in lost {
+    for below in &state.below {
+        let is_lost = is_stranded(state, &before, &after, below)
+            || is_cut_off(state, instance, &after, below);
+        if !is_lost {
+            continue;
+        }
         let generation = HeldGeneration {
             number: below.generation,
             certificate: below.certificate.clone(),
@@ -88,24 +91,23 @@ fn without_uploads<'a>(
     after
 }
 
-/// Authorities below that an earlier run has cut off, as the journal tells, and whose devices are not
+/// Whether an earlier run has cut an authority below off, as the journal tells, and its devices are not
 /// admitted.
-fn cut_off<'a>(state: &'a RollState, instance: &Instance, view: &DpsView) -> Vec<&'a Below> {
-    let is_cut_off = |below: &&Below| {
-        instance
-            .cut_off
-            .contains(&below.certificate.sha1_thumbprint())
-            && !is_admitted(state, view, below)
-    };
-    state.below.iter().filter(is_cut_off).collect()
+fn is_cut_off(state: &RollState, instance: &Instance, view: &DpsView, below: &Below) -> bool {
+    let thumbprint = below.certificate.sha1_thumbprint();
+    instance.cut_off.contains(&thumbprint) && !is_admitted(state, view, below)
 }
 
 /// Authorities below whose devices are admitted before and not after.
 fn stranded<'a>(state: &'a RollState, before: &DpsView, after: &DpsView) -> Vec<&'a Below> {
-    let is_stranded = |below: &&Below| {
-        below.leaves > 0 && is_admitted(state, before, below) && !is_admitted(state, after, below)
-    };
-    state.below.iter().filter(is_stranded).collect()
+    let below = state.below.iter();
+    below
+        .filter(|below| is_stranded(state, before, after, below))
+        .collect()
+}
+
+fn is_stranded(state: &RollState, before: &DpsView, after: &DpsView, below: &Below) -> bool {
+    below.leaves > 0 && is_admitted(state, before, below) && !is_admitted(state, after, below)
 }
 
 fn is_admitted(state: &RollState, view: &DpsView, below: &Below) -> bool {
