@@ -315,7 +315,6 @@ impl FromStr for IdScope {
     type Err = IdError;
 
     fn from_str(text: &str) -> Result<Self, IdError> {
-        Self::RULES.check(text)?;
         let digits = text.strip_prefix("0ne").unwrap_or_default();
         if digits.len() != 8 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(Self::RULES.form(text, "is not 0ne and eight hexadecimal digits"));
