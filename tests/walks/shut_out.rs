@@ -63,6 +63,24 @@ fn whoever_an_entry_of_its_own_lets_in_stays_on_its_hub() {
     assert!(again.stdout.starts_with("nothing to do"), "{again:#?}");
 }
 
+/// Somebody deletes the group that keeps a compromised generation out, and a declared one lets it in.
+#[test]
+fn apply_makes_the_group_again_that_keeps_a_compromised_generation_out() {
+    let fleet = plain();
+    fleet.site.done("roll start line-a --compromised --yes");
+    fleet
+        .site
+        .done("dps group delete quarantine-line-a-1 --let-devices-in --yes");
+    assert!(fleet.shows("device-0", 0).is_in());
+    let planned = fleet.site.done("plan");
+    let told = "create enrollment group quarantine-line-a-1, disabled";
+    assert!(planned.stdout.contains(told), "{planned:#?}");
+    fleet.site.done("apply --yes");
+    assert!(!fleet.shows("device-0", 0).is_in());
+    let again = fleet.site.done("apply --yes");
+    assert!(again.stdout.starts_with("nothing to do"), "{again:#?}");
+}
+
 /// All instances are closed before the first hub is told.
 #[test]
 fn no_instance_is_open_while_the_hubs_of_another_are_seen_to() {
