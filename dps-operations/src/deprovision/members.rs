@@ -24,7 +24,7 @@ use crate::gather::chain_of;
 use crate::hubs::{UnreadHub, registration_id};
 use crate::instance::Surroundings;
 use crate::planning::PlanningError;
-use crate::registered::{ShownLeaf, records_of_groups, shown_leaf, with_identities};
+use crate::registered::{Registered, ShownLeaf, records_of_groups, shown_leaf, with_identities};
 use crate::target::Target;
 
 /// The devices of a group that leaves, with what there is of them.
@@ -43,6 +43,22 @@ struct Belonging {
     devices: BTreeSet<RegistrationId>,
     entries: Vec<MemberEntry>,
     elsewhere: Elsewhere,
+}
+
+impl Belonging {
+    fn with(self, registered: Registered) -> Members {
+        Members {
+            notes: registered.notes().collect(),
+            unread: registered.unread,
+            by_earlier_leaves: self.elsewhere.by_earlier_leaves.keys().cloned().collect(),
+            planned: GroupMembers {
+                registered: registered.devices,
+                by_earlier_leaves: self.elsewhere.without_entries(&self.entries),
+                moved: self.elsewhere.moved,
+                entries: self.entries,
+            },
+        }
+    }
 }
 
 /// What tells the devices of a group from others.
@@ -117,8 +133,10 @@ impl LeavingGroup {
     ) -> Result<Members, PlanningError> {
         let membership = self.membership(around.journal, None)?;
         let belonging = self.belonging(around, &membership, goes)?;
-        self.with_registered(around, &membership, belonging, goes)
-            .await
+        let registered = self
+            .registered(around, &membership, &belonging, goes)
+            .await?;
+        Ok(belonging.with(registered))
     }
 
     /// Those of the devices of a group that has gone that others let in by an earlier leaf. Whoever an entry has
@@ -134,8 +152,10 @@ impl LeavingGroup {
         let elsewhere = &mut belonging.elsewhere.by_earlier_leaves;
         elsewhere.retain(|id, _| !back.contains(id));
         belonging.devices.retain(|id| elsewhere.contains_key(id));
-        self.with_registered(around, &membership, belonging, true)
-            .await
+        let registered = self
+            .registered(around, &membership, &belonging, true)
+            .await?;
+        Ok(belonging.with(registered))
     }
 
     fn belonging(
@@ -159,20 +179,15 @@ impl LeavingGroup {
         })
     }
 
-    async fn with_registered(
+    async fn registered(
         &self,
         around: Surroundings<'_>,
         membership: &Membership<'_>,
-        belonging: Belonging,
+        belonging: &Belonging,
         goes: bool,
-    ) -> Result<Members, PlanningError> {
-        let Belonging {
-            devices,
-            entries,
-            elsewhere,
-        } = belonging;
-        let earlier = &elsewhere.by_earlier_leaves;
-        let own = of_purpose(&entries, Purpose::Own);
+    ) -> Result<Registered, PlanningError> {
+        let earlier = &belonging.elsewhere.by_earlier_leaves;
+        let own = of_purpose(&belonging.entries, Purpose::Own);
         let is_wanted = |group: &EnrollmentGroupId, record: &RegistrationState| {
             let id = &record.registration_id;
             let is_on_hub = record.assigned_hub.is_some();
@@ -189,8 +204,8 @@ impl LeavingGroup {
         let records = records_of_groups(dps, listing, is_wanted).await?;
         let mut registered = with_identities(dps, records).await;
         // Whoever came back by an entry that is pinned is on no group's list.
-        let mut pinned = of_purpose(&entries, Purpose::BringsBack);
-        pinned.retain(|id| devices.contains(id));
+        let mut pinned = of_purpose(&belonging.entries, Purpose::BringsBack);
+        pinned.retain(|id| belonging.devices.contains(id));
         registered.add_recorded(dps, &pinned).await?;
         let told = registered.devices.len();
         let is_meant = |found: &HubIdentity| {
@@ -199,7 +214,7 @@ impl LeavingGroup {
                 || membership.is_shown_by(found).unwrap_or(false)
         };
         registered
-            .add_unlisted(around.instance, devices, is_meant)
+            .add_unlisted(around.instance, belonging.devices.clone(), is_meant)
             .await?;
         // A record that no list of this group has may be that of another, to which the device has moved.
         let more = registered.devices.split_off(told);
@@ -208,17 +223,7 @@ impl LeavingGroup {
         registered
             .devices
             .extend(more.into_iter().filter(is_on_hub));
-        Ok(Members {
-            notes: registered.notes().collect(),
-            unread: registered.unread,
-            by_earlier_leaves: earlier.keys().cloned().collect(),
-            planned: GroupMembers {
-                registered: registered.devices,
-                by_earlier_leaves: elsewhere.without_entries(&entries),
-                moved: elsewhere.moved,
-                entries,
-            },
-        })
+        Ok(registered)
     }
 
     /// `gone` is the group as it was, if DPS has it no more.

@@ -535,9 +535,18 @@ mod tests {
     fn id_scope_has_its_prefix_and_eight_digits() {
         assert!("0ne000956C5".parse::<IdScope>().is_ok());
         // Whatever is wrong with it is told at once.
-        for bad in ["", "0ne000956C", "1ne000956C5", "0ne000956G5", "1ne000956C55"] {
+        for bad in [
+            "",
+            "0ne000956C",
+            "1ne000956C5",
+            "0ne000956G5",
+            "1ne000956C55",
+        ] {
             let told = refused::<IdScope>(bad);
-            assert!(told.ends_with("is not 0ne and eight hexadecimal digits"), "{told}");
+            assert!(
+                told.ends_with("is not 0ne and eight hexadecimal digits"),
+                "{told}"
+            );
         }
     }
 
