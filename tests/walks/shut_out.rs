@@ -34,7 +34,7 @@ fn a_device_that_was_rolled_leaves_with_all_of_its_leaves() {
     assert!(fleet.shows("device-1", 0).is_in());
     let again = fleet.site.done(line);
     assert!(again.stdout.starts_with("nothing to do"), "{again:#?}");
-    let proof = "read back from DPS: 2 leaves of line-a generation 1: disabled";
+    let proof = "2 leaves of line-a generation 1: refused: its individual enrollment is disabled";
     assert!(again.stdout.contains(proof), "{again:#?}");
 
     // Whoever is let in since is not done already.

@@ -11,7 +11,7 @@ use pki_core::sqlite::SqliteInventory;
 use crate::commands::everywhere::Problems;
 use crate::context::Context;
 use crate::error::CommandError;
-use crate::execute::{Execution, Failures, Proposal};
+use crate::execute::{Execution, Failures, Proposal, close_same};
 use crate::planes::Planes;
 use crate::render::plan::{Outline, PlanAndImpact};
 
@@ -112,7 +112,13 @@ impl<'a> Turns<'a> {
         }
         let [_, second] = self.judged.plan.in_turns();
         let second = second.without(&self.failed());
-        self.carry_out_any(context, inventory, &second)
+        self.carry_out_any(context, inventory, &second)?;
+        // A turn that was cut after its last write shares no subject with the other one.
+        if !context.settings.dry_run {
+            let goal = &self.judged.plan.plan().goal;
+            close_same(context, self.planes, inventory, goal)?;
+        }
+        Ok(())
     }
 
     fn failed(&self) -> BTreeSet<Subject> {
@@ -129,7 +135,7 @@ impl<'a> Turns<'a> {
             .collect()
     }
 
-    /// An empty turn is none: a plan of the same goal that was cut is the other turn's to supersede.
+    /// An empty turn is none: a plan of the same goal that was cut may be the other turn's to supersede.
     fn carry_out_any(
         &mut self,
         context: &Context,
