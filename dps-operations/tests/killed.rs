@@ -149,6 +149,19 @@ fn a_deprovisioning_of_a_group_survives_death_at_every_moment() {
     dies_at_every_moment(Line::running, deprovision_group);
 }
 
+/// Of a device that an earlier leaf would let in.
+#[test]
+fn a_deprovisioning_of_a_rolled_group_survives_death_at_every_moment() {
+    let registered_by_the_earlier_leaf = || {
+        let line = Line::rolled();
+        let leaves = line.journal.certificates_of(&id("sensor-1")).expect("read");
+        let earlier = leaves.last().expect("two leaves").recorded.certificate();
+        line.register_by(&id("above"), "sensor-1", earlier);
+        line
+    };
+    dies_at_every_moment(registered_by_the_earlier_leaf, deprovision_group);
+}
+
 #[test]
 fn a_convergence_survives_death_at_every_moment() {
     dies_at_every_moment(Line::empty, converge);
