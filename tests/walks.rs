@@ -14,6 +14,7 @@ mod incidents;
 mod named;
 mod random;
 mod referred;
+mod shut_out;
 mod site;
 mod status_word;
 mod walk;

@@ -15,7 +15,7 @@ use pki_core::lifecycle::{
 use pki_core::time::Time;
 
 use crate::gather::{DpsSnapshot, chain_of};
-use crate::instance::Surroundings;
+use crate::instance::{Instance, Surroundings};
 use crate::judge::{Judge, Judged};
 use crate::planning::PlanningError;
 
@@ -37,6 +37,9 @@ impl Request {
     pub async fn prepare(&self, around: Surroundings<'_>) -> Result<Judged, PlanningError> {
         let instance = around.instance;
         let inventory = around.journal;
+        if let Some(group) = self.undeclared(&instance) {
+            return Err(PlanningError::NotDeclared { group });
+        }
         let snapshot = DpsSnapshot::gather(instance).await?;
         let mut state = snapshot.declared_state(inventory)?;
         state.deprovisioned = deprovisioned(around, &state)?;
@@ -58,6 +61,13 @@ impl Request {
         // What is pruned lets nobody in: the checker sees to that.
         let promise = Promise::as_shown();
         Ok(Judge::of(around, &before).plan(plan, &promise, instance.rate())?)
+    }
+
+    /// A group that is to be made again and that nobody declares.
+    fn undeclared(&self, instance: &Instance<'_>) -> Option<EnrollmentGroupId> {
+        let declared = &instance.declared.groups;
+        let mut asked = self.make_again.iter();
+        asked.find(|group| !declared.contains_key(*group)).cloned()
     }
 }
 

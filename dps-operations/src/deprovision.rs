@@ -3,6 +3,7 @@
 //!
 //! Devices are a [`Request`]; a group with all its devices is [`LeavingGroup`].
 
+mod elsewhere;
 mod group;
 mod members;
 

@@ -1,7 +1,7 @@
 //! Why an operation has no plan, or could not prove what it did.
 
 use pki_core::admission::ViewError;
-use pki_core::ids::{AuthorityName, RegistrationId};
+use pki_core::ids::{AuthorityName, EnrollmentGroupId, RegistrationId};
 use pki_core::inventory::InventoryError;
 use pki_core::lifecycle::roll::RollError;
 use pki_core::lifecycle::{BelowError, DeclaredError, PruneError, ReadmitError};
@@ -43,6 +43,12 @@ pub enum PlanningError {
     /// DPS cannot be brought to what is declared.
     #[error(transparent)]
     Declared(#[from] DeclaredError),
+    /// A group is to be made again that is not declared.
+    #[error("pki.toml declares no enrollment group {group} to make again")]
+    NotDeclared {
+        /// The group.
+        group: EnrollmentGroupId,
+    },
     /// An authority or a leaf is not rolled.
     #[error(transparent)]
     Roll(#[from] RollError),
@@ -74,9 +80,9 @@ impl PlanningError {
             Self::Judge(error) => error.class(),
             Self::View(_) => Class::Service,
             Self::Inventory(error) => error.into(),
-            Self::NoAuthority { .. } | Self::Declared(DeclaredError::NoAuthority { .. }) => {
-                Class::NotFound
-            }
+            Self::NoAuthority { .. }
+            | Self::NotDeclared { .. }
+            | Self::Declared(DeclaredError::NoAuthority { .. }) => Class::NotFound,
             Self::Time(_) => Class::InvalidInput,
             Self::Below(_)
             | Self::Readmit(_)

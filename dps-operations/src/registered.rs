@@ -8,13 +8,10 @@ use futures::stream::{self, StreamExt as _};
 use pki_core::certificate::Certificate;
 use pki_core::enrollment::RegistrationState;
 use pki_core::hub::HubDevice;
-use pki_core::ids::{
-    AuthorityGeneration, DeviceId, EnrollmentGroupId, HubHostName, RegistrationId,
-};
+use pki_core::ids::{DeviceId, EnrollmentGroupId, HubHostName, RegistrationId};
 use pki_core::inventory::{Inventory, InventoryEntry, InventoryError};
 use pki_core::lifecycle::HubIdentity;
 use pki_core::lifecycle::roll::RegisteredDevice;
-use pki_core::time::Time;
 
 use crate::dps::Dps;
 use crate::gather::GatherError;
@@ -134,25 +131,11 @@ pub fn shown_leaf(
     Ok(own.map_or(ShownLeaf::Unknown, |leaf| ShownLeaf::Known(Box::new(leaf))))
 }
 
-/// Whether an identity shows a leaf of its device that one of these signers signed, or shows none: it was
-/// made by that leaf then, and not by one that the device has got since.
-pub fn shows_leaf_of(
-    inventory: &dyn Inventory,
-    found: &HubIdentity,
-    at: Time,
-    is_signer: impl Fn(&AuthorityGeneration) -> bool,
-) -> bool {
-    let Some(shown) = thumbprint(&found.device) else {
-        return true;
-    };
-    let Some(id) = registration_id(&found.device) else {
-        return false;
-    };
-    let leaves = inventory.unexpired_leaves(&id, at).unwrap_or_default();
-    leaves.iter().any(|leaf| {
-        is_shown(leaf.recorded.certificate(), shown)
-            && leaf.recorded.signed_by().is_some_and(&is_signer)
-    })
+/// Whose record or identity it is.
+pub fn id_of(device: &RegisteredDevice) -> Option<RegistrationId> {
+    let told = device.registration.as_ref();
+    told.map(|record| record.registration_id.clone())
+        .or_else(|| registration_id(&device.hub_identity.as_ref()?.device))
 }
 
 /// The thumbprint of the leaf that a device showed when it registered last.

@@ -87,7 +87,7 @@ impl Target {
             return Self::of_leaf(entry.recorded.certificate().clone(), Some(entry));
         }
         let id: RegistrationId = name.parse()?;
-        match newest(inventory, &id, at)? {
+        match newest_leaf(inventory, &id, at)? {
             Some(entry) => Self::of_leaf(entry.recorded.certificate().clone(), Some(entry)),
             None => Ok(Self::without_leaf(id)),
         }
@@ -109,7 +109,8 @@ impl Target {
     }
 }
 
-fn newest(
+/// A device's newest valid leaf; where all are revoked the newest of those.
+pub(crate) fn newest_leaf(
     inventory: &dyn Inventory,
     id: &RegistrationId,
     at: Time,

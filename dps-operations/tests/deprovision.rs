@@ -1,8 +1,11 @@
 //! Devices and groups leave for good.
 
-use dps_operations::deprovision::{LeavingGroup, Request};
+use dps_client::IfMatch;
+use dps_operations::deprovision::{LeavingGroup, NotGone, Request};
+use dps_operations::dps::{Dps as _, Record};
 use dps_operations::{Failures, PlanningError, converge};
 use pki_core::ids::{EnrollmentGroupId, RegistrationId};
+use pki_core::inventory::Inventory as _;
 use pki_core::lifecycle::{DeclaredError, Effect};
 use pki_core::testing::FixedClock;
 
@@ -115,4 +118,62 @@ fn a_group_that_was_never_there_has_no_plan() {
     assert!(prepared.is_none());
     let groups: Vec<_> = leaving.groups().collect();
     assert_eq!(groups, [&group()]);
+}
+
+/// The leaf that a device had before a roll, by which a group above lets it in, does not bring it back.
+#[test]
+fn a_device_of_a_leaving_group_is_not_let_in_by_an_earlier_leaf() {
+    let mut line = Line::rolled();
+    let clock = FixedClock(now());
+    let earlier = line.journal.certificates_of(&id("sensor-1")).expect("read");
+    let earlier = earlier.last().expect("two leaves").recorded.certificate();
+    line.register_by(&id("above"), "sensor-1", earlier);
+    leave(&mut line);
+    let expected = [
+        "ca root verified: true",
+        "ca root-2 verified: true",
+        "group above Enabled",
+        "individual sensor-1 Disabled",
+        "registration sensor-2",
+        "device sensor-2 on hub-1.azure-devices.net Enabled",
+        "leaf of sensor-1 Delivered",
+        "leaf of sensor-1 Delivered",
+        "leaf of sensor-2 Delivered",
+    ];
+    assert_eq!(line.state(), expected);
+
+    // Whoever is let in since is told, and shut out when it is said again.
+    let first: RegistrationId = id("sensor-1");
+    let entry = Record::Individual(&first);
+    wait(line.dps.delete(entry, &IfMatch::Any)).expect("deleted");
+    let leaving = wait(LeavingGroup::gather(line.around(&clock), &group())).expect("read");
+    let prepared = wait(leaving.prepare(line.around(&clock))).expect("prepared");
+    let proof = wait(
+        prepared
+            .expect("it has left")
+            .read_back(line.around(&clock)),
+    );
+    let error = proof.expect("read").check().expect_err("it is let in");
+    assert!(matches!(&error, NotGone::LetIn { .. }), "{error}");
+    leave(&mut line);
+    assert_eq!(line.state(), expected);
+}
+
+/// A device whose newest leaf is of another group has moved there, and is no longer this one's.
+#[test]
+fn a_device_that_has_moved_to_another_group_is_named_and_stays() {
+    let mut line = Line::rolled();
+    let clock = FixedClock(now());
+    let above: EnrollmentGroupId = id("above");
+    let leaving = wait(LeavingGroup::gather(line.around(&clock), &above)).expect("read");
+    let prepared = wait(leaving.prepare(line.around(&clock))).expect("prepared");
+    let judged = prepared.expect("there is one").judge(line.around(&clock));
+    let judged = judged.expect("kept");
+    line.carry_out(&judged, Failures::Stop).expect("done");
+    let note = "1 device has moved to a leaf by which another group lets it in, and is left alone: sensor-1; to have it leave as well: dps-pki deprovision sensor-1";
+    let notes = &judged.plan.plan().notes;
+    assert!(notes.iter().any(|told| told == note), "{notes:?}");
+    let state = line.state();
+    assert!(state.contains(&"registration sensor-1".to_owned()));
+    assert!(!state.contains(&"registration sensor-2".to_owned()));
 }

@@ -244,6 +244,15 @@ fn with_new_leaf() -> Line {
     line
 }
 
+/// A rolled line, and a group above by which `sensor-1` registered with its earlier leaf.
+fn with_earlier_leaf() -> Line {
+    let line = Line::rolled();
+    let leaves = line.journal.certificates_of(&id("sensor-1")).expect("read");
+    let earlier = leaves.last().expect("two leaves").recorded.certificate();
+    line.register_by(&id("above"), "sensor-1", earlier);
+    line
+}
+
 /// Neither the group nor its CA is declared any more.
 fn undeclared() -> Line {
     let mut line = Line::running();
@@ -351,6 +360,7 @@ survives!(
     a_readmission: shut_out => readmit;
     a_deprovisioning: Line::running => deprovision;
     a_deprovisioning_of_a_group: Line::running => deprovision_group;
+    a_deprovisioning_of_a_rolled_group: with_earlier_leaf => deprovision_group;
     a_convergence: Line::empty => converge;
     a_pruning: undeclared => prune;
     the_start_of_a_roll: with_successor => start_of_roll;

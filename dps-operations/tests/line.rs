@@ -122,6 +122,34 @@ impl Line {
         line
     }
 
+    /// `sensor-1` has moved to the second generation, on which the group is since; `above` lets in by the first,
+    /// and has let `sensor-2` in.
+    pub(crate) fn rolled() -> Self {
+        let mut line = Self::running();
+        line.make_generation();
+        let second = &line.generations[1].certificate;
+        line.dps.put_verified(&id("root-2"), second);
+        let changes = [(0, GenerationState::Retired), (1, GenerationState::Current)];
+        let changes = changes.map(|(place, to): (usize, _)| GenerationChange {
+            generation: line.generations[place].id.generation,
+            to,
+        });
+        line.journal
+            .settle_generations(&id("root"), &changes, now())
+            .expect("rolled");
+        let by_first = compose::by_ca_reference(id("root"));
+        line.dps
+            .overwrite_group(EnrollmentGroup::new(id("above"), by_first));
+        let by_second = compose::by_ca_reference(id("root-2"));
+        line.dps
+            .overwrite_group(EnrollmentGroup::new(group(), by_second));
+        let leaf = line.issue("sensor-1");
+        line.register("sensor-1", &leaf);
+        let leaf = line.target("sensor-2").leaf.expect("a leaf");
+        line.register_by(&id("above"), "sensor-2", &leaf);
+        line
+    }
+
     /// A generation of the root with a new key, beside those that are there.
     pub(crate) fn make_generation(&mut self) {
         let last = self.generations.last();
@@ -166,6 +194,12 @@ impl Line {
             certificate,
             signer,
         });
+    }
+
+    /// A generation by its place.
+    pub(crate) fn generation(&self, place: usize) -> (AuthorityGeneration, Certificate) {
+        let made = &self.generations[place];
+        (made.id.clone(), made.certificate.clone())
     }
 
     fn root(&self) -> &Certificate {
@@ -239,11 +273,16 @@ impl Line {
 
     /// A device registers with a leaf: DPS has a record of it, and writes its thumbprint at the hub.
     pub(crate) fn register(&self, device: &str, leaf: &Certificate) {
+        self.register_by(&group(), device, leaf);
+    }
+
+    /// The same by another group.
+    pub(crate) fn register_by(&self, group: &EnrollmentGroupId, device: &str, leaf: &Certificate) {
         let mut record = RegistrationState::new(id(device), RegistrationStatus::Assigned);
         record.assigned_hub = Some(hub());
         record.device_id = Some(id(device));
         record.last_updated_date_time_utc = Some("2026-06-01T13:00:00Z".to_owned());
-        self.dps.put_registration_by(&group(), record);
+        self.dps.put_registration_by(group, record);
         let shown = leaf.sha1_thumbprint().to_string();
         let identity = json!({
             "deviceId": device,

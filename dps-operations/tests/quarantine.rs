@@ -1,9 +1,12 @@
 //! Devices are shut out, and what DPS decides then is read back.
 
+use std::collections::BTreeSet;
+
 use dps_operations::Failures;
 use dps_operations::PlanningError;
 use dps_operations::quarantine::{Below, Request, is_out};
 use dps_operations::target::{Target, TargetError};
+use pki_core::enrollment::{IndividualEnrollment, compose};
 use pki_core::ids::RegistrationId;
 use pki_core::lifecycle::{Effect, HubAction};
 use pki_core::testing::FixedClock;
@@ -130,4 +133,54 @@ fn everything_below_an_authority_is_shut_out_by_its_group() {
     let state = line.state();
     assert!(state.contains(&"group line-1 Disabled by root".to_owned()));
     assert!(!state.iter().any(|line| line.starts_with("device")));
+}
+
+/// A device that an enrollment of its own lets in is not shut out: it stays on its hub, with its record.
+#[test]
+fn whoever_stays_in_by_an_entry_of_its_own_stays_on_its_hub() {
+    let mut line = Line::running();
+    let clock = FixedClock(now());
+    let leaf = line.target("sensor-1").leaf.expect("a leaf");
+    let own = IndividualEnrollment::new(id("sensor-1"), compose::by_leaf(&leaf));
+    line.dps.overwrite_individual(own);
+    let below = Below::of(&line.journal, &id("root"), now()).expect("below");
+    let shut_out = |line: &mut Line| {
+        let prepared = below.prepare(line.around(&clock), HubAction::Disable, None);
+        let prepared = wait(prepared).expect("prepared");
+        assert_eq!(prepared.staying, BTreeSet::from([id("sensor-1")]));
+        let judged = prepared.judge(line.around(&clock)).expect("kept");
+        line.carry_out(&judged, Failures::Stop).expect("done");
+        judged.plan.plan().steps.len()
+    };
+    assert_eq!(shut_out(&mut line), 3);
+    let expected = [
+        "ca root verified: true",
+        "group line-1 Disabled",
+        "individual sensor-1 Enabled",
+        "registration sensor-1",
+        "device sensor-1 on hub-1.azure-devices.net Enabled",
+        "device sensor-2 on hub-1.azure-devices.net Disabled",
+        "leaf of sensor-1 Delivered",
+        "leaf of sensor-2 Delivered",
+    ];
+    assert_eq!(line.state(), expected);
+    assert_eq!(shut_out(&mut line), 0, "said again nothing is to do");
+}
+
+/// A device that has a leaf below, and has registered with one that is not, is not shut out either.
+#[test]
+fn whoever_has_moved_away_stays_on_its_hub() {
+    let mut line = Line::rolled();
+    let clock = FixedClock(now());
+    let first = line.generation(0);
+    let below = Below::certificates(&line.journal, vec![first], now()).expect("below");
+    let prepared = below.prepare(line.around(&clock), HubAction::Disable, None);
+    let prepared = wait(prepared).expect("prepared");
+    let judged = prepared.judge(line.around(&clock)).expect("kept");
+    line.carry_out(&judged, Failures::Stop).expect("done");
+    let state = line.state();
+    assert!(state.contains(&"group above Disabled".to_owned()));
+    assert!(state.contains(&"registration sensor-1".to_owned()));
+    assert!(state.contains(&"device sensor-1 on hub-1.azure-devices.net Enabled".to_owned()));
+    assert!(state.contains(&"device sensor-2 on hub-1.azure-devices.net Disabled".to_owned()));
 }

@@ -121,7 +121,7 @@ impl<'a> Proposal<'a> {
             superseded,
             ..Order::new(self.plan)
         };
-        let mut told = Told::new(context);
+        let mut told = Told::new(context, planes)?;
         let interrupt = CtrlC::listen(context.runtime()?);
         let carried_out = engine.carry_out(&order, &mut told, &interrupt.interruption);
         let ended = context.runtime()?.block_on(carried_out);
@@ -146,7 +146,7 @@ pub(crate) fn resume(
     };
     // It may ask for a passphrase, where Ctrl-C is to end it at once.
     engine.check_keys(taken_up.plan())?;
-    let mut told = Told::new(context);
+    let mut told = Told::new(context, planes)?;
     let interrupt = CtrlC::listen(context.runtime()?);
     let resumed = engine.resume(taken_up, &mut told, &interrupt.interruption);
     let ended = context.runtime()?.block_on(resumed);

@@ -395,6 +395,9 @@ fn what_changed_since_it_was_read_is_a_conflict_that_is_told() {
     assert_eq!(shown["initialTwin"]["tags"]["site"], json!("b"));
     let closed = site.json("journal list --limit 1");
     assert_eq!(closed[0]["status"], json!("abandoned"), "{closed}");
+    let plan = closed[0]["plan"].as_str().expect("an ID");
+    let resumed = site.run(&format!("journal resume {plan} --yes"));
+    assert_eq!(resumed.code, 4, "nothing was done: {}", resumed.stderr);
 
     let run = meanwhile(
         "dps device put sensor-1 --cert devices/sensor-1.cert.pem",

@@ -27,7 +27,8 @@ pub use below::{BelowError, blocking_groups, quarantine_below};
 pub use check::{Breach, CheckError, Checked, Promise, Who};
 pub use declared::{CompromisedGeneration, DeclaredError, DeclaredState, converge};
 pub use deprovision::{
-    Deprovision, GOAL_OF_DEPROVISIONING, MemberEntry, Purpose, deprovision, deprovision_group,
+    Deprovision, EarlierLeaf, GOAL_OF_DEPROVISIONING, GroupMembers, MemberEntry, Purpose,
+    deprovision, deprovision_group, shut_out_earlier_leaves,
 };
 pub use difference::differences;
 pub(crate) use difference::fulfils;

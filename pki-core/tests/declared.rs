@@ -9,7 +9,7 @@ use pki_core::ids::{AuthorityGeneration, Etag, Generation};
 use pki_core::key::KeyAlgorithm::EcdsaP256;
 use pki_core::lifecycle::{
     CompromisedGeneration, DeclaredError, DeclaredState, Expectation, Fleet, Plan, PruneError,
-    Step, check_pruning, converge, prune, quarantine_below,
+    Step, Subject, check_pruning, converge, prune, quarantine_below,
 };
 use pki_core::management::{CaCertificate, CaCertificateProperties};
 use pki_core::testing::SampleDps;
@@ -234,6 +234,34 @@ fn a_declared_group_lets_no_compromised_generation_in() {
     );
     state.compromised.clear();
     assert_eq!(lines(&plan(&top, &state).expect("plan")).len(), 2);
+}
+
+/// Somebody has deleted the group that kept it out, and the group above is declared.
+#[test]
+fn a_compromised_generation_that_a_declared_group_lets_in_is_kept_out_again() {
+    let (root, line) = authorities();
+    let (mut state, block) = with_compromised(&root, &line);
+    let top = declaration("[dps.dev.group.top]\nauthority = \"root\"");
+    let made = plan(&top, &state).expect("plan");
+    let groups = made.steps.iter().filter_map(|step| match step {
+        Step::Group(step) => step.document(),
+        _ => None,
+    });
+    state.groups = groups.cloned().collect();
+    assert!(plan(&top, &state).expect("plan").is_empty());
+    let kept_out = state.groups.remove(0);
+    assert_eq!(
+        block.subjects(),
+        [Subject::Group(kept_out.enrollment_group_id)]
+    );
+    let again = plan(&top, &state).expect("plan");
+    assert_eq!(
+        lines(&again),
+        ["create enrollment group quarantine-line-1, disabled"]
+    );
+    // By a group that is not declared somebody may want it.
+    let without_top = plan(&declaration(""), &state).expect("plan");
+    assert!(without_top.is_empty(), "{without_top:?}");
 }
 
 /// The group that keeps a compromised generation out is never pruned, whatever its status.

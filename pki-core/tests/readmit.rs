@@ -18,10 +18,10 @@ use pki_core::ids::{AuthorityGeneration, Etag, RegistrationId};
 use pki_core::key::KeyAlgorithm::EcdsaP256;
 use pki_core::lifecycle::roll::RegisteredDevice;
 use pki_core::lifecycle::{
-    Breach, Checked, Deprovision, Expectation, Fleet, HubAction, HubIdentity, LeafStanding,
-    MemberEntry, Plan, Promise, Purpose, Quarantine, QuarantineState, Readmit, ReadmitError,
-    ReadmitState, Step, Subject, Who, deprovision, deprovision_group, quarantine, quarantine_below,
-    readmit, release_pins,
+    Breach, Checked, Deprovision, Expectation, Fleet, GroupMembers, HubAction, HubIdentity,
+    LeafStanding, MemberEntry, Plan, Promise, Purpose, Quarantine, QuarantineState, Readmit,
+    ReadmitError, ReadmitState, Step, Subject, Who, deprovision, deprovision_group, quarantine,
+    quarantine_below, readmit, release_pins,
 };
 use pki_core::testing::SampleDps;
 use pki_core::time::{Span, Time};
@@ -342,7 +342,11 @@ fn a_group_is_disabled_before_its_devices_leave_and_stays_where_they_would_fall_
         )),
         hub_identity: Some(identity(HubDeviceStatus::Enabled)),
     };
-    let plan = deprovision_group(&site.dps.groups[0], std::slice::from_ref(&device), &[], &[]);
+    let members = GroupMembers {
+        registered: vec![device],
+        ..GroupMembers::default()
+    };
+    let plan = deprovision_group(&site.dps.groups[0], &members, &[]);
     let common = [
         "change enrollment group line, disabled",
         "delete device identity sensor-1 on hub-1.azure-devices.net",
@@ -350,7 +354,7 @@ fn a_group_is_disabled_before_its_devices_leave_and_stays_where_they_would_fall_
     ];
     assert_eq!(steps(&plan)[..3], common);
     assert_eq!(steps(&plan)[3..], ["delete enrollment group line"]);
-    let plan = deprovision_group(&site.dps.groups[0], &[device], &[], &[id("all")]);
+    let plan = deprovision_group(&site.dps.groups[0], &members, &[id("all")]);
     assert_eq!(steps(&plan), common);
     assert!(
         plan.notes[0].contains("without it all would decide about its devices"),
@@ -366,18 +370,16 @@ fn entries_of_a_leaving_group_go_only_when_nothing_holds_their_chain() {
     let site = Site::readmitted();
     let pinned = site.dps.individuals[0].clone();
     let quarantined = Site::quarantined().dps.individuals[0].clone();
-    let member = |entry: &IndividualEnrollment, purpose, is_held| MemberEntry {
-        entry: entry.clone(),
-        purpose,
-        is_held,
+    let member = |entry: &IndividualEnrollment, purpose, is_held| GroupMembers {
+        entries: vec![MemberEntry {
+            entry: entry.clone(),
+            purpose,
+            is_held,
+        }],
+        ..GroupMembers::default()
     };
     let group = &site.dps.groups[0];
-    let plan = deprovision_group(
-        group,
-        &[],
-        &[member(&pinned, Purpose::BringsBack, false)],
-        &[],
-    );
+    let plan = deprovision_group(group, &member(&pinned, Purpose::BringsBack, false), &[]);
     let first = [
         "change enrollment group line, disabled",
         "change individual enrollment sensor-1, disabled",
@@ -391,19 +393,13 @@ fn entries_of_a_leaving_group_go_only_when_nothing_holds_their_chain() {
     // A plan that was cut has disabled it, and the next one deletes it all the same.
     let mut cut = pinned.clone();
     cut.provisioning_status = ProvisioningStatus::Disabled;
-    let next = deprovision_group(group, &[], &[member(&cut, Purpose::BringsBack, false)], &[]);
+    let next = deprovision_group(group, &member(&cut, Purpose::BringsBack, false), &[]);
     assert_eq!(steps(&next), [&first[..1], &goes[..]].concat());
-    let held = deprovision_group(
-        group,
-        &[],
-        &[member(&pinned, Purpose::BringsBack, true)],
-        &[],
-    );
+    let held = deprovision_group(group, &member(&pinned, Purpose::BringsBack, true), &[]);
     assert_eq!(steps(&held), [&first[..], &goes[..1]].concat());
     let falls = deprovision_group(
         group,
-        &[],
-        &[member(&pinned, Purpose::BringsBack, false)],
+        &member(&pinned, Purpose::BringsBack, false),
         &[id("all")],
     );
     assert_eq!(steps(&falls), first);
@@ -414,15 +410,10 @@ fn entries_of_a_leaving_group_go_only_when_nothing_holds_their_chain() {
         "{:?}",
         falls.notes
     );
-    let shut_out = deprovision_group(
-        group,
-        &[],
-        &[member(&quarantined, Purpose::ShutsOut, false)],
-        &[],
-    );
+    let shut_out = deprovision_group(group, &member(&quarantined, Purpose::ShutsOut, false), &[]);
     assert_eq!(steps(&shut_out), [first[0], goes[0]]);
     assert_eq!(shut_out.notes, [kept]);
-    let own = deprovision_group(group, &[], &[member(&pinned, Purpose::Own, false)], &[]);
+    let own = deprovision_group(group, &member(&pinned, Purpose::Own, false), &[]);
     assert_eq!(steps(&own), [first[0], goes[0]]);
     assert!(
         own.notes[0].ends_with("dps-pki deprovision sensor-1"),

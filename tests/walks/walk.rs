@@ -84,6 +84,14 @@ impl Said {
 }
 
 impl Said {
+    fn uncut(operation: Operation) -> Self {
+        Self {
+            operation,
+            cut: None,
+            again: false,
+        }
+    }
+
     /// Mostly about a write, of which there are few.
     fn death(random: &mut Random) -> Death {
         let write = 1 + random.below(6);
@@ -115,6 +123,8 @@ pub(crate) struct Walk {
     disabled: BTreeSet<String>,
     /// The leaves below the group that is leaving, by instance.
     leaving: BTreeSet<(usize, String)>,
+    /// The identities that let their devices connect before the operation, by instance and hub.
+    connecting: BTreeSet<(usize, String, String)>,
     /// What was typed, for who reads of a failure.
     pub(crate) typed: Vec<String>,
     /// How many registrations were made.
@@ -132,6 +142,7 @@ impl Walk {
             fleet,
             disabled: BTreeSet::new(),
             leaving: BTreeSet::new(),
+            connecting: BTreeSet::new(),
             typed: Vec::new(),
             registrations: 0,
             cut: 0,
@@ -141,7 +152,36 @@ impl Walk {
         for (place, result) in &admission {
             assert!(result.registered.is_in(), "{place:?}: {result:?}");
         }
+        if walk.random.one_in(3) {
+            walk.roll_a_line();
+        }
+        if walk.random.one_in(3) {
+            walk.pin_a_device();
+        }
         walk
+    }
+
+    /// A line has been rolled before the walk: its devices have a leaf of either generation.
+    fn roll_a_line(&mut self) {
+        let number = self.random.below(self.fleet.lines.len());
+        for operation in [
+            Operation::RollStart(number),
+            Operation::RenewAll(number),
+            Operation::RollFinish(number),
+        ] {
+            self.step(&Said::uncut(operation));
+        }
+    }
+
+    /// A device has come back before the walk, by an enrollment of its own.
+    fn pin_a_device(&mut self) {
+        let number = self.random.below(self.fleet.devices.len());
+        for operation in [
+            Operation::Quarantine(vec![number], "disable"),
+            Operation::Readmit(number),
+        ] {
+            self.step(&Said::uncut(operation));
+        }
     }
 
     /// Every leaf of every device registers everywhere, and a few are explained.
@@ -208,6 +248,29 @@ impl Walk {
             }
         }
         found
+    }
+
+    /// All leaves of the devices of a group, also those by which another one would let them in: their newest is
+    /// decided about by the group, or no roll has come to its generation.
+    fn of_members(&self, group: &str) -> BTreeSet<(usize, usize)> {
+        let decided = self.of_group(group);
+        let mut members: BTreeSet<usize> = decided.iter().map(|(device, _)| *device).collect();
+        members.retain(|device| {
+            let newest = self.fleet.devices[*device].leaves.len() - 1;
+            decided.contains(&(*device, newest)) || !self.is_living(*device, newest)
+        });
+        let mut all = self.of_devices(&members);
+        all.extend(decided);
+        all
+    }
+
+    fn is_living(&self, device: usize, leaf: usize) -> bool {
+        let leaf = &self.fleet.devices[device].leaves[leaf];
+        let generations = self.generations(&leaf.authority);
+        let mut own = generations
+            .iter()
+            .filter(|(number, _)| *number == leaf.generation);
+        own.any(|(_, state)| state == "current" || state == "next")
     }
 
     /// The leaves below the certificates that a group holds, by instance and thumbprint.
@@ -460,6 +523,7 @@ impl Walk {
             }
             Operation::QuarantineAuthority(number) => {
                 let authority = self.line(*number);
+                self.connecting = self.connecting();
                 let leaves = self.below(&authority, |_| true);
                 let must = self.without_pinned(&leaves);
                 let asked = Asked {
@@ -472,7 +536,7 @@ impl Walk {
             Operation::DeprovisionGroup(number) => {
                 let group = self.group(*number);
                 self.leaving = self.held_by(&group);
-                let must = self.of_group(&group);
+                let must = self.of_members(&group);
                 // Whoever is back by an entry that is pinned leaves with the group that holds its chain.
                 let mut out = must.clone();
                 out.extend(self.leaves().into_iter().filter(|(device, leaf)| {
@@ -685,6 +749,7 @@ impl Walk {
             Operation::QuarantineAuthority(number) => {
                 let leaves = self.below(&self.line(*number), |_| true);
                 self.bar(&self.without_pinned(&leaves));
+                self.pinned_stay_on_hubs();
             }
             Operation::RollCompromised(number) => {
                 let authority = self.line(*number);
@@ -736,6 +801,28 @@ impl Walk {
                 self.typed.join("\n")
             );
         }
+    }
+
+    /// Whoever stays in by an enrollment of its own is on its hub as before.
+    fn pinned_stay_on_hubs(&self) {
+        for (instance, hub, device) in self.on_hubs() {
+            let mut devices = self.fleet.devices.iter();
+            let is_pinned = devices.any(|one| one.is_pinned && device["deviceId"] == one.id);
+            let place = (instance, hub, device["deviceId"].to_string());
+            assert!(
+                !is_pinned || device["status"] != "disabled" || !self.connecting.contains(&place),
+                "taken off its hub: {device}\n{}",
+                self.typed.join("\n")
+            );
+        }
+    }
+
+    /// Which identities let their devices connect, by instance and hub.
+    fn connecting(&self) -> BTreeSet<(usize, String, String)> {
+        let all = self.on_hubs().into_iter();
+        all.filter(|(_, _, device)| device["status"] != "disabled")
+            .map(|(instance, hub, device)| (instance, hub, device["deviceId"].to_string()))
+            .collect()
     }
 
     /// No hub lets these devices connect.

@@ -10,10 +10,9 @@ use pki_core::inventory::InventoryError;
 use pki_core::journal::PlanRecord;
 use pki_core::lifecycle::{
     Expectation, Fleet, GOAL_OF_DEPROVISIONING, Impact, Movement, Plan, Promise, Step, Subject,
-    Verdict, Who, deprovision_group,
+    Verdict, Who, deprovision_group, shut_out_earlier_leaves,
 };
 
-use super::members::Members;
 use crate::gather::{DpsSnapshot, GatherError};
 use crate::hubs::UnreadHub;
 use crate::instance::Surroundings;
@@ -36,6 +35,8 @@ pub struct PreparedGroup {
     view: DpsView,
     /// What decides about the group's devices while it is there.
     with_group: DpsView,
+    /// The devices that others would let in by an earlier leaf.
+    by_earlier_leaves: BTreeSet<RegistrationId>,
     /// The devices whose hubs cannot be read.
     pub unread: Vec<UnreadHub>,
 }
@@ -126,17 +127,13 @@ impl LeavingGroup {
     ) -> Result<Option<PreparedGroup>, PlanningError> {
         let id = &self.id;
         let Some(group) = self.held() else {
-            return self.gone(around);
+            return self.gone(around).await;
         };
         let falls_to = self.falls_to(around)?;
         let members = self.members(around, falls_to.is_empty()).await?;
-        let Members {
-            registered,
-            entries,
-        } = members;
-        let mut plan = deprovision_group(group, &registered.devices, &entries, &falls_to);
+        let mut plan = deprovision_group(group, &members.planned, &falls_to);
         // While it is there, the same command goes on with the hub; nobody would know of its devices afterwards.
-        if !registered.unread.is_empty() && falls_to.is_empty() {
+        if !members.unread.is_empty() && falls_to.is_empty() {
             plan.steps.retain(|step| match step {
                 Step::Group(step) => step.document().is_some(),
                 Step::Individual(step) => step.document().is_some(),
@@ -146,19 +143,22 @@ impl LeavingGroup {
                 "enrollment group {id} stays, disabled, until the hubs of its devices can be read"
             ));
         }
-        plan.notes.extend(registered.notes());
+        plan.notes.extend(members.notes);
         if around.instance.declared.groups.contains_key(id) {
-            plan.notes.push(format!(
-                "pki.toml declares enrollment group {id}: take it out of there; apply refuses to make it again as long as nobody says so"
-            ));
+            plan.notes.push(if falls_to.is_empty() {
+                format!("pki.toml declares enrollment group {id}: take it out of there; apply refuses to make it again as long as nobody says so")
+            } else {
+                format!("pki.toml declares enrollment group {id}: declare it with status = \"disabled\" there, as long as it stays")
+            });
         }
         Ok(Some(PreparedGroup {
             id: id.clone(),
             plan,
             view: self.view.clone(),
             with_group: self.view.clone(),
+            by_earlier_leaves: members.by_earlier_leaves,
             // Their records go on to tell which hub it is only as long as they are there, whatever their group.
-            unread: registered.unread,
+            unread: members.unread,
         }))
     }
 
@@ -199,26 +199,29 @@ impl LeavingGroup {
     }
 
     /// What is left to do of a group that DPS does not have, if it has left before.
-    fn gone(&self, around: Surroundings<'_>) -> Result<Option<PreparedGroup>, PlanningError> {
+    async fn gone(&self, around: Surroundings<'_>) -> Result<Option<PreparedGroup>, PlanningError> {
         let Some(earlier) = self.earlier(around)? else {
             return Ok(None);
         };
+        let group = disabled_by(&earlier, &self.id);
         let mut with_group = self.view.clone();
-        if let Some(group) = disabled_by(&earlier, &self.id) {
+        if let Some(group) = group {
             with_group.put_group(group)?;
         }
-        let note = format!("plan {} of {} did it", earlier.id, earlier.opened_at);
-        let plan = Plan {
-            steps: self.left_of(&earlier),
-            notes: vec![note],
-            ..Plan::new(earlier.plan.goal)
-        };
+        let members = self.members_of_gone(around, group).await?;
+        let mut plan = shut_out_earlier_leaves(&self.id, &members.planned);
+        plan.goal.clone_from(&earlier.plan.goal);
+        plan.steps.extend(self.left_of(&earlier));
+        let done = format!("plan {} of {} did it", earlier.id, earlier.opened_at);
+        plan.notes.insert(0, done);
+        plan.notes.extend(members.notes);
         Ok(Some(PreparedGroup {
             id: self.id.clone(),
             plan,
             view: self.view.clone(),
             with_group,
-            unread: Vec::new(),
+            by_earlier_leaves: members.by_earlier_leaves,
+            unread: members.unread,
         }))
     }
 
@@ -286,22 +289,23 @@ impl PreparedGroup {
     /// [`GatherError`] if DPS or the inventory cannot be read.
     pub async fn read_back(&self, around: Surroundings<'_>) -> Result<GroupProof, GatherError> {
         let found = DpsSnapshot::gather(around.instance).await?.view()?;
+        let changed = self.plan.steps.iter().filter_map(Step::device).cloned();
+        let alone: BTreeSet<RegistrationId> = changed
+            .chain(self.by_earlier_leaves.iter().cloned())
+            .collect();
         let individual = self
             .with_group
             .individual_ids()
-            .chain(found.individual_ids());
+            .chain(found.individual_ids())
+            .chain(&alone);
         let fleet = Fleet::gather(around.journal, around.now(), individual)?;
-        let decisions = Impact::compare(&self.with_group, &found, &fleet).movements;
+        let own = Impact::compare(&self.with_group, &found, &fleet.of_devices(&alone)).movements;
+        let mut others = fleet;
+        others.exceptions.retain(|one| !alone.contains(&one.id));
+        let decisions = Impact::compare(&self.with_group, &found, &others).movements;
         let of_group = decisions
             .iter()
             .filter(|decision| decision.before.group() == Some(&self.id));
-        let entries: BTreeSet<RegistrationId> = self
-            .plan
-            .steps
-            .iter()
-            .filter_map(|step| step.device().cloned())
-            .collect();
-        let own = Impact::compare(&self.with_group, &found, &fleet.of_devices(&entries)).movements;
         Ok(GroupProof {
             id: self.id.clone(),
             status: found.group(&self.id).map(|group| group.status.clone()),

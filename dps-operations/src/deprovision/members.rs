@@ -6,20 +6,22 @@ use std::ops::ControlFlow;
 
 use pki_core::admission::{ChainElement, DpsView, Outcome, Refusal, outcome_below};
 use pki_core::enrollment::{
-    CertificateSlot, IndividualEnrollment, Mechanism, ProvisioningStatus, RegistrationState,
-    X509Certificates,
+    CertificateSlot, EnrollmentGroup, IndividualEnrollment, Mechanism, ProvisioningStatus,
+    RegistrationState, X509Certificates,
 };
 use pki_core::ids::{EnrollmentGroupId, RegistrationId};
 use pki_core::inventory::{Inventory, InventoryError};
 use pki_core::lifecycle::roll::RegisteredDevice;
 use pki_core::lifecycle::{
-    Fleet, HubIdentity, MemberEntry, Purpose, Verdict, blocking_groups, is_pin,
+    Fleet, GroupMembers, HubIdentity, MemberEntry, Purpose, Verdict, blocking_groups, is_pin,
 };
 use pki_core::time::Time;
 
+use super::elsewhere::Elsewhere;
 use super::group::{LeavingGroup, deleted_by};
 use crate::devices::without_entry;
 use crate::gather::chain_of;
+use crate::hubs::{UnreadHub, registration_id};
 use crate::instance::Surroundings;
 use crate::planning::PlanningError;
 use crate::registered::{Registered, ShownLeaf, records_of_groups, shown_leaf, with_identities};
@@ -27,14 +29,41 @@ use crate::target::Target;
 
 /// The devices of a group that leaves, with what there is of them.
 pub(super) struct Members {
-    pub(super) registered: Registered,
-    /// Individual enrollments of devices with a leaf below its certificates.
-    pub(super) entries: Vec<MemberEntry>,
+    pub(super) planned: GroupMembers,
+    /// Those that leave and that others let in by an earlier leaf, shut out already or not.
+    pub(super) by_earlier_leaves: BTreeSet<RegistrationId>,
+    /// Those whose hubs cannot be read.
+    pub(super) unread: Vec<UnreadHub>,
+    /// What is to be told of hubs that were not searched.
+    pub(super) notes: Vec<String>,
+}
+
+/// The devices of a group that leaves, as the inventory and their individual enrollments tell.
+struct Belonging {
+    devices: BTreeSet<RegistrationId>,
+    entries: Vec<MemberEntry>,
+    elsewhere: Elsewhere,
+}
+
+impl Belonging {
+    fn with(self, registered: Registered) -> Members {
+        Members {
+            notes: registered.notes().collect(),
+            unread: registered.unread,
+            by_earlier_leaves: self.elsewhere.by_earlier_leaves.keys().cloned().collect(),
+            planned: GroupMembers {
+                registered: registered.devices,
+                by_earlier_leaves: self.elsewhere.without_entries(&self.entries),
+                moved: self.elsewhere.moved,
+                entries: self.entries,
+            },
+        }
+    }
 }
 
 /// What tells the devices of a group from others.
-struct Membership<'a> {
-    inventory: &'a dyn Inventory,
+pub(super) struct Membership<'a> {
+    pub(super) inventory: &'a dyn Inventory,
     group: &'a EnrollmentGroupId,
     /// What DPS holds, without what shuts out a generation as a whole, and without a moment: a group's
     /// devices stay its devices when they are shut out, and when a certificate above them ends.
@@ -42,7 +71,8 @@ struct Membership<'a> {
 }
 
 impl Membership<'_> {
-    fn is_below(&self, above: &[ChainElement]) -> bool {
+    /// Whether the group decides about leaves with these certificates above them.
+    pub(super) fn is_below(&self, above: &[ChainElement]) -> bool {
         let decides = Verdict::from(outcome_below(&self.view, above));
         decides.group() == Some(self.group)
     }
@@ -101,27 +131,90 @@ impl LeavingGroup {
         around: Surroundings<'_>,
         goes: bool,
     ) -> Result<Members, PlanningError> {
-        let membership = self.membership(around.journal)?;
-        let mut devices = membership.devices(around.now())?;
+        let membership = self.membership(around.journal, None)?;
+        let belonging = self.belonging(around, &membership, goes)?;
+        let registered = self
+            .registered(around, &membership, &belonging, goes)
+            .await?;
+        Ok(belonging.with(registered))
+    }
+
+    /// Those of the devices of a group that has gone that others let in by an earlier leaf. Whoever an entry has
+    /// brought back since is there by what somebody asked for.
+    pub(super) async fn members_of_gone(
+        &self,
+        around: Surroundings<'_>,
+        gone: Option<&EnrollmentGroup>,
+    ) -> Result<Members, PlanningError> {
+        let membership = self.membership(around.journal, gone)?;
+        let mut belonging = self.belonging(around, &membership, true)?;
+        let back = of_purpose(&belonging.entries, Purpose::BringsBack);
+        let elsewhere = &mut belonging.elsewhere.by_earlier_leaves;
+        elsewhere.retain(|id, _| !back.contains(id));
+        belonging.devices.retain(|id| elsewhere.contains_key(id));
+        let registered = self
+            .registered(around, &membership, &belonging, true)
+            .await?;
+        Ok(belonging.with(registered))
+    }
+
+    fn belonging(
+        &self,
+        around: Surroundings<'_>,
+        membership: &Membership<'_>,
+        goes: bool,
+    ) -> Result<Belonging, PlanningError> {
+        let now = around.now();
+        let mut devices = membership.devices(now)?;
         let cut = self.open_plan(around)?;
         let cut: BTreeSet<&RegistrationId> = cut.iter().flat_map(deleted_by).collect();
-        let entries = self.entries_of(&membership, &devices, &cut, (goes, around.now()))?;
+        let entries = self.entries_of(membership, &devices, &cut, (goes, now))?;
         let own = of_purpose(&entries, Purpose::Own);
         devices.retain(|device| !own.contains(device));
-        let is_wanted = |_: &EnrollmentGroupId, record: &RegistrationState| {
-            let counts = goes || record.assigned_hub.is_some();
-            Ok::<_, PlanningError>(counts && !own.contains(&record.registration_id))
+        let elsewhere = Elsewhere::of(membership, &self.view, &devices, now)?;
+        Ok(Belonging {
+            devices,
+            entries,
+            elsewhere,
+        })
+    }
+
+    async fn registered(
+        &self,
+        around: Surroundings<'_>,
+        membership: &Membership<'_>,
+        belonging: &Belonging,
+        goes: bool,
+    ) -> Result<Registered, PlanningError> {
+        let earlier = &belonging.elsewhere.by_earlier_leaves;
+        let own = of_purpose(&belonging.entries, Purpose::Own);
+        let is_wanted = |group: &EnrollmentGroupId, record: &RegistrationState| {
+            let id = &record.registration_id;
+            let is_on_hub = record.assigned_hub.is_some();
+            Ok::<_, PlanningError>(if *group == self.id {
+                (goes || is_on_hub) && !own.contains(id)
+            } else {
+                is_on_hub && earlier.contains_key(id)
+            })
         };
         let dps = around.instance.dps;
-        let records = records_of_groups(dps, [&self.id], is_wanted).await?;
+        let listing = self
+            .groups()
+            .filter(|id| **id == self.id || !earlier.is_empty());
+        let records = records_of_groups(dps, listing, is_wanted).await?;
         let mut registered = with_identities(dps, records).await;
         // Whoever came back by an entry that is pinned is on no group's list.
-        let pinned = of_purpose(&entries, Purpose::BringsBack);
+        let mut pinned = of_purpose(&belonging.entries, Purpose::BringsBack);
+        pinned.retain(|id| belonging.devices.contains(id));
         registered.add_recorded(dps, &pinned).await?;
         let told = registered.devices.len();
-        let is_meant = |found: &HubIdentity| membership.is_shown_by(found).unwrap_or(false);
+        let is_meant = |found: &HubIdentity| {
+            let id = registration_id(&found.device);
+            id.is_some_and(|id| earlier.contains_key(&id))
+                || membership.is_shown_by(found).unwrap_or(false)
+        };
         registered
-            .add_unlisted(around.instance, devices, is_meant)
+            .add_unlisted(around.instance, belonging.devices.clone(), is_meant)
             .await?;
         // A record that no list of this group has may be that of another, to which the device has moved.
         let more = registered.devices.split_off(told);
@@ -130,18 +223,18 @@ impl LeavingGroup {
         registered
             .devices
             .extend(more.into_iter().filter(is_on_hub));
-        Ok(Members {
-            registered,
-            entries,
-        })
+        Ok(registered)
     }
 
+    /// `gone` is the group as it was, if DPS has it no more.
     fn membership<'a>(
         &'a self,
         inventory: &'a dyn Inventory,
+        gone: Option<&EnrollmentGroup>,
     ) -> Result<Membership<'a>, PlanningError> {
         let snapshot = &self.snapshot;
-        let mut view = DpsView::from_documents(&snapshot.authorities, &snapshot.groups, [])?;
+        let groups = snapshot.groups.iter().chain(gone);
+        let mut view = DpsView::from_documents(&snapshot.authorities, groups, [])?;
         let authorities = inventory.authorities()?;
         for block in blocking_groups(&authorities, &snapshot.groups) {
             if *block != self.id {

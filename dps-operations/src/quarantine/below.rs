@@ -6,24 +6,25 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use pki_core::admission::{ChainElement, DpsView, Outcome, outcome_below};
+use pki_core::admission::{ChainElement, DpsView, Outcome, outcome_below, outcome_of};
 use pki_core::certificate::Certificate;
-use pki_core::enrollment::RegistrationState;
+use pki_core::enrollment::{ProvisioningStatus, RegistrationState};
 use pki_core::ids::{
     AuthorityGeneration, AuthorityName, EnrollmentGroupId, RegistrationId, Sha256Thumbprint,
 };
 use pki_core::inventory::{AuthorityRecord, GenerationState, Inventory, InventoryError};
-use pki_core::lifecycle::{
-    Class, Fleet, HubAction, HubIdentity, Plan, Promise, Step, Who, quarantine_below,
-};
+use pki_core::lifecycle::roll::RegisteredDevice;
+use pki_core::lifecycle::{Class, Fleet, HubAction, Plan, Promise, Step, Who, quarantine_below};
 use pki_core::time::Time;
 
-use crate::gather::{DpsSnapshot, GatherError};
+use crate::gather::{DpsSnapshot, GatherError, chain_of};
 use crate::hubs::UnreadHub;
 use crate::instance::{Instance, Surroundings};
 use crate::judge::{Judge, JudgeError, Judged};
 use crate::planning::PlanningError;
-use crate::registered::{Registered, records_of_groups, shows_leaf_of, with_identities};
+use crate::registered::{
+    Registered, ShownLeaf, id_of, records_of_groups, shown_leaf, with_identities,
+};
 
 /// An authority's generations and every class of leaves below them.
 #[derive(Debug)]
@@ -206,14 +207,15 @@ impl Below {
         let snapshot = DpsSnapshot::gather(around.instance).await?;
         let view = snapshot.view()?;
         let mut plan = self.plan(&snapshot, &view)?;
-        let staying = self.own_entries(around, &plan.applied_to(&view)?)?;
+        let after = plan.applied_to(&view)?;
+        let staying = self.own_entries(around, &after)?;
         plan.notes.extend(self.notes_of(&staying));
         let mut unread = Vec::new();
         if hub == HubAction::Keep {
             let note = "the hub identities are kept: devices that are connected stay connected";
             plan.notes.push(note.into());
         } else {
-            let registered = self.registered(around, &snapshot, &plan).await?;
+            let registered = self.registered(around, &snapshot, (&plan, &after)).await?;
             let reason = reason.unwrap_or("its issuer is shut out");
             for device in &registered.devices {
                 plan.steps.extend(device.deregister(hub, reason));
@@ -255,12 +257,12 @@ impl Below {
     }
 
     /// The registered devices below, those of the groups that are disabled of which the inventory knows no
-    /// leaf, and those that a hub knows without a record.
+    /// leaf, and those that a hub knows without a record; but for those that are let in after the plan.
     async fn registered(
         &self,
         around: Surroundings<'_>,
         snapshot: &DpsSnapshot,
-        plan: &Plan,
+        (plan, after): (&Plan, &DpsView),
     ) -> Result<Registered, PlanningError> {
         let inventory = around.journal;
         let now = around.now();
@@ -299,13 +301,44 @@ impl Below {
         let dps = around.instance.dps;
         let records = records_of_groups(dps, groups, wanted).await?;
         let mut registered = with_identities(dps, records).await;
-        let is_meant = |found: &HubIdentity| {
-            shows_leaf_of(inventory, found, now, |signer| signers.contains(signer))
-        };
         registered
-            .add_unlisted(around.instance, members, is_meant)
+            .add_unlisted(around.instance, members, |_| true)
             .await?;
+        registered
+            .unread
+            .retain(|unread| !has_own_entry(after, &unread.registration_id));
+        let mut devices = Vec::new();
+        for device in registered.devices {
+            if self.is_taken_off(inventory, after, &device)? {
+                devices.push(device);
+            }
+        }
+        registered.devices = devices;
         Ok(registered)
+    }
+
+    /// Whether a device leaves its hub: the leaf that it showed there last tells, where that is known.
+    fn is_taken_off(
+        &self,
+        inventory: &dyn Inventory,
+        after: &DpsView,
+        device: &RegisteredDevice,
+    ) -> Result<bool, InventoryError> {
+        let Some(id) = id_of(device) else {
+            return Ok(false);
+        };
+        let shown = match &device.hub_identity {
+            Some(found) => shown_leaf(inventory, found)?,
+            None => ShownLeaf::Nothing,
+        };
+        let ShownLeaf::Known(leaf) = shown else {
+            return Ok(!has_own_entry(after, &id));
+        };
+        let leaf = leaf.recorded.certificate();
+        let chain = chain_of(inventory, leaf)?;
+        let above = chain.above_leaf();
+        let outcome = outcome_of(after, &id, &leaf.sha256_thumbprint(), above);
+        Ok(goes_through(above, &self.thumbprints) && outcome.admits() != Some(true))
     }
 }
 
@@ -346,6 +379,12 @@ fn goes_through(above: &[ChainElement], thumbprints: &BTreeSet<Sha256Thumbprint>
     above
         .iter()
         .any(|element| thumbprints.contains(&element.sha256_thumbprint))
+}
+
+/// Whether a device has an individual enrollment that is enabled, which decides before any group.
+fn has_own_entry(view: &DpsView, id: &RegistrationId) -> bool {
+    let entry = view.individual(id);
+    entry.is_some_and(|entry| entry.status == ProvisioningStatus::Enabled)
 }
 
 /// Whether devices are let in, as far as anybody can tell.

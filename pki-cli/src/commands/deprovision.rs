@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use self::group::{Proof, group_everywhere};
 use super::everywhere::{Problems, Within, instances};
-use super::quarantine::target::targets;
+use super::quarantine::target::{targets, who};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind};
 use crate::execute::{Execution, Failures, Proposal};
@@ -70,14 +70,14 @@ fn devices_everywhere(
     let request = Request {
         targets: targets(context, inventory, words)?,
     };
-    let mut problems = Problems::default();
+    let mut unread = Vec::new();
     let mut parts = Vec::new();
     for planes in all {
         let leaving = Leaving::new(context, planes, all.len());
         let prepared = request.prepare(around(context, planes, inventory));
         match context.wait_for(prepared) {
             Ok(prepared) => parts.push((leaving, prepared)),
-            Err(error) => problems.note(leaving.dps, Err(error))?,
+            Err(error) => unread.push((leaving.dps, error)),
         }
     }
     let seen: Vec<_> = parts
@@ -87,6 +87,9 @@ fn devices_everywhere(
     if let Some(id) = request.unknown(&seen)? {
         return Err(unknown_device(inventory, id)?);
     }
+    let who = who(&request.targets);
+    let mut problems = Problems::default();
+    problems.note_unread(unread, &who, !parts.is_empty())?;
     for (leaving, prepared) in &parts {
         let done = leaving.devices(inventory, &request, prepared);
         problems.note(leaving.dps, done)?;

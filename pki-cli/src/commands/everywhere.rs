@@ -78,6 +78,47 @@ impl Problems {
         Ok(())
     }
 
+    /// The same of an instance in which somebody was to be shut out: one that cannot be reached lets them in.
+    /// `who` are they, with a verb: `sensor-2 is`.
+    pub(super) fn note_let_in(
+        &mut self,
+        dps: Option<&DpsName>,
+        who: &str,
+        result: Result<(), CommandError>,
+    ) -> Result<(), CommandError> {
+        match (dps, result) {
+            (Some(dps), Err(error)) if error.kind == ErrorKind::Service => {
+                let message = format!("{who} NOT shut out in DPS {dps}: {}", error.message);
+                let error = CommandError {
+                    kind: ErrorKind::PartlyFailed,
+                    message,
+                    ..error
+                };
+                let again = "say it again when it can be reached: it goes on there";
+                self.0.push((None, error.hint(again)));
+                Ok(())
+            }
+            (dps, result) => self.note(dps, result),
+        }
+    }
+
+    /// The same of those that could not be read while others could; where none can, nobody was shut out anywhere.
+    pub(super) fn note_unread(
+        &mut self,
+        unread: Vec<(Option<&DpsName>, CommandError)>,
+        who: &str,
+        is_any_read: bool,
+    ) -> Result<(), CommandError> {
+        for (dps, error) in unread {
+            if is_any_read {
+                self.note_let_in(dps, who, Err(error))?;
+            } else {
+                self.note(dps, Err(error))?;
+            }
+        }
+        Ok(())
+    }
+
     /// How the command ends.
     pub(super) fn end(mut self) -> CommandResult {
         if self.0.len() < 2 {

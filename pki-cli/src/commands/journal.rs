@@ -129,6 +129,10 @@ impl ShowArgs {
 impl ResumeArgs {
     fn run(&self, context: &Context, mut inventory: SqliteInventory) -> CommandResult {
         let record = known(&inventory, self.plan)?;
+        // What was given up is not done, and never will be.
+        if matches!(record.state, PlanState::Abandoned { .. }) {
+            return Err(InventoryError::PlanClosed { plan: self.plan }.into());
+        }
         if !record.state.is_open() || context.settings.dry_run {
             context.ui.result(&Shown::brief(&record))?;
             return Ok(Outcome::Done);

@@ -2,27 +2,28 @@
 
 pub(super) mod below;
 pub(super) mod target;
+mod turns;
 
 use std::fmt;
 
 use dps_operations::quarantine::{DeviceReport, Prepared, Request, is_out};
 use pki_core::admission::Decision;
-use pki_core::ids::{AuthorityName, DpsName, RegistrationId};
+use pki_core::ids::{AuthorityName, RegistrationId};
 use pki_core::inventory::Inventory as _;
 use pki_core::sqlite::SqliteInventory;
 use pki_core::wording::{counted, fitting};
 use serde::Serialize;
 
-use self::target::targets;
+use self::target::{targets, who};
+use self::turns::{Part, Turns, close_and_finish};
 use super::everywhere::{Problems, Within, instances, others};
 use super::roll::HubChoice;
 use crate::config::NAMED;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind};
-use crate::execute::{Execution, Proposal};
 use crate::hubs::refuse_unread;
 use crate::planes::Planes;
-use crate::render::plan::{Outline, PlanAndImpact, PlanAndProof};
+use crate::render::plan::{Outline, PlanAndProof};
 use crate::snapshot::around;
 use crate::unknown::{near, unknown_device};
 
@@ -72,29 +73,46 @@ impl Args {
             reason: self.reason.clone(),
             hub: self.hub.into(),
         };
-        let mut problems = Problems::default();
-        let mut parts = Vec::new();
-        for planes in &all {
+        self.devices_everywhere(context, &all, &mut inventory, &request)
+    }
+
+    fn devices_everywhere(
+        &self,
+        context: &Context,
+        all: &[Planes<'_>],
+        inventory: &mut SqliteInventory,
+        request: &Request,
+    ) -> CommandResult {
+        let mut unread = Vec::new();
+        let mut found = Vec::new();
+        for planes in all {
             let dps = (all.len() > 1).then(|| planes.name());
-            let prepared = request.prepare(around(context, planes, &inventory));
+            let prepared = request.prepare(around(context, planes, inventory));
             match context.wait_for(prepared) {
-                Ok(prepared) => parts.push(Part {
-                    request: &request,
-                    planes,
-                    dps,
-                    prepared,
-                }),
-                Err(error) => problems.note(dps, Err(error))?,
+                Ok(prepared) => found.push((planes, dps, prepared)),
+                Err(error) => unread.push((dps, error)),
             }
         }
-        if !parts.is_empty() {
-            self.check_known(context, &inventory, &request, &parts)?;
+        let prepared: Vec<&Prepared> = found.iter().map(|(_, _, prepared)| prepared).collect();
+        if !prepared.is_empty() {
+            self.check_known(context, inventory, request, &prepared)?;
         }
-        for part in &parts {
-            let done = part.carry_out(context, &mut inventory);
-            problems.note(part.dps, done)?;
+        let who = who(&request.targets);
+        let mut problems = Problems::default();
+        problems.note_unread(unread, &who, !found.is_empty())?;
+        let mut parts = Vec::new();
+        for (planes, dps, prepared) in found {
+            match prepared.judge(around(context, planes, inventory), request) {
+                Ok(judged) => parts.push(DevicesPart {
+                    request,
+                    turns: Turns::new(planes, dps, judged, request.failures()),
+                    prepared,
+                }),
+                Err(error) => problems.note(dps, Err(error.into()))?,
+            }
         }
-        problems.note(None, elsewhere(context, &inventory, &request))?;
+        close_and_finish(parts, &who, context, inventory, &mut problems)?;
+        problems.note(None, elsewhere(context, inventory, request))?;
         problems.end()
     }
 
@@ -105,13 +123,12 @@ impl Args {
         context: &Context,
         inventory: &SqliteInventory,
         request: &Request,
-        parts: &[Part<'_>],
+        prepared: &[&Prepared],
     ) -> Result<(), CommandError> {
-        let prepared: Vec<&Prepared> = parts.iter().map(|part| &part.prepared).collect();
         let unknown = if self.unknown {
             Vec::new()
         } else {
-            request.unknown(inventory, &prepared)?
+            request.unknown(inventory, prepared)?
         };
         let error = match unknown.as_slice() {
             [] => {
@@ -134,41 +151,32 @@ impl Args {
 }
 
 /// What is to be done in one instance.
-struct Part<'a> {
+struct DevicesPart<'a> {
     request: &'a Request,
-    planes: &'a Planes<'a>,
-    /// Its name, where there are several.
-    dps: Option<&'a DpsName>,
+    turns: Turns<'a>,
     prepared: Prepared,
 }
 
-impl Part<'_> {
-    fn carry_out(
-        &self,
+impl<'a> Part<'a> for DevicesPart<'a> {
+    fn turns(&mut self) -> &mut Turns<'a> {
+        &mut self.turns
+    }
+
+    fn finish(
+        &mut self,
         context: &Context,
         inventory: &mut SqliteInventory,
     ) -> Result<(), CommandError> {
-        let seen = around(context, self.planes, inventory);
-        let judged = self.prepared.judge(seen, self.request)?;
-        let shown = Outline(PlanAndImpact::proposed(&judged));
-        let proposal = Proposal {
-            failures: self.request.failures(),
-            ..Proposal::new(&judged.plan, &shown).within(self.dps)
-        };
-        let execution = proposal.carry_out(context, self.planes, inventory)?;
+        self.turns.take_off_hubs(context, inventory)?;
         let proofs = if context.settings.dry_run {
             Vec::new()
         } else {
-            let seen = around(context, self.planes, inventory);
+            let seen = around(context, self.turns.planes, inventory);
             context.wait_for(self.request.read_back(seen))?
         };
-        let planned = PlanAndImpact {
-            done: execution.done,
-            ..shown.0
-        };
         match self.request.targets.as_slice() {
-            [only] => self.one(context, &only.id, planned, proofs)?,
-            _ => self.many(context, planned, &execution, &proofs)?,
+            [only] => self.one(context, &only.id, proofs)?,
+            _ => self.many(context, &proofs)?,
         }
         if context.settings.dry_run {
             Ok(())
@@ -176,12 +184,13 @@ impl Part<'_> {
             refuse_unread(self.prepared.unread())
         }
     }
+}
 
+impl DevicesPart<'_> {
     fn one(
         &self,
         context: &Context,
         id: &RegistrationId,
-        planned: PlanAndImpact<'_>,
         mut proofs: Vec<Decision>,
     ) -> Result<(), CommandError> {
         let proof = proofs.pop();
@@ -193,10 +202,10 @@ impl Part<'_> {
             .iter()
             .map(|proof| format!("{id} is {}", proof.outcome));
         context.ui.item(&Within {
-            dps: self.dps,
+            dps: self.turns.dps,
             result: PlanAndProof {
                 registration_id: id,
-                planned,
+                planned: self.turns.outcome(),
                 read_back: read_back.collect(),
                 proof,
             },
@@ -204,19 +213,15 @@ impl Part<'_> {
     }
 
     /// A line for each device, and an error that names those that are not out.
-    fn many(
-        &self,
-        context: &Context,
-        planned: PlanAndImpact<'_>,
-        execution: &Execution,
-        proofs: &[Decision],
-    ) -> Result<(), CommandError> {
+    fn many(&self, context: &Context, proofs: &[Decision]) -> Result<(), CommandError> {
+        let dps = self.turns.dps;
         if context.settings.dry_run {
             return context.ui.item(&Within {
-                dps: self.dps,
-                result: Outline(planned),
+                dps,
+                result: Outline(self.turns.outcome()),
             });
         }
+        let execution = &self.turns.execution;
         let reports = self
             .request
             .report(&self.prepared, proofs, &execution.failed);
@@ -224,8 +229,8 @@ impl Part<'_> {
         for report in &reports {
             left += usize::from(!report.is_shut_out());
             context.ui.item(&Within {
-                dps: self.dps,
-                result: DeviceLine::of(report, planned.done),
+                dps,
+                result: DeviceLine::of(report, execution.done),
             })?;
         }
         if left == 0 {

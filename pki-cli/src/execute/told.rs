@@ -4,6 +4,8 @@ use dps_operations::{Event, Observer};
 use pki_core::journal::Settled;
 
 use crate::context::Context;
+use crate::error::CommandError;
+use crate::planes::Planes;
 use crate::render::progress::ProgressLine;
 
 /// From so many steps on, progress is told instead of each step.
@@ -12,15 +14,23 @@ const MANY: usize = 20;
 /// Tells each step of a short plan, and the progress of a long one.
 pub(super) struct Told<'a> {
     context: &'a Context,
+    /// `DPS one: `, where there are several instances.
+    place: String,
     progress: Option<ProgressLine<'a>>,
 }
 
 impl<'a> Told<'a> {
-    pub(super) fn new(context: &'a Context) -> Self {
-        Self {
+    pub(super) fn new(context: &'a Context, planes: &Planes<'_>) -> Result<Self, CommandError> {
+        let place = if context.declaration()?.dps.len() > 1 {
+            format!("DPS {}: ", planes.name())
+        } else {
+            String::new()
+        };
+        Ok(Self {
             context,
+            place,
             progress: None,
-        }
+        })
     }
 
     /// Ends the line of progress.
@@ -47,7 +57,8 @@ impl Observer for Told<'_> {
                         Settled::Sent => "done",
                         Settled::Found => "found done",
                     };
-                    self.context.ui.note(format!("{word}: {step}"));
+                    let place = &self.place;
+                    self.context.ui.note(format!("{place}{word}: {step}"));
                 }
             },
             _ => {}

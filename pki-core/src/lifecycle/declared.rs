@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::below::{blocking_group, is_block};
 use super::{BelowError, CaAction, CaStep, Expectation, FieldChange, Plan, Step};
-use crate::admission::{ChainElement, DpsView, Outcome, ViewError, outcome_below};
+use crate::admission::{ChainElement, DpsView, Entry, Outcome, ViewError, outcome_below};
 use crate::certificate::Certificate;
 use crate::certificate::pem::certificate_in_json;
 use crate::declaration::{
@@ -51,8 +51,20 @@ pub struct CompromisedGeneration {
 
 impl CompromisedGeneration {
     pub(super) fn is_let_in(&self, view: &DpsView) -> bool {
+        matches!(self.outcome(view), Outcome::Admitted(_))
+    }
+
+    /// Whether a group that is declared lets it in.
+    fn is_let_in_as_declared(&self, view: &DpsView, declared: &DpsDeclaration) -> bool {
+        match self.outcome(view) {
+            Outcome::Admitted(Entry::Group(group)) => declared.groups.contains_key(&group),
+            _ => false,
+        }
+    }
+
+    fn outcome(&self, view: &DpsView) -> Outcome {
         let above: Vec<ChainElement> = self.path.iter().map(ChainElement::from).collect();
-        matches!(outcome_below(view, &above), Outcome::Admitted(_))
+        outcome_below(view, &above)
     }
 
     fn is_kept_out_by(&self, group: &EnrollmentGroup) -> bool {
@@ -157,16 +169,21 @@ pub fn converge(
     for (group_id, group) in &declared.groups {
         plan.steps.extend(group_step(group_id, group, state)?);
     }
-    let blocks = kept_out(&plan, state)?;
+    let blocks = kept_out(&plan, declared, state)?;
     plan.steps.splice(0..0, blocks);
     plan.notes = strangers(declared, state);
     plan.notes.extend(keepers(state));
     Ok(plan)
 }
 
-/// The disabled groups without which the plan would let in leaves of a compromised generation: where an
-/// instance is declared, or a group above, after the generation was shut out everywhere else.
-fn kept_out(plan: &Plan, state: &DeclaredState) -> Result<Vec<Step>, DeclaredError> {
+/// The disabled groups without which leaves of a compromised generation would be let in by the plan, or by a
+/// declared group: where an instance is declared, or a group above, after the generation was shut out everywhere
+/// else, and where somebody has deleted the group that kept it out.
+fn kept_out(
+    plan: &Plan,
+    declared: &DpsDeclaration,
+    state: &DeclaredState,
+) -> Result<Vec<Step>, DeclaredError> {
     let before = DpsView::from_documents(&state.authorities, &state.groups, [])?;
     let after = plan.applied_to(&before)?;
     let mut steps = Vec::new();
@@ -174,7 +191,8 @@ fn kept_out(plan: &Plan, state: &DeclaredState) -> Result<Vec<Step>, DeclaredErr
         let Some(certificate) = one.path.first() else {
             continue;
         };
-        if one.is_let_in(&after) && !one.is_let_in(&before) {
+        let is_new = one.is_let_in(&after) && !one.is_let_in(&before);
+        if is_new || one.is_let_in_as_declared(&after, declared) {
             let block = blocking_group(&one.generation, certificate, &state.groups)?;
             steps.extend(block);
         }

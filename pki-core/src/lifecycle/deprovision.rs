@@ -6,7 +6,7 @@
 
 use super::below::disabled;
 use super::quarantine::{
-    HubAction, Quarantine, QuarantineState, disabled as disabled_entry, quarantine,
+    HubAction, Quarantine, QuarantineState, disabled as disabled_entry, new_entry, quarantine,
 };
 use super::roll::RegisteredDevice;
 use super::{Expectation, Plan, Step};
@@ -94,6 +94,16 @@ pub enum Purpose {
     BringsBack,
 }
 
+/// A device without an individual enrollment that another group lets in, by a leaf that it had before those
+/// of the leaving group.
+#[derive(Debug, Clone)]
+pub struct EarlierLeaf {
+    /// The device.
+    pub registration_id: RegistrationId,
+    /// Its newest leaf, by which it is the leaving group's.
+    pub newest: Certificate,
+}
+
 impl MemberEntry {
     /// The step that deletes it, once the group is gone and nothing holds anything of its chain. One that
     /// was disabled before stays: it is what keeps the device out.
@@ -111,19 +121,31 @@ impl MemberEntry {
     }
 }
 
-/// Plans that a group and all its devices leave. `entries` are the individual enrollments of devices below
-/// its certificates, and `falls_to` the groups that would decide about its devices if it were deleted,
-/// enabled or not, since those that are disabled today are enabled tomorrow: then it stays, disabled.
+/// The devices of a leaving group, with what there is of them.
+#[derive(Debug, Clone, Default)]
+pub struct GroupMembers {
+    /// Those with a registration record or an identity on a hub.
+    pub registered: Vec<RegisteredDevice>,
+    /// The individual enrollments of devices below its certificates.
+    pub entries: Vec<MemberEntry>,
+    /// Those that an earlier leaf would go on to let in.
+    pub by_earlier_leaves: Vec<EarlierLeaf>,
+    /// Those that have moved to a leaf by which another group lets them in: they are not the group's any more.
+    pub moved: Vec<RegistrationId>,
+}
+
+/// Plans that a group and all its devices leave. `falls_to` are the groups that would decide about its devices
+/// if it were deleted, enabled or not, since those that are disabled today are enabled tomorrow: then it stays,
+/// disabled.
 pub fn deprovision_group(
     group: &EnrollmentGroup,
-    devices: &[RegisteredDevice],
-    entries: &[MemberEntry],
+    members: &GroupMembers,
     falls_to: &[EnrollmentGroupId],
 ) -> Plan {
+    let entries = &members.entries;
     let id = &group.enrollment_group_id;
-    let mut plan = Plan::new(format!(
-        "{GOAL_OF_DEPROVISIONING}enrollment group {id} and its devices"
-    ));
+    let shut_out = shut_out_earlier_leaves(id, members);
+    let mut plan = Plan::new(shut_out.goal);
     let disable = disabled(group);
     let delete = match &disable {
         Some(disable) => Step::Group(disable.then_delete()),
@@ -135,8 +157,7 @@ pub fn deprovision_group(
         .filter(|member| member.purpose == Purpose::BringsBack);
     let disabled_back = back.filter_map(|member| disabled_entry(&member.entry));
     plan.steps.extend(disabled_back.map(Step::Individual));
-    let leave = |device: &RegisteredDevice| device.deregister(HubAction::Delete, "deprovisioned");
-    plan.steps.extend(devices.iter().flat_map(leave));
+    plan.steps.extend(shut_out.steps);
     if falls_to.is_empty() {
         plan.steps.push(delete);
         // Not before: while the group is there, somebody may enable it.
@@ -149,8 +170,57 @@ pub fn deprovision_group(
             groups.join(", ")
         ));
     }
+    plan.notes.extend(shut_out.notes);
     plan.notes.extend(notes_on(entries, falls_to.is_empty()));
+    plan.notes.extend(note_on_moved(&members.moved));
     plan
+}
+
+/// Plans what keeps out the devices of a group that an earlier leaf would go on to let in, and takes its
+/// devices off their hubs. DPS denies by registration ID only, so each gets an entry.
+pub fn shut_out_earlier_leaves(group: &EnrollmentGroupId, members: &GroupMembers) -> Plan {
+    let mut plan = Plan::new(format!(
+        "{GOAL_OF_DEPROVISIONING}enrollment group {group} and its devices"
+    ));
+    let earlier = &members.by_earlier_leaves;
+    plan.steps.extend(earlier.iter().map(|device| {
+        let id = device.registration_id.clone();
+        new_entry(id, Some(&device.newest), Some(group.clone()))
+    }));
+    let leave = |device: &RegisteredDevice| device.deregister(HubAction::Delete, "deprovisioned");
+    plan.steps.extend(members.registered.iter().flat_map(leave));
+    if !earlier.is_empty() {
+        let ids: Vec<&str> = earlier
+            .iter()
+            .map(|device| device.registration_id.as_str())
+            .collect();
+        plan.notes.push(format!(
+            "{} out and must stay, disabled, since another group lets {} in by an earlier leaf: {}",
+            counted(
+                ids.len(),
+                "individual enrollment is made that keeps a device of the group",
+                "individual enrollments are made that keep devices of the group"
+            ),
+            fitting(ids.len(), "it", "them"),
+            some_of(&ids)
+        ));
+    }
+    plan
+}
+
+fn note_on_moved(moved: &[RegistrationId]) -> Option<String> {
+    let ids: Vec<&str> = moved.iter().map(RegistrationId::as_str).collect();
+    (!ids.is_empty()).then(|| {
+        format!(
+            "{} to a leaf by which another group lets {} in, and {} left alone: {}; to have {} leave as well: dps-pki deprovision {}",
+            counted(ids.len(), "device has moved", "devices have moved"),
+            fitting(ids.len(), "it", "them"),
+            fitting(ids.len(), "is", "are"),
+            some_of(&ids),
+            fitting(ids.len(), "it", "them"),
+            ids.first().filter(|_| ids.len() == 1).unwrap_or(&"ID…"),
+        )
+    })
 }
 
 /// What is to be told of the individual enrollments that are there afterwards.

@@ -162,7 +162,10 @@ pub fn quarantine_many(devices: &[(Quarantine, QuarantineState)]) -> Plan {
 fn disabled_entry(request: &Quarantine, state: &QuarantineState) -> Option<Step> {
     match &state.individual {
         Some(existing) => disabled(existing).map(Step::Individual),
-        None => Some(new_entry(request, state.group.clone())),
+        None => {
+            let id = request.registration_id.clone();
+            Some(new_entry(id, request.leaf.as_ref(), state.group.clone()))
+        }
     }
 }
 
@@ -186,12 +189,17 @@ pub(super) fn disabled(existing: &IndividualEnrollment) -> Option<IndividualStep
     Some(IndividualStep::put(entry, vec![change], expect))
 }
 
-fn new_entry(request: &Quarantine, group: Option<EnrollmentGroupId>) -> Step {
-    let attestation = match &request.leaf {
+/// The step that makes a disabled entry for a device, about which a group decided before.
+pub(super) fn new_entry(
+    id: RegistrationId,
+    leaf: Option<&Certificate>,
+    group: Option<EnrollmentGroupId>,
+) -> Step {
+    let attestation = match leaf {
         Some(leaf) => by_leaf(leaf),
         None => Attestation::generated_keys(),
     };
-    let mut entry = IndividualEnrollment::new(request.registration_id.clone(), attestation);
+    let mut entry = IndividualEnrollment::new(id, attestation);
     entry.provisioning_status = ProvisioningStatus::Disabled;
     Mark::Quarantined(group).write(&mut entry);
     Step::put_individual(entry, vec![], Expectation::Absent)

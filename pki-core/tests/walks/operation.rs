@@ -10,9 +10,10 @@ use pki_core::lifecycle::roll::{
     self, Breach, Devices, Finish, InstancePlan, RollError, Shown, Start, device,
 };
 use pki_core::lifecycle::{
-    DeclaredError, Deprovision, HubAction, LeafStanding, Plan, Promise, PruneError, Quarantine,
-    QuarantineState, Readmit, ReadmitState, Subject, Who, check_pruning, converge, deprovision,
-    deprovision_group, prune, quarantine_below, quarantine_many, readmit, release_pins,
+    DeclaredError, Deprovision, GroupMembers, HubAction, LeafStanding, Plan, Promise, PruneError,
+    Quarantine, QuarantineState, Readmit, ReadmitState, Subject, Who, check_pruning, converge,
+    deprovision, deprovision_group, prune, quarantine_below, quarantine_many, readmit,
+    release_pins,
 };
 use pki_core::time::Span;
 
@@ -476,7 +477,10 @@ impl Operation {
             }
         });
         let others: Vec<_> = others.collect();
-        Some(vec![(place, deprovision_group(held, &[], &[], &others))])
+        Some(vec![(
+            place,
+            deprovision_group(held, &GroupMembers::default(), &others),
+        )])
     }
 
     /// What the checker is told that was asked for.

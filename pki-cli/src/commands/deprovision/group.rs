@@ -25,16 +25,19 @@ pub(super) fn group_everywhere(
     inventory: &mut SqliteInventory,
     id: &EnrollmentGroupId,
 ) -> CommandResult {
-    let mut problems = Problems::default();
+    let mut unread = Vec::new();
     let mut parts = Vec::new();
     for planes in all {
         let leaving = Leaving::new(context, planes, all.len());
         let seen = around(context, planes, inventory);
         match context.wait_for(LeavingGroup::gather(seen, id)) {
             Ok(group) => parts.push((leaving, group)),
-            Err(error) => problems.note(leaving.dps, Err(error))?,
+            Err(error) => unread.push((leaving.dps, error)),
         }
     }
+    let who = format!("the devices of enrollment group {id} are");
+    let mut problems = Problems::default();
+    problems.note_unread(unread, &who, !parts.is_empty())?;
     let mut concerned = Vec::new();
     for (leaving, group) in &parts {
         if group.is_known(around(context, leaving.planes, inventory))? {

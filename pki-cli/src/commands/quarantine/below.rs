@@ -3,21 +3,23 @@
 use std::fmt;
 
 use dps_operations::PlanningError;
-use dps_operations::quarantine::Below;
+use dps_operations::judge::Judged;
+use dps_operations::quarantine::{Below, PreparedBelow};
 use pki_core::admission::Outcome;
-use pki_core::ids::{AuthorityName, DpsName};
+use pki_core::ids::AuthorityName;
 use pki_core::sqlite::SqliteInventory;
 use serde::Serialize;
 
+use super::turns::{Part, Turns, close_and_finish};
 use super::{Args, not_everywhere};
 use crate::commands::everywhere::{Problems, Within, others};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind};
-use crate::execute::Proposal;
+use crate::execute::Failures;
 use crate::hubs::refuse_unread;
 use crate::issuance::no_authority;
 use crate::planes::Planes;
-use crate::render::plan::{Outline, PlanAndImpact};
+use crate::render::plan::Outline;
 use crate::snapshot::around;
 
 /// Everything below an authority of the inventory.
@@ -44,48 +46,81 @@ impl Args {
         authority: &AuthorityName,
     ) -> CommandResult {
         let below = below(context, inventory, authority)?;
-        let mut problems = Problems::default();
+        let who = format!("what is below {authority} is");
+        let mut unread = Vec::new();
+        let mut parts = Vec::new();
         for planes in all {
             let dps = (all.len() > 1).then(|| planes.name());
-            let done = self.below(context, planes, dps, inventory, (authority, &below));
-            problems.note(dps, done)?;
+            match self.prepared(context, planes, inventory, &below) {
+                Ok((prepared, judged)) => parts.push(BelowPart {
+                    authority,
+                    below: &below,
+                    turns: Turns::new(planes, dps, judged, Failures::Stop),
+                    prepared,
+                }),
+                Err(error) => unread.push((dps, error)),
+            }
         }
+        let mut problems = Problems::default();
+        problems.note_unread(unread, &who, !parts.is_empty())?;
+        close_and_finish(parts, &who, context, inventory, &mut problems)?;
         problems.note(None, elsewhere(context, authority, &below))?;
         problems.end()
     }
 
-    fn below(
+    fn prepared(
         &self,
         context: &Context,
         planes: &Planes<'_>,
-        dps: Option<&DpsName>,
-        inventory: &mut SqliteInventory,
-        (authority, below): (&AuthorityName, &Below),
-    ) -> Result<(), CommandError> {
+        inventory: &SqliteInventory,
+        below: &Below,
+    ) -> Result<(PreparedBelow, Judged), CommandError> {
         let seen = around(context, planes, inventory);
         let prepared = below.prepare(seen, self.hub.into(), self.reason.as_deref());
         let prepared = context.wait_for(prepared)?;
-        let judged = prepared.judge(around(context, planes, inventory))?;
-        let mut shown = ShutOut {
-            outline: Outline(PlanAndImpact::proposed(&judged)),
-            read_back: None,
-        };
-        let execution = Proposal::new(&judged.plan, &shown.outline)
-            .within(dps)
-            .carry_out(context, planes, inventory)?;
-        if !context.settings.dry_run {
-            if let Some(outcome) = context.wait_for(below.read_back(planes.instance()))? {
-                let message = not_shut_out(authority, &outcome);
-                return Err(CommandError::new(ErrorKind::Conflict, message).hint("run it again"));
-            }
-            shown.read_back = Some(authority);
+        let judged = prepared.judge(seen)?;
+        Ok((prepared, judged))
+    }
+}
+
+/// What is to be done in one instance.
+struct BelowPart<'a> {
+    authority: &'a AuthorityName,
+    below: &'a Below,
+    turns: Turns<'a>,
+    prepared: PreparedBelow,
+}
+
+impl<'a> Part<'a> for BelowPart<'a> {
+    fn turns(&mut self) -> &mut Turns<'a> {
+        &mut self.turns
+    }
+
+    fn finish(
+        &mut self,
+        context: &Context,
+        inventory: &mut SqliteInventory,
+    ) -> Result<(), CommandError> {
+        self.turns.take_off_hubs(context, inventory)?;
+        let instance = self.turns.planes.instance();
+        if !context.settings.dry_run
+            && let Some(outcome) = context.wait_for(self.below.read_back(instance))?
+        {
+            let message = not_shut_out(self.authority, &outcome);
+            return Err(CommandError::new(ErrorKind::Conflict, message).hint("run it again"));
         }
-        shown.outline.0.done = execution.done;
-        context.ui.item(&Within { dps, result: shown })?;
+        let shown = ShutOut {
+            outline: Outline(self.turns.outcome()),
+            read_back: (!context.settings.dry_run).then_some(self.authority),
+        };
+        context.ui.item(&Within {
+            dps: self.turns.dps,
+            result: shown,
+        })?;
         if context.settings.dry_run {
             Ok(())
         } else {
-            refuse_unread(&prepared.unread)
+            refuse_unread(&self.prepared.unread)
         }
     }
 }

@@ -37,6 +37,14 @@ pub(in crate::commands) fn targets(
     Ok(found)
 }
 
+/// Who they are, with a verb: `sensor-2 is`.
+pub(in crate::commands) fn who(targets: &[Target]) -> String {
+    match targets {
+        [only] => format!("{} is", only.id),
+        many => format!("{} are", counted(many.len(), "device", "devices")),
+    }
+}
+
 /// The text of a list; a file with a certificate or a key is none.
 fn list(content: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(content).ok()?;
