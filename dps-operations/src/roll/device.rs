@@ -5,6 +5,7 @@ use pki_core::certificate::Certificate;
 use pki_core::enrollment::{CertificateSlot, IndividualEnrollment, Mechanism, X509Certificates};
 use pki_core::ids::{RegistrationId, SerialNumber, Sha256Thumbprint};
 use pki_core::inventory::{CertificateState, InventoryEntry, InventoryError, Status};
+use pki_core::journal::PlanRecord;
 use pki_core::lifecycle::roll::device::{self, DeviceState};
 use pki_core::lifecycle::roll::{MovingDevice, RollError, Shown};
 use pki_core::lifecycle::{HubAction, Plan, Promise, Step, Subject, Who};
@@ -311,14 +312,17 @@ impl DeviceRoll {
     fn ended(&self, around: Surroundings<'_>, goal: &str) -> Result<Option<Plan>, InventoryError> {
         let subject = Subject::Device(self.id.clone());
         let name = around.instance.name;
-        let earlier = around.journal.finished_plan(name, goal, &subject)?;
         let left_so = |step: &Step| match step {
             Step::Individual(step) => step
                 .document()
                 .is_some_and(|entry| slots(entry) == self.slots()),
             _ => false,
         };
-        let ended = earlier.filter(|record| record.plan.steps.iter().any(left_so));
+        let mut earlier = interrupted(around, goal, &subject)?;
+        earlier.extend(around.journal.finished_plan(name, goal, &subject)?);
+        let ended = earlier
+            .into_iter()
+            .find(|record| record.plan.steps.iter().any(left_so));
         Ok(ended.map(|record| Plan::new(record.plan.goal)))
     }
 
@@ -384,6 +388,26 @@ impl Prepared {
         let judge = Judge::of(around, &self.before);
         Ok(judge.plan(self.plan.clone(), &promise, around.instance.rate())?)
     }
+}
+
+/// The plans of this goal that are open. One may have been cut between its last write and the note of it.
+fn interrupted(
+    around: Surroundings<'_>,
+    goal: &str,
+    subject: &Subject,
+) -> Result<Vec<PlanRecord>, InventoryError> {
+    let mut interrupted = Vec::new();
+    for summary in around.journal.plans(usize::MAX)? {
+        if summary.state.is_open()
+            && summary.dps == *around.instance.name
+            && summary.goal == goal
+            && let Some(record) = around.journal.plan(summary.plan)?
+            && record.is_about(subject)
+        {
+            interrupted.push(record);
+        }
+    }
+    Ok(interrupted)
 }
 
 /// The leaves that an entry names.
