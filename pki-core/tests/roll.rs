@@ -68,10 +68,10 @@ impl Pki {
             "root" => &self.roots,
             _ => &self.lines,
         };
-        let held = held.each_ref().map(|authority| &authority.certificate);
+        let certificates = held.each_ref().map(|authority| &authority.certificate);
         RollState {
             authority: id(authority),
-            generations: generations_of(generations.into_iter().zip(held)),
+            generations: generations_of(generations.into_iter().zip(certificates)),
             certificates: self.certificates(),
             below: vec![],
             instances: vec![Instance {

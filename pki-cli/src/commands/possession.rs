@@ -8,9 +8,8 @@ use pki_core::delivery;
 use pki_core::ids::{
     AuthorityGeneration, AuthorityName, Generation, SerialNumber, VerificationCode,
 };
-use pki_core::inventory::Inventory as _;
+use pki_core::inventory::{GenerationRecord, Inventory as _, Recorded};
 use pki_core::key::software::SoftwareKeyGenerator;
-use pki_core::lifecycle::roll::HeldGeneration;
 use pki_core::sqlite::SqliteInventory;
 use pki_core::time::Time;
 use serde::Serialize;
@@ -119,12 +118,13 @@ impl Args {
         let Some(record) = inventory.authority(name)? else {
             return Err(no_authority(context, name)?);
         };
-        let held = HeldGeneration::of(&record);
-        let is_named = |one: &&HeldGeneration| {
-            let number = self.generation.unwrap_or(one.number);
-            one.number == number && one.certificate.sha1_thumbprint() == request.sha1_thumbprint
+        let is_named = |one: &&GenerationRecord| {
+            let number = self.generation.unwrap_or(one.generation);
+            let recorded = one.certificate.as_ref().map(Recorded::certificate);
+            one.generation == number
+                && recorded.is_some_and(|held| held.sha1_thumbprint() == request.sha1_thumbprint)
         };
-        let Some(named) = held.iter().find(is_named) else {
+        let Some(named) = record.generations.iter().find(is_named) else {
             let whose = match self.generation {
                 Some(number) => format!("that of {name} generation {number}"),
                 None => format!("that of a generation of authority {name}"),
@@ -137,7 +137,7 @@ impl Args {
             );
             return Err(CommandError::refused(message));
         };
-        let number = Some(named.number);
+        let number = Some(named.generation);
         let authority = OpenAuthority::open_generation(context, inventory, name, number)?;
         Ok((request.code, authority))
     }

@@ -210,8 +210,9 @@ impl Generations {
     /// The compromised one whose place the current one took, while no further one was made: its breach roll
     /// can be asked for again.
     pub fn replaced(&self) -> Option<&HeldGeneration> {
-        self.current_if_newest()?;
-        self.compromised().last()
+        let is_active = matches!(self.state, AuthorityState::Active { .. });
+        let replaced = self.compromised().last();
+        replaced.filter(|_| is_active && self.is_newest_current())
     }
 
     /// Those whose key is known to others, oldest first.
@@ -225,7 +226,8 @@ impl Generations {
 
     /// Whether the current one has taken the place of an older one, and none has been made since.
     pub(super) fn is_rolled(&self) -> bool {
-        self.current_if_newest().is_some() && self.former.iter().any(|one| one.end != End::Voided)
+        let has_issued = |one: &Former| one.end != End::Voided;
+        self.is_newest_current() && self.former.iter().any(has_issued)
     }
 
     /// All of them, oldest first.
@@ -237,12 +239,10 @@ impl Generations {
         all
     }
 
-    fn current_if_newest(&self) -> Option<&HeldGeneration> {
-        let AuthorityState::Active { current } = &self.state else {
-            return None;
-        };
-        let is_older = |one: &Former| one.generation.number < current.number;
-        self.former.iter().all(is_older).then_some(current)
+    /// Whether the newest generation that has a certificate is the current one.
+    fn is_newest_current(&self) -> bool {
+        let current = self.current().map(|held| held.number);
+        self.all().last().map(|held| held.number) == current && current.is_some()
     }
 }
 
