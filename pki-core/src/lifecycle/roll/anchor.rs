@@ -22,7 +22,12 @@ pub(super) fn anchored<'a>(
     let before = instance.view()?;
     let after = without_uploads(instance, &before, gone);
     let mut lost = stranded(state, &before, &after);
-    lost.extend(cut_off(state, instance, &after));
+    for below in cut_off(state, instance, &after) {
+        // While DPS has the old certificate under another name still, those are stranded by that as well.
+        if !lost.iter().any(|one| one.certificate == below.certificate) {
+            lost.push(below);
+        }
+    }
     let mut steps = Vec::new();
     for below in lost {
         let generation = HeldGeneration {
