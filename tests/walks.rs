@@ -17,6 +17,7 @@ mod referred;
 mod shut_out;
 mod site;
 mod status_word;
+mod unfinished;
 mod walk;
 
 use std::panic::{self, AssertUnwindSafe};

@@ -15,7 +15,7 @@ use dps_operations::{
 };
 use pki_core::certificate::Certificate;
 use pki_core::enrollment::{IndividualEnrollment, compose};
-use pki_core::inventory::Inventory as _;
+use pki_core::inventory::{GenerationState, Inventory as _};
 use pki_core::journal::Journal as _;
 use pki_core::lifecycle::HubAction;
 use pki_core::testing::FixedClock;
@@ -373,3 +373,44 @@ survives!(
     a_leaf_roll_that_is_given_up: with_both_leaves => abort_of_leaf_roll;
     the_replacement_of_a_leaf: with_own_entry => replacement_of_leaf;
 );
+
+/// Whether the status of the root's roll says that its breach roll lacks something.
+fn is_unfinished(line: &Line) -> bool {
+    let clock = FixedClock(now());
+    let around = line.around(&clock);
+    let instances = wait(Instances::gather([around.instance])).expect("read");
+    let roll = AuthorityRoll::gather(around.journal, &instances, &id("root"), (now(), None));
+    let status = wait(roll.expect("gathered").status()).expect("read");
+    status.unfinished.is_some()
+}
+
+/// Each instance has a plan of its own: that of another one does not stand in the way of what would put the
+/// compromised generation back.
+#[test]
+fn a_breach_is_recorded_before_anything_is_written() {
+    let case = Case {
+        make: with_successor,
+        operation: breach_roll,
+    };
+    let before = with_successor().dps.dump();
+    let (end, moments, _) = case.uninterrupted();
+    let mut written = 0;
+    for moment in 1..=moments {
+        let mut line = with_successor();
+        line.fate.set(Mishap::Death(moment));
+        let died = panic::catch_unwind(AssertUnwindSafe(|| breach_roll(&mut line)));
+        assert!(died.is_err(), "moment {moment}");
+        if line.dps.dump() != before {
+            written += 1;
+            let root = line.journal.authority(&id("root")).expect("read");
+            let states = root.expect("there").generations.into_iter();
+            let states: Vec<GenerationState> = states.map(|one| one.state).collect();
+            let settled = [GenerationState::Compromised, GenerationState::Current];
+            assert_eq!(states, settled, "dead at moment {moment}");
+            line.fate.set(Mishap::Nothing);
+            let is_told = is_unfinished(&line);
+            assert_eq!(is_told, state(&line) != end, "dead at moment {moment}");
+        }
+    }
+    assert!(written > 4, "{written}");
+}

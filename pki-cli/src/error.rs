@@ -496,6 +496,19 @@ impl From<RollError> for CommandError {
             RollError::NotKnown { .. } | RollError::DeviceNotKnown { .. } => refused
                 .hint("let the hub be read: its sign-in and address are in pki.toml; or accept their number with --accept-stranded N"),
             RollError::StrandsBelow { .. } => refused.hint("say --with-intermediates"),
+            RollError::BelowCompromised {
+                authority,
+                first,
+                made,
+                ..
+            } => {
+                let given_up = made.map(|made| {
+                    format!("give generation {made} up with: dps-pki roll abort {authority}")
+                });
+                let rolled = first.map(|first| format!("roll {first} first: dps-pki roll start {first}"));
+                let hints = given_up.into_iter().chain(rolled);
+                hints.fold(refused, Self::hint)
+            }
             RollError::Contradiction(_) => refused.hint("dps-pki audit verify"),
             RollError::NoLeafEntry { id } => {
                 refused.hint(format!("dps-pki renew {id}; if its leaf is stolen: dps-pki quarantine {id}, then readmit"))

@@ -357,7 +357,28 @@ fn a_revoked_leaf_of_a_device_with_its_own_entry_counts_once() {
     assert_eq!(impact.count(Effect::Loses), 1);
 }
 
-/// After a breach: who is out everywhere needs a new leaf, who has one is back.
+/// A new leaf lets nobody in past a disabled entry of its own.
+#[test]
+fn the_worklist_leaves_out_who_was_shut_out_alone() {
+    let site = Site::new();
+    let mut view = DpsView::new();
+    verified(&mut view, &site.root.certificate);
+    group(
+        &mut view,
+        "quarantine",
+        &site.lines[0].certificate,
+        Disabled,
+    );
+    entry(&mut view, &site.live[2], Disabled);
+    let fleet = Fleet::gather(&site.inventory, now(), view.individual_ids()).expect("fleet");
+    let compromised = [site.lines[0].certificate.sha256_thumbprint()].into();
+    let list = fleet.worklist(&compromised, &[view], &site.inventory, now());
+    let shut_out = list.expect("a list").shut_out;
+    assert_eq!(shut_out, [id("a-1"), id("a-2")].into(), "a-3 has left");
+}
+
+/// After a breach: who is out everywhere needs a new leaf, who has one is back. An instance that refuses it
+/// still is told; one that holds nothing of its chain is not.
 #[test]
 fn the_worklist_tells_who_needs_a_new_leaf_and_who_is_back() {
     let mut site = Site::new();
@@ -375,11 +396,14 @@ fn the_worklist_tells_who_needs_a_new_leaf_and_who_is_back() {
     entry(&mut view, &site.live[2], Enabled);
     let fleet = Fleet::gather(&site.inventory, now(), view.individual_ids()).expect("fleet");
     let compromised = [site.lines[0].certificate.sha256_thumbprint()].into();
-    let views = [view];
+    let mut closed = view.clone();
+    group(&mut closed, "line-b", &site.lines[1].certificate, Disabled);
+    let views = [view, closed, DpsView::new()];
     let list = fleet.worklist(&compromised, &views, &site.inventory, now());
     let list = list.expect("a list");
     assert_eq!(list.shut_out, [id("a-2")].into(), "a-3 has its own entry");
     assert_eq!(list.back, [id("a-1")].into());
+    assert_eq!(list.refused, [[].into(), [id("a-1")].into(), [].into()]);
     let stays = fleet.own_entries_below(&compromised, &views[0]);
     assert_eq!(stays, [id("a-3")].into());
 }

@@ -1,5 +1,7 @@
 //! Lists as other programs write them: separators, encodings, ends of lines, names of columns.
 
+#![allow(clippy::expect_used, reason = "a test fails by panicking")]
+
 use pki_core::bulk::input::{
     BadLine, Device, DeviceList, ListEncoding, ListForm, Place, Separator,
 };

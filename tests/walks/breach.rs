@@ -201,17 +201,21 @@ fn pruning_keeps_the_group_that_shuts_out_and_its_opening_is_told() {
     let pruned = fleet.site.done("apply --prune --yes");
     pruned.stdout_has("nothing to do");
     pruned.stdout_has("quarantine-line-a-1");
-    fleet.ends_with("roll status line-a --detailed-exitcode", 0);
+    let opened = "lets in leaves of generation 1";
+    let told = fleet.site.done("roll status line-a");
+    assert!(!told.stdout.contains(opened), "{told:#?}");
     fleet
         .site
         .done("dps group enable quarantine-line-a-1 --let-devices-in --yes");
     assert!(fleet.shows("device-0", 0).is_in());
     fleet.site.done("apply --prune --yes");
     let told = fleet.ends_with("roll status line-a --detailed-exitcode", 10);
-    told.stdout_has("lets in leaves of generation 1");
+    told.stdout_has(opened);
     fleet.site.done(BREACH);
     assert_eq!(fleet.shows("device-0", 0), Registered::Disabled);
-    fleet.ends_with("roll status line-a --detailed-exitcode", 0);
+    let told = fleet.ends_with("roll status line-a --detailed-exitcode", 10);
+    assert!(!told.stdout.contains(opened), "{told:#?}");
+    told.stdout_has("to get a new leaf");
 }
 
 /// A quarantine has disabled its group: the roll repairs it, lets nobody in, and says how that ends.

@@ -379,8 +379,13 @@ fn a_compromised_line_is_replaced_though_a_hub_cannot_be_read() {
         run.stderr_has(&format!("{id}: hub-1.azure-devices.net"));
         assert!(!fleet.shows(id, 0).is_in());
     }
+    let status = fleet.ends_with("roll status line-a --detailed-exitcode", 10);
+    let left = "device-2 to be taken off its hub";
+    assert!(status.stdout.contains(left), "{status:#?}");
     fleet.site.write(&file, &right);
     fleet.site.done(line);
+    let status = fleet.site.done("roll status line-a");
+    assert!(!status.stdout.contains(left), "{status:#?}");
     for id in ["device-0", "device-2"] {
         assert_eq!(fleet.on_hubs(id), ["disabled"], "{id}");
     }

@@ -5,17 +5,18 @@ use pki_core::ids::{AuthorityGeneration, AuthorityName, Generation};
 use pki_core::inventory::{Filter, Inventory, Status};
 use pki_core::journal::Journal;
 use pki_core::lifecycle::roll::{
-    self, Devices, Finish, Former, Generations, HeldGeneration, Newcomer, RollError, RollState,
-    RollStatus, Start,
+    self, Devices, Finish, Former, Generations, HeldGeneration, Newcomer, Phase, RollError,
+    RollState, RollStatus, Start,
 };
 use pki_core::lifecycle::{Fleet, Promise, Who};
 use pki_core::profile::Role;
 use pki_core::time::{Span, Time};
 
-use super::breach::Worklist;
 use super::instances::Instances;
 use super::left_behind::{Moving, Question};
 use super::rolling::Rolling;
+use super::unfinished::Unfinished;
+use super::worklist::Worklist;
 use crate::planning::PlanningError;
 
 /// How a new generation is put beside the old one.
@@ -47,6 +48,8 @@ pub struct AuthorityStatus {
     pub unread_hubs: Vec<String>,
     /// The devices below a compromised generation.
     pub worklist: Worklist,
+    /// What is left of a breach roll.
+    pub unfinished: Option<Unfinished>,
 }
 
 /// The roll of one authority, with everything that it depends on.
@@ -86,8 +89,10 @@ impl<'a> AuthorityRoll<'a> {
     /// Puts the new generation beside the old one.
     ///
     /// # Errors
-    /// [`PlanningError`]: leaves would be stranded, there is none, or the inventory cannot be read.
+    /// [`PlanningError`]: leaves would be stranded, there is none, one above it is to be rolled first, or the
+    /// inventory cannot be read.
     pub fn start(self, request: StartRequest) -> Result<Rolling, PlanningError> {
+        self.check_issuer()?;
         let current = self.state.generations.current();
         let ends = current.map(|held| held.certificate.validity().not_after());
         let overlap_until = match (request.overlap, ends) {
@@ -169,22 +174,44 @@ impl<'a> AuthorityRoll<'a> {
     ///
     /// # Errors
     /// [`PlanningError`] if something cannot be read.
-    pub async fn status(&self) -> Result<AuthorityStatus, PlanningError> {
+    pub async fn status(&mut self) -> Result<AuthorityStatus, PlanningError> {
+        let unfinished = self.unfinished().await?;
         let views = self.instances.views()?;
         let going = self.signers_of(&self.state.generations.outgoing());
         let moving = if self.state.generations.newcomer().is_some() {
             let question = self.question();
-            question.left_behind(&self.fleet, &going, &going).await?
+            let waited_for = self.waited_for(&going);
+            question
+                .left_behind(&self.fleet, &waited_for, &going)
+                .await?
         } else {
             Moving::default()
         };
         let left_behind = moving.together();
+        let mut status = roll::status(&left_behind, &self.state, &views);
+        if unfinished.is_some() && status.phase == Phase::Idle {
+            status.phase = Phase::Finishing;
+        }
         Ok(AuthorityStatus {
-            status: roll::status(&left_behind, &self.state, &views),
+            status,
             left_behind,
             unread_hubs: moving.unread_hubs,
             worklist: self.worklist(&views).await?,
+            unfinished,
         })
+    }
+
+    /// Whose devices the end of the roll waits for: those of the generations that go, and those below that reach
+    /// a verified CA certificate by nothing else.
+    fn waited_for(&self, going: &[AuthorityGeneration]) -> Vec<AuthorityGeneration> {
+        // Where the end cannot be planned yet, all of them may be.
+        let Ok(stranded) = roll::stranded_by_finish(&self.state) else {
+            return going.to_vec();
+        };
+        let is_waited_for = |signer: &&AuthorityGeneration| {
+            signer.name == self.state.authority || stranded.contains(signer)
+        };
+        going.iter().filter(is_waited_for).cloned().collect()
     }
 
     pub(super) fn rolling(

@@ -1,21 +1,17 @@
 //! A breach roll of an authority: its compromised generation is shut out, then DPS is repaired, and its devices
 //! leave their hubs, but for those that stay in.
 
-use std::collections::BTreeSet;
-
 use pki_core::admission::DpsView;
-use pki_core::hub::HubDeviceStatus;
-use pki_core::ids::{RegistrationId, Sha256Thumbprint};
 use pki_core::inventory::InventoryError;
 use pki_core::lifecycle::roll::{
     self, Below, Breach, HeldGeneration, InstancePlan, Newcomer, RegisteredDevice, RollError,
 };
-use pki_core::lifecycle::{Fleet, HubAction, Promise, Who};
+use pki_core::lifecycle::{HubAction, Promise, Who};
 
 use super::authority::AuthorityRoll;
 use super::left_behind::ShutOut;
 use super::rolling::Rolling;
-use crate::hubs::{Hubs, UnreadHub, registration_id};
+use crate::hubs::UnreadHub;
 use crate::planning::PlanningError;
 
 /// How a compromised generation is shut out.
@@ -40,26 +36,28 @@ pub struct BreachRoll {
     pub notes: Vec<String>,
 }
 
-/// The devices below compromised generations.
-#[derive(Debug, Default)]
-pub struct Worklist {
-    /// Those that no instance lets in, each of which needs a new leaf.
-    pub shut_out: BTreeSet<RegistrationId>,
-    /// Those that are let in again, and that a hub keeps out.
-    pub kept_off_hubs: BTreeSet<RegistrationId>,
-    /// The hubs that do not tell whom they keep out, and why.
-    pub unread_hubs: Vec<String>,
-}
-
 impl AuthorityRoll<'_> {
     /// Shuts the compromised generation out, and puts the new one in its place.
     ///
     /// # Errors
     /// [`PlanningError`] if there is no plan, or something cannot be read.
     pub async fn breach(mut self, request: BreachRequest) -> Result<BreachRoll, PlanningError> {
-        if request.with_intermediates {
-            self.recall_cut_off()?;
-        }
+        let (plans, hit) = self.breach_plans(request).await?;
+        let promise = self.shuts_out(request);
+        let compromised = self.compromised().map(|held| held.number);
+        Ok(BreachRoll {
+            rolling: self.rolling(plans, promise, compromised),
+            unread: hit.unread,
+            notes: hit.notes,
+        })
+    }
+
+    /// The plans, and whom they hit.
+    pub(super) async fn breach_plans(
+        &mut self,
+        request: BreachRequest,
+    ) -> Result<(Vec<InstancePlan>, Hit), PlanningError> {
+        self.recall_cut_off()?;
         // Who is taken off a hub follows from who is admitted when the rest is done.
         let without_hubs = self.plans(request, vec![])?;
         let mut after = self.instances.views()?;
@@ -68,15 +66,9 @@ impl AuthorityRoll<'_> {
                 after[index] = plan.applied_to(&after[index])?;
             }
         }
-        let hit = self.compromised_devices(&after).await?;
-        let plans = self.plans(request, hit.devices)?;
-        let promise = self.shuts_out();
-        let compromised = self.compromised().map(|held| held.number);
-        Ok(BreachRoll {
-            rolling: self.rolling(plans, promise, compromised),
-            unread: hit.unread,
-            notes: hit.notes,
-        })
+        let mut hit = self.compromised_devices(&after).await?;
+        let devices = std::mem::take(&mut hit.devices);
+        Ok((self.plans(request, devices)?, hit))
     }
 
     fn plans(
@@ -128,13 +120,17 @@ impl AuthorityRoll<'_> {
     /// From its first step on a breach roll refuses whom it hits, and lets in nobody but those who have
     /// leaves of the new generation, or of an authority below that it is to have verified and has cut off
     /// before.
-    fn shuts_out(&self) -> Promise {
+    fn shuts_out(&self, request: BreachRequest) -> Promise {
         let generations = &self.state.generations;
         let comes = match generations.replaced() {
             Some(_) => generations.current(),
             None => generations.newcomer().map(Newcomer::generation),
         };
-        let cut_off = self.cut_off();
+        let cut_off = if request.with_intermediates {
+            self.cut_off()
+        } else {
+            vec![]
+        };
         let coming = comes.into_iter().chain(&cut_off);
         Promise {
             refuses: Who::Anybody,
@@ -174,64 +170,12 @@ impl AuthorityRoll<'_> {
         }
         Ok(hit)
     }
-
-    /// The devices below compromised generations that need a new leaf, or their hub's leave.
-    pub(super) async fn worklist(&self, views: &[DpsView]) -> Result<Worklist, PlanningError> {
-        let compromised: BTreeSet<Sha256Thumbprint> = self
-            .state
-            .generations
-            .compromised()
-            .map(|held| held.certificate.sha256_thumbprint())
-            .collect();
-        if compromised.is_empty() {
-            return Ok(Worklist::default());
-        }
-        let individual = views.iter().flat_map(DpsView::individual_ids);
-        let fleet = Fleet::gather(self.inventory, self.at, individual)?;
-        let list = fleet.worklist(&compromised, views, self.inventory, self.at)?;
-        let (kept_off_hubs, unread_hubs) = self.kept_off_hubs(&list.back).await;
-        Ok(Worklist {
-            shut_out: list.shut_out,
-            kept_off_hubs,
-            unread_hubs,
-        })
-    }
-
-    /// Those of some devices that a hub knows and none lets connect, and the hubs that do not tell.
-    async fn kept_off_hubs(
-        &self,
-        ids: &BTreeSet<RegistrationId>,
-    ) -> (BTreeSet<RegistrationId>, Vec<String>) {
-        let mut disabled = BTreeSet::new();
-        let mut enabled = BTreeSet::new();
-        let mut unread_hubs = Vec::new();
-        if ids.is_empty() {
-            return (disabled, unread_hubs);
-        }
-        for instance in self.instances.all() {
-            let known = match instance.known_hubs().await {
-                Ok(known) => known,
-                Err(_) => instance.declared_hubs(),
-            };
-            let (found, unread) = Hubs::of(instance.dps).find_all(&known, ids).await;
-            unread_hubs.extend(unread);
-            for identity in found {
-                if let Some(id) = registration_id(&identity.device) {
-                    match identity.device.status {
-                        HubDeviceStatus::Disabled => disabled.insert(id),
-                        HubDeviceStatus::Enabled => enabled.insert(id),
-                    };
-                }
-            }
-        }
-        (&disabled - &enabled, unread_hubs)
-    }
 }
 
 /// Whom a breach roll hits.
 #[derive(Default)]
-struct Hit {
+pub(super) struct Hit {
     devices: Vec<Vec<RegisteredDevice>>,
-    unread: Vec<UnreadHub>,
+    pub(super) unread: Vec<UnreadHub>,
     notes: Vec<String>,
 }

@@ -3,14 +3,15 @@
 
 use std::collections::BTreeSet;
 
-use pki_core::admission::{ChainElement, DpsView, Outcome, outcome_below};
+use pki_core::admission::{ChainElement, DpsView, Outcome, Refusal, outcome_below};
 use pki_core::authority::ChainBundle;
+use pki_core::certificate::Certificate;
 use pki_core::ids::{
     AuthorityGeneration, AuthorityName, DpsName, Generation, RegistrationId, Sha256Thumbprint,
 };
 use pki_core::inventory::{Inventory, InventoryError};
 use pki_core::journal::Estimate;
-use pki_core::lifecycle::roll::{HeldGeneration, InstancePlan, RollState};
+use pki_core::lifecycle::roll::{InstancePlan, RollState};
 use pki_core::lifecycle::{Checked, Fleet, Impact, Plan, Promise};
 use pki_core::time::Time;
 
@@ -206,28 +207,46 @@ impl Rolling {
         let views = [&found, &passed.before[index], &passed.after[index]];
         let mut proofs = Vec::new();
         for held in self.state.generations.all() {
-            proofs.extend(self.proof(instance.name, held, views)?);
+            let generation = AuthorityGeneration {
+                name: self.state.authority.clone(),
+                generation: held.number,
+            };
+            proofs.extend(self.proof(instance.name, generation, &held.certificate, views)?);
+        }
+        if !self.is_breach() {
+            return Ok(proofs);
+        }
+        // Of those below it is told who stays in and who does not.
+        for below in self.state.below.iter().filter(|one| one.leaves > 0) {
+            let generation = AuthorityGeneration {
+                name: below.authority.clone(),
+                generation: below.generation,
+            };
+            proofs.extend(self.proof(instance.name, generation, &below.certificate, views)?);
         }
         Ok(proofs)
+    }
+
+    /// Whether it is the generation that the authority is rolled to.
+    fn is_newest(&self, generation: &AuthorityGeneration) -> bool {
+        let newest = self.state.generations.all().last().map(|held| held.number);
+        generation.name == self.state.authority && newest == Some(generation.generation)
     }
 
     fn proof(
         &self,
         dps: &DpsName,
-        held: &HeldGeneration,
+        generation: AuthorityGeneration,
+        certificate: &Certificate,
         views: [&DpsView; 3],
     ) -> Result<Option<Proof>, NotAsPlanned> {
-        let chain = ChainBundle::build(&held.certificate, &self.state.certificates);
+        let chain = ChainBundle::build(certificate, &self.state.certificates);
         let above: Vec<ChainElement> = chain
             .certificates()
             .iter()
             .map(ChainElement::from)
             .collect();
         let [outcome, before, wanted] = views.map(|view| outcome_below(view, &above));
-        let generation = AuthorityGeneration {
-            name: self.state.authority.clone(),
-            generation: held.number,
-        };
         let dps = dps.clone();
         if is_admitted(&outcome) != is_admitted(&wanted) {
             return Err(NotAsPlanned::Otherwise {
@@ -238,8 +257,11 @@ impl Rolling {
         }
         // A root signs no devices: that none is admitted right below it, before or after, is no news, unless it
         // is what was asked for.
-        let is_asked = self.compromised == Some(held.number);
-        if !is_asked && !is_admitted(&before) && !is_admitted(&wanted) {
+        let is_rolled = generation.name == self.state.authority;
+        let is_asked = is_rolled && self.compromised == Some(generation.generation);
+        let decides = outcome != Outcome::Refused(Refusal::NoEntry);
+        let is_told = is_asked || (self.is_breach() && self.is_newest(&generation) && decides);
+        if !is_told && !is_admitted(&before) && !is_admitted(&wanted) {
             return Ok(None);
         }
         Ok(Some(Proof {
@@ -264,7 +286,11 @@ fn whole(parts: &[Plan]) -> Plan {
     for plan in parts {
         whole.goal.clone_from(&plan.goal);
         whole.steps.extend(plan.steps.iter().cloned());
-        whole.notes.extend(plan.notes.iter().cloned());
+        for note in &plan.notes {
+            if !whole.notes.contains(note) {
+                whole.notes.push(note.clone());
+            }
+        }
     }
     whole
 }

@@ -88,6 +88,13 @@ impl DeclaredState {
         found.map(|one| &one.generation)
     }
 
+    /// The compromised generation whose certificate this is.
+    fn compromised(&self, is_it: impl Fn(&Certificate) -> bool) -> Option<AuthorityGeneration> {
+        let mut compromised = self.compromised.iter();
+        let found = compromised.find(|one| one.path.first().is_some_and(&is_it));
+        found.map(|one| one.generation.clone())
+    }
+
     fn is_living_of(&self, authority: &AuthorityName, held: &CaCertificate) -> bool {
         let current = self.certificates.get(authority);
         let successors = self.successors.get(authority);
@@ -127,6 +134,17 @@ pub enum DeclaredError {
         group: EnrollmentGroupId,
         /// Whose certificate it should hold.
         authority: AuthorityName,
+    },
+    /// DPS still holds a generation that is compromised.
+    #[error(
+        "{what} in DPS holds {generation}, which is compromised: its breach roll is not done; what is left of it tells: dps-pki roll status {}",
+        generation.name
+    )]
+    Compromised {
+        /// What holds it.
+        what: String,
+        /// The generation.
+        generation: AuthorityGeneration,
     },
     /// The group is disabled in DPS and declared as enabled.
     #[error(
@@ -229,6 +247,10 @@ fn ca_steps(
         let proof = (!self_attested).then(|| upload.then(prove));
         return Ok([upload].into_iter().chain(proof).map(Step::Ca).collect());
     };
+    if let Some(generation) = state.compromised(|one| is_same(held, one)) {
+        let what = format!("CA certificate {name}");
+        return Err(DeclaredError::Compromised { what, generation });
+    }
     if !is_same(held, certificate) {
         return Err(DeclaredError::OtherCa {
             name: name.clone(),
@@ -308,6 +330,10 @@ fn group_step(
         return Ok(Some(Step::put_group(group, vec![], Expectation::Absent)));
     };
     if !holds(held, declared, certificate, state) {
+        if let Some(generation) = state.compromised(|one| holds(held, declared, one, state)) {
+            let what = format!("enrollment group {id}");
+            return Err(DeclaredError::Compromised { what, generation });
+        }
         let (group, authority) = (id.clone(), declared.authority.clone());
         return Err(DeclaredError::OtherSigner { group, authority });
     }

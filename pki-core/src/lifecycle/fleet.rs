@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use crate::admission::{
-    ChainElement, DpsView, Entry, Outcome, PresentedChain, outcome_below, outcome_of,
+    ChainElement, DpsView, Entry, Outcome, PresentedChain, Refusal, outcome_below, outcome_of,
 };
 use crate::authority::ChainBundle;
 use crate::certificate::Certificate;
@@ -67,6 +67,8 @@ pub struct Worklist {
     pub shut_out: BTreeSet<RegistrationId>,
     /// Those that an instance lets in again, with another leaf: a hub may keep them out still.
     pub back: BTreeSet<RegistrationId>,
+    /// Of those, whom an instance refuses still, in the order of the instances.
+    pub refused: Vec<BTreeSet<RegistrationId>>,
 }
 
 /// What tells the issuers of foreign leaves apart: the key identifier, else the name in DER.
@@ -209,9 +211,10 @@ impl Fleet {
             })
         };
         for one in &self.exceptions {
-            // A leaf that was revoked is waited for by nobody.
+            // A leaf that was revoked is waited for by nobody, and a new one does not help past an entry of the
+            // device's own that is disabled.
             let is_hit = !one.is_revoked && self.classes[one.class].goes_through(below);
-            if is_hit && !is_in(one) {
+            if is_hit && !is_in(one) && !self.is_shut_out_alone(one, views) {
                 list.shut_out.insert(one.id.clone());
             }
         }
@@ -232,7 +235,51 @@ impl Fleet {
                 ControlFlow::Continue(())
             })?;
         }
+        if !list.back.is_empty() {
+            for view in views {
+                let refused = self.refused_by(view, &let_in, inventory, at)?;
+                list.refused.push(&refused & &list.back);
+            }
+        }
         Ok(list)
+    }
+
+    /// Whether an entry of the device's own keeps it out, wherever there is one.
+    fn is_shut_out_alone(&self, one: &Exception, views: &[DpsView]) -> bool {
+        let above = &self.classes[one.class].above;
+        let mut views = views.iter();
+        views.any(|view| {
+            let outcome = outcome_of(view, &one.id, &one.leaf, above);
+            matches!(outcome, Outcome::Disabled(Entry::Individual(_)))
+        })
+    }
+
+    /// The devices with leaves that are let in somewhere, all of which this instance refuses. One that holds
+    /// nothing of their chains refuses nobody: it is not theirs.
+    fn refused_by(
+        &self,
+        view: &DpsView,
+        let_in: &[bool],
+        inventory: &dyn Inventory,
+        at: Time,
+    ) -> Result<BTreeSet<RegistrationId>, InventoryError> {
+        let mut refused = BTreeSet::new();
+        let mut admitted = BTreeSet::new();
+        for (index, class) in self.classes.iter().enumerate() {
+            if !let_in[index] {
+                continue;
+            }
+            let devices = match outcome_below(view, &class.above) {
+                Outcome::Refused(Refusal::NoEntry) => continue,
+                Outcome::Admitted(_) => &mut admitted,
+                _ => &mut refused,
+            };
+            self.name_live_members(index, inventory, at, |id| {
+                devices.insert(id);
+                ControlFlow::Continue(())
+            })?;
+        }
+        Ok(&refused - &admitted)
     }
 
     /// The devices that an enrollment of their own lets in with a leaf below one of these certificates:

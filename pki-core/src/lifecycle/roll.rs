@@ -43,9 +43,9 @@ use super::declared::is_same;
 
 pub(super) use slots::changes as device_slot_changes;
 
-pub use breach::{Breach, RegisteredDevice, goal_of_replacing, replace, shut_out};
+pub use breach::{Breach, RegisteredDevice, VERIFIES_BELOW, goal_of_replacing, replace, shut_out};
 pub use error::RollError;
-pub use expiry::{Finish, Start, abort, finish, start};
+pub use expiry::{Finish, Start, abort, finish, start, stranded_by_finish};
 pub use generations::{
     AuthorityState, Contradicted, Contradiction, End, Former, GenerationRow, Generations,
     HeldGeneration, Newcomer,

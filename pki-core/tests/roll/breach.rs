@@ -1,4 +1,4 @@
-//! A compromised authority: out from the first step on.
+//! A compromised authority: recorded, then out from the first write on.
 
 use pki_core::admission::{ChainElement, PresentedChain};
 use pki_core::enrollment::compose::{by_ca_reference, by_signing_certificate};
@@ -18,7 +18,7 @@ use crate::support::generations_of;
 
 /// Intermediate held by groups, breach: replaced at once; deregister the devices below it.
 #[test]
-fn a_compromised_intermediate_is_out_from_the_first_step_on() {
+fn a_compromised_intermediate_is_out_from_the_first_write_on() {
     let pki = Pki::new();
     let mut dps = pki.line_in_group();
     let compromised = pki.device(0, 0);
@@ -38,13 +38,13 @@ fn a_compromised_intermediate_is_out_from_the_first_step_on() {
     assert_eq!(
         steps(&plan),
         [
+            "in the inventory, make line generation 1 compromised, generation 2 current",
             "change enrollment group line, enabled",
             "create enrollment group quarantine-line-1, disabled",
-            "in the inventory, make line generation 1 compromised, generation 2 current",
             "delete the registration record of sensor-1",
         ]
     );
-    for step in &plan.steps {
+    for step in &plan.steps[1..] {
         dps.step(step);
         assert!(!is_admitted(&dps, &compromised), "after: {step}");
     }
@@ -65,13 +65,13 @@ fn a_compromised_intermediate_below_an_enabled_group_gets_a_disabled_one() {
         &pki.state("line", [Current, Pending], &dps),
     ));
     assert_eq!(
-        steps(&plan)[..2],
+        steps(&plan)[1..3],
         [
             "create enrollment group quarantine-line-1, disabled",
             "change enrollment group line, enabled",
         ]
     );
-    for step in &plan.steps {
+    for step in &plan.steps[1..] {
         dps.step(step);
         assert!(!is_admitted(&dps, &pki.device(0, 0)), "after: {step}");
     }
@@ -109,7 +109,6 @@ fn below_top(pki: &Pki) -> (SampleDps, Plan) {
 fn the_group_that_shuts_out_is_known_again_wherever_the_roll_was_cut() {
     let pki = Pki::new();
     let (before, plan) = below_top(&pki);
-    let settled = plan.steps.len() - 1;
     let mut undisturbed = before.clone();
     undisturbed.carry_out(&plan);
     for cut in 0..=plan.steps.len() {
@@ -117,10 +116,9 @@ fn the_group_that_shuts_out_is_known_again_wherever_the_roll_was_cut() {
         for step in &plan.steps[..cut] {
             dps.step(step);
         }
-        let states = if cut > settled {
-            [Compromised, Current]
-        } else {
-            [Current, Pending]
+        let states = match cut {
+            0 => [Current, Pending],
+            _ => [Compromised, Current],
         };
         let again = roll::replace(&Breach::default(), &pki.state("line", states, &dps));
         let rest = only(again);
@@ -406,44 +404,39 @@ fn a_compromised_root_goes_first_and_a_plan_that_was_cut_is_completed() {
     assert_eq!(
         steps(&plan),
         [
-            "replace CA certificate root",
             "in the inventory, make root generation 1 compromised, generation 2 current",
+            "replace CA certificate root",
             "prove possession of CA certificate root with the key of root",
         ]
     );
     let compromised = pki.device(0, 0);
     for stopped in 1..=plan.steps.len() {
         let mut dps = before.clone();
-        for step in &plan.steps[..stopped] {
+        for step in &plan.steps[1..stopped] {
             dps.step(step);
             assert!(!is_admitted(&dps, &compromised), "after: {step}");
         }
-        let states = match stopped {
-            1 => [Current, Pending],
-            _ => [Compromised, Current],
-        };
-        if stopped > 1 {
-            let rest = roll::replace(&Breach::default(), &pki.state("root", states, &dps));
-            dps.carry_out(&only(rest));
-            let names: Vec<_> = dps
-                .authorities
-                .iter()
-                .map(|held| held.name.as_str())
-                .collect();
-            assert_eq!(names, ["root"], "stopped after {stopped}");
-            let expected = by_ca_reference(id("root"));
-            assert_eq!(
-                dps.groups[0].attestation, expected,
-                "stopped after {stopped}"
-            );
-        }
+        let state = pki.state("root", [Compromised, Current], &dps);
+        let rest = roll::replace(&Breach::default(), &state);
+        dps.carry_out(&only(rest));
+        let names: Vec<_> = dps
+            .authorities
+            .iter()
+            .map(|held| held.name.as_str())
+            .collect();
+        assert_eq!(names, ["root"], "stopped after {stopped}");
+        let expected = by_ca_reference(id("root"));
+        assert_eq!(
+            dps.groups[0].attestation, expected,
+            "stopped after {stopped}"
+        );
     }
 }
 
 /// In the overlap several groups admit by the old one, and those below it by groups of their own: one write has
 /// it out, whatever the service deletes.
 #[test]
-fn a_root_in_its_overlap_is_out_from_the_first_step_on() {
+fn a_root_in_its_overlap_is_out_from_the_first_write_on() {
     let pki = Pki::new();
     let mut dps = pki.root_in_group();
     let by_root = by_ca_reference(id("root"));
@@ -464,14 +457,14 @@ fn a_root_in_its_overlap_is_out_from_the_first_step_on() {
     assert_eq!(
         steps(&plan),
         [
-            "replace CA certificate root",
             "in the inventory, make root generation 1 compromised, generation 2 current",
+            "replace CA certificate root",
             "change enrollment group all, enabled",
             "change enrollment group second, enabled",
             "delete CA certificate root",
         ]
     );
-    for step in &plan.steps {
+    for step in &plan.steps[1..] {
         dps.step(step);
         assert!(!is_admitted(&dps, &compromised), "after: {step}");
     }
@@ -498,7 +491,7 @@ fn a_look_beforehand_says_that_a_root_that_groups_refer_to_is_replaced() {
     assert_eq!(steps(&shown), ["replace CA certificate root"]);
     let replaced = pki.state("root", [Current, Pending], &dps);
     let plan = only(roll::replace(&Breach::default(), &replaced));
-    assert_eq!(steps(&plan)[0], steps(&shown)[0]);
+    assert_eq!(steps(&plan)[1], steps(&shown)[0]);
 }
 
 #[test]

@@ -8,15 +8,17 @@ use pki_core::ids::AuthorityName;
 use pki_core::inventory::Inventory as _;
 use pki_core::lifecycle::roll::AuthorityState;
 use pki_core::sqlite::SqliteInventory;
+use pki_core::wording::{counted, fitting};
 
-use super::instances::{all, gather};
-use super::report::{LeftBehind, OpenPlan, Status, Statuses};
+use super::instances::{Reachable, Unreached, all, gather, reachable};
+use super::report::{OpenPlan, Status, Statuses};
 use super::rolling::Carrying;
 use super::{FinishArgs, Rolled, StartArgs, StatusArgs, device, refuse_option, resolve};
 use crate::commands::authority::{declared, successor};
 use crate::context::Context;
-use crate::error::{CommandError, CommandResult, Outcome};
+use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::issuance::{no_authority, refuse_not_begun};
+use crate::planes::Planes;
 use crate::snapshot::names;
 
 impl StartArgs {
@@ -32,6 +34,10 @@ impl StartArgs {
         }
         let planes = all(context)?;
         let instances = gather(context, &planes)?;
+        if generations(&inventory, name)?.is_some() {
+            // Before a key is made that would be of no use.
+            roll_of(context, &inventory, &instances, name)?.check_issuer()?;
+        }
         if !context.settings.dry_run {
             let declared = declared(context, name)?;
             successor(context, &mut inventory, declared, self.clock_is_right)?;
@@ -100,13 +106,19 @@ impl StatusArgs {
                 }
             },
         };
-        let planes = all(context)?;
-        let instances = gather(context, &planes)?;
+        let Reachable {
+            planes,
+            snapshots,
+            unreached,
+        } = reachable(context)?;
+        let instances = Instances::of(planes.iter().map(Planes::instance).zip(snapshots));
         let mut statuses = Vec::with_capacity(names.len());
         for name in &names {
             statuses.push(status(context, inventory, &instances, name)?);
         }
-        self.show(context, inventory, statuses)
+        let shown = self.show(context, inventory, statuses)?;
+        refuse_unreached(&unreached)?;
+        Ok(shown)
     }
 
     fn show(
@@ -135,7 +147,7 @@ fn status(
     instances: &Instances<'_>,
     name: &AuthorityName,
 ) -> Result<Status, CommandError> {
-    let roll = roll_of(context, inventory, instances, name)?;
+    let mut roll = roll_of(context, inventory, instances, name)?;
     let found = context.wait_for(roll.status())?;
     warn_of_unread(context, &found.unread_hubs);
     for hub in &found.worklist.unread_hubs {
@@ -143,11 +155,22 @@ fn status(
         context.ui.warning(warning);
     }
     let names = names(context).unwrap_or(usize::MAX);
-    Ok(Status {
-        shut_out: LeftBehind::of(&found.worklist.shut_out, names),
-        kept_off_hubs: LeftBehind::of(&found.worklist.kept_off_hubs, names),
-        ..Status::of(&found.status, &found.left_behind)
-    })
+    Ok(Status::of(&found.status, &found.left_behind)
+        .with_worklist(&found.worklist, names)
+        .with_unfinished(name, found.unfinished.as_ref()))
+}
+
+/// Says of which instances nothing is known; the others were told.
+fn refuse_unreached(unreached: &[Unreached]) -> Result<(), CommandError> {
+    if unreached.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "{} cannot be read, and what is told leaves {} out",
+        counted(unreached.len(), "DPS instance", "DPS instances"),
+        fitting(unreached.len(), "it", "them")
+    );
+    Err(CommandError::new(ErrorKind::PartlyFailed, message).lines(unreached))
 }
 
 /// The roll of an authority as it is now.

@@ -2,6 +2,7 @@
 
 use dps_operations::roll::{BreachRequest, Instances, generations};
 use pki_core::ids::AuthorityName;
+use pki_core::lifecycle::HubAction;
 use pki_core::sqlite::SqliteInventory;
 
 use super::StartArgs;
@@ -10,7 +11,7 @@ use super::instances::{Reachable, reachable};
 use super::rolling::Carrying;
 use crate::commands::authority::{check_clock, declared, successor};
 use crate::context::Context;
-use crate::error::CommandResult;
+use crate::error::{CommandResult, ErrorKind};
 use crate::hubs::refuse_unread;
 use crate::issuance::refuse_not_begun;
 use crate::planes::Planes;
@@ -22,14 +23,15 @@ impl StartArgs {
         mut inventory: SqliteInventory,
         name: &AuthorityName,
     ) -> CommandResult {
-        let again = || {
-            format!("say it again when it can be reached: dps-pki roll start {name} --compromised")
-        };
+        let command = command(name, self.hub.into(), self.with_intermediates);
         let Reachable {
             planes,
             snapshots,
             unreached,
-        } = reachable(context).map_err(|error| error.hint(again()))?;
+        } = reachable(context).map_err(|error| match error.kind {
+            ErrorKind::Usage => error.hint(format!("say it without --dps: {command}")),
+            _ => error.hint(format!("say it again when it can be reached: {command}")),
+        })?;
         for one in &unreached {
             context.ui.warning(format!("{one}; it is left out"));
         }
@@ -64,11 +66,26 @@ impl StartArgs {
             ));
         }
         let ended = Carrying::new(context, &planes, &instances, &breach.rolling)
-            .without(unreached)
+            .without(unreached, command)
             .carry_out(&mut inventory)?;
         if !context.settings.dry_run {
             refuse_unread(&breach.unread)?;
         }
         Ok(ended)
     }
+}
+
+/// The command that says a breach roll again as it was asked for.
+pub(super) fn command(name: &AuthorityName, hub: HubAction, with_intermediates: bool) -> String {
+    let hub = match hub {
+        HubAction::Disable => "",
+        HubAction::Delete => " --hub delete",
+        HubAction::Keep => " --hub keep",
+    };
+    let below = if with_intermediates {
+        " --with-intermediates"
+    } else {
+        ""
+    };
+    format!("dps-pki roll start {name} --compromised{below}{hub}")
 }

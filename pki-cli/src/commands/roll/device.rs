@@ -7,7 +7,7 @@ use pki_core::inventory::Inventory as _;
 use pki_core::sqlite::SqliteInventory;
 use serde::Serialize;
 
-use super::report::{End, LeftBehind, Status};
+use super::report::{End, Status};
 use super::{FinishArgs, StartArgs, refuse_option};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
@@ -140,11 +140,8 @@ pub(super) fn status(
         name: id.to_string(),
         phase,
         waits,
-        open_plans: vec![],
-        left_behind: LeftBehind::default(),
-        shut_out: LeftBehind::default(),
-        kept_off_hubs: LeftBehind::default(),
         deadlines,
+        ..Status::default()
     })
 }
 

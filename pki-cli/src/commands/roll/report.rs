@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use dps_operations::judge::Scope;
-use dps_operations::roll;
-use pki_core::ids::{AuthorityName, DpsName, Generation, PlanId, RegistrationId};
+use dps_operations::roll::{self, Unfinished, Worklist};
+use pki_core::ids::{AuthorityName, DpsName, Generation, HubHostName, PlanId, RegistrationId};
 use pki_core::journal::Estimate;
 use pki_core::lifecycle::roll::{Deadline, Devices, RollStatus};
 use pki_core::lifecycle::{Impact, Plan};
@@ -13,6 +13,7 @@ use pki_core::time::Time;
 use pki_core::wording::counted;
 use serde::Serialize;
 
+use super::breach::command;
 use crate::config::NAMED;
 use crate::render::plan::PlanAndImpact;
 
@@ -185,7 +186,7 @@ impl fmt::Display for Report {
 pub(super) struct Statuses(pub(super) Vec<Status>);
 
 /// Where one roll stands.
-#[derive(Serialize)]
+#[derive(Serialize, Default)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Status {
     /// The authority or the device.
@@ -198,8 +199,14 @@ pub(super) struct Status {
     pub(super) left_behind: LeftBehind,
     /// The devices below a compromised generation that are not let in any more.
     pub(super) shut_out: LeftBehind,
-    /// The devices below a compromised generation that are let in again, and that a hub keeps out.
+    /// Those that one instance lets in again, by the instance that refuses them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) refused_by: Vec<RefusedBy>,
+    /// The devices below a compromised generation that are let in, and that a hub keeps out.
     pub(super) kept_off_hubs: LeftBehind,
+    /// The same by hub.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) kept_off_by: Vec<KeptOffBy>,
     pub(super) deadlines: Vec<End>,
 }
 
@@ -209,6 +216,23 @@ pub(super) struct Status {
 pub(super) struct LeftBehind {
     count: u64,
     named: Vec<String>,
+}
+
+/// The devices that an instance refuses and another one lets in.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct RefusedBy {
+    dps: DpsName,
+    devices: LeftBehind,
+}
+
+/// The devices that a hub keeps out and an instance lets in.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct KeptOffBy {
+    dps: DpsName,
+    hub: HubHostName,
+    devices: LeftBehind,
 }
 
 /// A moment at which something stops working.
@@ -225,19 +249,76 @@ impl Status {
             name: status.authority.to_string(),
             phase: status.phase.as_str(),
             waits: status.waits.iter().map(ToString::to_string).collect(),
-            open_plans: vec![],
             left_behind: LeftBehind {
                 count: left_behind.count,
                 named: left_behind.named.iter().map(ToString::to_string).collect(),
             },
-            shut_out: LeftBehind::default(),
-            kept_off_hubs: LeftBehind::default(),
             deadlines: status.deadlines.iter().map(End::from).collect(),
+            ..Self::default()
         }
     }
 
+    /// Adds the devices that need a new leaf, an instance or a hub; `names` of each are named.
+    pub(super) fn with_worklist(self, list: &Worklist, names: usize) -> Self {
+        let kept_off = list.kept_off_hubs.iter().flat_map(|one| &one.devices);
+        let kept_off: BTreeSet<RegistrationId> = kept_off.cloned().collect();
+        let refused_by = list.refused.iter().map(|(dps, devices)| RefusedBy {
+            dps: dps.clone(),
+            devices: LeftBehind::of(devices, names),
+        });
+        let kept_off_by = list.kept_off_hubs.iter().map(|one| KeptOffBy {
+            dps: one.dps.clone(),
+            hub: one.hub.clone(),
+            devices: LeftBehind::of(&one.devices, names),
+        });
+        Self {
+            shut_out: LeftBehind::of(&list.shut_out, names),
+            refused_by: refused_by.collect(),
+            kept_off_hubs: LeftBehind::of(&kept_off, names),
+            kept_off_by: kept_off_by.collect(),
+            ..self
+        }
+    }
+
+    /// Adds what a breach roll has left to do, with the command that does it.
+    pub(super) fn with_unfinished(
+        mut self,
+        authority: &AuthorityName,
+        unfinished: Option<&Unfinished>,
+    ) -> Self {
+        let Some(unfinished) = unfinished else {
+            return self;
+        };
+        let request = &unfinished.request;
+        let command = command(authority, request.hub, request.with_intermediates);
+        let generation = unfinished.compromised;
+        for (dps, steps) in &unfinished.steps {
+            let left = counted(steps.len(), "step", "steps");
+            let next = steps.first().map_or("", String::as_str);
+            self.waits.push(format!(
+                "the breach roll of generation {generation} in DPS {dps}: {left} left, next: {next}; complete it with: {command}"
+            ));
+        }
+        for unread in &unfinished.unread {
+            self.waits.push(format!(
+                "{} to be taken off its hub: {}; complete it with: {command}",
+                unread.registration_id, unread.hub
+            ));
+        }
+        if let Some(obstacle) = &unfinished.obstacle {
+            self.waits.push(format!(
+                "the breach roll of generation {generation}, which cannot go on: {obstacle}"
+            ));
+        }
+        self
+    }
+
     pub(super) fn is_waiting(&self) -> bool {
-        !self.waits.is_empty() || !self.open_plans.is_empty()
+        !self.waits.is_empty()
+            || !self.open_plans.is_empty()
+            || self.shut_out.count > 0
+            || !self.refused_by.is_empty()
+            || !self.kept_off_by.is_empty()
     }
 }
 
@@ -287,11 +368,16 @@ impl fmt::Display for Statuses {
             if status.shut_out.count > 0 {
                 write!(f, "\n  shut out, to get a new leaf: {}", status.shut_out)?;
             }
-            if status.kept_off_hubs.count > 0 {
+            for RefusedBy { dps, devices } in &status.refused_by {
                 write!(
                     f,
-                    "\n  let in again, and disabled on the hub (dps-pki hub device enable ID): {}",
-                    status.kept_off_hubs
+                    "\n  let in elsewhere, and refused by DPS {dps}: {devices}"
+                )?;
+            }
+            for KeptOffBy { dps, hub, devices } in &status.kept_off_by {
+                write!(
+                    f,
+                    "\n  let in, and disabled on the hub (dps-pki hub device enable ID --hub {hub} --dps {dps}): {devices}"
                 )?;
             }
             for End { at, what } in &status.deadlines {

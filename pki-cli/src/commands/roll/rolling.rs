@@ -25,6 +25,8 @@ pub(super) struct Carrying<'a> {
     rolling: &'a Rolling,
     /// The instances in which something was not done.
     unreached: Vec<Unreached>,
+    /// What says it again.
+    command: String,
 }
 
 impl<'a> Carrying<'a> {
@@ -40,12 +42,17 @@ impl<'a> Carrying<'a> {
             instances,
             rolling,
             unreached: Vec::new(),
+            command: String::new(),
         }
     }
 
-    /// The same where instances are left out that could not be read.
-    pub(super) fn without(self, unreached: Vec<Unreached>) -> Self {
-        Self { unreached, ..self }
+    /// The same where instances are left out that could not be read; `command` says it again.
+    pub(super) fn without(self, unreached: Vec<Unreached>, command: String) -> Self {
+        Self {
+            unreached,
+            command,
+            ..self
+        }
     }
 
     /// Checks the plans of all instances, carries them out in their order, and reads back what DPS decides.
@@ -134,7 +141,8 @@ impl<'a> Carrying<'a> {
         Err(CommandError::new(ErrorKind::PartlyFailed, message)
             .lines(&self.unreached)
             .hint(format!(
-                "say it again when they can be reached: dps-pki roll start {name} --compromised"
+                "say it again when they can be reached: {}",
+                self.command
             )))
     }
 }

@@ -99,7 +99,11 @@ fn is_cut_off(state: &RollState, instance: &Instance, view: &DpsView, below: &Be
 }
 
 /// Authorities below whose devices are admitted before and not after.
-fn stranded<'a>(state: &'a RollState, before: &DpsView, after: &DpsView) -> Vec<&'a Below> {
+pub(super) fn stranded<'a>(
+    state: &'a RollState,
+    before: &DpsView,
+    after: &DpsView,
+) -> Vec<&'a Below> {
     let below = state.below.iter();
     below
         .filter(|below| is_stranded(state, before, after, below))
@@ -110,7 +114,7 @@ fn is_stranded(state: &RollState, before: &DpsView, after: &DpsView, below: &Bel
     below.leaves > 0 && is_admitted(state, before, below) && !is_admitted(state, after, below)
 }
 
-fn is_admitted(state: &RollState, view: &DpsView, below: &Below) -> bool {
+pub(super) fn is_admitted(state: &RollState, view: &DpsView, below: &Below) -> bool {
     let outcome = state.outcome(view, &below.certificate);
     matches!(outcome, Outcome::Admitted(_))
 }

@@ -1,22 +1,24 @@
 //! A breach roll: the compromised generation is shut out first, the new one put in its place after.
 //!
-//! What shuts out comes before everything else, in every instance: taking the CA certificate out of DPS, and
-//! the certificate out of the groups that hold it. Where a group refers to the CA certificate the new one is
-//! put in its place, under its name, be it in DPS under another one already: a service may refuse to delete what
-//! is referred to, and no other single write shuts out where several groups admit by it. A disabled group on the
-//! compromised certificate keeps it out, and must stay: the service decides by the nearest group, so without
-//! it a group above admits the leaves, also one that is made or enabled long after. It is the first step where
-//! the others would admit somebody in between, and the last one where they shut out by themselves. Only above
-//! a root no group can be.
-//! Invariant: after every step from the first on no compromised certificate is admitted, nor once a
+//! The plan of every instance begins with recording that it is compromised: after an interruption an `apply`
+//! in another instance would put it back otherwise. What shuts out comes next, in every instance: taking the
+//! CA certificate out of DPS, and the certificate out of the groups that hold it. Where a group refers to the CA
+//! certificate the new one is put in its place, under its name, be it in DPS under another one already: a
+//! service may refuse to delete what is referred to, and no other single write shuts out where several groups
+//! admit by it. A disabled group on the compromised certificate keeps it out, and must stay: the service decides
+//! by the nearest group, so without it a group above admits the leaves, also one that is made or enabled long
+//! after. It is the first write where the others would admit somebody in between, and the last one where they
+//! shut out by themselves. Only above a root no group can be.
+//! Invariant: after every write from the first on no compromised certificate is admitted, nor once a
 //! group above is made or enabled.
 
-use super::anchor::{admitted_by, anchored};
+use super::anchor::{admitted_by, anchored, is_admitted};
 use super::expiry::{enabled_first, holders, settle};
 use super::slots::{self, Side};
 use super::upload::{deleted, deletion, uploaded};
-use super::{HeldGeneration, Instance, InstancePlan, RollError, RollState};
-use crate::admission::{Outcome, Refusal};
+use super::{Below, HeldGeneration, Instance, InstancePlan, RollError, RollState};
+use crate::admission::{DpsView, Outcome, Refusal};
+use crate::authority::ChainBundle;
 use crate::declaration::VerifiedBy;
 use crate::enrollment::{EnrollmentGroup, ProvisioningStatus, RegistrationState};
 use crate::ids::{AuthorityName, CertificateName, Generation, Sha1Thumbprint};
@@ -75,7 +77,15 @@ pub fn replace(request: &Breach, state: &RollState) -> Result<Vec<InstancePlan>,
     );
     let (mut cuts, mut repairs) = (Vec::new(), Vec::new());
     for (index, instance) in state.instances.iter().enumerate() {
-        let cut = cut(state, instance, (old, new))?;
+        let mut cut = cut(state, instance, (old, new))?;
+        if state.generations.replaced().is_none() {
+            // Whatever is cut short, and wherever: from the first write on nobody takes the old one for current.
+            let changes = [
+                (old.number, GenerationState::Compromised),
+                (new.number, GenerationState::Current),
+            ];
+            cut.insert(0, settle(&state.authority, &changes));
+        }
         let devices = request.devices.get(index).map_or(&[][..], Vec::as_slice);
         let repair = repair(state, instance, (old, new), request, devices)?;
         let plan = |steps, notes| InstancePlan {
@@ -86,19 +96,17 @@ pub fn replace(request: &Breach, state: &RollState) -> Result<Vec<InstancePlan>,
                 ..Plan::new(&goal)
             },
         };
-        let mut notes = stay_disabled(state, instance, old);
-        notes.extend(below_it(request, state, instance, old)?);
+        let asked = request
+            .with_intermediates
+            .then(|| VERIFIES_BELOW.to_owned());
+        let mut notes = stay_disabled(state, instance, (old, new));
+        notes.extend(asked.clone());
         cuts.push(plan(cut, notes));
-        repairs.push(plan(repair, vec![]));
+        repairs.push(plan(repair, asked.into_iter().collect()));
     }
-    if let Some(last) = cuts.last_mut()
-        && state.generations.replaced().is_none()
-    {
-        let changes = [
-            (old.number, GenerationState::Compromised),
-            (new.number, GenerationState::Current),
-        ];
-        last.plan.steps.push(settle(&state.authority, &changes));
+    let below = below_it(request, state, old, cuts.iter().chain(&repairs))?;
+    if let Some(first) = cuts.first_mut() {
+        first.plan.notes.extend(below);
     }
     Ok(match (cuts.as_mut_slice(), repairs.as_mut_slice()) {
         ([cut], [repair]) => {
@@ -110,47 +118,110 @@ pub fn replace(request: &Breach, state: &RollState) -> Result<Vec<InstancePlan>,
 }
 
 /// The groups that somebody has disabled, as a quarantine does: they are repaired, and let nobody in.
-fn stay_disabled(state: &RollState, instance: &Instance, old: &HeldGeneration) -> Vec<String> {
-    let side = Side::compromised(old, instance);
-    holders(state, instance, &side)
-        .filter(|group| group.provisioning_status == ProvisioningStatus::Disabled)
-        .map(|group| {
-            let id = &group.enrollment_group_id;
-            format!("enrollment group {id} stays disabled, and refuses the new generation too; when its devices are to come back, enable it with: dps-pki dps group enable {id}")
-        })
-        .collect()
-}
-
-/// What becomes of the authorities below that the cut leaves without a way to a verified CA certificate: a new
-/// leaf of them is refused like the old ones.
-fn below_it(
-    request: &Breach,
+fn stay_disabled(
     state: &RollState,
     instance: &Instance,
+    (old, new): (&HeldGeneration, &HeldGeneration),
+) -> Vec<String> {
+    let old = Side::compromised(old, instance);
+    // An earlier run may have repaired it already.
+    let new = Side::of(new, instance);
+    let is_held = |group: &&EnrollmentGroup| {
+        group.provisioning_status == ProvisioningStatus::Disabled
+            && (old.is_in(group) || new.is_in(group))
+            && !state.is_block(group)
+    };
+    let disabled = instance.groups.iter().filter(is_held);
+    let told = disabled.map(|group| {
+        let id = &group.enrollment_group_id;
+        format!("enrollment group {id} stays disabled, and refuses the new generation too; when its devices are to come back, enable it with: dps-pki dps group enable {id} --dps {}", instance.name)
+    });
+    told.collect()
+}
+
+/// What becomes of the authorities below whose way to a verified CA certificate leads through the compromised
+/// one: what they sign from now on is refused too, and each has to be rolled after those above it.
+fn below_it<'a>(
+    request: &Breach,
+    state: &RollState,
     old: &HeldGeneration,
+    plans: impl Iterator<Item = &'a InstancePlan>,
 ) -> Result<Option<String>, RollError> {
-    if request.with_intermediates {
-        return Ok(None);
-    }
-    let cut_off = admitted_by(state, instance, old)?;
-    let below = state.below.iter();
-    let below = below.filter(|below| cut_off.contains(&below.certificate.sha1_thumbprint()));
+    let views = after(state, plans)?;
+    let is_refused = |below: &&Below| !(views.iter()).any(|view| is_admitted(state, view, below));
+    let below = to_be_rolled(state, old);
     let named: Vec<String> = below
+        .into_iter()
+        .filter(is_refused)
         .map(|below| format!("{} generation {}", below.authority, below.generation))
         .collect();
     if named.is_empty() {
         return Ok(None);
     }
-    let or_verified = if anchored(state, instance, [old])?.is_empty() {
-        ""
+    let order = if named.len() > 1 {
+        " in this order"
     } else {
+        ""
+    };
+    let or_verified = if !request.with_intermediates && can_be_anchored(state, old)? {
         ", or are verified themselves (--with-intermediates)"
+    } else {
+        ""
     };
     Ok(Some(format!(
-        "new leaves of {} are refused as well, until these are rolled, each with dps-pki roll start{or_verified}",
+        "new leaves of {} are refused as well, until these are rolled{order}, each with dps-pki roll start{or_verified}",
         named.join(", ")
     )))
 }
+
+/// What the instances decide when these plans are carried out.
+fn after<'a>(
+    state: &RollState,
+    plans: impl Iterator<Item = &'a InstancePlan>,
+) -> Result<Vec<DpsView>, RollError> {
+    let views = state.instances.iter().map(Instance::view);
+    let mut views: Vec<DpsView> = views.collect::<Result<_, _>>()?;
+    for InstancePlan { dps, plan } in plans {
+        let index = state.instances.iter().position(|one| one.name == *dps);
+        if let Some(index) = index {
+            views[index] = plan.applied_to(&views[index])?;
+        }
+    }
+    Ok(views)
+}
+
+/// The newest generations of authorities below whose chains go through the compromised certificate, those
+/// above before those below.
+fn to_be_rolled<'a>(state: &'a RollState, old: &HeldGeneration) -> Vec<&'a Below> {
+    let mut left: Vec<(usize, &Below)> = Vec::new();
+    for below in &state.below {
+        let is_newer = |other: &Below| {
+            other.authority == below.authority && other.generation > below.generation
+        };
+        let chain = ChainBundle::build(&below.certificate, &state.certificates);
+        let chain = chain.certificates();
+        if !state.below.iter().any(is_newer) && chain.contains(&old.certificate) {
+            left.push((chain.len(), below));
+        }
+    }
+    left.sort_by_key(|(depth, below)| (*depth, below.authority.clone()));
+    left.into_iter().map(|(_, below)| below).collect()
+}
+
+/// Whether it would let devices stay in if authorities below were verified themselves.
+fn can_be_anchored(state: &RollState, old: &HeldGeneration) -> Result<bool, RollError> {
+    for instance in &state.instances {
+        if !anchored(state, instance, [old])?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// What every plan of a breach roll notes that was asked to have the authorities below verified: should it be cut,
+/// the journal tells by it how it is to be completed.
+pub const VERIFIES_BELOW: &str =
+    "authorities below that lose their way to a verified CA certificate are verified themselves";
 
 /// The words with which the goal of every plan begins that replaces this generation.
 pub fn goal_of_replacing(authority: &AuthorityName, compromised: Generation) -> String {
@@ -208,6 +279,10 @@ pub fn shut_out(request: &Breach, state: &RollState) -> Result<Vec<InstancePlan>
             dps: instance.name.clone(),
             plan,
         });
+    }
+    let below = below_it(request, state, old, plans.iter())?;
+    if let Some(first) = plans.first_mut() {
+        first.plan.notes.extend(below);
     }
     Ok(plans)
 }

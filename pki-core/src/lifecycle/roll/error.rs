@@ -2,7 +2,9 @@
 
 use super::{Contradiction, Devices};
 use crate::admission::ViewError;
-use crate::ids::{AuthorityName, DpsName, EnrollmentGroupId, Generation, RegistrationId};
+use crate::ids::{
+    AuthorityGeneration, AuthorityName, DpsName, EnrollmentGroupId, Generation, RegistrationId,
+};
 use crate::lifecycle::BelowError;
 use crate::time::Time;
 use crate::wording::{counted, fitting};
@@ -153,6 +155,20 @@ pub enum RollError {
         leaves: u64,
         /// What DPS would decide.
         why: String,
+    },
+    /// What it is rolled to is below a compromised certificate, and DPS has verified nothing in between.
+    #[error(
+        "new leaves of {authority} would be refused: {compromised}, above it, is compromised, and DPS has verified nothing in between"
+    )]
+    BelowCompromised {
+        /// What was to be rolled.
+        authority: AuthorityName,
+        /// The generation above it.
+        compromised: AuthorityGeneration,
+        /// The authority right below that, which is to be rolled first.
+        first: Option<AuthorityName>,
+        /// The generation that was made already, if one was.
+        made: Option<Generation>,
     },
     /// The name for the new CA certificate is not one, or is in use.
     #[error("the CA certificate of {authority} cannot be named {name:?} in DPS {dps}: {problem}")]

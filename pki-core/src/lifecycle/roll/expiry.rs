@@ -3,7 +3,7 @@
 //! Invariant: no step takes away what admits a device with a valid leaf, unless that was accepted by
 //! number.
 
-use super::anchor::{anchored, keeps_those_below};
+use super::anchor::{anchored, keeps_those_below, stranded};
 use super::slots::{self, Side};
 use super::upload::{deleted, is_unverified, unproven, uploaded};
 use super::{
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::admission::{Outcome, Refusal};
 use crate::enrollment::{EnrollmentGroup, ProvisioningStatus};
-use crate::ids::{AuthorityName, Generation};
+use crate::ids::{AuthorityGeneration, AuthorityName, Generation};
 use crate::inventory::{GenerationChange, GenerationState};
 use crate::lifecycle::below::blocking_group;
 use crate::lifecycle::{Plan, Step};
@@ -211,6 +211,33 @@ pub fn finish(request: &Finish, state: &RollState) -> Result<Vec<InstancePlan>, 
             .insert(0, settle(&state.authority, &changes));
     }
     Ok(plans)
+}
+
+/// The generations of authorities below whose devices would lose their way to a verified CA certificate if the
+/// roll ended now.
+///
+/// # Errors
+/// [`RollError`]: a group does not hold the new generation yet.
+pub fn stranded_by_finish(state: &RollState) -> Result<Vec<AuthorityGeneration>, RollError> {
+    let gone = state.generations.outgoing();
+    let stays = match state.generations.newcomer() {
+        Some(newcomer) => newcomer.generation(),
+        None => state.current()?,
+    };
+    let mut found = Vec::new();
+    for instance in &state.instances {
+        let before = instance.view()?;
+        let mut after = before.clone();
+        for step in without(state, instance, &gone, stays)? {
+            step.apply_to(&mut after)?;
+        }
+        let lost = stranded(state, &before, &after).into_iter();
+        found.extend(lost.map(|below| AuthorityGeneration {
+            name: below.authority.clone(),
+            generation: below.generation,
+        }));
+    }
+    Ok(found)
 }
 
 /// Whether an instance still has something of generations that go.
