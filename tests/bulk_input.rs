@@ -190,7 +190,7 @@ fn all_of_a_batch_may_get_a_label() {
         labels("sensor-1"),
         json!({ "order": "4712", "site": "Ulm" })
     );
-    home.dps_pki("issue single --authority factory --out . --label order=4713")
+    home.dps_pki("issue single --authority factory --out devices --label order=4713")
         .ok();
     assert_eq!(labels("single"), json!({ "order": "4713" }));
 }
@@ -203,8 +203,8 @@ fn a_label_is_part_of_what_a_batch_is() {
     issue(&home, "--prefix unit- --count 2 --label order=1").ok();
     let other =
         "issue --prefix unit- --count 2 --authority factory --plain-keys --out other.ndjson";
-    home.dps_pki(&format!("{other} --label order=2"))
-        .ends_with(4);
+    let run = home.dps_pki(&format!("{other} --label order=2"));
+    run.ends_with(3).stderr_has("it has a valid leaf already");
 }
 
 /// A second run must not name the units of the first otherwise because it counts further.

@@ -209,7 +209,8 @@ fn a_root_is_compromised(service: SingleCertificate) {
     let shown = home.dps_pki("authority create root --next").ok();
     shown.stdout_has("pending");
     let planned = home.dps_pki("roll start root --compromised --dry-run").ok();
-    planned.stdout_has("  1. delete CA certificate root\n");
+    planned.stdout_has("  1. in the inventory, make root generation 1 compromised");
+    planned.stdout_has("  2. delete CA certificate root\n");
     home.dps_pki("roll start root --compromised --yes").ok();
     assert_eq!(a.ask_to_register().code, 401);
 }

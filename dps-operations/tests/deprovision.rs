@@ -132,8 +132,8 @@ fn a_device_of_a_leaving_group_is_not_let_in_by_an_earlier_leaf() {
     let expected = [
         "ca root verified: true",
         "ca root-2 verified: true",
-        "group above Enabled",
-        "individual sensor-1 Disabled",
+        "group above Enabled by root",
+        "individual sensor-1 Disabled by 1 certificate",
         "registration sensor-2",
         "device sensor-2 on hub-1.azure-devices.net Enabled",
         "leaf of sensor-1 Delivered",

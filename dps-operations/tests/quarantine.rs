@@ -155,8 +155,8 @@ fn whoever_stays_in_by_an_entry_of_its_own_stays_on_its_hub() {
     assert_eq!(shut_out(&mut line), 3);
     let expected = [
         "ca root verified: true",
-        "group line-1 Disabled",
-        "individual sensor-1 Enabled",
+        "group line-1 Disabled by root",
+        "individual sensor-1 Enabled by 1 certificate",
         "registration sensor-1",
         "device sensor-1 on hub-1.azure-devices.net Enabled",
         "device sensor-2 on hub-1.azure-devices.net Disabled",
@@ -179,7 +179,11 @@ fn whoever_has_moved_away_stays_on_its_hub() {
     let judged = prepared.judge(line.around(&clock)).expect("kept");
     line.carry_out(&judged, Failures::Stop).expect("done");
     let state = line.state();
-    assert!(state.contains(&"group above Disabled".to_owned()));
+    assert!(
+        state
+            .iter()
+            .any(|line| line.starts_with("group above Disabled"))
+    );
     assert!(state.contains(&"registration sensor-1".to_owned()));
     assert!(state.contains(&"device sensor-1 on hub-1.azure-devices.net Enabled".to_owned()));
     assert!(state.contains(&"device sensor-2 on hub-1.azure-devices.net Disabled".to_owned()));

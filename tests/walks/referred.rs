@@ -29,7 +29,7 @@ fn nobody_is_in(fleet: &Fleet, when: &str) {
 fn is_out_from_the_first_write_on(keeps_referred: bool) {
     let whole = below_a_reference(keeps_referred);
     let run = whole.site.done(BREACH);
-    run.stdout_has("1. replace CA certificate root");
+    run.stdout_has("2. replace CA certificate root");
     assert_eq!(held(&whole), [json!([["root", true]])]);
     for write in 1..=run.requests.writes {
         let fleet = below_a_reference(keeps_referred);
