@@ -56,7 +56,7 @@ fn the_environment_of_sdks_is_printed() {
 /// Where an emulator says its CA certificate is that was started in a folder without being told.
 fn ca_file(home: &Home, folder: &str) -> PathBuf {
     let mut child = home
-        .command("emulator --listen localhost:0 --output json")
+        .command("emulator --listen localhost:0 --mqtt-listen localhost:0 --output json")
         .current_dir(home.path(folder))
         .stdout(Stdio::piped())
         .spawn()

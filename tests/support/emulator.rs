@@ -56,9 +56,14 @@ impl Emulator {
         emulator
     }
 
-    /// Starts one on a free port with more flags, and returns when it listens.
+    /// Starts one on free ports with more flags, and returns when it listens. Of itself it would listen for MQTT
+    /// where the SDKs expect theirs.
     pub fn start_with(home: &Home, flags: &str) -> Self {
-        Self::start_on(home, "localhost:0", flags)
+        Self::start_on(
+            home,
+            "localhost:0",
+            &format!("--mqtt-listen localhost:0 {flags}"),
+        )
     }
 
     /// Starts one on an address with more flags, and returns when it listens.
