@@ -207,6 +207,23 @@ fn a_label_is_part_of_what_a_batch_is() {
     run.ends_with(3).stderr_has("it has a valid leaf already");
 }
 
+/// What says how a list is written is not taken where there is none.
+#[test]
+fn a_flag_that_would_say_nothing_is_refused() {
+    let home = Home::from_template("quickstart");
+    home.write("devices.txt", "sensor-1\n");
+    for line in [
+        "--prefix unit- --count 2 --id-column Serial",
+        "--prefix unit- --count 2 --separator tab",
+        "sensor-1 --encoding utf-16",
+        "sensor-1 --digits 3",
+        "--devices devices.txt --digits 3",
+    ] {
+        issue(&home, line).ends_with(2);
+        nothing_issued(&home);
+    }
+}
+
 /// A second run must not name the units of the first otherwise because it counts further.
 #[test]
 fn the_width_of_a_counter_may_be_said() {

@@ -55,16 +55,16 @@ enum Content {
 pub(crate) struct ListArgs {
     /// What stands between the columns of the list: comma, semicolon or tab [default: what its header
     /// has]
-    #[arg(long, value_name = "WHICH", requires = "devices")]
+    #[arg(long, value_name = "WHICH", requires = "devices", conflicts_with_all = ["ids", "prefix"])]
     separator: Option<Separator>,
 
     /// The list's column of registration IDs [default: registration_id]
-    #[arg(long, value_name = "NAME", requires = "devices")]
+    #[arg(long, value_name = "NAME", requires = "devices", conflicts_with_all = ["ids", "prefix"])]
     id_column: Option<String>,
 
     /// What the list is written in: utf-8, utf-16, utf-16be or windows-1252 [default: utf-8, or what its
     /// byte-order mark says]
-    #[arg(long, value_name = "ENCODING", requires = "devices")]
+    #[arg(long, value_name = "ENCODING", requires = "devices", conflicts_with_all = ["ids", "prefix"])]
     encoding: Option<ListEncoding>,
 }
 

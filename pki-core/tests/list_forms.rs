@@ -69,6 +69,9 @@ fn the_column_of_ids_tells_more_than_the_number_of_columns() {
     let wrong = read(b"registration_id;site\npump-1;Ulm\n", &told);
     let bad = wrong[0].as_ref().expect_err("no separator of this list");
     assert_eq!(bad.place, Place::Line(1));
+    let wrong = read(b"Werk;Serial\nUlm;pump-1\n", &ListForm::default());
+    let bad = wrong[0].as_ref().expect_err("no IDs");
+    assert_eq!(bad.value, "Werk;Serial", "as it stands in the list");
 }
 
 #[test]

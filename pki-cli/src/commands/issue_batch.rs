@@ -68,6 +68,7 @@ pub(super) struct BatchArgs {
         long,
         value_name = "N",
         requires = "prefix",
+        conflicts_with_all = ["ids", "devices"],
         value_parser = clap::value_parser!(u8).range(1..=64)
     )]
     digits: Option<u8>,

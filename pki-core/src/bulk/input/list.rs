@@ -160,7 +160,7 @@ impl<R: Read> DeviceList<R> {
 
     fn header(&self, place: &Place) -> Result<Option<Columns>, BadLine> {
         let heads: Vec<String> = self.record.iter().map(ToOwned::to_owned).collect();
-        let wrong = |reason| Err(bad(place, &heads.join(","), reason));
+        let wrong = |reason| Err(bad(place, &self.record_text(), reason));
         if let Some((head, known)) = misspelt(&heads, self.id_column()) {
             return wrong(format!(
                 "the column {head:?} is not known; did you mean {known:?}? a label needs another name"
@@ -178,6 +178,12 @@ impl<R: Read> DeviceList<R> {
             return wrong(format!("the column {:?} is there twice", heads[index]));
         }
         Ok(Some(Columns::Named(heads)))
+    }
+
+    /// The record as it stands in the list, but for quotes.
+    fn record_text(&self) -> String {
+        let fields: Vec<&str> = self.record.iter().collect();
+        fields.join(&char::from(self.separator.octet()).to_string())
     }
 
     fn needs_header(&self) -> String {
@@ -198,7 +204,7 @@ impl<R: Read> DeviceList<R> {
         };
         let (fields, wanted) = (self.record.len(), heads.len());
         if fields != wanted {
-            let text = self.record.iter().collect::<Vec<_>>().join(",");
+            let text = self.record_text();
             let reason = format!(
                 "it has {} (separated by {}), the header {wanted}",
                 counted(fields, "field", "fields"),
