@@ -36,8 +36,8 @@ pub use error::InventoryError;
 pub use label::{Label, Labels, NamedLabel};
 pub use query::{Count, Filter, IdPage, IdPattern, Page, PageKey, Stats};
 pub use record::{
-    CertificateState, InventoryEntry, NewCertificate, Recorded, Revocation, RowKey, Status,
-    TextError,
+    CertificateState, InventoryEntry, NewCertificate, Recorded, Revocation, RowKey, Standing,
+    Status, TextError,
 };
 pub use store::Inventory;
 pub use unique::{Holder, KeyHolder, Uniqueness};

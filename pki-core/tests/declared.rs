@@ -302,6 +302,38 @@ fn pruning_leaves_the_group_that_keeps_a_compromised_generation_out() {
     assert!(matches!(refused, PruneError::KeepsOut { .. }), "{refused}");
 }
 
+/// Somebody's own group decides about a compromised generation as long as it is there; the declared one above
+/// lets it in afterwards.
+#[test]
+fn a_compromised_generation_is_kept_out_where_pruning_takes_away_who_decided_about_it() {
+    let (root, line) = authorities();
+    let (mut state, _) = with_compromised(&root, &line);
+    let old = by_signing_certificate(&state.compromised[0].path[0]);
+    let top = by_ca_reference("root".parse().expect("name"));
+    let mut dps = SampleDps::default();
+    dps.put_group(&EnrollmentGroup::new("top".parse().expect("id"), top));
+    dps.put_group(&EnrollmentGroup::new("stray".parse().expect("id"), old));
+    state.groups = dps.groups.clone();
+    let declared = declaration("[dps.dev.group.top]\nauthority = \"root\"");
+    let (_, instance) = declared.dps.first_key_value().expect("dps");
+    let mut pruned = plan(&declared, &state).expect("plan");
+    assert_eq!(
+        lines(&pruned),
+        ["create enrollment group line-1, enabled"],
+        "what nobody declares is left alone"
+    );
+    let kept = prune(&mut pruned, instance, &state).expect("pruned");
+    assert_eq!(
+        lines(&pruned),
+        [
+            "create enrollment group quarantine-line-1, disabled",
+            "create enrollment group line-1, enabled",
+            "delete enrollment group stray",
+        ]
+    );
+    assert_eq!(kept, 2, "what deletes comes last");
+}
+
 /// Pruning a group whose devices another one keeps out would be no harm; one that keeps them out is.
 #[test]
 fn pruning_is_refused_where_somebody_would_fall_through_to_a_group_that_lets_him_in() {

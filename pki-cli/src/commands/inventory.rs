@@ -12,6 +12,7 @@ use std::ops::ControlFlow;
 use pki_core::ids::{AuthorityName, Generation};
 use pki_core::inventory::{Count, Inventory, InventoryEntry, Stats};
 use pki_core::profile::Role;
+use pki_core::time::Time;
 use serde::Serialize;
 
 use self::conditions::Conditions;
@@ -39,7 +40,7 @@ enum Command {
 /// List certificates that meet all conditions given
 ///
 /// With --expiring-within only what somebody should renew is listed: delivered certificates (unless
-/// --status says otherwise) that end in that time and have no successor. A leaf has one if its device
+/// --status says otherwise) that end in that time, or have ended, and have no successor. A leaf has one if its device
 /// was issued another that ends later, an authority if another generation of it is in use or rolled in.
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -47,6 +48,7 @@ Examples:
   dps-pki inventory list --authority factory --limit 20
   dps-pki inventory list --id line-7:*
   dps-pki inventory list --label order=4711 --output json
+  dps-pki inventory list --status expired
   dps-pki inventory list --expiring-within 30d --detailed-exitcode")]
 struct ListArgs {
     #[command(flatten)]
@@ -102,9 +104,9 @@ impl ListArgs {
             ));
         }
         let is_due = self.detailed_exitcode && !found.is_empty();
-        context
-            .ui
-            .result(&Entries(found.iter().map(EntryFacts::from).collect()))?;
+        let now = context.now();
+        let facts = found.iter().map(|entry| EntryFacts::of(entry, now));
+        context.ui.result(&Entries(facts.collect()))?;
         Ok(if is_due {
             Outcome::SomethingToDo
         } else {
@@ -134,8 +136,9 @@ impl ListArgs {
 impl ShowArgs {
     fn run(&self, context: &Context) -> CommandResult {
         let found = named(&context.inventory()?, &self.what)?;
-        let facts = found.iter().map(EntryFacts::from).collect();
-        context.ui.result(&EntriesInFull(facts))?;
+        let now = context.now();
+        let facts = found.iter().map(|entry| EntryFacts::of(entry, now));
+        context.ui.result(&EntriesInFull(facts.collect()))?;
         Ok(Outcome::Done)
     }
 }
@@ -187,16 +190,14 @@ struct EntryFacts {
     certificate: CertificateFacts,
 }
 
-impl From<&InventoryEntry> for EntryFacts {
-    fn from(entry: &InventoryEntry) -> Self {
+impl EntryFacts {
+    fn of(entry: &InventoryEntry, at: Time) -> Self {
         Self {
-            record: RecordFacts::from(entry),
+            record: RecordFacts::of(entry, at),
             certificate: CertificateFacts::from(entry.recorded.certificate()),
         }
     }
-}
 
-impl EntryFacts {
     /// The device, or the subject of what is no device's.
     fn name(&self) -> String {
         match &self.record.registration_id {

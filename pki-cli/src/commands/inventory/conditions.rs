@@ -6,7 +6,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use pki_core::ids::AuthorityName;
 use pki_core::inventory::{
     AuthorityRecord, Filter, GenerationState, IdPattern, Inventory, InventoryEntry, Label,
-    NamedLabel, Status,
+    NamedLabel, Standing, Status,
 };
 use pki_core::profile::Role;
 use pki_core::time::{Span, Time};
@@ -24,9 +24,9 @@ pub(super) struct Conditions {
 
     /// In this state
     #[arg(long, value_parser = status_word())]
-    status: Option<Status>,
+    status: Option<Standing>,
 
-    /// Due for renewal: ends within this time from now, and nothing has taken its place
+    /// Due for renewal: ends within this time from now, or has ended, and nothing has taken its place
     #[arg(long, value_name = "DURATION")]
     expiring_within: Option<Span>,
 
@@ -43,10 +43,10 @@ pub(super) struct Conditions {
     label: Option<NamedLabel>,
 }
 
-fn status_word() -> impl TypedValueParser<Value = Status> {
-    let words = Status::ALL.iter().map(|status| status.as_str());
+fn status_word() -> impl TypedValueParser<Value = Standing> {
+    let words = Standing::ALL.iter().map(|standing| standing.as_str());
     PossibleValuesParser::new(words)
-        .try_map(|word| Status::from_word(&word).ok_or("there is no such state"))
+        .try_map(|word| Standing::from_word(&word).ok_or("there is no such state"))
 }
 
 impl Conditions {
@@ -59,12 +59,16 @@ impl Conditions {
     ) -> Result<(), CommandError> {
         const PAGE: usize = 500;
         self.check_names(context, inventory)?;
-        let filter = self.filter(context.now())?;
+        let now = context.now();
+        let filter = self.filter(now)?;
         let authorities = inventory.authorities()?;
         let mut after = None;
         loop {
             let page = inventory.list(&filter, after.as_ref(), PAGE)?;
             let mut entries = page.entries;
+            if let Some(standing) = self.status {
+                entries.retain(|entry| entry.standing(now) == standing);
+            }
             if self.expiring_within.is_some() {
                 entries = without_successor(inventory, &authorities, entries)?;
             }
@@ -101,14 +105,16 @@ impl Conditions {
     }
 
     fn filter(&self, now: Time) -> Result<Filter, CommandError> {
-        let until = self.expiring_within.map(|span| now.checked_add(span));
+        let is_due = self.expiring_within.map(|_| Status::Delivered);
+        let ends_before = match (self.expiring_within, self.status) {
+            (Some(span), _) => Some(now.checked_add(span)?),
+            (None, Some(Standing::Expired)) => Some(now),
+            (None, _) => None,
+        };
         Ok(Filter {
             authority: self.authority.clone(),
-            status: self
-                .status
-                .or_else(|| self.expiring_within.map(|_| Status::Delivered)),
-            expiring_from: self.expiring_within.map(|_| now),
-            expiring_before: until.transpose()?,
+            status: self.status.map(Standing::status).or(is_due),
+            expiring_before: ends_before,
             registration_id: self.id.clone(),
             batch: self.batch.clone(),
             label: self.label.clone(),
