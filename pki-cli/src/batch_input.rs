@@ -89,7 +89,7 @@ pub(crate) struct Input {
 impl Input {
     /// A list or a counter without requests: goes through it, before anything is made.
     pub(crate) fn listed(context: &Context, source: Source) -> Result<Self, CommandError> {
-        let declaration = context.declaration()?;
+        let declaration = context.home.declaration()?;
         let known = |name: &ProfileName| declaration.profiles.contains_key(name);
         drop(source.devices()?);
         let devices = || source.devices().into_iter().flatten();
@@ -174,10 +174,10 @@ impl Source {
         args: &ListArgs,
     ) -> Result<Self, CommandError> {
         let name = input_name(path);
-        let content = match context.copy_of_stream(path)? {
+        let content = match context.input.copy_of_stream(path)? {
             Some(copy) => Content::Copied { copy, name },
             None => Content::File {
-                files: context.files.clone(),
+                files: context.files.as_ref().clone(),
                 path: context.files.resolve(path),
                 name,
             },

@@ -12,12 +12,12 @@ use crate::error::{CommandError, in_contents, in_key_file};
 
 /// Reads what a file holds; a PKCS#12 file is opened with the passphrase that was given.
 pub(crate) fn read(context: &Context, path: &Path) -> Result<Contents, CommandError> {
-    let input = context.read(path)?;
+    let input = context.input.read(path)?;
     let sealed = match Contents::read(&input, None) {
         Err(error @ ContentsError::Passphrase { .. }) => error,
         contents => return contents.map_err(|error| in_contents(path, &error)),
     };
-    let Some(passphrase) = context.given_passphrase()? else {
+    let Some(passphrase) = context.secrets.given_passphrase()? else {
         return Err(in_contents(path, &sealed)
             .hint("give its passphrase with --passphrase-file or --passphrase-from"));
     };
@@ -44,7 +44,7 @@ pub(crate) fn open(context: &Context, path: &Path, key: &LockedKey) -> Result<Ke
                 .map_err(|error| in_key_file(path, &error));
         }
     }
-    let Some(passphrase) = context.given_passphrase()? else {
+    let Some(passphrase) = context.secrets.given_passphrase()? else {
         return Ok(Key::Locked);
     };
     let key = key.open(Some(passphrase));

@@ -20,7 +20,6 @@ use pki_core::lint;
 use pki_core::time::{Span, Time, TimeError, Validity};
 use zeroize::Zeroizing;
 
-use crate::authority_key;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::files::{Access, Existing, NewFile, ending, file_name};
@@ -84,7 +83,7 @@ impl OpenAuthority {
         name: &AuthorityName,
         record: &GenerationRecord,
     ) -> Result<Self, CommandError> {
-        let signer = authority_key::open(context, &record.key_reference)?;
+        let signer = context.keys.open(&record.key_reference)?;
         Self::with_signer(context, inventory, authorities, name, record, signer)
     }
 
@@ -243,7 +242,7 @@ impl Unopened {
         name: &AuthorityName,
         certificate: &Certificate,
     ) -> Result<Option<Self>, CommandError> {
-        if context.given_passphrase()?.is_some() {
+        if context.secrets.given_passphrase()?.is_some() {
             return Ok(None);
         }
         let public_key = certificate.public_key();
@@ -278,7 +277,7 @@ impl Signer for Unopened {
 /// What `pki.toml` says for every certificate.
 pub(crate) fn policy(context: &Context) -> Result<IssuancePolicy, CommandError> {
     Ok(IssuancePolicy {
-        backdate: context.declaration()?.backdate,
+        backdate: context.home.declaration()?.backdate,
     })
 }
 
@@ -376,7 +375,7 @@ pub(crate) fn verified_cas(
     context: &Context,
     inventory: &dyn Inventory,
 ) -> Result<Vec<Certificate>, CommandError> {
-    let declared = context.declaration()?.dps.values();
+    let declared = context.home.declaration()?.dps.values();
     let names: Vec<&AuthorityName> = declared
         .flat_map(|dps| dps.ca.values().map(|ca| &ca.authority))
         .collect();
@@ -398,7 +397,7 @@ pub(crate) fn no_authority(
     context: &Context,
     name: &AuthorityName,
 ) -> Result<CommandError, CommandError> {
-    let declaration = context.declaration()?;
+    let declaration = context.home.declaration()?;
     if declaration.authority(name).is_some() {
         let error =
             CommandError::not_found(format!("authority {name} is declared but was not made yet"));

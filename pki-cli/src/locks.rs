@@ -232,7 +232,7 @@ pub(crate) fn prove(
 }
 
 fn folder(context: &Context) -> Result<PathBuf, CommandError> {
-    let folder = context.home.locks();
+    let folder = context.home.layout.locks();
     let made = DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -292,7 +292,7 @@ fn cannot_lock(context: &Context, path: &Path, error: io::Error) -> CommandError
     match error.kind() {
         // The locks are beside the inventory, which is what matters to whoever wants to change it.
         io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
-            let path = context.home.inventory();
+            let path = context.home.layout.inventory_file();
             InventoryError::WriteProtected { path }.into()
         }
         _ => CommandError::failed(format!("cannot lock {}", path.display())).because(error),

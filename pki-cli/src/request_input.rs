@@ -59,7 +59,7 @@ pub(crate) fn policy(
     context: &Context,
     profile: &ProfileName,
 ) -> Result<RequestPolicy, CommandError> {
-    let declared = context.declaration()?.profiles.get(profile);
+    let declared = context.home.declaration()?.profiles.get(profile);
     Ok(RequestPolicy {
         id_from: IdFrom::CommonName,
         keys: declared.and_then(|profile| profile.csr_keys.clone()),
@@ -252,7 +252,7 @@ impl RequestInput {
         if context.files.is_folder(path) {
             return Self::folder(context, path);
         }
-        if let Some(copy) = context.copy_of_stream(path)? {
+        if let Some(copy) = context.input.copy_of_stream(path)? {
             return Self::copied(input_name(path), &copy);
         }
         let open = || {

@@ -105,9 +105,9 @@ pub(super) fn generation_number(text: &str) -> Result<Generation, String> {
 }
 
 fn list(context: &Context) -> CommandResult {
-    let inventory = context.inventory()?;
+    let inventory = context.home.inventory()?;
     let mut rows = Vec::new();
-    for declared in &context.declaration()?.authorities {
+    for declared in &context.home.declaration()?.authorities {
         let record = inventory.authority(&declared.name)?;
         let record = record.as_ref();
         let waiting = || {
@@ -130,7 +130,7 @@ fn list(context: &Context) -> CommandResult {
 
 impl ShowArgs {
     fn run(&self, context: &Context) -> CommandResult {
-        let inventory = context.inventory()?;
+        let inventory = context.home.inventory()?;
         let Some(record) = inventory.authority(&self.name)? else {
             return Err(no_authority(context, &self.name)?);
         };
@@ -145,7 +145,7 @@ impl ShowArgs {
 
 impl ExportArgs {
     fn run(&self, context: &Context) -> CommandResult {
-        let inventory = context.inventory()?;
+        let inventory = context.home.inventory()?;
         let record = issuance::generation_of(context, &inventory, &self.name, self.generation)?;
         let certificate = certificate_of(&self.name, &record)?;
         let above = if self.chain {

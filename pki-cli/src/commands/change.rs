@@ -91,7 +91,7 @@ impl Change {
         read: &Found,
         promise: &Promise,
     ) -> CommandResult {
-        let mut inventory = context.inventory()?;
+        let mut inventory = context.home.inventory()?;
         let impact = self.impact.as_ref();
         let goal = self.goal.as_ref().unwrap_or(&self.summary);
         let plan = Checked::single(goal, step, read, impact, promise)?;
@@ -128,7 +128,7 @@ pub(crate) fn nothing_to_do(
     goal: &str,
     state: &str,
 ) -> CommandResult {
-    execute::close_same(context, planes, &mut context.inventory()?, goal)?;
+    execute::close_same(context, planes, &mut context.home.inventory()?, goal)?;
     context.ui.result(&NothingToDo { done: false, state })?;
     Ok(Outcome::Done)
 }
@@ -142,7 +142,7 @@ pub(crate) fn deleted_before(
     missing: CommandError,
 ) -> CommandResult {
     let is_known = missing.kind == ErrorKind::NotFound
-        && execute::close_same(context, planes, &mut context.inventory()?, goal)?;
+        && execute::close_same(context, planes, &mut context.home.inventory()?, goal)?;
     if !is_known {
         return Err(missing);
     }

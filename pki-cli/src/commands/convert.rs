@@ -15,7 +15,7 @@ use crate::contents::{self, Key};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::files::Access;
-use crate::secret::{SecretWord, SecretWordParser};
+use crate::secret_word::{SecretWord, SecretWordParser};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -287,7 +287,7 @@ impl Args {
         let mut identity =
             Identity::assemble(&material.certificates, key).map_err(|error| self.wrong(&error))?;
         if let Some(path) = &self.trim_at {
-            let verified = certificate::pem::certificate(&context.read(path)?)
+            let verified = certificate::pem::certificate(&context.input.read(path)?)
                 .map_err(|error| CommandError::in_file(path, &error))?;
             if !identity.trim_at(&verified.sha256_thumbprint()) {
                 return Err(CommandError::refused(format!(
@@ -329,7 +329,11 @@ impl Args {
         Ok(self
             .key_passphrase_from
             .as_ref()
-            .map(|word| context.secret(word, "Passphrase for the private key: "))
+            .map(|word| {
+                context
+                    .secrets
+                    .read(word, "Passphrase for the private key: ")
+            })
             .transpose()?
             .map(Passphrase::read))
     }

@@ -88,7 +88,7 @@ impl Args {
         if let Some(path) = &self.out {
             context.files.check_output(path)?;
         }
-        let mut inventory = context.inventory()?;
+        let mut inventory = context.home.inventory()?;
         // Of two lists the one with the greater number must not know less.
         let _lock = if context.settings.dry_run {
             None
@@ -205,7 +205,7 @@ impl Args {
 /// The one list of a file, which this authority must have signed.
 fn read_list(context: &Context, file: &Path, issuer: &Certificate) -> Result<Crl, CommandError> {
     let name = file.display();
-    let read = pem::crls(&context.read(file)?);
+    let read = pem::crls(&context.input.read(file)?);
     let lists = read.map_err(|error| CommandError::in_file(file, &error))?;
     let Ok([list]) = <[Crl; 1]>::try_from(lists) else {
         let message = format!("{name}: it holds several CRLs");

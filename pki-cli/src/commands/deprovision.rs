@@ -44,7 +44,7 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
         let all = instances(context)?;
-        let mut inventory = context.inventory()?;
+        let mut inventory = context.home.inventory()?;
         match &self.group {
             Some(group) => group_everywhere(context, &all, &mut inventory, group),
             None => devices_everywhere(context, &all, &mut inventory, &self.ids),
@@ -75,7 +75,7 @@ fn devices_everywhere(
     for planes in all {
         let leaving = Leaving::new(context, planes, all.len());
         let prepared = request.prepare(around(context, planes, inventory));
-        match context.wait_for(prepared) {
+        match context.runtime.wait_for(prepared) {
             Ok(prepared) => parts.push((leaving, prepared)),
             Err(error) => unread.push((leaving.dps, error)),
         }
@@ -149,7 +149,7 @@ impl<'a> Leaving<'a> {
     /// Reads DPS again: each device must be refused.
     fn prove(&self, inventory: &SqliteInventory, request: &Request) -> Result<(), CommandError> {
         let seen = around(self.context, self.planes, inventory);
-        let decisions = self.context.wait_for(request.read_back(seen))?;
+        let decisions = self.context.runtime.wait_for(request.read_back(seen))?;
         let mut left = Vec::new();
         for (target, decision) in request.targets.iter().zip(decisions) {
             let line = format!("{} is {}", target.id, decision.outcome);

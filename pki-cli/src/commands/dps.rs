@@ -52,7 +52,9 @@ fn first<T>(
 ) -> Result<Vec<T>, CommandError> {
     // One more than is shown tells whether there are more.
     let records = records.take(limit.get().saturating_add(1));
-    let mut found: Vec<T> = context.block_on(async { Ok(records.try_collect().await?) })?;
+    let mut found: Vec<T> = context
+        .runtime
+        .block_on(async { Ok(records.try_collect().await?) })?;
     if found.len() > limit.get() {
         found.truncate(limit.get());
         context.ui.warning(format!(

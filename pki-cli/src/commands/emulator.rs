@@ -169,7 +169,7 @@ impl Args {
         let config = self.config(context)?;
         let ca_file = &self.ca_file(context);
         self.check_files(context, ca_file)?;
-        context.runtime()?.block_on(async {
+        context.runtime.get()?.block_on(async {
             let mut end = End::expected()?;
             let emulator = start(config).await?;
             let pem = emulator.trust_anchor_pem();
@@ -197,14 +197,16 @@ impl Args {
         if let Some(path) = &self.ca_file {
             return path.clone();
         }
-        let is_home = context.files.exists(&context.home.declaration());
-        let is_here = context
+        let is_home = context
             .files
-            .resolve(Path::new(""))
-            .components()
-            .eq(context.home.root().components());
+            .exists(&context.home.layout.declaration_file());
+        let is_here = context.files.resolve(Path::new("")).components().eq(context
+            .home
+            .layout
+            .root()
+            .components());
         if is_home && !is_here {
-            context.home.resolve(CA_FILE)
+            context.home.layout.resolve(CA_FILE)
         } else {
             PathBuf::from(CA_FILE)
         }

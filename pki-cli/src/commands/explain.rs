@@ -40,11 +40,13 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
         let planes = planes::chosen(context)?;
-        let inventory = context.inventory()?;
+        let inventory = context.home.inventory()?;
         let leaf = self.leaf(context, &inventory)?;
         let id = leaf.common_name().and_then(|name| name.parse().ok());
         let ids: Vec<&RegistrationId> = id.iter().collect();
-        let snapshot = context.wait_for(DpsSnapshot::around(planes.instance(), &ids))?;
+        let snapshot = context
+            .runtime
+            .wait_for(DpsSnapshot::around(planes.instance(), &ids))?;
         let chain = self.presented(context, &inventory, &leaf, &snapshot)?;
         let at = self.at.unwrap_or_else(|| context.now());
         let mut view = snapshot.view()?;
@@ -67,7 +69,7 @@ impl Args {
     ) -> Result<Certificate, CommandError> {
         let path = Path::new(&self.device);
         if is_file(context, inventory, &self.device)? {
-            let read = pem::certificate(&context.read(path)?);
+            let read = pem::certificate(&context.input.read(path)?);
             return read.map_err(|error| CommandError::in_file(path, &error));
         }
         let id: RegistrationId = self.device.parse()?;
@@ -93,7 +95,7 @@ impl Args {
         let Some(path) = &self.chain else {
             return Ok(chain_of(inventory, leaf)?);
         };
-        let sent = pem::certificates(&context.read(path)?)
+        let sent = pem::certificates(&context.input.read(path)?)
             .map_err(|error| CommandError::in_file(path, &error))?;
         let verified = snapshot.verified(inventory)?;
         Ok(PresentedChain::link(leaf, &sent, &verified))

@@ -289,6 +289,7 @@ impl DeviceName {
         };
         let devices = planes.hub(&hub)?;
         let device = context
+            .runtime
             .block_on(async { Ok(devices.find(&id).await?) })?
             .ok_or_else(|| CommandError::not_found(format!("{hub} has no device identity {id}")))?;
         Ok(Identity {
@@ -306,7 +307,9 @@ impl DeviceName {
     ) -> Result<(HubHostName, DeviceId), CommandError> {
         let id: RegistrationId = self.id.as_str().parse()?;
         let registrations = planes.registrations()?;
-        let record = context.block_on(async { Ok(registrations.find(&id).await?) })?;
+        let record = context
+            .runtime
+            .block_on(async { Ok(registrations.find(&id).await?) })?;
         let Some(record) = record else {
             let message = format!("DPS {} has no registration record of {id}", planes.name());
             return Err(CommandError::not_found(message).hint("name its hub with --hub"));

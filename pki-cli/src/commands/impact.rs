@@ -68,9 +68,11 @@ enum Subject {
 impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
         let planes = planes::chosen(context)?;
-        let inventory = context.inventory()?;
+        let inventory = context.home.inventory()?;
         let at = self.at.unwrap_or_else(|| context.now());
-        let mut snapshot = context.wait_for(DpsSnapshot::gather(planes.instance()))?;
+        let mut snapshot = context
+            .runtime
+            .wait_for(DpsSnapshot::gather(planes.instance()))?;
         snapshot.at = Some(at);
         let asked = Asked {
             context,
@@ -128,7 +130,7 @@ impl Asked<'_> {
         let targets = targets(self.context, self.inventory, words)?;
         let seen = around(self.context, self.planes, self.inventory);
         let gathered = devices::gather(seen, &self.snapshot, &targets, HubAction::Keep);
-        let states = self.context.wait_for(gathered)?.states;
+        let states = self.context.runtime.wait_for(gathered)?.states;
         let mut requests = Vec::with_capacity(targets.len());
         for (target, state) in targets.into_iter().zip(states) {
             // A device of which no leaf is valid is known all the same, and may be admitted: DPS reads no CRL.
@@ -152,7 +154,7 @@ impl Asked<'_> {
     }
 
     fn certificate(&self, path: &Path) -> Result<(String, Plan), CommandError> {
-        let certificate = pem::certificate(&self.context.read(path)?)
+        let certificate = pem::certificate(&self.context.input.read(path)?)
             .map_err(|error| CommandError::in_file(path, &error))?;
         let subject = certificate.subject().to_string();
         if let Some(id) = generation_of(self.inventory, &certificate)? {

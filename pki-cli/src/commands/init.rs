@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome, in_declaration};
 use crate::files::{Access, Existing};
-use crate::home::Home;
+use crate::layout::Layout;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -55,15 +55,15 @@ const TEMPLATES: [(&str, &str); 3] = [
 impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
         let folder = self.folder(context);
-        let home = Home::at(&folder);
+        let home = Layout::at(&folder);
         let text = self.template_text(context)?;
         let declaration =
             Declaration::parse(&text).map_err(|error| in_declaration(&self.template, &error))?;
-        if context.files.exists(&home.declaration()) {
-            let message = format!("{} exists already", home.declaration().display());
+        if context.files.exists(&home.declaration_file()) {
+            let message = format!("{} exists already", home.declaration_file().display());
             return Err(CommandError::refused(message).hint("edit it, or choose another folder"));
         }
-        context.permissions().check_owner(home.root())?;
+        context.home.permissions().check_owner(home.root())?;
         self.check_passphrase(context, &home)?;
         if !context.settings.dry_run {
             context.files.create_folder(home.root(), Access::Secret)?;
@@ -73,13 +73,13 @@ impl Args {
                 .files
                 .create_folder(&home.authorities(), Access::Secret)?;
             // Last, because a folder with a pki.toml is a home.
-            let path = home.declaration();
+            let path = home.declaration_file();
             context
                 .files
                 .write(&path, text.as_bytes(), Access::Public, Existing::Keep)?;
         }
         let made = Made {
-            declaration: home.declaration(),
+            declaration: home.declaration_file(),
             template: self.template.display().to_string(),
             authorities: declaration
                 .authorities
@@ -104,7 +104,7 @@ impl Args {
         self.new_passphrase.as_deref() == Some(Path::new("-"))
     }
 
-    fn check_passphrase(&self, context: &Context, home: &Home) -> Result<(), CommandError> {
+    fn check_passphrase(&self, context: &Context, home: &Layout) -> Result<(), CommandError> {
         let Some(path) = &self.new_passphrase else {
             return Ok(());
         };

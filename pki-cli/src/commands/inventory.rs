@@ -117,7 +117,7 @@ impl ListArgs {
         let limit = self.limit.get();
         let mut found = Vec::new();
         self.conditions
-            .pages(context, &context.inventory()?, |entries| {
+            .pages(context, &context.home.inventory()?, |entries| {
                 found.extend(entries);
                 Ok(if found.len() > limit {
                     ControlFlow::Break(())
@@ -133,7 +133,7 @@ impl ListArgs {
 
 impl ShowArgs {
     fn run(&self, context: &Context) -> CommandResult {
-        let found = named(&context.inventory()?, &self.what)?;
+        let found = named(&context.home.inventory()?, &self.what)?;
         let facts = found.iter().map(EntryFacts::from).collect();
         context.ui.result(&EntriesInFull(facts))?;
         Ok(Outcome::Done)
@@ -172,7 +172,7 @@ pub(super) fn named(
 
 impl StatsArgs {
     fn run(&self, context: &Context) -> CommandResult {
-        let stats = context.inventory()?.stats()?;
+        let stats = context.home.inventory()?.stats()?;
         context.ui.result(&StatsFacts::from(&stats))?;
         Ok(Outcome::Done)
     }

@@ -31,7 +31,7 @@ use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::files::Access;
 use crate::issuance::OpenAuthority;
 use crate::request_input::{Item, Judge};
-use crate::secret::{SecretWord, SecretWordParser};
+use crate::secret_word::{SecretWord, SecretWordParser};
 
 /// As many devices as a counter makes for one batch: their claim is a gigabyte and a half of digests.
 const MOST_COUNTED: u64 = 100_000_000;
@@ -170,7 +170,7 @@ impl BatchArgs {
         };
         batch.check_usage()?;
         let source = self.source(context)?;
-        let declaration = context.declaration()?;
+        let declaration = context.home.declaration()?;
         if !self.brings_requests(context, &source, target)? {
             return batch.run(|| Input::listed(context, source));
         }
@@ -434,7 +434,7 @@ impl Batch<'_> {
     }
 
     fn open(&self) -> Result<(SqliteInventory, OpenAuthority), CommandError> {
-        let inventory = self.context.inventory()?;
+        let inventory = self.context.home.inventory()?;
         let name = &self.target.authority;
         let authority = OpenAuthority::open_or_stand_in(self.context, &inventory, name)?;
         Ok((inventory, authority))
@@ -491,7 +491,7 @@ impl Batch<'_> {
     fn key_passphrase(&self) -> Result<Option<Passphrase>, CommandError> {
         let question = "Passphrase of the devices' keys: ";
         let word = self.keys.key_passphrase_from.as_ref();
-        let secret = word.map(|word| self.context.secret(word, question));
+        let secret = word.map(|word| self.context.secrets.read(word, question));
         Ok(secret.transpose()?.map(Passphrase::read))
     }
 }

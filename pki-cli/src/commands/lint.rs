@@ -64,10 +64,12 @@ impl From<RoleWord> for Role {
 
 impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
-        let is_home = context.files.exists(&context.home.declaration())
-            && context.files.exists(&context.home.inventory());
+        let is_home = context
+            .files
+            .exists(&context.home.layout.declaration_file())
+            && context.files.exists(&context.home.layout.inventory_file());
         let verified = if is_home {
-            verified_cas(context, &context.inventory()?)?
+            verified_cas(context, &context.home.inventory()?)?
         } else {
             Vec::new()
         };
@@ -91,7 +93,7 @@ impl Args {
         path: &Path,
         verified: &[Certificate],
     ) -> Result<FileFindings, CommandError> {
-        let chain = pem::certificates(&context.read(path)?)
+        let chain = pem::certificates(&context.input.read(path)?)
             .map_err(|error| CommandError::in_file(path, &error))?;
         let options = LintOptions {
             at: self.at.unwrap_or_else(|| context.now()),

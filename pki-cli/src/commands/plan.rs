@@ -60,7 +60,7 @@ impl PlanArgs {
 
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
         let planes = planes::chosen(context)?;
-        let inventory = context.inventory()?;
+        let inventory = context.home.inventory()?;
         let judged = planned(context, &planes, &inventory, &self.request())?;
         context.ui.result(&PlanAndImpact::proposed(&judged))?;
         if self.detailed_exitcode && !judged.plan.plan().is_empty() {
@@ -81,7 +81,7 @@ impl ApplyArgs {
 
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
         let planes = planes::chosen(context)?;
-        let mut inventory = context.inventory()?;
+        let mut inventory = context.home.inventory()?;
         let judged = planned(context, &planes, &inventory, &self.request())?;
         let shown = PlanAndImpact::proposed(&judged);
         let proposal = Proposal::new(&judged.plan, &shown);
@@ -120,5 +120,7 @@ fn planned(
     inventory: &SqliteInventory,
     request: &Request,
 ) -> Result<Judged, CommandError> {
-    context.wait_for(request.prepare(around(context, planes, inventory)))
+    context
+        .runtime
+        .wait_for(request.prepare(around(context, planes, inventory)))
 }

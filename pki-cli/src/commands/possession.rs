@@ -51,7 +51,7 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
-        let mut inventory = context.inventory()?;
+        let mut inventory = context.home.inventory()?;
         let (code, authority) = self.asked(context, &inventory)?;
         if let Some(path) = &self.out {
             context.files.check_output(path)?;

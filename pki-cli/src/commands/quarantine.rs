@@ -63,7 +63,7 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
-        let mut inventory = context.inventory()?;
+        let mut inventory = context.home.inventory()?;
         let all = instances(context)?;
         if let Some(authority) = &self.authority {
             return self.below_everywhere(context, &all, &mut inventory, authority);
@@ -88,7 +88,7 @@ impl Args {
         for planes in all {
             let dps = (all.len() > 1).then(|| planes.name());
             let prepared = request.prepare(around(context, planes, inventory));
-            match context.wait_for(prepared) {
+            match context.runtime.wait_for(prepared) {
                 Ok(prepared) => found.push((planes, dps, prepared)),
                 Err(error) => unread.push((dps, error)),
             }
@@ -172,7 +172,7 @@ impl<'a> Part<'a> for DevicesPart<'a> {
             Vec::new()
         } else {
             let seen = around(context, self.turns.planes, inventory);
-            context.wait_for(self.request.read_back(seen))?
+            context.runtime.wait_for(self.request.read_back(seen))?
         };
         match self.request.targets.as_slice() {
             [only] => self.one(context, &only.id, proofs)?,
@@ -256,7 +256,7 @@ fn elsewhere(
     for planes in others(context)? {
         let name = planes.name();
         let decisions = request.read_back(around(context, &planes, inventory));
-        match context.wait_for(decisions) {
+        match context.runtime.wait_for(decisions) {
             Ok(decisions) => {
                 let let_in = request.let_in(decisions).into_iter();
                 left.extend(let_in.map(|(target, decision)| match target.leaf {

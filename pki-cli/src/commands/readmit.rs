@@ -33,8 +33,8 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
         let all = instances(context)?;
-        let mut inventory = context.inventory()?;
-        let leaf = pem::certificate(&context.read(&self.cert)?)
+        let mut inventory = context.home.inventory()?;
+        let leaf = pem::certificate(&context.input.read(&self.cert)?)
             .map_err(|error| CommandError::in_file(&self.cert, &error))?;
         let request = Request {
             id: self.id.clone(),
@@ -43,7 +43,7 @@ impl Args {
         let mut found = Vec::new();
         for planes in &all {
             let prepared = request.prepare(around(context, planes, &inventory));
-            found.push(context.wait_for(prepared)?);
+            found.push(context.runtime.wait_for(prepared)?);
         }
         if !found.iter().any(Prepared::is_known) {
             return Err(unknown_device(&inventory, &self.id)?);
@@ -76,7 +76,7 @@ fn within(
         None
     } else {
         let read_back = prepared.read_back(around(context, planes, inventory), request);
-        Some(context.wait_for(read_back)?)
+        Some(context.runtime.wait_for(read_back)?)
     };
     let read_back = proof.iter().map(|proof| {
         let outcome = &proof.outcome;

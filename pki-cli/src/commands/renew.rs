@@ -59,7 +59,7 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
         let profile = profile_named(context, &self.profile)?;
-        let mut inventory = context.inventory()?;
+        let mut inventory = context.home.inventory()?;
         let ids = self.ids(context, &inventory)?;
         if self.csr.is_some() && ids.len() != 1 {
             let message = format!(
@@ -199,7 +199,7 @@ impl Args {
     ) -> Result<Option<ProvenKey>, CommandError> {
         let policy = policy(context, &self.profile)?;
         if let Some(path) = &self.csr {
-            let request = SigningRequest::read(&context.read(path)?)
+            let request = SigningRequest::read(&context.input.read(path)?)
                 .map_err(|error| CommandError::in_file(path, &error))?;
             let stated = Stated {
                 id: Some(id),

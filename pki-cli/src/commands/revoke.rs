@@ -49,7 +49,7 @@ fn reason(text: &str) -> Result<RevocationReason, String> {
 
 impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
-        let mut inventory = context.inventory()?;
+        let mut inventory = context.home.inventory()?;
         let mut found = Vec::new();
         for what in names(context, &inventory, &self.what)? {
             found.extend(certificates(context, &inventory, &what)?);
@@ -66,7 +66,9 @@ impl Args {
         }
         context.ui.note(&report);
         let certificates = counted(to_do.len(), "certificate", "certificates");
-        context.confirm(&format!("revoke {certificates} for good?"))?;
+        context
+            .dialog
+            .confirm(&format!("revoke {certificates} for good?"))?;
         let rows: Vec<RowKey> = to_do.iter().map(|entry| entry.recorded.row()).collect();
         inventory.revoke(&rows, self.reason, context.now())?;
         report.done = true;
@@ -98,7 +100,7 @@ fn names(
             names.push(what.clone());
             continue;
         }
-        let content = context.read(path)?;
+        let content = context.input.read(path)?;
         if let Ok(certificate) = pem::certificate(&content) {
             names.push(certificate.sha256_thumbprint().to_string());
             continue;

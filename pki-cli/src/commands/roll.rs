@@ -175,7 +175,7 @@ enum Rolled {
 
 impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
-        let inventory = context.inventory()?;
+        let inventory = context.home.inventory()?;
         match &self.command {
             Command::Start(args) => match args.named.resolve(context, &inventory)? {
                 Rolled::Authority(name) => args.authority(context, inventory, &name),
@@ -212,7 +212,7 @@ fn resolve(
     is_device: bool,
 ) -> Result<Rolled, CommandError> {
     if let Some(authority) = name.parse::<AuthorityName>().ok().filter(|_| !is_device) {
-        let is_declared = context.declaration()?.authority(&authority).is_some();
+        let is_declared = context.home.declaration()?.authority(&authority).is_some();
         if is_declared || inventory.authority(&authority)?.is_some() {
             return Ok(Rolled::Authority(authority));
         }

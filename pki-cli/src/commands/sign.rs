@@ -71,7 +71,7 @@ impl Args {
         let inputs: Vec<RequestInput> = inputs.collect::<Result<_, _>>()?;
         let id_from = self.id_from.into();
         let profile = &self.target.profile;
-        let judge = Judge::new(context, context.declaration()?, profile, id_from);
+        let judge = Judge::new(context, context.home.declaration()?, profile, id_from);
         if self.options.are_given() || inputs.iter().any(RequestInput::is_many) {
             return self.run_batch(context, &judge, inputs);
         }

@@ -122,7 +122,7 @@ impl Args {
     fn crls(&self, context: &Context) -> Result<Vec<Crl>, CommandError> {
         let mut found = Vec::new();
         for path in &self.crls {
-            let lists = crl::pem::crls(&context.read(path)?);
+            let lists = crl::pem::crls(&context.input.read(path)?);
             found.extend(lists.map_err(|error| CommandError::in_file(path, &error))?);
         }
         Ok(found)
@@ -130,7 +130,7 @@ impl Args {
 }
 
 fn certificates(context: &Context, path: &Path) -> Result<Vec<Certificate>, CommandError> {
-    let content = context.read(path)?;
+    let content = context.input.read(path)?;
     pem::certificates(&content).map_err(|error| CommandError::in_file(path, &error))
 }
 
@@ -144,8 +144,8 @@ fn all(context: &Context, paths: &[PathBuf]) -> Result<Vec<Certificate>, Command
 
 /// The home's certificates: the roots, and the others. A compromised generation is neither.
 fn of_home(context: &Context) -> Result<(Vec<Certificate>, Vec<Certificate>), CommandError> {
-    let authorities = if context.files.exists(&context.home.inventory()) {
-        context.inventory()?.authorities()?
+    let authorities = if context.files.exists(&context.home.layout.inventory_file()) {
+        context.home.inventory()?.authorities()?
     } else {
         Vec::new()
     };
@@ -159,7 +159,7 @@ fn of_home(context: &Context) -> Result<(Vec<Certificate>, Vec<Certificate>), Co
         .map(|recorded| recorded.certificate().clone())
         .partition(Certificate::is_self_issued);
     if roots.is_empty() {
-        let home = context.home.root().display();
+        let home = context.home.layout.root().display();
         return Err(
             CommandError::not_found(format!("{home} holds no root to trust"))
                 .hint("name a trust anchor with --anchor FILE"),

@@ -38,7 +38,7 @@ pub(super) struct CheckpointArgs {
 
 impl CheckpointArgs {
     pub(super) fn run(&self, context: &Context) -> CommandResult {
-        let inventory = context.inventory()?;
+        let inventory = context.home.inventory()?;
         let head = inventory
             .audit_head()?
             .ok_or_else(|| CommandError::not_found("the audit trail is empty"))?;
@@ -151,7 +151,7 @@ fn in_file(
     path: &Path,
     certificate: Option<&Path>,
 ) -> Result<AuditHead, CommandError> {
-    let content = context.read(path).map_err(|error| {
+    let content = context.input.read(path).map_err(|error| {
         error.hint("a checkpoint is 1042: and 64 hexadecimal digits, or the name of a file")
     })?;
     let checkpoint =
@@ -180,7 +180,7 @@ fn given(
     file: &Path,
     checkpoint: &Checkpoint,
 ) -> Result<Certificate, CommandError> {
-    let found = pem::certificates(&context.read(file)?)
+    let found = pem::certificates(&context.input.read(file)?)
         .map_err(|error| CommandError::in_file(file, &error))?;
     let named = |certificate: &&Certificate| {
         let by = checkpoint.signed_by.as_ref();
@@ -193,10 +193,10 @@ fn given(
 
 /// The certificate that the home has of the signer, unless others can sign in its name.
 fn at_home(context: &Context, by: &CheckpointSigner) -> Result<Option<Certificate>, CommandError> {
-    if !context.files.exists(&context.home.inventory()) {
+    if !context.files.exists(&context.home.layout.inventory_file()) {
         return Ok(None);
     }
-    let record = context.inventory()?.authority(&by.authority)?;
+    let record = context.home.inventory()?.authority(&by.authority)?;
     let generation = record.and_then(|record| record.generation(by.generation).cloned());
     let Some(generation) = generation else {
         return Ok(None);

@@ -41,7 +41,7 @@ pub(super) struct ProveArgs {
 
 impl ProveArgs {
     pub(super) fn run(&self, context: &Context) -> CommandResult {
-        let inventory = context.inventory()?;
+        let inventory = context.home.inventory()?;
         let entry = only(&inventory, &self.certificate)?;
         let row = entry.recorded.row();
         let proof = match AuditProof::of(&inventory, row, self.checkpoint.as_ref()) {
@@ -105,7 +105,7 @@ pub(super) fn verify(
     certificate: Option<&Path>,
     checkpoints: &[AuditHead],
 ) -> CommandResult {
-    let content = context.read(path)?;
+    let content = context.input.read(path)?;
     let proof: AuditProof = serde_json::from_slice(&content).map_err(|error| {
         CommandError::invalid_input(format!("{}: it is no audit proof", path.display()))
             .because(error)
@@ -135,7 +135,7 @@ pub(super) fn verify(
 }
 
 fn thumbprint(context: &Context, path: &Path) -> Result<Sha256Thumbprint, CommandError> {
-    let found = pem::certificates(&context.read(path)?)
+    let found = pem::certificates(&context.input.read(path)?)
         .map_err(|error| CommandError::in_file(path, &error))?;
     found
         .first()

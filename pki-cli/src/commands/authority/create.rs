@@ -9,7 +9,6 @@ use pki_core::key::Signer;
 use pki_core::sqlite::SqliteInventory;
 
 use super::{Authorities, AuthorityRow, clock, takeover};
-use crate::authority_key::NewKey;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
 use crate::issuance::{OpenAuthority, current, policy};
@@ -39,7 +38,7 @@ pub(super) struct Args {
 impl Args {
     pub(super) fn run(&self, context: &Context) -> CommandResult {
         let declared = self.declared(context)?;
-        let mut inventory = context.inventory()?;
+        let mut inventory = context.home.inventory()?;
         let mut made = Vec::new();
         for authority in declared {
             made.push(if self.next {
@@ -62,6 +61,7 @@ impl Args {
         let wanted =
             |one: &&AuthorityDeclaration| self.names.is_empty() || self.names.contains(&one.name);
         Ok(context
+            .home
             .declaration()?
             .authorities
             .iter()
@@ -188,7 +188,7 @@ fn make(
     let name = &declared.name;
     clock::check(context, inventory, clock_is_right)?;
     let generation = takeover::next_generation(inventory.authority(name)?.as_ref());
-    let key = NewKey::make(context, declared, generation)?;
+    let key = context.keys.make(declared, generation)?;
     let signer = key.signer.as_ref();
     refuse_same_key(inventory, name, signer)?;
     let issued = issue(context, inventory, declared, generation, signer)?;

@@ -13,10 +13,11 @@ use secrecy::SecretString;
 
 use super::adopt::holder_of;
 use super::{Authorities, AuthorityRow, takeover};
-use crate::authority_key::{self, NewKey};
+use crate::authority_key::NewKey;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome, in_contents, in_key_file};
-use crate::secret::{SecretWord, SecretWordParser};
+use crate::secret_word::{SecretWord, SecretWordParser};
+use crate::secrets::Secrets;
 
 /// Take over an authority that exists, with its key and certificate
 ///
@@ -75,7 +76,7 @@ enum OfferedKey {
 impl Args {
     pub(super) fn run(&self, context: &Context) -> CommandResult {
         let offer = self.offer(context)?;
-        let declaration = context.declaration()?.authority(&self.name);
+        let declaration = context.home.declaration()?.authority(&self.name);
         let declared = declaration.ok_or_else(|| undeclared(&self.name, &offer.certificate))?;
         let row = self.take_over(context, declared, offer)?;
         context.ui.result(&Authorities(vec![row]))?;
@@ -88,7 +89,7 @@ impl Args {
         declared: &AuthorityDeclaration,
         offer: Offer<'_>,
     ) -> Result<AuthorityRow, CommandError> {
-        let mut inventory = context.inventory()?;
+        let mut inventory = context.home.inventory()?;
         let name = &self.name;
         let _lock = if context.settings.dry_run {
             None
@@ -180,8 +181,8 @@ impl Args {
         context: &Context,
         file: &'a Path,
     ) -> Result<Offer<'a>, CommandError> {
-        let content = context.read(file)?;
-        let passphrase = self.passphrase(context, file)?;
+        let content = context.input.read(file)?;
+        let passphrase = self.passphrase(&context.secrets, file)?;
         let read =
             Contents::read(&content, Some(&passphrase)).map_err(|error| in_pfx(file, &error))?;
         let lacks = |what: &str| {
@@ -216,27 +217,28 @@ impl Args {
 
     /// Asks for a passphrase only once the file has turned out to need one.
     fn read_key(&self, context: &Context, file: &Path) -> Result<PrivateKey, CommandError> {
-        let content = context.read(file)?;
+        let content = context.input.read(file)?;
         let read = match read_private_key(&content, None) {
             Err(KeyFileError::PassphraseNeeded) => {
-                read_private_key(&content, Some(&self.passphrase(context, file)?))
+                read_private_key(&content, Some(&self.passphrase(&context.secrets, file)?))
             }
             read => read,
         };
         read.map_err(|error| in_key_file(file, &error))
     }
 
-    fn passphrase(&self, context: &Context, file: &Path) -> Result<SecretString, CommandError> {
+    fn passphrase(&self, secrets: &Secrets, file: &Path) -> Result<SecretString, CommandError> {
         let question = format!("Passphrase of {}: ", file.display());
-        match &self.key_passphrase {
-            Some(word) => context.secret(word, &question),
-            None if context.can_ask() => context.secret(&SecretWord::Prompt, &question),
-            None => Err(CommandError::refused(format!(
+        if let Some(word) = &self.key_passphrase {
+            return secrets.read(word, &question);
+        }
+        secrets.ask(&question)?.ok_or_else(|| {
+            CommandError::refused(format!(
                 "{}: it is encrypted and needs a passphrase",
                 file.display()
             ))
-            .hint("give it with --key-passphrase, as file:PATH or env:NAME")),
-        }
+            .hint("give it with --key-passphrase, as file:PATH or env:NAME")
+        })
     }
 }
 
@@ -244,7 +246,7 @@ impl OfferedKey {
     fn signer(&self, context: &Context) -> Result<Box<dyn Signer>, CommandError> {
         match self {
             Self::Read(key) => Ok(Box::new(SoftwareSigner::new(key)?)),
-            Self::InToken(uri) => authority_key::open_in_token(context, uri),
+            Self::InToken(uri) => context.keys.open_in_token(uri),
         }
     }
 
@@ -255,8 +257,8 @@ impl OfferedKey {
         generation: Generation,
     ) -> Result<NewKey, CommandError> {
         match self {
-            Self::Read(key) => NewKey::sealed(context, name, generation, &key),
-            Self::InToken(uri) => NewKey::found(context, &uri),
+            Self::Read(key) => context.keys.seal(name, generation, &key),
+            Self::InToken(uri) => context.keys.find(&uri),
         }
     }
 }

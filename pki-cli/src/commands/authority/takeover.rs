@@ -20,7 +20,7 @@ use pki_core::sqlite::SqliteInventory;
 use serde::Serialize;
 
 use super::AuthorityRow;
-use crate::authority_key::{self, NewKey};
+use crate::authority_key::NewKey;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::files::{Access, Existing, ending};
@@ -32,7 +32,7 @@ pub(crate) fn declared<'a>(
     context: &'a Context,
     name: &AuthorityName,
 ) -> Result<&'a AuthorityDeclaration, CommandError> {
-    let declaration = context.declaration()?;
+    let declaration = context.home.declaration()?;
     if let Some(declared) = declaration.authority(name) {
         return Ok(declared);
     }
@@ -58,7 +58,8 @@ pub(super) fn read_certificates(
     chain: Option<&Path>,
 ) -> Result<(Certificate, Vec<Certificate>), CommandError> {
     let read = |path: &Path| {
-        pem::certificates(&context.read(path)?).map_err(|error| CommandError::in_file(path, &error))
+        pem::certificates(&context.input.read(path)?)
+            .map_err(|error| CommandError::in_file(path, &error))
     };
     let mut found = read(file)?.into_iter();
     let first = found
@@ -85,7 +86,7 @@ pub(super) fn judge(
         certificate,
         public_key: signer.public_key(),
         subject: &declared.subject,
-        depth_below: depth_below(context.declaration()?, &declared.name),
+        depth_below: depth_below(context.home.declaration()?, &declared.name),
         pool: &pool,
     };
     candidate
@@ -246,7 +247,7 @@ pub(super) fn tell_strays(
         .iter()
         .flat_map(|record| &record.generations)
         .collect();
-    for path in context.files.list(&context.home.authority(name))? {
+    for path in context.files.list(&context.home.layout.authority(name))? {
         let file = path.file_name().unwrap_or_default().to_string_lossy();
         let reference = format!("authorities/{name}/{file}");
         let is_known = || {
@@ -280,11 +281,11 @@ pub(super) fn begin(
         key_reference: key.reference.clone(),
     };
     tell_strays(context, inventory, name)?;
-    key.store(context)?;
+    context.keys.store(key)?;
     let recorded = match inventory.record_authority(new, certificate, context.now()) {
         Ok(recorded) => recorded,
         Err(error) => {
-            key.discard(context, inventory);
+            context.keys.discard(key, inventory);
             return Err(error.into());
         }
     };
@@ -300,9 +301,8 @@ pub(super) fn finish(
     pending: &GenerationRecord,
 ) -> Result<bool, CommandError> {
     let certificate = certificate_of(name, pending)?;
-    if !authority_key::is_lost(context, &pending.key_reference)
-        && authority_key::open(context, &pending.key_reference)?.public_key()
-            == certificate.public_key()
+    if !context.keys.is_lost(&pending.key_reference)
+        && context.keys.open(&pending.key_reference)?.public_key() == certificate.public_key()
     {
         bring_into_use(context, inventory, name, pending.generation, &certificate)?;
         return Ok(true);
@@ -328,10 +328,10 @@ pub(super) fn bring_into_use(
     generation: Generation,
     certificate: &Certificate,
 ) -> Result<(), CommandError> {
-    let home = &context.home;
+    let layout = &context.home.layout;
     let files = &context.files;
-    files.create_folder(&home.authority(name), Access::Secret)?;
-    let path = home.certificate(name, generation);
+    files.create_folder(&layout.authority(name), Access::Secret)?;
+    let path = layout.certificate(name, generation);
     let pem = certificate.to_pem();
     files.write(&path, pem.as_bytes(), Access::Public, Existing::Replace)?;
     let record = inventory.authority(name)?;

@@ -61,7 +61,7 @@ pub(super) struct VerifyArgs {
 
 impl VerifyArgs {
     pub(super) fn run(&self, context: &Context) -> CommandResult {
-        let content = context.read(&self.manifest)?;
+        let content = context.input.read(&self.manifest)?;
         let manifest = Manifest::from_json(&content)
             .map_err(|error| CommandError::in_file(&self.manifest, &error))?;
         let home = home(context)?;
@@ -199,15 +199,15 @@ impl VerifyArgs {
 }
 
 fn certificates(context: &Context, path: &Path) -> Result<Vec<Certificate>, CommandError> {
-    let content = context.read(path)?;
+    let content = context.input.read(path)?;
     pem::certificates(&content).map_err(|error| CommandError::in_file(path, &error))
 }
 
 /// The inventory of the home, if there is a home; whoever receives a batch has none.
 fn home(context: &Context) -> Result<Option<SqliteInventory>, CommandError> {
-    let is_there = context.files.exists(&context.home.inventory());
+    let is_there = context.files.exists(&context.home.layout.inventory_file());
     if is_there || context.settings.home.is_some() {
-        Ok(Some(context.inventory()?))
+        Ok(Some(context.home.inventory()?))
     } else {
         Ok(None)
     }

@@ -30,7 +30,7 @@ pub(super) fn group_everywhere(
     for planes in all {
         let leaving = Leaving::new(context, planes, all.len());
         let seen = around(context, planes, inventory);
-        match context.wait_for(LeavingGroup::gather(seen, id)) {
+        match context.runtime.wait_for(LeavingGroup::gather(seen, id)) {
             Ok(group) => parts.push((leaving, group)),
             Err(error) => unread.push((leaving.dps, error)),
         }
@@ -62,7 +62,7 @@ impl Leaving<'_> {
         group: &LeavingGroup,
     ) -> Result<(), CommandError> {
         let seen = around(self.context, self.planes, inventory);
-        let Some(prepared) = self.context.wait_for(group.prepare(seen))? else {
+        let Some(prepared) = self.context.runtime.wait_for(group.prepare(seen))? else {
             return Err(self.no_group(id, group));
         };
         let judged = prepared.judge(around(self.context, self.planes, inventory))?;
@@ -71,7 +71,7 @@ impl Leaving<'_> {
             None
         } else {
             let seen = around(self.context, self.planes, inventory);
-            Some(self.context.wait_for(prepared.read_back(seen))?)
+            Some(self.context.runtime.wait_for(prepared.read_back(seen))?)
         };
         shown.proof = proof.as_ref().map(Proof::from);
         let dps = self.dps;

@@ -40,7 +40,7 @@ pub(crate) struct ProofRequest {
 impl ProofRequest {
     /// Reads a request that was carried here.
     pub(crate) fn read(context: &Context, path: &Path) -> Result<Self, CommandError> {
-        let content = context.read(path)?;
+        let content = context.input.read(path)?;
         serde_json::from_slice(&content).map_err(|error| CommandError::in_file(path, &error))
     }
 }
@@ -72,10 +72,10 @@ pub(super) fn request(context: &Context, name: &CertificateName, path: &Path) ->
         context.ui.note(format!("would ask: {question}"));
         return Ok(Outcome::Done);
     }
-    context.confirm(&question)?;
+    context.dialog.confirm(&question)?;
     let (etag, sha1_thumbprint) = identity(&held)?;
     let certificates = planes.certificates()?;
-    let answer = context.block_on(async {
+    let answer = context.runtime.block_on(async {
         let expect = IfMatch::Etag(etag);
         Ok(certificates
             .generate_verification_code(name, &expect)
@@ -102,7 +102,7 @@ pub(super) fn request(context: &Context, name: &CertificateName, path: &Path) ->
 
 /// Hands in a proof that was made elsewhere.
 pub(super) fn hand_in(context: &Context, name: &CertificateName, path: &Path) -> CommandResult {
-    let proof = pem::certificate(&context.read(path)?)
+    let proof = pem::certificate(&context.input.read(path)?)
         .map_err(|error| CommandError::in_file(path, &error))?;
     let planes = planes::chosen(context)?;
     let held = existing(context, &planes, name)?;
@@ -123,8 +123,9 @@ pub(super) fn hand_in(context: &Context, name: &CertificateName, path: &Path) ->
         steps: vec![step],
         ..Plan::new(goal(&planes, name))
     };
-    let mut inventory = context.inventory()?;
+    let mut inventory = context.home.inventory()?;
     let before = context
+        .runtime
         .wait_for(DpsSnapshot::gather(planes.instance()))?
         .view()?;
     let promise = Promise::as_shown();
@@ -154,7 +155,9 @@ fn existing(
     name: &CertificateName,
 ) -> Result<CaCertificate, CommandError> {
     let certificates = planes.certificates()?;
-    let found = context.block_on(async { Ok(certificates.find(name).await?) })?;
+    let found = context
+        .runtime
+        .block_on(async { Ok(certificates.find(name).await?) })?;
     found.ok_or_else(|| {
         let message = format!("DPS {} has no CA certificate {name}", planes.name());
         CommandError::not_found(message)

@@ -96,8 +96,10 @@ fn carry_out(
     goal: String,
     narrow: impl FnOnce(&mut Plan) -> Result<(), CommandError>,
 ) -> CommandResult {
-    let mut inventory = context.inventory()?;
-    let snapshot = context.wait_for(DpsSnapshot::gather(planes.instance()))?;
+    let mut inventory = context.home.inventory()?;
+    let snapshot = context
+        .runtime
+        .wait_for(DpsSnapshot::gather(planes.instance()))?;
     let state = snapshot.declared_state(&inventory)?;
     let mut plan = Plan {
         goal,

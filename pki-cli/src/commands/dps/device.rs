@@ -199,7 +199,9 @@ impl PutArgs {
         let document: Option<IndividualEnrollment> = document.transpose()?;
         let planes = planes::chosen(context)?;
         let individuals = planes.individuals()?;
-        let before = context.block_on(async { Ok(individuals.find(&self.id).await?) })?;
+        let before = context
+            .runtime
+            .block_on(async { Ok(individuals.find(&self.id).await?) })?;
         let after = match (&leaf, document) {
             (Some(leaf), _) => self.pinned(before.as_ref(), leaf),
             (None, Some(document)) if entry::is_written(before.as_ref(), &document) => document,
@@ -238,7 +240,7 @@ impl PutArgs {
 
     /// The leaf of a file, if it is one, of this device, and not revoked.
     fn leaf(&self, context: &Context, path: &Path) -> Result<Certificate, CommandError> {
-        let leaf = pem::certificate(&context.read(path)?)
+        let leaf = pem::certificate(&context.input.read(path)?)
             .map_err(|error| CommandError::in_file(path, &error))?;
         let path = path.display();
         if leaf.is_ca() {
@@ -288,6 +290,7 @@ impl PutArgs {
 /// Why the inventory says that a leaf is revoked, if it does.
 fn revoked(context: &Context, leaf: &Certificate) -> Result<Option<String>, CommandError> {
     let entry = context
+        .home
         .inventory()?
         .by_sha256_thumbprint(&leaf.sha256_thumbprint())?;
     Ok(match entry.map(|entry| entry.state) {
@@ -360,7 +363,7 @@ fn enable_notes(
     let Mechanism::X509(X509Certificates::Client(slots)) = &individual.attestation.mechanism else {
         return Ok(notes);
     };
-    let inventory = context.inventory()?;
+    let inventory = context.home.inventory()?;
     for thumbprint in slots.iter().filter_map(|slot| slot.sha256_thumbprint()) {
         let entry = inventory.by_sha256_thumbprint(&thumbprint)?;
         if let Some(CertificateState::Revoked { reason, .. }) = entry.map(|entry| entry.state) {

@@ -48,7 +48,9 @@ pub(super) fn existing<E: Record>(
     records: &Enrollments<E>,
     id: &E::Id,
 ) -> Result<E, CommandError> {
-    let found = context.block_on(async { Ok(records.find(id).await?) })?;
+    let found = context
+        .runtime
+        .block_on(async { Ok(records.find(id).await?) })?;
     found.ok_or_else(|| {
         let word = E::WORD;
         CommandError::not_found(format!("DPS {} has no {word} {id}", planes.name()))
@@ -227,7 +229,7 @@ pub(super) fn document<E: Record>(
     path: &Path,
     id: &E::Id,
 ) -> Result<E, CommandError> {
-    let content = context.read(path)?;
+    let content = context.input.read(path)?;
     let document: E =
         serde_json::from_slice(&content).map_err(|error| CommandError::in_file(path, &error))?;
     if document.id() != id {

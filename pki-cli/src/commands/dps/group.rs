@@ -200,7 +200,9 @@ impl PutArgs {
         let document: EnrollmentGroup = entry::document(context, file, &self.id)?;
         let planes = planes::chosen(context)?;
         let groups = planes.groups()?;
-        let before = context.block_on(async { Ok(groups.find(&self.id).await?) })?;
+        let before = context
+            .runtime
+            .block_on(async { Ok(groups.find(&self.id).await?) })?;
         if entry::is_written(before.as_ref(), &document) {
             return entry::written_before(context, &planes, &document);
         }
@@ -235,7 +237,7 @@ impl EnableArgs {
             .iter()
             .filter_map(CertificateSlot::sha256_thumbprint)
             .collect();
-        for authority in context.inventory()?.authorities()? {
+        for authority in context.home.inventory()?.authorities()? {
             for generation in &authority.generations {
                 let certificate = generation.certificate.as_ref();
                 let is_held = certificate.is_some_and(|recorded| {
@@ -335,8 +337,9 @@ impl DeleteArgs {
         const LOOKED_AT: usize = 1000;
         let page = u32::try_from(LOOKED_AT).ok();
         let records = planes.registrations()?.of_group(&self.id, page);
-        let records: Vec<RegistrationState> =
-            context.block_on(async { Ok(records.take(LOOKED_AT).try_collect().await?) })?;
+        let records: Vec<RegistrationState> = context
+            .runtime
+            .block_on(async { Ok(records.take(LOOKED_AT).try_collect().await?) })?;
         let count = match records.len() {
             0 => return Ok("hub identities of its devices stay, if there are any".to_owned()),
             LOOKED_AT => format!("{LOOKED_AT} registration records or more"),
@@ -372,7 +375,9 @@ impl DeleteArgs {
 }
 
 fn all(context: &Context, groups: &Groups) -> Result<Vec<EnrollmentGroup>, CommandError> {
-    context.block_on(async { Ok(groups.list(None).try_collect().await?) })
+    context
+        .runtime
+        .block_on(async { Ok(groups.list(None).try_collect().await?) })
 }
 
 fn names(groups: &[EnrollmentGroup]) -> String {

@@ -22,13 +22,15 @@ pub(super) fn on_fleet(
 ) -> Result<Option<Impact>, CommandError> {
     let Some(snapshot) = told(
         context,
-        context.wait_for(DpsSnapshot::gather(planes.instance())),
+        context
+            .runtime
+            .wait_for(DpsSnapshot::gather(planes.instance())),
     )?
     else {
         return Ok(None);
     };
     let (before, after) = changed(&snapshot, change)?;
-    let inventory = context.inventory()?;
+    let inventory = context.home.inventory()?;
     crate::snapshot::impact(context, &inventory, &before, &after).map(Some)
 }
 
@@ -42,7 +44,7 @@ pub(super) fn on_device(
     leaf: Option<&Certificate>,
     change: impl FnOnce(&mut DpsView) -> Result<(), ViewError>,
 ) -> Result<Option<Impact>, CommandError> {
-    let gathered = context.block_on(async {
+    let gathered = context.runtime.block_on(async {
         Ok(DpsSnapshot {
             authorities: planes.certificates()?.list().await?,
             groups: planes.groups()?.list(None).try_collect().await?,
@@ -53,7 +55,7 @@ pub(super) fn on_device(
     let Some(snapshot) = told(context, gathered)? else {
         return Ok(None);
     };
-    let inventory = context.inventory()?;
+    let inventory = context.home.inventory()?;
     let recorded = inventory.unexpired_leaves(id, context.now())?;
     let mut leaves: Vec<Certificate> = recorded
         .iter()

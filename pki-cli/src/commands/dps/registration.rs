@@ -168,7 +168,9 @@ fn existing(
     id: &RegistrationId,
 ) -> Result<RegistrationState, CommandError> {
     let registrations = planes.registrations()?;
-    let found = context.block_on(async { Ok(registrations.find(id).await?) })?;
+    let found = context
+        .runtime
+        .block_on(async { Ok(registrations.find(id).await?) })?;
     found.ok_or_else(|| {
         let message = format!("DPS {} has no registration record of {id}", planes.name());
         CommandError::not_found(message)

@@ -86,7 +86,7 @@ impl Conditions {
         inventory: &dyn Inventory,
     ) -> Result<(), CommandError> {
         if let Some(name) = &self.authority {
-            let declared = context.declaration()?.authority(name).is_some();
+            let declared = context.home.declaration()?.authority(name).is_some();
             if !declared && inventory.authority(name)?.is_none() {
                 let message = format!("there is no authority {name}");
                 return Err(

@@ -50,7 +50,7 @@ impl ExportArgs {
         if let Format::Csv = self.format {
             context.ui.raw(&Self::csv([self.header()])?)?;
         }
-        let inventory = context.inventory()?;
+        let inventory = context.home.inventory()?;
         self.conditions.pages(context, &inventory, |entries| {
             let lines = entries.iter().map(|entry| self.line(entry));
             let text = match self.format {

@@ -76,7 +76,7 @@ impl ImportArgs {
         for path in &self.from {
             found.gather(context, path)?;
         }
-        let mut inventory = context.inventory()?;
+        let mut inventory = context.home.inventory()?;
         let _lock = if context.settings.dry_run {
             None
         } else {
@@ -110,7 +110,7 @@ impl Found {
         if resolved.is_dir() {
             return self.gather_folder(context, path);
         }
-        let content = context.read(path)?;
+        let content = context.input.read(path)?;
         if is_index(path, &content) {
             self.gather_index(path, &content)?;
             return self.gather_folder(context, path.parent().unwrap_or_else(|| Path::new("")));

@@ -83,7 +83,7 @@ impl<'a> BatchRun<'a> {
     /// Where the home keeps what was written to standard output, until the batch is complete.
     fn note_path(&self) -> PathBuf {
         let digest = self.fingerprint.to_string();
-        let home = self.batch.context.home.root();
+        let home = self.batch.context.home.layout.root();
         home.join(format!("batch-{}", digest.get(..12).unwrap_or(&digest)))
     }
 
@@ -313,7 +313,7 @@ impl<'a> BatchRun<'a> {
     }
 
     fn profile(&self, device: &Device) -> &LeafProfile {
-        let declaration = self.batch.context.declaration().ok();
+        let declaration = self.batch.context.home.declaration().ok();
         let named = device.profile.as_ref().zip(declaration);
         let named = named.and_then(|(name, declaration)| declaration.profiles.get(name));
         named.unwrap_or(self.profile)
@@ -384,7 +384,7 @@ impl<'a> BatchRun<'a> {
 fn stop_on_interrupt(context: &Context) -> Result<Arc<AtomicBool>, CommandError> {
     let stop = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&stop);
-    context.runtime()?.spawn(async move {
+    context.runtime.get()?.spawn(async move {
         if tokio::signal::ctrl_c().await.is_ok() {
             told.store(true, Ordering::Relaxed);
         }

@@ -77,7 +77,7 @@ impl Args {
     ) -> Result<(PreparedBelow, Judged), CommandError> {
         let seen = around(context, planes, inventory);
         let prepared = below.prepare(seen, self.hub.into(), self.reason.as_deref());
-        let prepared = context.wait_for(prepared)?;
+        let prepared = context.runtime.wait_for(prepared)?;
         let judged = prepared.judge(seen)?;
         Ok((prepared, judged))
     }
@@ -104,7 +104,7 @@ impl<'a> Part<'a> for BelowPart<'a> {
         self.turns.take_off_hubs(context, inventory)?;
         let instance = self.turns.planes.instance();
         if !context.settings.dry_run
-            && let Some(outcome) = context.wait_for(self.below.read_back(instance))?
+            && let Some(outcome) = context.runtime.wait_for(self.below.read_back(instance))?
         {
             let message = not_shut_out(self.authority, &outcome);
             return Err(CommandError::new(ErrorKind::Conflict, message).hint("run it again"));
@@ -156,7 +156,7 @@ fn elsewhere(
     let mut left = Vec::new();
     for planes in others(context)? {
         let name = planes.name();
-        match context.wait_for(below.read_back(planes.instance())) {
+        match context.runtime.wait_for(below.read_back(planes.instance())) {
             Ok(None) => {}
             Ok(Some(outcome)) => {
                 left.push(format!("DPS {name}: {}", not_shut_out(authority, &outcome)));

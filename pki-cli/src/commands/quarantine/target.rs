@@ -26,7 +26,7 @@ pub(in crate::commands) fn targets(
             found.push(Target::named(inventory, what, context.now())?);
             continue;
         }
-        let content = context.read(path)?;
+        let content = context.input.read(path)?;
         match list(&content) {
             Some(text) => found.extend(listed(context, inventory, path, text)?),
             None => found.push(of_file(inventory, path, &content)?),
@@ -91,7 +91,7 @@ fn line_of_list(
     if !is_file(context, inventory, what)? {
         return Ok(Target::named(inventory, what, context.now())?);
     }
-    let content = context.read(path)?;
+    let content = context.input.read(path)?;
     if list(&content).is_some() {
         let message = format!("{what} is a list; a list in a list is not read");
         return Err(CommandError::invalid_input(message));

@@ -67,7 +67,7 @@ impl FinishArgs {
         let planes = all(context)?;
         let instances = gather(context, &planes)?;
         let mut roll = roll_of(context, &inventory, &instances, name)?;
-        let moving = context.wait_for(roll.moving())?;
+        let moving = context.runtime.wait_for(roll.moving())?;
         warn_of_unread(context, &moving.unread_hubs);
         let request = FinishRequest {
             accept_stranded: self.accept_stranded,
@@ -148,7 +148,7 @@ fn status(
     name: &AuthorityName,
 ) -> Result<Status, CommandError> {
     let mut roll = roll_of(context, inventory, instances, name)?;
-    let found = context.wait_for(roll.status())?;
+    let found = context.runtime.wait_for(roll.status())?;
     warn_of_unread(context, &found.unread_hubs);
     for hub in &found.worklist.unread_hubs {
         let warning = format!("whom it keeps out cannot be told: {hub}");

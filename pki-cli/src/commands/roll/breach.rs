@@ -56,7 +56,7 @@ impl StartArgs {
             is_shown,
         };
         let roll = roll_of(context, &inventory, &instances, name)?;
-        let breach = context.wait_for(roll.breach(request))?;
+        let breach = context.runtime.wait_for(roll.breach(request))?;
         for note in &breach.notes {
             context.ui.warning(note);
         }

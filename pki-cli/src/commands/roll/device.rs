@@ -32,7 +32,7 @@ impl StartArgs {
         let mut roll = gather(context, &planes, &inventory, id)?;
         if self.compromised {
             let looked = roll.look_on_every_hub(around(context, &planes, &inventory));
-            for note in context.wait_for(looked)? {
+            for note in context.runtime.wait_for(looked)? {
                 context.ui.warning(note);
             }
         }
@@ -59,7 +59,7 @@ impl StartArgs {
     ) -> Result<Certificate, CommandError> {
         let id = &roll.id;
         if let Some(path) = &self.cert {
-            let leaf = pem::certificate(&context.read(path)?);
+            let leaf = pem::certificate(&context.input.read(path)?);
             let leaf = leaf.map_err(|error| CommandError::in_file(path, &error))?;
             let known = inventory.by_sha256_thumbprint(&leaf.sha256_thumbprint())?;
             return if known.is_some_and(|entry| entry.is_live(context.now())) {
@@ -152,7 +152,7 @@ fn gather(
     id: &RegistrationId,
 ) -> Result<DeviceRoll, CommandError> {
     let seen = around(context, planes, inventory);
-    match context.wait_for(DeviceRoll::gather(seen, id))? {
+    match context.runtime.wait_for(DeviceRoll::gather(seen, id))? {
         Some(roll) => Ok(roll),
         None => Err(unknown_device(inventory, id)?),
     }
@@ -173,7 +173,7 @@ fn carry_out(
         vec![]
     } else {
         let seen = around(context, planes, inventory);
-        context.wait_for(roll.read_back(seen, prepared))?
+        context.runtime.wait_for(roll.read_back(seen, prepared))?
     };
     let proof: Vec<Proof> = proofs
         .iter()

@@ -41,7 +41,9 @@ pub(super) fn gather<'a>(
     context: &Context,
     planes: &'a [Planes<'_>],
 ) -> Result<Instances<'a>, CommandError> {
-    context.wait_for(Instances::gather(planes.iter().map(Planes::instance)))
+    context
+        .runtime
+        .wait_for(Instances::gather(planes.iter().map(Planes::instance)))
 }
 
 /// Looks at those that can be reached: what is compromised is shut out wherever that can be done.
@@ -56,7 +58,9 @@ pub(super) fn reachable(context: &Context) -> Result<Reachable<'_>, CommandError
     };
     for (name, declared) in declared(context)? {
         let read = planes::of(context, name, declared).and_then(|planes| {
-            let snapshot = context.wait_for(DpsSnapshot::gather(planes.instance()))?;
+            let snapshot = context
+                .runtime
+                .wait_for(DpsSnapshot::gather(planes.instance()))?;
             Ok((planes, snapshot))
         });
         match read {
@@ -81,9 +85,9 @@ fn declared(context: &Context) -> Result<&BTreeMap<DpsName, DpsDeclaration>, Com
         return Err(CommandError::new(ErrorKind::Usage, message));
     }
     // One that is missing altogether gets its own error.
-    let declared = &context.declaration()?.dps;
+    let declared = &context.home.declaration()?.dps;
     if declared.is_empty() {
-        context.dps()?;
+        context.home.dps()?;
     }
     Ok(declared)
 }
