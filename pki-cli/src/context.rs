@@ -16,7 +16,7 @@ use crate::dialog::Dialog;
 use crate::files::Files;
 use crate::home::Home;
 use crate::host::{Host, Network};
-use crate::input::Input;
+use crate::inputs::Inputs;
 use crate::layout::Layout;
 use crate::render::ui::Ui;
 use crate::runtime::Runtime;
@@ -32,7 +32,7 @@ pub struct Context {
     /// Files in and out.
     pub files: Arc<Files>,
     /// Files and standard input, as the command line names them.
-    pub input: Arc<Input>,
+    pub inputs: Arc<Inputs>,
     /// What is declared and what has happened.
     pub home: Arc<Home>,
     /// Passphrases, PINs and keys of services.
@@ -69,7 +69,7 @@ impl Context {
             .keeping(settings.files().map(std::path::Path::to_owned));
         let files = Arc::new(files);
         let home = Arc::new(Home::new(layout, &settings, files.clone(), ui.clone()));
-        let input = Arc::new(Input::new(files.clone(), host.stdin));
+        let inputs = Arc::new(Inputs::new(files.clone(), host.stdin));
         let runtime = Arc::new(Runtime::default());
         let dialog = Arc::new(Dialog {
             terminal: host.terminal,
@@ -81,7 +81,7 @@ impl Context {
         let secrets = Arc::new(Secrets {
             home: home.clone(),
             files: files.clone(),
-            input: input.clone(),
+            inputs: inputs.clone(),
             dialog: dialog.clone(),
             environment: host.environment,
             given: settings.passphrase.clone(),
@@ -100,7 +100,7 @@ impl Context {
             settings,
             ui,
             files,
-            input,
+            inputs,
             home,
             secrets,
             keys,

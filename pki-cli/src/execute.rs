@@ -24,6 +24,7 @@ use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::issuance::policy;
 use crate::planes::Planes;
+use crate::render::ui::Ui;
 
 pub(crate) use dps_operations::Failures;
 
@@ -106,7 +107,7 @@ impl<'a> Proposal<'a> {
         }
         let mut engine = engine(context, planes, journal)?;
         let superseded = engine.superseded(plan)?;
-        tell_estimate(context, planes, plan);
+        tell_estimate(&context.ui, planes, plan);
         if context.settings.dry_run {
             return Ok(Execution::default());
         }
@@ -192,7 +193,7 @@ fn engine<'a>(
         entropy: context.entropy.as_ref(),
         keys: &context.keys,
         locks: context,
-        policy: policy(context)?,
+        policy: policy(&context.home)?,
     })
 }
 
@@ -230,13 +231,11 @@ pub(crate) fn close_same(
 }
 
 /// Says what a plan costs that takes more than a moment.
-fn tell_estimate(context: &Context, planes: &Planes<'_>, plan: &Plan) {
+fn tell_estimate(ui: &Ui, planes: &Planes<'_>, plan: &Plan) {
     const MOMENT: usize = 20;
     if plan.steps.len() > MOMENT {
         let estimate = plan.estimate(planes.rate());
-        context
-            .ui
-            .note(format!("estimate: {} steps, {estimate}", plan.steps.len()));
+        ui.note(format!("estimate: {} steps, {estimate}", plan.steps.len()));
     }
 }
 

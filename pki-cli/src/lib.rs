@@ -22,7 +22,7 @@ pub mod files;
 pub mod home;
 pub mod host;
 mod hubs;
-pub mod input;
+pub mod inputs;
 mod issuance;
 pub mod layout;
 mod locks;

@@ -12,7 +12,7 @@ use crate::dialog::Dialog;
 use crate::error::CommandError;
 use crate::files::Files;
 use crate::home::Home;
-use crate::input::Input;
+use crate::inputs::Inputs;
 use crate::once::once;
 use crate::secret_word::SecretWord;
 
@@ -20,7 +20,7 @@ use crate::secret_word::SecretWord;
 pub struct Secrets {
     pub(crate) home: Arc<Home>,
     pub(crate) files: Arc<Files>,
-    pub(crate) input: Arc<Input>,
+    pub(crate) inputs: Arc<Inputs>,
     pub(crate) dialog: Arc<Dialog>,
     pub(crate) environment: BTreeMap<OsString, OsString>,
     /// Where the passphrase is, as flag or environment say.
@@ -97,7 +97,7 @@ impl Secrets {
                 let content = self.files.read(&path)?;
                 first_line(&content, &format!("file descriptor {number}"))
             }
-            SecretWord::Stdin => first_line(&self.input.read_stdin()?, "standard input"),
+            SecretWord::Stdin => first_line(&self.inputs.read_stdin()?, "standard input"),
             SecretWord::Prompt => self.dialog.secret(question),
         }
     }

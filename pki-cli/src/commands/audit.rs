@@ -125,7 +125,13 @@ impl VerifyArgs {
         let certificate = self.authority_cert.as_deref();
         let checkpoints = checkpoint::heads(context, &self.checkpoints, certificate)?;
         if let Some(path) = &self.proof {
-            return proof::verify(context, path, self.certificate.as_deref(), &checkpoints);
+            return proof::verify(
+                &context.inputs,
+                &context.ui,
+                path,
+                self.certificate.as_deref(),
+                &checkpoints,
+            );
         }
         let report = context.home.inventory()?.verify_audit(&checkpoints)?;
         let verdict = Verdict::from(&report);

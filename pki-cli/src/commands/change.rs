@@ -16,6 +16,7 @@ use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::execute::{self, Proposal};
 use crate::planes::Planes;
 use crate::render::plan::write_impact;
+use crate::render::ui::Ui;
 
 /// A write, before anything is sent.
 #[derive(Debug, Serialize)]
@@ -107,11 +108,11 @@ impl Change {
         } else {
             None
         };
-        self.report(context, execution.done, document)
+        self.report(&context.ui, execution.done, document)
     }
 
-    fn report(self, context: &Context, done: bool, document: Option<Value>) -> CommandResult {
-        context.ui.result(&Report {
+    fn report(self, ui: &Ui, done: bool, document: Option<Value>) -> CommandResult {
+        ui.result(&Report {
             done,
             document,
             change: self,

@@ -21,7 +21,7 @@ use serde::Serialize;
 use super::emulator::{in_emulator, local_config, start};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
-use crate::files::{Access, Existing, ending, file_name};
+use crate::files::{Access, Existing, Files, ending, file_name};
 use crate::layout::Layout;
 use crate::render::table::Table;
 
@@ -77,7 +77,7 @@ impl Args {
         context.ui.result(&Summary {
             devices,
             kept,
-            address: address_in(context, &folder)?,
+            address: address_in(&context.files, &folder)?,
         })?;
         Ok(Outcome::Done)
     }
@@ -268,10 +268,8 @@ fn polling() -> Polling {
 }
 
 /// What `pki.toml` of the home says the DPS's address is.
-fn address_in(context: &Context, folder: &Path) -> Result<String, CommandError> {
-    let text = context
-        .files
-        .read_text(&Layout::at(folder).declaration_file())?;
+fn address_in(files: &Files, folder: &Path) -> Result<String, CommandError> {
+    let text = files.read_text(&Layout::at(folder).declaration_file())?;
     let declaration = pki_core::declaration::Declaration::parse(&text)
         .map_err(|error| CommandError::failed(error.to_string()))?;
     Ok(declaration

@@ -32,7 +32,7 @@ impl Locks for Context {
         &self,
         alone: &mut dyn FnMut() -> Result<(), InventoryError>,
     ) -> Result<Box<dyn Proving>, PortError> {
-        Ok(Box::new(locks::prove(self, alone)?))
+        Ok(Box::new(locks::prove(&self.home, alone)?))
     }
 }
 

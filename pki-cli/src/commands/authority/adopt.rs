@@ -34,12 +34,12 @@ impl Args {
     pub(super) fn run(&self, context: &Context) -> CommandResult {
         let declared = takeover::declared(context, &self.name)?;
         let (certificate, pool) =
-            takeover::read_certificates(context, &self.cert, self.chain.as_deref())?;
+            takeover::read_certificates(&context.inputs, &self.cert, self.chain.as_deref())?;
         let mut inventory = context.home.inventory()?;
         let _lock = if context.settings.dry_run {
             None
         } else {
-            Some(takeover::lock(context, &self.name)?)
+            Some(takeover::lock(&context.home, &context.ui, &self.name)?)
         };
         let record = inventory.authority(&self.name)?;
         let known = record

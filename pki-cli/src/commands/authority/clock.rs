@@ -28,7 +28,7 @@ pub(crate) fn check(
     if clock_is_right {
         return Ok(());
     }
-    let begins = context.now() - policy(context)?.backdate;
+    let begins = context.now() - policy(&context.home)?.backdate;
     let head = inventory.audit_head()?.map_or(0, |head| head.sequence);
     let last = inventory.audit_entries(head.saturating_sub(1), 1)?;
     let Err(ahead) = refuse_clock_ahead(begins, last.first().map(AuditEntry::at)) else {

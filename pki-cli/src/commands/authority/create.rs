@@ -85,7 +85,7 @@ pub(crate) fn create(
         clock::check(context, inventory, clock_is_right)?;
         return Ok(AuthorityRow::planned(declared));
     }
-    let _lock = takeover::lock(context, name)?;
+    let _lock = takeover::lock(&context.home, &context.ui, name)?;
     let record = inventory.authority(name)?;
     let record = record.as_ref();
     // Whoever had the lock may have made it.
@@ -128,7 +128,10 @@ fn create_next(
         }
         return Ok(AuthorityRow::planned(declared));
     }
-    if current(context, inventory, name)?.certificate.is_some() {
+    if current(&context.home, inventory, name)?
+        .certificate
+        .is_some()
+    {
         successor(context, inventory, declared, clock_is_right)?;
     }
     let record = inventory.authority(name)?;
@@ -148,7 +151,7 @@ pub(crate) fn successor(
     clock_is_right: bool,
 ) -> Result<(), CommandError> {
     let name = &declared.name;
-    let _lock = takeover::lock(context, name)?;
+    let _lock = takeover::lock(&context.home, &context.ui, name)?;
     let record = inventory.authority(name)?;
     let record = record.as_ref();
     if record.and_then(AuthorityRecord::next).is_some() {
@@ -170,7 +173,7 @@ pub(crate) fn successor(
     }
     // A wrong passphrase is found out before a key is made under it.
     if matches!(declared.key, AuthorityKey::Home(_)) {
-        OpenAuthority::open_generation(context, inventory, name, None)?;
+        OpenAuthority::open_generation(&context.keys, inventory, name, None)?;
     }
     let generation = make(context, inventory, declared, clock_is_right)?;
     context.ui.note(format!(
@@ -235,7 +238,7 @@ fn issue(
     let now = context.now();
     let Some(issuer) = &declared.issuer else {
         let name = declared.name.clone();
-        let policy = policy(context)?;
+        let policy = policy(&context.home)?;
         return Ok(create_root(
             name, generation, &spec, signer, policy, &serial, now,
         )?);

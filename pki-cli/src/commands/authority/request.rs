@@ -89,7 +89,7 @@ fn requested(
     declared: &AuthorityDeclaration,
 ) -> Result<(Generation, Box<dyn Signer>), CommandError> {
     let name = &declared.name;
-    let _lock = takeover::lock(context, name)?;
+    let _lock = takeover::lock(&context.home, &context.ui, name)?;
     let record = inventory.authority(name)?;
     let record = record.as_ref();
     match record.and_then(AuthorityRecord::pending) {

@@ -24,8 +24,11 @@ use crate::authority_key::NewKey;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::files::{Access, Existing, ending};
+use crate::home::Home;
+use crate::inputs::Inputs;
 use crate::issuance::{authority_certificates, certificate_of};
 use crate::locks::HomeLock;
+use crate::render::ui::Ui;
 
 /// What `pki.toml` says of an authority.
 pub(crate) fn declared<'a>(
@@ -53,13 +56,12 @@ pub(super) fn next_generation(record: Option<&AuthorityRecord>) -> Generation {
 
 /// The certificates of a file, the first one first, and those of another, if there is one.
 pub(super) fn read_certificates(
-    context: &Context,
+    inputs: &Inputs,
     file: &Path,
     chain: Option<&Path>,
 ) -> Result<(Certificate, Vec<Certificate>), CommandError> {
     let read = |path: &Path| {
-        pem::certificates(&context.input.read(path)?)
-            .map_err(|error| CommandError::in_file(path, &error))
+        pem::certificates(&inputs.read(path)?).map_err(|error| CommandError::in_file(path, &error))
     };
     let mut found = read(file)?.into_iter();
     let first = found
@@ -192,7 +194,7 @@ pub(super) fn record_outside(
 ) -> Result<(), CommandError> {
     // Two authorities may be taken over at once that have an issuer in common.
     let does = "records certificates of other homes";
-    let _lock = HomeLock::wait(context, "outside", does)?;
+    let _lock = HomeLock::wait(&context.home, &context.ui, "outside", does)?;
     for issuer in issuers {
         let row = match inventory.by_sha256_thumbprint(&issuer.sha256_thumbprint())? {
             Some(entry) if entry.state.status() != Status::Undelivered => continue,
@@ -230,9 +232,9 @@ fn role_of(certificate: &Certificate) -> Role {
 
 /// Keeps other commands from making a generation of an authority, or finishing one, for as long as this
 /// one is at it. What the inventory holds of it is to be looked at after this.
-pub(super) fn lock(context: &Context, name: &AuthorityName) -> Result<HomeLock, CommandError> {
+pub(super) fn lock(home: &Home, ui: &Ui, name: &AuthorityName) -> Result<HomeLock, CommandError> {
     let does = format!("works on authority {name}");
-    HomeLock::wait(context, &format!("authority-{name}"), &does)
+    HomeLock::wait(home, ui, &format!("authority-{name}"), &does)
 }
 
 /// Tells of key files that no generation has: a run was cut short before it recorded one. They are not

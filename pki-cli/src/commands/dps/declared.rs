@@ -110,7 +110,7 @@ fn carry_out(
     narrow(&mut plan)?;
     let before = snapshot.view()?;
     let promise = Promise::as_shown();
-    let judged = Judge::of(around(context, planes, &inventory), &before).plan(
+    let judged = Judge::of(around(&context.settings, planes, &inventory), &before).plan(
         plan,
         &promise,
         planes.rate(),

@@ -51,15 +51,16 @@ impl ExportArgs {
             context.ui.raw(&Self::csv([self.header()])?)?;
         }
         let inventory = context.home.inventory()?;
-        self.conditions.pages(context, &inventory, |entries| {
-            let lines = entries.iter().map(|entry| self.line(entry));
-            let text = match self.format {
-                Format::Csv => Self::csv(lines.map(|line| self.cells(line)))?,
-                Format::Ndjson => ndjson(lines)?,
-            };
-            context.ui.raw(&text)?;
-            Ok(ControlFlow::Continue(()))
-        })?;
+        self.conditions
+            .pages(&context.home, context.now(), &inventory, |entries| {
+                let lines = entries.iter().map(|entry| self.line(entry));
+                let text = match self.format {
+                    Format::Csv => Self::csv(lines.map(|line| self.cells(line)))?,
+                    Format::Ndjson => ndjson(lines)?,
+                };
+                context.ui.raw(&text)?;
+                Ok(ControlFlow::Continue(()))
+            })?;
         Ok(Outcome::Done)
     }
 

@@ -47,7 +47,7 @@ impl StartArgs {
         if is_shown {
             check_clock(context, &inventory, self.clock_is_right)?;
         } else {
-            refuse_not_begun(context, &inventory, name)?;
+            refuse_not_begun(context.now(), &inventory, name)?;
         }
         let instances = Instances::of(planes.iter().map(Planes::instance).zip(snapshots));
         let request = BreachRequest {

@@ -11,12 +11,12 @@ use crate::files::{Files, read_stream};
 use crate::spool::{CopyError, PrivateCopy};
 
 /// The inputs of one command.
-pub struct Input {
+pub struct Inputs {
     files: Arc<Files>,
     stdin: Mutex<Box<dyn Read + Send>>,
 }
 
-impl Input {
+impl Inputs {
     /// The files that a command sees, and its standard input.
     pub(crate) fn new(files: Arc<Files>, stdin: Box<dyn Read + Send>) -> Self {
         let stdin = Mutex::new(stdin);
