@@ -19,6 +19,7 @@ use self::conditions::Conditions;
 use self::record::RecordFacts;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
+use crate::home::Home;
 use crate::render::certificate::CertificateFacts;
 use crate::render::table::Table;
 
@@ -96,7 +97,8 @@ impl Args {
 
 impl ListArgs {
     fn run(&self, context: &Context) -> CommandResult {
-        let (found, more) = self.find(context)?;
+        let now = context.now();
+        let (found, more) = self.find(&context.home, now)?;
         if more {
             let limit = self.limit;
             context.ui.warning(format!(
@@ -104,7 +106,6 @@ impl ListArgs {
             ));
         }
         let is_due = self.detailed_exitcode && !found.is_empty();
-        let now = context.now();
         let facts = found.iter().map(|entry| EntryFacts::of(entry, now));
         context.ui.result(&Entries(facts.collect()))?;
         Ok(if is_due {
@@ -115,11 +116,11 @@ impl ListArgs {
     }
 
     /// What is listed, and whether the limit cut it.
-    fn find(&self, context: &Context) -> Result<(Vec<InventoryEntry>, bool), CommandError> {
+    fn find(&self, home: &Home, now: Time) -> Result<(Vec<InventoryEntry>, bool), CommandError> {
         let limit = self.limit.get();
         let mut found = Vec::new();
         self.conditions
-            .pages(context, &context.inventory()?, |entries| {
+            .pages(home, now, &home.inventory()?, |entries| {
                 found.extend(entries);
                 Ok(if found.len() > limit {
                     ControlFlow::Break(())
@@ -135,7 +136,7 @@ impl ListArgs {
 
 impl ShowArgs {
     fn run(&self, context: &Context) -> CommandResult {
-        let found = named(&context.inventory()?, &self.what)?;
+        let found = named(&context.home.inventory()?, &self.what)?;
         let now = context.now();
         let facts = found.iter().map(|entry| EntryFacts::of(entry, now));
         context.ui.result(&EntriesInFull(facts.collect()))?;
@@ -175,7 +176,7 @@ pub(super) fn named(
 
 impl StatsArgs {
     fn run(&self, context: &Context) -> CommandResult {
-        let stats = context.inventory()?.stats()?;
+        let stats = context.home.inventory()?.stats()?;
         context.ui.result(&StatsFacts::from(&stats))?;
         Ok(Outcome::Done)
     }

@@ -51,17 +51,18 @@ impl ExportArgs {
         if let Format::Csv = self.format {
             context.ui.raw(&Self::csv([self.header()])?)?;
         }
-        let inventory = context.inventory()?;
+        let inventory = context.home.inventory()?;
         let now = context.now();
-        self.conditions.pages(context, &inventory, |entries| {
-            let lines = entries.iter().map(|entry| self.line(entry, now));
-            let text = match self.format {
-                Format::Csv => Self::csv(lines.map(|line| self.cells(line)))?,
-                Format::Ndjson => ndjson(lines)?,
-            };
-            context.ui.raw(&text)?;
-            Ok(ControlFlow::Continue(()))
-        })?;
+        self.conditions
+            .pages(&context.home, now, &inventory, |entries| {
+                let lines = entries.iter().map(|entry| self.line(entry, now));
+                let text = match self.format {
+                    Format::Csv => Self::csv(lines.map(|line| self.cells(line)))?,
+                    Format::Ndjson => ndjson(lines)?,
+                };
+                context.ui.raw(&text)?;
+                Ok(ControlFlow::Continue(()))
+            })?;
         Ok(Outcome::Done)
     }
 
