@@ -7,6 +7,7 @@ mod audit;
 mod authority;
 mod batch;
 mod change;
+mod check;
 mod convert;
 mod crl;
 mod csr;
@@ -135,6 +136,11 @@ pub(crate) enum Command {
     /// final, but for certificateHold. DPS and IoT Hub consult no CRL and still admit the device: shut it
     /// out with quarantine.
     Revoke(revoke::Args),
+    /// Tell what somebody has to see to: what is wrong, ends soon, or was left open
+    ///
+    /// Made for cron and monitoring. The inventory is looked at: its audit trail, the ends of authorities and
+    /// leaves, rolls and plans that are open. With --dps the instance is held against pki.toml, too.
+    Check(check::Args),
     /// Show what differs between pki.toml and DPS, the steps and their impact
     Plan(plan::PlanArgs),
     /// Bring DPS to what pki.toml declares: upload and prove CAs, put groups
@@ -211,6 +217,7 @@ impl Command {
             Self::Lint(args) => args.run(context),
             Self::Crl(args) => args.run(context),
             Self::Revoke(args) => args.run(context),
+            Self::Check(args) => args.run(context),
             Self::Plan(args) => args.run(context),
             Self::Apply(args) => args.run(context),
             Self::Explain(args) => args.run(context),

@@ -398,6 +398,9 @@ fn verification_finds_what_was_edited_and_what_a_checkpoint_misses() {
     assert_eq!(run.json()["intact"], json!(false));
     let findings = run.json()["findings"].to_string();
     assert!(findings.contains("audit entry 1 was changed"), "{findings}");
+    let run = home.run("check");
+    run.ends_with(4);
+    run.stdout_has("wrong  the audit trail is not intact: ");
 }
 
 /// A proof is about one certificate, and none comes out of a trail that was edited.

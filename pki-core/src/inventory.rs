@@ -25,6 +25,7 @@ pub mod openssl_index;
 pub(crate) mod query;
 mod record;
 mod store;
+mod succession;
 pub(crate) mod unique;
 
 pub use authority::{
@@ -40,4 +41,5 @@ pub use record::{
     Status, TextError,
 };
 pub use store::Inventory;
+pub use succession::has_successor;
 pub use unique::{Holder, KeyHolder, Uniqueness};

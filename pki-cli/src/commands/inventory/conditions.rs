@@ -5,10 +5,9 @@ use std::ops::ControlFlow;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use pki_core::ids::AuthorityName;
 use pki_core::inventory::{
-    AuthorityRecord, Filter, GenerationState, IdPattern, Inventory, InventoryEntry, Label,
-    NamedLabel, Standing, Status,
+    AuthorityRecord, Filter, IdPattern, Inventory, InventoryEntry, Label, NamedLabel, Standing,
+    Status, has_successor,
 };
-use pki_core::profile::Role;
 use pki_core::time::{Span, Time};
 
 use crate::commands::batch;
@@ -132,48 +131,4 @@ fn without_successor(
         }
     }
     Ok(due)
-}
-
-/// Whether nobody has to renew a certificate: another one is there, or it was never to last.
-fn has_successor(
-    inventory: &dyn Inventory,
-    authorities: &[AuthorityRecord],
-    entry: &InventoryEntry,
-) -> Result<bool, CommandError> {
-    let recorded = &entry.recorded;
-    let not_after = recorded.certificate().validity().not_after();
-    Ok(match (recorded.role(), recorded.registration_id()) {
-        (Role::Leaf, Some(id)) => inventory.certificates_of(id)?.iter().any(|other| {
-            other.state.status() == Status::Delivered
-                && other.recorded.certificate().validity().not_after() > not_after
-        }),
-        (Role::Root | Role::Intermediate, _) => authorities
-            .iter()
-            .find(|authority| holds(authority, entry))
-            .is_some_and(|authority| is_rolled(authority, entry)),
-        (Role::Verification, _) => true,
-        (Role::Leaf, None) => false,
-    })
-}
-
-fn holds(authority: &AuthorityRecord, entry: &InventoryEntry) -> bool {
-    authority
-        .generations
-        .iter()
-        .filter_map(|generation| generation.certificate.as_ref())
-        .any(|recorded| recorded.row() == entry.recorded.row())
-}
-
-/// Whether another generation of the authority issues or is being rolled in.
-fn is_rolled(authority: &AuthorityRecord, entry: &InventoryEntry) -> bool {
-    let mut others = authority.generations.iter().filter(|generation| {
-        let certificate = generation.certificate.as_ref();
-        certificate.is_some_and(|recorded| recorded.row() > entry.recorded.row())
-    });
-    others.any(|generation| {
-        matches!(
-            generation.state,
-            GenerationState::Current | GenerationState::Next
-        )
-    })
 }
