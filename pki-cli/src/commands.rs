@@ -26,6 +26,7 @@ mod issue_batch;
 mod issue_each;
 mod journal;
 mod lint;
+mod needs_renewal;
 mod plan;
 mod possession;
 mod quarantine;
@@ -121,6 +122,10 @@ pub(crate) enum Command {
     /// Made for certificates of others: what is issued here is checked by the same rules before it is
     /// signed. Certificates in one file are looked at as a chain. Exit code 4 if there is an error.
     Lint(lint::Args),
+    /// Tell whether the end of a certificate is near: exit code 10 if it is
+    ///
+    /// Made for scripts; it needs no home, and judges nothing else: see verify and lint.
+    NeedsRenewal(needs_renewal::Args),
     /// Make the CRL of an authority: everything of it that was revoked
     ///
     /// The list is whole, signed with the key that signed the certificates, and has a number that grows
@@ -215,6 +220,7 @@ impl Command {
             Self::Inspect(args) => args.run(context),
             Self::Convert(args) => args.run(context),
             Self::Lint(args) => args.run(context),
+            Self::NeedsRenewal(args) => args.run(context),
             Self::Crl(args) => args.run(context),
             Self::Revoke(args) => args.run(context),
             Self::Check(args) => args.run(context),

@@ -1,4 +1,4 @@
-//! `check`: what somebody has to see to, before it stops.
+//! `check` and `needs-renewal`: what somebody has to see to, before it stops.
 
 use std::sync::Arc;
 
@@ -120,4 +120,32 @@ fn an_instance_that_is_not_as_declared_is_told() {
     run.stdout_has(
         "due    DPS local is not as declared: 1 step, the first: create enrollment group factory",
     );
+}
+
+#[test]
+fn a_file_tells_whether_its_end_is_near() {
+    let home = line_with_leaf();
+    let leaf = "leaves/sensor-1.cert.pem";
+    let line = format!("needs-renewal {leaf}");
+    home.run(&line)
+        .ends_with(0)
+        .stdout_has("not yet: CN=sensor-1");
+    after(&home, 59, &line).ends_with(0);
+    after(&home, 61, &line)
+        .ends_with(10)
+        .stdout_has("renew: CN=sensor-1");
+    after(&home, 61, &format!("{line} --within 25%")).ends_with(0);
+    after(&home, 71, &format!("{line} --within 20d")).ends_with(10);
+    after(&home, 69, &format!("{line} --within 20d")).ends_with(0);
+    let expired = after(&home, 91, &format!("{line} --within 0% --output json"));
+    expired.ends_with(10);
+    assert_eq!(expired.json()[0]["expired"], true, "{expired:#?}");
+    // Of a chain the one that ends first counts.
+    let chain = home.run("needs-renewal leaves/sensor-1-full-chain.cert.pem --within 365d");
+    chain.ends_with(10).stdout_has("renew: CN=sensor-1");
+    home.run("needs-renewal leaves/sensor-1.key.pem").ends_with(3);
+    home.run("needs-renewal nowhere.pem").ends_with(8);
+    for wrong in ["101%", "x", "-1d", "%"] {
+        home.run(&format!("{line} --within {wrong}")).ends_with(2);
+    }
 }
