@@ -225,7 +225,7 @@ fn a_batch_of_renewals_is_refused_as_a_whole() {
             2,
             "--csr",
         ),
-        ("renew --devices nowhere --plain-keys --out x", 3, "nowhere"),
+        ("renew --devices nowhere --plain-keys --out x", 8, "nowhere"),
         (
             "renew --devices list --plain-keys",
             2,

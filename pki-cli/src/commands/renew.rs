@@ -34,7 +34,7 @@ what is to be otherwise than in the last leaf.
 Examples:
   dps-pki renew sensor-1 --out renewed
   dps-pki renew sensor-1 sensor-2 --authority factory --out renewed
-  dps-pki renew --devices line-7.csv --out line-7.ndjson --plain-keys")]
+  dps-pki renew --prefix sensor- --count 2 --out renewed.ndjson --plain-keys")]
 pub(crate) struct Args {
     /// Registration IDs, or one list of devices: a file, or - for standard input
     #[arg(required_unless_present_any = ["devices", "prefix"], value_name = "ID")]
