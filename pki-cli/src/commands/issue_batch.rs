@@ -33,6 +33,7 @@ use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::files::Access;
 use crate::issuance::OpenAuthority;
+use crate::render::ui::Ui;
 
 /// A batch that is to be issued: everything but its devices.
 pub(super) struct Batch<'a> {
@@ -126,8 +127,8 @@ impl Batch<'_> {
         let early = self.renewals.is_none();
         let form = early.then(|| self.form(&checked)).transpose()?;
         let (mut inventory, authority) = opened?;
-        authority.warn_of_chain(context, &inventory)?;
-        note_dropped(context, &asked);
+        authority.warn_of_chain(&context.home, &context.ui, &inventory)?;
+        note_dropped(&context.ui, &asked);
         let run = BatchRun::new(self, &authority, profile, &source)?;
         run.keep_off_homes()?;
         if context.settings.dry_run {
@@ -258,7 +259,7 @@ impl Batch<'_> {
     }
 
     fn open(&self) -> Result<(SqliteInventory, OpenAuthority), CommandError> {
-        let inventory = self.context.inventory()?;
+        let inventory = self.context.home.inventory()?;
         let name = &self.target.authority;
         let authority = OpenAuthority::open_or_stand_in(self.context, &inventory, name)?;
         Ok((inventory, authority))
@@ -315,7 +316,7 @@ impl Batch<'_> {
     fn key_passphrase(&self) -> Result<Option<Passphrase>, CommandError> {
         let question = "Passphrase of the devices' keys: ";
         let word = self.keys.key_passphrase_from.as_ref();
-        let secret = word.map(|word| self.context.secret(word, question));
+        let secret = word.map(|word| self.context.secrets.read(word, question));
         Ok(secret.transpose()?.map(Passphrase::read))
     }
 }
@@ -338,10 +339,10 @@ fn is_manifest_of(content: &[u8], name: &Label) -> bool {
 }
 
 /// Says what requests ask for and do not get.
-fn note_dropped(context: &Context, asked: &BTreeMap<String, u64>) {
+fn note_dropped(ui: &Ui, asked: &BTreeMap<String, u64>) {
     for (extension, requests) in asked {
         let ask = counted(*requests, "request asks", "requests ask");
-        context.ui.note(format!(
+        ui.note(format!(
             "{ask} for {extension}; the profile decides instead"
         ));
     }

@@ -21,6 +21,8 @@ use super::issue_each::{Leaves, Order, Replaced, Wish, check_orders, rehearse, s
 use crate::batch_input::Source;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
+use crate::home::Home;
+use crate::inputs::Inputs;
 use crate::named::is_file;
 use crate::request_input::{Judge, policy};
 
@@ -73,7 +75,7 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
-        let inventory = context.inventory()?;
+        let inventory = context.home.inventory()?;
         match self.listed(context, &inventory)? {
             Some(devices) => self.renew_batch(context, inventory, devices),
             None => self.renew_each(context, inventory),
@@ -91,7 +93,7 @@ impl Args {
         }
         let mut lists = Vec::new();
         for word in &self.ids {
-            if is_file(context, inventory, word)? {
+            if is_file(&context.files, inventory, word)? {
                 lists.push(word);
             }
         }
@@ -132,7 +134,7 @@ impl Args {
             labels: self.labels.clone(),
         };
         self.batch.check_usage(context, &target)?;
-        let declaration = context.declaration()?;
+        let declaration = context.home.declaration()?;
         let renewals = Renewals {
             judge: Judge::new(context, declaration, &self.profile, IdFrom::CommonName),
             new_keys: self.new_key,
@@ -200,7 +202,13 @@ impl Args {
             not_after: certificate.validity().not_after(),
         };
         context.ui.note(standing(context, &id, &last, &replaced));
-        let device = self.next(context, inventory, LeafName::try_from(id)?, &last)?;
+        let device = self.next(
+            &context.home,
+            &context.inputs,
+            inventory,
+            LeafName::try_from(id)?,
+            &last,
+        )?;
         let authority = self.authority_of(&last, &device.id)?;
         let order = Order {
             device,
@@ -213,16 +221,17 @@ impl Args {
     /// The device as its next leaf is to be.
     fn next(
         &self,
-        context: &Context,
+        home: &Home,
+        inputs: &Inputs,
         inventory: &SqliteInventory,
         id: LeafName,
         last: &InventoryEntry,
     ) -> Result<Device, CommandError> {
-        let policy = policy(context, &self.profile)?;
+        let policy = policy(home, &self.profile)?;
         let mut device = Device::new(Place::Line(1), id.clone());
         device.label(&self.labels);
         if let Some(path) = &self.csr {
-            let request = SigningRequest::read(&context.read(path)?)
+            let request = SigningRequest::read(&inputs.read(path)?)
                 .map_err(|error| CommandError::in_file(path, &error))?;
             let stated = Stated {
                 id: Some(&id),

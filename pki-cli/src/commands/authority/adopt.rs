@@ -6,7 +6,6 @@ use pki_core::ids::{AuthorityGeneration, AuthorityName};
 use pki_core::inventory::{AuthorityRecord, GenerationRecord, Inventory as _};
 
 use super::{Authorities, AuthorityRow, takeover};
-use crate::authority_key;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
 
@@ -35,12 +34,12 @@ impl Args {
     pub(super) fn run(&self, context: &Context) -> CommandResult {
         let declared = takeover::declared(context, &self.name)?;
         let (certificate, pool) =
-            takeover::read_certificates(context, &self.cert, self.chain.as_deref())?;
-        let mut inventory = context.inventory()?;
+            takeover::read_certificates(&context.inputs, &self.cert, self.chain.as_deref())?;
+        let mut inventory = context.home.inventory()?;
         let _lock = if context.settings.dry_run {
             None
         } else {
-            Some(takeover::lock(context, &self.name)?)
+            Some(takeover::lock(&context.home, &context.ui, &self.name)?)
         };
         let record = inventory.authority(&self.name)?;
         let known = record
@@ -55,7 +54,7 @@ impl Args {
             .as_ref()
             .and_then(AuthorityRecord::pending)
             .ok_or_else(|| self.nothing_waits())?;
-        let signer = authority_key::open(context, &pending.key_reference)?;
+        let signer = context.keys.open(&pending.key_reference)?;
         let issuers = takeover::judge(
             context,
             &inventory,

@@ -13,8 +13,9 @@ use super::{Batch, Renewals};
 use crate::batch_input::{Input, ListArgs, Source};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind};
+use crate::render::ui::Ui;
 use crate::request_input::{Item, Judge};
-use crate::secret::{SecretWord, SecretWordParser};
+use crate::secret_word::{SecretWord, SecretWordParser};
 
 /// As many devices as a counter makes for one batch: their claim is a gigabyte and a half of digests.
 const MOST_COUNTED: u64 = 100_000_000;
@@ -194,10 +195,10 @@ impl BatchArgs {
     ) -> CommandResult {
         let batch = self.batch(context, target, renewals);
         let Listed { source, folder } = devices;
-        if !brings_requests(context, &source, target)? {
-            return batch.run(|| Input::listed(context, source));
+        if !brings_requests(&context.ui, &source, target)? {
+            return batch.run(|| Input::listed(&context.home, &context.ui, source));
         }
-        let declaration = context.declaration()?;
+        let declaration = context.home.declaration()?;
         let judge = Judge::new(context, declaration, &target.profile, IdFrom::CommonName);
         let listed = source.devices()?;
         let items = listed.map(|device| Item::Listed(device, folder.clone()));
@@ -220,7 +221,7 @@ impl BatchArgs {
         path: &Path,
     ) -> Result<Listed, CommandError> {
         Ok(Listed {
-            source: Source::list(context, path, &self.list)?,
+            source: Source::list(&context.inputs, &context.files, path, &self.list)?,
             folder: path.parent().unwrap_or_else(|| Path::new("")).to_owned(),
         })
     }
@@ -268,18 +269,14 @@ impl Listed {
 }
 
 /// Whether devices of the list bring requests. What was found out about the list is said.
-fn brings_requests(
-    context: &Context,
-    source: &Source,
-    target: &Target,
-) -> Result<bool, CommandError> {
+fn brings_requests(ui: &Ui, source: &Source, target: &Target) -> Result<bool, CommandError> {
     let Some(list) = source.as_list()? else {
         return Ok(false);
     };
     let (encoding, separator) = (list.encoding(), list.separator());
     let heads = list.into_heads();
     if encoding != ListEncoding::Utf8 || (heads.len() > 1 && separator != Separator::Comma) {
-        context.ui.note(format!(
+        ui.note(format!(
             "{source}: read as {encoding}, with {separator} between the columns"
         ));
     }
