@@ -236,7 +236,7 @@ fn a_batch_of_renewals_is_refused_as_a_whole() {
             8,
             "has no leaf of its devices",
         ),
-        ("renew dev-1 --separator comma --out x", 2, "--devices"),
+        ("renew dev-1 --separator comma --out x", 2, "--separator"),
     ] {
         let run = home.run(wrong);
         run.ends_with(code);
