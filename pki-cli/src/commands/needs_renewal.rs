@@ -16,8 +16,8 @@ use crate::render::outside::Outside;
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  dps-pki needs-renewal sensor-1.cert.pem || dps-pki renew sensor-1 --out renewed
-  dps-pki needs-renewal *.cert.pem --within 30d --output json")]
+  dps-pki needs-renewal sensor-1.cert.pem
+  dps-pki needs-renewal sensor-1-full-chain.cert.pem --within 30d --output json")]
 pub(crate) struct Args {
     /// Files of certificates; of a chain the certificate that ends first counts; - for standard input
     #[arg(value_name = "FILE", required = true)]
