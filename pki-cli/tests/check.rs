@@ -120,6 +120,16 @@ fn an_instance_that_is_not_as_declared_is_told() {
     run.stdout_has(
         "due    DPS local is not as declared: 1 step, the first: create enrollment group factory",
     );
+    // What was found in the inventory is told beside an instance that cannot be read.
+    let declaration = site.world.read("pki.toml");
+    let elsewhere = declaration.replace("emulator-ca.pem", "nowhere.pem");
+    site.world.write("pki.toml", elsewhere);
+    let run = site.run("check --dps local --within 100d");
+    run.ends_with(8);
+    run.stdout_has("2 leaves end soon");
+    let run = site.run("check --dps local");
+    run.ends_with(8);
+    assert_eq!(run.stdout, "");
 }
 
 #[test]
