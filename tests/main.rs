@@ -25,6 +25,7 @@ mod roll;
 mod sdk;
 mod secrets;
 mod stories;
+mod subordinate;
 mod takeover;
 mod walks;
 mod words;

@@ -8,16 +8,15 @@ mod policy;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use const_oid::ObjectIdentifier;
 use const_oid::db::DB;
-use const_oid::db::rfc5280::ID_CE_SUBJECT_ALT_NAME;
 use const_oid::db::rfc5912::ID_EXTENSION_REQ;
-use der::{Decode as _, Encode as _, Sequence};
+use const_oid::{AssociatedOid, ObjectIdentifier};
+use der::{Decode, Encode as _, Sequence};
 use spki::SubjectPublicKeyInfoRef;
 use x509_cert::attr::Attributes;
 use x509_cert::ext::Extensions;
-use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::ext::pkix::{BasicConstraints, KeyUsage, SubjectAltName};
 use x509_cert::name::Name;
 use x509_cert::request::Version;
 
@@ -272,13 +271,27 @@ impl SigningRequest {
         self.requested.iter().map(name).collect()
     }
 
+    /// The basic constraints that it asks for, if it does, and they can be read.
+    pub fn basic_constraints(&self) -> Option<BasicConstraints> {
+        self.wished().next()
+    }
+
+    /// The key usage that it asks for, if it does, and it can be read.
+    pub fn key_usage(&self) -> Option<KeyUsage> {
+        self.wished().next()
+    }
+
+    /// The extensions of a kind that it asks for, of those that can be read.
+    fn wished<'a, T: Decode<'a> + AssociatedOid>(&'a self) -> impl Iterator<Item = T> {
+        self.requested
+            .iter()
+            .filter(|requested| requested.oid == T::OID)
+            .filter_map(|requested| T::from_der(&requested.value).ok())
+    }
+
     /// The DNS names that it asks for.
     pub fn dns_names(&self) -> Vec<String> {
-        let names = self
-            .requested
-            .iter()
-            .filter(|requested| requested.oid == ID_CE_SUBJECT_ALT_NAME)
-            .filter_map(|requested| SubjectAltName::from_der(&requested.value).ok());
+        let names = self.wished::<SubjectAltName>();
         let dns_name = |name: GeneralName| match name {
             GeneralName::DnsName(name) => Some(name.to_string()),
             _ => None,

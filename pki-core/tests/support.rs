@@ -80,6 +80,7 @@ pub(crate) fn authority_spec(subject: &str, days: u64, path_length: Option<u8>) 
         subject,
         validity: Span::from_days(days),
         path_length,
+        digital_signature: false,
     }
 }
 
