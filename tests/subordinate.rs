@@ -258,3 +258,78 @@ fn azure_device_registry_takes_what_lint_lets_pass() {
     let rsa = home.dps_pki("lint rsa.pem --for adr --output json");
     assert_eq!(findings(rsa.ends_with(4).json()), ["adr-key"]);
 }
+
+/// A root elsewhere signs the same request again before the first certificate ends.
+#[test]
+fn a_certificate_that_was_renewed_is_adopted_for_the_key_that_is_here() {
+    let home = site();
+    home.dps_pki(&format!("{SIGN} --out plant.pem")).ok();
+    let adopt = "authority adopt plant --home plant --cert";
+    home.dps_pki(&format!("{adopt} plant.pem")).ok();
+    home.dps_pki(&format!("{SIGN} --again --out again.pem"))
+        .ok();
+    let import = "authority import plant --home plant --cert again.pem --key key.pem";
+    let shown = home.json("authority show plant --home plant");
+    let key = shown[0]["key"]
+        .as_str()
+        .expect("a key in a file")
+        .to_owned();
+    home.tool(
+        "openssl",
+        &format!("pkey -in plant/{key} -passin file:passphrase -out key.pem"),
+    )
+    .ok();
+    let refusal = home.dps_pki(import);
+    refusal.stderr_has("it renews generation 1, whose key is here: dps-pki authority adopt");
+    let run = home
+        .dps_pki(&format!("{adopt} again.pem --output json"))
+        .ok();
+    run.stderr_has("generation 2 waits to be rolled in with: dps-pki roll start plant");
+    assert_eq!(run.json()[0]["status"], "adopted");
+    assert_eq!(run.json()[0]["generation"], 2);
+    let said_again = home.json(&format!("{adopt} again.pem"));
+    assert_eq!(said_again[0]["generation"], 2);
+    home.dps_pki("audit verify --home plant").ok();
+    home.dps_pki("issue sensor-1 --authority plant --out devices --home plant")
+        .ok();
+}
+
+/// Key and certificate of the next generation were made elsewhere too.
+#[test]
+fn a_second_generation_from_elsewhere_is_imported_to_be_rolled_in() {
+    let home = site();
+    home.dps_pki(&format!("{SIGN} --out plant.pem")).ok();
+    home.dps_pki("authority adopt plant --cert plant.pem --home plant")
+        .ok();
+    home.write(
+        "next.cnf",
+        "[req]\nprompt=no\ndistinguished_name=dn\n[dn]\nO=Contoso\nCN=Contoso Plant CA\n",
+    );
+    home.tool(
+        "openssl",
+        "req -new -newkey rsa:2048 -nodes -config next.cnf -keyout next.key -out next.csr",
+    )
+    .ok();
+    home.dps_pki(&format!(
+        "{} --out next.pem",
+        SIGN.replace("plant.csr", "next.csr")
+    ))
+    .ok();
+    let import = "authority import plant --home plant --cert next.pem --key next.key";
+    refused(
+        home.dps_pki(import),
+        4,
+        "its generation 1 has another certificate and issues",
+    );
+    let imported = home.json(&format!("{import} --next"));
+    assert_eq!(imported[0]["generation"], 2);
+    let shown = home.json("authority show plant --home plant");
+    assert_eq!(shown[0]["status"], "current");
+    assert_eq!(shown[1]["status"], "pending");
+    refused(
+        home.dps_pki("authority import plant --home plant --cert again.pem --key next.key --next"),
+        3,
+        "again.pem",
+    );
+    home.dps_pki("audit verify --home plant").ok();
+}

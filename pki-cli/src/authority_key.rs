@@ -83,6 +83,15 @@ impl NewKey {
         })
     }
 
+    /// Takes up the key of another generation, where it is.
+    pub(crate) fn kept(context: &Context, reference: &KeyReference) -> Result<Self, CommandError> {
+        Ok(Self {
+            signer: open(context, reference)?,
+            reference: reference.clone(),
+            sealed: None,
+        })
+    }
+
     /// Takes up a key that a token holds.
     pub(crate) fn found(context: &Context, uri: &Pkcs11Uri) -> Result<Self, CommandError> {
         let signer = token(context, uri)?.signer(uri)?;

@@ -496,6 +496,9 @@ impl From<RollError> for CommandError {
             RollError::NotKnown { .. } | RollError::DeviceNotKnown { .. } => refused
                 .hint("let the hub be read: its sign-in and address are in pki.toml; or accept their number with --accept-stranded N"),
             RollError::StrandsBelow { .. } => refused.hint("say --with-intermediates"),
+            RollError::SameKey { authority, .. } => refused
+                .hint(format!("give it up with: dps-pki roll abort {authority}"))
+                .hint(format!("then make one with a new key: dps-pki authority create {authority} --next")),
             RollError::BelowCompromised {
                 authority,
                 first,

@@ -137,6 +137,16 @@ impl TestAuthority {
         }
     }
 
+    /// Another certificate of an authority below, for the same key.
+    pub(crate) fn renewed(&self, below: &Self) -> Certificate {
+        let public_key = below.signer.public_key().to_vec();
+        let spec = authority_spec(&below.certificate.subject().to_string(), 1825, None);
+        let issued = self
+            .signing()
+            .issue_intermediate(&spec, public_key, &serial(), now());
+        issued.expect("intermediate").certificate().clone()
+    }
+
     pub(crate) fn leaf(&self, id: &str, algorithm: KeyAlgorithm) -> Certificate {
         let public_key = signer(algorithm).public_key().to_vec();
         let id = id.parse().expect(id);

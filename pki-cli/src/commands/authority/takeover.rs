@@ -345,6 +345,23 @@ pub(super) fn bring_into_use(
     Ok(inventory.settle_generations(name, &[change], context.now())?)
 }
 
+/// Tells of a generation that came beside one that issues.
+pub(super) fn tell_waiting(
+    context: &Context,
+    inventory: &dyn Inventory,
+    itself: &AuthorityGeneration,
+) -> Result<(), CommandError> {
+    let record = inventory.authority(&itself.name)?;
+    let pending = record.as_ref().and_then(AuthorityRecord::pending);
+    if pending.is_some_and(|pending| pending.generation == itself.generation) {
+        let AuthorityGeneration { name, generation } = itself;
+        context.ui.note(format!(
+            "generation {generation} waits to be rolled in with: dps-pki roll start {name}"
+        ));
+    }
+    Ok(())
+}
+
 /// A generation as the inventory holds it now.
 pub(super) fn row(
     inventory: &dyn Inventory,

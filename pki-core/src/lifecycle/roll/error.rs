@@ -29,6 +29,18 @@ pub enum RollError {
         /// The generation that issues.
         current: Generation,
     },
+    /// What comes next would be as compromised as what goes.
+    #[error(
+        "generation {newcomer} of authority {authority} has the same key as generation {compromised}, which is compromised"
+    )]
+    SameKey {
+        /// Which one.
+        authority: AuthorityName,
+        /// The generation that is compromised.
+        compromised: Generation,
+        /// The one that would replace it.
+        newcomer: Generation,
+    },
     /// No roll is under way.
     #[error("authority {authority} is not being rolled")]
     NotUnderWay {
