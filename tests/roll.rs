@@ -363,6 +363,8 @@ fn leaves_that_no_declared_group_lets_in_are_warned_of_and_no_others() {
         assert_eq!(run.stderr.matches(WARNING).count(), 1, "{run}");
     }
     home.dps_pki("roll start factory --yes").ok();
-    let run = home.dps_pki("issue c --authority factory --out devices").ok();
+    let run = home
+        .dps_pki("issue c --authority factory --out devices")
+        .ok();
     assert!(!run.stderr.contains(WARNING), "{run}");
 }

@@ -281,12 +281,9 @@ fn a_certificate_that_was_renewed_is_adopted_for_the_key_that_is_here() {
     .ok();
     let refusal = home.dps_pki(import);
     refusal.stderr_has("it renews generation 1, whose key is here: dps-pki authority adopt");
-    let run = home
-        .dps_pki(&format!("{adopt} again.pem --output json"))
-        .ok();
+    let run = home.dps_pki(&format!("{adopt} again.pem")).ok();
     run.stderr_has("generation 2 waits to be rolled in with: dps-pki roll start plant");
-    assert_eq!(run.json()[0]["status"], "adopted");
-    assert_eq!(run.json()[0]["generation"], 2);
+    run.stdout_has("adopted");
     let said_again = home.json(&format!("{adopt} again.pem"));
     assert_eq!(said_again[0]["generation"], 2);
     home.dps_pki("audit verify --home plant").ok();
@@ -326,10 +323,5 @@ fn a_second_generation_from_elsewhere_is_imported_to_be_rolled_in() {
     let shown = home.json("authority show plant --home plant");
     assert_eq!(shown[0]["status"], "current");
     assert_eq!(shown[1]["status"], "pending");
-    refused(
-        home.dps_pki("authority import plant --home plant --cert again.pem --key next.key --next"),
-        3,
-        "again.pem",
-    );
     home.dps_pki("audit verify --home plant").ok();
 }

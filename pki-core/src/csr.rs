@@ -44,8 +44,9 @@ struct RequestInfo<'a> {
     version: Version,
     subject: Name,
     public_key: SubjectPublicKeyInfoRef<'a>,
-    #[asn1(context_specific = "0", tag_mode = "IMPLICIT")]
-    attributes: Attributes,
+    /// RFC 2986 wants the field even if it is empty; some leave it out.
+    #[asn1(context_specific = "0", tag_mode = "IMPLICIT", optional = "true")]
+    attributes: Option<Attributes>,
 }
 
 /// An extension that is asked for.
@@ -122,6 +123,7 @@ pub fn requests(input: &[u8]) -> Result<Vec<Vec<u8>>, InputError> {
     if let Some(request) = str::from_utf8(input).ok().and_then(plain_block) {
         return Ok(vec![request]);
     }
+    let input = &pem::plain(input);
     let Some(blocks) = pem::blocks(input)? else {
         return match Signed::from_der(input) {
             Ok(_) => Ok(vec![input.to_vec()]),
@@ -225,7 +227,7 @@ impl SigningRequest {
             version: Version::V1,
             subject: Name::from_der(&subject.to_der()).map_err(CsrError::Structure)?,
             public_key: public_key.map_err(CsrError::Structure)?,
-            attributes: der::asn1::SetOfVec::new(),
+            attributes: Some(der::asn1::SetOfVec::new()),
         };
         let content = info.to_der().map_err(CsrError::Structure)?;
         let signature = signer.sign(&content)?;
@@ -304,9 +306,8 @@ impl SigningRequest {
 }
 
 fn requested(info: &RequestInfo<'_>) -> Vec<Requested> {
-    let values = info
-        .attributes
-        .iter()
+    let attributes = info.attributes.iter().flat_map(Attributes::iter);
+    let values = attributes
         .filter(|attribute| attribute.oid == ID_EXTENSION_REQ)
         .flat_map(|attribute| attribute.values.iter());
     values

@@ -48,9 +48,9 @@ pub fn check_subordinate(
         let above = same.subject().to_string();
         return Err(SubordinateError::Key { above });
     }
-    let subject = request.subject().to_string();
-    let is_same = |one: &Certificate| one.subject().to_string().eq_ignore_ascii_case(&subject);
+    let is_same = |one: &Certificate| one.subject().is_named_as(request.subject());
     if above.iter().any(is_same) {
+        let subject = request.subject().to_string();
         return Err(SubordinateError::Name { subject });
     }
     Ok(())

@@ -549,5 +549,10 @@ fn what_was_renewed_with_its_own_key_goes_with_the_other_and_does_not_replace_it
     let state = pki.state_with_third([Retired, Current, Pending], &third, &dps);
     dps.carry_out(&only(roll::replace(&Breach::default(), &state)));
     assert!(!is_admitted(&dps, &pki.device(0, 0)));
-    assert!(!is_admitted(&dps, &pki.device(1, 0)));
+    // The same leaf, with the renewed certificate above it.
+    let leaf = pki.lines[0].leaf("sensor-1", EcdsaP256);
+    let above = [&pki.lines[1].certificate, &pki.roots[0].certificate];
+    let elements = [&leaf].into_iter().chain(above).map(ChainElement::from);
+    let renewed = PresentedChain::known(leaf.common_name(), elements.collect());
+    assert!(!is_admitted(&dps, &renewed));
 }
