@@ -17,9 +17,11 @@ use pki_core::inventory::NamedLabel;
 use pki_core::wording::counted;
 
 use crate::bad_lines::{BadLines, ToldLines};
-use crate::context::Context;
 use crate::error::CommandError;
 use crate::files::Files;
+use crate::home::Home;
+use crate::inputs::Inputs;
+use crate::render::ui::Ui;
 use crate::spool::PrivateCopy;
 
 /// Where the devices come from, and the labels that all of them get.
@@ -88,13 +90,13 @@ pub(crate) struct Input {
 
 impl Input {
     /// A list or a counter without requests: goes through it, before anything is made.
-    pub(crate) fn listed(context: &Context, source: Source) -> Result<Self, CommandError> {
-        let declaration = context.declaration()?;
+    pub(crate) fn listed(home: &Home, ui: &Ui, source: Source) -> Result<Self, CommandError> {
+        let declaration = home.declaration()?;
         let known = |name: &ProfileName| declaration.profiles.contains_key(name);
         drop(source.devices()?);
         let devices = || source.devices().into_iter().flatten();
-        let mut bad = BadLines::new(context.ui.is_json())?;
-        let mut duplicates = BadLines::new(context.ui.is_json())?;
+        let mut bad = BadLines::new(ui.is_json())?;
+        let mut duplicates = BadLines::new(ui.is_json())?;
         // Duplicates are told last, in an order of their own.
         let mut refuse = |line: BadLine| {
             if bad.last_is_before(&line) {
@@ -119,12 +121,12 @@ impl Input {
 
     /// What was judged already, if all of it is sound.
     pub(crate) fn judged(
-        context: &Context,
+        ui: &Ui,
         source: Source,
         judgement: Judgement,
         bad: BadLines,
     ) -> Result<Self, CommandError> {
-        let mut duplicates = BadLines::new(context.ui.is_json())?;
+        let mut duplicates = BadLines::new(ui.is_json())?;
         let devices = || source.devices().into_iter().flatten();
         let checked = judgement
             .sound
@@ -169,16 +171,17 @@ pub(crate) fn input_name(path: &Path) -> String {
 impl Source {
     /// A list in a file or a pipe, or on standard input for `-`.
     pub(crate) fn list(
-        context: &Context,
+        inputs: &Inputs,
+        files: &Files,
         path: &Path,
         args: &ListArgs,
     ) -> Result<Self, CommandError> {
         let name = input_name(path);
-        let content = match context.copy_of_stream(path)? {
+        let content = match inputs.copy_of_stream(path)? {
             Some(copy) => Content::Copied { copy, name },
             None => Content::File {
-                files: context.files.clone(),
-                path: context.files.resolve(path),
+                files: files.clone(),
+                path: files.resolve(path),
                 name,
             },
         };

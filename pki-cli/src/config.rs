@@ -11,7 +11,7 @@ use pki_core::time::Span;
 
 use crate::error::{CommandError, ErrorKind};
 use crate::host::Host;
-use crate::secret::{SecretWord, SecretWordParser};
+use crate::secret_word::{SecretWord, SecretWordParser};
 
 /// How many devices people are told of by name; scripts are told all.
 pub(crate) const NAMED: usize = 10;

@@ -7,17 +7,22 @@ use std::path::Path;
 use pki_core::encoding::contents::{Contents, ContentsError, LockedKey};
 use pki_core::key::{KeyFileError, PrivateKey};
 
-use crate::context::Context;
 use crate::error::{CommandError, in_contents, in_key_file};
+use crate::inputs::Inputs;
+use crate::secrets::Secrets;
 
 /// Reads what a file holds; a PKCS#12 file is opened with the passphrase that was given.
-pub(crate) fn read(context: &Context, path: &Path) -> Result<Contents, CommandError> {
-    let input = context.read(path)?;
+pub(crate) fn read(
+    secrets: &Secrets,
+    inputs: &Inputs,
+    path: &Path,
+) -> Result<Contents, CommandError> {
+    let input = inputs.read(path)?;
     let sealed = match Contents::read(&input, None) {
         Err(error @ ContentsError::Passphrase { .. }) => error,
         contents => return contents.map_err(|error| in_contents(path, &error)),
     };
-    let Some(passphrase) = context.given_passphrase()? else {
+    let Some(passphrase) = secrets.given_passphrase()? else {
         return Err(in_contents(path, &sealed)
             .hint("give its passphrase with --passphrase-file or --passphrase-from"));
     };
@@ -35,7 +40,7 @@ pub(crate) enum Key {
 }
 
 /// Opens a private key of a file.
-pub(crate) fn open(context: &Context, path: &Path, key: &LockedKey) -> Result<Key, CommandError> {
+pub(crate) fn open(secrets: &Secrets, path: &Path, key: &LockedKey) -> Result<Key, CommandError> {
     match key.open(None) {
         Err(KeyFileError::PassphraseNeeded) => {}
         key => {
@@ -44,7 +49,7 @@ pub(crate) fn open(context: &Context, path: &Path, key: &LockedKey) -> Result<Ke
                 .map_err(|error| in_key_file(path, &error));
         }
     }
-    let Some(passphrase) = context.given_passphrase()? else {
+    let Some(passphrase) = secrets.given_passphrase()? else {
         return Ok(Key::Locked);
     };
     let key = key.open(Some(passphrase));

@@ -24,6 +24,7 @@ use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::issuance::policy;
 use crate::planes::Planes;
+use crate::render::ui::Ui;
 
 pub(crate) use dps_operations::Failures;
 
@@ -106,7 +107,7 @@ impl<'a> Proposal<'a> {
         }
         let mut engine = engine(context, planes, journal)?;
         let superseded = engine.superseded(plan)?;
-        tell_estimate(context, planes, plan);
+        tell_estimate(&context.ui, planes, plan);
         if context.settings.dry_run {
             return Ok(Execution::default());
         }
@@ -114,7 +115,7 @@ impl<'a> Proposal<'a> {
         if !context.settings.yes {
             context.ui.note(self.shown);
         }
-        context.confirm(&self.question)?;
+        context.dialog.confirm(&self.question)?;
         let order = Order {
             failures: self.failures,
             before: self.before,
@@ -122,9 +123,9 @@ impl<'a> Proposal<'a> {
             ..Order::new(self.plan)
         };
         let mut told = Told::new(context, planes)?;
-        let interrupt = CtrlC::listen(context.runtime()?);
+        let interrupt = CtrlC::listen(context.runtime.get()?);
         let carried_out = engine.carry_out(&order, &mut told, &interrupt.interruption);
-        let ended = context.runtime()?.block_on(carried_out);
+        let ended = context.runtime.get()?.block_on(carried_out);
         told.end();
         Ok(Execution {
             done: true,
@@ -147,9 +148,9 @@ pub(crate) fn resume(
     // It may ask for a passphrase, where Ctrl-C is to end it at once.
     engine.check_keys(taken_up.plan())?;
     let mut told = Told::new(context, planes)?;
-    let interrupt = CtrlC::listen(context.runtime()?);
+    let interrupt = CtrlC::listen(context.runtime.get()?);
     let resumed = engine.resume(taken_up, &mut told, &interrupt.interruption);
-    let ended = context.runtime()?.block_on(resumed);
+    let ended = context.runtime.get()?.block_on(resumed);
     told.end();
     Ok(Execution {
         done: true,
@@ -165,7 +166,9 @@ pub(crate) fn read(
     step: &Step,
 ) -> Result<Option<Value>, CommandError> {
     let engine = engine(context, planes, journal)?;
-    let found = context.block_on(async { Ok(engine.read(step).await?) })?;
+    let found = context
+        .runtime
+        .block_on(async { Ok(engine.read(step).await?) })?;
     Ok(dps_operations::document::document(&found))
 }
 
@@ -188,9 +191,9 @@ fn engine<'a>(
         journal,
         clock: context.clock.as_ref(),
         entropy: context.entropy.as_ref(),
-        keys: context,
+        keys: &context.keys,
         locks: context,
-        policy: policy(context)?,
+        policy: policy(&context.home)?,
     })
 }
 
@@ -217,7 +220,9 @@ pub(crate) fn close_same(
             });
             continue;
         }
-        context.block_on(async { Ok(engine.supersede(open).await?) })?;
+        context
+            .runtime
+            .block_on(async { Ok(engine.supersede(open).await?) })?;
         context.ui.note(format!(
             "plan {id} was interrupted after its last step; it is closed now"
         ));
@@ -226,13 +231,11 @@ pub(crate) fn close_same(
 }
 
 /// Says what a plan costs that takes more than a moment.
-fn tell_estimate(context: &Context, planes: &Planes<'_>, plan: &Plan) {
+fn tell_estimate(ui: &Ui, planes: &Planes<'_>, plan: &Plan) {
     const MOMENT: usize = 20;
     if plan.steps.len() > MOMENT {
         let estimate = plan.estimate(planes.rate());
-        context
-            .ui
-            .note(format!("estimate: {} steps, {estimate}", plan.steps.len()));
+        ui.note(format!("estimate: {} steps, {estimate}", plan.steps.len()));
     }
 }
 

@@ -22,10 +22,13 @@ use pki_core::lint;
 use pki_core::time::{Span, Time, TimeError, Validity};
 use zeroize::Zeroizing;
 
-use crate::authority_key;
+use crate::authority_key::AuthorityKeys;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::files::{Access, Existing, NewFile, ending, file_name};
+use crate::home::Home;
+use crate::render::ui::Ui;
+use crate::secrets::Secrets;
 
 use dps_operations::issuers::issuers_among;
 pub(crate) use dps_operations::issuers::{authority_certificates, certificate_of, issuers};
@@ -60,34 +63,34 @@ impl OpenAuthority {
     ) -> Result<Self, CommandError> {
         match issuing(authorities, name) {
             Some(generation) => {
-                refuse_future(context, name, generation)?;
-                Self::of(context, inventory, authorities, name, generation)
+                refuse_future(context.now(), name, generation)?;
+                Self::of(&context.keys, inventory, authorities, name, generation)
             }
-            None => Err(no_authority(context, name)?),
+            None => Err(no_authority(&context.home, name)?),
         }
     }
 
     /// Opens one generation of an authority; the current one if none is named.
     pub(crate) fn open_generation(
-        context: &Context,
+        keys: &AuthorityKeys,
         inventory: &dyn Inventory,
         name: &AuthorityName,
         generation: Option<Generation>,
     ) -> Result<Self, CommandError> {
-        let record = generation_of(context, inventory, name, generation)?;
+        let record = generation_of(&keys.home, inventory, name, generation)?;
         let authorities = inventory.authorities()?;
-        Self::of(context, inventory, &authorities, name, &record)
+        Self::of(keys, inventory, &authorities, name, &record)
     }
 
     fn of(
-        context: &Context,
+        keys: &AuthorityKeys,
         inventory: &dyn Inventory,
         authorities: &[AuthorityRecord],
         name: &AuthorityName,
         record: &GenerationRecord,
     ) -> Result<Self, CommandError> {
-        let signer = authority_key::open(context, &record.key_reference)?;
-        Self::with_signer(context, inventory, authorities, name, record, signer)
+        let signer = keys.open(&record.key_reference)?;
+        Self::with_signer(&keys.home, inventory, authorities, name, record, signer)
     }
 
     /// As [`Self::open`], to judge what it would sign: a dry run does without the key if no passphrase is
@@ -103,17 +106,24 @@ impl OpenAuthority {
             return Self::of_issuing(context, inventory, name, &authorities);
         };
         let certificate = certificate_of(name, generation)?;
-        match Unopened::instead(context, name, &certificate)? {
+        match Unopened::instead(&context.secrets, &context.ui, name, &certificate)? {
             Some(unopened) => {
                 let unopened = Box::new(unopened);
-                Self::with_signer(context, inventory, &authorities, name, generation, unopened)
+                Self::with_signer(
+                    &context.home,
+                    inventory,
+                    &authorities,
+                    name,
+                    generation,
+                    unopened,
+                )
             }
-            None => Self::of(context, inventory, &authorities, name, generation),
+            None => Self::of(&context.keys, inventory, &authorities, name, generation),
         }
     }
 
     fn with_signer(
-        context: &Context,
+        home: &Home,
         inventory: &dyn Inventory,
         authorities: &[AuthorityRecord],
         name: &AuthorityName,
@@ -127,7 +137,7 @@ impl OpenAuthority {
             issuers: issuers_among(inventory, authorities, &certificate)?,
             certificate,
             signer,
-            policy: policy(context)?,
+            policy: policy(home)?,
         })
     }
 
@@ -174,43 +184,43 @@ impl OpenAuthority {
     /// compromised generation, or one that no declared instance lets in.
     pub(crate) fn warn_of_chain(
         &self,
-        context: &Context,
+        home: &Home,
+        ui: &Ui,
         inventory: &dyn Inventory,
     ) -> Result<(), CommandError> {
         if let Some(above) = self.compromised_above(inventory)? {
             let name = &self.name;
-            context.ui.warning(format!(
+            ui.warning(format!(
                 "{} generation {}, above {name} generation {}, is compromised: DPS refuses new leaves unless something nearer to them is verified; roll {name} first, with: dps-pki roll start {name}",
                 above.name, above.generation, self.generation
             ));
         }
         let chain = self.chain();
         if let Some(finding) = lint::chain_too_large(&chain) {
-            context.ui.warning(finding);
+            ui.warning(finding);
         }
         let authorities = inventory.authorities()?;
-        let declared = &context.declaration()?.dps;
-        let refusals = refusals_as_declared(declared, &authorities, &chain);
+        let refusals = refusals_as_declared(&home.declaration()?.dps, &authorities, &chain);
         if !refusals.is_empty() {
-            self.warn_of_refusals(context, &refusals);
+            self.warn_of_refusals(ui, &refusals);
             return Ok(());
         }
-        let verified = verified_cas(context, inventory)?;
+        let verified = verified_cas(home, inventory)?;
         if !verified.is_empty()
             && let Some(finding) = lint::reaches_verified_ca(&chain, &verified)
         {
-            context.ui.warning(finding);
+            ui.warning(finding);
         }
         Ok(())
     }
 
     /// Groups are one way in; whoever wants the devices enrolled one by one knows better.
-    fn warn_of_refusals(&self, context: &Context, refusals: &[(DpsName, Outcome)]) {
+    fn warn_of_refusals(&self, ui: &Ui, refusals: &[(DpsName, Outcome)]) {
         let decided: Vec<String> = refusals
             .iter()
             .map(|(dps, outcome)| format!("in DPS {dps} {outcome}"))
             .collect();
-        context.ui.warning(format!(
+        ui.warning(format!(
             "no enrollment group of pki.toml lets in devices below {} generation {}: {}; enroll them individually, or declare a group for them",
             self.name,
             self.generation,
@@ -262,18 +272,19 @@ struct Unopened {
 impl Unopened {
     /// What stands for the key of an authority, if it need not be opened; says so.
     fn instead(
-        context: &Context,
+        secrets: &Secrets,
+        ui: &Ui,
         name: &AuthorityName,
         certificate: &Certificate,
     ) -> Result<Option<Self>, CommandError> {
-        if context.given_passphrase()?.is_some() {
+        if secrets.given_passphrase()?.is_some() {
             return Ok(None);
         }
         let public_key = certificate.public_key();
         let Some(algorithm) = KeyAlgorithm::of_public_key(&public_key) else {
             return Ok(None);
         };
-        context.ui.note(format!(
+        ui.note(format!(
             "not checked: whether the key of authority {name} can be opened"
         ));
         Ok(Some(Self {
@@ -299,21 +310,21 @@ impl Signer for Unopened {
 }
 
 /// What `pki.toml` says for every certificate.
-pub(crate) fn policy(context: &Context) -> Result<IssuancePolicy, CommandError> {
+pub(crate) fn policy(home: &Home) -> Result<IssuancePolicy, CommandError> {
     Ok(IssuancePolicy {
-        backdate: context.declaration()?.backdate,
+        backdate: home.declaration()?.backdate,
     })
 }
 
 /// Refuses the generation that an authority is to be rolled to while it has not begun.
 pub(crate) fn refuse_not_begun(
-    context: &Context,
+    now: Time,
     inventory: &dyn Inventory,
     name: &AuthorityName,
 ) -> Result<(), CommandError> {
     let record = inventory.authority(name)?;
     match record.as_ref().and_then(AuthorityRecord::next) {
-        Some(next) => refuse_future(context, name, next),
+        Some(next) => refuse_future(now, name, next),
         None => Ok(()),
     }
 }
@@ -329,13 +340,12 @@ fn issuing<'a>(
 
 /// Whatever a generation signs that has not begun is refused by everybody until then.
 fn refuse_future(
-    context: &Context,
+    now: Time,
     name: &AuthorityName,
     record: &GenerationRecord,
 ) -> Result<(), CommandError> {
     let recorded = record.certificate.as_ref();
     let begins = recorded.map(|one| one.certificate().validity().not_before());
-    let now = context.now();
     let Some(begins) = begins.filter(|begins| *begins > now) else {
         return Ok(());
     };
@@ -355,38 +365,38 @@ fn refuse_future(
 
 /// The generation of an authority that issues.
 pub(crate) fn current(
-    context: &Context,
+    home: &Home,
     inventory: &dyn Inventory,
     name: &AuthorityName,
 ) -> Result<GenerationRecord, CommandError> {
     let record = inventory.authority(name)?;
     match record.as_ref().and_then(AuthorityRecord::current) {
         Some(current) => Ok(current.clone()),
-        None => Err(no_authority(context, name)?),
+        None => Err(no_authority(home, name)?),
     }
 }
 
 /// One generation of an authority; the current one if none is named.
 pub(crate) fn generation_of(
-    context: &Context,
+    home: &Home,
     inventory: &dyn Inventory,
     name: &AuthorityName,
     generation: Option<Generation>,
 ) -> Result<GenerationRecord, CommandError> {
     match generation {
-        None => current(context, inventory, name),
-        Some(number) => numbered(context, inventory, name, number),
+        None => current(home, inventory, name),
+        Some(number) => numbered(home, inventory, name, number),
     }
 }
 
 fn numbered(
-    context: &Context,
+    home: &Home,
     inventory: &dyn Inventory,
     name: &AuthorityName,
     number: Generation,
 ) -> Result<GenerationRecord, CommandError> {
     let Some(record) = inventory.authority(name)? else {
-        return Err(no_authority(context, name)?);
+        return Err(no_authority(home, name)?);
     };
     let found = record.generation(number).cloned();
     let missing =
@@ -396,10 +406,10 @@ fn numbered(
 
 /// The certificates of the CAs that `pki.toml` has DPS verify.
 pub(crate) fn verified_cas(
-    context: &Context,
+    home: &Home,
     inventory: &dyn Inventory,
 ) -> Result<Vec<Certificate>, CommandError> {
-    let declared = context.declaration()?.dps.values();
+    let declared = home.declaration()?.dps.values();
     let names: Vec<&AuthorityName> = declared
         .flat_map(|dps| dps.ca.values().map(|ca| &ca.authority))
         .collect();
@@ -418,10 +428,10 @@ pub(crate) fn verified_cas(
 }
 
 pub(crate) fn no_authority(
-    context: &Context,
+    home: &Home,
     name: &AuthorityName,
 ) -> Result<CommandError, CommandError> {
-    let declaration = context.declaration()?;
+    let declaration = home.declaration()?;
     if declaration.authority(name).is_some() {
         let error =
             CommandError::not_found(format!("authority {name} is declared but was not made yet"));

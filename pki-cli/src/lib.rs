@@ -15,22 +15,28 @@ mod commands;
 pub mod config;
 mod contents;
 pub mod context;
+pub mod dialog;
 pub mod error;
 mod execute;
 pub mod files;
 pub mod home;
 pub mod host;
 mod hubs;
+pub mod inputs;
 mod issuance;
+pub mod layout;
 mod locks;
 pub mod memory;
 mod named;
 mod neighbour;
+mod once;
 mod permissions;
 mod planes;
 pub mod render;
 mod request_input;
-pub mod secret;
+pub mod runtime;
+pub mod secret_word;
+pub mod secrets;
 mod snapshot;
 mod spool;
 mod tokens;
@@ -46,7 +52,7 @@ use crate::commands::Cli;
 use crate::config::{OutputFormat, Settings};
 use crate::context::Context;
 use crate::error::{CommandError, ErrorKind, Outcome};
-use crate::host::Host;
+use crate::host::{Host, Terminal};
 use crate::render::ui::Ui;
 
 /// Runs one command line, program name first, and returns the exit code.
@@ -65,6 +71,9 @@ where
         Ok(settings) => settings,
         Err(error) => return early.error(&error),
     };
+    if host.logs {
+        log_to_stderr(&settings, host.terminal);
+    }
     let context = Context::new(settings, host, early, run::<Vec<OsString>>);
     let outcome = bug::guarded(|| cli.command.run(&context));
     match outcome {
@@ -76,4 +85,15 @@ where
         }) => 0,
         Err(error) => context.ui.error(&error),
     }
+}
+
+/// Sends events to the process's standard error. A second run in one process keeps the first's filter.
+fn log_to_stderr(settings: &Settings, terminal: Terminal) {
+    use tracing_subscriber::EnvFilter;
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(&settings.log))
+        .with_ansi(terminal.stderr && !settings.no_colour)
+        .with_writer(std::io::stderr)
+        .finish();
+    let _ = tracing::subscriber::set_global_default(subscriber);
 }

@@ -29,7 +29,9 @@ use pki_core::wording::counted;
 
 use crate::context::Context;
 use crate::error::CommandError;
+use crate::home::Home;
 use crate::neighbour;
+use crate::render::ui::Ui;
 
 /// A lock that its process holds until it is dropped, or the process ends, however it ends.
 #[derive(Debug)]
@@ -39,21 +41,19 @@ pub(crate) struct HomeLock {
 
 impl HomeLock {
     /// Waits for a lock; a wait that takes longer than moments is told, with what the holder does.
-    pub(crate) fn wait(context: &Context, name: &str, does: &str) -> Result<Self, CommandError> {
+    pub(crate) fn wait(home: &Home, ui: &Ui, name: &str, does: &str) -> Result<Self, CommandError> {
         /// Nobody is told of shorter waits.
         const LOOKS: u32 = 50;
         const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
-        let path = folder(context)?.join(name);
-        let failed = |error| cannot_lock(context, &path, error);
+        let path = folder(home)?.join(name);
+        let failed = |error| cannot_lock(home, &path, error);
         let mut file = open(&path).map_err(failed)?;
         let mut looks = 0;
         while let Err(error) = file.try_lock() {
             match error {
                 TryLockError::WouldBlock if looks < LOOKS => {}
                 TryLockError::WouldBlock => {
-                    context
-                        .ui
-                        .note(format!("waiting for {}, which {does}", holder(&mut file)));
+                    ui.note(format!("waiting for {}, which {does}", holder(&mut file)));
                     wait_for(&file).map_err(failed)?;
                     break;
                 }
@@ -96,16 +96,16 @@ impl Claim {
         id_of: impl FnOnce(u128) -> Option<RegistrationId>,
     ) -> Result<Self, CommandError> {
         digests.sort_unstable();
-        let folder = folder(context)?;
+        let folder = folder(&context.home)?;
         // One after the other: of two that claim the same, exactly one gets it.
-        let _turn = HomeLock::wait(context, "claims", "claims devices")?;
+        let _turn = HomeLock::wait(&context.home, &context.ui, "claims", "claims devices")?;
         for path in context.files.list(&folder)? {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             if !name.starts_with(CLAIM) {
                 continue;
             }
-            let taken =
-                conflict(&path, &digests).map_err(|error| cannot_lock(context, &path, error))?;
+            let taken = conflict(&path, &digests)
+                .map_err(|error| cannot_lock(&context.home, &path, error))?;
             if let Some(claimed) = taken {
                 return Err(claimed.refusal(id_of(claimed.digest)));
             }
@@ -118,7 +118,7 @@ impl Claim {
             u64::from_be_bytes(random)
         );
         let path = folder.join(name);
-        Self::write(&path, &digests).map_err(|error| cannot_lock(context, &path, error))
+        Self::write(&path, &digests).map_err(|error| cannot_lock(&context.home, &path, error))
     }
 
     fn write(path: &Path, digests: &[u128]) -> io::Result<Self> {
@@ -213,11 +213,11 @@ pub(crate) struct Proving {
 /// Begins a proof. `alone` voids what runs left of theirs that were cut short, unless somebody proves just
 /// now, whose proof it might be.
 pub(crate) fn prove(
-    context: &Context,
+    home: &Home,
     alone: &mut dyn FnMut() -> Result<(), InventoryError>,
 ) -> Result<Proving, CommandError> {
-    let path = folder(context)?.join("proofs");
-    let failed = |error| cannot_lock(context, &path, error);
+    let path = folder(home)?.join("proofs");
+    let failed = |error| cannot_lock(home, &path, error);
     let file = open(&path).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => {
@@ -231,13 +231,13 @@ pub(crate) fn prove(
     Ok(Proving { _file: file })
 }
 
-fn folder(context: &Context) -> Result<PathBuf, CommandError> {
-    let folder = context.home.locks();
+fn folder(home: &Home) -> Result<PathBuf, CommandError> {
+    let folder = home.layout.locks();
     let made = DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(&folder);
-    made.map_err(|error| cannot_lock(context, &folder, error))?;
+    made.map_err(|error| cannot_lock(home, &folder, error))?;
     Ok(folder)
 }
 
@@ -288,11 +288,11 @@ fn holder(file: &mut File) -> String {
     process.map_or_else(|| "another process".to_owned(), neighbour::named)
 }
 
-fn cannot_lock(context: &Context, path: &Path, error: io::Error) -> CommandError {
+fn cannot_lock(home: &Home, path: &Path, error: io::Error) -> CommandError {
     match error.kind() {
         // The locks are beside the inventory, which is what matters to whoever wants to change it.
         io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
-            let path = context.home.inventory();
+            let path = home.layout.inventory_file();
             InventoryError::WriteProtected { path }.into()
         }
         _ => CommandError::failed(format!("cannot lock {}", path.display())).because(error),

@@ -8,15 +8,15 @@ use std::path::Path;
 use pki_core::ids::{RegistrationId, SerialNumber, Sha1Thumbprint, Sha256Thumbprint};
 use pki_core::inventory::{Inventory, InventoryError};
 
-use crate::context::Context;
 use crate::error::CommandError;
+use crate::files::Files;
 
 /// Whether a word names a file. A folder of that name means nothing.
 ///
 /// # Errors
 /// `Refused` if the inventory knows the word as well: nobody can tell which of the two is meant.
 pub(crate) fn is_file(
-    context: &Context,
+    files: &Files,
     inventory: &dyn Inventory,
     word: &str,
 ) -> Result<bool, CommandError> {
@@ -24,14 +24,14 @@ pub(crate) fn is_file(
     if word == "-" {
         return Ok(true);
     }
-    if !context.files.exists(path) {
+    if !files.exists(path) {
         return Ok(false);
     }
     if word.contains('/') {
         return Ok(true);
     }
     let is_known = knows(inventory, word)?;
-    if context.files.is_folder(path) {
+    if files.is_folder(path) {
         return Ok(!is_known);
     }
     if is_known {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dps_operations::PortError;
 use dps_operations::planes::Way;
-use dps_operations::ports::Secrets;
+use dps_operations::ports;
 use pki_core::declaration::DpsDeclaration;
 use pki_core::ids::DpsName;
 use pki_core::secret::SecretSource;
@@ -12,7 +12,7 @@ use secrecy::SecretString;
 
 use crate::context::Context;
 use crate::error::CommandError;
-use crate::secret::SecretWord;
+use crate::secrets::Secrets;
 
 pub(crate) use dps_operations::Planes;
 
@@ -21,7 +21,7 @@ pub(crate) use dps_operations::Planes;
 /// # Errors
 /// [`CommandError`]: none is declared or chosen, or as [`of`].
 pub(crate) fn chosen(context: &Context) -> Result<Planes<'_>, CommandError> {
-    let (name, declared) = context.dps()?;
+    let (name, declared) = context.home.dps()?;
     of(context, name, declared)
 }
 
@@ -33,7 +33,7 @@ pub(crate) fn of<'a>(
 ) -> Result<Planes<'a>, CommandError> {
     let mut anchor = None;
     if let Some(path) = &declared.trust_anchor {
-        let path = context.home.resolve(path);
+        let path = context.home.layout.resolve(path);
         let text = context.files.read_text(&path).map_err(|error| {
             error.hint(format!(
                 "it holds the CA of DPS {name}'s server; dps-pki emulator writes it when it starts"
@@ -56,17 +56,13 @@ pub(crate) fn of<'a>(
         transport,
         routes: options.routes,
         clock: Arc::clone(&context.clock),
-        secrets: context,
+        secrets: context.secrets.as_ref(),
     };
     Ok(Planes::new(name, declared, way))
 }
 
-impl Secrets for Context {
+impl ports::Secrets for Secrets {
     fn secret(&self, source: &SecretSource, what: &str) -> Result<SecretString, PortError> {
-        let word = match SecretWord::from(source) {
-            SecretWord::File(path) => SecretWord::File(self.home.resolve(path)),
-            word => word,
-        };
-        Ok(Self::secret(self, &word, &format!("{what}: "))?)
+        Ok(self.declared(source, &format!("{what}: "))?)
     }
 }

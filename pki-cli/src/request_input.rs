@@ -21,6 +21,8 @@ use crate::batch_input::{Input, Source, input_name};
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::files::Files;
+use crate::home::Home;
+use crate::inputs::Inputs;
 use crate::spool::{CopyError, PrivateCopy};
 
 /// What judges requests: a policy for each profile.
@@ -55,11 +57,8 @@ struct StreamLine {
 }
 
 /// What a profile of `pki.toml` lets in, for requests that name the device in their CN.
-pub(crate) fn policy(
-    context: &Context,
-    profile: &ProfileName,
-) -> Result<RequestPolicy, CommandError> {
-    let declared = context.declaration()?.profiles.get(profile);
+pub(crate) fn policy(home: &Home, profile: &ProfileName) -> Result<RequestPolicy, CommandError> {
+    let declared = home.declaration()?.profiles.get(profile);
     Ok(RequestPolicy {
         id_from: IdFrom::CommonName,
         keys: declared.and_then(|profile| profile.csr_keys.clone()),
@@ -103,7 +102,7 @@ impl<'a> Judge<'a> {
             Ok::<_, CopyError>((judgement, copy.hash().digest()))
         })?;
         let source = Source::judged(sound, digest, name);
-        Input::judged(self.context, source, judgement, bad)
+        Input::judged(&self.context.ui, source, judgement, bad)
     }
 
     /// What came of each request of an item.
@@ -248,15 +247,15 @@ pub(crate) enum RequestInput {
 
 impl RequestInput {
     /// Looks at a path: a folder, a stream of JSON objects, or requests; `-` is standard input.
-    pub(crate) fn open(context: &Context, path: &Path) -> Result<Self, CommandError> {
-        if context.files.is_folder(path) {
-            return Self::folder(context, path);
+    pub(crate) fn open(inputs: &Inputs, files: &Files, path: &Path) -> Result<Self, CommandError> {
+        if files.is_folder(path) {
+            return Self::folder(files, path);
         }
-        if let Some(copy) = context.copy_of_stream(path)? {
+        if let Some(copy) = inputs.copy_of_stream(path)? {
             return Self::copied(input_name(path), &copy);
         }
         let open = || {
-            let file = context.files.open_stream(path)?;
+            let file = files.open_stream(path)?;
             Ok::<_, CommandError>(BufReader::with_capacity(1 << 16, file))
         };
         if !begins_with_object(open()?) {
@@ -280,9 +279,9 @@ impl RequestInput {
         Ok(Self::Single(Item::Content(name, content)))
     }
 
-    fn folder(context: &Context, path: &Path) -> Result<Self, CommandError> {
+    fn folder(files: &Files, path: &Path) -> Result<Self, CommandError> {
         let (requests, others): (Vec<PathBuf>, Vec<PathBuf>) =
-            context.files.list(path)?.into_iter().partition(|path| {
+            files.list(path)?.into_iter().partition(|path| {
                 let name = path
                     .file_name()
                     .unwrap_or_default()

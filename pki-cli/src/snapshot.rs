@@ -7,8 +7,7 @@ use pki_core::journal::Journal;
 use pki_core::lifecycle::Impact;
 use pki_core::time::Time;
 
-use crate::config::{NAMED, OutputFormat};
-use crate::context::Context;
+use crate::config::{NAMED, OutputFormat, Settings};
 use crate::error::CommandError;
 
 pub(crate) use dps_operations::gather::{DpsSnapshot, chain_of};
@@ -16,31 +15,32 @@ pub(crate) use dps_operations::gather::{DpsSnapshot, chain_of};
 /// What an operation sees of an instance and of this home; devices are named as far as the output shows
 /// them.
 pub(crate) fn around<'a>(
-    context: &Context,
+    settings: &Settings,
     planes: &'a Planes<'_>,
     journal: &'a dyn Journal,
 ) -> Surroundings<'a> {
     Surroundings {
         instance: planes.instance(),
         journal,
-        named: names(context),
+        named: names(settings),
     }
 }
 
 /// What a change does to the valid leaves of the inventory; the devices are named as far as the output
 /// shows them.
 pub(crate) fn impact(
-    context: &Context,
+    settings: &Settings,
+    now: Time,
     inventory: &dyn Inventory,
     before: &DpsView,
     after: &DpsView,
 ) -> Result<Impact, CommandError> {
-    impact_at(context, inventory, before, after, context.now())
+    impact_at(settings, inventory, before, after, now)
 }
 
 /// The same at a moment: of the leaves that are valid then.
 pub(crate) fn impact_at(
-    context: &Context,
+    settings: &Settings,
     inventory: &dyn Inventory,
     before: &DpsView,
     after: &DpsView,
@@ -51,13 +51,13 @@ pub(crate) fn impact_at(
         after,
         inventory,
         at,
-        names(context),
+        names(settings),
     )?)
 }
 
 /// How many devices of an impact are named: as many as the output shows.
-pub(crate) fn names(context: &Context) -> Option<usize> {
-    match context.settings.output {
+pub(crate) fn names(settings: &Settings) -> Option<usize> {
+    match settings.output {
         OutputFormat::Text => Some(NAMED),
         OutputFormat::Json => None,
     }

@@ -103,7 +103,7 @@ impl Args {
 
 impl LogArgs {
     fn run(&self, context: &Context) -> CommandResult {
-        let inventory = context.inventory()?;
+        let inventory = context.home.inventory()?;
         let limit = self.limit.get();
         let after = match self.after {
             Some(after) => after,
@@ -125,9 +125,15 @@ impl VerifyArgs {
         let certificate = self.authority_cert.as_deref();
         let checkpoints = checkpoint::heads(context, &self.checkpoints, certificate)?;
         if let Some(path) = &self.proof {
-            return proof::verify(context, path, self.certificate.as_deref(), &checkpoints);
+            return proof::verify(
+                &context.inputs,
+                &context.ui,
+                path,
+                self.certificate.as_deref(),
+                &checkpoints,
+            );
         }
-        let report = context.inventory()?.verify_audit(&checkpoints)?;
+        let report = context.home.inventory()?.verify_audit(&checkpoints)?;
         let verdict = Verdict::from(&report);
         context.ui.result(&verdict)?;
         if report.is_intact() {
@@ -144,6 +150,7 @@ impl VerifyArgs {
 impl HeadArgs {
     fn run(&self, context: &Context) -> CommandResult {
         let head = context
+            .home
             .inventory()?
             .audit_head()?
             .ok_or_else(|| CommandError::not_found("the audit trail is empty"))?;

@@ -24,8 +24,10 @@ use serde::Serialize;
 
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
+use crate::home::Home;
 use crate::issuance::{self, certificate_of, issuers, no_authority};
 use crate::render::table::Table;
+use crate::render::ui::Ui;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -94,7 +96,7 @@ impl Args {
             Command::Sign(args) => args.run(context),
             Command::Adopt(args) => args.run(context),
             Command::Import(args) => args.run(context),
-            Command::List => list(context),
+            Command::List => list(&context.home, &context.ui),
             Command::Show(args) => args.run(context),
             Command::Export(args) => args.run(context),
         }
@@ -108,10 +110,10 @@ pub(super) fn generation_number(text: &str) -> Result<Generation, String> {
     number.and_then(Generation::new).ok_or_else(wrong)
 }
 
-fn list(context: &Context) -> CommandResult {
-    let inventory = context.inventory()?;
+fn list(home: &Home, ui: &Ui) -> CommandResult {
+    let inventory = home.inventory()?;
     let mut rows = Vec::new();
-    for declared in &context.declaration()?.authorities {
+    for declared in &home.declaration()?.authorities {
         let record = inventory.authority(&declared.name)?;
         let record = record.as_ref();
         let waiting = || {
@@ -128,15 +130,15 @@ fn list(context: &Context) -> CommandResult {
             None => {}
         }
     }
-    context.ui.result(&Authorities(rows))?;
+    ui.result(&Authorities(rows))?;
     Ok(Outcome::Done)
 }
 
 impl ShowArgs {
     fn run(&self, context: &Context) -> CommandResult {
-        let inventory = context.inventory()?;
+        let inventory = context.home.inventory()?;
         let Some(record) = inventory.authority(&self.name)? else {
-            return Err(no_authority(context, &self.name)?);
+            return Err(no_authority(&context.home, &self.name)?);
         };
         let row = |generation: &GenerationRecord| {
             AuthorityRow::new(&self.name, generation, generation.state.as_str())
@@ -149,8 +151,9 @@ impl ShowArgs {
 
 impl ExportArgs {
     fn run(&self, context: &Context) -> CommandResult {
-        let inventory = context.inventory()?;
-        let record = issuance::generation_of(context, &inventory, &self.name, self.generation)?;
+        let inventory = context.home.inventory()?;
+        let record =
+            issuance::generation_of(&context.home, &inventory, &self.name, self.generation)?;
         let certificate = certificate_of(&self.name, &record)?;
         let above = if self.chain {
             issuers(&inventory, &certificate)?

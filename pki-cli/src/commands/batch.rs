@@ -69,6 +69,7 @@ impl ListArgs {
         let limit = self.limit.get();
         let asked = limit.saturating_add(1);
         let mut found = context
+            .home
             .inventory()?
             .batches(self.after.as_ref(), asked)
             .map_err(|error| match error {
@@ -95,6 +96,7 @@ impl ListArgs {
 impl ShowArgs {
     fn run(&self, context: &Context) -> CommandResult {
         let batch = context
+            .home
             .inventory()?
             .batch(&self.name)?
             .ok_or_else(|| not_found(&self.name))?;

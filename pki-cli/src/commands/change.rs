@@ -16,6 +16,7 @@ use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::execute::{self, Proposal};
 use crate::planes::Planes;
 use crate::render::plan::write_impact;
+use crate::render::ui::Ui;
 
 /// A write, before anything is sent.
 #[derive(Debug, Serialize)]
@@ -91,7 +92,7 @@ impl Change {
         read: &Found,
         promise: &Promise,
     ) -> CommandResult {
-        let mut inventory = context.inventory()?;
+        let mut inventory = context.home.inventory()?;
         let impact = self.impact.as_ref();
         let goal = self.goal.as_ref().unwrap_or(&self.summary);
         let plan = Checked::single(goal, step, read, impact, promise)?;
@@ -107,11 +108,11 @@ impl Change {
         } else {
             None
         };
-        self.report(context, execution.done, document)
+        self.report(&context.ui, execution.done, document)
     }
 
-    fn report(self, context: &Context, done: bool, document: Option<Value>) -> CommandResult {
-        context.ui.result(&Report {
+    fn report(self, ui: &Ui, done: bool, document: Option<Value>) -> CommandResult {
+        ui.result(&Report {
             done,
             document,
             change: self,
@@ -128,7 +129,7 @@ pub(crate) fn nothing_to_do(
     goal: &str,
     state: &str,
 ) -> CommandResult {
-    execute::close_same(context, planes, &mut context.inventory()?, goal)?;
+    execute::close_same(context, planes, &mut context.home.inventory()?, goal)?;
     context.ui.result(&NothingToDo { done: false, state })?;
     Ok(Outcome::Done)
 }
@@ -142,7 +143,7 @@ pub(crate) fn deleted_before(
     missing: CommandError,
 ) -> CommandResult {
     let is_known = missing.kind == ErrorKind::NotFound
-        && execute::close_same(context, planes, &mut context.inventory()?, goal)?;
+        && execute::close_same(context, planes, &mut context.home.inventory()?, goal)?;
     if !is_known {
         return Err(missing);
     }

@@ -8,14 +8,18 @@ use pki_core::encoding::{Identity, Pfx, PfxEncryption, c_header, nvs, p7b};
 use pki_core::handout::seal::KeySealer;
 use pki_core::key::PrivateKey;
 use pki_core::pem;
+use pki_core::ports::Entropy;
 use pki_core::secret::Passphrase;
 use zeroize::Zeroizing;
 
 use crate::contents::{self, Key};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
-use crate::files::Access;
-use crate::secret::{SecretWord, SecretWordParser};
+use crate::files::{Access, Files};
+use crate::inputs::Inputs;
+use crate::render::ui::Ui;
+use crate::secret_word::{SecretWord, SecretWordParser};
+use crate::secrets::Secrets;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -107,11 +111,13 @@ impl Args {
         let material = self.gather(context)?;
         let output = match self.to {
             Form::Pem => self.pem(context, material)?,
-            Form::Der => self.der(context, material)?,
-            Form::P7b => self.p7b(context, material)?,
-            Form::Pfx | Form::CHeader | Form::Nvs => self.identity(context, material)?,
+            Form::Der => self.der(&context.secrets, context.entropy.as_ref(), material)?,
+            Form::P7b => self.p7b(&context.inputs, material)?,
+            Form::Pfx | Form::CHeader | Form::Nvs => {
+                self.identity(&context.secrets, &context.inputs, material)?
+            }
         };
-        self.write(context, &output)?;
+        self.write(&context.files, &context.ui, &output)?;
         Ok(Outcome::Done)
     }
 
@@ -144,8 +150,8 @@ impl Args {
     fn gather(&self, context: &Context) -> Result<Material, CommandError> {
         let mut material = Material::default();
         for path in &self.files {
-            for object in contents::read(context, path)?.objects {
-                self.sort_in(context, path, object, &mut material)?;
+            for object in contents::read(&context.secrets, &context.inputs, path)?.objects {
+                self.sort_in(&context.secrets, &context.ui, path, object, &mut material)?;
             }
         }
         if self.wants_key() && material.key.is_none() {
@@ -157,7 +163,8 @@ impl Args {
 
     fn sort_in(
         &self,
-        context: &Context,
+        secrets: &Secrets,
+        ui: &Ui,
         path: &Path,
         object: Object,
         material: &mut Material,
@@ -174,7 +181,7 @@ impl Args {
             }
             Object::Crl(der) => material.others.push(("X509 CRL", der)),
             Object::PublicKey(der) => material.others.push(("PUBLIC KEY", der)),
-            Object::PrivateKey(_) if !self.wants_key() => context.ui.note(format!(
+            Object::PrivateKey(_) if !self.wants_key() => ui.note(format!(
                 "{}: the private key is left out; --with-key takes it along",
                 path.display()
             )),
@@ -183,7 +190,7 @@ impl Args {
                 return Err(CommandError::invalid_input(message).hint("convert one key at a time"));
             }
             Object::PrivateKey(key) => {
-                material.key = Some(match contents::open(context, path, &key)? {
+                material.key = Some(match contents::open(secrets, path, &key)? {
                     Key::Plain(key) | Key::Opened(key) => key,
                     Key::Locked => {
                         let path = path.display();
@@ -194,7 +201,7 @@ impl Args {
                     }
                 });
             }
-            Object::Other { label, .. } => context.ui.warning(format!(
+            Object::Other { label, .. } => ui.warning(format!(
                 "{}: a block {label} is left out, since nothing is known of it",
                 path.display()
             )),
@@ -206,7 +213,7 @@ impl Args {
     fn pem(&self, context: &Context, mut material: Material) -> Result<Output, CommandError> {
         let key = material.key.take();
         let certificates = match self.trim_at {
-            Some(_) => self.ordered(context, &material, None)?.certificates,
+            Some(_) => self.ordered(&context.inputs, &material, None)?.certificates,
             None => std::mem::take(&mut material.certificates),
         };
         let mut text = String::new();
@@ -219,7 +226,7 @@ impl Args {
         let Some(key) = key else {
             return self.public(text.into_bytes());
         };
-        let key = match self.sealed(context, &key)? {
+        let key = match self.sealed(&context.secrets, context.entropy.as_ref(), &key)? {
             Some(sealed) => Zeroizing::new(pem::block("ENCRYPTED PRIVATE KEY", &sealed)),
             None => key.expose_pkcs8_pem(),
         };
@@ -230,16 +237,23 @@ impl Args {
     }
 
     /// The one object that there is.
-    fn der(&self, context: &Context, material: Material) -> Result<Output, CommandError> {
+    fn der(
+        &self,
+        secrets: &Secrets,
+        entropy: &dyn Entropy,
+        material: Material,
+    ) -> Result<Output, CommandError> {
         let certificates = material.certificates.iter().map(|held| held.der().to_vec());
         let others = material.others.into_iter().map(|(_, der)| der);
         let mut public: Vec<Vec<u8>> = certificates.chain(others).collect();
         match (material.key, public.len()) {
             (None, 1) => self.public(public.remove(0)),
-            (Some(key), 0) => Ok(Output::secret(match self.sealed(context, &key)? {
-                Some(sealed) => Zeroizing::new(sealed),
-                None => Zeroizing::new(key.expose_pkcs8_der().to_vec()),
-            })),
+            (Some(key), 0) => Ok(Output::secret(
+                match self.sealed(secrets, entropy, &key)? {
+                    Some(sealed) => Zeroizing::new(sealed),
+                    None => Zeroizing::new(key.expose_pkcs8_der().to_vec()),
+                },
+            )),
             (key, count) => Err(CommandError::invalid_input(format!(
                 "{} holds {} objects, and DER holds one",
                 self.named(),
@@ -249,9 +263,9 @@ impl Args {
         }
     }
 
-    fn p7b(&self, context: &Context, material: Material) -> Result<Output, CommandError> {
+    fn p7b(&self, inputs: &Inputs, material: Material) -> Result<Output, CommandError> {
         let certificates = match self.trim_at {
-            Some(_) => self.ordered(context, &material, None)?.certificates,
+            Some(_) => self.ordered(inputs, &material, None)?.certificates,
             None => material.certificates,
         };
         let der = p7b::write(&certificates);
@@ -259,16 +273,21 @@ impl Args {
     }
 
     /// The forms that hold one identity.
-    fn identity(&self, context: &Context, mut material: Material) -> Result<Output, CommandError> {
+    fn identity(
+        &self,
+        secrets: &Secrets,
+        inputs: &Inputs,
+        mut material: Material,
+    ) -> Result<Output, CommandError> {
         let key = material.key.take();
-        let identity = self.ordered(context, &material, key)?;
+        let identity = self.ordered(inputs, &material, key)?;
         let name = self.name.clone();
         let leaf = identity.certificates.first();
         let name = name
             .or_else(|| leaf.and_then(Certificate::common_name))
             .unwrap_or_else(|| "device".to_owned());
         let content = match self.to {
-            Form::Pfx => Zeroizing::new(self.pfx(context, &name, &identity)?),
+            Form::Pfx => Zeroizing::new(self.pfx(secrets, &name, &identity)?),
             Form::Nvs => nvs::write(&identity).map_err(|error| self.wrong(&error))?,
             _ => Zeroizing::new(c_header::write(&identity, &name).as_bytes().to_vec()),
         };
@@ -280,14 +299,14 @@ impl Args {
 
     fn ordered(
         &self,
-        context: &Context,
+        inputs: &Inputs,
         material: &Material,
         key: Option<PrivateKey>,
     ) -> Result<Identity, CommandError> {
         let mut identity =
             Identity::assemble(&material.certificates, key).map_err(|error| self.wrong(&error))?;
         if let Some(path) = &self.trim_at {
-            let verified = certificate::pem::certificate(&context.read(path)?)
+            let verified = certificate::pem::certificate(&inputs.read(path)?)
                 .map_err(|error| CommandError::in_file(path, &error))?;
             if !identity.trim_at(&verified.sha256_thumbprint()) {
                 return Err(CommandError::refused(format!(
@@ -302,11 +321,11 @@ impl Args {
 
     fn pfx(
         &self,
-        context: &Context,
+        secrets: &Secrets,
         name: &str,
         identity: &Identity,
     ) -> Result<Vec<u8>, CommandError> {
-        let passphrase = self.passphrase(context)?.ok_or_else(|| {
+        let passphrase = self.passphrase(secrets)?.ok_or_else(|| {
             CommandError::new(ErrorKind::Usage, "a PKCS#12 file needs a passphrase")
         })?;
         let pfx = Pfx {
@@ -325,21 +344,26 @@ impl Args {
         })
     }
 
-    fn passphrase(&self, context: &Context) -> Result<Option<Passphrase>, CommandError> {
+    fn passphrase(&self, secrets: &Secrets) -> Result<Option<Passphrase>, CommandError> {
         Ok(self
             .key_passphrase_from
             .as_ref()
-            .map(|word| context.secret(word, "Passphrase for the private key: "))
+            .map(|word| secrets.read(word, "Passphrase for the private key: "))
             .transpose()?
             .map(Passphrase::read))
     }
 
     /// The key encrypted, as PKCS#8 DER, unless it is to be plain.
-    fn sealed(&self, context: &Context, key: &PrivateKey) -> Result<Option<Vec<u8>>, CommandError> {
-        let Some(passphrase) = self.passphrase(context)? else {
+    fn sealed(
+        &self,
+        secrets: &Secrets,
+        entropy: &dyn Entropy,
+        key: &PrivateKey,
+    ) -> Result<Option<Vec<u8>>, CommandError> {
+        let Some(passphrase) = self.passphrase(secrets)? else {
             return Ok(None);
         };
-        let sealer = KeySealer::new(&passphrase, context.entropy.as_ref())
+        let sealer = KeySealer::new(&passphrase, entropy)
             .map_err(|error| CommandError::failed(error.to_string()))?;
         Ok(Some(sealer.seal(key)?))
     }
@@ -355,14 +379,12 @@ impl Args {
         })
     }
 
-    fn write(&self, context: &Context, output: &Output) -> Result<(), CommandError> {
+    fn write(&self, files: &Files, ui: &Ui, output: &Output) -> Result<(), CommandError> {
         match self.out.as_deref() {
             Some(path) if path != Path::new("-") => {
-                context
-                    .files
-                    .write_output(path, &output.content, output.access)
+                files.write_output(path, &output.content, output.access)
             }
-            _ => context.ui.raw(&output.content),
+            _ => ui.raw(&output.content),
         }
     }
 

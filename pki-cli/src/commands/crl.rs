@@ -19,9 +19,11 @@ use super::audit::checkpoint::{self, KeptCheckpoint};
 use super::authority::generation_number;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
-use crate::files::Access;
+use crate::files::{Access, Files};
+use crate::inputs::Inputs;
 use crate::issuance::OpenAuthority;
 use crate::locks::HomeLock;
+use crate::render::ui::Ui;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -88,24 +90,30 @@ impl Args {
         if let Some(path) = &self.out {
             context.files.check_output(path)?;
         }
-        let mut inventory = context.inventory()?;
+        let mut inventory = context.home.inventory()?;
         // Of two lists the one with the greater number must not know less.
         let _lock = if context.settings.dry_run {
             None
         } else {
             let does = format!("makes a CRL of authority {}", self.name);
             Some(HomeLock::wait(
-                context,
+                &context.home,
+                &context.ui,
                 &format!("crl-{}", self.name),
                 &does,
             )?)
         };
         self.refuse_restored(context, &inventory)?;
         let authority =
-            OpenAuthority::open_generation(context, &inventory, &self.name, self.generation)?;
+            OpenAuthority::open_generation(&context.keys, &inventory, &self.name, self.generation)?;
         let signed_by = authority.generation();
         let revoked = revoked_by_key(&inventory, &signed_by, authority.certificate())?;
-        let last_elsewhere = self.last_elsewhere(context, authority.certificate(), &revoked)?;
+        let last_elsewhere = self.last_elsewhere(
+            &context.inputs,
+            &context.ui,
+            authority.certificate(),
+            &revoked,
+        )?;
         let now = context.now();
         let this_update = now;
         let next_update = now + self.next_update;
@@ -132,7 +140,7 @@ impl Args {
         };
         let crl = Crl::issue(authority.certificate(), authority.signer(), content)?;
         let report = Report::new(&signed_by, Some(number), (now, next_update), count);
-        self.hand_out(context, &crl, report)
+        self.hand_out(&context.files, &context.ui, &crl, report)
     }
 
     /// Numbers are those of the trail's entries: one that goes on from an older backup gives them out again.
@@ -161,15 +169,16 @@ impl Args {
     /// The number that the last list had which was made elsewhere, if one is named.
     fn last_elsewhere(
         &self,
-        context: &Context,
+        inputs: &Inputs,
+        ui: &Ui,
         issuer: &Certificate,
         revoked: &[RevokedEntry],
     ) -> Result<Option<CrlNumber>, CommandError> {
         let Some(file) = &self.after_crl else {
             return Ok(self.after.map(CrlNumber::new));
         };
-        let last = read_list(context, file, issuer)?;
-        warn_of_dropped(context, file, &last, revoked);
+        let last = read_list(inputs, file, issuer)?;
+        warn_of_dropped(ui, file, &last, revoked);
         let number = last
             .number()
             .filter(|number| number.number() <= number::GREATEST);
@@ -181,31 +190,31 @@ impl Args {
         number.map(Some).ok_or_else(lacks)
     }
 
-    fn hand_out(&self, context: &Context, crl: &Crl, mut report: Report) -> CommandResult {
+    fn hand_out(&self, files: &Files, ui: &Ui, crl: &Crl, mut report: Report) -> CommandResult {
         let octets = match self.format {
             Encoding::Pem => crl.to_pem().into_bytes(),
             Encoding::Der => crl.der().to_vec(),
         };
         match &self.out {
             Some(path) => {
-                context.files.write_output(path, &octets, Access::Public)?;
+                files.write_output(path, &octets, Access::Public)?;
                 report.file = Some(path.clone());
-                context.ui.result(&report)?;
+                ui.result(&report)?;
             }
-            None if context.ui.is_json() => {
+            None if ui.is_json() => {
                 report.pem = Some(crl.to_pem());
-                context.ui.result(&report)?;
+                ui.result(&report)?;
             }
-            None => context.ui.raw(&octets)?,
+            None => ui.raw(&octets)?,
         }
         Ok(Outcome::Done)
     }
 }
 
 /// The one list of a file, which this authority must have signed.
-fn read_list(context: &Context, file: &Path, issuer: &Certificate) -> Result<Crl, CommandError> {
+fn read_list(inputs: &Inputs, file: &Path, issuer: &Certificate) -> Result<Crl, CommandError> {
     let name = file.display();
-    let read = pem::crls(&context.read(file)?);
+    let read = pem::crls(&inputs.read(file)?);
     let lists = read.map_err(|error| CommandError::in_file(file, &error))?;
     let Ok([list]) = <[Crl; 1]>::try_from(lists) else {
         let message = format!("{name}: it holds several CRLs");
@@ -221,7 +230,7 @@ fn read_list(context: &Context, file: &Path, issuer: &Certificate) -> Result<Crl
 }
 
 /// Whoever relies on lists would take what the last one revoked, and this one does not, for good again.
-fn warn_of_dropped(context: &Context, file: &Path, last: &Crl, revoked: &[RevokedEntry]) {
+fn warn_of_dropped(ui: &Ui, file: &Path, last: &Crl, revoked: &[RevokedEntry]) {
     const SHOWN: usize = 5;
     let kept: HashSet<&SerialNumber> = revoked.iter().map(|entry| &entry.serial_number).collect();
     let dropped: Vec<&SerialNumber> = last
@@ -235,7 +244,7 @@ fn warn_of_dropped(context: &Context, file: &Path, last: &Crl, revoked: &[Revoke
     }
     let shown = dropped.iter().take(SHOWN).map(ToString::to_string);
     let more = if dropped.len() > SHOWN { ", …" } else { "" };
-    context.ui.warning(format!(
+    ui.warning(format!(
         "{} revokes {} that the new list does not: {}{more}; unless they have expired, \
          bring them in with dps-pki inventory import, and make the list again",
         file.display(),

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
-use crate::files::{Access, NewFile, ending, file_name};
+use crate::files::{Access, Files, NewFile, ending, file_name};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -64,12 +64,12 @@ impl CreateArgs {
         }
         context.files.create_folder(&self.out, Access::Secret)?;
         let made: Result<Vec<Made>, CommandError> =
-            ids.iter().map(|id| self.make(context, id)).collect();
+            ids.iter().map(|id| self.make(&context.files, id)).collect();
         context.ui.result(&MadeAll(made?))?;
         Ok(Outcome::Done)
     }
 
-    fn make(&self, context: &Context, id: &RegistrationId) -> Result<Made, CommandError> {
+    fn make(&self, files: &Files, id: &RegistrationId) -> Result<Made, CommandError> {
         let key = SoftwareKeyGenerator.generate(self.key)?;
         let request = SigningRequest::make(id, &SoftwareSigner::new(&key)?)
             .map_err(|error| CommandError::invalid_input(format!("{id}: {error}")))?;
@@ -86,7 +86,7 @@ impl CreateArgs {
             content: pem.as_bytes(),
             access: Access::Public,
         };
-        context.files.write_outputs(&[key_pem, request_pem])?;
+        files.write_outputs(&[key_pem, request_pem])?;
         Ok(Made {
             registration_id: id.clone(),
             request: request_file,

@@ -44,7 +44,7 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
         let all = instances(context)?;
-        let mut inventory = context.inventory()?;
+        let mut inventory = context.home.inventory()?;
         match &self.group {
             Some(group) => group_everywhere(context, &all, &mut inventory, group),
             None => devices_everywhere(context, &all, &mut inventory, &self.ids),
@@ -74,15 +74,20 @@ fn devices_everywhere(
     let mut parts = Vec::new();
     for planes in all {
         let leaving = Leaving::new(context, planes, all.len());
-        let prepared = request.prepare(around(context, planes, inventory));
-        match context.wait_for(prepared) {
+        let prepared = request.prepare(around(&context.settings, planes, inventory));
+        match context.runtime.wait_for(prepared) {
             Ok(prepared) => parts.push((leaving, prepared)),
             Err(error) => unread.push((leaving.dps, error)),
         }
     }
     let seen: Vec<_> = parts
         .iter()
-        .map(|(leaving, prepared)| (around(context, leaving.planes, inventory), prepared))
+        .map(|(leaving, prepared)| {
+            (
+                around(&context.settings, leaving.planes, inventory),
+                prepared,
+            )
+        })
         .collect();
     if let Some(id) = request.unknown(&seen)? {
         return Err(unknown_device(inventory, id)?);
@@ -112,7 +117,7 @@ impl<'a> Leaving<'a> {
         request: &Request,
         prepared: &Prepared,
     ) -> Result<(), CommandError> {
-        let seen = around(self.context, self.planes, inventory);
+        let seen = around(&self.context.settings, self.planes, inventory);
         let judged = prepared.judge(seen, request)?;
         let (shown, execution) = self.carry_out(inventory, judged, request.failures())?;
         let dps = self.dps;
@@ -148,8 +153,8 @@ impl<'a> Leaving<'a> {
 
     /// Reads DPS again: each device must be refused.
     fn prove(&self, inventory: &SqliteInventory, request: &Request) -> Result<(), CommandError> {
-        let seen = around(self.context, self.planes, inventory);
-        let decisions = self.context.wait_for(request.read_back(seen))?;
+        let seen = around(&self.context.settings, self.planes, inventory);
+        let decisions = self.context.runtime.wait_for(request.read_back(seen))?;
         let mut left = Vec::new();
         for (target, decision) in request.targets.iter().zip(decisions) {
             let line = format!("{} is {}", target.id, decision.outcome);

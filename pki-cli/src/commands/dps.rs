@@ -18,6 +18,8 @@ use futures::{StreamExt as _, TryStreamExt as _};
 
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult};
+use crate::render::ui::Ui;
+use crate::runtime::Runtime;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -46,16 +48,17 @@ impl Args {
 
 /// The first records of a list; that there are more is told.
 fn first<T>(
-    context: &Context,
+    runtime: &Runtime,
+    ui: &Ui,
     records: Records<T>,
     limit: NonZeroUsize,
 ) -> Result<Vec<T>, CommandError> {
     // One more than is shown tells whether there are more.
     let records = records.take(limit.get().saturating_add(1));
-    let mut found: Vec<T> = context.block_on(async { Ok(records.try_collect().await?) })?;
+    let mut found: Vec<T> = runtime.block_on(async { Ok(records.try_collect().await?) })?;
     if found.len() > limit.get() {
         found.truncate(limit.get());
-        context.ui.warning(format!(
+        ui.warning(format!(
             "only the first {limit} are listed; see more with --limit"
         ));
     }

@@ -22,7 +22,8 @@ use self::behavior::{BehaviorArgs, read_document};
 use self::environment::Environment;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
-use crate::files::Access;
+use crate::files::{Access, Files};
+use crate::home::Home;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -167,9 +168,9 @@ impl Args {
 
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
         let config = self.config(context)?;
-        let ca_file = &self.ca_file(context);
-        self.check_files(context, ca_file)?;
-        context.runtime()?.block_on(async {
+        let ca_file = &self.ca_file(&context.home, &context.files);
+        self.check_files(&context.files, ca_file)?;
+        context.runtime.get()?.block_on(async {
             let mut end = End::expected()?;
             let emulator = start(config).await?;
             let pem = emulator.trust_anchor_pem();
@@ -185,7 +186,7 @@ impl Args {
             context.ui.note("listening; Ctrl-C ends it");
             end.told().await;
             if let Some(path) = &self.dump_file {
-                dump(context, &emulator, path)?;
+                dump(&context.files, &emulator, path)?;
             }
             emulator.shutdown().await.map_err(in_emulator)
         })?;
@@ -193,26 +194,24 @@ impl Args {
     }
 
     /// Where the CA certificate goes; in the working directory without its path, as a person would write it.
-    fn ca_file(&self, context: &Context) -> PathBuf {
+    fn ca_file(&self, home: &Home, files: &Files) -> PathBuf {
         if let Some(path) = &self.ca_file {
             return path.clone();
         }
-        let is_home = context.files.exists(&context.home.declaration());
-        let is_here = context
-            .files
+        let is_home = files.exists(&home.layout.declaration_file());
+        let is_here = files
             .resolve(Path::new(""))
             .components()
-            .eq(context.home.root().components());
+            .eq(home.layout.root().components());
         if is_home && !is_here {
-            context.home.resolve(CA_FILE)
+            home.layout.resolve(CA_FILE)
         } else {
             PathBuf::from(CA_FILE)
         }
     }
 
     /// Refuses files that it would not write, before it starts. Each run writes these anew.
-    fn check_files(&self, context: &Context, ca_file: &Path) -> Result<(), CommandError> {
-        let files = &context.files;
+    fn check_files(&self, files: &Files, ca_file: &Path) -> Result<(), CommandError> {
         files.check_generated(ca_file, is_anchor)?;
         if let Some(path) = &self.dump_file {
             files.check_generated(path, is_dump)?;
@@ -230,7 +229,7 @@ impl Args {
             Exposure::Loopback
         };
         let seed = match &self.seed_file {
-            Some(path) => read_document(context, path)?,
+            Some(path) => read_document(&context.files, path)?,
             None => Seed::default(),
         };
         let resolve = |path: &PathBuf| context.files.resolve(path);
@@ -246,20 +245,18 @@ impl Args {
             state: self.state.as_ref().map(resolve),
             seed,
             request_log: self.request_log.as_ref().map(resolve),
-            behavior: self.behavior.behavior(context)?,
+            behavior: self.behavior.behavior(&context.files)?,
             ..local_config(context)
         })
     }
 }
 
 /// Writes down what an emulator holds, for its owner only.
-fn dump(context: &Context, emulator: &EmulatorHandle, path: &Path) -> Result<(), CommandError> {
+fn dump(files: &Files, emulator: &EmulatorHandle, path: &Path) -> Result<(), CommandError> {
     let written = serde_json::to_vec_pretty(&emulator.dump());
     let written =
         written.map_err(|error| CommandError::failed("the dump cannot be made").because(error))?;
-    context
-        .files
-        .write_generated(path, &written, Access::Secret, is_dump)
+    files.write_generated(path, &written, Access::Secret, is_dump)
 }
 
 /// Whether a file is the CA certificate of an emulator, whose key is gone when it ends.

@@ -12,7 +12,7 @@ use crate::planes::{self, Planes};
 
 /// The instance that `--dps` names, or all that are declared.
 pub(super) fn instances(context: &Context) -> Result<Vec<Planes<'_>>, CommandError> {
-    let declared = &context.declaration()?.dps;
+    let declared = &context.home.declaration()?.dps;
     if context.settings.dps.is_some() || declared.len() < 2 {
         return Ok(vec![planes::chosen(context)?]);
     }
@@ -27,7 +27,7 @@ pub(super) fn others(context: &Context) -> Result<Vec<Planes<'_>>, CommandError>
     let Some(chosen) = &context.settings.dps else {
         return Ok(vec![]);
     };
-    let declared = context.declaration()?.dps.iter();
+    let declared = context.home.declaration()?.dps.iter();
     declared
         .filter(|(name, _)| *name != chosen)
         .map(|(name, declared)| planes::of(context, name, declared))

@@ -13,6 +13,8 @@ use serde::Serialize;
 
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
+use crate::files::Files;
+use crate::inputs::Inputs;
 use crate::named::is_file;
 use crate::planes;
 use crate::snapshot::{DpsSnapshot, chain_of};
@@ -40,12 +42,14 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
         let planes = planes::chosen(context)?;
-        let inventory = context.inventory()?;
-        let leaf = self.leaf(context, &inventory)?;
+        let inventory = context.home.inventory()?;
+        let leaf = self.leaf(&context.inputs, &context.files, &inventory)?;
         let id = leaf.common_name().and_then(|name| name.parse().ok());
         let ids: Vec<&RegistrationId> = id.iter().collect();
-        let snapshot = context.wait_for(DpsSnapshot::around(planes.instance(), &ids))?;
-        let chain = self.presented(context, &inventory, &leaf, &snapshot)?;
+        let snapshot = context
+            .runtime
+            .wait_for(DpsSnapshot::around(planes.instance(), &ids))?;
+        let chain = self.presented(&context.inputs, &inventory, &leaf, &snapshot)?;
         let at = self.at.unwrap_or_else(|| context.now());
         let mut view = snapshot.view()?;
         view.set_moment(at);
@@ -62,12 +66,13 @@ impl Args {
 
     fn leaf(
         &self,
-        context: &Context,
+        inputs: &Inputs,
+        files: &Files,
         inventory: &SqliteInventory,
     ) -> Result<Certificate, CommandError> {
         let path = Path::new(&self.device);
-        if is_file(context, inventory, &self.device)? {
-            let read = pem::certificate(&context.read(path)?);
+        if is_file(files, inventory, &self.device)? {
+            let read = pem::certificate(&inputs.read(path)?);
             return read.map_err(|error| CommandError::in_file(path, &error));
         }
         let id: RegistrationId = self.device.parse()?;
@@ -85,7 +90,7 @@ impl Args {
 
     fn presented(
         &self,
-        context: &Context,
+        inputs: &Inputs,
         inventory: &SqliteInventory,
         leaf: &Certificate,
         snapshot: &DpsSnapshot,
@@ -93,7 +98,7 @@ impl Args {
         let Some(path) = &self.chain else {
             return Ok(chain_of(inventory, leaf)?);
         };
-        let sent = pem::certificates(&context.read(path)?)
+        let sent = pem::certificates(&inputs.read(path)?)
             .map_err(|error| CommandError::in_file(path, &error))?;
         let verified = snapshot.verified(inventory)?;
         Ok(PresentedChain::link(leaf, &sent, &verified))

@@ -9,6 +9,7 @@ use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::planes::{self, Planes};
 use crate::render::document::{Shown, without_keys};
+use crate::runtime::Runtime;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -285,10 +286,11 @@ impl DeviceName {
         let planes = planes::chosen(context)?;
         let (hub, id) = match &self.hub {
             Some(hub) => (hub.clone(), self.id.clone()),
-            None => self.assigned(context, &planes)?,
+            None => self.assigned(&context.runtime, &planes)?,
         };
         let devices = planes.hub(&hub)?;
         let device = context
+            .runtime
             .block_on(async { Ok(devices.find(&id).await?) })?
             .ok_or_else(|| CommandError::not_found(format!("{hub} has no device identity {id}")))?;
         Ok(Identity {
@@ -301,12 +303,12 @@ impl DeviceName {
     /// The hub that DPS gave the device, and the device's name there.
     fn assigned(
         &self,
-        context: &Context,
+        runtime: &Runtime,
         planes: &Planes<'_>,
     ) -> Result<(HubHostName, DeviceId), CommandError> {
         let id: RegistrationId = self.id.as_str().parse()?;
         let registrations = planes.registrations()?;
-        let record = context.block_on(async { Ok(registrations.find(&id).await?) })?;
+        let record = runtime.block_on(async { Ok(registrations.find(&id).await?) })?;
         let Some(record) = record else {
             let message = format!("DPS {} has no registration record of {id}", planes.name());
             return Err(CommandError::not_found(message).hint("name its hub with --hub"));

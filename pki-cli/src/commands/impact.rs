@@ -68,9 +68,11 @@ enum Subject {
 impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
         let planes = planes::chosen(context)?;
-        let inventory = context.inventory()?;
+        let inventory = context.home.inventory()?;
         let at = self.at.unwrap_or_else(|| context.now());
-        let mut snapshot = context.wait_for(DpsSnapshot::gather(planes.instance()))?;
+        let mut snapshot = context
+            .runtime
+            .wait_for(DpsSnapshot::gather(planes.instance()))?;
         snapshot.at = Some(at);
         let asked = Asked {
             context,
@@ -80,7 +82,7 @@ impl Args {
         };
         let (what, plan) = match (&self.subject, &self.cert) {
             (Some(Subject::Authority { name }), _) => {
-                let below = below(context, &inventory, name)?;
+                let below = below(&context.home, context.now(), &inventory, name)?;
                 (format!("{BELOW}{name}"), asked.below(&below)?)
             }
             (Some(Subject::Device { ids }), _) => (named(ids), asked.devices(ids)?),
@@ -95,7 +97,7 @@ impl Args {
         context.ui.result(&Answer {
             dps: planes.name().to_string(),
             what,
-            impact: impact_at(context, &inventory, &before, &after, at)?,
+            impact: impact_at(&context.settings, &inventory, &before, &after, at)?,
             by: plan.steps.iter().map(ToString::to_string).collect(),
             notes: plan.notes,
         })?;
@@ -126,9 +128,9 @@ impl Asked<'_> {
     /// What would shut the devices out tells who is hit.
     fn devices(&self, words: &[String]) -> Result<Plan, CommandError> {
         let targets = targets(self.context, self.inventory, words)?;
-        let seen = around(self.context, self.planes, self.inventory);
+        let seen = around(&self.context.settings, self.planes, self.inventory);
         let gathered = devices::gather(seen, &self.snapshot, &targets, HubAction::Keep);
-        let states = self.context.wait_for(gathered)?.states;
+        let states = self.context.runtime.wait_for(gathered)?.states;
         let mut requests = Vec::with_capacity(targets.len());
         for (target, state) in targets.into_iter().zip(states) {
             // A device of which no leaf is valid is known all the same, and may be admitted: DPS reads no CRL.
@@ -152,7 +154,7 @@ impl Asked<'_> {
     }
 
     fn certificate(&self, path: &Path) -> Result<(String, Plan), CommandError> {
-        let certificate = pem::certificate(&self.context.read(path)?)
+        let certificate = pem::certificate(&self.context.inputs.read(path)?)
             .map_err(|error| CommandError::in_file(path, &error))?;
         let subject = certificate.subject().to_string();
         if let Some(id) = generation_of(self.inventory, &certificate)? {

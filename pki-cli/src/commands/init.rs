@@ -10,10 +10,12 @@ use pki_core::secret::Passphrase;
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
 
+use crate::config::Settings;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome, in_declaration};
-use crate::files::{Access, Existing};
-use crate::home::Home;
+use crate::files::{Access, Existing, Files};
+use crate::layout::Layout;
+use crate::render::ui::Ui;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -54,32 +56,32 @@ const TEMPLATES: [(&str, &str); 3] = [
 
 impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
-        let folder = self.folder(context);
-        let home = Home::at(&folder);
-        let text = self.template_text(context)?;
+        let folder = self.folder(&context.settings);
+        let home = Layout::at(&folder);
+        let text = self.template_text(&context.files)?;
         let declaration =
             Declaration::parse(&text).map_err(|error| in_declaration(&self.template, &error))?;
-        if context.files.exists(&home.declaration()) {
-            let message = format!("{} exists already", home.declaration().display());
+        if context.files.exists(&home.declaration_file()) {
+            let message = format!("{} exists already", home.declaration_file().display());
             return Err(CommandError::refused(message).hint("edit it, or choose another folder"));
         }
-        context.permissions().check_owner(home.root())?;
-        self.check_passphrase(context, &home)?;
+        context.home.permissions().check_owner(home.root())?;
+        self.check_passphrase(&context.files, &context.ui, &home)?;
         if !context.settings.dry_run {
             context.files.create_folder(home.root(), Access::Secret)?;
-            warn_if_open(context, home.root());
+            warn_if_open(&context.files, &context.ui, home.root());
             self.make_passphrase(context)?;
             context
                 .files
                 .create_folder(&home.authorities(), Access::Secret)?;
             // Last, because a folder with a pki.toml is a home.
-            let path = home.declaration();
+            let path = home.declaration_file();
             context
                 .files
                 .write(&path, text.as_bytes(), Access::Public, Existing::Keep)?;
         }
         let made = Made {
-            declaration: home.declaration(),
+            declaration: home.declaration_file(),
             template: self.template.display().to_string(),
             authorities: declaration
                 .authorities
@@ -104,22 +106,22 @@ impl Args {
         self.new_passphrase.as_deref() == Some(Path::new("-"))
     }
 
-    fn check_passphrase(&self, context: &Context, home: &Home) -> Result<(), CommandError> {
+    fn check_passphrase(&self, files: &Files, ui: &Ui, home: &Layout) -> Result<(), CommandError> {
         let Some(path) = &self.new_passphrase else {
             return Ok(());
         };
         if self.to_stdout() {
-            if context.ui.is_json() {
+            if ui.is_json() {
                 let message = "standard output takes the passphrase, and JSON has no secrets";
                 return Err(CommandError::new(ErrorKind::Usage, message)
                     .hint("leave --output json away, or name a file"));
             }
             return Ok(());
         }
-        context.files.check_output(path)?;
-        if context.files.is_below(path, home.root()) {
+        files.check_output(path)?;
+        if files.is_below(path, home.root()) {
             let path = path.display();
-            context.ui.warning(format!(
+            ui.warning(format!(
                 "{path} lies in the home: whoever gets a copy of the home can open its keys"
             ));
         }
@@ -140,23 +142,19 @@ impl Args {
         context.files.write_output(path, text, Access::Secret)
     }
 
-    fn folder(&self, context: &Context) -> PathBuf {
-        let named = self
-            .folder
-            .clone()
-            .or_else(|| context.settings.home.clone());
+    fn folder(&self, settings: &Settings) -> PathBuf {
+        let named = self.folder.clone().or_else(|| settings.home.clone());
         named.unwrap_or_else(|| PathBuf::from("."))
     }
 
-    fn template_text(&self, context: &Context) -> Result<String, CommandError> {
+    fn template_text(&self, files: &Files) -> Result<String, CommandError> {
         let built_in = TEMPLATES
             .iter()
             .find(|(name, _)| Path::new(name) == self.template);
         if let Some((_, text)) = built_in {
             return Ok((*text).to_owned());
         }
-        context
-            .files
+        files
             .read_text(&self.template)
             .map_err(|error| match error.kind {
                 ErrorKind::NotFound => {
@@ -171,11 +169,11 @@ impl Args {
 }
 
 /// A folder that was there keeps its permissions; the authorities' folder inside is closed anyway.
-fn warn_if_open(context: &Context, folder: &Path) {
-    let metadata = std::fs::metadata(context.files.resolve(folder));
+fn warn_if_open(files: &Files, ui: &Ui, folder: &Path) {
+    let metadata = std::fs::metadata(files.resolve(folder));
     if metadata.is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0) {
         let folder = folder.display();
-        context.ui.warning(format!(
+        ui.warning(format!(
             "others may look into {folder}; close it with: chmod 700 {folder}"
         ));
     }

@@ -16,6 +16,7 @@ use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
 use crate::render::certificate::{CertificateFacts, RequestFacts, public_key};
 use crate::render::crl::CrlFacts;
+use crate::secrets::Secrets;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -29,11 +30,11 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
-        let contents = contents::read(context, &self.file)?;
+        let contents = contents::read(&context.secrets, &context.inputs, &self.file)?;
         let items: Result<Vec<Item>, CommandError> = contents
             .objects
             .into_iter()
-            .map(|object| item(context, &self.file, object))
+            .map(|object| item(&context.secrets, &self.file, object))
             .collect();
         context.ui.result(&Contents {
             file: self.file.display().to_string(),
@@ -49,11 +50,11 @@ impl Args {
     }
 }
 
-fn item(context: &Context, file: &Path, object: Object) -> Result<Item, CommandError> {
+fn item(secrets: &Secrets, file: &Path, object: Object) -> Result<Item, CommandError> {
     Ok(match object {
         Object::Certificate(certificate) => Item::certificate(certificate),
         Object::Request(request) => Item::request(*request),
-        Object::PrivateKey(key) => return key_item(context, file, &key),
+        Object::PrivateKey(key) => return key_item(secrets, file, &key),
         Object::PublicKey(der) => Item::PublicKey {
             public_key: public_key(&der),
         },
@@ -65,8 +66,8 @@ fn item(context: &Context, file: &Path, object: Object) -> Result<Item, CommandE
     })
 }
 
-fn key_item(context: &Context, file: &Path, key: &LockedKey) -> Result<Item, CommandError> {
-    match contents::open(context, file, key)? {
+fn key_item(secrets: &Secrets, file: &Path, key: &LockedKey) -> Result<Item, CommandError> {
+    match contents::open(secrets, file, key)? {
         Key::Plain(key) => Item::private_key(&key, false),
         Key::Opened(key) => Item::private_key(&key, true),
         Key::Locked => Ok(Item::PrivateKey {

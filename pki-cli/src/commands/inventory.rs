@@ -12,12 +12,14 @@ use std::ops::ControlFlow;
 use pki_core::ids::{AuthorityName, Generation};
 use pki_core::inventory::{Count, Inventory, InventoryEntry, Stats};
 use pki_core::profile::Role;
+use pki_core::time::Time;
 use serde::Serialize;
 
 use self::conditions::Conditions;
 use self::record::RecordFacts;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
+use crate::home::Home;
 use crate::render::certificate::CertificateFacts;
 use crate::render::table::Table;
 
@@ -94,7 +96,7 @@ impl Args {
 
 impl ListArgs {
     fn run(&self, context: &Context) -> CommandResult {
-        let (found, more) = self.find(context)?;
+        let (found, more) = self.find(&context.home, context.now())?;
         if more {
             let limit = self.limit;
             context.ui.warning(format!(
@@ -113,11 +115,11 @@ impl ListArgs {
     }
 
     /// What is listed, and whether the limit cut it.
-    fn find(&self, context: &Context) -> Result<(Vec<InventoryEntry>, bool), CommandError> {
+    fn find(&self, home: &Home, now: Time) -> Result<(Vec<InventoryEntry>, bool), CommandError> {
         let limit = self.limit.get();
         let mut found = Vec::new();
         self.conditions
-            .pages(context, &context.inventory()?, |entries| {
+            .pages(home, now, &home.inventory()?, |entries| {
                 found.extend(entries);
                 Ok(if found.len() > limit {
                     ControlFlow::Break(())
@@ -133,7 +135,7 @@ impl ListArgs {
 
 impl ShowArgs {
     fn run(&self, context: &Context) -> CommandResult {
-        let found = named(&context.inventory()?, &self.what)?;
+        let found = named(&context.home.inventory()?, &self.what)?;
         let facts = found.iter().map(EntryFacts::from).collect();
         context.ui.result(&EntriesInFull(facts))?;
         Ok(Outcome::Done)
@@ -172,7 +174,7 @@ pub(super) fn named(
 
 impl StatsArgs {
     fn run(&self, context: &Context) -> CommandResult {
-        let stats = context.inventory()?.stats()?;
+        let stats = context.home.inventory()?.stats()?;
         context.ui.result(&StatsFacts::from(&stats))?;
         Ok(Outcome::Done)
     }

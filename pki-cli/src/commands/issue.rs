@@ -76,7 +76,7 @@ impl Target {
         }
         check_orders(orders)?;
         let profile = self.profile(context)?;
-        let mut inventory = context.inventory()?;
+        let mut inventory = context.home.inventory()?;
         let authority = &self.authority;
         let out = &self.out;
         if context.settings.dry_run {
@@ -112,7 +112,7 @@ pub(super) fn profile_named<'a>(
     context: &'a Context,
     name: &ProfileName,
 ) -> Result<&'a LeafProfile, CommandError> {
-    let profiles = &context.declaration()?.profiles;
+    let profiles = &context.home.declaration()?.profiles;
     profiles.get(name).ok_or_else(|| {
         let known: Vec<&str> = profiles.keys().map(ProfileName::as_str).collect();
         CommandError::not_found(format!("pki.toml declares no profile {name}"))

@@ -28,10 +28,12 @@ use crate::batch_input::{Input, ListArgs, Source};
 use crate::batch_output::beside;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
-use crate::files::Access;
+use crate::files::{Access, Files};
+use crate::inputs::Inputs;
 use crate::issuance::OpenAuthority;
+use crate::render::ui::Ui;
 use crate::request_input::{Item, Judge};
-use crate::secret::{SecretWord, SecretWordParser};
+use crate::secret_word::{SecretWord, SecretWordParser};
 
 /// As many devices as a counter makes for one batch: their claim is a gigabyte and a half of digests.
 const MOST_COUNTED: u64 = 100_000_000;
@@ -169,10 +171,10 @@ impl BatchArgs {
             format,
         };
         batch.check_usage()?;
-        let source = self.source(context)?;
-        let declaration = context.declaration()?;
-        if !self.brings_requests(context, &source, target)? {
-            return batch.run(|| Input::listed(context, source));
+        let source = self.source(&context.inputs, &context.files)?;
+        let declaration = context.home.declaration()?;
+        if !self.brings_requests(&context.ui, &source, target)? {
+            return batch.run(|| Input::listed(&context.home, &context.ui, source));
         }
         let judge = Judge::new(context, declaration, &target.profile, IdFrom::CommonName);
         let beside = self.devices.as_deref().and_then(Path::parent);
@@ -182,9 +184,9 @@ impl BatchArgs {
         batch.run(|| judge.judge(items, source.to_string(), self.options.jobs()))
     }
 
-    fn source(&self, context: &Context) -> Result<Source, CommandError> {
+    fn source(&self, inputs: &Inputs, files: &Files) -> Result<Source, CommandError> {
         match (&self.devices, &self.prefix) {
-            (Some(path), _) => Source::list(context, path, &self.list),
+            (Some(path), _) => Source::list(inputs, files, path, &self.list),
             (None, Some(prefix)) => self.counter(prefix).map(Source::counter),
             (None, None) => Err(CommandError::new(ErrorKind::Usage, "no devices are given")),
         }
@@ -219,7 +221,7 @@ impl BatchArgs {
     /// Whether devices of the list bring requests. What was found out about the list is said.
     fn brings_requests(
         &self,
-        context: &Context,
+        ui: &Ui,
         source: &Source,
         target: &Target,
     ) -> Result<bool, CommandError> {
@@ -229,7 +231,7 @@ impl BatchArgs {
         let (encoding, separator) = (list.encoding(), list.separator());
         let heads = list.into_heads();
         if encoding != ListEncoding::Utf8 || (heads.len() > 1 && separator != Separator::Comma) {
-            context.ui.note(format!(
+            ui.note(format!(
                 "{source}: read as {encoding}, with {separator} between the columns"
             ));
         }
@@ -353,8 +355,8 @@ impl Batch<'_> {
         }
         let form = self.form(&checked)?;
         let (mut inventory, authority) = opened?;
-        authority.warn_of_chain(context, &inventory)?;
-        note_dropped(context, &asked);
+        authority.warn_of_chain(&context.home, &context.ui, &inventory)?;
+        note_dropped(&context.ui, &asked);
         let run = BatchRun::new(self, &authority, profile, &source)?;
         run.keep_off_homes()?;
         if context.settings.dry_run {
@@ -434,7 +436,7 @@ impl Batch<'_> {
     }
 
     fn open(&self) -> Result<(SqliteInventory, OpenAuthority), CommandError> {
-        let inventory = self.context.inventory()?;
+        let inventory = self.context.home.inventory()?;
         let name = &self.target.authority;
         let authority = OpenAuthority::open_or_stand_in(self.context, &inventory, name)?;
         Ok((inventory, authority))
@@ -491,7 +493,7 @@ impl Batch<'_> {
     fn key_passphrase(&self) -> Result<Option<Passphrase>, CommandError> {
         let question = "Passphrase of the devices' keys: ";
         let word = self.keys.key_passphrase_from.as_ref();
-        let secret = word.map(|word| self.context.secret(word, question));
+        let secret = word.map(|word| self.context.secrets.read(word, question));
         Ok(secret.transpose()?.map(Passphrase::read))
     }
 }
@@ -503,10 +505,10 @@ fn is_manifest_of(content: &[u8], name: &Label) -> bool {
 }
 
 /// Says what requests ask for and do not get.
-fn note_dropped(context: &Context, asked: &BTreeMap<String, u64>) {
+fn note_dropped(ui: &Ui, asked: &BTreeMap<String, u64>) {
     for (extension, requests) in asked {
         let ask = counted(*requests, "request asks", "requests ask");
-        context.ui.note(format!(
+        ui.note(format!(
             "{ask} for {extension}; the profile decides instead"
         ));
     }

@@ -28,6 +28,7 @@ use crate::error::CommandError;
 use crate::issuance::{Folder, OpenAuthority};
 use crate::locks::Claim;
 use crate::render::table::Table;
+use crate::render::ui::Ui;
 
 /// One leaf to issue: for a key that is to be made, or for a request.
 pub(super) struct Order {
@@ -117,7 +118,7 @@ pub(super) fn rehearse(
     for (order, judged) in orders.iter().zip(judged) {
         match judged {
             Judged::Unserved(_) => unserved.push((*order.device.id).clone()),
-            Judged::Served(served) if context.settings.dry_run => served.tell(context),
+            Judged::Served(served) if context.settings.dry_run => served.tell(&context.ui),
             Judged::Served(_) => {}
         }
     }
@@ -139,9 +140,9 @@ struct Served {
 }
 
 impl Served {
-    fn tell(&self, context: &Context) {
+    fn tell(&self, ui: &Ui) {
         let told = &self.told;
-        context.ui.warning(format!("{told}; nothing was issued"));
+        ui.warning(format!("{told}; nothing was issued"));
     }
 }
 
@@ -154,7 +155,7 @@ impl<'a> Counter<'a> {
         out: &Path,
     ) -> Result<Self, CommandError> {
         let authority = OpenAuthority::open_or_stand_in(context, inventory, authority)?;
-        authority.warn_of_chain(context, inventory)?;
+        authority.warn_of_chain(&context.home, &context.ui, inventory)?;
         // Its certificate and key fit, and it may sign.
         authority.signing()?;
         let begin = context.now();
@@ -240,7 +241,7 @@ impl<'a> Counter<'a> {
         }
         for (order, judged) in orders.iter().zip(&judged) {
             match judged {
-                Judged::Served(served) => served.tell(self.context),
+                Judged::Served(served) => served.tell(&self.context.ui),
                 Judged::Unserved(findings) => {
                     for finding in findings {
                         let warning = format!("{}: {finding}", order.device.id);

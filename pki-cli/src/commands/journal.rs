@@ -85,7 +85,7 @@ struct AbandonArgs {
 
 impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
-        let inventory = context.inventory()?;
+        let inventory = context.home.inventory()?;
         match &self.command {
             Command::List(args) => args.run(context, &inventory),
             Command::Show(args) => args.run(context, &inventory),
@@ -140,8 +140,10 @@ impl ResumeArgs {
         if !context.settings.yes {
             context.ui.note(Shown::brief(&record));
         }
-        context.confirm(&format!("{}: go on with it?", record.plan.goal))?;
-        let declared = &context.declaration()?.dps;
+        context
+            .dialog
+            .confirm(&format!("{}: go on with it?", record.plan.goal))?;
+        let declared = &context.home.declaration()?.dps;
         let Some((name, declared)) = declared.get_key_value(&record.dps) else {
             let message = format!(
                 "plan {} is for DPS {}, which pki.toml does not declare any more",
@@ -171,7 +173,7 @@ impl AbandonArgs {
         }
         // Whoever carries it out must have stopped.
         let lock = execute::lock(context, &summary)?;
-        context.confirm(&format!(
+        context.dialog.confirm(&format!(
             "{}: give it up with {} of {} done?",
             summary.goal,
             summary.done,

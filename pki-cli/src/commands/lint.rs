@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
+use crate::inputs::Inputs;
 use crate::issuance::verified_cas;
 use crate::render::outside::Outside;
 
@@ -75,17 +76,19 @@ impl From<RoleWord> for Role {
 
 impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
-        let is_home = context.files.exists(&context.home.declaration())
-            && context.files.exists(&context.home.inventory());
+        let is_home = context
+            .files
+            .exists(&context.home.layout.declaration_file())
+            && context.files.exists(&context.home.layout.inventory_file());
         let verified = if is_home {
-            verified_cas(context, &context.inventory()?)?
+            verified_cas(&context.home, &context.home.inventory()?)?
         } else {
             Vec::new()
         };
         let files = self
             .files
             .iter()
-            .map(|path| self.look_at(context, path, &verified))
+            .map(|path| self.look_at(&context.inputs, context.now(), path, &verified))
             .collect::<Result<Vec<FileFindings>, CommandError>>()?;
         let report = Report::new(files);
         context.ui.result(&report)?;
@@ -98,14 +101,15 @@ impl Args {
 
     fn look_at(
         &self,
-        context: &Context,
+        inputs: &Inputs,
+        now: Time,
         path: &Path,
         verified: &[Certificate],
     ) -> Result<FileFindings, CommandError> {
-        let chain = pem::certificates(&context.read(path)?)
+        let chain = pem::certificates(&inputs.read(path)?)
             .map_err(|error| CommandError::in_file(path, &error))?;
         let options = LintOptions {
-            at: self.at.unwrap_or_else(|| context.now()),
+            at: self.at.unwrap_or(now),
             warehouse_time: self.warehouse_time,
         };
         let first = self.role.map(Role::from);

@@ -18,9 +18,10 @@ use super::authority::generation_number;
 use crate::commands::dps::ProofRequest;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
-use crate::files::Access;
+use crate::files::{Access, Files};
 use crate::issuance::{OpenAuthority, no_authority};
 use crate::locks;
+use crate::render::ui::Ui;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -51,7 +52,7 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
-        let mut inventory = context.inventory()?;
+        let mut inventory = context.home.inventory()?;
         let (code, authority) = self.asked(context, &inventory)?;
         if let Some(path) = &self.out {
             context.files.check_output(path)?;
@@ -64,31 +65,37 @@ impl Args {
             return Ok(Outcome::Done);
         }
         let mut alone = || delivery::void_proofs(&mut inventory, context.now());
-        let _proving = locks::prove(context, &mut alone)?;
+        let _proving = locks::prove(&context.home, &mut alone)?;
         let serial = SerialNumber::random(context.entropy.as_ref())?;
         let signing = authority.signing()?;
         let proof =
             signing.prove_possession(&code, &SoftwareKeyGenerator, &serial, context.now())?;
         let recorded = delivery::record(&mut inventory, proof, context.now())?;
-        self.hand_out(context, &authority.generation(), recorded.certificate())?;
+        self.hand_out(
+            &context.files,
+            &context.ui,
+            &authority.generation(),
+            recorded.certificate(),
+        )?;
         inventory.mark_delivered(&[recorded.row()], context.now())?;
         Ok(Outcome::Done)
     }
 
     fn hand_out(
         &self,
-        context: &Context,
+        files: &Files,
+        ui: &Ui,
         of: &AuthorityGeneration,
         proof: &Certificate,
     ) -> Result<(), CommandError> {
         let pem = proof.to_pem();
         if let Some(path) = &self.out {
             let pem = pem.as_bytes();
-            context.files.write_output(path, pem, Access::Public)?;
-        } else if !context.ui.is_json() {
-            return context.ui.raw(pem.as_bytes());
+            files.write_output(path, pem, Access::Public)?;
+        } else if !ui.is_json() {
+            return ui.raw(pem.as_bytes());
         }
-        context.ui.result(&Report {
+        ui.result(&Report {
             authority: &of.name,
             generation: of.generation,
             serial_number: proof.serial_number(),
@@ -110,13 +117,13 @@ impl Args {
             let code = self.code.as_deref().unwrap_or_default().parse()?;
             let authority = match self.generation {
                 None => OpenAuthority::open(context, inventory, name)?,
-                number => OpenAuthority::open_generation(context, inventory, name, number)?,
+                number => OpenAuthority::open_generation(&context.keys, inventory, name, number)?,
             };
             return Ok((code, authority));
         };
-        let request = ProofRequest::read(context, path)?;
+        let request = ProofRequest::read(&context.inputs, path)?;
         let Some(record) = inventory.authority(name)? else {
-            return Err(no_authority(context, name)?);
+            return Err(no_authority(&context.home, name)?);
         };
         let is_named = |one: &&GenerationRecord| {
             let number = self.generation.unwrap_or(one.generation);
@@ -138,7 +145,7 @@ impl Args {
             return Err(CommandError::refused(message));
         };
         let number = Some(named.generation);
-        let authority = OpenAuthority::open_generation(context, inventory, name, number)?;
+        let authority = OpenAuthority::open_generation(&context.keys, inventory, name, number)?;
         Ok((request.code, authority))
     }
 }

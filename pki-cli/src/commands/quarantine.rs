@@ -18,12 +18,13 @@ use self::target::{targets, who};
 use self::turns::{Part, Turns, close_and_finish};
 use super::everywhere::{Problems, Within, instances, others};
 use super::roll::HubChoice;
-use crate::config::NAMED;
+use crate::config::{NAMED, Settings};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind};
 use crate::hubs::refuse_unread;
 use crate::planes::Planes;
 use crate::render::plan::{Outline, PlanAndProof};
+use crate::render::ui::Ui;
 use crate::snapshot::around;
 use crate::unknown::{near, unknown_device};
 
@@ -63,7 +64,7 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
-        let mut inventory = context.inventory()?;
+        let mut inventory = context.home.inventory()?;
         let all = instances(context)?;
         if let Some(authority) = &self.authority {
             return self.below_everywhere(context, &all, &mut inventory, authority);
@@ -87,22 +88,22 @@ impl Args {
         let mut found = Vec::new();
         for planes in all {
             let dps = (all.len() > 1).then(|| planes.name());
-            let prepared = request.prepare(around(context, planes, inventory));
-            match context.wait_for(prepared) {
+            let prepared = request.prepare(around(&context.settings, planes, inventory));
+            match context.runtime.wait_for(prepared) {
                 Ok(prepared) => found.push((planes, dps, prepared)),
                 Err(error) => unread.push((dps, error)),
             }
         }
         let prepared: Vec<&Prepared> = found.iter().map(|(_, _, prepared)| prepared).collect();
         if !prepared.is_empty() {
-            self.check_known(context, inventory, request, &prepared)?;
+            self.check_known(&context.ui, inventory, request, &prepared)?;
         }
         let who = who(&request.targets);
         let mut problems = Problems::default();
         problems.note_unread(unread, &who, !found.is_empty())?;
         let mut parts = Vec::new();
         for (planes, dps, prepared) in found {
-            match prepared.judge(around(context, planes, inventory), request) {
+            match prepared.judge(around(&context.settings, planes, inventory), request) {
                 Ok(judged) => parts.push(DevicesPart {
                     request,
                     turns: Turns::new(planes, dps, judged, request.failures()),
@@ -120,7 +121,7 @@ impl Args {
     /// their ID alone.
     fn check_known(
         &self,
-        context: &Context,
+        ui: &Ui,
         inventory: &SqliteInventory,
         request: &Request,
         prepared: &[&Prepared],
@@ -133,7 +134,7 @@ impl Args {
         let error = match unknown.as_slice() {
             [] => {
                 for prepared in prepared {
-                    warn_of_unknown(context, inventory, &request.by_id_alone(prepared))?;
+                    warn_of_unknown(ui, inventory, &request.by_id_alone(prepared))?;
                 }
                 return Ok(());
             }
@@ -171,12 +172,12 @@ impl<'a> Part<'a> for DevicesPart<'a> {
         let proofs = if context.settings.dry_run {
             Vec::new()
         } else {
-            let seen = around(context, self.turns.planes, inventory);
-            context.wait_for(self.request.read_back(seen))?
+            let seen = around(&context.settings, self.turns.planes, inventory);
+            context.runtime.wait_for(self.request.read_back(seen))?
         };
         match self.request.targets.as_slice() {
-            [only] => self.one(context, &only.id, proofs)?,
-            _ => self.many(context, &proofs)?,
+            [only] => self.one(&context.ui, &only.id, proofs)?,
+            _ => self.many(&context.settings, &context.ui, &proofs)?,
         }
         if context.settings.dry_run {
             Ok(())
@@ -189,7 +190,7 @@ impl<'a> Part<'a> for DevicesPart<'a> {
 impl DevicesPart<'_> {
     fn one(
         &self,
-        context: &Context,
+        ui: &Ui,
         id: &RegistrationId,
         mut proofs: Vec<Decision>,
     ) -> Result<(), CommandError> {
@@ -201,7 +202,7 @@ impl DevicesPart<'_> {
         let read_back = proof
             .iter()
             .map(|proof| format!("{id} is {}", proof.outcome));
-        context.ui.item(&Within {
+        ui.item(&Within {
             dps: self.turns.dps,
             result: PlanAndProof {
                 registration_id: id,
@@ -213,10 +214,10 @@ impl DevicesPart<'_> {
     }
 
     /// A line for each device, and an error that names those that are not out.
-    fn many(&self, context: &Context, proofs: &[Decision]) -> Result<(), CommandError> {
+    fn many(&self, settings: &Settings, ui: &Ui, proofs: &[Decision]) -> Result<(), CommandError> {
         let dps = self.turns.dps;
-        if context.settings.dry_run {
-            return context.ui.item(&Within {
+        if settings.dry_run {
+            return ui.item(&Within {
                 dps,
                 result: Outline(self.turns.outcome()),
             });
@@ -228,7 +229,7 @@ impl DevicesPart<'_> {
         let mut left = 0_usize;
         for report in &reports {
             left += usize::from(!report.is_shut_out());
-            context.ui.item(&Within {
+            ui.item(&Within {
                 dps,
                 result: DeviceLine::of(report, execution.done),
             })?;
@@ -255,8 +256,8 @@ fn elsewhere(
     let mut left = Vec::new();
     for planes in others(context)? {
         let name = planes.name();
-        let decisions = request.read_back(around(context, &planes, inventory));
-        match context.wait_for(decisions) {
+        let decisions = request.read_back(around(&context.settings, &planes, inventory));
+        match context.runtime.wait_for(decisions) {
             Ok(decisions) => {
                 let let_in = request.let_in(decisions).into_iter();
                 left.extend(let_in.map(|(target, decision)| match target.leaf {
@@ -267,17 +268,17 @@ fn elsewhere(
             Err(error) => left.push(format!("DPS {name} cannot be asked: {error}")),
         }
     }
-    not_everywhere(context, &left)
+    not_everywhere(&context.settings, &context.ui, &left)
 }
 
 /// What instances that were left out still let in.
-fn not_everywhere(context: &Context, left: &[String]) -> Result<(), CommandError> {
+fn not_everywhere(settings: &Settings, ui: &Ui, left: &[String]) -> Result<(), CommandError> {
     if left.is_empty() {
         return Ok(());
     }
-    if context.settings.dry_run {
+    if settings.dry_run {
         for line in left {
-            context.ui.warning(line);
+            ui.warning(line);
         }
         return Ok(());
     }
@@ -290,7 +291,7 @@ fn not_everywhere(context: &Context, left: &[String]) -> Result<(), CommandError
 /// Warns of devices that are about to be shut out by their ID alone: a name that is written wrong shuts
 /// nobody out.
 fn warn_of_unknown(
-    context: &Context,
+    ui: &Ui,
     inventory: &SqliteInventory,
     unknown: &[&RegistrationId],
 ) -> Result<(), CommandError> {
@@ -301,14 +302,14 @@ fn warn_of_unknown(
             None
         };
         let near = near.map(|near| format!("; did you mean {near}?"));
-        context.ui.warning(format!(
+        ui.warning(format!(
             "the inventory has no valid leaf of {id}: it is shut out by its ID alone, which must be the CN of its leaf{}",
             near.unwrap_or_default()
         ));
     }
     if unknown.len() > NAMED {
         let more = counted(unknown.len() - NAMED, "more device", "more devices");
-        context.ui.warning(format!("and of {more}"));
+        ui.warning(format!("and of {more}"));
     }
     Ok(())
 }

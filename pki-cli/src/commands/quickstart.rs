@@ -1,5 +1,7 @@
 //! `quickstart`: the whole lifecycle on an embedded emulator, by the commands that a user types.
 
+mod nested;
+
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -19,8 +21,8 @@ use serde::Serialize;
 use super::emulator::{in_emulator, local_config, start};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
-use crate::files::{Access, Existing, ending, file_name};
-use crate::home::Home;
+use crate::files::{Access, Existing, Files, ending, file_name};
+use crate::layout::Layout;
 use crate::render::table::Table;
 
 #[derive(clap::Args)]
@@ -75,7 +77,7 @@ impl Args {
         context.ui.result(&Summary {
             devices,
             kept,
-            address: address_in(context, &folder)?,
+            address: address_in(&context.files, &folder)?,
         })?;
         Ok(Outcome::Done)
     }
@@ -84,7 +86,7 @@ impl Args {
 /// One walk through the lifecycle.
 struct Tour<'a> {
     context: &'a Context,
-    home: Home,
+    home: Layout,
     emulator: EmulatorHandle,
 }
 
@@ -100,7 +102,7 @@ impl<'a> Tour<'a> {
             retry_after_seconds: 0,
             ..local_config(context)
         };
-        let emulator = context.runtime()?.block_on(async {
+        let emulator = context.runtime.get()?.block_on(async {
             match start(config(TEMPLATE_PORT)).await {
                 Ok(emulator) => Ok(emulator),
                 Err(_) => start(config(0)).await,
@@ -108,14 +110,15 @@ impl<'a> Tour<'a> {
         })?;
         Ok(Self {
             context,
-            home: Home::at(folder),
+            home: Layout::at(folder),
             emulator,
         })
     }
 
     fn end(self) -> Result<(), CommandError> {
         self.context
-            .runtime()?
+            .runtime
+            .get()?
             .block_on(self.emulator.shutdown())
             .map_err(in_emulator)
     }
@@ -175,7 +178,7 @@ impl<'a> Tour<'a> {
             Access::Public,
             Existing::Keep,
         )?;
-        let declaration = self.home.declaration();
+        let declaration = self.home.declaration_file();
         let address = format!("localhost:{}", self.emulator.address().port());
         let text = files
             .read_text(&declaration)?
@@ -196,8 +199,7 @@ impl<'a> Tour<'a> {
 
     fn run(&self, words: &[&str]) -> Result<String, CommandError> {
         let passphrase = self.home.resolve(PASSPHRASE);
-        self.context
-            .run_nested(self.home.root(), &passphrase, words)
+        nested::run(self.context, self.home.root(), &passphrase, words)
     }
 
     fn heading(&self, text: &str) -> Result<(), CommandError> {
@@ -217,6 +219,7 @@ impl<'a> Tour<'a> {
         let attempts = DEVICES.iter().map(|name| self.register(name));
         let outcomes = self
             .context
+            .runtime
             .block_on(futures::future::try_join_all(attempts))?;
         for (name, outcome) in DEVICES.iter().zip(&outcomes) {
             self.say(&format!("{name}: {outcome}"))?;
@@ -265,8 +268,8 @@ fn polling() -> Polling {
 }
 
 /// What `pki.toml` of the home says the DPS's address is.
-fn address_in(context: &Context, folder: &Path) -> Result<String, CommandError> {
-    let text = context.files.read_text(&Home::at(folder).declaration())?;
+fn address_in(files: &Files, folder: &Path) -> Result<String, CommandError> {
+    let text = files.read_text(&Layout::at(folder).declaration_file())?;
     let declaration = pki_core::declaration::Declaration::parse(&text)
         .map_err(|error| CommandError::failed(error.to_string()))?;
     Ok(declaration

@@ -33,8 +33,8 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
         let all = instances(context)?;
-        let mut inventory = context.inventory()?;
-        let leaf = pem::certificate(&context.read(&self.cert)?)
+        let mut inventory = context.home.inventory()?;
+        let leaf = pem::certificate(&context.inputs.read(&self.cert)?)
             .map_err(|error| CommandError::in_file(&self.cert, &error))?;
         let request = Request {
             id: self.id.clone(),
@@ -42,8 +42,8 @@ impl Args {
         };
         let mut found = Vec::new();
         for planes in &all {
-            let prepared = request.prepare(around(context, planes, &inventory));
-            found.push(context.wait_for(prepared)?);
+            let prepared = request.prepare(around(&context.settings, planes, &inventory));
+            found.push(context.runtime.wait_for(prepared)?);
         }
         if !found.iter().any(Prepared::is_known) {
             return Err(unknown_device(&inventory, &self.id)?);
@@ -68,15 +68,15 @@ fn within(
     (request, prepared): (&Request, &Prepared),
 ) -> Result<(), CommandError> {
     let id = prepared.id(request);
-    let judged = prepared.judge(around(context, planes, inventory), request)?;
+    let judged = prepared.judge(around(&context.settings, planes, inventory), request)?;
     let shown = PlanAndImpact::proposed(&judged);
     let proposal = Proposal::new(&judged.plan, &shown).within(dps);
     let done = proposal.carry_out(context, planes, inventory)?.done;
     let proof = if context.settings.dry_run {
         None
     } else {
-        let read_back = prepared.read_back(around(context, planes, inventory), request);
-        Some(context.wait_for(read_back)?)
+        let read_back = prepared.read_back(around(&context.settings, planes, inventory), request);
+        Some(context.runtime.wait_for(read_back)?)
     };
     let read_back = proof.iter().map(|proof| {
         let outcome = &proof.outcome;

@@ -22,6 +22,9 @@ use super::issue_each::{
 use crate::batch_input::{ListArgs, Source};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
+use crate::files::Files;
+use crate::home::Home;
+use crate::inputs::Inputs;
 use crate::named::is_file;
 use crate::request_input::policy;
 
@@ -59,8 +62,8 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
         let profile = profile_named(context, &self.profile)?;
-        let mut inventory = context.inventory()?;
-        let ids = self.ids(context, &inventory)?;
+        let mut inventory = context.home.inventory()?;
+        let ids = self.ids(&context.inputs, &context.files, &inventory)?;
         if self.csr.is_some() && ids.len() != 1 {
             let message = format!(
                 "--csr is the request of one device; {} are given",
@@ -103,17 +106,18 @@ impl Args {
     /// The IDs that are named, those in files among them.
     fn ids(
         &self,
-        context: &Context,
+        inputs: &Inputs,
+        files: &Files,
         inventory: &dyn Inventory,
     ) -> Result<Vec<RegistrationId>, CommandError> {
         let mut ids = Vec::new();
         for word in &self.ids {
             let path = Path::new(word);
-            if !is_file(context, inventory, word)? {
+            if !is_file(files, inventory, word)? {
                 ids.push(word.parse()?);
                 continue;
             }
-            let source = Source::list(context, path, &ListArgs::default())?;
+            let source = Source::list(inputs, files, path, &ListArgs::default())?;
             for device in source.devices()? {
                 let bad = |bad| CommandError::invalid_input(format!("{source}: {bad}"));
                 let device: Device = device.map_err(bad)?;
@@ -157,7 +161,7 @@ impl Args {
             _ if end < context.now() => format!("{id}: its leaf {serial} expired on {end}"),
             _ => format!("{id}: its leaf {serial} stays valid until {end}"),
         });
-        let key = self.key(context, inventory, newest, &id)?;
+        let key = self.key(&context.home, &context.inputs, inventory, newest, &id)?;
         let authority = self.authority_of(newest, &id)?;
         let labels = newest.recorded.labels().iter();
         let device = Device {
@@ -192,14 +196,15 @@ impl Args {
     /// The device's own key, if it has one.
     fn key(
         &self,
-        context: &Context,
+        home: &Home,
+        inputs: &Inputs,
         inventory: &SqliteInventory,
         newest: &InventoryEntry,
         id: &RegistrationId,
     ) -> Result<Option<ProvenKey>, CommandError> {
-        let policy = policy(context, &self.profile)?;
+        let policy = policy(home, &self.profile)?;
         if let Some(path) = &self.csr {
-            let request = SigningRequest::read(&context.read(path)?)
+            let request = SigningRequest::read(&inputs.read(path)?)
                 .map_err(|error| CommandError::in_file(path, &error))?;
             let stated = Stated {
                 id: Some(id),

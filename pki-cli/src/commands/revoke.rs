@@ -8,11 +8,14 @@ use pki_core::crl::RevocationReason;
 use pki_core::ids::{RegistrationId, SerialNumber, Sha1Thumbprint, Sha256Thumbprint};
 use pki_core::inventory::{Inventory, InventoryEntry, RowKey, Status};
 use pki_core::sqlite::SqliteInventory;
+use pki_core::time::Time;
 use pki_core::wording::counted;
 use serde::Serialize;
 
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
+use crate::files::Files;
+use crate::inputs::Inputs;
 use crate::named::is_file;
 use crate::render::table::Table;
 
@@ -49,10 +52,10 @@ fn reason(text: &str) -> Result<RevocationReason, String> {
 
 impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
-        let mut inventory = context.inventory()?;
+        let mut inventory = context.home.inventory()?;
         let mut found = Vec::new();
-        for what in names(context, &inventory, &self.what)? {
-            found.extend(certificates(context, &inventory, &what)?);
+        for what in names(&context.inputs, &context.files, &inventory, &self.what)? {
+            found.extend(certificates(context.now(), &inventory, &what)?);
         }
         found.sort_by_key(|entry| entry.recorded.row());
         found.dedup_by_key(|entry| entry.recorded.row());
@@ -66,7 +69,9 @@ impl Args {
         }
         context.ui.note(&report);
         let certificates = counted(to_do.len(), "certificate", "certificates");
-        context.confirm(&format!("revoke {certificates} for good?"))?;
+        context
+            .dialog
+            .confirm(&format!("revoke {certificates} for good?"))?;
         let rows: Vec<RowKey> = to_do.iter().map(|entry| entry.recorded.row()).collect();
         inventory.revoke(&rows, self.reason, context.now())?;
         report.done = true;
@@ -87,18 +92,19 @@ impl Args {
 
 /// What was named, the lines of files in their place.
 fn names(
-    context: &Context,
+    inputs: &Inputs,
+    files: &Files,
     inventory: &dyn Inventory,
     given: &[String],
 ) -> Result<Vec<String>, CommandError> {
     let mut names = Vec::new();
     for what in given {
         let path = Path::new(what);
-        if !is_file(context, inventory, what)? {
+        if !is_file(files, inventory, what)? {
             names.push(what.clone());
             continue;
         }
-        let content = context.read(path)?;
+        let content = inputs.read(path)?;
         if let Ok(certificate) = pem::certificate(&content) {
             names.push(certificate.sha256_thumbprint().to_string());
             continue;
@@ -120,14 +126,14 @@ fn names(
 /// The certificates that a name stands for, one at least. Hex may be an ID as well: an ID that is
 /// known comes first.
 fn certificates(
-    context: &Context,
+    now: Time,
     inventory: &SqliteInventory,
     what: &str,
 ) -> Result<Vec<InventoryEntry>, CommandError> {
     if let Ok(id) = what.parse::<RegistrationId>() {
         let of_device = inventory.certificates_of(&id)?;
         if !of_device.is_empty() {
-            return in_force(context, &id, of_device);
+            return in_force(now, &id, of_device);
         }
     }
     if let Ok(thumbprint) = what.parse::<Sha256Thumbprint>() {
@@ -150,11 +156,10 @@ fn certificates(
 
 /// Not what has expired or was never handed out: to revoke that, it must be named itself.
 fn in_force(
-    context: &Context,
+    now: Time,
     id: &RegistrationId,
     mut found: Vec<InventoryEntry>,
 ) -> Result<Vec<InventoryEntry>, CommandError> {
-    let now = context.now();
     found.retain(|entry| {
         let ended = entry.recorded.certificate().validity().not_after() < now;
         !ended && entry.state.status() != Status::Voided

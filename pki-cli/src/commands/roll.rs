@@ -20,6 +20,7 @@ use pki_core::time::Span;
 
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind};
+use crate::home::Home;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -175,18 +176,18 @@ enum Rolled {
 
 impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
-        let inventory = context.inventory()?;
+        let inventory = context.home.inventory()?;
         match &self.command {
-            Command::Start(args) => match args.named.resolve(context, &inventory)? {
+            Command::Start(args) => match args.named.resolve(&context.home, &inventory)? {
                 Rolled::Authority(name) => args.authority(context, inventory, &name),
                 Rolled::Device(id) => args.device(context, inventory, &id),
             },
             Command::Status(args) => args.run(context, &inventory),
-            Command::Finish(args) => match args.named.resolve(context, &inventory)? {
+            Command::Finish(args) => match args.named.resolve(&context.home, &inventory)? {
                 Rolled::Authority(name) => args.authority(context, inventory, &name),
                 Rolled::Device(id) => args.device(context, inventory, &id),
             },
-            Command::Abort(args) => match args.named.resolve(context, &inventory)? {
+            Command::Abort(args) => match args.named.resolve(&context.home, &inventory)? {
                 Rolled::Authority(name) => authority::abort(context, inventory, &name),
                 Rolled::Device(id) => device::abort(context, inventory, &id),
             },
@@ -195,24 +196,20 @@ impl Args {
 }
 
 impl Named {
-    fn resolve(
-        &self,
-        context: &Context,
-        inventory: &SqliteInventory,
-    ) -> Result<Rolled, CommandError> {
-        resolve(context, inventory, &self.name, self.device)
+    fn resolve(&self, home: &Home, inventory: &SqliteInventory) -> Result<Rolled, CommandError> {
+        resolve(home, inventory, &self.name, self.device)
     }
 }
 
 /// An authority if one has the name, else a device.
 fn resolve(
-    context: &Context,
+    home: &Home,
     inventory: &SqliteInventory,
     name: &str,
     is_device: bool,
 ) -> Result<Rolled, CommandError> {
     if let Some(authority) = name.parse::<AuthorityName>().ok().filter(|_| !is_device) {
-        let is_declared = context.declaration()?.authority(&authority).is_some();
+        let is_declared = home.declaration()?.authority(&authority).is_some();
         if is_declared || inventory.authority(&authority)?.is_some() {
             return Ok(Rolled::Authority(authority));
         }

@@ -15,6 +15,7 @@ use super::issue_each::Order;
 use crate::batch_input::input_name;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult};
+use crate::render::ui::Ui;
 use crate::request_input::{Judge, RequestInput};
 
 #[derive(clap::Args)]
@@ -67,18 +68,18 @@ impl Args {
         let inputs = self
             .requests
             .iter()
-            .map(|path| RequestInput::open(context, path));
+            .map(|path| RequestInput::open(&context.inputs, &context.files, path));
         let inputs: Vec<RequestInput> = inputs.collect::<Result<_, _>>()?;
         let id_from = self.id_from.into();
         let profile = &self.target.profile;
-        let judge = Judge::new(context, context.declaration()?, profile, id_from);
+        let judge = Judge::new(context, context.home.declaration()?, profile, id_from);
         if self.options.are_given() || inputs.iter().any(RequestInput::is_many) {
             return self.run_batch(context, &judge, inputs);
         }
         let items = inputs.into_iter().flat_map(RequestInput::items);
         let judged = items.flat_map(|item| judge.item(item));
         let orders: Result<Vec<Order>, CommandError> =
-            judged.map(|judged| order(context, judged)).collect();
+            judged.map(|judged| order(&context.ui, judged)).collect();
         self.target.run(context, orders?)
     }
 
@@ -116,13 +117,13 @@ impl Args {
     }
 }
 
-fn order(context: &Context, judged: Judged) -> Result<Order, CommandError> {
+fn order(ui: &Ui, judged: Judged) -> Result<Order, CommandError> {
     let device = judged
         .device
         .map_err(|bad| CommandError::invalid_input(bad.to_string()))?;
     if !judged.asked.is_empty() {
         let asked = judged.asked.join(", ");
-        context.ui.note(format!(
+        ui.note(format!(
             "{}: asks for {asked}; the profile decides instead",
             device.place
         ));

@@ -12,6 +12,9 @@ use serde::Serialize;
 
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
+use crate::files::Files;
+use crate::home::Home;
+use crate::inputs::Inputs;
 use crate::render::table::Table;
 
 #[derive(clap::Args)]
@@ -82,18 +85,18 @@ impl From<PurposeWord> for Purpose {
 
 impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
-        let mut presented = certificates(context, &self.certificate)?;
+        let mut presented = certificates(&context.inputs, &self.certificate)?;
         let mut intermediates = presented.split_off(1);
-        intermediates.extend(all(context, &self.intermediates)?);
+        intermediates.extend(all(&context.inputs, &self.intermediates)?);
         let anchors = if !self.anchors.is_empty() {
-            all(context, &self.anchors)?
+            all(&context.inputs, &self.anchors)?
         } else {
-            let (roots, others) = of_home(context)?;
+            let (roots, others) = of_home(&context.home, &context.files)?;
             intermediates.extend(others);
             roots
         };
         let at = self.at.unwrap_or_else(|| context.now());
-        let crls = self.crls(context)?;
+        let crls = self.crls(&context.inputs)?;
         let options = PathOptions::new(at)
             .purpose(self.purpose.into())
             .crls(&crls);
@@ -119,33 +122,36 @@ impl Args {
 }
 
 impl Args {
-    fn crls(&self, context: &Context) -> Result<Vec<Crl>, CommandError> {
+    fn crls(&self, inputs: &Inputs) -> Result<Vec<Crl>, CommandError> {
         let mut found = Vec::new();
         for path in &self.crls {
-            let lists = crl::pem::crls(&context.read(path)?);
+            let lists = crl::pem::crls(&inputs.read(path)?);
             found.extend(lists.map_err(|error| CommandError::in_file(path, &error))?);
         }
         Ok(found)
     }
 }
 
-fn certificates(context: &Context, path: &Path) -> Result<Vec<Certificate>, CommandError> {
-    let content = context.read(path)?;
+fn certificates(inputs: &Inputs, path: &Path) -> Result<Vec<Certificate>, CommandError> {
+    let content = inputs.read(path)?;
     pem::certificates(&content).map_err(|error| CommandError::in_file(path, &error))
 }
 
-fn all(context: &Context, paths: &[PathBuf]) -> Result<Vec<Certificate>, CommandError> {
+fn all(inputs: &Inputs, paths: &[PathBuf]) -> Result<Vec<Certificate>, CommandError> {
     let mut found = Vec::new();
     for path in paths {
-        found.extend(certificates(context, path)?);
+        found.extend(certificates(inputs, path)?);
     }
     Ok(found)
 }
 
 /// The home's certificates: the roots, and the others. A compromised generation is neither.
-fn of_home(context: &Context) -> Result<(Vec<Certificate>, Vec<Certificate>), CommandError> {
-    let authorities = if context.files.exists(&context.home.inventory()) {
-        context.inventory()?.authorities()?
+fn of_home(
+    home: &Home,
+    files: &Files,
+) -> Result<(Vec<Certificate>, Vec<Certificate>), CommandError> {
+    let authorities = if files.exists(&home.layout.inventory_file()) {
+        home.inventory()?.authorities()?
     } else {
         Vec::new()
     };
@@ -159,7 +165,7 @@ fn of_home(context: &Context) -> Result<(Vec<Certificate>, Vec<Certificate>), Co
         .map(|recorded| recorded.certificate().clone())
         .partition(Certificate::is_self_issued);
     if roots.is_empty() {
-        let home = context.home.root().display();
+        let home = home.layout.root().display();
         return Err(
             CommandError::not_found(format!("{home} holds no root to trust"))
                 .hint("name a trust anchor with --anchor FILE"),

@@ -6,25 +6,25 @@ use pki_core::ids::PlanId;
 use pki_core::inventory::{InventoryError, KeyReference};
 use pki_core::key::Signer;
 
-use crate::authority_key;
+use crate::authority_key::AuthorityKeys;
 use crate::context::Context;
 use crate::files::Lock;
 use crate::locks;
 
-impl Keys for Context {
+impl Keys for AuthorityKeys {
     fn open(&self, key: &KeyReference) -> Result<Box<dyn Signer>, PortError> {
-        Ok(authority_key::open(self, key)?)
+        Ok(Self::open(self, key)?)
     }
 }
 
 impl Locks for Context {
     fn plan(&self, plan: PlanId) -> Result<Option<Box<dyn PlanLock>>, PortError> {
-        let lock = self.files.lock(&self.home.plan_lock(plan))?;
+        let lock = self.files.lock(&self.home.layout.plan_lock(plan))?;
         Ok(lock.map(|lock| -> Box<dyn PlanLock> { Box::new(lock) }))
     }
 
     fn is_held(&self, plan: PlanId) -> bool {
-        let path = self.home.plan_lock(plan);
+        let path = self.home.layout.plan_lock(plan);
         self.files.exists(&path) && matches!(self.files.lock(&path), Ok(None))
     }
 
@@ -32,7 +32,7 @@ impl Locks for Context {
         &self,
         alone: &mut dyn FnMut() -> Result<(), InventoryError>,
     ) -> Result<Box<dyn Proving>, PortError> {
-        Ok(Box::new(locks::prove(self, alone)?))
+        Ok(Box::new(locks::prove(&self.home, alone)?))
     }
 }
 

@@ -21,7 +21,7 @@ pub(super) struct Told<'a> {
 
 impl<'a> Told<'a> {
     pub(super) fn new(context: &'a Context, planes: &Planes<'_>) -> Result<Self, CommandError> {
-        let place = if context.declaration()?.dps.len() > 1 {
+        let place = if context.home.declaration()?.dps.len() > 1 {
             format!("DPS {}: ", planes.name())
         } else {
             String::new()

@@ -1,6 +1,7 @@
 //! The streams: one result in text or JSON, messages beside it, colour where a person looks.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::io::{self, BufWriter, Write};
 use std::os::fd::OwnedFd;
@@ -31,6 +32,8 @@ pub struct Ui {
     at_terminal: bool,
     /// Whether a person looks at standard output.
     is_shown: bool,
+    /// What was warned of once.
+    warned: Mutex<BTreeSet<String>>,
 }
 
 impl Ui {
@@ -48,6 +51,7 @@ impl Ui {
             verbosity: Verbosity::Normal,
             at_terminal: host.terminal.stderr,
             is_shown: host.terminal.stdout,
+            warned: Mutex::default(),
             colour: host.terminal.stderr && no_colour.is_none_or(|value| value.is_empty()),
         }
     }
@@ -164,6 +168,14 @@ impl Ui {
     /// Ends the line that [`Self::progress`] rewrote.
     pub(crate) fn end_progress(&self) {
         self.message("");
+    }
+
+    /// Warns of something that is met again and again.
+    pub(crate) fn warn_once(&self, text: String) {
+        let is_new = locked(&self.warned).insert(text.clone());
+        if is_new {
+            self.warning(text);
+        }
     }
 
     /// Warns, unless `--quiet`.
@@ -316,9 +328,9 @@ const RED: &str = "\x1b[1;31m";
 const YELLOW: &str = "\x1b[1;33m";
 const RESET: &str = "\x1b[0m";
 
-/// A stream that another thread panicked over can still be written to.
-fn locked<T: ?Sized>(stream: &Mutex<Box<T>>) -> MutexGuard<'_, Box<T>> {
-    stream.lock().unwrap_or_else(PoisonError::into_inner)
+/// What another thread panicked over can still be used.
+fn locked<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What was given on the command line may have several lines, of which one may look like ours.

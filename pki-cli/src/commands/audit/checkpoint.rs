@@ -13,7 +13,9 @@ use serde::Serialize;
 
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
-use crate::files::Access;
+use crate::files::{Access, Files};
+use crate::home::Home;
+use crate::inputs::Inputs;
 use crate::issuance::OpenAuthority;
 
 /// Write the last entry to a small file, to be kept outside of the home
@@ -38,7 +40,7 @@ pub(super) struct CheckpointArgs {
 
 impl CheckpointArgs {
     pub(super) fn run(&self, context: &Context) -> CommandResult {
-        let inventory = context.inventory()?;
+        let inventory = context.home.inventory()?;
         let head = inventory
             .audit_head()?
             .ok_or_else(|| CommandError::not_found("the audit trail is empty"))?;
@@ -151,14 +153,14 @@ fn in_file(
     path: &Path,
     certificate: Option<&Path>,
 ) -> Result<AuditHead, CommandError> {
-    let content = context.read(path).map_err(|error| {
+    let content = context.inputs.read(path).map_err(|error| {
         error.hint("a checkpoint is 1042: and 64 hexadecimal digits, or the name of a file")
     })?;
     let checkpoint =
         Checkpoint::from_json(&content).map_err(|error| CommandError::in_file(path, &error))?;
     let signer = match (certificate, &checkpoint.signed_by) {
-        (Some(file), _) => Some(given(context, file, &checkpoint)?),
-        (None, Some(by)) => at_home(context, by)?,
+        (Some(file), _) => Some(given(&context.inputs, file, &checkpoint)?),
+        (None, Some(by)) => at_home(&context.home, &context.files, by)?,
         (None, None) => None,
     };
     match (signer, &checkpoint.signature) {
@@ -176,11 +178,11 @@ fn in_file(
 
 /// The certificate in a file that a checkpoint names; if it names none of them, the first.
 fn given(
-    context: &Context,
+    inputs: &Inputs,
     file: &Path,
     checkpoint: &Checkpoint,
 ) -> Result<Certificate, CommandError> {
-    let found = pem::certificates(&context.read(file)?)
+    let found = pem::certificates(&inputs.read(file)?)
         .map_err(|error| CommandError::in_file(file, &error))?;
     let named = |certificate: &&Certificate| {
         let by = checkpoint.signed_by.as_ref();
@@ -192,11 +194,15 @@ fn given(
 }
 
 /// The certificate that the home has of the signer, unless others can sign in its name.
-fn at_home(context: &Context, by: &CheckpointSigner) -> Result<Option<Certificate>, CommandError> {
-    if !context.files.exists(&context.home.inventory()) {
+fn at_home(
+    home: &Home,
+    files: &Files,
+    by: &CheckpointSigner,
+) -> Result<Option<Certificate>, CommandError> {
+    if !files.exists(&home.layout.inventory_file()) {
         return Ok(None);
     }
-    let record = context.inventory()?.authority(&by.authority)?;
+    let record = home.inventory()?.authority(&by.authority)?;
     let generation = record.and_then(|record| record.generation(by.generation).cloned());
     let Some(generation) = generation else {
         return Ok(None);

@@ -14,6 +14,8 @@ use crate::commands::inventory;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::files::Access;
+use crate::inputs::Inputs;
+use crate::render::ui::Ui;
 
 /// Prove that a certificate is in the audit trail, in a small file
 ///
@@ -41,7 +43,7 @@ pub(super) struct ProveArgs {
 
 impl ProveArgs {
     pub(super) fn run(&self, context: &Context) -> CommandResult {
-        let inventory = context.inventory()?;
+        let inventory = context.home.inventory()?;
         let entry = only(&inventory, &self.certificate)?;
         let row = entry.recorded.row();
         let proof = match AuditProof::of(&inventory, row, self.checkpoint.as_ref()) {
@@ -100,18 +102,19 @@ fn only(inventory: &dyn Inventory, name: &str) -> Result<InventoryEntry, Command
 
 /// Checks a proof by itself, and against what else is given. The home is not asked.
 pub(super) fn verify(
-    context: &Context,
+    inputs: &Inputs,
+    ui: &Ui,
     path: &Path,
     certificate: Option<&Path>,
     checkpoints: &[AuditHead],
 ) -> CommandResult {
-    let content = context.read(path)?;
+    let content = inputs.read(path)?;
     let proof: AuditProof = serde_json::from_slice(&content).map_err(|error| {
         CommandError::invalid_input(format!("{}: it is no audit proof", path.display()))
             .because(error)
     })?;
     let thumbprint = match certificate {
-        Some(path) => thumbprint(context, path)?,
+        Some(path) => thumbprint(inputs, path)?,
         None => proof.sha256_thumbprint(),
     };
     // Of several checkpoints a proof leads to one; if it leads to none, any of them tells so.
@@ -121,11 +124,11 @@ pub(super) fn verify(
         .verify_thumbprint(&thumbprint, trusted)
         .map_err(|error| CommandError::refused(format!("{}: {error}", path.display())))?;
     if trusted.is_none() {
-        context.ui.warning(
+        ui.warning(
             "the proof is as good as its checkpoint; give one that was kept elsewhere with --checkpoint",
         );
     }
-    context.ui.result(&Holds {
+    ui.result(&Holds {
         holds: true,
         certificate_compared: certificate.is_some(),
         checkpoint_compared: trusted.is_some(),
@@ -134,8 +137,8 @@ pub(super) fn verify(
     Ok(Outcome::Done)
 }
 
-fn thumbprint(context: &Context, path: &Path) -> Result<Sha256Thumbprint, CommandError> {
-    let found = pem::certificates(&context.read(path)?)
+fn thumbprint(inputs: &Inputs, path: &Path) -> Result<Sha256Thumbprint, CommandError> {
+    let found = pem::certificates(&inputs.read(path)?)
         .map_err(|error| CommandError::in_file(path, &error))?;
     found
         .first()

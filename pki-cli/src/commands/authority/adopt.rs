@@ -7,7 +7,6 @@ use pki_core::ids::{AuthorityGeneration, AuthorityName};
 use pki_core::inventory::{AuthorityRecord, GenerationRecord, GenerationState, Inventory as _};
 
 use super::{Authorities, AuthorityRow, takeover};
-use crate::authority_key::NewKey;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
 
@@ -38,12 +37,12 @@ impl Args {
     pub(super) fn run(&self, context: &Context) -> CommandResult {
         let declared = takeover::declared(context, &self.name)?;
         let (certificate, pool) =
-            takeover::read_certificates(context, &self.cert, self.chain.as_deref())?;
-        let mut inventory = context.inventory()?;
+            takeover::read_certificates(&context.inputs, &self.cert, self.chain.as_deref())?;
+        let mut inventory = context.home.inventory()?;
         let _lock = if context.settings.dry_run {
             None
         } else {
-            Some(takeover::lock(context, &self.name)?)
+            Some(takeover::lock(&context.home, &context.ui, &self.name)?)
         };
         let record = inventory.authority(&self.name)?;
         let known = record
@@ -55,7 +54,7 @@ impl Args {
             return Ok(Outcome::Done);
         }
         let place = self.place(record.as_ref(), &certificate)?;
-        let key = NewKey::kept(context, &place.of().key_reference)?;
+        let key = context.keys.kept(&place.of().key_reference)?;
         let issuers = takeover::judge(
             context,
             &inventory,

@@ -28,7 +28,7 @@ pub(crate) fn check(
     if clock_is_right {
         return Ok(());
     }
-    let begins = context.now() - policy(context)?.backdate;
+    let begins = context.now() - policy(&context.home)?.backdate;
     let head = inventory.audit_head()?.map_or(0, |head| head.sequence);
     let last = inventory.audit_entries(head.saturating_sub(1), 1)?;
     let Err(ahead) = refuse_clock_ahead(begins, last.first().map(AuditEntry::at)) else {
@@ -55,10 +55,10 @@ pub(crate) fn check(
 
 /// What the first declared DPS says that answers.
 fn time_of_a_dps(context: &Context) -> Option<(DpsName, Time)> {
-    let declared = &context.declaration().ok()?.dps;
+    let declared = &context.home.declaration().ok()?.dps;
     declared.iter().find_map(|(name, dps)| {
         let planes = planes::of(context, name, dps).ok()?;
-        let told = context.block_on(async { Ok(planes.time().await?) });
+        let told = context.runtime.block_on(async { Ok(planes.time().await?) });
         Some((name.clone(), told.ok()?))
     })
 }
@@ -66,10 +66,10 @@ fn time_of_a_dps(context: &Context) -> Option<(DpsName, Time)> {
 fn ask(context: &Context, ahead: ClockAhead) -> Result<(), CommandError> {
     let settings = &context.settings;
     // A yes that was given beforehand was not given to this.
-    if context.can_ask() && !settings.yes && !settings.dry_run {
+    if context.dialog.can_ask() && !settings.yes && !settings.dry_run {
         let now = context.now();
         let last = ahead.last;
-        return context.confirm(&format!(
+        return context.dialog.confirm(&format!(
             "Nothing has happened in this home since {last}, and no DPS tells the time.\n\
              This machine's clock says {now}. Is that right?"
         ));

@@ -9,7 +9,6 @@ use pki_core::key::Signer;
 use pki_core::sqlite::SqliteInventory;
 
 use super::{Authorities, AuthorityRow, clock, takeover};
-use crate::authority_key::NewKey;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
 use crate::issuance::{OpenAuthority, current, policy};
@@ -39,7 +38,7 @@ pub(super) struct Args {
 impl Args {
     pub(super) fn run(&self, context: &Context) -> CommandResult {
         let declared = self.declared(context)?;
-        let mut inventory = context.inventory()?;
+        let mut inventory = context.home.inventory()?;
         let mut made = Vec::new();
         for authority in declared {
             made.push(if self.next {
@@ -62,6 +61,7 @@ impl Args {
         let wanted =
             |one: &&AuthorityDeclaration| self.names.is_empty() || self.names.contains(&one.name);
         Ok(context
+            .home
             .declaration()?
             .authorities
             .iter()
@@ -85,7 +85,7 @@ pub(crate) fn create(
         clock::check(context, inventory, clock_is_right)?;
         return Ok(AuthorityRow::planned(declared));
     }
-    let _lock = takeover::lock(context, name)?;
+    let _lock = takeover::lock(&context.home, &context.ui, name)?;
     let record = inventory.authority(name)?;
     let record = record.as_ref();
     // Whoever had the lock may have made it.
@@ -128,7 +128,10 @@ fn create_next(
         }
         return Ok(AuthorityRow::planned(declared));
     }
-    if current(context, inventory, name)?.certificate.is_some() {
+    if current(&context.home, inventory, name)?
+        .certificate
+        .is_some()
+    {
         successor(context, inventory, declared, clock_is_right)?;
     }
     let record = inventory.authority(name)?;
@@ -148,7 +151,7 @@ pub(crate) fn successor(
     clock_is_right: bool,
 ) -> Result<(), CommandError> {
     let name = &declared.name;
-    let _lock = takeover::lock(context, name)?;
+    let _lock = takeover::lock(&context.home, &context.ui, name)?;
     let record = inventory.authority(name)?;
     let record = record.as_ref();
     if record.and_then(AuthorityRecord::next).is_some() {
@@ -170,7 +173,7 @@ pub(crate) fn successor(
     }
     // A wrong passphrase is found out before a key is made under it.
     if matches!(declared.key, AuthorityKey::Home(_)) {
-        OpenAuthority::open_generation(context, inventory, name, None)?;
+        OpenAuthority::open_generation(&context.keys, inventory, name, None)?;
     }
     let generation = make(context, inventory, declared, clock_is_right)?;
     context.ui.note(format!(
@@ -188,7 +191,7 @@ fn make(
     let name = &declared.name;
     clock::check(context, inventory, clock_is_right)?;
     let generation = takeover::next_generation(inventory.authority(name)?.as_ref());
-    let key = NewKey::make(context, declared, generation)?;
+    let key = context.keys.make(declared, generation)?;
     let signer = key.signer.as_ref();
     refuse_same_key(inventory, name, signer)?;
     let issued = issue(context, inventory, declared, generation, signer)?;
@@ -236,7 +239,7 @@ fn issue(
     let now = context.now();
     let Some(issuer) = &declared.issuer else {
         let name = declared.name.clone();
-        let policy = policy(context)?;
+        let policy = policy(&context.home)?;
         return Ok(create_root(
             name, generation, &spec, signer, policy, &serial, now,
         )?);

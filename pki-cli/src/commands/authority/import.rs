@@ -13,10 +13,12 @@ use secrecy::SecretString;
 
 use super::adopt::{generation_with_key, holder_of};
 use super::{Authorities, AuthorityRow, takeover};
-use crate::authority_key::{self, NewKey};
+use crate::authority_key::{AuthorityKeys, NewKey};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome, in_contents, in_key_file};
-use crate::secret::{SecretWord, SecretWordParser};
+use crate::inputs::Inputs;
+use crate::secret_word::{SecretWord, SecretWordParser};
+use crate::secrets::Secrets;
 
 /// Take over an authority that exists, with its key and certificate
 ///
@@ -80,8 +82,8 @@ enum OfferedKey {
 
 impl Args {
     pub(super) fn run(&self, context: &Context) -> CommandResult {
-        let offer = self.offer(context)?;
-        let declaration = context.declaration()?.authority(&self.name);
+        let offer = self.offer(&context.secrets, &context.inputs)?;
+        let declaration = context.home.declaration()?.authority(&self.name);
         let declared = declaration.ok_or_else(|| undeclared(&self.name, &offer.certificate))?;
         let row = self.take_over(context, declared, offer)?;
         context.ui.result(&Authorities(vec![row]))?;
@@ -94,12 +96,12 @@ impl Args {
         declared: &AuthorityDeclaration,
         offer: Offer<'_>,
     ) -> Result<AuthorityRow, CommandError> {
-        let mut inventory = context.inventory()?;
+        let mut inventory = context.home.inventory()?;
         let name = &self.name;
         let _lock = if context.settings.dry_run {
             None
         } else {
-            Some(takeover::lock(context, name)?)
+            Some(takeover::lock(&context.home, &context.ui, name)?)
         };
         let record = inventory.authority(name)?;
         let record = record.as_ref();
@@ -116,7 +118,7 @@ impl Args {
             None => self.refuse_another(record, &offer.certificate)?,
         }
         let generation = takeover::next_generation(record);
-        let signer = offer.key.signer(context)?;
+        let signer = offer.key.signer(&context.keys)?;
         let issuers = takeover::judge(
             context,
             &inventory,
@@ -129,7 +131,7 @@ impl Args {
             context.ui.note("every check holds; nothing was changed");
             return Ok(AuthorityRow::planned(declared));
         }
-        let key = offer.key.into_home(context, name, generation)?;
+        let key = offer.key.into_home(&context.keys, name, generation)?;
         takeover::record_outside(context, &mut inventory, &issuers)?;
         let itself = AuthorityGeneration {
             name: name.clone(),
@@ -183,17 +185,17 @@ impl Args {
         })
     }
 
-    fn offer(&self, context: &Context) -> Result<Offer<'_>, CommandError> {
+    fn offer(&self, secrets: &Secrets, inputs: &Inputs) -> Result<Offer<'_>, CommandError> {
         if let Some(file) = &self.pfx {
-            return self.offer_of_pfx(context, file);
+            return self.offer_of_pfx(secrets, inputs, file);
         }
         let unnamed = || CommandError::new(ErrorKind::Usage, "neither --cert nor --pfx is given");
         let file = self.cert.as_deref().ok_or_else(unnamed)?;
         let (certificate, others) =
-            takeover::read_certificates(context, file, self.chain.as_deref())?;
+            takeover::read_certificates(inputs, file, self.chain.as_deref())?;
         let key = match (&self.pkcs11, &self.key) {
             (Some(uri), _) => OfferedKey::InToken(uri.clone()),
-            (None, Some(key)) => OfferedKey::Read(self.read_key(context, key)?),
+            (None, Some(key)) => OfferedKey::Read(self.read_key(secrets, inputs, key)?),
             (None, None) => return Err(unnamed()),
         };
         Ok(Offer {
@@ -206,11 +208,12 @@ impl Args {
 
     fn offer_of_pfx<'a>(
         &self,
-        context: &Context,
+        secrets: &Secrets,
+        inputs: &Inputs,
         file: &'a Path,
     ) -> Result<Offer<'a>, CommandError> {
-        let content = context.read(file)?;
-        let passphrase = self.passphrase(context, file)?;
+        let content = inputs.read(file)?;
+        let passphrase = self.passphrase(secrets, file)?;
         let read =
             Contents::read(&content, Some(&passphrase)).map_err(|error| in_pfx(file, &error))?;
         let lacks = |what: &str| {
@@ -231,7 +234,7 @@ impl Args {
             .position(|certificate| certificate.public_key() == key.public_key());
         let certificate = others.remove(own.ok_or_else(|| lacks("certificate of its key"))?);
         if let Some(chain) = &self.chain {
-            let (first, rest) = takeover::read_certificates(context, chain, None)?;
+            let (first, rest) = takeover::read_certificates(inputs, chain, None)?;
             others.push(first);
             others.extend(rest);
         }
@@ -244,48 +247,54 @@ impl Args {
     }
 
     /// Asks for a passphrase only once the file has turned out to need one.
-    fn read_key(&self, context: &Context, file: &Path) -> Result<PrivateKey, CommandError> {
-        let content = context.read(file)?;
+    fn read_key(
+        &self,
+        secrets: &Secrets,
+        inputs: &Inputs,
+        file: &Path,
+    ) -> Result<PrivateKey, CommandError> {
+        let content = inputs.read(file)?;
         let read = match read_private_key(&content, None) {
             Err(KeyFileError::PassphraseNeeded) => {
-                read_private_key(&content, Some(&self.passphrase(context, file)?))
+                read_private_key(&content, Some(&self.passphrase(secrets, file)?))
             }
             read => read,
         };
         read.map_err(|error| in_key_file(file, &error))
     }
 
-    fn passphrase(&self, context: &Context, file: &Path) -> Result<SecretString, CommandError> {
+    fn passphrase(&self, secrets: &Secrets, file: &Path) -> Result<SecretString, CommandError> {
         let question = format!("Passphrase of {}: ", file.display());
-        match &self.key_passphrase {
-            Some(word) => context.secret(word, &question),
-            None if context.can_ask() => context.secret(&SecretWord::Prompt, &question),
-            None => Err(CommandError::refused(format!(
+        if let Some(word) = &self.key_passphrase {
+            return secrets.read(word, &question);
+        }
+        secrets.ask(&question)?.ok_or_else(|| {
+            CommandError::refused(format!(
                 "{}: it is encrypted and needs a passphrase",
                 file.display()
             ))
-            .hint("give it with --key-passphrase, as file:PATH or env:NAME")),
-        }
+            .hint("give it with --key-passphrase, as file:PATH or env:NAME")
+        })
     }
 }
 
 impl OfferedKey {
-    fn signer(&self, context: &Context) -> Result<Box<dyn Signer>, CommandError> {
+    fn signer(&self, keys: &AuthorityKeys) -> Result<Box<dyn Signer>, CommandError> {
         match self {
             Self::Read(key) => Ok(Box::new(SoftwareSigner::new(key)?)),
-            Self::InToken(uri) => authority_key::open_in_token(context, uri),
+            Self::InToken(uri) => keys.open_in_token(uri),
         }
     }
 
     fn into_home(
         self,
-        context: &Context,
+        keys: &AuthorityKeys,
         name: &AuthorityName,
         generation: Generation,
     ) -> Result<NewKey, CommandError> {
         match self {
-            Self::Read(key) => NewKey::sealed(context, name, generation, &key),
-            Self::InToken(uri) => NewKey::found(context, &uri),
+            Self::Read(key) => keys.seal(name, generation, &key),
+            Self::InToken(uri) => keys.find(&uri),
         }
     }
 }

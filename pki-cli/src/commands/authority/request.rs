@@ -14,7 +14,6 @@ use pki_core::sqlite::SqliteInventory;
 use serde::Serialize;
 
 use super::takeover;
-use crate::authority_key::{self, NewKey};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
 use crate::files::Access;
@@ -53,7 +52,7 @@ impl Args {
                 .files
                 .check_generated(out, |kept| SigningRequest::read(kept).is_ok())?;
         }
-        let mut inventory = context.inventory()?;
+        let mut inventory = context.home.inventory()?;
         let (generation, signer) = requested(context, &mut inventory, declared)?;
         let request = request_certificate(
             &declared.subject,
@@ -95,12 +94,12 @@ fn requested(
     declared: &AuthorityDeclaration,
 ) -> Result<(Generation, Box<dyn Signer>), CommandError> {
     let name = &declared.name;
-    let _lock = takeover::lock(context, name)?;
+    let _lock = takeover::lock(&context.home, &context.ui, name)?;
     let record = inventory.authority(name)?;
     let record = record.as_ref();
     match record.and_then(AuthorityRecord::pending) {
         Some(pending) if pending.certificate.is_none() => {
-            let signer = authority_key::open(context, &pending.key_reference)?;
+            let signer = context.keys.open(&pending.key_reference)?;
             return Ok((pending.generation, signer));
         }
         Some(pending) => {
@@ -114,9 +113,9 @@ fn requested(
         None => {}
     }
     let generation = takeover::next_generation(record);
-    let key = NewKey::make(context, declared, generation)?;
+    let key = context.keys.make(declared, generation)?;
     takeover::tell_strays(context, inventory, name)?;
-    key.store(context)?;
+    context.keys.store(&key)?;
     let new = NewGeneration {
         authority: name.clone(),
         generation,
@@ -124,7 +123,7 @@ fn requested(
         key_reference: key.reference.clone(),
     };
     if let Err(error) = inventory.record_request(new, context.now()) {
-        key.discard(context, inventory);
+        context.keys.discard(&key, inventory);
         return Err(error.into());
     }
     Ok((generation, key.signer))

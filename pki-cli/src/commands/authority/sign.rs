@@ -80,12 +80,12 @@ pub(super) struct Args {
 impl Args {
     pub(super) fn run(&self, context: &Context) -> CommandResult {
         let request = read(context, &self.request)?;
-        let mut inventory = context.inventory()?;
+        let mut inventory = context.home.inventory()?;
         let issuer = OpenAuthority::open_or_stand_in(context, &inventory, &self.issuer)?;
         let _lock = if context.settings.dry_run {
             None
         } else {
-            Some(takeover::lock(context, &self.issuer)?)
+            Some(takeover::lock(&context.home, &context.ui, &self.issuer)?)
         };
         self.refuse(&inventory, &request, &issuer)?;
         let known = signed_before(&inventory, &request, &issuer.generation(), context.now())?;
@@ -168,7 +168,9 @@ impl Args {
             context.ui.note("nothing was signed");
             return Ok(None);
         }
-        context.confirm("sign it? Whoever holds its key can make devices and be believed")?;
+        context
+            .dialog
+            .confirm("sign it? Whoever holds its key can make devices and be believed")?;
         let new = NewCertificate {
             request: Some(request.der().to_vec()),
             ..NewCertificate::from(signing.sign(checked)?)
@@ -237,7 +239,7 @@ impl Args {
 }
 
 fn read(context: &Context, path: &Path) -> Result<SigningRequest, CommandError> {
-    let content = context.read(path)?;
+    let content = context.inputs.read(path)?;
     SigningRequest::read(&content).map_err(|error| CommandError::in_file(path, &error))
 }
 

@@ -21,19 +21,22 @@ use pki_core::sqlite::SqliteInventory;
 use serde::Serialize;
 
 use super::{AuthorityRow, adopt};
-use crate::authority_key::{self, NewKey};
+use crate::authority_key::NewKey;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::files::{Access, Existing, ending};
+use crate::home::Home;
+use crate::inputs::Inputs;
 use crate::issuance::{authority_certificates, certificate_of};
 use crate::locks::HomeLock;
+use crate::render::ui::Ui;
 
 /// What `pki.toml` says of an authority.
 pub(crate) fn declared<'a>(
     context: &'a Context,
     name: &AuthorityName,
 ) -> Result<&'a AuthorityDeclaration, CommandError> {
-    let declaration = context.declaration()?;
+    let declaration = context.home.declaration()?;
     if let Some(declared) = declaration.authority(name) {
         return Ok(declared);
     }
@@ -54,12 +57,12 @@ pub(super) fn next_generation(record: Option<&AuthorityRecord>) -> Generation {
 
 /// The certificates of a file, the first one first, and those of another, if there is one.
 pub(super) fn read_certificates(
-    context: &Context,
+    inputs: &Inputs,
     file: &Path,
     chain: Option<&Path>,
 ) -> Result<(Certificate, Vec<Certificate>), CommandError> {
     let read = |path: &Path| {
-        pem::certificates(&context.read(path)?).map_err(|error| CommandError::in_file(path, &error))
+        pem::certificates(&inputs.read(path)?).map_err(|error| CommandError::in_file(path, &error))
     };
     let mut found = read(file)?.into_iter();
     let first = found
@@ -88,7 +91,7 @@ pub(super) fn judge(
         certificate,
         public_key: signer.public_key(),
         subject: &declared.subject,
-        depth_below: depth_below(context.declaration()?, &declared.name),
+        depth_below: depth_below(context.home.declaration()?, &declared.name),
         pool: &pool,
     };
     let above = candidate
@@ -232,7 +235,7 @@ pub(super) fn record_outside(
 ) -> Result<(), CommandError> {
     // Two authorities may be taken over at once that have an issuer in common.
     let does = "records certificates of other homes";
-    let _lock = HomeLock::wait(context, "outside", does)?;
+    let _lock = HomeLock::wait(&context.home, &context.ui, "outside", does)?;
     for issuer in issuers {
         let row = match inventory.by_sha256_thumbprint(&issuer.sha256_thumbprint())? {
             Some(entry) if entry.state.status() != Status::Undelivered => continue,
@@ -270,9 +273,9 @@ fn role_of(certificate: &Certificate) -> Role {
 
 /// Keeps other commands from making a generation of an authority, or finishing one, for as long as this
 /// one is at it. What the inventory holds of it is to be looked at after this.
-pub(super) fn lock(context: &Context, name: &AuthorityName) -> Result<HomeLock, CommandError> {
+pub(super) fn lock(home: &Home, ui: &Ui, name: &AuthorityName) -> Result<HomeLock, CommandError> {
     let does = format!("works on authority {name}");
-    HomeLock::wait(context, &format!("authority-{name}"), &does)
+    HomeLock::wait(home, ui, &format!("authority-{name}"), &does)
 }
 
 /// Tells of key files that no generation has: a run was cut short before it recorded one. They are not
@@ -287,7 +290,7 @@ pub(super) fn tell_strays(
         .iter()
         .flat_map(|record| &record.generations)
         .collect();
-    for path in context.files.list(&context.home.authority(name))? {
+    for path in context.files.list(&context.home.layout.authority(name))? {
         let file = path.file_name().unwrap_or_default().to_string_lossy();
         let reference = format!("authorities/{name}/{file}");
         let is_known = || {
@@ -321,11 +324,11 @@ pub(super) fn begin(
         key_reference: key.reference.clone(),
     };
     tell_strays(context, inventory, name)?;
-    key.store(context)?;
+    context.keys.store(key)?;
     let recorded = match inventory.record_authority(new, certificate, context.now()) {
         Ok(recorded) => recorded,
         Err(error) => {
-            key.discard(context, inventory);
+            context.keys.discard(key, inventory);
             return Err(error.into());
         }
     };
@@ -341,9 +344,8 @@ pub(super) fn finish(
     pending: &GenerationRecord,
 ) -> Result<bool, CommandError> {
     let certificate = certificate_of(name, pending)?;
-    if !authority_key::is_lost(context, &pending.key_reference)
-        && authority_key::open(context, &pending.key_reference)?.public_key()
-            == certificate.public_key()
+    if !context.keys.is_lost(&pending.key_reference)
+        && context.keys.open(&pending.key_reference)?.public_key() == certificate.public_key()
     {
         bring_into_use(context, inventory, name, pending.generation, &certificate)?;
         return Ok(true);
@@ -369,10 +371,10 @@ pub(super) fn bring_into_use(
     generation: Generation,
     certificate: &Certificate,
 ) -> Result<(), CommandError> {
-    let home = &context.home;
+    let layout = &context.home.layout;
     let files = &context.files;
-    files.create_folder(&home.authority(name), Access::Secret)?;
-    let path = home.certificate(name, generation);
+    files.create_folder(&layout.authority(name), Access::Secret)?;
+    let path = layout.certificate(name, generation);
     let pem = certificate.to_pem();
     files.write(&path, pem.as_bytes(), Access::Public, Existing::Replace)?;
     let record = inventory.authority(name)?;

@@ -22,6 +22,9 @@ use serde::Serialize;
 use self::folder::{BadFile, LIST, check_files, is_below};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
+use crate::files::Files;
+use crate::inputs::Inputs;
+use crate::render::ui::Ui;
 
 /// Check that an output is the one that its manifest describes, and who signed the manifest
 ///
@@ -61,13 +64,18 @@ pub(super) struct VerifyArgs {
 
 impl VerifyArgs {
     pub(super) fn run(&self, context: &Context) -> CommandResult {
-        let content = context.read(&self.manifest)?;
+        let content = context.inputs.read(&self.manifest)?;
         let manifest = Manifest::from_json(&content)
             .map_err(|error| CommandError::in_file(&self.manifest, &error))?;
         let home = home(context)?;
         let output = self.output(&manifest)?;
-        let mut checks = check_output(context, &manifest, &output)?;
-        checks.extend(self.check_signature(context, &manifest, home.as_ref())?);
+        let mut checks = check_output(&context.files, &manifest, &output)?;
+        checks.extend(self.check_signature(
+            &context.inputs,
+            context.now(),
+            &manifest,
+            home.as_ref(),
+        )?);
         checks.extend(
             home.map(|home| check_record(&manifest, &home))
                 .transpose()?,
@@ -83,7 +91,7 @@ impl VerifyArgs {
             output,
             checks,
         };
-        verdict.warn(context);
+        verdict.warn(&context.ui);
         context.ui.result(&verdict)?;
         verdict.into_outcome()
     }
@@ -111,7 +119,8 @@ impl VerifyArgs {
 
     fn check_signature(
         &self,
-        context: &Context,
+        inputs: &Inputs,
+        now: Time,
         manifest: &Manifest,
         home: Option<&SqliteInventory>,
     ) -> Result<Vec<Check>, CommandError> {
@@ -126,7 +135,7 @@ impl VerifyArgs {
             return Ok(vec![signature(unchecked, detail)]);
         }
         let (authority, trust) = match &self.authority_cert {
-            Some(path) => self.given_authority(context, manifest, path)?,
+            Some(path) => self.given_authority(inputs, now, manifest, path)?,
             None => home_authority(manifest, home)?,
         };
         let Some(authority) = authority else {
@@ -146,11 +155,12 @@ impl VerifyArgs {
     /// The certificate that the manifest names, from a file, and whether it leads to an anchor.
     fn given_authority(
         &self,
-        context: &Context,
+        inputs: &Inputs,
+        now: Time,
         manifest: &Manifest,
         path: &Path,
     ) -> Result<(Option<Certificate>, Check), CommandError> {
-        let mut given = certificates(context, path)?;
+        let mut given = certificates(inputs, path)?;
         let named = |certificate: &Certificate| {
             certificate.sha256_thumbprint() == manifest.authority_certificate
         };
@@ -163,13 +173,14 @@ impl VerifyArgs {
             return Ok((None, Check::new("authority", CheckResult::Fails, detail)));
         };
         let authority = given.swap_remove(place);
-        let check = self.check_path(context, &authority, &given)?;
+        let check = self.check_path(inputs, now, &authority, &given)?;
         Ok((Some(authority), check))
     }
 
     fn check_path(
         &self,
-        context: &Context,
+        inputs: &Inputs,
+        now: Time,
         authority: &Certificate,
         intermediates: &[Certificate],
     ) -> Result<Check, CommandError> {
@@ -179,9 +190,9 @@ impl VerifyArgs {
         }
         let mut anchors = Vec::new();
         for path in &self.anchors {
-            anchors.extend(certificates(context, path)?);
+            anchors.extend(certificates(inputs, path)?);
         }
-        let at = self.at.unwrap_or_else(|| context.now());
+        let at = self.at.unwrap_or(now);
         let options = PathOptions::new(at).purpose(Purpose::Any);
         let report = validate(authority, intermediates, &anchors, options);
         Ok(match report.failure {
@@ -198,16 +209,16 @@ impl VerifyArgs {
     }
 }
 
-fn certificates(context: &Context, path: &Path) -> Result<Vec<Certificate>, CommandError> {
-    let content = context.read(path)?;
+fn certificates(inputs: &Inputs, path: &Path) -> Result<Vec<Certificate>, CommandError> {
+    let content = inputs.read(path)?;
     pem::certificates(&content).map_err(|error| CommandError::in_file(path, &error))
 }
 
 /// The inventory of the home, if there is a home; whoever receives a batch has none.
 fn home(context: &Context) -> Result<Option<SqliteInventory>, CommandError> {
-    let is_there = context.files.exists(&context.home.inventory());
+    let is_there = context.files.exists(&context.home.layout.inventory_file());
     if is_there || context.settings.home.is_some() {
-        Ok(Some(context.inventory()?))
+        Ok(Some(context.home.inventory()?))
     } else {
         Ok(None)
     }
@@ -276,24 +287,24 @@ fn check_record(manifest: &Manifest, home: &SqliteInventory) -> Result<Check, Co
 }
 
 fn check_output(
-    context: &Context,
+    files: &Files,
     manifest: &Manifest,
     output: &Path,
 ) -> Result<Vec<Check>, CommandError> {
-    let place = context.files.resolve(output);
+    let place = files.resolve(output);
     if !place.is_dir() {
-        let opened = open(context, output)?;
+        let opened = open(files, output)?;
         let checked = manifest.verify_output(opened);
         return Ok(vec![told("output", checked, || {
             as_stated(manifest, output)
         })]);
     }
     let list = output.join(LIST);
-    let checked = manifest.verify_output(open(context, &list)?);
+    let checked = manifest.verify_output(open(files, &list)?);
     let is_right = checked.is_ok();
     let list_check = told("output", checked, || as_stated(manifest, &list));
     let files = if is_right {
-        check_files(&place, open(context, &list)?).map_err(|error| {
+        check_files(&place, open(files, &list)?).map_err(|error| {
             CommandError::failed(format!("cannot read {}", output.display())).because(error)
         })?
     } else {
@@ -306,8 +317,8 @@ fn check_output(
     Ok(vec![list_check, files])
 }
 
-fn open(context: &Context, path: &Path) -> Result<File, CommandError> {
-    let opened = context.files.open_stream(path);
+fn open(files: &Files, path: &Path) -> Result<File, CommandError> {
+    let opened = files.open_stream(path);
     opened.map_err(|error| error.hint("say where the output is with --file PATH"))
 }
 
@@ -375,11 +386,11 @@ struct Verdict {
 
 impl Verdict {
     /// Whoever trusts the manifest should know that its signature was not checked.
-    fn warn(&self, context: &Context) {
+    fn warn(&self, ui: &Ui) {
         let unchecked =
             |check: &&Check| check.check == "signature" && check.finding == CheckResult::NotChecked;
         if let Some(check) = self.checks.iter().find(unchecked) {
-            context.ui.warning(&check.detail);
+            ui.warning(&check.detail);
         }
     }
 

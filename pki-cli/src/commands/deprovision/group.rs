@@ -29,8 +29,8 @@ pub(super) fn group_everywhere(
     let mut parts = Vec::new();
     for planes in all {
         let leaving = Leaving::new(context, planes, all.len());
-        let seen = around(context, planes, inventory);
-        match context.wait_for(LeavingGroup::gather(seen, id)) {
+        let seen = around(&context.settings, planes, inventory);
+        match context.runtime.wait_for(LeavingGroup::gather(seen, id)) {
             Ok(group) => parts.push((leaving, group)),
             Err(error) => unread.push((leaving.dps, error)),
         }
@@ -40,7 +40,7 @@ pub(super) fn group_everywhere(
     problems.note_unread(unread, &who, !parts.is_empty())?;
     let mut concerned = Vec::new();
     for (leaving, group) in &parts {
-        if group.is_known(around(context, leaving.planes, inventory))? {
+        if group.is_known(around(&context.settings, leaving.planes, inventory))? {
             concerned.push((leaving, group));
         }
     }
@@ -61,17 +61,17 @@ impl Leaving<'_> {
         id: &EnrollmentGroupId,
         group: &LeavingGroup,
     ) -> Result<(), CommandError> {
-        let seen = around(self.context, self.planes, inventory);
-        let Some(prepared) = self.context.wait_for(group.prepare(seen))? else {
+        let seen = around(&self.context.settings, self.planes, inventory);
+        let Some(prepared) = self.context.runtime.wait_for(group.prepare(seen))? else {
             return Err(self.no_group(id, group));
         };
-        let judged = prepared.judge(around(self.context, self.planes, inventory))?;
+        let judged = prepared.judge(around(&self.context.settings, self.planes, inventory))?;
         let (mut shown, _) = self.carry_out(inventory, judged, Failures::Stop)?;
         let proof = if self.context.settings.dry_run {
             None
         } else {
-            let seen = around(self.context, self.planes, inventory);
-            Some(self.context.wait_for(prepared.read_back(seen))?)
+            let seen = around(&self.context.settings, self.planes, inventory);
+            Some(self.context.runtime.wait_for(prepared.read_back(seen))?)
         };
         shown.proof = proof.as_ref().map(Proof::from);
         let dps = self.dps;

@@ -104,7 +104,9 @@ impl Args {
 impl ListArgs {
     fn run(&self, context: &Context) -> CommandResult {
         let certificates = planes::chosen(context)?.certificates()?;
-        let found = context.block_on(async { Ok(certificates.list().await?) })?;
+        let found = context
+            .runtime
+            .block_on(async { Ok(certificates.list().await?) })?;
         let mut list = Listed::new(&["NAME", "VERIFIED", "EXPIRES", "SHA-1", "SUBJECT"]);
         for certificate in &found {
             list.push(certificate, cells(certificate));
@@ -137,7 +139,9 @@ impl DeleteArgs {
     fn run(&self, context: &Context) -> CommandResult {
         let planes = planes::chosen(context)?;
         let certificates = planes.certificates()?;
-        let found = context.block_on(async { Ok(certificates.find(&self.name).await?) })?;
+        let found = context
+            .runtime
+            .block_on(async { Ok(certificates.find(&self.name).await?) })?;
         let Some(before) = found else {
             let message = format!("DPS {} has no CA certificate {}", planes.name(), self.name);
             let missing = CommandError::not_found(message);
@@ -176,8 +180,9 @@ impl DeleteArgs {
 
     fn change(&self, context: &Context, planes: &Planes<'_>) -> Result<Change, CommandError> {
         let groups = planes.groups()?;
-        let groups: Vec<EnrollmentGroup> =
-            context.block_on(async { Ok(groups.list(None).try_collect().await?) })?;
+        let groups: Vec<EnrollmentGroup> = context
+            .runtime
+            .block_on(async { Ok(groups.list(None).try_collect().await?) })?;
         let notes = groups
             .iter()
             .filter(|group| self.is_named_by(group))

@@ -19,8 +19,10 @@ use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::execute::Proposal;
 use crate::files::Access;
+use crate::inputs::Inputs;
 use crate::planes::{self, Planes};
 use crate::render::plan::PlanAndImpact;
+use crate::runtime::Runtime;
 use crate::snapshot::{DpsSnapshot, around};
 
 /// What is carried to the machine with the key. Nothing in it is secret.
@@ -39,8 +41,8 @@ pub(crate) struct ProofRequest {
 
 impl ProofRequest {
     /// Reads a request that was carried here.
-    pub(crate) fn read(context: &Context, path: &Path) -> Result<Self, CommandError> {
-        let content = context.read(path)?;
+    pub(crate) fn read(inputs: &Inputs, path: &Path) -> Result<Self, CommandError> {
+        let content = inputs.read(path)?;
         serde_json::from_slice(&content).map_err(|error| CommandError::in_file(path, &error))
     }
 }
@@ -58,7 +60,7 @@ impl fmt::Display for ProofRequest {
 /// Asks DPS for a code and writes the request. A code that DPS gave before is void from then on.
 pub(super) fn request(context: &Context, name: &CertificateName, path: &Path) -> CommandResult {
     let planes = planes::chosen(context)?;
-    let held = existing(context, &planes, name)?;
+    let held = existing(&context.runtime, &planes, name)?;
     if held.properties.is_verified {
         let state = format!("CA certificate {name} is verified already");
         return nothing_to_do(context, &planes, &goal(&planes, name), &state);
@@ -72,10 +74,10 @@ pub(super) fn request(context: &Context, name: &CertificateName, path: &Path) ->
         context.ui.note(format!("would ask: {question}"));
         return Ok(Outcome::Done);
     }
-    context.confirm(&question)?;
+    context.dialog.confirm(&question)?;
     let (etag, sha1_thumbprint) = identity(&held)?;
     let certificates = planes.certificates()?;
-    let answer = context.block_on(async {
+    let answer = context.runtime.block_on(async {
         let expect = IfMatch::Etag(etag);
         Ok(certificates
             .generate_verification_code(name, &expect)
@@ -102,10 +104,10 @@ pub(super) fn request(context: &Context, name: &CertificateName, path: &Path) ->
 
 /// Hands in a proof that was made elsewhere.
 pub(super) fn hand_in(context: &Context, name: &CertificateName, path: &Path) -> CommandResult {
-    let proof = pem::certificate(&context.read(path)?)
+    let proof = pem::certificate(&context.inputs.read(path)?)
         .map_err(|error| CommandError::in_file(path, &error))?;
     let planes = planes::chosen(context)?;
-    let held = existing(context, &planes, name)?;
+    let held = existing(&context.runtime, &planes, name)?;
     if held.properties.is_verified {
         let state = format!("CA certificate {name} is verified already");
         return nothing_to_do(context, &planes, &goal(&planes, name), &state);
@@ -123,12 +125,13 @@ pub(super) fn hand_in(context: &Context, name: &CertificateName, path: &Path) ->
         steps: vec![step],
         ..Plan::new(goal(&planes, name))
     };
-    let mut inventory = context.inventory()?;
+    let mut inventory = context.home.inventory()?;
     let before = context
+        .runtime
         .wait_for(DpsSnapshot::gather(planes.instance()))?
         .view()?;
     let promise = Promise::as_shown();
-    let judged = Judge::of(around(context, &planes, &inventory), &before).plan(
+    let judged = Judge::of(around(&context.settings, &planes, &inventory), &before).plan(
         plan,
         &promise,
         planes.rate(),
@@ -149,12 +152,12 @@ pub(super) fn goal(planes: &Planes<'_>, name: &CertificateName) -> String {
 }
 
 fn existing(
-    context: &Context,
+    runtime: &Runtime,
     planes: &Planes<'_>,
     name: &CertificateName,
 ) -> Result<CaCertificate, CommandError> {
     let certificates = planes.certificates()?;
-    let found = context.block_on(async { Ok(certificates.find(name).await?) })?;
+    let found = runtime.block_on(async { Ok(certificates.find(name).await?) })?;
     found.ok_or_else(|| {
         let message = format!("DPS {} has no CA certificate {name}", planes.name());
         CommandError::not_found(message)

@@ -96,8 +96,10 @@ fn carry_out(
     goal: String,
     narrow: impl FnOnce(&mut Plan) -> Result<(), CommandError>,
 ) -> CommandResult {
-    let mut inventory = context.inventory()?;
-    let snapshot = context.wait_for(DpsSnapshot::gather(planes.instance()))?;
+    let mut inventory = context.home.inventory()?;
+    let snapshot = context
+        .runtime
+        .wait_for(DpsSnapshot::gather(planes.instance()))?;
     let state = snapshot.declared_state(&inventory)?;
     let mut plan = Plan {
         goal,
@@ -108,7 +110,7 @@ fn carry_out(
     narrow(&mut plan)?;
     let before = snapshot.view()?;
     let promise = Promise::as_shown();
-    let judged = Judge::of(around(context, planes, &inventory), &before).plan(
+    let judged = Judge::of(around(&context.settings, planes, &inventory), &before).plan(
         plan,
         &promise,
         planes.rate(),

@@ -16,8 +16,11 @@ use super::{first, impact};
 use crate::commands::change::{Change, deleted_before};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
+use crate::home::Home;
 use crate::planes::{self, Planes};
 use crate::render::document::{Listed, Shown, attestation};
+use crate::render::ui::Ui;
+use crate::runtime::Runtime;
 
 /// Individual enrollments: single devices, let in or kept out before any group is asked
 #[derive(clap::Args)]
@@ -157,7 +160,12 @@ impl Record for IndividualEnrollment {
 impl ListArgs {
     fn run(&self, context: &Context) -> CommandResult {
         let individuals = planes::chosen(context)?.individuals()?;
-        let found = first(context, individuals.list(None), self.limit)?;
+        let found = first(
+            &context.runtime,
+            &context.ui,
+            individuals.list(None),
+            self.limit,
+        )?;
         let mut list = Listed::new(&["REGISTRATION ID", "STATUS", "ATTESTATION"]);
         for individual in &found {
             let cells = [
@@ -175,7 +183,7 @@ impl ListArgs {
 impl ShowArgs {
     fn run(&self, context: &Context) -> CommandResult {
         let planes = planes::chosen(context)?;
-        let individual = existing(context, &planes, &planes.individuals()?, &self.id)?;
+        let individual = existing(&context.runtime, &planes, &planes.individuals()?, &self.id)?;
         let lines = vec![
             ("registration ID", individual.registration_id.to_string()),
             ("status", individual.provisioning_status.as_str().to_owned()),
@@ -195,11 +203,13 @@ impl PutArgs {
             .map(|path| self.leaf(context, path))
             .transpose()?;
         let document = self.file.as_deref();
-        let document = document.map(|path| entry::document(context, path, &self.id));
+        let document = document.map(|path| entry::document(&context.inputs, path, &self.id));
         let document: Option<IndividualEnrollment> = document.transpose()?;
         let planes = planes::chosen(context)?;
         let individuals = planes.individuals()?;
-        let before = context.block_on(async { Ok(individuals.find(&self.id).await?) })?;
+        let before = context
+            .runtime
+            .block_on(async { Ok(individuals.find(&self.id).await?) })?;
         let after = match (&leaf, document) {
             (Some(leaf), _) => self.pinned(before.as_ref(), leaf),
             (None, Some(document)) if entry::is_written(before.as_ref(), &document) => document,
@@ -238,7 +248,7 @@ impl PutArgs {
 
     /// The leaf of a file, if it is one, of this device, and not revoked.
     fn leaf(&self, context: &Context, path: &Path) -> Result<Certificate, CommandError> {
-        let leaf = pem::certificate(&context.read(path)?)
+        let leaf = pem::certificate(&context.inputs.read(path)?)
             .map_err(|error| CommandError::in_file(path, &error))?;
         let path = path.display();
         if leaf.is_ca() {
@@ -256,7 +266,7 @@ impl PutArgs {
             return Err(CommandError::refused(message)
                 .hint("DPS looks enrollments up by CN: one under another ID decides nothing"));
         }
-        if let Some(reason) = revoked(context, &leaf)? {
+        if let Some(reason) = revoked(&context.home, &leaf)? {
             let message =
                 format!("the leaf in {path} is marked revoked in the inventory: {reason}");
             return Err(CommandError::refused(message)
@@ -286,8 +296,8 @@ impl PutArgs {
 }
 
 /// Why the inventory says that a leaf is revoked, if it does.
-fn revoked(context: &Context, leaf: &Certificate) -> Result<Option<String>, CommandError> {
-    let entry = context
+fn revoked(home: &Home, leaf: &Certificate) -> Result<Option<String>, CommandError> {
+    let entry = home
         .inventory()?
         .by_sha256_thumbprint(&leaf.sha256_thumbprint())?;
     Ok(match entry.map(|entry| entry.state) {
@@ -331,9 +341,9 @@ fn foreign_leaves(individual: &IndividualEnrollment) -> Vec<String> {
 fn set_status(context: &Context, id: &RegistrationId, status: ProvisioningStatus) -> CommandResult {
     let planes = planes::chosen(context)?;
     let individuals = planes.individuals()?;
-    let before = existing(context, &planes, &individuals, id)?;
+    let before = existing(&context.runtime, &planes, &individuals, id)?;
     let notes = if status == ProvisioningStatus::Enabled {
-        enable_notes(context, &before)?
+        enable_notes(&context.home, &context.ui, &before)?
     } else {
         vec![
             "a device that is connected to its hub stays connected: see dps-pki hub device disable"
@@ -349,7 +359,8 @@ fn set_status(context: &Context, id: &RegistrationId, status: ProvisioningStatus
 
 /// With what the device will be let in; a leaf that was revoked is named.
 fn enable_notes(
-    context: &Context,
+    home: &Home,
+    ui: &Ui,
     individual: &IndividualEnrollment,
 ) -> Result<Vec<String>, CommandError> {
     let mut notes = vec![format!(
@@ -360,14 +371,14 @@ fn enable_notes(
     let Mechanism::X509(X509Certificates::Client(slots)) = &individual.attestation.mechanism else {
         return Ok(notes);
     };
-    let inventory = context.inventory()?;
+    let inventory = home.inventory()?;
     for thumbprint in slots.iter().filter_map(|slot| slot.sha256_thumbprint()) {
         let entry = inventory.by_sha256_thumbprint(&thumbprint)?;
         if let Some(CertificateState::Revoked { reason, .. }) = entry.map(|entry| entry.state) {
             let warning = format!(
                 "leaf {thumbprint} is marked revoked ({reason}), and this lets in whoever holds its key"
             );
-            context.ui.warning(&warning);
+            ui.warning(&warning);
             notes.push(warning);
         }
     }
@@ -379,7 +390,7 @@ impl DeleteArgs {
         let planes = planes::chosen(context)?;
         let individuals = planes.individuals()?;
         let goal = entry::goal_of_deletion::<IndividualEnrollment>(&self.id);
-        let before = match existing(context, &planes, &individuals, &self.id) {
+        let before = match existing(&context.runtime, &planes, &individuals, &self.id) {
             Ok(before) => before,
             Err(missing) => return deleted_before(context, &planes, &goal, missing),
         };
@@ -448,12 +459,12 @@ impl DeleteArgs {
 
 /// The individual enrollment of a device, which has to be there.
 fn existing(
-    context: &Context,
+    runtime: &Runtime,
     planes: &Planes<'_>,
     individuals: &Individuals,
     id: &RegistrationId,
 ) -> Result<IndividualEnrollment, CommandError> {
-    entry::existing(context, planes, individuals, id).map_err(|error| {
+    entry::existing(runtime, planes, individuals, id).map_err(|error| {
         error.hint("a device of a group needs none; to shut it out: dps-pki quarantine")
     })
 }

@@ -13,8 +13,10 @@ use serde_json::Value;
 use crate::commands::change::{Change, nothing_to_do};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind};
+use crate::inputs::Inputs;
 use crate::planes::Planes;
 use crate::render::document::without_keys;
+use crate::runtime::Runtime;
 
 /// An enrollment in the words and steps of these commands.
 pub(super) trait Record: Enrollment {
@@ -43,12 +45,12 @@ pub(super) trait Record: Enrollment {
 
 /// The entry of this ID, which has to be there.
 pub(super) fn existing<E: Record>(
-    context: &Context,
+    runtime: &Runtime,
     planes: &Planes<'_>,
     records: &Enrollments<E>,
     id: &E::Id,
 ) -> Result<E, CommandError> {
-    let found = context.block_on(async { Ok(records.find(id).await?) })?;
+    let found = runtime.block_on(async { Ok(records.find(id).await?) })?;
     found.ok_or_else(|| {
         let word = E::WORD;
         CommandError::not_found(format!("DPS {} has no {word} {id}", planes.name()))
@@ -223,11 +225,11 @@ fn goal_of_writing<E: Record>(after: &E) -> String {
 
 /// Reads a document that is to be put as it is.
 pub(super) fn document<E: Record>(
-    context: &Context,
+    inputs: &Inputs,
     path: &Path,
     id: &E::Id,
 ) -> Result<E, CommandError> {
-    let content = context.read(path)?;
+    let content = inputs.read(path)?;
     let document: E =
         serde_json::from_slice(&content).map_err(|error| CommandError::in_file(path, &error))?;
     if document.id() != id {

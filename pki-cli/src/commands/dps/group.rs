@@ -21,6 +21,7 @@ use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
 use crate::planes::{self, Planes};
 use crate::render::document::{Listed, Shown, attestation};
+use crate::runtime::Runtime;
 
 /// Enrollment groups: all devices below a certificate
 #[derive(clap::Args)]
@@ -153,7 +154,7 @@ impl Record for EnrollmentGroup {
 
 impl ListArgs {
     fn run(&self, context: &Context) -> CommandResult {
-        let groups = all(context, &planes::chosen(context)?.groups()?)?;
+        let groups = all(&context.runtime, &planes::chosen(context)?.groups()?)?;
         let mut list = Listed::new(&["GROUP", "STATUS", "HUBS", "ATTESTATION"]);
         for group in &groups {
             let cells = [
@@ -172,7 +173,7 @@ impl ListArgs {
 impl ShowArgs {
     fn run(&self, context: &Context) -> CommandResult {
         let planes = planes::chosen(context)?;
-        let group = entry::existing(context, &planes, &planes.groups()?, &self.id)?;
+        let group = entry::existing(&context.runtime, &planes, &planes.groups()?, &self.id)?;
         let lines = vec![
             ("group", group.enrollment_group_id.to_string()),
             ("status", group.provisioning_status.as_str().to_owned()),
@@ -197,10 +198,12 @@ impl PutArgs {
         let Some(file) = &self.file else {
             return declared::put_group(context, &self.id);
         };
-        let document: EnrollmentGroup = entry::document(context, file, &self.id)?;
+        let document: EnrollmentGroup = entry::document(&context.inputs, file, &self.id)?;
         let planes = planes::chosen(context)?;
         let groups = planes.groups()?;
-        let before = context.block_on(async { Ok(groups.find(&self.id).await?) })?;
+        let before = context
+            .runtime
+            .block_on(async { Ok(groups.find(&self.id).await?) })?;
         if entry::is_written(before.as_ref(), &document) {
             return entry::written_before(context, &planes, &document);
         }
@@ -227,7 +230,7 @@ impl EnableArgs {
     /// A group that keeps a compromised generation out is not enabled by the way.
     fn refuse_compromised(&self, context: &Context) -> Result<(), CommandError> {
         let planes = planes::chosen(context)?;
-        let group = entry::existing(context, &planes, &planes.groups()?, &self.id)?;
+        let group = entry::existing(&context.runtime, &planes, &planes.groups()?, &self.id)?;
         let Mechanism::X509(X509Certificates::Signing(slots)) = &group.attestation.mechanism else {
             return Ok(());
         };
@@ -235,7 +238,7 @@ impl EnableArgs {
             .iter()
             .filter_map(CertificateSlot::sha256_thumbprint)
             .collect();
-        for authority in context.inventory()?.authorities()? {
+        for authority in context.home.inventory()?.authorities()? {
             for generation in &authority.generations {
                 let certificate = generation.certificate.as_ref();
                 let is_held = certificate.is_some_and(|recorded| {
@@ -262,7 +265,7 @@ fn set_status(
 ) -> CommandResult {
     let planes = planes::chosen(context)?;
     let groups = planes.groups()?;
-    let before = entry::existing(context, &planes, &groups, id)?;
+    let before = entry::existing(&context.runtime, &planes, &groups, id)?;
     let note = if status == ProvisioningStatus::Enabled {
         "every device below its certificates is let in, unless it has an individual enrollment of its own"
     } else {
@@ -279,11 +282,11 @@ impl DeleteArgs {
         let planes = planes::chosen(context)?;
         let groups = planes.groups()?;
         let goal = entry::goal_of_deletion::<EnrollmentGroup>(&self.id);
-        let before = match entry::existing(context, &planes, &groups, &self.id) {
+        let before = match entry::existing(&context.runtime, &planes, &groups, &self.id) {
             Ok(before) => before,
             Err(missing) => return deleted_before(context, &planes, &goal, missing),
         };
-        let others = self.others(all(context, &groups)?);
+        let others = self.others(all(&context.runtime, &groups)?);
         self.refuse_fall_through(&before, &others)?;
         let change = self.change(context, &planes, &others)?;
         if !self.let_devices_in {
@@ -331,12 +334,12 @@ impl DeleteArgs {
     }
 
     /// Its devices' records outlive the group, and nobody can list them any more.
-    fn what_stays(&self, context: &Context, planes: &Planes<'_>) -> Result<String, CommandError> {
+    fn what_stays(&self, runtime: &Runtime, planes: &Planes<'_>) -> Result<String, CommandError> {
         const LOOKED_AT: usize = 1000;
         let page = u32::try_from(LOOKED_AT).ok();
         let records = planes.registrations()?.of_group(&self.id, page);
         let records: Vec<RegistrationState> =
-            context.block_on(async { Ok(records.take(LOOKED_AT).try_collect().await?) })?;
+            runtime.block_on(async { Ok(records.take(LOOKED_AT).try_collect().await?) })?;
         let count = match records.len() {
             0 => return Ok("hub identities of its devices stay, if there are any".to_owned()),
             LOOKED_AT => format!("{LOOKED_AT} registration records or more"),
@@ -354,7 +357,7 @@ impl DeleteArgs {
         planes: &Planes<'_>,
         others: &[EnrollmentGroup],
     ) -> Result<Change, CommandError> {
-        let mut notes = vec![self.what_stays(context, planes)?];
+        let mut notes = vec![self.what_stays(&context.runtime, planes)?];
         if !others.is_empty() {
             notes.push(format!(
                 "a device whose chain another group holds falls through to that group: {}",
@@ -371,8 +374,8 @@ impl DeleteArgs {
     }
 }
 
-fn all(context: &Context, groups: &Groups) -> Result<Vec<EnrollmentGroup>, CommandError> {
-    context.block_on(async { Ok(groups.list(None).try_collect().await?) })
+fn all(runtime: &Runtime, groups: &Groups) -> Result<Vec<EnrollmentGroup>, CommandError> {
+    runtime.block_on(async { Ok(groups.list(None).try_collect().await?) })
 }
 
 fn names(groups: &[EnrollmentGroup]) -> String {

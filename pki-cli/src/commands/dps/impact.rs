@@ -11,6 +11,7 @@ use pki_core::lifecycle::{Fleet, Impact};
 use crate::context::Context;
 use crate::error::{CommandError, ErrorKind};
 use crate::planes::Planes;
+use crate::render::ui::Ui;
 use crate::snapshot::{DpsSnapshot, chain_of};
 
 /// The impact on all devices of the inventory; `None`, and a warning, where DPS cannot be read as a
@@ -21,15 +22,24 @@ pub(super) fn on_fleet(
     change: impl FnOnce(&mut DpsView) -> Result<(), ViewError>,
 ) -> Result<Option<Impact>, CommandError> {
     let Some(snapshot) = told(
-        context,
-        context.wait_for(DpsSnapshot::gather(planes.instance())),
+        &context.ui,
+        context
+            .runtime
+            .wait_for(DpsSnapshot::gather(planes.instance())),
     )?
     else {
         return Ok(None);
     };
     let (before, after) = changed(&snapshot, change)?;
-    let inventory = context.inventory()?;
-    crate::snapshot::impact(context, &inventory, &before, &after).map(Some)
+    let inventory = context.home.inventory()?;
+    crate::snapshot::impact(
+        &context.settings,
+        context.now(),
+        &inventory,
+        &before,
+        &after,
+    )
+    .map(Some)
 }
 
 /// The impact on one device, leaf by leaf: those of the inventory that have not ended, revoked ones
@@ -42,7 +52,7 @@ pub(super) fn on_device(
     leaf: Option<&Certificate>,
     change: impl FnOnce(&mut DpsView) -> Result<(), ViewError>,
 ) -> Result<Option<Impact>, CommandError> {
-    let gathered = context.block_on(async {
+    let gathered = context.runtime.block_on(async {
         Ok(DpsSnapshot {
             authorities: planes.certificates()?.list().await?,
             groups: planes.groups()?.list(None).try_collect().await?,
@@ -50,10 +60,10 @@ pub(super) fn on_device(
             at: Some(planes.now()),
         })
     });
-    let Some(snapshot) = told(context, gathered)? else {
+    let Some(snapshot) = told(&context.ui, gathered)? else {
         return Ok(None);
     };
-    let inventory = context.inventory()?;
+    let inventory = context.home.inventory()?;
     let recorded = inventory.unexpired_leaves(id, context.now())?;
     let mut leaves: Vec<Certificate> = recorded
         .iter()
@@ -72,14 +82,12 @@ pub(super) fn on_device(
 
 /// Turns a failure to read into a warning: an emergency does not wait for the management plane.
 fn told(
-    context: &Context,
+    ui: &Ui,
     gathered: Result<DpsSnapshot, CommandError>,
 ) -> Result<Option<DpsSnapshot>, CommandError> {
     match gathered {
         Err(error) if error.kind != ErrorKind::Interrupted => {
-            context
-                .ui
-                .warning(format!("the impact on devices cannot be told: {error}"));
+            ui.warning(format!("the impact on devices cannot be told: {error}"));
             Ok(None)
         }
         gathered => gathered.map(Some),

@@ -13,6 +13,7 @@ use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::planes::{self, Planes};
 use crate::render::document::{Listed, Shown};
+use crate::runtime::Runtime;
 
 /// Registration records: which hub a device was given, or why not
 #[derive(clap::Args)]
@@ -79,10 +80,10 @@ impl ListArgs {
     fn run(&self, context: &Context) -> CommandResult {
         let planes = planes::chosen(context)?;
         let records = planes.registrations()?.of_group(&self.group, None);
-        let found = first(context, records, self.limit)?;
+        let found = first(&context.runtime, &context.ui, records, self.limit)?;
         if found.is_empty() {
             // A group that was deleted may have left records behind; one that never was has none.
-            existing_entry(context, &planes, &planes.groups()?, &self.group)?;
+            existing_entry(&context.runtime, &planes, &planes.groups()?, &self.group)?;
         }
         let mut list = Listed::new(&["REGISTRATION ID", "STATUS", "HUB", "DEVICE ID", "UPDATED"]);
         for record in &found {
@@ -109,7 +110,7 @@ fn or_nothing(value: Option<impl ToString>) -> String {
 
 impl ShowArgs {
     fn run(&self, context: &Context) -> CommandResult {
-        let record = existing(context, &planes::chosen(context)?, &self.id)?;
+        let record = existing(&context.runtime, &planes::chosen(context)?, &self.id)?;
         let error = record.error_code.as_ref().map(|code| {
             let message = record.error_message.as_deref().unwrap_or_default();
             format!("{code} {message}")
@@ -134,7 +135,7 @@ impl DeleteArgs {
     fn run(&self, context: &Context) -> CommandResult {
         let planes = planes::chosen(context)?;
         let goal = format!("delete the registration record of {}", self.id);
-        let before = match existing(context, &planes, &self.id) {
+        let before = match existing(&context.runtime, &planes, &self.id) {
             Ok(before) => before,
             Err(missing) => return deleted_before(context, &planes, &goal, missing),
         };
@@ -163,12 +164,12 @@ impl DeleteArgs {
 }
 
 fn existing(
-    context: &Context,
+    runtime: &Runtime,
     planes: &Planes<'_>,
     id: &RegistrationId,
 ) -> Result<RegistrationState, CommandError> {
     let registrations = planes.registrations()?;
-    let found = context.block_on(async { Ok(registrations.find(id).await?) })?;
+    let found = runtime.block_on(async { Ok(registrations.find(id).await?) })?;
     found.ok_or_else(|| {
         let message = format!("DPS {} has no registration record of {id}", planes.name());
         CommandError::not_found(message)

@@ -8,8 +8,8 @@ use dps_emulator::{Behavior, Quotas, Throttle};
 use pki_core::time::Span;
 use serde::de::DeserializeOwned;
 
-use crate::context::Context;
 use crate::error::CommandError;
+use crate::files::Files;
 
 // Faults and limits; all are off by default
 #[derive(clap::Args)]
@@ -95,9 +95,9 @@ impl FromStr for Offset {
 
 impl BehaviorArgs {
     /// What the file says, changed by the options.
-    pub(crate) fn behavior(&self, context: &Context) -> Result<Behavior, CommandError> {
+    pub(crate) fn behavior(&self, files: &Files) -> Result<Behavior, CommandError> {
         let mut behavior: Behavior = match &self.behavior {
-            Some(path) => read_document(context, path)?,
+            Some(path) => read_document(files, path)?,
             None => Behavior::default(),
         };
         if self.strict {
@@ -133,10 +133,10 @@ impl BehaviorArgs {
 
 /// Reads a document: TOML if the file's name ends so, else JSON.
 pub(super) fn read_document<T: DeserializeOwned>(
-    context: &Context,
+    files: &Files,
     path: &Path,
 ) -> Result<T, CommandError> {
-    let text = context.files.read_text(path)?;
+    let text = files.read_text(path)?;
     let bad = |problem: String| {
         CommandError::invalid_input(format!("{}: {}", path.display(), problem.trim_end()))
     };

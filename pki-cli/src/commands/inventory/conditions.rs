@@ -12,8 +12,8 @@ use pki_core::profile::Role;
 use pki_core::time::{Span, Time};
 
 use crate::commands::batch;
-use crate::context::Context;
 use crate::error::CommandError;
+use crate::home::Home;
 
 /// Conditions, all of which must be met.
 #[derive(clap::Args)]
@@ -53,13 +53,14 @@ impl Conditions {
     /// Gives the certificates page by page, until there are no more or `take` breaks off.
     pub(super) fn pages(
         &self,
-        context: &Context,
+        home: &Home,
+        now: Time,
         inventory: &dyn Inventory,
         mut take: impl FnMut(Vec<InventoryEntry>) -> Result<ControlFlow<()>, CommandError>,
     ) -> Result<(), CommandError> {
         const PAGE: usize = 500;
-        self.check_names(context, inventory)?;
-        let filter = self.filter(context.now())?;
+        self.check_names(home, inventory)?;
+        let filter = self.filter(now)?;
         let authorities = inventory.authorities()?;
         let mut after = None;
         loop {
@@ -80,13 +81,9 @@ impl Conditions {
 
     /// An authority that was made, or is at least declared, a batch that was begun; else it is a
     /// typing error.
-    fn check_names(
-        &self,
-        context: &Context,
-        inventory: &dyn Inventory,
-    ) -> Result<(), CommandError> {
+    fn check_names(&self, home: &Home, inventory: &dyn Inventory) -> Result<(), CommandError> {
         if let Some(name) = &self.authority {
-            let declared = context.declaration()?.authority(name).is_some();
+            let declared = home.declaration()?.authority(name).is_some();
             if !declared && inventory.authority(name)?.is_none() {
                 let message = format!("there is no authority {name}");
                 return Err(

@@ -50,16 +50,17 @@ impl ExportArgs {
         if let Format::Csv = self.format {
             context.ui.raw(&Self::csv([self.header()])?)?;
         }
-        let inventory = context.inventory()?;
-        self.conditions.pages(context, &inventory, |entries| {
-            let lines = entries.iter().map(|entry| self.line(entry));
-            let text = match self.format {
-                Format::Csv => Self::csv(lines.map(|line| self.cells(line)))?,
-                Format::Ndjson => ndjson(lines)?,
-            };
-            context.ui.raw(&text)?;
-            Ok(ControlFlow::Continue(()))
-        })?;
+        let inventory = context.home.inventory()?;
+        self.conditions
+            .pages(&context.home, context.now(), &inventory, |entries| {
+                let lines = entries.iter().map(|entry| self.line(entry));
+                let text = match self.format {
+                    Format::Csv => Self::csv(lines.map(|line| self.cells(line)))?,
+                    Format::Ndjson => ndjson(lines)?,
+                };
+                context.ui.raw(&text)?;
+                Ok(ControlFlow::Continue(()))
+            })?;
         Ok(Outcome::Done)
     }
 

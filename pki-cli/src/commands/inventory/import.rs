@@ -22,6 +22,8 @@ use serde::Serialize;
 
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
+use crate::files::Files;
+use crate::inputs::Inputs;
 use crate::locks::HomeLock;
 
 /// Record certificates that were issued elsewhere
@@ -79,13 +81,18 @@ impl ImportArgs {
     pub(super) fn run(&self, context: &Context) -> CommandResult {
         let mut found = Found::default();
         for path in &self.from {
-            found.gather(context, path)?;
+            found.gather(&context.inputs, &context.files, path)?;
         }
-        let mut inventory = context.inventory()?;
+        let mut inventory = context.home.inventory()?;
         let _lock = if context.settings.dry_run {
             None
         } else {
-            Some(HomeLock::wait(context, "import", "imports certificates")?)
+            Some(HomeLock::wait(
+                &context.home,
+                &context.ui,
+                "import",
+                "imports certificates",
+            )?)
         };
         let mut done = Imported {
             dry_run: context.settings.dry_run,
@@ -114,15 +121,15 @@ impl ImportArgs {
 }
 
 impl Found {
-    fn gather(&mut self, context: &Context, path: &Path) -> Result<(), CommandError> {
-        let resolved = context.files.resolve(path);
+    fn gather(&mut self, inputs: &Inputs, files: &Files, path: &Path) -> Result<(), CommandError> {
+        let resolved = files.resolve(path);
         if resolved.is_dir() {
-            return self.gather_folder(context, path);
+            return self.gather_folder(files, path);
         }
-        let content = context.read(path)?;
+        let content = inputs.read(path)?;
         if is_named_index(path, &content) {
             self.gather_index(path, &content)?;
-            return self.gather_folder(context, path.parent().unwrap_or_else(|| Path::new("")));
+            return self.gather_folder(files, path.parent().unwrap_or_else(|| Path::new("")));
         }
         let read = pem::certificates(&content);
         self.add(read.map_err(|error| CommandError::in_file(path, &error))?);
@@ -143,18 +150,17 @@ impl Found {
 
     /// Every certificate below a folder; keys, requests and whatever else lies there is passed over,
     /// and links are not followed.
-    fn gather_folder(&mut self, context: &Context, folder: &Path) -> Result<(), CommandError> {
+    fn gather_folder(&mut self, files: &Files, folder: &Path) -> Result<(), CommandError> {
         let mut folders = vec![folder.to_owned()];
         while let Some(folder) = folders.pop() {
-            for path in context.files.list(&folder)? {
-                let Ok(metadata) = fs::symlink_metadata(context.files.resolve(&path)) else {
+            for path in files.list(&folder)? {
+                let Ok(metadata) = fs::symlink_metadata(files.resolve(&path)) else {
                     continue;
                 };
                 if metadata.is_dir() {
                     folders.push(path);
-                } else if metadata.is_file() && metadata.len() <= crate::files::Files::LARGEST_INPUT
-                {
-                    let content = context.files.read(&path)?;
+                } else if metadata.is_file() && metadata.len() <= Files::LARGEST_INPUT {
+                    let content = files.read(&path)?;
                     if is_index(&content) {
                         self.unnamed.push(path);
                     } else if let Ok(read) = pem::certificates(&content) {

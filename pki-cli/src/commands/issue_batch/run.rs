@@ -28,13 +28,13 @@ use crate::batch_input::Source;
 use crate::batch_output::{
     Folder, OutputLock, Pipe, SealedFile, StreamFile, Written, publish_finished,
 };
-use crate::context::Context;
 use crate::error::{CommandError, ErrorKind};
 use crate::files::own::Taken;
 use crate::files::{Access, Existing};
 use crate::issuance::OpenAuthority;
 use crate::locks::Claim;
 use crate::render::progress::ProgressLine;
+use crate::runtime::Runtime;
 
 /// One run over what is left of a batch.
 pub(super) struct BatchRun<'a> {
@@ -64,7 +64,7 @@ impl<'a> BatchRun<'a> {
             source,
             fingerprint: fingerprint(batch, authority, source)?,
             now: batch.context.now(),
-            stop: stop_on_interrupt(batch.context)?,
+            stop: stop_on_interrupt(&batch.context.runtime)?,
         })
     }
 
@@ -83,7 +83,7 @@ impl<'a> BatchRun<'a> {
     /// Where the home keeps what was written to standard output, until the batch is complete.
     fn note_path(&self) -> PathBuf {
         let digest = self.fingerprint.to_string();
-        let home = self.batch.context.home.root();
+        let home = self.batch.context.home.layout.root();
         home.join(format!("batch-{}", digest.get(..12).unwrap_or(&digest)))
     }
 
@@ -313,7 +313,7 @@ impl<'a> BatchRun<'a> {
     }
 
     fn profile(&self, device: &Device) -> &LeafProfile {
-        let declaration = self.batch.context.declaration().ok();
+        let declaration = self.batch.context.home.declaration().ok();
         let named = device.profile.as_ref().zip(declaration);
         let named = named.and_then(|(name, declaration)| declaration.profiles.get(name));
         named.unwrap_or(self.profile)
@@ -381,10 +381,10 @@ impl<'a> BatchRun<'a> {
 }
 
 /// Set by Ctrl-C, which finishes the chunk that is being committed.
-fn stop_on_interrupt(context: &Context) -> Result<Arc<AtomicBool>, CommandError> {
+fn stop_on_interrupt(runtime: &Runtime) -> Result<Arc<AtomicBool>, CommandError> {
     let stop = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&stop);
-    context.runtime()?.spawn(async move {
+    runtime.get()?.spawn(async move {
         if tokio::signal::ctrl_c().await.is_ok() {
             told.store(true, Ordering::Relaxed);
         }

@@ -8,18 +8,22 @@ use dps_operations::quarantine::{Below, PreparedBelow};
 use pki_core::admission::Outcome;
 use pki_core::ids::AuthorityName;
 use pki_core::sqlite::SqliteInventory;
+use pki_core::time::Time;
 use serde::Serialize;
 
 use super::turns::{Part, Turns, close_and_finish};
 use super::{Args, not_everywhere};
 use crate::commands::everywhere::{Problems, Within, others};
+use crate::config::Settings;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind};
 use crate::execute::Failures;
+use crate::home::Home;
 use crate::hubs::refuse_unread;
 use crate::issuance::no_authority;
 use crate::planes::Planes;
 use crate::render::plan::Outline;
+use crate::runtime::Runtime;
 use crate::snapshot::around;
 
 /// Everything below an authority of the inventory.
@@ -27,12 +31,13 @@ use crate::snapshot::around;
 /// # Errors
 /// `NotFound` if there is none.
 pub(in crate::commands) fn below(
-    context: &Context,
+    home: &Home,
+    now: Time,
     inventory: &SqliteInventory,
     name: &AuthorityName,
 ) -> Result<Below, CommandError> {
-    match Below::of(inventory, name, context.now()) {
-        Err(PlanningError::NoAuthority { name }) => Err(no_authority(context, &name)?),
+    match Below::of(inventory, name, now) {
+        Err(PlanningError::NoAuthority { name }) => Err(no_authority(home, &name)?),
         below => Ok(below?),
     }
 }
@@ -45,13 +50,19 @@ impl Args {
         inventory: &mut SqliteInventory,
         authority: &AuthorityName,
     ) -> CommandResult {
-        let below = below(context, inventory, authority)?;
+        let below = below(&context.home, context.now(), inventory, authority)?;
         let who = format!("what is below {authority} is");
         let mut unread = Vec::new();
         let mut parts = Vec::new();
         for planes in all {
             let dps = (all.len() > 1).then(|| planes.name());
-            match self.prepared(context, planes, inventory, &below) {
+            match self.prepared(
+                &context.settings,
+                &context.runtime,
+                planes,
+                inventory,
+                &below,
+            ) {
                 Ok((prepared, judged)) => parts.push(BelowPart {
                     authority,
                     below: &below,
@@ -70,14 +81,15 @@ impl Args {
 
     fn prepared(
         &self,
-        context: &Context,
+        settings: &Settings,
+        runtime: &Runtime,
         planes: &Planes<'_>,
         inventory: &SqliteInventory,
         below: &Below,
     ) -> Result<(PreparedBelow, Judged), CommandError> {
-        let seen = around(context, planes, inventory);
+        let seen = around(settings, planes, inventory);
         let prepared = below.prepare(seen, self.hub.into(), self.reason.as_deref());
-        let prepared = context.wait_for(prepared)?;
+        let prepared = runtime.wait_for(prepared)?;
         let judged = prepared.judge(seen)?;
         Ok((prepared, judged))
     }
@@ -104,7 +116,7 @@ impl<'a> Part<'a> for BelowPart<'a> {
         self.turns.take_off_hubs(context, inventory)?;
         let instance = self.turns.planes.instance();
         if !context.settings.dry_run
-            && let Some(outcome) = context.wait_for(self.below.read_back(instance))?
+            && let Some(outcome) = context.runtime.wait_for(self.below.read_back(instance))?
         {
             let message = not_shut_out(self.authority, &outcome);
             return Err(CommandError::new(ErrorKind::Conflict, message).hint("run it again"));
@@ -156,7 +168,7 @@ fn elsewhere(
     let mut left = Vec::new();
     for planes in others(context)? {
         let name = planes.name();
-        match context.wait_for(below.read_back(planes.instance())) {
+        match context.runtime.wait_for(below.read_back(planes.instance())) {
             Ok(None) => {}
             Ok(Some(outcome)) => {
                 left.push(format!("DPS {name}: {}", not_shut_out(authority, &outcome)));
@@ -164,7 +176,7 @@ fn elsewhere(
             Err(error) => left.push(format!("DPS {name}: {error}")),
         }
     }
-    not_everywhere(context, &left)
+    not_everywhere(&context.settings, &context.ui, &left)
 }
 
 fn not_shut_out(authority: &AuthorityName, outcome: &Outcome) -> String {

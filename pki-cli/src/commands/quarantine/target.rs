@@ -22,11 +22,11 @@ pub(in crate::commands) fn targets(
     let mut found = Vec::new();
     for what in words {
         let path = Path::new(what);
-        if !is_file(context, inventory, what)? {
+        if !is_file(&context.files, inventory, what)? {
             found.push(Target::named(inventory, what, context.now())?);
             continue;
         }
-        let content = context.read(path)?;
+        let content = context.inputs.read(path)?;
         match list(&content) {
             Some(text) => found.extend(listed(context, inventory, path, text)?),
             None => found.push(of_file(inventory, path, &content)?),
@@ -88,10 +88,10 @@ fn line_of_list(
     what: &str,
 ) -> Result<Target, CommandError> {
     let path = Path::new(what);
-    if !is_file(context, inventory, what)? {
+    if !is_file(&context.files, inventory, what)? {
         return Ok(Target::named(inventory, what, context.now())?);
     }
-    let content = context.read(path)?;
+    let content = context.inputs.read(path)?;
     if list(&content).is_some() {
         let message = format!("{what} is a list; a list in a list is not read");
         return Err(CommandError::invalid_input(message));

@@ -19,6 +19,7 @@ use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::issuance::{no_authority, refuse_not_begun};
 use crate::planes::Planes;
+use crate::render::ui::Ui;
 use crate::snapshot::names;
 
 impl StartArgs {
@@ -33,7 +34,7 @@ impl StartArgs {
             return self.breach(context, inventory, name);
         }
         let planes = all(context)?;
-        let instances = gather(context, &planes)?;
+        let instances = gather(&context.runtime, &planes)?;
         if generations(&inventory, name)?.is_some() {
             // Before a key is made that would be of no use.
             roll_of(context, &inventory, &instances, name)?.check_issuer()?;
@@ -47,7 +48,7 @@ impl StartArgs {
         {
             return Err(not_made(name));
         }
-        refuse_not_begun(context, &inventory, name)?;
+        refuse_not_begun(context.now(), &inventory, name)?;
         let request = StartRequest {
             overlap: self.overlap,
             accept_stranded: self.accept_stranded,
@@ -65,10 +66,10 @@ impl FinishArgs {
         name: &AuthorityName,
     ) -> CommandResult {
         let planes = all(context)?;
-        let instances = gather(context, &planes)?;
+        let instances = gather(&context.runtime, &planes)?;
         let mut roll = roll_of(context, &inventory, &instances, name)?;
-        let moving = context.wait_for(roll.moving())?;
-        warn_of_unread(context, &moving.unread_hubs);
+        let moving = context.runtime.wait_for(roll.moving())?;
+        warn_of_unread(&context.ui, &moving.unread_hubs);
         let request = FinishRequest {
             accept_stranded: self.accept_stranded,
             with_intermediates: self.with_intermediates,
@@ -85,7 +86,7 @@ pub(super) fn abort(
     name: &AuthorityName,
 ) -> CommandResult {
     let planes = all(context)?;
-    let instances = gather(context, &planes)?;
+    let instances = gather(&context.runtime, &planes)?;
     let rolling = roll_of(context, &inventory, &instances, name)?.abort()?;
     Carrying::new(context, &planes, &instances, &rolling).carry_out(&mut inventory)
 }
@@ -98,7 +99,7 @@ impl StatusArgs {
                 .into_iter()
                 .map(|record| record.name)
                 .collect(),
-            Some(name) => match resolve(context, inventory, name, self.device)? {
+            Some(name) => match resolve(&context.home, inventory, name, self.device)? {
                 Rolled::Authority(name) => vec![name],
                 Rolled::Device(id) => {
                     let status = device::status(context, inventory, &id)?;
@@ -148,13 +149,13 @@ fn status(
     name: &AuthorityName,
 ) -> Result<Status, CommandError> {
     let mut roll = roll_of(context, inventory, instances, name)?;
-    let found = context.wait_for(roll.status())?;
-    warn_of_unread(context, &found.unread_hubs);
+    let found = context.runtime.wait_for(roll.status())?;
+    warn_of_unread(&context.ui, &found.unread_hubs);
     for hub in &found.worklist.unread_hubs {
         let warning = format!("whom it keeps out cannot be told: {hub}");
         context.ui.warning(warning);
     }
-    let names = names(context).unwrap_or(usize::MAX);
+    let names = names(&context.settings).unwrap_or(usize::MAX);
     Ok(Status::of(&found.status, &found.left_behind)
         .with_worklist(&found.worklist, names)
         .with_unfinished(name, found.unfinished.as_ref()))
@@ -183,16 +184,16 @@ pub(super) fn roll_of<'a>(
     instances: &'a Instances<'a>,
     name: &AuthorityName,
 ) -> Result<AuthorityRoll<'a>, CommandError> {
-    let now = (context.now(), names(context));
+    let now = (context.now(), names(&context.settings));
     match AuthorityRoll::gather(inventory, instances, name, now) {
-        Err(PlanningError::NoAuthority { name }) => Err(no_authority(context, &name)?),
+        Err(PlanningError::NoAuthority { name }) => Err(no_authority(&context.home, &name)?),
         roll => Ok(roll?),
     }
 }
 
-fn warn_of_unread(context: &Context, hubs: &[String]) {
+fn warn_of_unread(ui: &Ui, hubs: &[String]) {
     for hub in hubs {
-        context.ui.warning(format!(
+        ui.warning(format!(
             "which leaves devices showed last cannot be told: {hub}"
         ));
     }

@@ -47,7 +47,7 @@ impl StartArgs {
         if is_shown {
             check_clock(context, &inventory, self.clock_is_right)?;
         } else {
-            refuse_not_begun(context, &inventory, name)?;
+            refuse_not_begun(context.now(), &inventory, name)?;
         }
         let instances = Instances::of(planes.iter().map(Planes::instance).zip(snapshots));
         let request = BreachRequest {
@@ -56,7 +56,7 @@ impl StartArgs {
             is_shown,
         };
         let roll = roll_of(context, &inventory, &instances, name)?;
-        let breach = context.wait_for(roll.breach(request))?;
+        let breach = context.runtime.wait_for(roll.breach(request))?;
         for note in &breach.notes {
             context.ui.warning(note);
         }

@@ -5,16 +5,20 @@ use pki_core::certificate::{Certificate, pem};
 use pki_core::ids::RegistrationId;
 use pki_core::inventory::Inventory as _;
 use pki_core::sqlite::SqliteInventory;
+use pki_core::time::Time;
 use serde::Serialize;
 
 use super::report::{End, Status};
 use super::{FinishArgs, StartArgs, refuse_option};
+use crate::config::Settings;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
 use crate::execute::Proposal;
 use crate::hubs::refuse_unread;
+use crate::inputs::Inputs;
 use crate::planes::{self, Planes};
 use crate::render::plan::{PlanAndImpact, PlanAndProof};
+use crate::runtime::Runtime;
 use crate::snapshot::around;
 use crate::unknown::unknown_device;
 
@@ -29,14 +33,14 @@ impl StartArgs {
         refuse_option(self.accept_stranded > 0, "--accept-stranded", "a device")?;
         refuse_option(self.with_intermediates, "--with-intermediates", "a device")?;
         let planes = planes::chosen(context)?;
-        let mut roll = gather(context, &planes, &inventory, id)?;
+        let mut roll = gather(&context.settings, &context.runtime, &planes, &inventory, id)?;
         if self.compromised {
-            let looked = roll.look_on_every_hub(around(context, &planes, &inventory));
-            for note in context.wait_for(looked)? {
+            let looked = roll.look_on_every_hub(around(&context.settings, &planes, &inventory));
+            for note in context.runtime.wait_for(looked)? {
                 context.ui.warning(note);
             }
         }
-        let new = self.new_leaf(context, &inventory, &roll)?;
+        let new = self.new_leaf(&context.inputs, context.now(), &inventory, &roll)?;
         let prepared = if self.compromised {
             roll.replace(&new, self.hub.into(), context.now())?
         } else {
@@ -53,16 +57,17 @@ impl StartArgs {
     /// The leaf that is named, or the newest one that is valid.
     fn new_leaf(
         &self,
-        context: &Context,
+        inputs: &Inputs,
+        now: Time,
         inventory: &SqliteInventory,
         roll: &DeviceRoll,
     ) -> Result<Certificate, CommandError> {
         let id = &roll.id;
         if let Some(path) = &self.cert {
-            let leaf = pem::certificate(&context.read(path)?);
+            let leaf = pem::certificate(&inputs.read(path)?);
             let leaf = leaf.map_err(|error| CommandError::in_file(path, &error))?;
             let known = inventory.by_sha256_thumbprint(&leaf.sha256_thumbprint())?;
-            return if known.is_some_and(|entry| entry.is_live(context.now())) {
+            return if known.is_some_and(|entry| entry.is_live(now)) {
                 Ok(leaf)
             } else {
                 Err(CommandError::refused(format!(
@@ -72,7 +77,7 @@ impl StartArgs {
                 .hint(format!("a new one comes from: dps-pki renew {id}")))
             };
         }
-        match roll.newest_leaf(context.now()) {
+        match roll.newest_leaf(now) {
             Some(leaf) => Ok(leaf.clone()),
             None => Err(CommandError::refused(format!(
                 "the inventory has no valid leaf of {id} to roll to"
@@ -91,8 +96,8 @@ impl FinishArgs {
     ) -> CommandResult {
         refuse_option(self.with_intermediates, "--with-intermediates", "a device")?;
         let planes = planes::chosen(context)?;
-        let roll = gather(context, &planes, &inventory, id)?;
-        let seen = around(context, &planes, &inventory);
+        let roll = gather(&context.settings, &context.runtime, &planes, &inventory, id)?;
+        let seen = around(&context.settings, &planes, &inventory);
         let prepared = roll.finish(seen, self.accept_stranded > 0)?;
         carry_out(context, &planes, &mut inventory, (&roll, &prepared))
     }
@@ -105,8 +110,8 @@ pub(super) fn abort(
     id: &RegistrationId,
 ) -> CommandResult {
     let planes = planes::chosen(context)?;
-    let roll = gather(context, &planes, &inventory, id)?;
-    let prepared = roll.abort(around(context, &planes, &inventory))?;
+    let roll = gather(&context.settings, &context.runtime, &planes, &inventory, id)?;
+    let prepared = roll.abort(around(&context.settings, &planes, &inventory))?;
     carry_out(context, &planes, &mut inventory, (&roll, &prepared))
 }
 
@@ -117,7 +122,7 @@ pub(super) fn status(
     id: &RegistrationId,
 ) -> Result<Status, CommandError> {
     let planes = planes::chosen(context)?;
-    let roll = gather(context, &planes, inventory, id)?;
+    let roll = gather(&context.settings, &context.runtime, &planes, inventory, id)?;
     let (phase, waits) = match roll.phase() {
         Phase::Idle => ("idle", vec![]),
         Phase::Moved => {
@@ -146,13 +151,14 @@ pub(super) fn status(
 }
 
 fn gather(
-    context: &Context,
+    settings: &Settings,
+    runtime: &Runtime,
     planes: &Planes<'_>,
     inventory: &SqliteInventory,
     id: &RegistrationId,
 ) -> Result<DeviceRoll, CommandError> {
-    let seen = around(context, planes, inventory);
-    match context.wait_for(DeviceRoll::gather(seen, id))? {
+    let seen = around(settings, planes, inventory);
+    match runtime.wait_for(DeviceRoll::gather(seen, id))? {
         Some(roll) => Ok(roll),
         None => Err(unknown_device(inventory, id)?),
     }
@@ -164,7 +170,7 @@ fn carry_out(
     inventory: &mut SqliteInventory,
     (roll, prepared): (&DeviceRoll, &Prepared),
 ) -> CommandResult {
-    let judged = prepared.judge(around(context, planes, inventory), roll)?;
+    let judged = prepared.judge(around(&context.settings, planes, inventory), roll)?;
     let shown = PlanAndImpact::proposed(&judged);
     let done = Proposal::new(&judged.plan, &shown)
         .carry_out(context, planes, inventory)?
@@ -172,8 +178,8 @@ fn carry_out(
     let proofs = if context.settings.dry_run {
         vec![]
     } else {
-        let seen = around(context, planes, inventory);
-        context.wait_for(roll.read_back(seen, prepared))?
+        let seen = around(&context.settings, planes, inventory);
+        context.runtime.wait_for(roll.read_back(seen, prepared))?
     };
     let proof: Vec<Proof> = proofs
         .iter()

@@ -9,9 +9,12 @@ use pki_core::ids::DpsName;
 use serde::ser::SerializeStruct as _;
 use serde::{Serialize, Serializer};
 
+use crate::config::Settings;
 use crate::context::Context;
 use crate::error::{CommandError, ErrorKind};
+use crate::home::Home;
 use crate::planes::{self, Planes};
+use crate::runtime::Runtime;
 use crate::snapshot::DpsSnapshot;
 
 /// Those that can be read, and why the others cannot.
@@ -30,7 +33,7 @@ pub(super) struct Unreached {
 
 /// All of them.
 pub(super) fn all(context: &Context) -> Result<Vec<Planes<'_>>, CommandError> {
-    let declared = declared(context)?.iter();
+    let declared = declared(&context.home, &context.settings)?.iter();
     declared
         .map(|(name, declared)| planes::of(context, name, declared))
         .collect()
@@ -38,10 +41,10 @@ pub(super) fn all(context: &Context) -> Result<Vec<Planes<'_>>, CommandError> {
 
 /// Looks at all of them.
 pub(super) fn gather<'a>(
-    context: &Context,
+    runtime: &Runtime,
     planes: &'a [Planes<'_>],
 ) -> Result<Instances<'a>, CommandError> {
-    context.wait_for(Instances::gather(planes.iter().map(Planes::instance)))
+    runtime.wait_for(Instances::gather(planes.iter().map(Planes::instance)))
 }
 
 /// Looks at those that can be reached: what is compromised is shut out wherever that can be done.
@@ -54,9 +57,11 @@ pub(super) fn reachable(context: &Context) -> Result<Reachable<'_>, CommandError
         snapshots: Vec::new(),
         unreached: Vec::new(),
     };
-    for (name, declared) in declared(context)? {
+    for (name, declared) in declared(&context.home, &context.settings)? {
         let read = planes::of(context, name, declared).and_then(|planes| {
-            let snapshot = context.wait_for(DpsSnapshot::gather(planes.instance()))?;
+            let snapshot = context
+                .runtime
+                .wait_for(DpsSnapshot::gather(planes.instance()))?;
             Ok((planes, snapshot))
         });
         match read {
@@ -74,16 +79,19 @@ pub(super) fn reachable(context: &Context) -> Result<Reachable<'_>, CommandError
 }
 
 /// The instances of `pki.toml`.
-fn declared(context: &Context) -> Result<&BTreeMap<DpsName, DpsDeclaration>, CommandError> {
-    if context.settings.dps.is_some() {
+fn declared<'a>(
+    home: &'a Home,
+    settings: &Settings,
+) -> Result<&'a BTreeMap<DpsName, DpsDeclaration>, CommandError> {
+    if settings.dps.is_some() {
         let message =
             "an authority is rolled in every DPS instance of pki.toml, so --dps means nothing here";
         return Err(CommandError::new(ErrorKind::Usage, message));
     }
     // One that is missing altogether gets its own error.
-    let declared = &context.declaration()?.dps;
+    let declared = &home.declaration()?.dps;
     if declared.is_empty() {
-        context.dps()?;
+        home.dps()?;
     }
     Ok(declared)
 }

@@ -117,7 +117,11 @@ impl<'a> Carrying<'a> {
                 continue;
             }
             let read_back = self.rolling.read_back(self.instances, index, passed);
-            match self.context.block_on(async { Ok(read_back.await) })? {
+            match self
+                .context
+                .runtime
+                .block_on(async { Ok(read_back.await) })?
+            {
                 Ok(found) => proofs.extend(found),
                 Err(error @ NotAsPlanned::Otherwise { .. }) => return Err(error.into()),
                 Err(error) => {
