@@ -4,8 +4,7 @@
 use dps_pki_tests::{Home, Run};
 
 const CA: &str = "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign,cRLSign\nsubjectKeyIdentifier=hash\n";
-const DECLARED: &str =
-    "[authority.root]\nsubject = \"CN=Root\"\nkey = \"ecdsa-p256\"\nvalidity = \"1y\"\n";
+const DECLARED: &str = "[authority.root]\nsubject = \"CN=Root\"\nkey = \"ecdsa-p256\"\nvalidity = \"1y\"\n[profile.device]\nkey = \"ecdsa-p256\"\nvalidity = \"30d\"\n";
 
 fn home() -> Home {
     let home = Home::empty();
@@ -60,8 +59,12 @@ fn what_editors_and_shells_do_to_a_file_is_undone() {
         return;
     }
     for file in ["ca.utf16.pem", "ca.line-feed.der", "ca.base64"] {
-        for command in ["lint", "inspect", "verify --purpose any --anchor ca.pem"] {
-            let run = home.dps_pki(&format!("{command} {file}")).ok();
+        for command in [
+            "lint FILE",
+            "inspect FILE",
+            "verify FILE --purpose any --anchor ca.pem",
+        ] {
+            let run = home.dps_pki(&command.replace("FILE", file)).ok();
             run.stdout_has("CN=Root");
         }
         home.dps_pki(&format!("convert {file} --to pem --out {file}.pem"))
@@ -77,7 +80,6 @@ fn a_request_without_the_field_of_attributes_or_signed_with_pss_is_read() {
     let home = home();
     home.dps_pki("authority import root --cert ca.pem --key ca.key")
         .ok();
-    openssl(&home, "genrsa -out plant.key 2048");
     for (place, options) in ["", "-sigopt rsa_pss_saltlen:digest", "-sha384"]
         .iter()
         .enumerate()
@@ -85,7 +87,7 @@ fn a_request_without_the_field_of_attributes_or_signed_with_pss_is_read() {
         openssl(
             &home,
             &format!(
-                "req -new -key plant.key -subj /CN=plant-{place} -sigopt rsa_padding_mode:pss {options} -out pss-{place}.csr"
+                "req -new -newkey rsa:2048 -nodes -keyout plant-{place}.key -subj /CN=plant-{place} -sigopt rsa_padding_mode:pss {options} -out pss-{place}.csr"
             ),
         );
         home.dps_pki(&format!(
@@ -95,7 +97,7 @@ fn a_request_without_the_field_of_attributes_or_signed_with_pss_is_read() {
     }
     openssl(
         &home,
-        "req -new -key plant.key -subj /CN=weak -sigopt rsa_padding_mode:pss -sha1 -out weak.csr",
+        "req -new -key plant-0.key -subj /CN=weak -sigopt rsa_padding_mode:pss -sha1 -out weak.csr",
     );
     refused(
         home.dps_pki("sign weak.csr --authority root --out devices"),
@@ -266,8 +268,7 @@ fn names_of_older_string_types_are_text_and_called_by_their_names() {
             .stdout_has("CN=Gerät Root");
         home.write(
             &format!("{name}/pki.toml"),
-            DECLARED.replace("CN=Root", "CN=gerät  root")
-                + "[profile.device]\nkey = \"ecdsa-p256\"\nvalidity = \"30d\"\n",
+            DECLARED.replace("CN=Root", "CN=gerät  root"),
         );
         let imported = home.json(&format!(
             "authority import root --cert ca.pem --key ca.key --home {name}"

@@ -145,8 +145,12 @@ fn certificates(
                 .collect(),
         );
     }
+    // A serial number of 20 octets looks the same.
     if let Ok(thumbprint) = what.parse::<Sha1Thumbprint>() {
-        return one(what, inventory.by_sha1_thumbprint(&thumbprint)?);
+        let found = inventory.by_sha1_thumbprint(&thumbprint)?;
+        if !found.is_empty() {
+            return one(what, found);
+        }
     }
     match what.parse::<SerialNumber>() {
         Ok(serial) => one(what, inventory.by_serial_number(&serial)?),

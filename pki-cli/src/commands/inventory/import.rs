@@ -197,17 +197,16 @@ impl Found {
         first.filter(|_| named.next().is_none())
     }
 
+    /// Whoever named one knows of those beside it: `openssl` itself keeps the last but one there.
     fn tell_unnamed(&self, context: &Context) {
+        if !self.indexes.is_empty() {
+            return;
+        }
         for path in &self.unnamed {
-            let is_named = |(named, _): &(PathBuf, _)| {
-                context.files.resolve(named) == context.files.resolve(path)
-            };
-            if !self.indexes.iter().any(is_named) {
-                context.ui.note(format!(
-                    "{}: it is an index of openssl ca and was not named: nothing is revoked by it",
-                    path.display()
-                ));
-            }
+            context.ui.note(format!(
+                "{}: it is an index of openssl ca and was not named: nothing is revoked by it",
+                path.display()
+            ));
         }
     }
 
