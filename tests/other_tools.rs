@@ -130,6 +130,7 @@ fn openssls_own_form_and_pkcs7_are_named_with_what_turns_them() {
         "verify FILE --anchor ca.pem",
         "verify ca.pem --anchor FILE",
         "authority import root --cert FILE --key ca.key",
+        "revoke ./FILE --yes",
         "inspect FILE",
     ] {
         for file in ["trusted.pem", "mixed.pem"] {

@@ -104,6 +104,13 @@ fn said_again_it_gives_the_same_certificate() {
     assert_eq!(second["status"], "exists");
     assert_eq!(second["serialNumber"], first["serialNumber"]);
     assert_eq!(signed(&home), 1);
+    for otherwise in [
+        SIGN.replace("5y", "2y"),
+        format!("{SIGN} --digital-signature"),
+    ] {
+        let run = home.dps_pki(&otherwise);
+        refused(run, 4, "its key has a certificate that says something else");
+    }
     let again = format!("{SIGN} --again --out plant.pem");
     refused(home.dps_pki(&again), 4, "plant.pem exists already");
     assert_eq!(signed(&home), 1);

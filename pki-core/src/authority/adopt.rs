@@ -205,6 +205,7 @@ impl Candidate<'_> {
     fn chains(&self) -> Vec<(Vec<Certificate>, Option<AdoptionFault>)> {
         /// More than any set of CAs has that people cross-sign.
         const MOST: usize = 64;
+        const LONGEST: usize = 16;
         let mut begun = vec![vec![self.certificate.clone()]];
         let mut chains = Vec::new();
         while let Some(chain) = begun.pop()
@@ -221,7 +222,7 @@ impl Candidate<'_> {
             match issuers_of(last, self.pool) {
                 Ok(mut issuers) => {
                     issuers.retain(|issuer| !chain.contains(issuer));
-                    if issuers.is_empty() {
+                    if issuers.is_empty() || chain.len() == LONGEST {
                         let broken = missing(last);
                         chains.push((chain, Some(broken)));
                         continue;

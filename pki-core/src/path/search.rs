@@ -4,6 +4,8 @@
 //! certificate that leads nowhere, has expired or was revoked, by the order in which they were given. Here the
 //! ways are listed; what one is worth is the library's verdict again.
 
+use std::collections::HashMap;
+
 use crate::certificate::Certificate;
 
 /// Certificates between leaf and anchor, nearest first, and the anchor.
@@ -15,19 +17,17 @@ pub(super) struct Way<'a> {
 /// More ways than any set of CAs has that people cross-sign; a hostile one would have them without end.
 const MOST_WAYS: usize = 64;
 /// As many signatures are looked at.
-const MOST_SIGNATURES: usize = 2_000;
+const MOST_SIGNATURES: usize = 500;
 const LONGEST: usize = 16;
 
 /// Whether there can be more than one: two certificates of one name.
 pub(super) fn has_choice(intermediates: &[Certificate], anchors: &[Certificate]) -> bool {
-    let all: Vec<&Certificate> = intermediates.iter().chain(anchors).collect();
-    let is_twin = |(place, one): (usize, &&Certificate)| {
-        let others = &all[place + 1..];
-        others
-            .iter()
-            .any(|other| other != one && other.subject() == one.subject())
-    };
-    all.iter().enumerate().any(is_twin)
+    let mut named = HashMap::new();
+    let mut all = intermediates.iter().chain(anchors);
+    all.any(|one| {
+        let other = named.insert(one.subject().to_der(), one);
+        other.is_some_and(|other| other != one)
+    })
 }
 
 /// The ways by names and signatures alone, those that were given first before the others.

@@ -90,6 +90,9 @@ impl Args {
         self.refuse(&inventory, &request, &issuer)?;
         let known = signed_before(&inventory, &request, &issuer.generation(), context.now())?;
         let before = known.iter().rfind(|entry| self.repeats(entry));
+        if let (None, Some(other)) = (before, known.last().filter(|_| !self.again)) {
+            return Err(self.differs(other.recorded.certificate()));
+        }
         self.check_out(context, before)?;
         let (recorded, status) = match before {
             Some(entry) => (entry.recorded.clone(), "exists"),
@@ -125,9 +128,35 @@ impl Args {
         }
     }
 
-    /// Whether a certificate is the one that is asked for.
+    /// Whether a certificate is the one that is asked for: what a run left that was cut short, or any that
+    /// says the same.
     fn repeats(&self, entry: &InventoryEntry) -> bool {
-        !self.again || is_undelivered(entry)
+        let certificate = entry.recorded.certificate();
+        let constraints = certificate.basic_constraints();
+        let usage = certificate.key_usage();
+        let validity = certificate.validity();
+        let end = validity.not_before() + self.validity;
+        (!self.again || is_undelivered(entry))
+            && constraints.and_then(|found| found.path_len_constraint) == Some(self.path_length)
+            && usage.is_some_and(|found| found.digital_signature() == self.digital_signature)
+            // By what it was backdated, and what its issuer's beginning took off that.
+            && validity.not_after() >= end
+            && validity.not_after() - end <= Span::from_days(1)
+    }
+
+    fn differs(&self, other: &Certificate) -> CommandError {
+        let message = format!(
+            "{}: its key has a certificate that says something else, serial number {}, valid until {}",
+            self.request.display(),
+            other.serial_number(),
+            other.validity().not_after()
+        );
+        CommandError::refused(message)
+            .hint(format!(
+                "see: dps-pki inventory show {}",
+                other.serial_number()
+            ))
+            .hint("to have another one beside it, add --again")
     }
 
     /// The same certificate may be written again; nothing else is replaced.
