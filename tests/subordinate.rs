@@ -293,6 +293,14 @@ fn a_certificate_that_was_renewed_is_adopted_for_the_key_that_is_here() {
     run.stdout_has("adopted");
     let said_again = home.json(&format!("{adopt} again.pem"));
     assert_eq!(said_again[0]["generation"], 2);
+    home.dps_pki(&format!("{SIGN} --again --out third.pem"))
+        .ok();
+    let third = home.dps_pki(&format!("{adopt} third.pem"));
+    refused(
+        third,
+        4,
+        "its generation 2 has another certificate, and waits for its roll",
+    );
     home.dps_pki("audit verify --home plant").ok();
     home.dps_pki("issue sensor-1 --authority plant --out devices --home plant")
         .ok();

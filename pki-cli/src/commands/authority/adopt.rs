@@ -4,9 +4,13 @@ use std::path::PathBuf;
 
 use pki_core::certificate::Certificate;
 use pki_core::ids::{AuthorityGeneration, AuthorityName};
-use pki_core::inventory::{AuthorityRecord, GenerationRecord, GenerationState, Inventory as _};
+use pki_core::inventory::{
+    AuthorityRecord, GenerationRecord, GenerationState, Inventory as _, NewCertificate, Recorded,
+};
+use pki_core::sqlite::SqliteInventory;
 
 use super::{Authorities, AuthorityRow, takeover};
+use crate::authority_key::NewKey;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
 
@@ -68,36 +72,38 @@ impl Args {
             return Ok(Outcome::Done);
         }
         takeover::record_outside(context, &mut inventory, &issuers)?;
-        let generation = match &place {
-            Place::Waits(pending) => pending.generation,
-            Place::Renewed(_) => takeover::next_generation(record.as_ref()),
-        };
         let itself = AuthorityGeneration {
             name: self.name.clone(),
-            generation,
+            generation: match &place {
+                Place::Waits(pending) => pending.generation,
+                Place::Renewed(_) => takeover::next_generation(record.as_ref()),
+            },
         };
         let new = takeover::to_record(&inventory, &itself, &certificate, &issuers)?;
-        match place {
-            Place::Renewed(_) => {
-                takeover::begin(context, &mut inventory, &self.name, generation, &key, new)?;
-            }
-            Place::Waits(pending) => {
-                if pending.certificate.is_none() {
-                    inventory.adopt(&itself, new, context.now())?;
-                }
-                takeover::bring_into_use(
-                    context,
-                    &mut inventory,
-                    &self.name,
-                    generation,
-                    &certificate,
-                )?;
-            }
-        }
-        let row = takeover::row(&inventory, &self.name, generation, "adopted")?;
+        self.take_into_use(context, &mut inventory, &itself, (&place, &key), new)?;
+        let row = takeover::row(&inventory, &self.name, itself.generation, "adopted")?;
         context.ui.result(&Authorities(vec![row]))?;
         takeover::tell_waiting(context, &inventory, &itself)?;
         Ok(Outcome::Done)
+    }
+
+    fn take_into_use(
+        &self,
+        context: &Context,
+        inventory: &mut SqliteInventory,
+        itself: &AuthorityGeneration,
+        (place, key): (&Place<'_>, &NewKey),
+        new: NewCertificate,
+    ) -> Result<(), CommandError> {
+        let generation = itself.generation;
+        let Place::Waits(pending) = place else {
+            return takeover::begin(context, inventory, &self.name, generation, key, new);
+        };
+        let certificate = new.certificate.clone();
+        if pending.certificate.is_none() {
+            inventory.adopt(itself, new, context.now())?;
+        }
+        takeover::bring_into_use(context, inventory, &self.name, generation, &certificate)
     }
 
     /// Which generation a certificate is for: the one that waits, or one that has its key.
@@ -107,7 +113,16 @@ impl Args {
         certificate: &Certificate,
     ) -> Result<Place<'a>, CommandError> {
         if let Some(pending) = record.and_then(AuthorityRecord::pending) {
-            return Ok(Place::Waits(pending));
+            let held = pending.certificate.as_ref().map(Recorded::certificate);
+            if held.is_none_or(|held| held == certificate) {
+                return Ok(Place::Waits(pending));
+            }
+            let name = &self.name;
+            return Err(CommandError::refused(format!(
+                "authority {name} has begun: its generation {} has another certificate, and waits for its roll",
+                pending.generation
+            ))
+            .hint(format!("go on with: dps-pki roll start {name}; or give it up with: dps-pki roll abort {name}")));
         }
         let known = record.and_then(|record| generation_with_key(record, certificate));
         let Some(known) = known else {
