@@ -9,7 +9,7 @@ use pki_core::handout::seal::Recipient;
 use pki_core::inventory::{Label, NamedLabel};
 
 use super::super::issue::Target;
-use super::{Batch, Renewals};
+use super::{Batch, Purpose};
 use crate::batch_input::{Input, ListArgs, Source};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind};
@@ -157,7 +157,7 @@ impl BatchArgs {
     pub(in super::super) fn run(&self, context: &Context, target: &Target) -> CommandResult {
         self.check_usage(context, target)?;
         let devices = self.listed(context)?;
-        self.issue(context, target, devices, None)
+        self.issue(context, target, devices, Purpose::Issue)
     }
 
     /// Refuses what no batch can mean.
@@ -166,14 +166,14 @@ impl BatchArgs {
         context: &Context,
         target: &Target,
     ) -> Result<(), CommandError> {
-        self.batch(context, target, None).check_usage()
+        self.batch(context, target, Purpose::Issue).check_usage()
     }
 
     fn batch<'a>(
         &'a self,
         context: &'a Context,
         target: &'a Target,
-        renewals: Option<Renewals<'a>>,
+        purpose: Purpose<'a>,
     ) -> Batch<'a> {
         Batch {
             context,
@@ -181,7 +181,7 @@ impl BatchArgs {
             options: &self.options,
             keys: &self.keys,
             format: self.options.format_or(Format::Ndjson),
-            renewals,
+            purpose,
         }
     }
 
@@ -191,9 +191,9 @@ impl BatchArgs {
         context: &Context,
         target: &Target,
         devices: Listed,
-        renewals: Option<Renewals<'_>>,
+        purpose: Purpose<'_>,
     ) -> CommandResult {
-        let batch = self.batch(context, target, renewals);
+        let batch = self.batch(context, target, purpose);
         let Listed { source, folder } = devices;
         if !brings_requests(&context.ui, &source, target)? {
             return batch.run(|| Input::listed(&context.home, &context.ui, source));
@@ -297,6 +297,11 @@ impl BatchOptions {
             || self.jobs.is_some()
             || self.manifest.is_some()
             || self.sign_manifest
+    }
+
+    /// Whether a batch is named.
+    pub(in super::super) fn names_a_batch(&self) -> bool {
+        self.name.is_some()
     }
 
     /// The form of the output, or the one that fits the input.
