@@ -6,9 +6,12 @@
 )]
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::support::{Run, World, now};
+use pki_core::certificate::pem;
+use pki_core::key::read_private_key;
 use pki_core::testing::FixedClock;
 use pki_core::time::Span;
 use serde_json::{Value, json};
@@ -65,6 +68,69 @@ fn findings(run: &Run) -> Vec<(String, String)> {
 fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
     let owned = |(check, finding): &(&str, &str)| ((*check).to_owned(), (*finding).to_owned());
     expected.iter().map(owned).collect()
+}
+
+/// The columns key and value of a file of NVS rows.
+fn nvs_rows(home: &World, file: &str) -> BTreeMap<String, String> {
+    let text = home.read(file);
+    let mut rows = csv::Reader::from_reader(text.as_bytes());
+    let pair = |row: csv::StringRecord| (row[0].to_owned(), row[3].to_owned());
+    rows.records()
+        .map(|row| pair(row.expect("a row")))
+        .collect()
+}
+
+/// A device's files for its firmware hold the same chain as all others.
+#[test]
+fn a_batch_may_be_files_for_firmware() {
+    let home = World::with_authorities();
+    home.done(
+        "issue --prefix a: --count 2 --authority factory --format nvs --plain-keys --out rows",
+    );
+    let rows = nvs_rows(&home, "rows/a%3A2.nvs.csv");
+    assert_eq!(rows["registration_id"], "a:2");
+    let chain = pem::certificates(rows["full_chain"].as_bytes()).expect("a chain");
+    assert_eq!(chain.len(), 3);
+    assert_eq!(chain[0].to_pem(), rows["cert"]);
+    assert!(chain.windows(2).all(|pair| pair[0].is_issued_by(&pair[1])));
+    let key = read_private_key(rows["key"].as_bytes(), None).expect("a key");
+    assert_eq!(key.public_key(), chain[0].public_key());
+    home.done("batch verify rows.manifest.json");
+    // One that is named on the command line is a batch of one.
+    home.done("issue b-1 --authority factory --format c-header --plain-keys --out headers");
+    let header = home.read("headers/b-1.h");
+    for part in [
+        "b_1_certificate[]",
+        "b_1_full_chain_pem[]",
+        "b_1_private_key[]",
+    ] {
+        assert!(header.contains(part), "{part}");
+    }
+    // Devices that keep their keys have nothing to hide.
+    home.done("csr create own-1 --out in");
+    home.done("sign in --authority factory --format nvs --out own");
+    assert!(!nvs_rows(&home, "own/own-1.nvs.csv").contains_key("key"));
+    home.write("passphrase", "tests-never-guess-these-texts");
+    for (wrong, code, told) in [
+        (
+            "--format nvs --out x",
+            4,
+            "--plain-keys says that it is meant",
+        ),
+        (
+            "--format nvs --key-passphrase-from file:passphrase --out x",
+            2,
+            "is not encrypted",
+        ),
+        ("--format c-header --plain-keys --out -", 2, "is one stream"),
+    ] {
+        let run = home.run(&format!("issue c-1 --authority factory {wrong}"));
+        run.ends_with(code);
+        run.stderr_has(told);
+    }
+    home.done("issue c-1 --authority factory --key-passphrase-from file:passphrase --out c.ndjson");
+    let sealed = line(&home, "c.ndjson", 0)["privateKey"].to_string();
+    assert!(sealed.contains("ENCRYPTED PRIVATE KEY"));
 }
 
 /// The leaves of devices in the inventory, newest first: status and serial number of each.

@@ -67,6 +67,11 @@ impl Batch<'_> {
         if self.target.out == Path::new(".") {
             return usage("a batch goes to a file or a folder; name one with --out");
         }
+        if self.format.takes_plain_keys_only() && self.keys.key_passphrase_from.is_some() {
+            return usage(
+                "a private key in this form is not encrypted: say --plain-keys if that is meant",
+            );
+        }
         if self.to_stdout() && self.format.is_folder() {
             return usage("standard output is one stream; choose --format ndjson or tar");
         }
@@ -303,6 +308,8 @@ impl Batch<'_> {
         Ok(match self.format {
             Format::Ndjson => Form::Ndjson(keys),
             Format::Tar => Form::Tar(DeviceFiles::Pem(keys)),
+            Format::CHeader => Form::Folder(DeviceFiles::CHeader, shards),
+            Format::Nvs => Form::Folder(DeviceFiles::Nvs, shards),
             Format::Dir | Format::Pfx => Form::Folder(DeviceFiles::Pem(keys), shards),
         })
     }
@@ -334,7 +341,13 @@ impl Batch<'_> {
         if self.keys.plain_keys || !self.options.recipients.is_empty() {
             return Ok(KeyForm::Plain);
         }
-        Err(CommandError::refused("the devices' keys would be written in the clear").hint(
+        let refused = CommandError::refused("the devices' keys would be written in the clear");
+        if self.format.takes_plain_keys_only() {
+            return Err(
+                refused.hint("this form has no other keys; --plain-keys says that it is meant")
+            );
+        }
+        Err(refused.hint(
             "choose: --recipient age1… seals the output, --key-passphrase-from WHERE encrypts each key, --plain-keys writes them as they are",
         ))
     }

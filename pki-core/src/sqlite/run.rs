@@ -262,9 +262,12 @@ fn change_if(
         for run in covering(transaction, first, last)? {
             let part = (run.first.max(first), run.last.min(last));
             if !may(&run) {
-                let row = RowKey::new(part.0);
-                let (from, to) = (run.status, next.status());
-                return Err(InventoryError::CertificateState { row, from, to }.into());
+                let refused = InventoryError::CertificateState {
+                    row: RowKey::new(part.0),
+                    from: run.status,
+                    to: next.status(),
+                };
+                return Err(refused.into());
             }
             let count = part.1 - part.0 + 1;
             tally.add(run.signed_by, &run.role, run.status, -count);

@@ -36,8 +36,8 @@ use crate::spool::{CopyError, PrivateCopy};
 /// Withdraw the leaves of a batch that was lost, and issue them anew under its name
 #[derive(clap::Args)]
 #[command(after_help = "\
-DPS and IoT Hub consult no CRL: whoever may have keys of the lost batch is kept out with
-dps-pki quarantine, until its devices have their new leaves.
+DPS and IoT Hub consult no CRL: what keeps out whoever may have keys of the lost batch is a
+quarantine of its devices, until they have their new leaves.
 
 Examples:
   dps-pki batch replace line-7 --leaves void --out line-7-again.ndjson --plain-keys --dry-run

@@ -80,12 +80,6 @@ pub(in super::super) struct KeyArgs {
     pub(super) key_passphrase_from: Option<SecretWord>,
 }
 
-impl KeyArgs {
-    fn are_given(&self) -> bool {
-        self.plain_keys || self.key_passphrase_from.is_some()
-    }
-}
-
 // How a batch is written.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Batches")]
@@ -125,6 +119,10 @@ pub(in super::super) enum Format {
     Dir,
     /// A folder with one PKCS#12 file a device
     Pfx,
+    /// A folder with one C header a device, for firmware images
+    CHeader,
+    /// A folder with the rows of one NVS partition a device, for ESP-IDF
+    Nvs,
 }
 
 impl Format {
@@ -134,11 +132,21 @@ impl Format {
             Self::Tar => "tar",
             Self::Dir => "dir",
             Self::Pfx => "pfx",
+            Self::CHeader => "c-header",
+            Self::Nvs => "nvs",
         }
     }
 
     pub(super) fn is_folder(self) -> bool {
-        matches!(self, Self::Dir | Self::Pfx)
+        match self {
+            Self::Ndjson | Self::Tar => false,
+            Self::Dir | Self::Pfx | Self::CHeader | Self::Nvs => true,
+        }
+    }
+
+    /// Whether it holds keys in the clear only.
+    pub(super) fn takes_plain_keys_only(self) -> bool {
+        matches!(self, Self::CHeader | Self::Nvs)
     }
 }
 
@@ -150,7 +158,7 @@ impl BatchArgs {
 
     /// Whether anything is said of how a batch is written: then one is meant.
     pub(in super::super) fn says_how_it_is_written(&self) -> bool {
-        self.options.are_given() || self.keys.are_given()
+        self.options.are_given() || self.keys.key_passphrase_from.is_some()
     }
 
     /// Issues the batch, or what is left of it.
