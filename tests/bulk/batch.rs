@@ -52,7 +52,7 @@ impl<'a> Batch<'a> {
     }
 
     /// The same batch anew, since its output was lost.
-    pub(super) fn replacing(other: &Batch<'a>) -> Self {
+    pub(super) fn replacing(other: &Self) -> Self {
         let anew = Self::new(other.home, &other.name, other.format, other.devices);
         Self {
             replaces: true,
