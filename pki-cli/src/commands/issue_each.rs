@@ -341,13 +341,12 @@ impl<'a> Counter<'a> {
         if !self.is_known(id)? {
             return Ok(None);
         }
-        let live = self.inventory.live_leaves(id, self.context.now())?;
-        let Some(newest) = live.first().map(|entry| &entry.recorded) else {
+        let Some(leaf) = delivery::served(self.inventory, id, self.context.now())? else {
             return Ok(None);
         };
-        let serial = newest.certificate().serial_number();
-        let end = newest.certificate().validity().not_after();
-        let is_here = self.folder.holds(device, newest);
+        let serial = leaf.certificate().serial_number();
+        let end = leaf.certificate().validity().not_after();
+        let is_here = self.folder.holds(device, &leaf);
         let told = match &order.renews {
             None => {
                 let told =
@@ -357,12 +356,11 @@ impl<'a> Counter<'a> {
                 }
                 told
             }
-            Some(_) if is_here && self.is_renewal(newest)? => {
+            Some(_) if is_here && self.is_renewal(&leaf)? => {
                 format!("{id} was renewed to here already, serial number {serial}, until {end}")
             }
             Some(_) => return Ok(None),
         };
-        let leaf = newest.clone();
         Ok(Some(Served { leaf, told }))
     }
 

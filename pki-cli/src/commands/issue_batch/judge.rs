@@ -284,7 +284,7 @@ impl BatchRun<'_> {
             chunk.iter().map(|device| (*device.id).clone()).collect();
         ids.sort();
         if self.batch.context.settings.dry_run {
-            return Ok(inventory.find_ids(&ids, self.now)?.into_iter().collect());
+            return Ok(delivery::served_among(inventory, &ids, self.now)?);
         }
         let now = self.batch.context.now();
         Ok(delivery::resume_all(inventory, &ids, now)?)
