@@ -355,7 +355,7 @@ impl Batch<'_> {
         }
         let form = self.form(&checked)?;
         let (mut inventory, authority) = opened?;
-        authority.warn_of_chain(&context.home, &context.ui, &inventory)?;
+        authority.warn_of_chain(&context.home, &context.ui)?;
         note_dropped(&context.ui, &asked);
         let run = BatchRun::new(self, &authority, profile, &source)?;
         run.keep_off_homes()?;

@@ -155,7 +155,7 @@ impl<'a> Counter<'a> {
         out: &Path,
     ) -> Result<Self, CommandError> {
         let authority = OpenAuthority::open_or_stand_in(context, inventory, authority)?;
-        authority.warn_of_chain(&context.home, &context.ui, inventory)?;
+        authority.warn_of_chain(&context.home, &context.ui)?;
         // Its certificate and key fit, and it may sign.
         authority.signing()?;
         let begin = context.now();
