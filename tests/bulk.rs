@@ -65,6 +65,47 @@ fn every_format_goes_on_where_it_was_cut() {
     }
 }
 
+/// A renewal that was cut leaves nobody without a leaf, and renews nobody twice.
+#[test]
+fn renewals_go_on_where_they_were_cut() {
+    let home = Home::from_template("quickstart");
+    for format in ["ndjson", "sealed"] {
+        let first = Batch::new(&home, &format!("{format}-first"), format, 800);
+        first.run().ok();
+        let cut = Batch::renewing(&home, &format!("{format}-cut"), &first);
+        let mut moments = Moments(0x4e3);
+        for _ in 0..3 {
+            cut.cut(moments.within(Duration::from_millis(500)));
+            cut.cut_while_it_writes(moments.within(Duration::from_millis(50)));
+        }
+        cut.run().ok();
+        cut.check();
+        // What they replaced stays valid until its end.
+        first.check();
+    }
+}
+
+/// Two batches of renewals over the same devices: one is refused whole, or renews what the other one made.
+#[test]
+fn two_renewals_at_once_give_each_device_one_leaf_each() {
+    let home = Home::from_template("quickstart");
+    let first = Batch::new(&home, "first", "ndjson", 1_000);
+    first.run().ok();
+    let one = Batch::renewing(&home, "one", &first);
+    let other = Batch::renewing(&home, "other", &first);
+    let running = one.start();
+    let second = other.run().code;
+    let ended = running.wait_with_output().expect("it ends");
+    let codes = [ended.status.code(), Some(second)];
+    let are_fit = codes.iter().all(|code| matches!(code, Some(0 | 4)));
+    assert!(are_fit && codes.contains(&Some(0)), "{codes:?}");
+    one.run().ok();
+    other.run().ok();
+    for batch in [first, one, other] {
+        batch.check();
+    }
+}
+
 #[test]
 fn a_full_disk_is_told_and_gone_on_with_when_there_is_space() {
     let home = Home::from_template("quickstart");

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{BufReader, Read};
+use std::io::{BufReader, Read, Write as _};
 use std::path::{Path, PathBuf};
 
 use pki_core::bulk::input::{
@@ -22,7 +22,7 @@ use crate::files::Files;
 use crate::home::Home;
 use crate::inputs::Inputs;
 use crate::render::ui::Ui;
-use crate::spool::PrivateCopy;
+use crate::spool::{CopyError, PrivateCopy};
 
 /// Where the devices come from, and the labels that all of them get.
 pub(crate) struct Source {
@@ -186,6 +186,17 @@ impl Source {
             },
         };
         Ok(Self::of(Origin::List(content, args.form())))
+    }
+
+    /// Devices that are named on the command line.
+    pub(crate) fn named(ids: &[String]) -> Result<Self, CommandError> {
+        let (copy, ()) = PrivateCopy::make(|copy| {
+            let list = ids.join("\n");
+            copy.write_all(list.as_bytes()).map_err(CopyError)
+        })?;
+        let name = "the command line".to_owned();
+        let content = Content::Copied { copy, name };
+        Ok(Self::of(Origin::List(content, ListForm::default())))
     }
 
     /// What was found sound of an input that brings requests.

@@ -206,7 +206,7 @@ impl<'a> Judge<'a> {
     }
 
     /// What the profile lets in that the list names.
-    fn policy(&self, device: &Device) -> Result<&RequestPolicy, BadLine> {
+    pub(crate) fn policy(&self, device: &Device) -> Result<&RequestPolicy, BadLine> {
         let Some(profile) = &device.profile else {
             return Ok(&self.default);
         };

@@ -95,10 +95,24 @@ pub fn resume(
     if !finished.is_empty() {
         inventory.mark_delivered(&rows(&finished), at)?;
     }
-    if !voided.is_empty() {
-        inventory.void(&rows(&voided), CUT_SHORT, at)?;
-    }
+    void_cut_short(inventory, &rows(&voided), at)?;
     Ok(finished)
+}
+
+/// Voids leaves that a run left undelivered which was cut short. The caller knows that no such run is alive.
+///
+/// # Errors
+/// [`InventoryError`].
+pub fn void_cut_short(
+    inventory: &mut dyn Inventory,
+    rows: &[RowKey],
+    at: Time,
+) -> Result<(), InventoryError> {
+    if rows.is_empty() {
+        Ok(())
+    } else {
+        inventory.void(rows, CUT_SHORT, at)
+    }
 }
 
 /// As [`resume`], of many devices whose keys went nowhere but into a batch that is another one: voids what
@@ -121,7 +135,7 @@ pub fn resume_all(
             return Ok(found.into_iter().map(|holder| holder.id).collect());
         }
         // Behind each there may be another one.
-        inventory.void(&rows, CUT_SHORT, at)?;
+        void_cut_short(inventory, &rows, at)?;
     }
 }
 

@@ -28,6 +28,7 @@ mod press;
 mod promise;
 mod quarantine;
 mod readmit;
+mod renewal;
 mod roll;
 mod signers;
 #[path = "../../tests/support/skip.rs"]

@@ -22,6 +22,8 @@ pub(super) struct Batch<'a> {
     format: &'static str,
     devices: usize,
     folder: &'static str,
+    /// The batch whose devices it renews, if it does.
+    renewed: Option<String>,
 }
 
 /// What an output holds of one device.
@@ -42,7 +44,21 @@ impl<'a> Batch<'a> {
             format,
             devices,
             folder: ".",
+            renewed: None,
         }
+    }
+
+    /// A batch that renews the devices of another one.
+    pub(super) fn renewing(home: &'a Home, name: &str, other: &Batch<'_>) -> Self {
+        Self {
+            renewed: Some(other.name.clone()),
+            ..Self::new(home, name, other.format, other.devices)
+        }
+    }
+
+    /// What its registration IDs begin with.
+    fn prefix(&self) -> &str {
+        self.renewed.as_ref().unwrap_or(&self.name)
     }
 
     /// The same batch with its output in another folder.
@@ -72,9 +88,12 @@ impl<'a> Batch<'a> {
             "pipe" => "-".to_owned(),
             _ => self.out(),
         };
-        format!(
-            "issue --prefix {name}: --count {devices} --authority factory --batch {name} {form} --out {out}"
-        )
+        let what = match self.renewed {
+            Some(_) => "renew",
+            None => "issue --authority factory",
+        };
+        let prefix = self.prefix();
+        format!("{what} --prefix {prefix}: --count {devices} --batch {name} {form} --out {out}")
     }
 
     #[track_caller]
@@ -193,9 +212,9 @@ impl<'a> Batch<'a> {
 
     /// The registration IDs of its input, in order.
     fn ids(&self) -> Vec<String> {
-        let name = &self.name;
+        let prefix = self.prefix();
         let width = self.devices.to_string().len();
-        let id = |number| format!("{name}:{number:0width$}");
+        let id = |number| format!("{prefix}:{number:0width$}");
         (1..=self.devices).map(id).collect()
     }
 

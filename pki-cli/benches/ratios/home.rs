@@ -107,6 +107,14 @@ impl Home {
         measure::program(&mut self.dps_pki(&line))
     }
 
+    /// Renews the devices of a batch, durable to the disk.
+    pub(crate) fn renew(&self, name: &str, devices: u64) -> Spent {
+        let line = format!(
+            "renew --prefix {name}- --count {devices} --plain-keys --quiet --out renewed-{name}"
+        );
+        measure::program(&mut self.dps_pki(&line))
+    }
+
     /// As [`Self::batch`], with its memory watched.
     pub(crate) fn watched_batch(&self, name: &str, devices: u64) -> Spent {
         let line = batch_line(name, devices, "");

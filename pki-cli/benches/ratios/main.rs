@@ -43,6 +43,7 @@ fn main() {
     bench.against_limit(Authority::Rsa2048, 90_000, Target::AtLeast(0.95, 0.98));
     bench.against_limit(Authority::Rsa4096, 8_000, Target::AtLeast(0.95, 0.98));
     bench.requests();
+    bench.renewals();
     bench.rsa_leaves();
     bench.one_certificate();
     bench.folder();
@@ -115,6 +116,22 @@ impl Bench {
             |_| limit::verifications_and_signatures(devices),
         );
         rates(&title, devices, (ours, limit), Target::AtLeast(0.80, 0.90));
+    }
+
+    /// New leaves for devices that have one, against the batch that gave them their first ones.
+    fn renewals(&self) {
+        let devices = self.share(20_000);
+        let title = format!("renewals (first leaves), {devices}, per s");
+        if !self.wants(&title) {
+            return;
+        }
+        let home = Home::new(Authority::P256);
+        let issued = (0..self.rounds).map(|round| home.batch(&format!("r{round}"), devices, ""));
+        let issued: Vec<Spent> = issued.collect();
+        let renewed = (0..self.rounds).map(|round| home.renew(&format!("r{round}"), devices));
+        let renewed: Vec<Spent> = renewed.collect();
+        let spent = (median(&renewed), median(&issued));
+        rates(&title, devices, spent, Target::AtLeast(0.25, 0.5));
     }
 
     /// Keys that take so long that everything else is nothing.

@@ -1,9 +1,11 @@
-//! Batches, of `issue --devices`, `issue --prefix` and `sign`: identities for a whole line.
+//! Batches, of `issue`, `renew` and `sign`: identities for a whole line.
 //!
 //! The whole input is checked first. Then chunks go through [`pki_core::bulk`]; this file chooses the
 //! input, the output and the form of the keys; [`run`] does the rest.
 
+mod args;
 mod judge;
+mod renewals;
 mod run;
 
 use std::collections::BTreeMap;
@@ -11,261 +13,27 @@ use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::{fmt, thread};
 
-use pki_core::bulk::input::{Checked, Counter, ListEncoding, REQUEST_COLUMN, Separator};
-use pki_core::csr::IdFrom;
+use pki_core::bulk::input::Checked;
 use pki_core::encoding::{Pfx, PfxEncryption};
-use pki_core::handout::seal::{KeySealer, Recipient};
+use pki_core::handout::seal::KeySealer;
 use pki_core::handout::{DeviceFiles, Form, KeyForm, Renderer, Shards};
-use pki_core::inventory::{BatchRecord, BatchState, Inventory as _, Label, NamedLabel};
+use pki_core::inventory::{BatchRecord, BatchState, Inventory as _, Label};
 use pki_core::secret::Passphrase;
 use pki_core::sqlite::SqliteInventory;
 use pki_core::wording::counted;
 use serde::Serialize;
 
+pub(super) use self::args::{BatchArgs, BatchOptions, Format, KeyArgs, Listed};
+pub(super) use self::renewals::Renewals;
 use self::run::BatchRun;
 use super::issue::Target;
-use crate::batch_input::{Input, ListArgs, Source};
+use crate::batch_input::{Input, Source};
 use crate::batch_output::beside;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
-use crate::files::{Access, Files};
-use crate::inputs::Inputs;
+use crate::files::Access;
 use crate::issuance::OpenAuthority;
 use crate::render::ui::Ui;
-use crate::request_input::{Item, Judge};
-use crate::secret_word::{SecretWord, SecretWordParser};
-
-/// As many devices as a counter makes for one batch: their claim is a gigabyte and a half of digests.
-const MOST_COUNTED: u64 = 100_000_000;
-
-// A batch of devices, and what becomes of their keys.
-#[derive(clap::Args)]
-#[command(next_help_heading = "Batches")]
-pub(super) struct BatchArgs {
-    /// A list of devices: CSV with a header (registration_id; optional profile, validity, san, and
-    /// csr for devices that made their own keys: a file beside the list, or PEM; other columns become
-    /// labels), or one registration ID a line; - for standard input
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["ids", "prefix"])]
-    devices: Option<PathBuf>,
-
-    /// Registration IDs from a counter: what each begins with
-    #[arg(long, value_name = "TEXT", requires = "count", conflicts_with = "ids")]
-    prefix: Option<String>,
-
-    /// How many IDs the counter makes, at most 100 million
-    #[arg(
-        long,
-        value_name = "N",
-        requires = "prefix",
-        value_parser = clap::value_parser!(u64).range(1..=MOST_COUNTED)
-    )]
-    count: Option<u64>,
-
-    /// The counter's first number
-    #[arg(long, value_name = "K", requires = "prefix", default_value_t = 1)]
-    start: u64,
-
-    /// How many digits each number has, with zeros before it [default: as many as the last one needs]
-    #[arg(
-        long,
-        value_name = "N",
-        requires = "prefix",
-        conflicts_with_all = ["ids", "devices"],
-        value_parser = clap::value_parser!(u8).range(1..=64)
-    )]
-    digits: Option<u8>,
-
-    #[command(flatten)]
-    list: ListArgs,
-
-    #[command(flatten)]
-    options: BatchOptions,
-
-    #[command(flatten)]
-    keys: KeyArgs,
-}
-
-// What becomes of keys that are made here.
-#[derive(clap::Args, Default)]
-#[command(next_help_heading = "Batches")]
-pub(super) struct KeyArgs {
-    /// Write the devices' keys in the clear: the output itself is the secret
-    #[arg(long, conflicts_with_all = ["key_passphrase_from", "recipients"])]
-    plain_keys: bool,
-
-    /// Encrypt each device's key under the passphrase from file:PATH, env:NAME, fd:N, stdin or prompt
-    #[arg(long, value_name = "WHERE", value_parser = SecretWordParser, conflicts_with = "recipients")]
-    key_passphrase_from: Option<SecretWord>,
-}
-
-// How a batch is written.
-#[derive(clap::Args)]
-#[command(next_help_heading = "Batches")]
-pub(super) struct BatchOptions {
-    /// The form of the output [default: ndjson; dir for requests in files]
-    #[arg(long, value_enum)]
-    format: Option<Format>,
-
-    /// The batch's name [default: the authority and a digest of the input]
-    #[arg(long = "batch", value_name = "NAME")]
-    name: Option<Label>,
-
-    /// Seal the whole output to an age recipient (age1…); once for each
-    #[arg(long = "recipient", value_name = "AGE")]
-    recipients: Vec<Recipient>,
-
-    /// How many workers [default: one a core]
-    #[arg(long, value_name = "N")]
-    jobs: Option<usize>,
-
-    /// Where the manifest goes [default: beside the output; with standard output to the inventory alone]
-    #[arg(long, value_name = "FILE")]
-    manifest: Option<PathBuf>,
-
-    /// Have the authority sign the manifest
-    #[arg(long)]
-    sign_manifest: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Format {
-    /// One JSON object a line and device
-    Ndjson,
-    /// An archive of all devices' files
-    Tar,
-    /// A folder with the devices' files, in folders of 1000 above 10 000
-    Dir,
-    /// A folder with one PKCS#12 file a device
-    Pfx,
-}
-
-impl Format {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Ndjson => "ndjson",
-            Self::Tar => "tar",
-            Self::Dir => "dir",
-            Self::Pfx => "pfx",
-        }
-    }
-
-    fn is_folder(self) -> bool {
-        matches!(self, Self::Dir | Self::Pfx)
-    }
-}
-
-impl BatchArgs {
-    /// Whether a batch is asked for at all.
-    pub(super) fn is_given(&self) -> bool {
-        self.devices.is_some() || self.prefix.is_some()
-    }
-
-    /// Issues the batch, or what is left of it.
-    pub(super) fn run(&self, context: &Context, target: &Target) -> CommandResult {
-        let format = self.options.format.unwrap_or(Format::Ndjson);
-        let batch = Batch {
-            context,
-            target,
-            options: &self.options,
-            keys: &self.keys,
-            format,
-        };
-        batch.check_usage()?;
-        let source = self.source(&context.inputs, &context.files)?;
-        let declaration = context.home.declaration()?;
-        if !self.brings_requests(&context.ui, &source, target)? {
-            return batch.run(|| Input::listed(&context.home, &context.ui, source));
-        }
-        let judge = Judge::new(context, declaration, &target.profile, IdFrom::CommonName);
-        let beside = self.devices.as_deref().and_then(Path::parent);
-        let folder = beside.unwrap_or_else(|| Path::new("")).to_owned();
-        let listed = source.devices()?;
-        let items = listed.map(|device| Item::Listed(device, folder.clone()));
-        batch.run(|| judge.judge(items, source.to_string(), self.options.jobs()))
-    }
-
-    fn source(&self, inputs: &Inputs, files: &Files) -> Result<Source, CommandError> {
-        match (&self.devices, &self.prefix) {
-            (Some(path), _) => Source::list(inputs, files, path, &self.list),
-            (None, Some(prefix)) => self.counter(prefix).map(Source::counter),
-            (None, None) => Err(CommandError::new(ErrorKind::Usage, "no devices are given")),
-        }
-    }
-
-    fn counter(&self, prefix: &str) -> Result<Counter, CommandError> {
-        let counter = Counter {
-            prefix: prefix.to_owned(),
-            start: self.start,
-            count: self.count.unwrap_or_default(),
-            digits: self.digits.map(usize::from),
-        };
-        let Some(last) = counter.last() else {
-            let message = format!(
-                "--start {} and --count {} lead past {}, the last number there is",
-                counter.start,
-                counter.count,
-                u64::MAX
-            );
-            return Err(CommandError::new(ErrorKind::Usage, message));
-        };
-        let needed = last.to_string().len();
-        if let Some(digits) = counter.digits.filter(|digits| *digits < needed) {
-            let message = format!(
-                "--digits {digits} is too few: the last number is {last}, which has {needed}"
-            );
-            return Err(CommandError::new(ErrorKind::Usage, message));
-        }
-        Ok(counter)
-    }
-
-    /// Whether devices of the list bring requests. What was found out about the list is said.
-    fn brings_requests(
-        &self,
-        ui: &Ui,
-        source: &Source,
-        target: &Target,
-    ) -> Result<bool, CommandError> {
-        let Some(list) = source.as_list()? else {
-            return Ok(false);
-        };
-        let (encoding, separator) = (list.encoding(), list.separator());
-        let heads = list.into_heads();
-        if encoding != ListEncoding::Utf8 || (heads.len() > 1 && separator != Separator::Comma) {
-            ui.note(format!(
-                "{source}: read as {encoding}, with {separator} between the columns"
-            ));
-        }
-        let mut labels = target.labels.iter().map(NamedLabel::name);
-        if let Some(name) = labels.find(|name| heads.iter().any(|head| head == name)) {
-            let message = format!("--label {name}: {source} has a column of that name");
-            return Err(CommandError::new(ErrorKind::Usage, message));
-        }
-        Ok(heads.iter().any(|head| head == REQUEST_COLUMN))
-    }
-}
-
-impl BatchOptions {
-    /// Whether any of them was given: then a batch is meant.
-    pub(super) fn are_given(&self) -> bool {
-        self.format.is_some()
-            || self.name.is_some()
-            || !self.recipients.is_empty()
-            || self.jobs.is_some()
-            || self.manifest.is_some()
-            || self.sign_manifest
-    }
-
-    /// The form of the output, or the one that fits the input.
-    pub(super) fn format_or(&self, fitting: Format) -> Format {
-        self.format.unwrap_or(fitting)
-    }
-
-    /// How many workers there are to be.
-    pub(super) fn jobs(&self) -> usize {
-        let cores = || thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-        self.jobs.unwrap_or_else(cores)
-    }
-}
 
 /// A batch that is to be issued: everything but its devices.
 pub(super) struct Batch<'a> {
@@ -274,6 +42,8 @@ pub(super) struct Batch<'a> {
     pub(super) options: &'a BatchOptions,
     pub(super) keys: &'a KeyArgs,
     pub(super) format: Format,
+    /// How its devices are renewed, if they have leaves already.
+    pub(super) renewals: Option<Renewals<'a>>,
 }
 
 impl Batch<'_> {
@@ -353,29 +123,30 @@ impl Batch<'_> {
             let message = format!("{source} names no device");
             return Err(CommandError::invalid_input(message));
         }
-        let form = self.form(&checked)?;
+        // Which keys are made for renewals is known once their last leaves are.
+        let early = self.renewals.is_none();
+        let form = early.then(|| self.form(&checked)).transpose()?;
         let (mut inventory, authority) = opened?;
         authority.warn_of_chain(&context.home, &context.ui)?;
         note_dropped(&context.ui, &asked);
         let run = BatchRun::new(self, &authority, profile, &source)?;
         run.keep_off_homes()?;
         if context.settings.dry_run {
-            return self.rehearse(&run, &mut inventory, &checked);
+            return self.rehearse(run, &mut inventory, checked);
         }
         let _lock = run.lock()?;
-        let found = match run.find(&inventory)? {
-            Some(batch) if batch.state == BatchState::Complete => {
-                run.check_output_is_here(&inventory, &batch)?;
-                context
-                    .ui
-                    .note(format!("batch {} is complete already", batch.name));
-                self.tell(&batch, asked)?;
-                return Ok(Outcome::Done);
-            }
-            found => found,
-        };
+        let found = run.find(&inventory)?;
+        if let Some(batch) = found.as_ref().filter(|batch| is_complete(batch)) {
+            self.find_complete(&run, &inventory, batch)?;
+            self.tell(batch, asked)?;
+            return Ok(Outcome::Done);
+        }
         // Nobody else issues to one of its devices until this run ends.
         let _claim = run.claim(std::mem::take(&mut checked.digests))?;
+        let devices = self.devices(&run, &mut inventory, found.as_ref(), checked)?;
+        let run = run.over(devices.source.as_ref().unwrap_or(&source));
+        let checked = devices.checked;
+        let form = form.map_or_else(|| self.form(&checked), Ok)?;
         let batch = match found {
             Some(batch) => {
                 run.judge_rest(&mut inventory, &batch, &checked)?;
@@ -387,44 +158,96 @@ impl Batch<'_> {
             }
         };
         let renderer = Renderer::new(form, &authority.chain());
-        let manifest = run.issue(&mut inventory, &batch, &renderer)?;
+        let batch = self.finish(&run, &mut inventory, &batch, &renderer)?;
+        self.tell(&batch, asked)?;
+        Ok(Outcome::Done)
+    }
+
+    /// Issues what is left of a batch, and completes it with its manifest.
+    fn finish(
+        &self,
+        run: &BatchRun<'_>,
+        inventory: &mut SqliteInventory,
+        batch: &BatchRecord,
+        renderer: &Renderer,
+    ) -> Result<BatchRecord, CommandError> {
+        let manifest = run.issue(inventory, batch, renderer)?;
         let text = run.manifest_text(manifest)?;
         if let Some(path) = self.manifest_path() {
             // A run that was cut short right after may have written it.
             let is_ours = |kept: &[u8]| is_manifest_of(kept, &batch.name);
-            let files = &context.files;
+            let files = &self.context.files;
             files.write_generated(&path, text.as_bytes(), Access::Public, is_ours)?;
         }
-        let batch = inventory.complete_batch(&batch.name, &text, context.now())?;
+        let batch = inventory.complete_batch(&batch.name, &text, self.context.now())?;
         run.forget_note();
-        self.tell(&batch, asked)?;
-        Ok(Outcome::Done)
+        Ok(batch)
+    }
+
+    /// Says that nothing is left to do, if the output is where it was delivered to.
+    fn find_complete(
+        &self,
+        run: &BatchRun<'_>,
+        inventory: &SqliteInventory,
+        batch: &BatchRecord,
+    ) -> Result<(), CommandError> {
+        run.check_output_is_here(inventory, batch)?;
+        let name = &batch.name;
+        let told = match (&self.renewals, batch.completed_at) {
+            (Some(_), Some(at)) => format!(
+                "batch {name} is complete already: its devices were renewed on {at}; another --out renews them once more"
+            ),
+            _ => format!("batch {name} is complete already"),
+        };
+        self.context.ui.note(told);
+        Ok(())
+    }
+
+    /// The devices to issue to: of renewals, with their last leaves.
+    fn devices(
+        &self,
+        run: &BatchRun<'_>,
+        inventory: &mut SqliteInventory,
+        batch: Option<&BatchRecord>,
+        checked: Checked,
+    ) -> Result<Devices, CommandError> {
+        let Some(renewals) = &self.renewals else {
+            let source = None;
+            return Ok(Devices { source, checked });
+        };
+        let (source, checked) = run.follow(inventory, batch, renewals, checked.devices)?;
+        Ok(Devices {
+            source: Some(source),
+            checked,
+        })
     }
 
     /// Judges all that a run would, and says what it would do.
     fn rehearse(
         &self,
-        run: &BatchRun<'_>,
+        run: BatchRun<'_>,
         inventory: &mut SqliteInventory,
-        checked: &Checked,
+        checked: Checked,
     ) -> CommandResult {
         let found = run.find(inventory)?;
+        if let Some(batch) = found.as_ref().filter(|batch| is_complete(batch)) {
+            self.find_complete(&run, inventory, batch)?;
+            return Ok(Outcome::Done);
+        }
+        let devices = self.devices(&run, inventory, found.as_ref(), checked)?;
+        let listed = run.source;
+        let run = run.over(devices.source.as_ref().unwrap_or(listed));
+        if self.renewals.is_some() {
+            self.form(&devices.checked)?;
+        }
         let left = match &found {
-            Some(batch) if batch.state == BatchState::Complete => {
-                run.check_output_is_here(inventory, batch)?;
-                let name = &batch.name;
-                self.context
-                    .ui
-                    .note(format!("batch {name} is complete already"));
-                return Ok(Outcome::Done);
-            }
             Some(batch) => {
-                run.judge_rest(inventory, batch, checked)?;
+                run.judge_rest(inventory, batch, &devices.checked)?;
                 batch.total - batch.delivered
             }
             None => {
-                run.judge_new(inventory, checked)?;
-                checked.devices
+                run.judge_new(inventory, &devices.checked)?;
+                devices.checked.devices
             }
         };
         self.context.ui.note(format!(
@@ -496,6 +319,17 @@ impl Batch<'_> {
         let secret = word.map(|word| self.context.secrets.read(word, question));
         Ok(secret.transpose()?.map(Passphrase::read))
     }
+}
+
+/// The devices of a batch as they are issued to.
+struct Devices {
+    /// Where they stand, if that is not where they are listed.
+    source: Option<Source>,
+    checked: Checked,
+}
+
+fn is_complete(batch: &BatchRecord) -> bool {
+    batch.state == BatchState::Complete
 }
 
 /// Whether a file is the manifest of a batch.

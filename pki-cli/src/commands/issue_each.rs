@@ -15,7 +15,7 @@ use pki_core::declaration::LeafProfile;
 use pki_core::delivery;
 use pki_core::handout::{DeviceFiles, Form, KeyForm, Renderer, Shards};
 use pki_core::ids::{AuthorityName, LeafName, RegistrationId, SerialNumber};
-use pki_core::inventory::{Inventory as _, InventoryEntry, InventoryError, Recorded, Status};
+use pki_core::inventory::{Inventory as _, InventoryError, Recorded, Status};
 use pki_core::issue::{Finding, IssueError};
 use pki_core::key::software::SoftwareKeyGenerator;
 use pki_core::profile::Role;
@@ -379,13 +379,8 @@ impl<'a> Counter<'a> {
         };
         let all = self.inventory.certificates_of(id)?;
         let mut earlier = all.iter().filter(|entry| entry.recorded.row() < leaf.row());
-        Ok(earlier.any(|entry| entry.recorded.role() == Role::Leaf && was_delivered(entry)))
+        Ok(earlier.any(|entry| entry.recorded.role() == Role::Leaf && entry.was_delivered()))
     }
-}
-
-/// Whether a device got this certificate, whatever became of it since.
-pub(super) fn was_delivered(entry: &InventoryEntry) -> bool {
-    matches!(entry.state.status(), Status::Delivered | Status::Revoked)
 }
 
 /// What was issued to whom.

@@ -1,52 +1,57 @@
-//! `renew`: a new leaf with the same CN, while the old one is still valid or after.
+//! `renew`: new leaves with the same CN, while the old ones are still valid or after.
 //!
 //! A device that made its own key gets a leaf for the same key, from the request that it once sent;
-//! others get a new key. Nothing changes at DPS for a device in a group.
+//! others get a new key. Nothing changes at DPS for a device in a group. Devices that are named one by one
+//! are served as `issue` serves them; a list is a batch.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use pki_core::alternative_name::AlternativeName;
 use pki_core::bulk::input::{Device, DeviceKey, Place};
-use pki_core::csr::{ProvenKey, SigningRequest, Stated};
+use pki_core::bulk::renewal::{Renewal, RenewalError, last_leaf};
+use pki_core::csr::{IdFrom, SigningRequest, Stated};
 use pki_core::declaration::Declaration;
 use pki_core::ids::{AuthorityName, LeafName, ProfileName, RegistrationId};
-use pki_core::inventory::{CertificateState, Inventory, InventoryEntry};
-use pki_core::profile::Role;
+use pki_core::inventory::{CertificateState, Inventory as _, InventoryEntry, NamedLabel};
 use pki_core::sqlite::SqliteInventory;
 
-use super::issue::profile_named;
-use super::issue_each::{
-    Leaves, Order, Replaced, Wish, check_orders, rehearse, serve, was_delivered,
-};
-use crate::batch_input::{ListArgs, Source};
+use super::issue::{Target, profile_named};
+use super::issue_batch::{BatchArgs, Listed, Renewals};
+use super::issue_each::{Leaves, Order, Replaced, Wish, check_orders, rehearse, serve};
+use crate::batch_input::Source;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
-use crate::files::Files;
 use crate::home::Home;
 use crate::inputs::Inputs;
 use crate::named::is_file;
-use crate::request_input::policy;
+use crate::request_input::{Judge, policy};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
+Devices that are named one by one are renewed one by one, into a folder. A list, a counter, or an
+option that says how a batch is written makes a batch of them, as it does for dps-pki issue: of one
+authority, checked as a whole first, and gone on with by the same command. Columns of the list say
+what is to be otherwise than in the last leaf.
+
 Examples:
   dps-pki renew sensor-1 --out renewed
-  dps-pki renew sensor-1 sensor-2 --authority factory --out renewed")]
+  dps-pki renew sensor-1 sensor-2 --authority factory --out renewed
+  dps-pki renew --prefix sensor- --count 2 --out renewed.ndjson --plain-keys")]
 pub(crate) struct Args {
-    /// Registration IDs, files of them one a line, or - for standard input
-    #[arg(required = true, value_name = "ID")]
+    /// Registration IDs, or one list of devices: a file, or - for standard input
+    #[arg(required_unless_present_any = ["devices", "prefix"], value_name = "ID")]
     ids: Vec<String>,
 
     /// A new request of the one device, which may bring a new key
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["devices", "prefix"])]
     csr: Option<PathBuf>,
 
     /// Make new keys here, also for devices that made their own
     #[arg(long, conflicts_with = "csr")]
     new_key: bool,
 
-    /// Which authority signs [default: for each device the one that signed its last leaf]
+    /// Which authority signs [default: for each device the one that signed its last leaf; for a batch
+    /// the one of its first device]
     #[arg(long)]
     authority: Option<AuthorityName>,
 
@@ -54,16 +59,94 @@ pub(crate) struct Args {
     #[arg(long, default_value = Declaration::DEFAULT_PROFILE)]
     profile: ProfileName,
 
-    /// The folder to write them to, made if it does not exist
-    #[arg(long, value_name = "DIR", default_value = ".")]
+    /// The folder to write them to, made if it does not exist; the file or folder of a batch, or - for
+    /// standard output
+    #[arg(long, value_name = "PATH", default_value = ".")]
     out: PathBuf,
+
+    /// A label that the inventory keeps with each leaf beside those of the last one, as order=4711;
+    /// several by several of these
+    #[arg(long = "label", value_name = "KEY=VALUE")]
+    labels: Vec<NamedLabel>,
+
+    #[command(flatten)]
+    batch: BatchArgs,
 }
 
 impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
+        let inventory = context.home.inventory()?;
+        match self.listed(context, &inventory)? {
+            Some(devices) => self.renew_batch(context, inventory, devices),
+            None => self.renew_each(context, inventory),
+        }
+    }
+
+    /// The devices of a batch, if one is asked for.
+    fn listed(
+        &self,
+        context: &Context,
+        inventory: &SqliteInventory,
+    ) -> Result<Option<Listed>, CommandError> {
+        if self.batch.is_given() {
+            return self.batch.listed(context).map(Some);
+        }
+        let mut lists = Vec::new();
+        for word in &self.ids {
+            if is_file(&context.files, inventory, word)? {
+                lists.push(word);
+            }
+        }
+        match lists[..] {
+            [] if self.batch.says_how_it_is_written() => {
+                Ok(Some(Listed::of(Source::named(&self.ids)?)))
+            }
+            [] => Ok(None),
+            [list] if self.ids.len() == 1 && self.csr.is_none() => {
+                self.batch.list(context, Path::new(list)).map(Some)
+            }
+            [list, ..] => Err(CommandError::new(
+                ErrorKind::Usage,
+                format!("the list {list} is a batch by itself; nothing else can be named with it"),
+            )),
+        }
+    }
+
+    fn renew_batch(
+        &self,
+        context: &Context,
+        inventory: SqliteInventory,
+        devices: Listed,
+    ) -> CommandResult {
+        if self.csr.is_some() {
+            let message = "--csr is the request of one device; a list has a column csr";
+            return Err(CommandError::new(ErrorKind::Usage, message));
+        }
+        let authority = match &self.authority {
+            Some(named) => named.clone(),
+            None => authority_of_first(&inventory, &devices.source)?,
+        };
+        drop(inventory);
+        let target = Target {
+            authority,
+            profile: self.profile.clone(),
+            out: self.out.clone(),
+            labels: self.labels.clone(),
+        };
+        self.batch.check_usage(context, &target)?;
+        let declaration = context.home.declaration()?;
+        let renewals = Renewals {
+            judge: Judge::new(context, declaration, &self.profile, IdFrom::CommonName),
+            new_keys: self.new_key,
+            moves: self.authority.is_some(),
+        };
+        self.batch.issue(context, &target, devices, Some(renewals))
+    }
+
+    fn renew_each(&self, context: &Context, mut inventory: SqliteInventory) -> CommandResult {
         let profile = profile_named(context, &self.profile)?;
-        let mut inventory = context.home.inventory()?;
-        let ids = self.ids(&context.inputs, &context.files, &inventory)?;
+        let ids: Result<Vec<RegistrationId>, _> = self.ids.iter().map(|id| id.parse()).collect();
+        let ids = ids?;
         if self.csr.is_some() && ids.len() != 1 {
             let message = format!(
                 "--csr is the request of one device; {} are given",
@@ -103,76 +186,30 @@ impl Args {
         Ok(Outcome::Done)
     }
 
-    /// The IDs that are named, those in files among them.
-    fn ids(
-        &self,
-        inputs: &Inputs,
-        files: &Files,
-        inventory: &dyn Inventory,
-    ) -> Result<Vec<RegistrationId>, CommandError> {
-        let mut ids = Vec::new();
-        for word in &self.ids {
-            let path = Path::new(word);
-            if !is_file(files, inventory, word)? {
-                ids.push(word.parse()?);
-                continue;
-            }
-            let source = Source::list(inputs, files, path, &ListArgs::default())?;
-            for device in source.devices()? {
-                let bad = |bad| CommandError::invalid_input(format!("{source}: {bad}"));
-                let device: Device = device.map_err(bad)?;
-                if device != Device::new(device.place.clone(), device.id.clone()) {
-                    let message =
-                        format!("{source}: a list for renewals has registration IDs only");
-                    return Err(CommandError::invalid_input(message));
-                }
-                ids.push(device.id.into());
-            }
-        }
-        Ok(ids)
-    }
-
     fn order(
         &self,
         context: &Context,
         inventory: &SqliteInventory,
         id: RegistrationId,
     ) -> Result<(AuthorityName, Order), CommandError> {
-        let mut leaves = inventory.certificates_of(&id)?;
-        leaves.retain(|entry| entry.recorded.role() == Role::Leaf && was_delivered(entry));
-        let newest = leaves.first().ok_or_else(|| {
+        let last = last_leaf(inventory.certificates_of(&id)?).ok_or_else(|| {
             CommandError::not_found(format!("the inventory has no leaf of {id}"))
                 .hint("a first leaf comes from: dps-pki issue, or dps-pki sign")
         })?;
-        // The same CN, in the case that it was first written in.
-        let id = newest.recorded.registration_id().cloned().unwrap_or(id);
-        let id = LeafName::try_from(id)?;
-        let certificate = newest.recorded.certificate();
+        let certificate = last.recorded.certificate();
         let replaced = Replaced {
             serial_number: certificate.serial_number().clone(),
             not_after: certificate.validity().not_after(),
         };
-        let serial = &replaced.serial_number;
-        let end = replaced.not_after;
-        context.ui.note(match &newest.state {
-            CertificateState::Revoked { at, reason } => {
-                format!("{id}: its leaf {serial} was revoked on {at} ({reason})")
-            }
-            _ if end < context.now() => format!("{id}: its leaf {serial} expired on {end}"),
-            _ => format!("{id}: its leaf {serial} stays valid until {end}"),
-        });
-        let key = self.key(&context.home, &context.inputs, inventory, newest, &id)?;
-        let authority = self.authority_of(newest, &id)?;
-        let labels = newest.recorded.labels().iter();
-        let device = Device {
-            key: key.map_or(DeviceKey::New, DeviceKey::Proven),
-            alternative_names: AlternativeName::of(certificate),
-            labels: labels
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .collect(),
-            replaces: Some(newest.recorded.row()),
-            ..Device::new(Place::Line(1), id)
-        };
+        context.ui.note(standing(context, &id, &last, &replaced));
+        let device = self.next(
+            &context.home,
+            &context.inputs,
+            inventory,
+            LeafName::try_from(id)?,
+            &last,
+        )?;
+        let authority = self.authority_of(&last, &device.id)?;
         let order = Order {
             device,
             dropped: Vec::new(),
@@ -181,68 +218,105 @@ impl Args {
         Ok((authority, order))
     }
 
-    fn authority_of(
-        &self,
-        newest: &InventoryEntry,
-        id: &RegistrationId,
-    ) -> Result<AuthorityName, CommandError> {
-        let last = newest.recorded.signed_by().map(|signed_by| &signed_by.name);
-        self.authority.as_ref().or(last).cloned().ok_or_else(|| {
-            let message = format!("the last leaf of {id} was signed outside of this home");
-            CommandError::new(ErrorKind::Usage, message).hint("name an authority with --authority")
-        })
-    }
-
-    /// The device's own key, if it has one.
-    fn key(
+    /// The device as its next leaf is to be.
+    fn next(
         &self,
         home: &Home,
         inputs: &Inputs,
         inventory: &SqliteInventory,
-        newest: &InventoryEntry,
-        id: &RegistrationId,
-    ) -> Result<Option<ProvenKey>, CommandError> {
+        id: LeafName,
+        last: &InventoryEntry,
+    ) -> Result<Device, CommandError> {
         let policy = policy(home, &self.profile)?;
+        let mut device = Device::new(Place::Line(1), id.clone());
+        device.label(&self.labels);
         if let Some(path) = &self.csr {
             let request = SigningRequest::read(&inputs.read(path)?)
                 .map_err(|error| CommandError::in_file(path, &error))?;
             let stated = Stated {
-                id: Some(id),
+                id: Some(&id),
                 file_name: None,
             };
             let admitted = policy.admit(&request, stated);
             admitted.map_err(|error| CommandError::in_file(path, &error))?;
-            return Ok(Some(request.into_proven_key()));
+            device.key = DeviceKey::Proven(request.into_proven_key());
         }
-        let kept = if self.new_key {
-            None
+        let renewal = Renewal {
+            policy: &policy,
+            new_keys: self.new_key,
+        };
+        let kept = if device.key == DeviceKey::New && !self.new_key {
+            inventory.request(last.recorded.row())?
         } else {
-            inventory.request(newest.recorded.row())?
+            None
         };
-        let Some(kept) = kept else {
-            return Ok(None);
-        };
-        let read = SigningRequest::from_der(&kept);
-        let request = read
-            .ok()
-            .filter(|request| {
-                newest.recorded.certificate().public_key() == request.public_key()
-            })
+        let followed = renewal.follow(device, last, kept.as_deref());
+        followed.map_err(|error| cannot_be_renewed(&id, &error))
+    }
+
+    fn authority_of(
+        &self,
+        last: &InventoryEntry,
+        id: &RegistrationId,
+    ) -> Result<AuthorityName, CommandError> {
+        let signed_by = last.recorded.signed_by().map(|signed_by| &signed_by.name);
+        self.authority
+            .as_ref()
+            .or(signed_by)
+            .cloned()
             .ok_or_else(|| {
-                CommandError::refused(format!(
-                    "the request that is kept of {id} is not the one of its leaf; the inventory was changed"
-                ))
-            })?;
-        if let CertificateState::Revoked { reason, .. } = &newest.state {
-            let message = format!(
-                "the last leaf of {id} was revoked ({reason}), and the device made its key"
-            );
-            return Err(CommandError::refused(message)
-                .hint("give a request for a new key with --csr, or make one here with --new-key"));
+                let message = format!("the last leaf of {id} was signed outside of this home");
+                CommandError::new(ErrorKind::Usage, message)
+                    .hint("name an authority with --authority")
+            })
+    }
+}
+
+/// The authority that signed the last leaf of the first device that has one from here.
+fn authority_of_first(
+    inventory: &SqliteInventory,
+    source: &Source,
+) -> Result<AuthorityName, CommandError> {
+    for device in source.devices()?.filter_map(Result::ok) {
+        let last = last_leaf(inventory.certificates_of(&device.id)?);
+        if let Some(signed_by) = last.as_ref().and_then(|last| last.recorded.signed_by()) {
+            return Ok(signed_by.name.clone());
         }
-        policy
-            .check_key(&request)
-            .map_err(|error| CommandError::refused(format!("{id}: {error}")))?;
-        Ok(Some(request.into_proven_key()))
+    }
+    let message =
+        format!("{source}: the inventory has no leaf of its devices that was signed here");
+    Err(CommandError::not_found(message)
+        .hint("a first leaf comes from: dps-pki issue, or dps-pki sign")
+        .hint(
+            "leaves that were signed elsewhere are renewed by the authority that --authority names",
+        ))
+}
+
+/// What became of the leaf that is renewed.
+fn standing(
+    context: &Context,
+    id: &RegistrationId,
+    last: &InventoryEntry,
+    replaced: &Replaced,
+) -> String {
+    let id = last.recorded.registration_id().unwrap_or(id);
+    let serial = &replaced.serial_number;
+    let end = replaced.not_after;
+    match &last.state {
+        CertificateState::Revoked { at, reason } => {
+            format!("{id}: its leaf {serial} was revoked on {at} ({reason})")
+        }
+        _ if end < context.now() => format!("{id}: its leaf {serial} expired on {end}"),
+        _ => format!("{id}: its leaf {serial} stays valid until {end}"),
+    }
+}
+
+fn cannot_be_renewed(id: &RegistrationId, error: &RenewalError) -> CommandError {
+    let refused = CommandError::refused(format!("{id}: {error}"));
+    match error {
+        RenewalError::Revoked(_) => {
+            refused.hint("give a request for a new key with --csr, or make one here with --new-key")
+        }
+        _ => refused,
     }
 }

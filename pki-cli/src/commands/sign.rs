@@ -99,6 +99,7 @@ impl Args {
             options: &self.options,
             keys: &KeyArgs::default(),
             format: self.options.format_or(fitting),
+            renewals: None,
         };
         batch.check_usage()?;
         for input in &inputs {

@@ -18,6 +18,7 @@ use super::input::{BadLine, Device, DeviceKey, Place, Tally, beginning};
 use crate::alternative_name::AlternativeName;
 use crate::csr::{ProvenKey, RequestPolicy, SigningRequest, Stated};
 use crate::ids::{LeafName, ProfileName};
+use crate::inventory::RowKey;
 use crate::time::Span;
 
 /// One device of the input, judged.
@@ -182,10 +183,15 @@ struct Said {
     labels: Vec<(String, String)>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     alternative_names: Vec<AlternativeName>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    replaces: Option<i64>,
 }
 
-/// Appends a device to what will go into a spool. One whose key is to be made has empty parts for it.
-fn write_device(device: Device, spool: &mut Vec<u8>) -> io::Result<()> {
+/// Appends a device to a spool. One whose key is to be made has empty parts for it.
+///
+/// # Errors
+/// The spool's.
+pub fn write_device(device: Device, spool: &mut impl Write) -> io::Result<()> {
     let key = match device.key {
         DeviceKey::Proven(key) => Some(key),
         DeviceKey::New | DeviceKey::Unchecked(_) => None,
@@ -197,14 +203,15 @@ fn write_device(device: Device, spool: &mut Vec<u8>) -> io::Result<()> {
         validity: device.validity,
         labels: device.labels,
         alternative_names: device.alternative_names,
+        replaces: device.replaces.map(RowKey::number),
     })?;
     let (public_key, request) = key
         .as_ref()
         .map_or_else(Default::default, |key| (key.public_key(), key.request()));
     for part in [&said, public_key, request] {
         let length = u32::try_from(part.len()).map_err(io::Error::other)?;
-        spool.extend_from_slice(&length.to_le_bytes());
-        spool.extend_from_slice(part);
+        spool.write_all(&length.to_le_bytes())?;
+        spool.write_all(part)?;
     }
     Ok(())
 }
@@ -216,7 +223,7 @@ pub struct Spool<R> {
 }
 
 impl<R: BufRead> Spool<R> {
-    /// A spool that [`judge_all`] wrote.
+    /// A spool that [`judge_all`] or [`write_device`] wrote.
     pub fn new(reader: R) -> Self {
         let said = Vec::new();
         Self { reader, said }
@@ -244,6 +251,7 @@ impl<R: BufRead> Spool<R> {
             labels: read.labels,
             alternative_names: read.alternative_names,
             key,
+            replaces: read.replaces.map(RowKey::new),
             ..Device::new(read.place, read.id)
         })
     }

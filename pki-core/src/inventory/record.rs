@@ -168,6 +168,11 @@ pub struct InventoryEntry {
 }
 
 impl InventoryEntry {
+    /// Whether it got out, whatever became of it since.
+    pub fn was_delivered(&self) -> bool {
+        matches!(self.state.status(), Status::Delivered | Status::Revoked)
+    }
+
     /// Whether it was delivered, was not revoked, and is valid at a moment.
     pub fn is_live(&self, at: Time) -> bool {
         self.state.status() == Status::Delivered

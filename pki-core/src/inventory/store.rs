@@ -311,9 +311,8 @@ pub trait Inventory: Send {
     ) -> Result<Vec<InventoryEntry>, InventoryError> {
         let mut leaves = self.certificates_of(id)?;
         leaves.retain(|entry| {
-            let got_out = matches!(entry.state.status(), Status::Delivered | Status::Revoked);
             let ends = entry.recorded.certificate().validity().not_after();
-            got_out && entry.recorded.role() == Role::Leaf && ends >= at
+            entry.was_delivered() && entry.recorded.role() == Role::Leaf && ends >= at
         });
         Ok(leaves)
     }

@@ -54,8 +54,11 @@ impl BatchRun<'_> {
         self.authority.signing()?;
         self.judge_usual(self.now)?;
         let may_be_known = match &checked.ends {
-            Some((least, greatest)) => inventory.any_id_between(least, greatest)?,
-            None => false,
+            // Of renewals it is known which leaf each device has.
+            Some((least, greatest)) if self.batch.renewals.is_none() => {
+                inventory.any_id_between(least, greatest)?
+            }
+            _ => false,
         };
         let knows_keys = inventory.any_key(&checked.keys)?;
         if may_be_known || knows_keys || checked.special > 0 {
@@ -235,10 +238,7 @@ impl BatchRun<'_> {
         let devices = self.source.devices()?.skip(skip);
         let mut devices = devices.filter_map(Result::ok).peekable();
         while devices.peek().is_some() {
-            if self.is_stopped() {
-                let interrupted = CommandError::new(ErrorKind::Interrupted, "interrupted");
-                return Err(interrupted.hint("nothing was issued; run it again"));
-            }
+            self.refuse_stopped()?;
             let chunk: Vec<Device> = devices.by_ref().take(CHUNK).collect();
             let live = if known.ids {
                 self.live(known.inventory, &chunk)?
@@ -358,6 +358,15 @@ impl BatchRun<'_> {
         }
         let judged = rehearsal.judge(device, plan);
         judged.err().map(|error| error.to_string())
+    }
+
+    /// Ends what only looks when Ctrl-C was pressed.
+    pub(super) fn refuse_stopped(&self) -> Result<(), CommandError> {
+        if self.is_stopped() {
+            let interrupted = CommandError::new(ErrorKind::Interrupted, "interrupted");
+            return Err(interrupted.hint("nothing was issued; run it again"));
+        }
+        Ok(())
     }
 
     fn rehearsal(&self) -> Result<Rehearsal, CommandError> {

@@ -68,6 +68,11 @@ impl<'a> BatchRun<'a> {
         })
     }
 
+    /// The same run, over devices of which more is known.
+    pub(super) fn over(self, source: &'a Source) -> Self {
+        Self { source, ..self }
+    }
+
     /// Locks the output; standard output has no place of its own, so that the home keeps its lock.
     pub(super) fn lock(&self) -> Result<OutputLock, CommandError> {
         let Batch {
@@ -404,6 +409,7 @@ fn fingerprint(
         options,
         keys,
         format,
+        renewals,
     } = batch;
     let recipients: Vec<String> = options.recipients.iter().map(ToString::to_string).collect();
     // A slash behind a folder's name makes no other folder of it.
@@ -421,6 +427,9 @@ fn fingerprint(
         "recipients": recipients,
         "input": source.digest()?,
     });
+    if let Some(renewals) = renewals {
+        options["renews"] = json!({ "newKeys": renewals.new_keys });
+    }
     let said = source.said_of_it();
     if !said.is_empty() {
         options["said"] = json!(said);
