@@ -101,7 +101,7 @@ impl OpenAuthority {
         inventory: &dyn Inventory,
         name: &AuthorityName,
     ) -> Result<Self, CommandError> {
-        let authorities = inventory.authorities()?.into();
+        let authorities: Arc<[AuthorityRecord]> = inventory.authorities()?.into();
         let issuing = issuing(&authorities, name);
         let Some(generation) = issuing.filter(|_| context.settings.dry_run) else {
             return Self::of_issuing(context, inventory, name, &authorities);
