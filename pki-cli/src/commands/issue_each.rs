@@ -215,8 +215,7 @@ impl<'a> Counter<'a> {
         let Some(holder) = holders.first() else {
             return Ok(());
         };
-        let mut orders = orders.iter();
-        let order = orders.find(|order| *order.device.id == holder.id);
+        let order = orders.iter().find(|order| *order.device.id == holder.id);
         // A renewal is of the request that the inventory keeps, which stands in no file.
         let in_file = order.filter(|order| order.renews.is_none());
         Err(CommandError::key_taken(

@@ -147,7 +147,8 @@ impl Counter {
     }
 
     fn device(&self, index: u64, width: usize) -> Result<Device, BadLine> {
-        let (prefix, number) = (&self.prefix, self.start.saturating_add(index));
+        let prefix = &self.prefix;
+        let number = self.start.saturating_add(index);
         let mut text = String::with_capacity(prefix.len() + width);
         // Nothing can fail: a string takes whatever is written.
         let _ = write!(text, "{prefix}{number:0width$}");

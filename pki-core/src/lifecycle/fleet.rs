@@ -93,8 +93,9 @@ impl Class {
 
     /// Whether the chains of its leaves go through one of these certificates.
     fn goes_through(&self, certificates: &BTreeSet<Sha256Thumbprint>) -> bool {
-        let mut above = self.above.iter();
-        above.any(|element| certificates.contains(&element.sha256_thumbprint))
+        self.above
+            .iter()
+            .any(|element| certificates.contains(&element.sha256_thumbprint))
     }
 }
 
@@ -159,8 +160,9 @@ impl Fleet {
 
     /// The class of what a generation has signed.
     pub fn class_of(&self, signer: &AuthorityGeneration) -> Option<&Class> {
-        let mut classes = self.classes.iter();
-        classes.find(|class| class.signed_by.as_ref() == Some(signer))
+        self.classes
+            .iter()
+            .find(|class| class.signed_by.as_ref() == Some(signer))
     }
 
     /// All leaves, the exceptions too.

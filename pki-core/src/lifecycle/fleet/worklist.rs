@@ -35,8 +35,9 @@ impl Fleet {
         at: Time,
     ) -> Result<Worklist, InventoryError> {
         let is_let_in = |class: &Class| {
-            let mut views = views.iter();
-            views.any(|view| matches!(outcome_below(view, &class.above), Outcome::Admitted(_)))
+            views
+                .iter()
+                .any(|view| matches!(outcome_below(view, &class.above), Outcome::Admitted(_)))
         };
         let let_in: Vec<bool> = self.classes.iter().map(is_let_in).collect();
         let mut list = Worklist::default();
@@ -50,8 +51,7 @@ impl Fleet {
         }
         let is_in = |one: &Exception| {
             let above = &self.classes[one.class].above;
-            let mut views = views.iter();
-            views.any(|view| {
+            views.iter().any(|view| {
                 matches!(
                     outcome_of(view, &one.id, &one.leaf, above),
                     Outcome::Admitted(_)
@@ -95,8 +95,7 @@ impl Fleet {
     /// Whether an entry of the device's own keeps it out, wherever there is one.
     fn is_shut_out_alone(&self, one: &Exception, views: &[DpsView]) -> bool {
         let above = &self.classes[one.class].above;
-        let mut views = views.iter();
-        views.any(|view| {
+        views.iter().any(|view| {
             let outcome = outcome_of(view, &one.id, &one.leaf, above);
             matches!(outcome, Outcome::Disabled(Entry::Individual(_)))
         })
