@@ -9,7 +9,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use pki_core::bulk::input::{Device, Place, brought_keys, digest};
-use pki_core::bulk::{BulkError, Issuance, LeafPlan, Rehearsal, WorkError, run_each};
+use pki_core::bulk::{BulkError, Issuance, LeafTerms, Rehearsal, WorkError, run_each};
 use pki_core::certificate::Certificate;
 use pki_core::declaration::LeafProfile;
 use pki_core::delivery;
@@ -78,7 +78,7 @@ struct Counter<'a> {
     inventory: &'a mut SqliteInventory,
     authority: OpenAuthority,
     folder: Folder<'a>,
-    plan: LeafPlan,
+    terms: LeafTerms,
     /// When all leaves begin: what was judged at this moment is still right for the last one.
     begin: Time,
 }
@@ -164,7 +164,7 @@ impl<'a> Counter<'a> {
             context,
             inventory,
             folder: Folder::new(context, out),
-            plan: LeafPlan {
+            terms: LeafTerms {
                 key: profile.key,
                 validity: validity.map_err(IssueError::from)?,
                 content: profile.content(),
@@ -194,7 +194,7 @@ impl<'a> Counter<'a> {
             judged.push(match served {
                 Some(served) => Judged::Served(served),
                 None => {
-                    let findings = rehearsal.judge(&order.device, &self.plan)?;
+                    let findings = rehearsal.judge(&order.device, &self.terms)?;
                     self.make_room(&order.device)?;
                     Judged::Unserved(findings)
                 }
@@ -289,7 +289,7 @@ impl<'a> Counter<'a> {
         self.folder.create()?;
         let form = Form::Folder(DeviceFiles::Pem(KeyForm::Plain), Shards::of(1));
         let renderer = Renderer::new(form, &self.authority.chain());
-        let plan = |_: &Device| Ok(Cow::Borrowed(&self.plan));
+        let terms = |_: &Device| Ok(Cow::Borrowed(&self.terms));
         let issuance = Issuance {
             batch: None,
             issuer: self.authority.issuer(),
@@ -297,7 +297,7 @@ impl<'a> Counter<'a> {
             generator: &SoftwareKeyGenerator,
             entropy: self.context.entropy.as_ref(),
             now: self.begin,
-            plan: &plan,
+            terms: &terms,
             renderer: &renderer,
         };
         let issued = run_each(&issuance, self.inventory, devices, &mut self.folder);

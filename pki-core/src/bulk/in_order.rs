@@ -47,6 +47,7 @@ where
             scope.spawn(move || {
                 let mut work = worker();
                 while let Some((number, item)) = next(&from_feeder) {
+                    // Not waited for: the taker may need this worker's result before it gives any back.
                     let leftover = leftovers.try_recv().unwrap_or_default();
                     let result = Made {
                         number,
@@ -59,6 +60,7 @@ where
                 }
             });
         }
+        // A sender that is left would keep the taker waiting for more when all workers have ended.
         drop((from_feeder, to_taker));
         take_in_order(results, take)
     })

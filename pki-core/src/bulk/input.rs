@@ -13,7 +13,7 @@ use std::hash::{Hash as _, Hasher as _};
 
 use serde::{Deserialize, Serialize};
 
-pub use self::check::{Checked, Tally, check, unknown_profile};
+pub use self::check::{SoundInput, Tally, check, unknown_profile};
 pub use self::list::{DeviceList, ListEncoding, ListForm, REQUEST_COLUMN, Separator};
 use crate::alternative_name::AlternativeName;
 use crate::csr::ProvenKey;
@@ -122,15 +122,15 @@ impl Counter {
 
     /// As [`check`]. IDs that differ in digits alone are all sound if one is, so that of most counters
     /// the first and the last device tell.
-    pub fn check(&self, refuse: &mut dyn FnMut(BadLine)) -> Option<Checked> {
+    pub fn check(&self, refuse: &mut dyn FnMut(BadLine)) -> Option<SoundInput> {
         let last = self.count.saturating_sub(1);
         let width = self.width();
         match (self.device(0, width), self.device(last, width)) {
-            (Ok(first), Ok(last)) if self.last().is_some() && self.count > 0 => Some(Checked {
+            (Ok(first), Ok(last)) if self.last().is_some() && self.count > 0 => Some(SoundInput {
                 devices: self.count,
                 new_keys: self.count,
                 ends: Some((first.id, last.id)),
-                ..Checked::default()
+                ..SoundInput::default()
             }),
             _ => check(|| self.clone().devices(), |_| true, refuse),
         }
@@ -266,7 +266,7 @@ mod tests {
     fn check<I>(
         devices: impl Fn() -> I,
         known: impl Fn(&ProfileName) -> bool,
-    ) -> Result<Checked, Vec<BadLine>>
+    ) -> Result<SoundInput, Vec<BadLine>>
     where
         I: Iterator<Item = Result<Device, BadLine>>,
     {
@@ -277,7 +277,7 @@ mod tests {
         checked.ok_or(bad)
     }
 
-    fn check_counter(counter: &Counter) -> Result<Checked, Vec<BadLine>> {
+    fn check_counter(counter: &Counter) -> Result<SoundInput, Vec<BadLine>> {
         let mut bad = Vec::new();
         let checked = counter.check(&mut |line| bad.push(line));
         checked.ok_or(bad)
@@ -423,7 +423,7 @@ mod tests {
             (4, 4, 2)
         );
         let nothing = check(|| read("").into_iter(), |_| true).expect("sound");
-        assert_eq!(nothing, Checked::default());
+        assert_eq!(nothing, SoundInput::default());
     }
 
     /// What follows a wrong header means nothing, so it is not judged.
@@ -495,10 +495,11 @@ mod tests {
                 count,
                 digits: None,
             };
-            let one_by_one = check(|| counter.clone().devices(), |_| true).map(|checked| Checked {
-                digests: Vec::new(),
-                ..checked
-            });
+            let one_by_one =
+                check(|| counter.clone().devices(), |_| true).map(|checked| SoundInput {
+                    digests: Vec::new(),
+                    ..checked
+                });
             assert_eq!(check_counter(&counter), one_by_one, "{counter:?}");
         }
     }

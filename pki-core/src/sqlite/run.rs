@@ -46,6 +46,7 @@ impl Run {
     fn refuse(&self, next: &CertificateState, row: i64) -> Result<(), InventoryError> {
         let last = self.detail.as_deref().map(LastChange::read);
         let reason = last.and_then(|last| last.reason);
+        // What may follow depends on the state and the reason, not on when it was reached.
         let state = CertificateState::assemble(self.status, Time::FOREVER, reason.as_deref());
         if state.is_some_and(|state| state.may_become(next)) {
             Ok(())

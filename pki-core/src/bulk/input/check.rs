@@ -7,7 +7,7 @@ use crate::ids::{LeafName, ProfileName};
 
 /// What an input holds that was found sound.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Checked {
+pub struct SoundInput {
     /// How many devices there are.
     pub devices: u64,
     /// How many of them get a key that is made here.
@@ -26,7 +26,7 @@ pub struct Checked {
 /// before.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally {
-    checked: Checked,
+    checked: SoundInput,
     digests: Vec<u128>,
     /// Of the keys that devices bring.
     keys: Vec<u128>,
@@ -57,14 +57,14 @@ impl Tally {
         mut self,
         devices: impl FnOnce() -> I,
         refuse: &mut dyn FnMut(BadLine),
-    ) -> Option<Checked>
+    ) -> Option<SoundInput>
     where
         I: Iterator<Item = Result<Device, BadLine>>,
     {
         let ids = repeated(&mut self.digests);
         let keys = repeated(&mut self.keys);
         if ids.is_empty() && keys.is_empty() {
-            return Some(Checked {
+            return Some(SoundInput {
                 digests: self.digests,
                 keys: self.keys,
                 ..self.checked
@@ -129,7 +129,7 @@ fn key_digest(device: &Device) -> Option<u128> {
     }
 }
 
-impl Checked {
+impl SoundInput {
     fn add(&mut self, others: &Self) {
         self.devices += others.devices;
         self.new_keys += others.new_keys;
@@ -160,7 +160,7 @@ pub fn check<I>(
     devices: impl Fn() -> I,
     profile_is_known: impl Fn(&ProfileName) -> bool,
     refuse: &mut dyn FnMut(BadLine),
-) -> Option<Checked>
+) -> Option<SoundInput>
 where
     I: Iterator<Item = Result<Device, BadLine>>,
 {
