@@ -11,13 +11,13 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
-use dps_pki_tests::{Emulator, Home, Run};
+use dps_pki_tests::{Home, Run};
 use pki_cli::host::Host;
 use pki_core::ports::Clock;
 use pki_core::time::Time;
 use serde_json::Value;
 
-use self::furnished::{check, check_lines, contents, furnished};
+use self::furnished::{Furnished, check, check_lines, check_sentence, furnished};
 
 /// The exit codes of the command line's contract, with their words in JSON.
 const USAGE: (i32, &str) = (2, "usage");

@@ -25,7 +25,7 @@ use pki_core::testing::SampleAuthority;
 use pki_core::time::{Span, Time, Validity};
 use rusqlite::Connection;
 
-use self::edits::{Edit, Table, edits};
+use self::edits::{Table, edits};
 
 /// Columns, or whole tables, of which an edit need not be found, and why. One that is found anyway is an
 /// error: the list holds what is so, not what was once.

@@ -8,30 +8,18 @@
 pub(crate) mod judge;
 mod world;
 
-use std::collections::BTreeSet;
-
-use std::sync::OnceLock;
-
-use crate::support::{TestAuthority, generations_of, now, root};
-use judge::{Documents, Presented, lets_in};
-use pki_core::admission::{ChainElement, PresentedChain, decide, outcome_of};
-use pki_core::certificate::Certificate;
-use pki_core::declaration::VerifiedBy;
-use pki_core::enrollment::compose::{by_ca_reference, by_leaf, by_signing_certificate};
-use pki_core::enrollment::{
-    Attestation, EnrollmentGroup, IndividualEnrollment, ProvisioningStatus,
-};
-use pki_core::ids::Generation;
+use self::judge::{Documents, lets_in};
+use self::world::{DEVICES, Pki, Signer, World, world};
+use crate::support::{now, root};
+use pki_core::admission::{decide, outcome_of};
+use pki_core::enrollment::{Attestation, IndividualEnrollment};
 use pki_core::inventory::GenerationState::{self, Current, Next, Pending};
-use pki_core::key::KeyAlgorithm::EcdsaP256;
-use pki_core::lifecycle::roll::{
-    self, Below, Breach, Devices, Finish, Instance, InstancePlan, RollError, RollState, Start,
-};
+use pki_core::lifecycle::roll::{self, Breach, Devices, Finish, InstancePlan, RollError, Start};
 use pki_core::lifecycle::{
-    Checked, Class, Effect, Exception, Fleet, HubAction, Impact, LeafStanding, Plan, Promise,
-    Quarantine, QuarantineState, Readmit, ReadmitState, Step, Who, quarantine_many, readmit,
+    Checked, Effect, HubAction, Impact, LeafStanding, Plan, Promise, Quarantine, QuarantineState,
+    Readmit, ReadmitState, Step, Who, quarantine_many, readmit,
 };
-use pki_core::testing::{Copies, SampleDps, Service};
+use pki_core::testing::SampleDps;
 use pki_core::time::Span;
 use proptest::prelude::*;
 

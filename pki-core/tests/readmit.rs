@@ -11,18 +11,15 @@ use pki_core::admission::{ChainElement, DpsView, Outcome, PresentedChain, Refusa
 use pki_core::certificate::Certificate;
 use pki_core::enrollment::compose::{by_leaf, by_signing_certificate};
 use pki_core::enrollment::{
-    Attestation, EnrollmentGroup, IndividualEnrollment, ProvisioningStatus, RegistrationState,
-    RegistrationStatus,
+    Attestation, EnrollmentGroup, IndividualEnrollment, ProvisioningStatus,
 };
 use pki_core::hub::{HubDevice, HubDeviceStatus};
 use pki_core::ids::{AuthorityGeneration, Etag, RegistrationId};
 use pki_core::key::KeyAlgorithm::EcdsaP256;
-use pki_core::lifecycle::roll::RegisteredDevice;
 use pki_core::lifecycle::{
-    Breach, Checked, Deprovision, Expectation, Fleet, GroupMembers, HubAction, HubIdentity,
-    LeafStanding, MemberEntry, Plan, Promise, Purpose, Quarantine, QuarantineState, Readmit,
-    ReadmitError, ReadmitState, Step, Subject, Who, deprovision, deprovision_group, quarantine,
-    quarantine_below, readmit, release_pins,
+    Breach, Checked, Deprovision, Expectation, Fleet, HubAction, HubIdentity, LeafStanding, Plan,
+    Promise, Quarantine, QuarantineState, Readmit, ReadmitError, ReadmitState, Step, Subject, Who,
+    deprovision, quarantine, quarantine_below, readmit, release_pins,
 };
 use pki_core::testing::SampleDps;
 use pki_core::time::{Span, Time};

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use dps_pki_tests::{Emulator, Home, Run};
-use serde_json::Value;
 
-use super::Case;
+use super::{Case, USAGE};
 
 /// A quickstart home with its DPS, one device, and files that are not what they seem.
 pub(super) struct Furnished {

@@ -12,7 +12,7 @@ use self::asked::Asked;
 pub(crate) use self::said::{Operation, Said};
 use crate::walks::fleet::{Fleet, Result};
 use crate::walks::random::Random;
-use crate::walks::site::{Death, Run};
+use crate::walks::site::Run;
 
 /// Where each leaf stands, by instance, device and leaf.
 type Admission = BTreeMap<(usize, usize, usize), Result>;

@@ -1,5 +1,18 @@
 //! Leaving for good: deprovisioning of devices and groups.
 
+use pki_core::admission::{Outcome, Refusal};
+use pki_core::enrollment::compose::by_leaf;
+use pki_core::enrollment::{
+    IndividualEnrollment, ProvisioningStatus, RegistrationState, RegistrationStatus,
+};
+use pki_core::hub::HubDeviceStatus;
+use pki_core::ids::Etag;
+use pki_core::lifecycle::roll::RegisteredDevice;
+use pki_core::lifecycle::{
+    Deprovision, GroupMembers, MemberEntry, Purpose, QuarantineState, deprovision,
+    deprovision_group,
+};
+
 use super::{Site, id, identity, steps};
 
 #[test]
