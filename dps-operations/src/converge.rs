@@ -42,18 +42,18 @@ impl Request {
         }
         let snapshot = DpsSnapshot::gather(instance).await?;
         let mut state = snapshot.declared_state(inventory)?;
-        state.deprovisioned = deprovisioned(around, &state)?;
-        state
-            .deprovisioned
-            .retain(|group| !self.make_again.contains(group));
+        let deprovisioned = deprovisioned(around, &state)?;
+        let mut refused = deprovisioned.clone();
+        refused.retain(|group| !self.make_again.contains(group));
+        state.deprovisioned = refused;
         let mut plan = lifecycle::converge(instance.name, instance.declared, &state)?;
+        plan.notes.extend(self.not_made_again(&deprovisioned));
         let before = snapshot.view()?;
         let now = around.now();
         if self.prune {
-            let converged = plan.steps.len();
-            lifecycle::prune(&mut plan, instance.declared, &state)?;
+            let kept = lifecycle::prune(&mut plan, instance.declared, &state)?;
             let fleet = Fleet::gather(inventory, now, before.individual_ids())?;
-            check_pruning(&state, &before, &fleet, plan.steps.split_at(converged))?;
+            check_pruning(&state, &before, &fleet, plan.steps.split_at(kept))?;
         }
         let above = |id: &RegistrationId| above_live_leaf(inventory, id, now);
         let released = release_pins(&snapshot.individuals, &before, now, above)?;
@@ -61,6 +61,17 @@ impl Request {
         // What is pruned lets nobody in: the checker sees to that.
         let promise = Promise::as_shown();
         Ok(Judge::of(around, &before).plan(plan, &promise, instance.rate())?)
+    }
+
+    /// What is said of groups that are to be made again and that did not leave this instance.
+    fn not_made_again(&self, deprovisioned: &BTreeSet<EnrollmentGroupId>) -> Vec<String> {
+        let asked = self.make_again.iter();
+        let others = asked.filter(|group| !deprovisioned.contains(*group));
+        others
+            .map(|group| {
+                format!("enrollment group {group} was not deprovisioned, or is there: there is nothing to make again")
+            })
+            .collect()
     }
 
     /// A group that is to be made again and that nobody declares.

@@ -9,6 +9,7 @@
 //! | module | what it does |
 //! | --- | --- |
 //! | [`quarantine`], [`readmit`], [`deprovision`], [`converge`], [`roll`] | the lifecycle operations |
+//! | [`checkup`] | what somebody has to see to |
 //! | [`instance`] | what an operation sees: an instance, and the inventory with its journal |
 //! | [`target`], [`devices`] | which device is meant, and what is known of it |
 //! | [`planes`] | the clients of a declared instance: address, trust, sign-in |
@@ -27,6 +28,7 @@
 //! | --- | --- |
 //! | `testing` | a DPS in memory behind the port, with faults; locks and keys in memory |
 
+pub mod checkup;
 pub mod class;
 pub mod converge;
 pub mod deprovision;

@@ -18,6 +18,7 @@ use pki_core::enrollment::{IndividualEnrollment, compose};
 use pki_core::inventory::{GenerationState, Inventory as _};
 use pki_core::journal::Journal as _;
 use pki_core::lifecycle::HubAction;
+use pki_core::lifecycle::roll::RollError;
 use pki_core::testing::FixedClock;
 
 use super::faults::Mishap;
@@ -384,6 +385,28 @@ fn is_unfinished(line: &Line) -> bool {
     status.unfinished.is_some()
 }
 
+/// Whether the root is not rolled any further, since its breach roll lacks something.
+fn is_held_up(line: &Line) -> bool {
+    let clock = FixedClock(now());
+    let around = line.around(&clock);
+    let instances = wait(Instances::gather([around.instance])).expect("read");
+    let roll = AuthorityRoll::gather(around.journal, &instances, &id("root"), (now(), None));
+    match wait(roll.expect("gathered").check_breach()) {
+        Ok(()) => false,
+        Err(PlanningError::Roll(RollError::BreachUnfinished { .. })) => true,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// What DPS decides by.
+fn decides(state: &[String]) -> Vec<&String> {
+    let records = state.iter().filter(|line| {
+        let mut kinds = ["ca ", "group ", "individual "].iter();
+        kinds.any(|kind| line.starts_with(kind))
+    });
+    records.collect()
+}
+
 /// Each instance has a plan of its own: that of another one does not stand in the way of what would put the
 /// compromised generation back.
 #[test]
@@ -409,7 +432,10 @@ fn a_breach_is_recorded_before_anything_is_written() {
             assert_eq!(states, settled, "dead at moment {moment}");
             line.fate.set(Mishap::Nothing);
             let is_told = is_unfinished(&line);
-            assert_eq!(is_told, state(&line) != end, "dead at moment {moment}");
+            let left = state(&line);
+            assert_eq!(is_told, left != end, "dead at moment {moment}");
+            let lacks = decides(&left) != decides(&end);
+            assert_eq!(is_held_up(&line), lacks, "dead at moment {moment}");
         }
     }
     assert!(written > 4, "{written}");

@@ -7,6 +7,7 @@ mod audit;
 mod authority;
 mod batch;
 mod change;
+mod check;
 mod convert;
 mod crl;
 mod csr;
@@ -25,6 +26,7 @@ mod issue_batch;
 mod issue_each;
 mod journal;
 mod lint;
+mod needs_renewal;
 mod plan;
 mod possession;
 mod quarantine;
@@ -120,6 +122,10 @@ pub(crate) enum Command {
     /// Made for certificates of others: what is issued here is checked by the same rules before it is
     /// signed. Certificates in one file are looked at as a chain. Exit code 4 if there is an error.
     Lint(lint::Args),
+    /// Tell whether the end of a certificate is near: exit code 10 if it is
+    ///
+    /// Made for scripts; it needs no home, and judges nothing else: see verify and lint.
+    NeedsRenewal(needs_renewal::Args),
     /// Make the CRL of an authority: everything of it that was revoked
     ///
     /// The list is whole, signed with the key that signed the certificates, and has a number that grows
@@ -135,6 +141,11 @@ pub(crate) enum Command {
     /// final, but for certificateHold. DPS and IoT Hub consult no CRL and still admit the device: shut it
     /// out with quarantine.
     Revoke(revoke::Args),
+    /// Tell what somebody has to see to: what is wrong, ends soon, or was left open
+    ///
+    /// Made for cron and monitoring. The inventory is looked at: its audit trail, the ends of authorities and
+    /// leaves, rolls and plans that are open. With --dps the instance is held against pki.toml, too.
+    Check(check::Args),
     /// Show what differs between pki.toml and DPS, the steps and their impact
     Plan(plan::PlanArgs),
     /// Bring DPS to what pki.toml declares: upload and prove CAs, put groups
@@ -209,8 +220,10 @@ impl Command {
             Self::Inspect(args) => args.run(context),
             Self::Convert(args) => args.run(context),
             Self::Lint(args) => args.run(context),
+            Self::NeedsRenewal(args) => args.run(context),
             Self::Crl(args) => args.run(context),
             Self::Revoke(args) => args.run(context),
+            Self::Check(args) => args.run(context),
             Self::Plan(args) => args.run(context),
             Self::Apply(args) => args.run(context),
             Self::Explain(args) => args.run(context),

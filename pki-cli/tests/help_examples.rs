@@ -11,7 +11,7 @@ use crate::support::{PASSPHRASE, World};
 use clap::Command;
 
 /// Commands whose examples talk to a DPS; they run in the end-to-end tests.
-const NEEDS_DPS: [&str; 11] = [
+const NEEDS_DPS: [&str; 12] = [
     "plan",
     "apply",
     "explain",
@@ -23,6 +23,7 @@ const NEEDS_DPS: [&str; 11] = [
     "journal",
     "dps",
     "hub",
+    "check",
 ];
 
 /// Commands whose examples do not end by themselves.

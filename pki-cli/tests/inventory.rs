@@ -44,10 +44,27 @@ impl Home {
         self.deliver_labelled(id, serial, days, "")
     }
 
-    /// The same with labels, a line for each.
+    /// Records a leaf that ended a day ago, and delivers it.
+    fn deliver_ended(&self, id: &str, serial: u32) -> Certificate {
+        let [begin, end] = [9, 1].map(|days| now() - Span::from_days(days));
+        let validity = Validity::new(begin, end).expect("validity");
+        self.deliver_valid(id, serial, validity, "")
+    }
+
+    /// As [`Self::deliver`], with labels, a line for each.
     fn deliver_labelled(&self, id: &str, serial: u32, days: u64, labels: &str) -> Certificate {
         let begin = now() - Span::from_days(1);
         let validity = Validity::new(begin, now() + Span::from_days(days)).expect("validity");
+        self.deliver_valid(id, serial, validity, labels)
+    }
+
+    fn deliver_valid(
+        &self,
+        id: &str,
+        serial: u32,
+        validity: Validity,
+        labels: &str,
+    ) -> Certificate {
         let certificate = self.authority.certificate(id, serial, validity);
         let new = NewCertificate {
             certificate: certificate.clone(),
@@ -289,6 +306,29 @@ fn due_for_renewal_is_what_ends_soon_and_has_no_successor() {
     assert_eq!(home.run("inventory list --detailed-exitcode").code, 2);
 }
 
+/// What nobody has renewed in time is due all the more, and is said to have ended.
+#[test]
+fn what_has_ended_is_due_until_it_has_a_successor() {
+    let home = Home::new();
+    home.deliver_ended("retired", 1);
+    home.deliver_ended("renewed", 2);
+    home.deliver("renewed", 3, 90);
+    home.deliver_ended("lost", 4);
+    home.revoke(&home.deliver_ended("revoked", 5));
+    let list = "inventory list --expiring-within 30d";
+    assert_eq!(home.ids(list), ["retired", "lost"]);
+    assert_eq!(home.run(&format!("{list} --detailed-exitcode")).code, 10);
+    let row = home.run("inventory list --id lost");
+    row.stdout_has("lost  leaf  expired  ");
+    let expired = "inventory list --status expired";
+    assert_eq!(home.ids(expired), ["retired", "renewed", "lost"]);
+    assert_eq!(home.ids("inventory list --status delivered"), ["renewed"]);
+    let export = home.run("inventory export --format csv --status expired");
+    assert_eq!(export.stdout.lines().count(), 4, "{export:#?}");
+    home.deliver("lost", 6, 90);
+    assert_eq!(home.ids(list), ["retired"]);
+}
+
 #[test]
 fn counts_add_up() {
     let home = Home::new();
@@ -358,6 +398,9 @@ fn verification_finds_what_was_edited_and_what_a_checkpoint_misses() {
     assert_eq!(run.json()["intact"], json!(false));
     let findings = run.json()["findings"].to_string();
     assert!(findings.contains("audit entry 1 was changed"), "{findings}");
+    let run = home.run("check");
+    run.ends_with(4);
+    run.stdout_has("wrong  the audit trail is not intact: ");
 }
 
 /// A proof is about one certificate, and none comes out of a trail that was edited.

@@ -25,6 +25,7 @@ pub mod openssl_index;
 pub(crate) mod query;
 mod record;
 mod store;
+mod succession;
 pub(crate) mod unique;
 
 pub use authority::{
@@ -36,8 +37,9 @@ pub use error::InventoryError;
 pub use label::{Label, Labels, NamedLabel};
 pub use query::{Count, Filter, IdPage, IdPattern, Page, PageKey, Stats};
 pub use record::{
-    CertificateState, InventoryEntry, NewCertificate, Recorded, Revocation, RowKey, Status,
-    TextError,
+    CertificateState, InventoryEntry, NewCertificate, Recorded, Revocation, RowKey, Standing,
+    Status, TextError,
 };
 pub use store::Inventory;
+pub use succession::has_successor;
 pub use unique::{Holder, KeyHolder, Uniqueness};

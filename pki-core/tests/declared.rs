@@ -2,14 +2,15 @@
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
 use crate::support::{TestAuthority, root};
+use pki_core::admission::{ChainElement, PresentedChain};
 use pki_core::declaration::Declaration;
 use pki_core::enrollment::compose::{by_ca_reference, by_signing_certificate};
 use pki_core::enrollment::{EnrollmentGroup, ProvisioningStatus};
 use pki_core::ids::{AuthorityGeneration, Etag, Generation};
 use pki_core::key::KeyAlgorithm::EcdsaP256;
 use pki_core::lifecycle::{
-    CompromisedGeneration, DeclaredError, DeclaredState, Expectation, Fleet, Plan, PruneError,
-    Step, Subject, check_pruning, converge, prune, quarantine_below,
+    CaAction, CaStep, CompromisedGeneration, DeclaredError, DeclaredState, Expectation, Fleet,
+    Plan, PruneError, Step, Subject, check_pruning, converge, prune, quarantine_below,
 };
 use pki_core::management::{CaCertificate, CaCertificateProperties};
 use pki_core::testing::SampleDps;
@@ -302,6 +303,38 @@ fn pruning_leaves_the_group_that_keeps_a_compromised_generation_out() {
     assert!(matches!(refused, PruneError::KeepsOut { .. }), "{refused}");
 }
 
+/// Somebody's own group decides about a compromised generation as long as it is there; the declared one above
+/// lets it in afterwards.
+#[test]
+fn a_compromised_generation_is_kept_out_where_pruning_takes_away_who_decided_about_it() {
+    let (root, line) = authorities();
+    let (mut state, _) = with_compromised(&root, &line);
+    let old = by_signing_certificate(&state.compromised[0].path[0]);
+    let top = by_ca_reference("root".parse().expect("name"));
+    let mut dps = SampleDps::default();
+    dps.put_group(&EnrollmentGroup::new("top".parse().expect("id"), top));
+    dps.put_group(&EnrollmentGroup::new("stray".parse().expect("id"), old));
+    state.groups = dps.groups.clone();
+    let declared = declaration("[dps.dev.group.top]\nauthority = \"root\"");
+    let (_, instance) = declared.dps.first_key_value().expect("dps");
+    let mut pruned = plan(&declared, &state).expect("plan");
+    assert_eq!(
+        lines(&pruned),
+        ["create enrollment group line-1, enabled"],
+        "what nobody declares is left alone"
+    );
+    let kept = prune(&mut pruned, instance, &state).expect("pruned");
+    assert_eq!(
+        lines(&pruned),
+        [
+            "create enrollment group quarantine-line-1, disabled",
+            "create enrollment group line-1, enabled",
+            "delete enrollment group stray",
+        ]
+    );
+    assert_eq!(kept, 2, "what deletes comes last");
+}
+
 /// Pruning a group whose devices another one keeps out would be no harm; one that keeps them out is.
 #[test]
 fn pruning_is_refused_where_somebody_would_fall_through_to_a_group_that_lets_him_in() {
@@ -327,6 +360,43 @@ fn pruning_is_refused_where_somebody_would_fall_through_to_a_group_that_lets_him
     // The same of leaves that are known, whatever has become of their signer.
     state.compromised.clear();
     check_pruning(&state, &dps.view(), &fleet, (&[], &pruned)).expect("nobody is known");
+}
+
+/// Each of the two verified CA certificates above the leaves is enough; without both they are refused.
+#[test]
+fn pruning_leaves_one_of_two_ca_certificates_that_admit_the_same_leaves() {
+    let (root, line) = authorities();
+    let state = state(&root, &line);
+    let mut dps = SampleDps::default();
+    let held = [("root", &root.certificate), ("line", &line.certificate)];
+    for (name, certificate) in held {
+        dps.put_ca(&name.parse().expect("name"), certificate, true);
+    }
+    let by_line = by_signing_certificate(&line.certificate);
+    dps.put_group(&EnrollmentGroup::new(
+        "line-1".parse().expect("id"),
+        by_line,
+    ));
+    let leaf = line.leaf("sensor-1", EcdsaP256);
+    let path = [&leaf, &line.certificate, &root.certificate].map(ChainElement::from);
+    let fleet = Fleet::of_chains([&PresentedChain::known(leaf.common_name(), path.to_vec())]);
+    let deletions = held.map(|(name, certificate)| {
+        Step::Ca(CaStep {
+            name: name.parse().expect("name"),
+            sha1_thumbprint: certificate.sha1_thumbprint(),
+            action: CaAction::deletion(),
+            expect: Expectation::Absent,
+        })
+    });
+    let view = dps.view();
+    for deletion in deletions.chunks(1) {
+        check_pruning(&state, &view, &fleet, (&[], deletion)).expect("the other one is there");
+    }
+    let refused = check_pruning(&state, &view, &fleet, (&[], &deletions)).expect_err("refused");
+    assert_eq!(
+        refused.to_string(),
+        "delete CA certificate line: it is not in pki.toml, and 1 leaf would be refused that groups admit by it"
+    );
 }
 
 #[test]

@@ -265,8 +265,9 @@ fn apply_refuses_to_make_a_group_again_that_was_deprovisioned() {
     assert_eq!(fleet.shows("device-0", 0), Registered::Refused);
     fleet.site.done("apply --make-again line-a --yes");
     assert!(fleet.shows("device-0", 0).is_in());
-    let again = fleet.site.done("apply --yes");
+    let again = fleet.site.done("apply --make-again line-a --yes");
     assert!(again.stdout.starts_with("nothing to do"), "{again:#?}");
+    again.stdout_has("there is nothing to make again");
 }
 
 /// A device that has a new leaf and registers with its old one is still on that.

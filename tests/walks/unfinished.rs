@@ -39,6 +39,21 @@ fn no_apply_puts_a_compromised_root_back() {
     }
 }
 
+/// A third generation beside the one that is not in DPS yet would hide what the breach roll lacks.
+#[test]
+fn no_other_roll_is_started_before_the_breach_roll_is_done() {
+    let fleet = two_lines(2);
+    fleet.site.run_until(ROOT, Some(Death::After(2)));
+    let refused = fleet.ends_with("roll start root --yes", 4);
+    refused.stderr_has("the breach roll of authority root generation 1 is not done in DPS dps-a");
+    refused.stderr_has("complete it with: dps-pki roll start root --compromised");
+    let shown = fleet.site.json("authority show root");
+    let generations = shown.as_array().expect("a list");
+    assert_eq!(generations.len(), 2, "no key was made: {shown}");
+    fleet.site.done(ROOT);
+    fleet.site.done("roll start root --yes");
+}
+
 /// What was taken up by `journal resume` is one plan; the roll is more than that.
 #[test]
 fn a_plan_that_was_resumed_does_not_complete_the_roll() {

@@ -23,7 +23,7 @@ pub struct Unfinished {
     /// How it was asked for, as far as the journal tells.
     pub request: BreachRequest,
     /// The steps that are left, by instance.
-    pub steps: BTreeMap<DpsName, Vec<String>>,
+    pub steps: BTreeMap<DpsName, Vec<Step>>,
     /// The devices whose hubs cannot be read.
     pub unread: Vec<UnreadHub>,
     /// Why it cannot go on, if that is so.
@@ -47,13 +47,32 @@ impl AuthorityRoll<'_> {
         };
         match self.breach_plans(request).await {
             Ok((plans, hit)) => {
-                unfinished.steps = by_instance(&plans);
+                unfinished.steps = by_instance(plans);
                 unfinished.unread = hit.unread;
             }
             Err(PlanningError::Roll(error)) => unfinished.obstacle = Some(error),
             Err(error) => return Err(error),
         }
         Ok(Some(unfinished).filter(Unfinished::is_any))
+    }
+
+    /// Refuses another roll as long as a breach roll has to change whom DPS lets in: a further generation would
+    /// hide what it lacks. It is asked before a key is made, too.
+    ///
+    /// # Errors
+    /// [`RollError::BreachUnfinished`]; something cannot be read.
+    pub async fn check_breach(&mut self) -> Result<(), PlanningError> {
+        let Some(unfinished) = self.unfinished().await? else {
+            return Ok(());
+        };
+        match unfinished.decides_in() {
+            Some(dps) => Err(PlanningError::Roll(RollError::BreachUnfinished {
+                authority: self.state.authority.clone(),
+                compromised: unfinished.compromised,
+                dps: dps.clone(),
+            })),
+            None => Ok(()),
+        }
     }
 
     /// How the roll was asked for, as its plans tell.
@@ -89,13 +108,21 @@ impl Unfinished {
     fn is_any(&self) -> bool {
         !self.steps.is_empty() || !self.unread.is_empty() || self.obstacle.is_some()
     }
+
+    /// An instance in which it is left to change who is let in.
+    fn decides_in(&self) -> Option<&DpsName> {
+        let mut instances = self.steps.iter();
+        let found = instances.find(|(_, steps)| steps.iter().any(Step::decides));
+        found.map(|(dps, _)| dps)
+    }
 }
 
-fn by_instance(plans: &[InstancePlan]) -> BTreeMap<DpsName, Vec<String>> {
-    let mut left = BTreeMap::<DpsName, Vec<String>>::new();
-    for InstancePlan { dps, plan } in plans.iter().filter(|one| !one.plan.is_empty()) {
-        let steps = plan.steps.iter().map(Step::to_string);
-        left.entry(dps.clone()).or_default().extend(steps);
+fn by_instance(plans: Vec<InstancePlan>) -> BTreeMap<DpsName, Vec<Step>> {
+    let mut left = BTreeMap::<DpsName, Vec<Step>>::new();
+    for InstancePlan { dps, plan } in plans {
+        if !plan.is_empty() {
+            left.entry(dps).or_default().extend(plan.steps);
+        }
     }
     left
 }

@@ -41,7 +41,7 @@ enum Command {
 /// List certificates that meet all conditions given
 ///
 /// With --expiring-within only what somebody should renew is listed: delivered certificates (unless
-/// --status says otherwise) that end in that time and have no successor. A leaf has one if its device
+/// --status says otherwise) that end in that time, or have ended, and have no successor. A leaf has one if its device
 /// was issued another that ends later, an authority if another generation of it is in use or rolled in.
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -49,6 +49,7 @@ Examples:
   dps-pki inventory list --authority factory --limit 20
   dps-pki inventory list --id line-7:*
   dps-pki inventory list --label order=4711 --output json
+  dps-pki inventory list --status expired
   dps-pki inventory list --expiring-within 30d --detailed-exitcode")]
 struct ListArgs {
     #[command(flatten)]
@@ -96,7 +97,8 @@ impl Args {
 
 impl ListArgs {
     fn run(&self, context: &Context) -> CommandResult {
-        let (found, more) = self.find(&context.home, context.now())?;
+        let now = context.now();
+        let (found, more) = self.find(&context.home, now)?;
         if more {
             let limit = self.limit;
             context.ui.warning(format!(
@@ -104,9 +106,8 @@ impl ListArgs {
             ));
         }
         let is_due = self.detailed_exitcode && !found.is_empty();
-        context
-            .ui
-            .result(&Entries(found.iter().map(EntryFacts::from).collect()))?;
+        let facts = found.iter().map(|entry| EntryFacts::of(entry, now));
+        context.ui.result(&Entries(facts.collect()))?;
         Ok(if is_due {
             Outcome::SomethingToDo
         } else {
@@ -136,8 +137,9 @@ impl ListArgs {
 impl ShowArgs {
     fn run(&self, context: &Context) -> CommandResult {
         let found = named(&context.home.inventory()?, &self.what)?;
-        let facts = found.iter().map(EntryFacts::from).collect();
-        context.ui.result(&EntriesInFull(facts))?;
+        let now = context.now();
+        let facts = found.iter().map(|entry| EntryFacts::of(entry, now));
+        context.ui.result(&EntriesInFull(facts.collect()))?;
         Ok(Outcome::Done)
     }
 }
@@ -189,16 +191,14 @@ struct EntryFacts {
     certificate: CertificateFacts,
 }
 
-impl From<&InventoryEntry> for EntryFacts {
-    fn from(entry: &InventoryEntry) -> Self {
+impl EntryFacts {
+    fn of(entry: &InventoryEntry, at: Time) -> Self {
         Self {
-            record: RecordFacts::from(entry),
+            record: RecordFacts::of(entry, at),
             certificate: CertificateFacts::from(entry.recorded.certificate()),
         }
     }
-}
 
-impl EntryFacts {
     /// The device, or the subject of what is no device's.
     fn name(&self) -> String {
         match &self.record.registration_id {

@@ -198,6 +198,7 @@ impl From<PruneError> for CommandError {
             PruneError::LetsIn { .. } | PruneError::LetsCompromisedIn { .. } => {
                 refused.hint("see which with: dps-pki dps group delete GROUP --dry-run")
             }
+            PruneError::Declared(error) => error.into(),
             PruneError::Admits { name, .. } => refused.hint(format!(
                 "declare it as [dps.NAME.ca.…] to keep it, or delete it by name: dps-pki dps ca delete {name}"
             )),
@@ -218,6 +219,9 @@ impl From<RollError> for CommandError {
                 .hint("give them new leaves with: dps-pki renew ID…; or accept their number with --accept-stranded N"),
             RollError::NotKnown { .. } | RollError::DeviceNotKnown { .. } => refused
                 .hint("let the hub be read: its sign-in and address are in pki.toml; or accept their number with --accept-stranded N"),
+            RollError::BreachUnfinished { authority, .. } => refused
+                .hint(format!("what is left of it tells: dps-pki roll status {authority}"))
+                .hint(format!("complete it with: dps-pki roll start {authority} --compromised")),
             RollError::StrandsBelow { .. } => refused.hint("say --with-intermediates"),
             RollError::BelowCompromised {
                 authority,

@@ -178,6 +178,18 @@ impl InventoryEntry {
         self.state.status() == Status::Delivered
             && self.recorded.certificate().validity().contains(at)
     }
+
+    /// What it is good for at a moment.
+    pub fn standing(&self, at: Time) -> Standing {
+        let not_after = self.recorded.certificate().validity().not_after();
+        match self.state.status() {
+            Status::Undelivered => Standing::Undelivered,
+            Status::Delivered if not_after < at => Standing::Expired,
+            Status::Delivered => Standing::Delivered,
+            Status::Voided => Standing::Voided,
+            Status::Revoked => Standing::Revoked,
+        }
+    }
 }
 
 /// What became of a certificate, with the facts of the last change.
@@ -278,6 +290,41 @@ impl Status {
             Self::Undelivered => false,
             Self::Delivered | Self::Voided => self == Self::Undelivered,
             Self::Revoked => self != Self::Revoked,
+        }
+    }
+}
+
+/// What a certificate is good for at a moment: its state, and whether a delivered one has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Standing {
+    /// As [`Status::Undelivered`].
+    Undelivered,
+    /// It reached its output, and has not ended.
+    Delivered,
+    /// It reached its output, and its `notAfter` has passed.
+    Expired,
+    /// As [`Status::Voided`].
+    Voided,
+    /// As [`Status::Revoked`].
+    Revoked,
+}
+
+words!(Standing {
+    Undelivered = "undelivered",
+    Delivered = "delivered",
+    Expired = "expired",
+    Voided = "voided",
+    Revoked = "revoked",
+});
+
+impl Standing {
+    /// The state in which a certificate of this standing is kept.
+    pub fn status(self) -> Status {
+        match self {
+            Self::Undelivered => Status::Undelivered,
+            Self::Delivered | Self::Expired => Status::Delivered,
+            Self::Voided => Status::Voided,
+            Self::Revoked => Status::Revoked,
         }
     }
 }

@@ -192,10 +192,8 @@ impl Checked {
     /// are several instances, the first ones of all are carried out before the first hub is told.
     #[must_use]
     pub fn in_turns(&self) -> [Self; 2] {
-        let decides =
-            |step: &Step| matches!(step, Step::Ca(_) | Step::Group(_) | Step::Individual(_));
         let mut first = self.0.clone();
-        let end = first.steps.iter().rposition(decides);
+        let end = first.steps.iter().rposition(Step::decides);
         let second = Plan {
             steps: first.steps.split_off(end.map_or(0, |last| last + 1)),
             ..Plan::new(first.goal.clone())

@@ -187,35 +187,34 @@ pub fn converge(
     for (group_id, group) in &declared.groups {
         plan.steps.extend(group_step(group_id, group, state)?);
     }
-    let blocks = kept_out(&plan, declared, state)?;
-    plan.steps.splice(0..0, blocks);
+    keep_out(&mut plan, declared, state)?;
     plan.notes = strangers(declared, state);
     plan.notes.extend(keepers(state));
     Ok(plan)
 }
 
-/// The disabled groups without which leaves of a compromised generation would be let in by the plan, or by a
-/// declared group: where an instance is declared, or a group above, after the generation was shut out everywhere
-/// else, and where somebody has deleted the group that kept it out.
-fn kept_out(
-    plan: &Plan,
+/// Puts first the disabled groups without which leaves of a compromised generation would be let in by the plan,
+/// or by a declared group: where an instance is declared, or a group above, after the generation was shut out
+/// everywhere else, and where somebody has deleted the group that kept it out.
+pub(super) fn keep_out(
+    plan: &mut Plan,
     declared: &DpsDeclaration,
     state: &DeclaredState,
-) -> Result<Vec<Step>, DeclaredError> {
+) -> Result<(), DeclaredError> {
     let before = DpsView::from_documents(&state.authorities, &state.groups, [])?;
     let after = plan.applied_to(&before)?;
-    let mut steps = Vec::new();
+    let mut blocks = Vec::new();
     for one in &state.compromised {
         let Some(certificate) = one.path.first() else {
             continue;
         };
         let is_new = one.is_let_in(&after) && !one.is_let_in(&before);
         if is_new || one.is_let_in_as_declared(&after, declared) {
-            let block = blocking_group(&one.generation, certificate, &state.groups)?;
-            steps.extend(block);
+            blocks.extend(blocking_group(&one.generation, certificate, &state.groups)?);
         }
     }
-    Ok(steps)
+    plan.steps.splice(0..0, blocks);
+    Ok(())
 }
 
 fn ca_steps(

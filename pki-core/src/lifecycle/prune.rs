@@ -4,8 +4,10 @@
 //! authority another name. Groups go before the CA certificates that they may refer to. A disabled group keeps devices out for as
 //! long as it is there, so it is never pruned: it has to be declared, or deleted by name.
 
-use super::declared::strangers;
-use super::{CaAction, CaStep, DeclaredState, Effect, Expectation, Fleet, Impact, Plan, Step};
+use super::declared::{keep_out, strangers};
+use super::{
+    CaAction, CaStep, DeclaredError, DeclaredState, Effect, Expectation, Fleet, Impact, Plan, Step,
+};
 use crate::admission::{DpsView, ViewError};
 use crate::declaration::DpsDeclaration;
 use crate::enrollment::{EnrollmentGroup, Mechanism, ProvisioningStatus, X509Certificates};
@@ -62,6 +64,9 @@ pub enum PruneError {
     /// The documents cannot be judged.
     #[error(transparent)]
     View(#[from] ViewError),
+    /// A compromised generation cannot be kept out.
+    #[error(transparent)]
+    Declared(#[from] DeclaredError),
     /// The service gave no tag, so that nothing guards the deletion.
     #[error("{what} came without an ETag; it cannot be deleted safely")]
     NoTag {
@@ -70,7 +75,10 @@ pub enum PruneError {
     },
 }
 
-/// Adds to a plan of convergence the steps that delete what is not declared.
+/// Adds to a plan of convergence the steps that delete what is not declared, and keeps out the compromised
+/// generations that a declared group lets in once another that decided about them is deleted.
+///
+/// Gives how many steps of the plan come before those that delete.
 ///
 /// # Errors
 /// [`PruneError`].
@@ -78,11 +86,14 @@ pub fn prune(
     plan: &mut Plan,
     declared: &DpsDeclaration,
     state: &DeclaredState,
-) -> Result<(), PruneError> {
+) -> Result<usize, PruneError> {
     let left_alone = strangers(declared, state);
     plan.notes.retain(|note| !left_alone.contains(note));
-    plan.steps.extend(deletions(declared, state)?);
-    Ok(())
+    let deletions = deletions(declared, state)?;
+    let deleted = deletions.len();
+    plan.steps.extend(deletions);
+    keep_out(plan, declared, state)?;
+    Ok(plan.steps.len() - deleted)
 }
 
 /// Looks at what the steps that prune do after those that converge, `kept`. Pruning takes away what is not
@@ -119,11 +130,13 @@ pub fn check_pruning(
             generation: one.generation.clone(),
         });
     }
+    // Each of two may be enough for the same leaves, so that one of them has to stay.
+    let mut without = without_groups;
     for step in pruned {
         if let Step::Ca(CaStep { name, .. }) = step {
-            let mut without = without_groups.clone();
+            let with = without.clone();
             step.apply_to(&mut without)?;
-            let leaves = Impact::compare(&without_groups, &without, fleet).count(Effect::Loses);
+            let leaves = Impact::compare(&with, &without, fleet).count(Effect::Loses);
             if leaves > 0 {
                 let name = name.clone();
                 return Err(PruneError::Admits { name, leaves });

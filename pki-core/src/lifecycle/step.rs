@@ -150,6 +150,11 @@ impl Step {
         Self::Individual(IndividualStep::put(enrollment, changes, expect))
     }
 
+    /// Whether it may change whom DPS lets in; the other steps clean up after those that do.
+    pub fn decides(&self) -> bool {
+        matches!(self, Self::Ca(_) | Self::Group(_) | Self::Individual(_))
+    }
+
     /// The step that deletes a group; its devices fall through to a group above it, if there is one.
     pub fn delete_group(id: EnrollmentGroupId, expect: Expectation) -> Self {
         let action = GroupAction::Delete { id };

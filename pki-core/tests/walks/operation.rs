@@ -380,12 +380,11 @@ impl Operation {
         };
         let view = world.view(place);
         if prunes {
-            let converged = plan.steps.len();
-            if prune(&mut plan, declared, &state).is_err() {
+            let Ok(kept) = prune(&mut plan, declared, &state) else {
                 return Ok(None);
-            }
+            };
             let fleet = world.fleet(place, &[]);
-            match check_pruning(&state, &view, &fleet, plan.steps.split_at(converged)) {
+            match check_pruning(&state, &view, &fleet, plan.steps.split_at(kept)) {
                 Ok(()) => {}
                 Err(PruneError::View(error)) => return Err(error.to_string()),
                 Err(_) => return Ok(None),

@@ -5,10 +5,9 @@ use std::ops::ControlFlow;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use pki_core::ids::AuthorityName;
 use pki_core::inventory::{
-    AuthorityRecord, Filter, GenerationState, IdPattern, Inventory, InventoryEntry, Label,
-    NamedLabel, Status,
+    AuthorityRecord, Filter, IdPattern, Inventory, InventoryEntry, Label, NamedLabel, Standing,
+    Status, has_successor,
 };
-use pki_core::profile::Role;
 use pki_core::time::{Span, Time};
 
 use crate::commands::batch;
@@ -24,9 +23,9 @@ pub(super) struct Conditions {
 
     /// In this state
     #[arg(long, value_parser = status_word())]
-    status: Option<Status>,
+    status: Option<Standing>,
 
-    /// Due for renewal: ends within this time from now, and nothing has taken its place
+    /// Due for renewal: ends within this time from now, or has ended, and nothing has taken its place
     #[arg(long, value_name = "DURATION")]
     expiring_within: Option<Span>,
 
@@ -43,10 +42,10 @@ pub(super) struct Conditions {
     label: Option<NamedLabel>,
 }
 
-fn status_word() -> impl TypedValueParser<Value = Status> {
-    let words = Status::ALL.iter().map(|status| status.as_str());
+fn status_word() -> impl TypedValueParser<Value = Standing> {
+    let words = Standing::ALL.iter().map(|standing| standing.as_str());
     PossibleValuesParser::new(words)
-        .try_map(|word| Status::from_word(&word).ok_or("there is no such state"))
+        .try_map(|word| Standing::from_word(&word).ok_or("there is no such state"))
 }
 
 impl Conditions {
@@ -66,6 +65,9 @@ impl Conditions {
         loop {
             let page = inventory.list(&filter, after.as_ref(), PAGE)?;
             let mut entries = page.entries;
+            if let Some(standing) = self.status {
+                entries.retain(|entry| entry.standing(now) == standing);
+            }
             if self.expiring_within.is_some() {
                 entries = without_successor(inventory, &authorities, entries)?;
             }
@@ -98,14 +100,16 @@ impl Conditions {
     }
 
     fn filter(&self, now: Time) -> Result<Filter, CommandError> {
-        let until = self.expiring_within.map(|span| now.checked_add(span));
+        let is_due = self.expiring_within.map(|_| Status::Delivered);
+        let ends_before = match (self.expiring_within, self.status) {
+            (Some(span), _) => Some(now.checked_add(span)?),
+            (None, Some(Standing::Expired)) => Some(now),
+            (None, _) => None,
+        };
         Ok(Filter {
             authority: self.authority.clone(),
-            status: self
-                .status
-                .or_else(|| self.expiring_within.map(|_| Status::Delivered)),
-            expiring_from: self.expiring_within.map(|_| now),
-            expiring_before: until.transpose()?,
+            status: self.status.map(Standing::status).or(is_due),
+            expiring_before: ends_before,
             registration_id: self.id.clone(),
             batch: self.batch.clone(),
             label: self.label.clone(),
@@ -127,48 +131,4 @@ fn without_successor(
         }
     }
     Ok(due)
-}
-
-/// Whether nobody has to renew a certificate: another one is there, or it was never to last.
-fn has_successor(
-    inventory: &dyn Inventory,
-    authorities: &[AuthorityRecord],
-    entry: &InventoryEntry,
-) -> Result<bool, CommandError> {
-    let recorded = &entry.recorded;
-    let not_after = recorded.certificate().validity().not_after();
-    Ok(match (recorded.role(), recorded.registration_id()) {
-        (Role::Leaf, Some(id)) => inventory.certificates_of(id)?.iter().any(|other| {
-            other.state.status() == Status::Delivered
-                && other.recorded.certificate().validity().not_after() > not_after
-        }),
-        (Role::Root | Role::Intermediate, _) => authorities
-            .iter()
-            .find(|authority| holds(authority, entry))
-            .is_some_and(|authority| is_rolled(authority, entry)),
-        (Role::Verification, _) => true,
-        (Role::Leaf, None) => false,
-    })
-}
-
-fn holds(authority: &AuthorityRecord, entry: &InventoryEntry) -> bool {
-    authority
-        .generations
-        .iter()
-        .filter_map(|generation| generation.certificate.as_ref())
-        .any(|recorded| recorded.row() == entry.recorded.row())
-}
-
-/// Whether another generation of the authority issues or is being rolled in.
-fn is_rolled(authority: &AuthorityRecord, entry: &InventoryEntry) -> bool {
-    let mut others = authority.generations.iter().filter(|generation| {
-        let certificate = generation.certificate.as_ref();
-        certificate.is_some_and(|recorded| recorded.row() > entry.recorded.row())
-    });
-    others.any(|generation| {
-        matches!(
-            generation.state,
-            GenerationState::Current | GenerationState::Next
-        )
-    })
 }

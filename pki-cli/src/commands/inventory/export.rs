@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::ops::ControlFlow;
 
 use pki_core::inventory::InventoryEntry;
+use pki_core::time::Time;
 use serde::Serialize;
 
 use super::conditions::Conditions;
@@ -51,9 +52,10 @@ impl ExportArgs {
             context.ui.raw(&Self::csv([self.header()])?)?;
         }
         let inventory = context.home.inventory()?;
+        let now = context.now();
         self.conditions
-            .pages(&context.home, context.now(), &inventory, |entries| {
-                let lines = entries.iter().map(|entry| self.line(entry));
+            .pages(&context.home, now, &inventory, |entries| {
+                let lines = entries.iter().map(|entry| self.line(entry, now));
                 let text = match self.format {
                     Format::Csv => Self::csv(lines.map(|line| self.cells(line)))?,
                     Format::Ndjson => ndjson(lines)?,
@@ -64,10 +66,10 @@ impl ExportArgs {
         Ok(Outcome::Done)
     }
 
-    fn line(&self, entry: &InventoryEntry) -> Line {
+    fn line(&self, entry: &InventoryEntry, at: Time) -> Line {
         let certificate = entry.recorded.certificate();
         Line {
-            record: RecordFacts::from(entry),
+            record: RecordFacts::of(entry, at),
             summary: CertificateSummary::from(certificate),
             certificate: self.certificates.then(|| certificate.to_pem()),
         }

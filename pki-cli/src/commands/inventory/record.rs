@@ -17,7 +17,7 @@ pub(super) struct RecordFacts {
     pub(super) authority: Option<AuthorityName>,
     pub(super) generation: Option<Generation>,
     pub(super) status: &'static str,
-    /// When it got this status; none for what was only recorded.
+    /// When it was delivered, voided or revoked; none for what was only recorded.
     pub(super) status_at: Option<Time>,
     /// Why it was voided or revoked.
     pub(super) reason: Option<String>,
@@ -26,8 +26,9 @@ pub(super) struct RecordFacts {
     pub(super) labels: BTreeMap<String, String>,
 }
 
-impl From<&InventoryEntry> for RecordFacts {
-    fn from(entry: &InventoryEntry) -> Self {
+impl RecordFacts {
+    /// What is known at a moment.
+    pub(super) fn of(entry: &InventoryEntry, at: Time) -> Self {
         let recorded = &entry.recorded;
         let (status_at, reason) = last_change(&entry.state);
         Self {
@@ -35,7 +36,7 @@ impl From<&InventoryEntry> for RecordFacts {
             role: recorded.role(),
             authority: recorded.signed_by().map(|by| by.name.clone()),
             generation: recorded.signed_by().map(|by| by.generation),
-            status: entry.state.status().as_str(),
+            status: entry.standing(at).as_str(),
             status_at,
             reason,
             recorded_at: entry.recorded_at,

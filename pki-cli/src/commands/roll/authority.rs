@@ -37,7 +37,9 @@ impl StartArgs {
         let instances = gather(&context.runtime, &planes)?;
         if generations(&inventory, name)?.is_some() {
             // Before a key is made that would be of no use.
-            roll_of(context, &inventory, &instances, name)?.check_issuer()?;
+            let mut roll = roll_of(context, &inventory, &instances, name)?;
+            roll.check_issuer()?;
+            context.runtime.wait_for(roll.check_breach())?;
         }
         if !context.settings.dry_run {
             let declared = declared(context, name)?;

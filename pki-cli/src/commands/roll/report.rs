@@ -294,7 +294,7 @@ impl Status {
         let generation = unfinished.compromised;
         for (dps, steps) in &unfinished.steps {
             let left = counted(steps.len(), "step", "steps");
-            let next = steps.first().map_or("", String::as_str);
+            let next = steps.first().map(ToString::to_string).unwrap_or_default();
             self.waits.push(format!(
                 "the breach roll of generation {generation} in DPS {dps}: {left} left, next: {next}; complete it with: {command}"
             ));

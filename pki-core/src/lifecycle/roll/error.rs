@@ -29,6 +29,19 @@ pub enum RollError {
         /// The generation that issues.
         current: Generation,
     },
+    /// DPS is not closed yet to a compromised generation, or not opened to the one that took its place.
+    #[error(
+        "the breach roll of authority {authority} generation {compromised} is not done in DPS {}; it comes first",
+        dps.as_str()
+    )]
+    BreachUnfinished {
+        /// What was being rolled.
+        authority: AuthorityName,
+        /// The generation that is compromised.
+        compromised: Generation,
+        /// The first of the instances that lack something.
+        dps: DpsName,
+    },
     /// No roll is under way.
     #[error("authority {authority} is not being rolled")]
     NotUnderWay {
