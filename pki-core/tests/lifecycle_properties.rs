@@ -8,42 +8,19 @@
 pub(crate) mod judge;
 mod world;
 
-use self::judge::{Documents, lets_in};
-use self::world::{DEVICES, Pki, Signer, World, world};
-use crate::support::{now, root};
+use self::judge::lets_in;
+use self::world::{DEVICES, Pki, Signer, World, documents, world};
+use crate::support::now;
 use pki_core::admission::{decide, outcome_of};
 use pki_core::enrollment::{Attestation, IndividualEnrollment};
-use pki_core::inventory::GenerationState::{self, Current, Next, Pending};
+use pki_core::inventory::GenerationState::{Current, Next, Pending};
 use pki_core::lifecycle::roll::{self, Breach, Devices, Finish, InstancePlan, RollError, Start};
 use pki_core::lifecycle::{
     Checked, Effect, HubAction, Impact, LeafStanding, Plan, Promise, Quarantine, QuarantineState,
     Readmit, ReadmitState, Step, Who, quarantine_many, readmit,
 };
-use pki_core::testing::SampleDps;
 use pki_core::time::Span;
 use proptest::prelude::*;
-
-fn documents(dps: &SampleDps) -> Documents {
-    let json =
-        |document: &dyn Fn() -> serde_json::Result<serde_json::Value>| document().expect("JSON");
-    Documents {
-        authorities: dps
-            .authorities
-            .iter()
-            .map(|one| json(&|| serde_json::to_value(one)))
-            .collect(),
-        groups: dps
-            .groups
-            .iter()
-            .map(|one| json(&|| serde_json::to_value(one)))
-            .collect(),
-        individuals: dps
-            .individuals
-            .iter()
-            .map(|one| json(&|| serde_json::to_value(one)))
-            .collect(),
-    }
-}
 
 fn start() -> Start {
     Start {

@@ -1,5 +1,6 @@
 //! What a SQLite shell can do to a table: every edit of its rows, made from the schema.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use rusqlite::types::Value;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
-use super::judge::Presented;
+use super::judge::{Documents, Presented, lets_in};
 use crate::support::{TestAuthority, generations_of, root};
 use pki_core::admission::{ChainElement, PresentedChain};
 use pki_core::certificate::Certificate;
@@ -343,5 +343,27 @@ impl World {
                 cut_off: BTreeSet::new(),
             }],
         }
+    }
+}
+
+pub(super) fn documents(dps: &SampleDps) -> Documents {
+    let json =
+        |document: &dyn Fn() -> serde_json::Result<serde_json::Value>| document().expect("JSON");
+    Documents {
+        authorities: dps
+            .authorities
+            .iter()
+            .map(|one| json(&|| serde_json::to_value(one)))
+            .collect(),
+        groups: dps
+            .groups
+            .iter()
+            .map(|one| json(&|| serde_json::to_value(one)))
+            .collect(),
+        individuals: dps
+            .individuals
+            .iter()
+            .map(|one| json(&|| serde_json::to_value(one)))
+            .collect(),
     }
 }
