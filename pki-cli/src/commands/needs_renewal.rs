@@ -135,7 +135,7 @@ impl fmt::Display for Look {
             (false, true) => "renew",
             (false, false) => "not yet",
         };
-        let [file, subject] = [&self.file, &self.subject].map(|text| Outside(text));
+        let [file, subject] = [&self.file, &self.subject].map(Outside);
         let until = self.not_after;
         write!(f, "{file}: {verdict}: {subject} is valid until {until}")
     }
