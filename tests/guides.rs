@@ -32,6 +32,11 @@ fn prove_a_ca() {
 }
 
 #[test]
+fn offline_root() {
+    follow("offline-root.md");
+}
+
+#[test]
 fn factory_line() {
     follow("factory-line.md");
 }

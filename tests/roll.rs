@@ -348,3 +348,23 @@ fn a_certificate_of_a_foreign_ca_is_refused(service: SingleCertificate) {
     home.dps_pki("impact device c").ends_with(8);
     home.dps_pki("impact").ends_with(2);
 }
+
+/// What `pki.toml` declares is held against the generation that issues, also during a roll, once for a batch.
+#[test]
+fn leaves_that_no_declared_group_lets_in_are_warned_of_and_no_others() {
+    const WARNING: &str = "no enrollment group of pki.toml lets in devices below";
+    let (home, _emulator) = Home::with_dps();
+    for line in [
+        "issue a --authority root --out devices",
+        "issue --prefix b- --count 3 --authority root --out b.ndjson --plain-keys",
+    ] {
+        let run = home.dps_pki(line).ok();
+        run.stderr_has("root generation 1: in DPS local refused: no enrollment holds this device or anything of its chain");
+        assert_eq!(run.stderr.matches(WARNING).count(), 1, "{run}");
+    }
+    home.dps_pki("roll start factory --yes").ok();
+    let run = home
+        .dps_pki("issue c --authority factory --out devices")
+        .ok();
+    assert!(!run.stderr.contains(WARNING), "{run}");
+}

@@ -252,13 +252,13 @@ fn each_check_that_fails_is_named() {
         }
         refused(import("old/root.pem", "old/root.key"), 4, sentence);
     }
-    // A name that reads the same to a person is not the declared one.
-    home.redeclare("CN=Old Root, O=Contoso", "CN=Old root, O=Contoso");
+    // Case is no matter of the name (RFC 5280 §7.1), anything else is.
+    home.redeclare("CN=Old Root, O=Contoso", "CN=Old roots, O=Contoso");
     self_signed(&home, "old/ca.ext", "-days 9");
     refused(
         import("old/root.pem", "old/root.key"),
         4,
-        r#"the subject is "CN=Old Root, O=Contoso", but "CN=Old root, O=Contoso" is wanted"#,
+        r#"the subject is "CN=Old Root, O=Contoso", but "CN=Old roots, O=Contoso" is wanted"#,
     );
     // Several at once are counted, and listed.
     let run = import("old/root.pem", "old/factory.key");

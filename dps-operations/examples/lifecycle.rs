@@ -158,6 +158,7 @@ impl Home {
             subject: "CN=Contoso Root CA".parse()?,
             validity: Span::from_days(3650),
             path_length: None,
+            digital_signature: false,
         };
         let root = root()?;
         let issued = create_root(

@@ -135,9 +135,12 @@ fn by_identity(
     if let Ok(thumbprint) = name.parse::<Sha256Thumbprint>() {
         return Ok(inventory.by_sha256_thumbprint(&thumbprint)?);
     }
+    // A serial number of 20 octets looks the same.
     if let Ok(thumbprint) = name.parse::<Sha1Thumbprint>() {
         let found = inventory.by_sha1_thumbprint(&thumbprint)?;
-        return Ok(found.into_iter().next());
+        if let Some(entry) = found.into_iter().next() {
+            return Ok(Some(entry));
+        }
     }
     let Ok(serial) = name.parse::<SerialNumber>() else {
         return Ok(None);

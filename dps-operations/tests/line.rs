@@ -165,6 +165,7 @@ impl Line {
             subject: id("CN=Contoso Root CA"),
             validity: Span::from_days(3650),
             path_length: None,
+            digital_signature: false,
         };
         let made = create_root(
             generation.name.clone(),

@@ -67,6 +67,7 @@ impl Site {
             subject: "CN=Contoso Root CA".parse().expect("subject"),
             validity: Span::from_days(3650),
             path_length: None,
+            digital_signature: false,
         };
         let entropy = SeededEntropy::new(1);
         let serial = SerialNumber::random(&entropy).expect("serial");

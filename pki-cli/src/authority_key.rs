@@ -109,6 +109,15 @@ impl AuthorityKeys {
         NewKey::of_kind(&uri, find_or_make(&token, &uri, algorithm)?, algorithm)
     }
 
+    /// Takes up the key of another generation, where it is.
+    pub(crate) fn kept(&self, reference: &KeyReference) -> Result<NewKey, CommandError> {
+        Ok(NewKey {
+            signer: self.open(reference)?,
+            reference: reference.clone(),
+            sealed: None,
+        })
+    }
+
     /// Takes up a key that a token holds.
     pub(crate) fn find(&self, uri: &Pkcs11Uri) -> Result<NewKey, CommandError> {
         let signer = self.token(uri)?.signer(uri)?;

@@ -5,18 +5,20 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use pki_core::admission::Outcome;
 use pki_core::authority::{IssuancePolicy, SigningAuthority};
 use pki_core::bulk::Outlet;
 use pki_core::bulk::input::{Device, DeviceKey};
 use pki_core::certificate::{Certificate, pem};
 use pki_core::handout::Released;
-use pki_core::ids::{AuthorityGeneration, AuthorityName, Generation, RegistrationId};
+use pki_core::ids::{AuthorityGeneration, AuthorityName, DpsName, Generation, RegistrationId};
 use pki_core::inventory::{
     AuthorityRecord, GenerationRecord, GenerationState, Inventory, Recorded,
 };
 use pki_core::issue::Issuer;
 use pki_core::key::software::SoftwareSigner;
 use pki_core::key::{KeyAlgorithm, KeyError, Signer, read_private_key};
+use pki_core::lifecycle::refusals_as_declared;
 use pki_core::lint;
 use pki_core::time::{Span, Time, TimeError, Validity};
 use zeroize::Zeroizing;
@@ -183,7 +185,7 @@ impl OpenAuthority {
     }
 
     /// Warns of what every leaf below it will suffer from: a chain too large for small devices, one through a
-    /// compromised generation, or one that leads to no CA that DPS is to verify.
+    /// compromised generation, or one that no declared instance lets in.
     pub(crate) fn warn_of_chain(&self, home: &Home, ui: &Ui) -> Result<(), CommandError> {
         if let Some(above) = self.compromised_above() {
             let name = &self.name;
@@ -193,16 +195,36 @@ impl OpenAuthority {
             ));
         }
         let chain = self.chain();
+        if let Some(finding) = lint::chain_too_large(&chain) {
+            ui.warning(finding);
+        }
+        let declared = &home.declaration()?.dps;
+        let refusals = refusals_as_declared(declared, &self.authorities, &chain);
+        if !refusals.is_empty() {
+            self.warn_of_refusals(ui, &refusals);
+            return Ok(());
+        }
         let verified = verified_cas(home, &self.authorities)?;
-        let unverified = if verified.is_empty() {
-            None
-        } else {
-            lint::reaches_verified_ca(&chain, &verified)
-        };
-        for finding in lint::chain_too_large(&chain).into_iter().chain(unverified) {
+        if !verified.is_empty()
+            && let Some(finding) = lint::reaches_verified_ca(&chain, &verified)
+        {
             ui.warning(finding);
         }
         Ok(())
+    }
+
+    /// Groups are one way in; whoever wants the devices enrolled one by one knows better.
+    fn warn_of_refusals(&self, ui: &Ui, refusals: &[(DpsName, Outcome)]) {
+        let decided: Vec<String> = refusals
+            .iter()
+            .map(|(dps, outcome)| format!("in DPS {dps} {outcome}"))
+            .collect();
+        ui.warning(format!(
+            "no enrollment group of pki.toml lets in devices below {} generation {}: {}; enroll them individually, or declare a group for them",
+            self.name,
+            self.generation,
+            decided.join(", ")
+        ));
     }
 
     /// A compromised generation whose certificate is above its own.

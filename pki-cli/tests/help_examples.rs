@@ -152,6 +152,7 @@ fn after(setup: &[&str]) -> World {
     world.write("pfx-passphrase", "another");
     world.write_request("sensor-7");
     let request = world.read("sensor-7.csr");
+    world.write("plant.csr.pem", &request);
     world.write("requests/sensor-7.csr", &request);
     let line = serde_json::json!({ "registrationId": "sensor-7", "csr": request });
     world.write("requests.ndjson", format!("{line}\n"));

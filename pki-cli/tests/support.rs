@@ -411,6 +411,7 @@ fn authority(subject: &str, days: u64, path_length: Option<u8>) -> AuthoritySpec
         subject: subject.parse().expect(subject),
         validity: Span::from_days(days),
         path_length,
+        digital_signature: false,
     }
 }
 

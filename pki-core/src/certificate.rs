@@ -69,8 +69,8 @@ pub enum CertificateError {
     /// The bytes are not the DER of a certificate.
     #[error("not a certificate in DER")]
     Der(#[source] der::Error),
-    /// The serial number is zero or longer than 20 octets (RFC 5280 §4.1.2.2).
-    #[error("the certificate's serial number is zero, negative or longer than 20 bytes")]
+    /// The serial number is negative or longer than 20 octets (RFC 5280 §4.1.2.2).
+    #[error("the certificate's serial number is negative or longer than 20 bytes")]
     SerialNumber,
     /// The certificate ends before it begins, or outside of the years 1950 to 9999.
     #[error("the certificate's validity is empty or out of range")]

@@ -16,9 +16,10 @@ use der::asn1::{AnyRef, OctetString, Uint};
 use der::{Decode as _, Encode as _, Sequence};
 use spki::AlgorithmIdentifierOwned;
 use x509_cert::certificate::Version;
-use x509_cert::crl::{CertificateList, RevokedCert};
+use x509_cert::crl::RevokedCert;
 use x509_cert::ext::pkix::{AuthorityKeyIdentifier, CrlNumber as CrlNumberExtension, CrlReason};
 use x509_cert::ext::{Extension, Extensions};
+use x509_cert::name::Name;
 use x509_cert::time::Time as DerTime;
 
 use crate::certificate::Certificate;
@@ -125,6 +126,7 @@ pub enum CrlError {
 #[derive(Clone)]
 pub struct Crl {
     der: Vec<u8>,
+    version: u8,
     issuer: DistinguishedName,
     number: Option<CrlNumber>,
     this_update: Time,
@@ -144,6 +146,22 @@ struct ToBeSigned<'a> {
     revoked: Option<Vec<RevokedCert>>,
     #[asn1(context_specific = "0", tag_mode = "EXPLICIT")]
     extensions: Extensions,
+}
+
+/// What is signed of a list of either version: the first has no extensions (§5.1.2).
+#[derive(Sequence)]
+struct TbsCertList {
+    #[asn1(optional = "true")]
+    version: Option<Version>,
+    _signature: AlgorithmIdentifierOwned,
+    issuer: Name,
+    this_update: DerTime,
+    #[asn1(optional = "true")]
+    next_update: Option<DerTime>,
+    #[asn1(optional = "true")]
+    revoked: Option<Vec<RevokedCert>>,
+    #[asn1(context_specific = "0", tag_mode = "EXPLICIT", optional = "true")]
+    extensions: Option<Extensions>,
 }
 
 impl Crl {
@@ -180,9 +198,9 @@ impl Crl {
     /// # Errors
     /// [`CrlError::Der`], [`CrlError::Field`], [`CrlError::Partial`].
     pub fn from_der(der: &[u8]) -> Result<Self, CrlError> {
-        let list: CertificateList = CertificateList::from_der(der).map_err(CrlError::Der)?;
-        let tbs = list.tbs_cert_list;
-        let extensions = tbs.crl_extensions.unwrap_or_default();
+        let signed = Signed::from_der(der).map_err(CrlError::Der)?;
+        let tbs = TbsCertList::from_der(signed.content()).map_err(CrlError::Der)?;
+        let extensions = tbs.extensions.unwrap_or_default();
         if let Some(critical) = extensions.iter().find(|extension| extension.critical) {
             let oid = critical.extn_id;
             return Err(CrlError::Partial { oid });
@@ -191,11 +209,12 @@ impl Crl {
             Some(time) => Some(read_time(time, "nextUpdate")?),
             None => None,
         };
-        let revoked = tbs.revoked_certificates.unwrap_or_default();
+        let revoked = tbs.revoked.unwrap_or_default();
         let mut revoked = revoked.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
         revoked.sort_by(|one, other| one.serial_number.cmp(&other.serial_number));
         Ok(Self {
             der: der.to_vec(),
+            version: if tbs.version.is_some() { 2 } else { 1 },
             issuer: DistinguishedName::from_name(tbs.issuer),
             number: number(&extensions)?,
             this_update: read_time(&tbs.this_update, "thisUpdate")?,
@@ -212,6 +231,11 @@ impl Crl {
     /// The list as PEM text.
     pub fn to_pem(&self) -> String {
         crate::pem::block("X509 CRL", &self.der)
+    }
+
+    /// 1 or 2.
+    pub fn version(&self) -> u8 {
+        self.version
     }
 
     /// Whose list it is.

@@ -8,16 +8,15 @@ mod policy;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use const_oid::ObjectIdentifier;
 use const_oid::db::DB;
-use const_oid::db::rfc5280::ID_CE_SUBJECT_ALT_NAME;
 use const_oid::db::rfc5912::ID_EXTENSION_REQ;
-use der::{Decode as _, Encode as _, Sequence};
+use const_oid::{AssociatedOid, ObjectIdentifier};
+use der::{Decode, Encode as _, Sequence};
 use spki::SubjectPublicKeyInfoRef;
 use x509_cert::attr::Attributes;
 use x509_cert::ext::Extensions;
-use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::ext::pkix::{BasicConstraints, KeyUsage, SubjectAltName};
 use x509_cert::name::Name;
 use x509_cert::request::Version;
 
@@ -45,8 +44,9 @@ struct RequestInfo<'a> {
     version: Version,
     subject: Name,
     public_key: SubjectPublicKeyInfoRef<'a>,
-    #[asn1(context_specific = "0", tag_mode = "IMPLICIT")]
-    attributes: Attributes,
+    /// RFC 2986 wants the field even if it is empty; some leave it out.
+    #[asn1(context_specific = "0", tag_mode = "IMPLICIT", optional = "true")]
+    attributes: Option<Attributes>,
 }
 
 /// An extension that is asked for.
@@ -123,6 +123,7 @@ pub fn requests(input: &[u8]) -> Result<Vec<Vec<u8>>, InputError> {
     if let Some(request) = str::from_utf8(input).ok().and_then(plain_block) {
         return Ok(vec![request]);
     }
+    let input = &pem::plain(input);
     let Some(blocks) = pem::blocks(input)? else {
         return match Signed::from_der(input) {
             Ok(_) => Ok(vec![input.to_vec()]),
@@ -226,7 +227,7 @@ impl SigningRequest {
             version: Version::V1,
             subject: Name::from_der(&subject.to_der()).map_err(CsrError::Structure)?,
             public_key: public_key.map_err(CsrError::Structure)?,
-            attributes: der::asn1::SetOfVec::new(),
+            attributes: Some(der::asn1::SetOfVec::new()),
         };
         let content = info.to_der().map_err(CsrError::Structure)?;
         let signature = signer.sign(&content)?;
@@ -272,13 +273,27 @@ impl SigningRequest {
         self.requested.iter().map(name).collect()
     }
 
+    /// The basic constraints that it asks for, if it does, and they can be read.
+    pub fn basic_constraints(&self) -> Option<BasicConstraints> {
+        self.wished().next()
+    }
+
+    /// The key usage that it asks for, if it does, and it can be read.
+    pub fn key_usage(&self) -> Option<KeyUsage> {
+        self.wished().next()
+    }
+
+    /// The extensions of a kind that it asks for, of those that can be read.
+    fn wished<'a, T: Decode<'a> + AssociatedOid>(&'a self) -> impl Iterator<Item = T> {
+        self.requested
+            .iter()
+            .filter(|requested| requested.oid == T::OID)
+            .filter_map(|requested| T::from_der(&requested.value).ok())
+    }
+
     /// The DNS names that it asks for.
     pub fn dns_names(&self) -> Vec<String> {
-        let names = self
-            .requested
-            .iter()
-            .filter(|requested| requested.oid == ID_CE_SUBJECT_ALT_NAME)
-            .filter_map(|requested| SubjectAltName::from_der(&requested.value).ok());
+        let names = self.wished::<SubjectAltName>();
         let dns_name = |name: GeneralName| match name {
             GeneralName::DnsName(name) => Some(name.to_string()),
             _ => None,
@@ -291,9 +306,8 @@ impl SigningRequest {
 }
 
 fn requested(info: &RequestInfo<'_>) -> Vec<Requested> {
-    let values = info
-        .attributes
-        .iter()
+    let attributes = info.attributes.iter().flat_map(Attributes::iter);
+    let values = attributes
         .filter(|attribute| attribute.oid == ID_EXTENSION_REQ)
         .flat_map(|attribute| attribute.values.iter());
     values

@@ -74,6 +74,8 @@ pub struct AuthorityDeclaration {
     pub validity: Span,
     /// How many authorities may stand between it and a leaf; unlimited if `None`.
     pub path_length: Option<u8>,
+    /// Whether its key usage has digitalSignature, beside keyCertSign and cRLSign.
+    pub digital_signature: bool,
 }
 
 /// What key the generations of an authority get.

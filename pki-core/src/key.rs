@@ -11,6 +11,7 @@ pub(crate) mod foreign;
 mod identity;
 #[cfg(feature = "pkcs11")]
 pub mod pkcs11;
+mod pss;
 pub mod software;
 pub(crate) mod stretching;
 mod uri;
@@ -20,7 +21,7 @@ pub use algorithm::{KeyAlgorithm, SignatureAlgorithm, UnknownKeyAlgorithm};
 pub use encrypted::{KeyFileError, read_private_key, to_encrypted_pem};
 pub use identity::KeyIdentity;
 pub use uri::{Pkcs11Uri, Pkcs11UriError};
-pub(crate) use verify::verify_with;
+pub(crate) use verify::verify_identified;
 pub use verify::{SignatureError, verify};
 
 use zeroize::Zeroizing;
@@ -72,6 +73,11 @@ pub enum KeyError {
         /// The name of its answer, as the PKCS#11 pages spell it.
         reason: String,
     },
+    /// Nobody takes a curve whose name has to be guessed (RFC 5480 §2.1.1).
+    #[error(
+        "the private key has the parameters of its curve written out; rewrite it with: openssl ec -param_enc named_curve"
+    )]
+    ExplicitCurve,
     /// The bytes are no key of a kind that we handle.
     #[error(
         "the private key is not an ECDSA P-256 or P-384, Ed25519, or RSA key of 2048 to 4096 bits"

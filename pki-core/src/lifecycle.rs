@@ -14,6 +14,7 @@ mod declared;
 mod deprovision;
 mod difference;
 mod fleet;
+mod foreseen;
 mod impact;
 mod pin;
 mod plan;
@@ -33,6 +34,7 @@ pub use deprovision::{
 pub use difference::differences;
 pub(crate) use difference::fulfils;
 pub use fleet::{Class, Exception, Fleet, Worklist};
+pub use foreseen::refusals_as_declared;
 pub use impact::{Decider, Effect, FallThrough, Impact, Movement, Verdict};
 pub use pin::{is_pin, release_pins};
 pub use plan::{FieldChange, Plan, Subject};

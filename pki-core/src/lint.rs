@@ -8,6 +8,7 @@
 //! Invariant: a check's word ([`Finding::check`]) is stable; scripts filter by it.
 
 mod chain;
+mod device_registry;
 mod dps;
 mod extensions;
 mod issuer;
@@ -113,6 +114,19 @@ pub fn certificate(
         .into_iter()
         .chain(candidate.findings(&[&issuer::CHECKS, &issuer::SIGNED_CHECKS, &dps::CHECKS]))
         .collect()
+}
+
+/// What keeps Azure Device Registry from taking a CA certificate; of one that is no CA's, nothing.
+pub fn for_device_registry(
+    certificate: &Certificate,
+    role: Role,
+    options: LintOptions,
+) -> Vec<Finding> {
+    if !role.is_authority() {
+        return Vec::new();
+    }
+    let candidate = Candidate::signed(certificate, role, None, options);
+    candidate.findings(&[&device_registry::CHECKS])
 }
 
 /// The errors of form in one certificate of a path, which [`crate::path`] adds to the library's.

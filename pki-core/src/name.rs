@@ -2,12 +2,15 @@
 //!
 //! String types are chosen by the library: UTF8String, but PrintableString for country and serial
 //! number, IA5String for e-mail and domain components.
+//! Names in the string types of older tools (BMPString, T61String as Latin-1) are shown as text, and
+//! are what a person calls them by ([`DistinguishedName::is_named_as`]); signatures are over their bytes.
 //! Invariant: a name that was read is written back as the same bytes, so that an issuer field always
 //! equals its issuer's subject, also below an imported authority.
 
 use std::fmt;
 use std::str::FromStr;
 
+use const_oid::ObjectIdentifier;
 use const_oid::db::rfc4519::{COMMON_NAME, COUNTRY_NAME};
 use der::asn1::Any;
 use der::{Decode as _, Encode as _, Tag, Tagged as _};
@@ -108,6 +111,13 @@ impl DistinguishedName {
         }
     }
 
+    /// Whether a person would call both by one name: the same attributes in the same order, whatever their
+    /// string types, case and blanks (RFC 5280 §7.1).
+    pub fn is_named_as(&self, other: &Self) -> bool {
+        let parts = |name: &Self| -> Vec<_> { name.0.iter_rdn().map(prepared).collect() };
+        parts(self) == parts(other)
+    }
+
     fn checked(self, text: &str) -> Result<Self, NameError> {
         let text = || text.to_owned();
         let names = self.common_names();
@@ -143,8 +153,46 @@ fn text_of(value: &AttributeValue) -> Option<String> {
                 .map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
             String::from_utf16(&units.collect::<Vec<_>>()).ok()
         }
+        // What everybody has put there, whatever T.61 says.
+        Tag::TeletexString => Some(value.value().iter().copied().map(char::from).collect()),
         _ => String::from_utf8(value.value().to_vec()).ok(),
     }
+}
+
+/// The attributes of a part of a name as they are compared: type and text, in the order of the types.
+fn prepared(part: &RelativeDistinguishedName) -> Vec<(ObjectIdentifier, Result<String, Vec<u8>>)> {
+    let attribute = |attribute: &AttributeTypeAndValue| {
+        let value = match text_of(&attribute.value) {
+            Some(text) => Ok(folded(&text)),
+            None => Err(attribute.value.value().to_vec()),
+        };
+        (attribute.oid, value)
+    };
+    let mut attributes: Vec<_> = part.iter().map(attribute).collect();
+    attributes.sort();
+    attributes
+}
+
+/// Without case, and with single blanks between the words only.
+fn folded(text: &str) -> String {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    words.join(" ").to_lowercase()
+}
+
+/// A part with its values in UTF-8, which is what the library prints as text.
+fn readable(part: &RelativeDistinguishedName) -> Option<RelativeDistinguishedName> {
+    let readable = |attribute: &AttributeTypeAndValue| {
+        let is_old = matches!(attribute.value.tag(), Tag::BmpString | Tag::TeletexString);
+        let text = text_of(&attribute.value).filter(|_| is_old);
+        let value = match text {
+            Some(text) => Any::new(Tag::Utf8String, text.as_bytes()).ok()?,
+            None => attribute.value.clone(),
+        };
+        let oid = attribute.oid;
+        Some(AttributeTypeAndValue { oid, value })
+    };
+    let attributes: Option<Vec<_>> = part.iter().map(readable).collect();
+    RelativeDistinguishedName::try_from(attributes?).ok()
 }
 
 impl FromStr for DistinguishedName {
@@ -192,7 +240,10 @@ impl fmt::Display for DistinguishedName {
     /// Most specific part first, a comma and a blank between parts, as DPS prints names.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let parts: Vec<&RelativeDistinguishedName> = self.0.iter_rdn().collect();
-        let texts: Vec<String> = parts.iter().rev().map(|part| part.to_string()).collect();
+        let text = |part: &&RelativeDistinguishedName| {
+            readable(part).map_or_else(|| part.to_string(), |readable| readable.to_string())
+        };
+        let texts: Vec<String> = parts.iter().rev().map(text).collect();
         f.pad(&texts.join(", "))
     }
 }
@@ -266,6 +317,32 @@ mod tests {
     fn two_common_names_are_not_one() {
         assert_eq!(name("CN=a, CN=b").common_name(), None);
         assert_eq!(name("CN=a, O=b").common_name().as_deref(), Some("a"));
+    }
+
+    /// RFC 5280 §7.1; the bytes decide wherever a signature does.
+    #[test]
+    fn a_name_in_an_older_string_type_is_text_and_called_by_the_same_name() {
+        let with = |tag, octets: &[u8]| {
+            let value = Any::new(tag, octets).expect("a value");
+            let oid = COMMON_NAME;
+            let part =
+                RelativeDistinguishedName::try_from(vec![AttributeTypeAndValue { oid, value }]);
+            let der = RdnSequence::from(vec![part.expect("a part")]).to_der();
+            DistinguishedName(Name::from_der(&der.expect("DER")).expect("a name"))
+        };
+        let units = "Ger\u{e4}t 1".encode_utf16().flat_map(u16::to_be_bytes);
+        let bmp = with(Tag::BmpString, &units.collect::<Vec<u8>>());
+        let t61 = with(Tag::TeletexString, b"Ger\xe4t 1");
+        let utf8 = name("CN=Ger\u{e4}t 1");
+        for older in [bmp, t61] {
+            assert_eq!(older.to_string(), "CN=Ger\u{e4}t 1");
+            assert_eq!(older.common_name().as_deref(), Some("Ger\u{e4}t 1"));
+            assert!(older.is_named_as(&utf8));
+            assert_ne!(older, utf8);
+        }
+        assert!(name("CN=a  B, O=x").is_named_as(&name("CN=A b, O=X")));
+        assert!(!name("CN=a, O=x").is_named_as(&name("O=x, CN=a")));
+        assert!(!name("CN=ab").is_named_as(&name("CN=a b")));
     }
 
     #[test]

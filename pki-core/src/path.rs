@@ -5,6 +5,7 @@
 //! [`crate::lint`], CRLs that are handed in, and the last second of a validity. The answer
 //! ([`PathReport`]) names each check of each certificate; of several that failed, the most specific
 //! one is the reason.
+//! Of several ways to an anchor each is put to OpenSSL until one holds.
 //! What DPS makes of a chain is another question: [`crate::admission`].
 //! A path that holds is a precedent for leaves that differ from its own in nothing that OpenSSL judges by
 //! ([`Precedent`]).
@@ -14,6 +15,7 @@ mod examine;
 mod precedent;
 mod report;
 mod revocation;
+mod search;
 mod validate;
 
 pub use precedent::{LeafPattern, Precedent};

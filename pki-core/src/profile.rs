@@ -163,6 +163,8 @@ pub(crate) fn key_identifier_of(bits: &[u8]) -> Digest {
 pub(crate) struct ExtensionFacts<'a> {
     pub(crate) role: Role,
     pub(crate) path_length: Option<u8>,
+    /// Whether an authority may sign other things than certificates and CRLs.
+    pub(crate) digital_signature: bool,
     pub(crate) purposes: &'a [KeyPurpose],
     pub(crate) crl_distribution_point: Option<&'a CrlUrl>,
     pub(crate) alternative_names: &'a [AlternativeName],
@@ -203,10 +205,14 @@ impl ExtensionFacts<'_> {
     }
 
     fn key_usages(&self) -> FlagSet<KeyUsages> {
-        if self.role.is_authority() {
-            KeyUsages::KeyCertSign | KeyUsages::CRLSign
+        if !self.role.is_authority() {
+            return KeyUsages::DigitalSignature.into();
+        }
+        let usages = KeyUsages::KeyCertSign | KeyUsages::CRLSign;
+        if self.digital_signature {
+            usages | KeyUsages::DigitalSignature
         } else {
-            KeyUsages::DigitalSignature.into()
+            usages
         }
     }
 

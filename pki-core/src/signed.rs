@@ -8,7 +8,7 @@ use der::referenced::OwnedToRef as _;
 use der::{Decode as _, Encode as _, Reader as _, Sequence, SliceReader};
 use spki::{AlgorithmIdentifierOwned, AlgorithmIdentifierRef, SubjectPublicKeyInfoRef};
 
-use crate::key::{SignatureError, verify_with};
+use crate::key::{SignatureError, verify_identified};
 
 /// A signed structure, taken apart but not interpreted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +72,6 @@ impl<'a> Signed<'a> {
         public_key: &SubjectPublicKeyInfoRef<'_>,
     ) -> Result<(), SignatureError> {
         let signature = self.signature.as_bytes().ok_or(SignatureError::Mismatch)?;
-        verify_with(public_key, self.algorithm.oid, self.content, signature)
+        verify_identified(public_key, &self.algorithm, self.content, signature)
     }
 }

@@ -80,6 +80,7 @@ pub(crate) fn authority_spec(subject: &str, days: u64, path_length: Option<u8>) 
         subject,
         validity: Span::from_days(days),
         path_length,
+        digital_signature: false,
     }
 }
 
@@ -134,6 +135,16 @@ impl TestAuthority {
             certificate: issued.expect("intermediate").certificate().clone(),
             signer,
         }
+    }
+
+    /// Another certificate of an authority below, for the same key.
+    pub(crate) fn renewed(&self, below: &Self) -> Certificate {
+        let public_key = below.signer.public_key().to_vec();
+        let spec = authority_spec(&below.certificate.subject().to_string(), 1825, None);
+        let issued = self
+            .signing()
+            .issue_intermediate(&spec, public_key, &serial(), now());
+        issued.expect("intermediate").certificate().clone()
     }
 
     pub(crate) fn leaf(&self, id: &str, algorithm: KeyAlgorithm) -> Certificate {

@@ -175,3 +175,66 @@ fn crls_go_on_where_the_old_authority_stopped() {
     home.dps_pki("crl factory --after many").ends_with(2);
     assert_eq!(number("crl factory --after 9000"), 9001);
 }
+
+/// A backup beside the index, another authority's index, a list with as many columns: nothing is revoked by what
+/// was not named for it, or speaks of other certificates.
+#[test]
+fn nothing_is_revoked_by_an_index_that_is_not_named_or_not_theirs() {
+    let home = home();
+    import_both(&home);
+    issue_by_openssl_ca(&home);
+    let line = |serial: &str, name: &str| {
+        format!("R\t270101000000Z\t250203040506Z\t{serial}\tunknown\t/CN={name}\n")
+    };
+    home.write("old/ca/index.txt.old", line("0A01", "sensor-1"));
+    home.write("old/ca/older/index.txt", line("0A01", "sensor-1"));
+    home.write("old/other.txt", line("0A01", "stranger"));
+    home.write("old/list.txt", "a\tb\tc\td\te\tf\n");
+    let run = home.dps_pki("inventory import old/ca").ok();
+    for index in ["index.txt", "index.txt.old", "older/index.txt"] {
+        run.stderr_has(&format!(
+            "old/ca/{index}: it is an index of openssl ca and was not named"
+        ));
+    }
+    let named = home.dps_pki("inventory import old/ca/index.txt").ok();
+    assert!(!named.stderr.contains("ca/index.txt: it is"), "{named}");
+    let of_others = home.dps_pki("inventory import old/other.txt").ends_with(7);
+    of_others.stderr_has("old/other.txt, line 1: serial number 0a01");
+    refused(
+        home.dps_pki("inventory import old/list.txt"),
+        3,
+        "old/list.txt: it is neither PEM nor a certificate in DER",
+    );
+    let of_sensor_1 = home.json("inventory show sensor-1");
+    assert_eq!(of_sensor_1[0]["status"], "delivered");
+}
+
+/// What an older copy says may have been put right since.
+#[test]
+fn an_index_that_is_older_than_what_is_known_revokes_nothing() {
+    let home = home();
+    import_both(&home);
+    issue_by_openssl_ca(&home);
+    home.write("old/ca/before.txt", home.read("old/ca/index.txt"));
+    let times = "-startdate 20480101000000Z -enddate 20490101000000Z";
+    home.tool(
+        "openssl",
+        "req -new -key old/printer.key -subj /CN=late -out old/late.csr",
+    )
+    .ok();
+    home.tool(
+        "openssl",
+        &format!("ca -batch {WITH_CA} -in old/late.csr -notext {times}"),
+    )
+    .ok();
+    let old = "inventory import old/ca/before.txt";
+    refused(
+        home.dps_pki(old),
+        4,
+        "old/ca/before.txt: it was last written before 2048-01-01T00:00:00Z",
+    );
+    home.dps_pki("inventory import old/ca/index.txt").ok();
+    // Its certificate lies elsewhere by now, and is known.
+    std::fs::remove_file(home.path("old/ca/0A04.pem")).expect("removed");
+    refused(home.dps_pki(old), 4, "it is older than what is known");
+}

@@ -1,10 +1,12 @@
-//! `authority`: make the CAs that `pki.toml` declares, take over those that exist, and show them.
+//! `authority`: make the CAs that `pki.toml` declares, take over those that exist, sign those of others,
+//! and show them.
 
 mod adopt;
 mod clock;
 mod create;
 mod import;
 mod request;
+mod sign;
 mod takeover;
 
 pub(super) use self::clock::check as check_clock;
@@ -37,6 +39,7 @@ pub(crate) struct Args {
 enum Command {
     Create(create::Args),
     Request(request::Args),
+    Sign(sign::Args),
     Adopt(adopt::Args),
     Import(Box<import::Args>),
     List,
@@ -90,6 +93,7 @@ impl Args {
         match &self.command {
             Command::Create(args) => args.run(context),
             Command::Request(args) => args.run(context),
+            Command::Sign(args) => args.run(context),
             Command::Adopt(args) => args.run(context),
             Command::Import(args) => args.run(context),
             Command::List => list(&context.home, &context.ui),

@@ -107,7 +107,7 @@ impl Args {
         let authority =
             OpenAuthority::open_generation(&context.keys, &inventory, &self.name, self.generation)?;
         let signed_by = authority.generation();
-        let revoked = revoked(&inventory, &signed_by)?;
+        let revoked = revoked_by_key(&inventory, &signed_by, authority.certificate())?;
         let last_elsewhere = self.last_elsewhere(
             &context.inputs,
             &context.ui,
@@ -251,6 +251,30 @@ fn warn_of_dropped(ui: &Ui, file: &Path, last: &Crl, revoked: &[RevokedEntry]) {
         counted(dropped.len(), "certificate", "certificates"),
         shown.collect::<Vec<String>>().join(", ")
     ));
+}
+
+/// What was revoked of all that the key of a generation has signed: its certificate may be the renewal of
+/// another generation's, and relying parties know keys and names.
+fn revoked_by_key(
+    inventory: &dyn Inventory,
+    signed_by: &AuthorityGeneration,
+    certificate: &Certificate,
+) -> Result<Vec<RevokedEntry>, CommandError> {
+    let mut found = revoked(inventory, signed_by)?;
+    let authority = inventory.authority(&signed_by.name)?;
+    for one in authority.iter().flat_map(|one| &one.generations) {
+        let recorded = one.certificate.as_ref();
+        let has_key = recorded
+            .is_some_and(|held| held.certificate().key_identity() == certificate.key_identity());
+        if has_key && one.generation != signed_by.generation {
+            let other = AuthorityGeneration {
+                name: signed_by.name.clone(),
+                generation: one.generation,
+            };
+            found.extend(revoked(inventory, &other)?);
+        }
+    }
+    Ok(found)
 }
 
 /// What this generation has revoked.

@@ -22,7 +22,8 @@ use crate::render::outside::Outside;
 Examples:
   dps-pki lint sensor-1.cert.pem
   dps-pki lint sensor-1-full-chain.cert.pem root.cert.pem --output json
-  dps-pki lint sensor-1.cert.pem --as leaf --warehouse-time 30d")]
+  dps-pki lint sensor-1.cert.pem --as leaf --warehouse-time 30d
+  dps-pki lint sensor-1.cert.pem --for adr")]
 pub(crate) struct Args {
     /// Files of certificates, PEM or DER; - for standard input
     #[arg(value_name = "FILE", required = true)]
@@ -31,6 +32,10 @@ pub(crate) struct Args {
     /// What the first certificate of each file is meant to be [default: what it claims]
     #[arg(long = "as", value_enum, value_name = "ROLE")]
     role: Option<RoleWord>,
+
+    /// Who else is to take the certificates of authorities
+    #[arg(long = "for", value_enum, value_name = "SERVICE")]
+    service: Option<Service>,
 
     /// The moment to judge for, such as 2031-04-05T06:07:08Z [default: now]
     #[arg(long, value_name = "TIME")]
@@ -51,6 +56,12 @@ enum RoleWord {
     Leaf,
     /// A proof of possession
     Verification,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Service {
+    /// Azure Device Registry, where a CA of one's own is brought
+    Adr,
 }
 
 impl From<RoleWord> for Role {
@@ -105,14 +116,20 @@ impl Args {
         let first = self.role.map(Role::from);
         let findings = lint::chain(&chain, first, options);
         let facts = chain.iter().zip(findings.certificates).enumerate().map(
-            |(place, (certificate, findings))| CertificateFindings {
-                subject: certificate.subject().to_string(),
-                serial_number: certificate.serial_number().to_string(),
-                role: match first {
+            |(place, (certificate, mut findings))| {
+                let role = match first {
                     Some(role) if place == 0 => role,
                     _ => lint::claimed_role(certificate),
-                },
-                findings,
+                };
+                if let Some(Service::Adr) = self.service {
+                    findings.extend(lint::for_device_registry(certificate, role, options));
+                }
+                CertificateFindings {
+                    subject: certificate.subject().to_string(),
+                    serial_number: certificate.serial_number().to_string(),
+                    role,
+                    findings,
+                }
             },
         );
         let mut of_chain = findings.chain;

@@ -105,12 +105,19 @@ fn names(
             continue;
         }
         let content = inputs.read(path)?;
-        if let Ok(certificate) = pem::certificate(&content) {
-            names.push(certificate.sha256_thumbprint().to_string());
-            continue;
+        let no_certificate = match pem::certificate(&content) {
+            Ok(certificate) => {
+                names.push(certificate.sha256_thumbprint().to_string());
+                continue;
+            }
+            Err(error) => CommandError::in_file(path, &error),
+        };
+        let Ok(text) = std::str::from_utf8(&content) else {
+            return Err(no_certificate);
+        };
+        if text.contains("-----BEGIN ") {
+            return Err(no_certificate);
         }
-        let text =
-            std::str::from_utf8(&content).map_err(|error| CommandError::in_file(path, &error))?;
         let lines = text.lines().map(str::trim);
         names.extend(lines.filter(|line| !line.is_empty()).map(str::to_owned));
     }
@@ -145,8 +152,12 @@ fn certificates(
                 .collect(),
         );
     }
+    // A serial number of 20 octets looks the same.
     if let Ok(thumbprint) = what.parse::<Sha1Thumbprint>() {
-        return one(what, inventory.by_sha1_thumbprint(&thumbprint)?);
+        let found = inventory.by_sha1_thumbprint(&thumbprint)?;
+        if !found.is_empty() {
+            return one(what, found);
+        }
     }
     match what.parse::<SerialNumber>() {
         Ok(serial) => one(what, inventory.by_serial_number(&serial)?),

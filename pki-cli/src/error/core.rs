@@ -223,6 +223,9 @@ impl From<RollError> for CommandError {
                 .hint(format!("what is left of it tells: dps-pki roll status {authority}"))
                 .hint(format!("complete it with: dps-pki roll start {authority} --compromised")),
             RollError::StrandsBelow { .. } => refused.hint("say --with-intermediates"),
+            RollError::SameKey { authority, .. } => refused
+                .hint(format!("give it up with: dps-pki roll abort {authority}"))
+                .hint(format!("then make one with a new key: dps-pki authority create {authority} --next")),
             RollError::BelowCompromised {
                 authority,
                 first,

@@ -11,6 +11,7 @@ use serde::Serialize;
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct CrlFacts {
+    version: u8,
     issuer: String,
     crl_number: Option<CrlNumber>,
     this_update: Time,
@@ -34,6 +35,7 @@ impl From<&Crl> for CrlFacts {
             reason: entry.reason.as_str(),
         };
         Self {
+            version: crl.version(),
             issuer: crl.issuer().to_string(),
             crl_number: crl.number(),
             this_update: crl.this_update(),
@@ -50,6 +52,7 @@ impl fmt::Display for CrlFacts {
             .crl_number
             .map_or_else(none, |number| number.to_string());
         let next = self.next_update.map_or_else(none, |next| next.to_string());
+        writeln!(f, "  version      {}", self.version)?;
         writeln!(f, "  issuer       {}", self.issuer)?;
         writeln!(f, "  number       {number}")?;
         writeln!(f, "  this update  {}", self.this_update)?;

@@ -148,7 +148,28 @@ impl Candidate<'_> {
         let mut faults = Vec::new();
         faults.extend(self.check_key().err());
         faults.extend(self.check_subject().err());
-        let (chain, broken) = self.chain();
+        let judged = self.chains().into_iter().map(|(chain, broken)| {
+            let faults = self.faults_of(&chain, broken, at);
+            (chain, faults)
+        });
+        // Of chains that all have faults the first one with the fewest is told.
+        let best = judged.min_by_key(|(_, faults)| faults.len());
+        let (chain, of_chain) = best.unwrap_or_default();
+        faults.extend(of_chain);
+        if faults.is_empty() {
+            Ok(chain.into_iter().skip(1).collect())
+        } else {
+            Err(faults)
+        }
+    }
+
+    fn faults_of(
+        &self,
+        chain: &[Certificate],
+        broken: Option<AdoptionFault>,
+        at: Time,
+    ) -> Vec<AdoptionFault> {
+        let mut faults = Vec::new();
         for (place, certificate) in chain.iter().enumerate() {
             faults.extend(check_version(certificate).err());
             faults.extend(check_ca(certificate).err());
@@ -157,11 +178,7 @@ impl Candidate<'_> {
             faults.extend(check_validity(certificate, at).err());
         }
         faults.extend(broken);
-        if faults.is_empty() {
-            Ok(chain.into_iter().skip(1).collect())
-        } else {
-            Err(faults)
-        }
+        faults
     }
 
     fn check_key(&self) -> Result<(), AdoptionFault> {
@@ -174,31 +191,54 @@ impl Candidate<'_> {
 
     /// As people read the name: string types are the signer's to choose.
     fn check_subject(&self) -> Result<(), AdoptionFault> {
-        let found = self.certificate.subject().to_string();
-        let wanted = self.subject.to_string();
-        if found == wanted {
-            Ok(())
-        } else {
-            Err(AdoptionFault::Subject { found, wanted })
+        let subject = self.certificate.subject();
+        if subject.is_named_as(self.subject) {
+            return Ok(());
         }
+        let found = subject.to_string();
+        let wanted = self.subject.to_string();
+        Err(AdoptionFault::Subject { found, wanted })
     }
 
-    /// The candidate and those above it, and where the chain breaks off before a root.
-    fn chain(&self) -> (Vec<Certificate>, Option<AdoptionFault>) {
-        let mut chain = vec![self.certificate.clone()];
-        let mut last = self.certificate;
-        while !last.is_self_issued() {
-            match issuer_of(last, self.pool) {
-                Ok(issuer) if chain.contains(issuer) => return (chain, Some(missing(last))),
-                Ok(issuer) => {
-                    chain.push(issuer.clone());
-                    last = issuer;
+    /// The candidate and those above it, by every way up that names and signatures allow, and where each
+    /// breaks off before a root.
+    fn chains(&self) -> Vec<(Vec<Certificate>, Option<AdoptionFault>)> {
+        /// More than any set of CAs has that people cross-sign.
+        const MOST: usize = 64;
+        const LONGEST: usize = 16;
+        let mut begun = vec![vec![self.certificate.clone()]];
+        let mut chains = Vec::new();
+        while let Some(chain) = begun.pop()
+            && chains.len() < MOST
+        {
+            let Some(last) = chain.last() else {
+                continue;
+            };
+            if last.is_self_issued() {
+                let broken = check_own_signature(last).err();
+                chains.push((chain, broken));
+                continue;
+            }
+            match issuers_of(last, self.pool) {
+                Ok(mut issuers) => {
+                    issuers.retain(|issuer| !chain.contains(issuer));
+                    if issuers.is_empty() || chain.len() == LONGEST {
+                        let broken = missing(last);
+                        chains.push((chain, Some(broken)));
+                        continue;
+                    }
+                    // The last one is gone on with first.
+                    let longer = issuers.into_iter().rev();
+                    begun.extend(longer.map(|issuer| {
+                        let mut longer = chain.clone();
+                        longer.push(issuer.clone());
+                        longer
+                    }));
                 }
-                Err(fault) => return (chain, Some(fault)),
+                Err(fault) => chains.push((chain, Some(fault))),
             }
         }
-        let broken = check_own_signature(last).err();
-        (chain, broken)
+        chains
     }
 }
 
@@ -270,18 +310,19 @@ fn check_own_signature(root: &Certificate) -> Result<(), AdoptionFault> {
     }
 }
 
-/// The issuer is found by its signature first: a name that differs in its bytes alone is the mistake
-/// that is hardest to see.
-fn issuer_of<'a>(
+/// An issuer is found by its signature first: a name that differs in its bytes alone is the mistake
+/// that is hardest to see. There are several if it was cross-signed or renewed; one at least.
+fn issuers_of<'a>(
     certificate: &Certificate,
     pool: &'a [Certificate],
-) -> Result<&'a Certificate, AdoptionFault> {
+) -> Result<Vec<&'a Certificate>, AdoptionFault> {
     let named = certificate.issuer();
     let signed = |issuer: &&Certificate| certificate.verify_signature(&issuer.public_key()).is_ok();
     let (same_name, others): (Vec<_>, Vec<_>) =
         pool.iter().partition(|issuer| issuer.subject() == named);
-    if let Some(issuer) = same_name.iter().copied().find(signed) {
-        return Ok(issuer);
+    let issuers: Vec<&Certificate> = same_name.iter().copied().filter(signed).collect();
+    if !issuers.is_empty() {
+        return Ok(issuers);
     }
     if let Some(issuer) = others.iter().copied().find(signed) {
         return Err(AdoptionFault::IssuerName {

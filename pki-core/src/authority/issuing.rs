@@ -3,7 +3,7 @@
 use crate::alternative_name::AlternativeName;
 use crate::certificate::Certificate;
 use crate::ids::{AuthorityName, Generation, LeafName, SerialNumber, VerificationCode};
-use crate::issue::{IssueError, Issued, Issuer, Request, compose};
+use crate::issue::{IssueError, Issued, Issuer, Linted, Request, compose};
 use crate::key::{KeyAlgorithm, KeyError, KeyGenerator, Signer};
 use crate::name::DistinguishedName;
 use crate::profile::LeafContent;
@@ -55,6 +55,8 @@ pub struct AuthoritySpec {
     pub validity: Span,
     /// How many authorities may stand below it in a path; `None` for any number.
     pub path_length: Option<u8>,
+    /// Whether its key usage has digitalSignature, beside keyCertSign and cRLSign.
+    pub digital_signature: bool,
 }
 
 /// What a leaf is to say, beside whose it is.
@@ -182,10 +184,34 @@ impl<'a> SigningAuthority<'a> {
         serial_number: &SerialNumber,
         now: Time,
     ) -> Result<Issued, IssueError> {
+        let checked = self.check_intermediate(spec, public_key, serial_number, now)?;
+        self.sign(checked)
+    }
+
+    /// Makes every check on the certificate of an authority below this one, which [`Self::sign`] signs.
+    ///
+    /// # Errors
+    /// [`IssueError`].
+    pub fn check_intermediate(
+        &self,
+        spec: &AuthoritySpec,
+        public_key: Vec<u8>,
+        serial_number: &SerialNumber,
+        now: Time,
+    ) -> Result<Linted, IssueError> {
         let validity = self.validity(now, spec.validity)?;
         let subject = spec.subject.clone();
-        let request = Request::intermediate(subject, public_key, validity, spec.path_length);
-        self.issue(&request, serial_number, now)
+        let request = Request::intermediate(subject, public_key, validity, spec.path_length)
+            .with_digital_signature(spec.digital_signature);
+        self.check(&request, serial_number, now)
+    }
+
+    /// Signs what was checked.
+    ///
+    /// # Errors
+    /// [`IssueError::Sign`].
+    pub fn sign(&self, checked: Linted) -> Result<Issued, IssueError> {
+        Ok(checked.sign(self.signer)?)
     }
 
     /// Issues the proof of possession of this authority's key: a day for the code, or until the
@@ -218,12 +244,19 @@ impl<'a> SigningAuthority<'a> {
         serial_number: &SerialNumber,
         now: Time,
     ) -> Result<Issued, IssueError> {
+        self.sign(self.check(request, serial_number, now)?)
+    }
+
+    fn check(
+        &self,
+        request: &Request,
+        serial_number: &SerialNumber,
+        now: Time,
+    ) -> Result<Linted, IssueError> {
         let name = self.name.clone();
         let certificate = self.certificate.clone();
         let issuer = Issuer::authority(name, self.generation, certificate, self.signer);
-        Ok(compose(request, &issuer, serial_number)?
-            .lint(now)?
-            .sign(self.signer)?)
+        Ok(compose(request, &issuer, serial_number)?.lint(now)?)
     }
 
     fn validity(&self, now: Time, span: Span) -> Result<Validity, TimeError> {
@@ -245,7 +278,8 @@ pub fn create_root(
     now: Time,
 ) -> Result<Issued, IssueError> {
     let validity = Validity::starting(now, spec.validity, policy.backdate)?;
-    let request = Request::root(spec.subject.clone(), signer, validity, spec.path_length);
+    let request = Request::root(spec.subject.clone(), signer, validity, spec.path_length)
+        .with_digital_signature(spec.digital_signature);
     let issuer = Issuer::self_signed(name, generation, &request, signer);
     Ok(compose(&request, &issuer, serial_number)?
         .lint(now)?

@@ -37,9 +37,10 @@ pub enum AuthorityRequestError {
 pub fn request_certificate(
     subject: &DistinguishedName,
     path_length: Option<u8>,
+    digital_signature: bool,
     signer: &dyn Signer,
 ) -> Result<Vec<u8>, AuthorityRequestError> {
-    let extensions = wished(path_length, signer.public_key())?;
+    let extensions = wished(path_length, digital_signature, signer.public_key())?;
     let mut attributes = SetOfVec::new();
     attributes.insert(Attribute {
         oid: ID_EXTENSION_REQ,
@@ -58,7 +59,11 @@ pub fn request_certificate(
 }
 
 /// The extensions of an intermediate that follow from itself alone.
-fn wished(path_length: Option<u8>, public_key: &[u8]) -> Result<Extensions, der::Error> {
+fn wished(
+    path_length: Option<u8>,
+    digital_signature: bool,
+    public_key: &[u8],
+) -> Result<Extensions, der::Error> {
     const OWN: [const_oid::ObjectIdentifier; 3] = [
         ID_CE_BASIC_CONSTRAINTS,
         ID_CE_KEY_USAGE,
@@ -67,6 +72,7 @@ fn wished(path_length: Option<u8>, public_key: &[u8]) -> Result<Extensions, der:
     let facts = ExtensionFacts {
         role: Role::Intermediate,
         path_length,
+        digital_signature,
         purposes: &[],
         alternative_names: &[],
         crl_distribution_point: None,

@@ -29,14 +29,14 @@ pub enum CertificateInputError {
 /// [`CertificateInputError`]: what the input is instead.
 pub fn certificates(input: &[u8]) -> Result<Vec<Certificate>, CertificateInputError> {
     const WANTED: &str = "a certificate";
+    let input = &pem::plain(input);
     let Some(blocks) = pem::blocks(input)? else {
-        let certificate = Certificate::from_der(input)
-            .map_err(|_| InputError::NeitherPemNorDer { wanted: WANTED })?;
-        return Ok(vec![certificate]);
+        return Ok(vec![in_der(input, WANTED)?]);
     };
     let wanted =
         |block: &&Block| matches!(block.label.as_str(), "CERTIFICATE" | "X509 CERTIFICATE");
     pem::refuse_private_keys(&blocks, WANTED)?;
+    pem::refuse_wrapped(&blocks, WANTED)?;
     let found: Vec<&Block> = blocks.iter().filter(wanted).collect();
     if found.is_empty() {
         return Err(pem::wrong_kind(&blocks, WANTED).into());
@@ -48,6 +48,14 @@ pub fn certificates(input: &[u8]) -> Result<Vec<Certificate>, CertificateInputEr
         })
     };
     found.into_iter().enumerate().map(read).collect()
+}
+
+fn in_der(input: &[u8], wanted: &'static str) -> Result<Certificate, CertificateInputError> {
+    Certificate::from_der(input).map_err(|error| match error {
+        CertificateError::Der(_) if pem::is_pkcs7(input) => InputError::Pkcs7 { wanted }.into(),
+        CertificateError::Der(_) => InputError::NeitherPemNorDer { wanted }.into(),
+        source => CertificateInputError::Certificate { number: 1, source },
+    })
 }
 
 /// Reads the one certificate of an input; of a bundle, the first.

@@ -32,6 +32,7 @@ pub fn crls(input: &[u8]) -> Result<Vec<Crl>, CrlInputError> {
             source,
         })
     };
+    let input = &pem::plain(input);
     let Some(blocks) = pem::blocks(input)? else {
         return Ok(vec![read((0, input))?]);
     };

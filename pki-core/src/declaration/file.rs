@@ -54,6 +54,8 @@ pub(super) struct AuthorityTable {
     #[serde(deserialize_with = "validity")]
     pub(super) validity: Field<Span>,
     pub(super) path_length: Option<Field<u8>>,
+    #[serde(default)]
+    pub(super) digital_signature: bool,
 }
 
 pub(super) type Authority = Named<AuthorityName, AuthorityTable>;

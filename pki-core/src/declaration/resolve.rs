@@ -170,6 +170,7 @@ impl<'a> Authorities<'a> {
                 key: table.key()?,
                 validity: table.validity.value,
                 path_length: table.path_length.as_ref().map(|limit| limit.value),
+                digital_signature: table.digital_signature,
             })
         };
         tables.into_iter().map(declaration).collect()

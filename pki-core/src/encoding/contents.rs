@@ -3,17 +3,16 @@
 //! DER has no label: it is what it can be read as. A private key stays as it was found, encrypted or
 //! not, until [`LockedKey::open`]; a PKCS#12 file is sealed as a whole and needs its passphrase first.
 
-use der::Decode as _;
 use openssl::pkcs12::Pkcs12;
 use secrecy::{ExposeSecret as _, SecretString};
-use x509_cert::certificate::Rfc5280;
-use x509_cert::crl::CertificateList;
 use zeroize::Zeroizing;
 
 use super::p7b::{self, P7bError};
 use crate::certificate::{Certificate, CertificateError};
+use crate::crl::{Crl, CrlError};
 use crate::csr::{CsrError, SigningRequest};
-use crate::key::{KeyError, KeyFileError, PrivateKey, foreign, read_private_key, stretching};
+use crate::key::stretching::{self, PfxFacts};
+use crate::key::{KeyError, KeyFileError, PrivateKey, foreign, read_private_key};
 use crate::pem::{self, Block, InputError};
 
 /// The form that a file is in.
@@ -90,6 +89,19 @@ pub enum ContentsError {
         /// Whether there was one.
         given: bool,
     },
+    /// Its integrity is protected in a way that the library does not know, whatever the passphrase.
+    #[error(
+        "the PKCS#12 file has a MAC of PBMAC1 (RFC 9579), which is not read; rewrite it without, by OpenSSL 3.4 or later: openssl pkcs12 -in FILE -out ALL.pem, then openssl pkcs12 -export -in ALL.pem -out NEW"
+    )]
+    Pbmac1,
+    /// Which one is meant nobody can tell.
+    #[error(
+        "the PKCS#12 file holds {keys} private keys; take out the one that is meant, by its alias: keytool -importkeystore -srckeystore FILE -srcalias ALIAS -destkeystore NEW -deststoretype PKCS12"
+    )]
+    SeveralKeys {
+        /// How many.
+        keys: usize,
+    },
     /// Opening a PKCS#12 file would take too much work, or nobody can tell how much.
     #[error(transparent)]
     Stretching(KeyFileError),
@@ -104,14 +116,20 @@ impl Contents {
     /// # Errors
     /// [`ContentsError`].
     pub fn read(input: &[u8], passphrase: Option<&SecretString>) -> Result<Self, ContentsError> {
+        let input = &pem::plain(input);
         if let Some(blocks) = pem::blocks(input)? {
+            if let [block] = blocks.as_slice()
+                && block.label == "PKCS12"
+            {
+                return Self::of_pfx_der(&block.der, passphrase);
+            }
             return Self::of_blocks(input, &blocks);
         }
         if let Some(object) = single(input) {
             return Ok(Self::new(Container::Der, vec![object]));
         }
-        if let Ok(file) = Pkcs12::from_der(input) {
-            return Self::of_pfx(&file, passphrase);
+        if Pkcs12::from_der(input).is_ok() {
+            return Self::of_pfx_der(input, passphrase);
         }
         match p7b::certificates(input) {
             Ok(found) => Ok(Self::new(Container::P7b, certificates(found))),
@@ -135,6 +153,16 @@ impl Contents {
             }
         }
         Ok(Self::new(Container::Pem, objects))
+    }
+
+    fn of_pfx_der(der: &[u8], passphrase: Option<&SecretString>) -> Result<Self, ContentsError> {
+        let file = Pkcs12::from_der(der).map_err(|_| ContentsError::Unknown)?;
+        let facts = stretching::pfx_facts(der);
+        match facts {
+            Some(facts) if facts.has_pbmac1 => Err(ContentsError::Pbmac1),
+            Some(PfxFacts { keys, .. }) if keys > 1 => Err(ContentsError::SeveralKeys { keys }),
+            _ => Self::of_pfx(&file, passphrase),
+        }
     }
 
     /// The leaf, then the issuers as they are in the file, then the key.
@@ -213,7 +241,8 @@ enum Found {
 fn labelled(block: &Block, source: &[u8]) -> Result<Found, ContentsError> {
     let der = block.der.as_slice();
     Ok(Found::One(match block.label.as_str() {
-        "CERTIFICATE" | "X509 CERTIFICATE" | "TRUSTED CERTIFICATE" => {
+        "TRUSTED CERTIFICATE" => return Err(InputError::Trusted.into()),
+        "CERTIFICATE" | "X509 CERTIFICATE" => {
             Object::Certificate(Certificate::from_der(der).map_err(ContentsError::Certificate)?)
         }
         "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST" => {
@@ -241,7 +270,7 @@ fn single(der: &[u8]) -> Option<Object> {
     if let Ok(request) = SigningRequest::from_der(der) {
         return Some(Object::Request(Box::new(request)));
     }
-    if CertificateList::<Rfc5280>::from_der(der).is_ok() {
+    if !matches!(Crl::from_der(der), Err(CrlError::Der(_))) {
         return Some(Object::Crl(der.to_vec()));
     }
     match read_private_key(der, None) {

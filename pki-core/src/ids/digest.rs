@@ -6,8 +6,8 @@ use std::str::FromStr;
 use super::{IdError, shortened};
 use crate::text::serde_as_text;
 
-/// A certificate's serial number: a positive integer of at most 20 octets, unique per issuer
-/// (RFC 5280 §4.1.2.2). Printed as lower-case hex of its big-endian octets.
+/// A certificate's serial number: an integer of at most 20 octets, unique per issuer (RFC 5280 §4.1.2.2).
+/// Ours are positive; others have used zero. Printed as lower-case hex of its big-endian octets.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SerialNumber {
     /// Zeros behind the last one, so that two numbers sort as their octets do.
@@ -46,21 +46,19 @@ impl SerialNumber {
         Self::of(&octets)
     }
 
-    /// Takes the big-endian octets of a positive integer; leading zeros are dropped.
+    /// Takes the big-endian octets of an integer; leading zeros are dropped, but for that of zero itself.
     ///
     /// # Errors
-    /// [`IdError::Form`] if the number is zero or longer than 20 octets.
+    /// [`IdError::Form`] if there is none, or the number is longer than 20 octets.
     pub fn from_be_octets(octets: &[u8]) -> Result<Self, IdError> {
-        let significant = octets
-            .iter()
-            .position(|octet| *octet != 0)
-            .map(|start| &octets[start..]);
-        match significant {
+        let last = octets.len().checked_sub(1);
+        let start = octets.iter().position(|octet| *octet != 0).or(last);
+        match start.map(|start| &octets[start..]) {
             Some(significant) if significant.len() <= Self::MOST_OCTETS => {
                 Ok(Self::of(significant))
             }
             Some(_) => Err(Self::form(&hex(octets, LOWER), "is longer than 20 bytes")),
-            None => Err(Self::form(&hex(octets, LOWER), "is zero")),
+            None => Err(Self::form("", "is empty")),
         }
     }
 
@@ -225,12 +223,14 @@ mod tests {
 
     /// RFC 5280 §4.1.2.2: positive, at most 20 octets.
     #[test]
-    fn serial_numbers_are_positive_and_short() {
+    fn serial_numbers_of_ours_are_positive_and_all_are_short() {
         let least = SerialNumber::from_random([0; 16]);
         let most = SerialNumber::from_random([0xff; 16]);
         assert_eq!(least.as_be_octets(), [1]);
         assert!(most.to_string().starts_with("7fff"));
-        assert!(SerialNumber::from_be_octets(&[0, 0]).is_err());
+        let zero = SerialNumber::from_be_octets(&[0, 0]).expect("what others have used");
+        assert_eq!(zero.to_string(), "00");
+        assert!(SerialNumber::from_be_octets(&[]).is_err());
         assert!(SerialNumber::from_be_octets(&[1; 21]).is_err());
         assert_eq!(
             SerialNumber::from_be_octets(&[0, 1])

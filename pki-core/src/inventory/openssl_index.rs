@@ -21,11 +21,33 @@ pub struct IndexEntry {
 }
 
 impl IndexEntry {
-    /// Whether the line names this common name.
+    /// Whether the line names this common name. `openssl` writes each octet that is not printable ASCII
+    /// as `\xHH`.
     pub fn names(&self, common_name: &str) -> bool {
-        let mut parts = self.subject.split('/');
-        parts.any(|part| part.strip_prefix("CN=") == Some(common_name))
+        let written = format!("/CN={}", escaped(common_name));
+        let mut rest = self.subject.as_str();
+        while let Some((_, behind)) = rest.split_once(&written) {
+            if behind.is_empty() || behind.starts_with('/') {
+                return true;
+            }
+            rest = behind;
+        }
+        false
     }
+}
+
+fn escaped(name: &str) -> String {
+    let octets = name.bytes().map(|octet| match octet {
+        b' '..=b'~' => char::from(octet).to_string(),
+        _ => format!("\\x{octet:02X}"),
+    });
+    octets.collect()
+}
+
+/// Whether a text begins like an index: its first line is one.
+pub fn is_index(text: &str) -> bool {
+    let first = text.lines().find(|line| !line.trim().is_empty());
+    first.is_some_and(|line| entry(line, 1).is_ok())
 }
 
 /// A line that is not one of the database.
@@ -141,6 +163,14 @@ mod tests {
             ]
         );
         assert!(read[0].names("a") && !read[0].names("b"));
+        assert!(is_index(text) && !is_index("a\tb\tc\td\te\tf\n") && !is_index(""));
+        let written = |subject: &str| IndexEntry {
+            subject: subject.to_owned(),
+            ..read[0].clone()
+        };
+        assert!(written("/O=x/CN=a/b").names("a/b"));
+        assert!(!written("/O=x/CN=ab").names("a"));
+        assert!(written("/CN=Ger\\xC3\\xA4t/OU=y").names("Ger\u{e4}t"));
         assert_eq!(
             (read[4].line, read[4].serial_number.to_string()),
             (5, "0a05".to_owned())

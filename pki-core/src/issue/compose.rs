@@ -69,6 +69,7 @@ pub fn compose(
     let facts = ExtensionFacts {
         role: request.role,
         path_length: request.path_length,
+        digital_signature: request.digital_signature,
         purposes: &request.content.purposes,
         crl_distribution_point: request.content.crl_distribution_point.as_ref(),
         alternative_names: &request.alternative_names,

@@ -17,6 +17,7 @@ pub struct Request {
     pub(super) public_key: Vec<u8>,
     pub(super) validity: Validity,
     pub(super) path_length: Option<u8>,
+    pub(super) digital_signature: bool,
     pub(super) content: LeafContent,
     pub(super) alternative_names: Vec<AlternativeName>,
 }
@@ -37,6 +38,7 @@ impl Request {
             public_key,
             validity,
             path_length,
+            digital_signature: false,
             content: LeafContent::from(vec![]),
             alternative_names: vec![],
         }
@@ -57,9 +59,17 @@ impl Request {
             public_key,
             validity,
             path_length,
+            digital_signature: false,
             content: LeafContent::from(vec![]),
             alternative_names: vec![],
         }
+    }
+
+    /// The same request of an authority whose key usage has digitalSignature or has it not.
+    #[must_use]
+    pub fn with_digital_signature(mut self, digital_signature: bool) -> Self {
+        self.digital_signature = digital_signature;
+        self
     }
 
     /// A device: its registration ID is the subject's CN, and the whole subject.
@@ -80,6 +90,7 @@ impl Request {
             public_key,
             validity,
             path_length: None,
+            digital_signature: false,
             content: content.into(),
             alternative_names: vec![],
         })
@@ -110,6 +121,7 @@ impl Request {
             public_key,
             validity,
             path_length: None,
+            digital_signature: false,
             content: purposes.into(),
             alternative_names: vec![],
         })

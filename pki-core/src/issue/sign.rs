@@ -58,6 +58,11 @@ impl Linted {
         &self.warnings
     }
 
+    /// When it is valid.
+    pub fn validity(&self) -> Validity {
+        self.validity
+    }
+
     /// Signs, and verifies the signature with the issuer's public key.
     ///
     /// # Errors

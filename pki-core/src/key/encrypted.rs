@@ -98,6 +98,7 @@ pub fn read_private_key(
     passphrase: Option<&SecretString>,
 ) -> Result<PrivateKey, KeyFileError> {
     const WANTED: &str = "a private key";
+    let input = &pem::plain(input);
     let Some(blocks) = pem::blocks(input)? else {
         return from_der(input, passphrase);
     };

@@ -121,8 +121,11 @@ impl PrivateKey {
     /// Reads PKCS#8 DER and checks that it is a usable key.
     ///
     /// # Errors
-    /// [`KeyError::Unsupported`] for other kinds of keys, and for broken ones.
+    /// [`KeyError::Unsupported`] for other kinds of keys, and for broken ones; [`KeyError::ExplicitCurve`].
     pub fn from_pkcs8_der(der: &[u8]) -> Result<Self, KeyError> {
+        if has_explicit_curve(der) {
+            return Err(KeyError::ExplicitCurve);
+        }
         let pair = Pair::from_pkcs8(der)?;
         let public_key = pair.public_key().map_err(|_| KeyError::Unsupported)?;
         Ok(Self {
@@ -131,6 +134,12 @@ impl PrivateKey {
             public_key: public_key.as_ref().to_vec(),
         })
     }
+}
+
+fn has_explicit_curve(pkcs8: &[u8]) -> bool {
+    PrivateKeyInfoRef::try_from(pkcs8).is_ok_and(|key| {
+        key.algorithm.oid == ID_EC_PUBLIC_KEY && key.algorithm.parameters_oid().is_err()
+    })
 }
 
 /// A signer whose key is in memory.

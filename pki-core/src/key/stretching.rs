@@ -18,6 +18,10 @@ const MOST_MEMORY: u64 = 128 * 1024 * 1024;
 /// id-PBES2 (RFC 8018 appendix A.4).
 const PBES2: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.5.13");
 
+/// id-PBMAC1 (RFC 8018 appendix A.5).
+const PBMAC1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.5.14");
+/// keyBag (RFC 7292 §4.2.1).
+const KEY_BAG: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.12.10.1.1");
 /// pkcs8ShroudedKeyBag (RFC 7292 §4.2.2).
 const SHROUDED_KEY_BAG: ObjectIdentifier =
     ObjectIdentifier::new_unwrap("1.2.840.113549.1.12.10.1.2");
@@ -131,6 +135,56 @@ struct ContentInfo<'a> {
     content: AnyRef<'a>,
 }
 
+/// How the MAC of a PKCS#12 file is made, and what is in it as far as that can be told without its passphrase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PfxFacts {
+    /// PBMAC1 (RFC 9579): OpenSSL reads it from 3.4 on.
+    pub(crate) has_pbmac1: bool,
+    /// Private keys, encrypted each or not.
+    pub(crate) keys: usize,
+}
+
+/// Looks into a PKCS#12 file; one that cannot be read tells nothing.
+pub(crate) fn pfx_facts(der: &[u8]) -> Option<PfxFacts> {
+    let file = Pkcs12::from_der(der).ok()?;
+    let mac = file.mac.as_ref();
+    let algorithm = mac.and_then(|mac| mac_algorithm(&mac.digest).ok());
+    let safe: &OctetStringRef = file.safe.content.decode_as().ok()?;
+    let parts = Vec::<ContentInfo<'_>>::from_der(safe.as_bytes()).ok()?;
+    Some(PfxFacts {
+        has_pbmac1: algorithm == Some(PBMAC1),
+        keys: parts.iter().map(keys_in).sum(),
+    })
+}
+
+fn mac_algorithm(digest: &AnyRef<'_>) -> der::Result<ObjectIdentifier> {
+    digest.sequence(|reader| {
+        let algorithm: AlgorithmIdentifierRef<'_> = reader.decode()?;
+        reader.drain(reader.remaining_len())?;
+        Ok(algorithm.oid)
+    })
+}
+
+fn keys_in(part: &ContentInfo<'_>) -> usize {
+    let Ok(bags) = part.content.decode_as::<&OctetStringRef>() else {
+        return 0;
+    };
+    let bags = Vec::<AnyRef<'_>>::from_der(bags.as_bytes()).unwrap_or_default();
+    let is_key = |bag: &&AnyRef<'_>| {
+        bag_of(bag).is_ok_and(|(kind, _)| matches!(kind, KEY_BAG | SHROUDED_KEY_BAG))
+    };
+    bags.iter().filter(is_key).count()
+}
+
+fn bag_of<'a>(bag: &AnyRef<'a>) -> der::Result<(ObjectIdentifier, AnyRef<'a>)> {
+    bag.sequence(|reader| {
+        let kind = reader.decode()?;
+        let value = reader.decode()?;
+        reader.drain(reader.remaining_len())?;
+        Ok((kind, value))
+    })
+}
+
 /// Refuses a PKCS#12 file that is encrypted at an unreasonable cost, as far as that can be told
 /// without its passphrase.
 pub(crate) fn check_pkcs12(der: &[u8]) -> Result<(), KeyFileError> {
@@ -167,13 +221,7 @@ fn check_part(part: &ContentInfo<'_>) -> Result<(), KeyFileError> {
         return Ok(());
     };
     for bag in Vec::<AnyRef<'_>>::from_der(bags.as_bytes()).unwrap_or_default() {
-        let value = bag.sequence(|reader| {
-            let kind: ObjectIdentifier = reader.decode()?;
-            let value: AnyRef<'_> = reader.decode()?;
-            reader.drain(reader.remaining_len())?;
-            Ok::<_, der::Error>((kind, value))
-        });
-        if let Ok((SHROUDED_KEY_BAG, value)) = value {
+        if let Ok((SHROUDED_KEY_BAG, value)) = bag_of(&bag) {
             check(value.value())?;
         }
     }
@@ -224,5 +272,56 @@ mod tests {
         assert!(is_encrypted(&encrypted(1)));
         assert!(!is_encrypted(&[0x30, 0]));
         assert_eq!(check(&[0x30, 0]), Err(KeyFileError::Encryption));
+    }
+
+    /// A file of PKCS#12 with a MAC by an algorithm, and bags of these kinds.
+    fn pfx(mac: ObjectIdentifier, kinds: &[ObjectIdentifier]) -> Vec<u8> {
+        use der::asn1::OctetString;
+        let sequence = |content: &[u8]| {
+            let any = AnyRef::new(der::Tag::Sequence, content).expect("a sequence");
+            any.to_der().expect("DER")
+        };
+        let bag = |kind: &ObjectIdentifier| {
+            let value = 5u8.to_der().expect("DER");
+            sequence(&[kind.to_der().expect("DER"), value].concat())
+        };
+        let bags: Vec<Vec<u8>> = kinds.iter().map(bag).collect();
+        let octets = |content: &[u8]| {
+            let octets = OctetString::new(content).expect("octets");
+            octets.to_der().expect("DER")
+        };
+        let info = |content: &[u8]| {
+            let kind = const_oid::db::rfc5911::ID_DATA;
+            let content = AnyRef::from_der(content).expect("content");
+            ContentInfo { kind, content }.to_der().expect("DER")
+        };
+        let part = info(&octets(&sequence(&bags.concat())));
+        let safe = info(&octets(&sequence(&part)));
+        let algorithm = AlgorithmIdentifierRef {
+            oid: mac,
+            parameters: None,
+        };
+        let digest = [algorithm.to_der().expect("DER"), octets(b"mac")].concat();
+        let file = [
+            3u8.to_der().expect("DER"),
+            safe,
+            sequence(&[sequence(&digest), octets(b"salt")].concat()),
+        ];
+        sequence(&file.concat())
+    }
+
+    #[test]
+    fn what_is_in_a_pkcs12_file_is_told_without_its_passphrase() {
+        let sha256 = const_oid::db::rfc5912::ID_SHA_256;
+        let certificate = ObjectIdentifier::new_unwrap("1.2.840.113549.1.12.10.1.3");
+        let facts = |mac, kinds: &[_]| pfx_facts(&pfx(mac, kinds));
+        let of = |has_pbmac1, keys| Some(PfxFacts { has_pbmac1, keys });
+        assert_eq!(
+            facts(sha256, &[SHROUDED_KEY_BAG, certificate]),
+            of(false, 1)
+        );
+        assert_eq!(facts(sha256, &[KEY_BAG, SHROUDED_KEY_BAG]), of(false, 2));
+        assert_eq!(facts(PBMAC1, &[SHROUDED_KEY_BAG]), of(true, 1));
+        assert_eq!(pfx_facts(b"x"), None);
     }
 }

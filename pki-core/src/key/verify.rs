@@ -10,13 +10,15 @@ use aws_lc_rs::signature::{
 };
 use const_oid::ObjectIdentifier;
 use const_oid::db::rfc5912::{
-    ECDSA_WITH_SHA_256, ECDSA_WITH_SHA_384, ECDSA_WITH_SHA_512, ID_EC_PUBLIC_KEY, RSA_ENCRYPTION,
-    SECP_256_R_1, SECP_384_R_1, SECP_521_R_1, SHA_256_WITH_RSA_ENCRYPTION,
+    ECDSA_WITH_SHA_256, ECDSA_WITH_SHA_384, ECDSA_WITH_SHA_512, ID_EC_PUBLIC_KEY, ID_RSASSA_PSS,
+    RSA_ENCRYPTION, SECP_256_R_1, SECP_384_R_1, SECP_521_R_1, SHA_256_WITH_RSA_ENCRYPTION,
     SHA_384_WITH_RSA_ENCRYPTION, SHA_512_WITH_RSA_ENCRYPTION,
 };
 use const_oid::db::rfc8410::ID_ED_25519;
-use der::Decode as _;
-use spki::SubjectPublicKeyInfoRef;
+use der::{Decode as _, Encode as _};
+use spki::{AlgorithmIdentifierRef, SubjectPublicKeyInfoRef};
+
+use super::pss::Pss;
 
 /// Why a signature was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -51,8 +53,29 @@ pub fn verify(
     verify_with(&public_key, algorithm, message, signature)
 }
 
-/// As [`verify`], with a key that was taken apart.
-pub(crate) fn verify_with(
+/// As [`verify`], by an algorithm with its parameters and a key that was taken apart.
+pub(crate) fn verify_identified(
+    public_key: &SubjectPublicKeyInfoRef<'_>,
+    algorithm: &AlgorithmIdentifierRef<'_>,
+    message: &[u8],
+    signature: &[u8],
+) -> Result<(), SignatureError> {
+    let is_pss = algorithm.oid == ID_RSASSA_PSS && public_key.algorithm.oid == RSA_ENCRYPTION;
+    if !is_pss {
+        return verify_with(public_key, algorithm.oid, message, signature);
+    }
+    let refused = SignatureError::Algorithm {
+        algorithm: algorithm.oid,
+    };
+    let pss = Pss::of(algorithm.parameters).ok_or(refused)?;
+    let public_key = public_key.to_der().map_err(|_| SignatureError::PublicKey)?;
+    match pss.holds(&public_key, message, signature) {
+        Ok(true) => Ok(()),
+        Ok(false) | Err(_) => Err(SignatureError::Mismatch),
+    }
+}
+
+fn verify_with(
     public_key: &SubjectPublicKeyInfoRef<'_>,
     algorithm: ObjectIdentifier,
     message: &[u8],

@@ -21,15 +21,20 @@ pub struct ChainFindings {
 /// stands. `first` is the role of the first certificate, `None` for what it claims to be.
 pub fn chain(chain: &[Certificate], first: Option<Role>, options: LintOptions) -> ChainFindings {
     let issuer_of = |subject: &Certificate| {
-        chain
+        let issuers: Vec<&Certificate> = chain
             .iter()
-            .find(|other| subject.issuer() == other.subject() && subject.is_issued_by(other))
-            .or_else(|| {
-                chain
-                    .iter()
-                    .filter(|other| *other != subject)
-                    .find(|other| subject.issuer() == other.subject())
-            })
+            .filter(|other| subject.is_issued_by(other))
+            .collect();
+        // Of a CA that was renewed, the certificate that holds.
+        let valid = issuers
+            .iter()
+            .find(|other| other.validity().contains(options.at));
+        valid.or_else(|| issuers.first()).copied().or_else(|| {
+            chain
+                .iter()
+                .filter(|other| *other != subject)
+                .find(|other| subject.issuer() == other.subject())
+        })
     };
     let role_of = |place: usize, subject: &Certificate| match first {
         Some(role) if place == 0 => role,

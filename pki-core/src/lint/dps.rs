@@ -34,6 +34,11 @@ pub(crate) fn public_key_problem(spki: &SubjectPublicKeyInfoRef<'_>) -> Option<F
     const SOURCE: &str = "NIST SP 800-57 part 1 §5.6.1";
     match (spki.algorithm.oid, spki.algorithm.parameters_oid().ok()) {
         (ID_EC_PUBLIC_KEY, Some(SECP_256_R_1 | SECP_384_R_1)) | (ID_ED_25519, None) => None,
+        (ID_EC_PUBLIC_KEY, None) => {
+            let message =
+                "its key has the parameters of its curve written out, and no name of a curve";
+            error("public-key", message, "RFC 5480 §2.1.1")
+        }
         (RSA_ENCRYPTION, _) => weak_rsa(spki.subject_public_key.raw_bytes(), SOURCE),
         _ => {
             let message = "its key is not RSA, ECDSA P-256 or P-384, or Ed25519";

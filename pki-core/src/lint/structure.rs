@@ -26,8 +26,9 @@ use super::{Candidate, Check, Finding, error, warning};
 use crate::time::Time;
 
 /// What a relying party may refuse a path for.
-pub(super) const FORM_CHECKS: [Check; 6] = [
+pub(super) const FORM_CHECKS: [Check; 7] = [
     version_is_three,
+    serial_number_is_positive,
     signature_algorithms_agree,
     times_are_encoded_as_profiled,
     no_extension_stands_twice,

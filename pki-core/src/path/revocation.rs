@@ -6,8 +6,9 @@ use crate::time::Time;
 
 use super::report::{CheckName, PathCheck};
 
-/// Whether a list of `issuer` revokes `certificate`. A list under the issuer's name that cannot be
-/// relied on is a failure: somebody may have put it there in place of the real one.
+/// Whether a list of `issuer` revokes `certificate`. Lists under the issuer's name of which none can be relied
+/// on are a failure: somebody may have put them there in place of the real one. Another key may have the same
+/// name, before a roll or after, and lists of its own.
 pub(super) fn check(
     certificate: &Certificate,
     issuer: &Certificate,
@@ -15,18 +16,28 @@ pub(super) fn check(
     at: Time,
 ) -> PathCheck {
     let name = issuer.subject();
-    let mut lists = crls.iter().filter(|crl| *crl.issuer() == name).peekable();
-    if lists.peek().is_none() {
+    let named: Vec<&Crl> = crls.iter().filter(|crl| *crl.issuer() == name).collect();
+    let Some(first) = named.first() else {
         let why = format!("no CRL of {name} was given");
         return PathCheck::not_checked(CheckName::Revocation, why);
-    }
-    let problem = lists.find_map(|crl| problem(certificate, issuer, crl, at));
+    };
+    let mut own = named
+        .iter()
+        .filter(|crl| crl.verify(issuer).is_ok())
+        .peekable();
+    let problem = if own.peek().is_some() {
+        own.find_map(|crl| problem(certificate, crl, at))
+    } else {
+        first.verify(issuer).err().map(|error| error.to_string())
+    };
     PathCheck::new(CheckName::Revocation, problem)
 }
 
-fn problem(certificate: &Certificate, issuer: &Certificate, crl: &Crl, at: Time) -> Option<String> {
-    if let Err(error) = crl.verify(issuer) {
-        return Some(error.to_string());
+fn problem(certificate: &Certificate, crl: &Crl, at: Time) -> Option<String> {
+    if crl.version() == 1 {
+        return Some(
+            "the CRL is of version 1, without a number; have it made in version 2".to_owned(),
+        );
     }
     if crl.number().is_none() {
         return Some("the CRL has no number".to_owned());

@@ -7,7 +7,7 @@ use openssl::x509::verify::{X509VerifyFlags, X509VerifyParam};
 use openssl::x509::{X509PurposeId, X509StoreContext, X509StoreContextRef};
 
 use super::report::{CheckName, CheckOutcome, PathCheck};
-use super::{PathFailure, PathReport, PathStep, examine};
+use super::{PathFailure, PathReport, PathStep, examine, search};
 use crate::certificate::Certificate;
 use crate::crl::Crl;
 use crate::time::{Span, Time};
@@ -120,6 +120,7 @@ impl<'a> PathOptions<'a> {
 }
 
 /// Everything that a validation is about.
+#[derive(Clone, Copy)]
 pub(super) struct Question<'a> {
     pub(super) leaf: &'a Certificate,
     pub(super) intermediates: &'a [Certificate],
@@ -128,8 +129,8 @@ pub(super) struct Question<'a> {
     pub(super) options: PathOptions<'a>,
 }
 
-/// Judges whether `leaf` has a path over `intermediates` to one of `anchors`. Every anchor is
-/// trusted as it is, self-signed or not.
+/// Judges whether `leaf` has a path over `intermediates` to one of `anchors`, in whatever order they are. Every
+/// anchor is trusted as it is, self-signed or not.
 pub fn validate(
     leaf: &Certificate,
     intermediates: &[Certificate],
@@ -143,19 +144,11 @@ pub fn validate(
         crls: options.crls,
         options,
     };
-    match question.ask() {
-        Ok(report) => report,
-        Err(error) => PathReport {
-            at: options.at,
-            path: vec![PathStep::new(leaf, anchors, vec![])],
-            failure: Some(PathFailure {
-                depth: 0,
-                subject: None,
-                check: CheckName::Other,
-                reason: format!("OpenSSL cannot read a certificate of the chain: {error}"),
-            }),
-        },
+    let report = question.answer();
+    if report.holds() || !search::has_choice(intermediates, anchors) {
+        return report;
     }
+    question.by_another_way().unwrap_or(report)
 }
 
 /// What the library said of the path that it built.
@@ -166,6 +159,35 @@ struct Verdict {
 }
 
 impl Question<'_> {
+    fn answer(&self) -> PathReport {
+        self.ask().unwrap_or_else(|error| PathReport {
+            at: self.options.at,
+            path: vec![PathStep::new(self.leaf, self.anchors, vec![])],
+            failure: Some(PathFailure {
+                depth: 0,
+                subject: None,
+                check: CheckName::Other,
+                reason: format!("OpenSSL cannot read a certificate of the chain: {error}"),
+            }),
+        })
+    }
+
+    /// The first other way that holds.
+    fn by_another_way(&self) -> Option<PathReport> {
+        search::ways(self.leaf, self.intermediates, self.anchors)
+            .into_iter()
+            .find_map(|way| {
+                let intermediates: Vec<Certificate> =
+                    way.intermediates.into_iter().cloned().collect();
+                let alone = Question {
+                    intermediates: &intermediates,
+                    anchors: std::slice::from_ref(way.anchor),
+                    ..*self
+                };
+                Some(alone.answer()).filter(PathReport::holds)
+            })
+    }
+
     fn ask(&self) -> Result<PathReport, ErrorStack> {
         let verdict = self.verdict()?;
         let holds = verdict.refusal.is_none();

@@ -13,7 +13,7 @@ fn unknown_keys_name_the_nearest_known_one() {
         (
             "validity = \"1y\"",
             "zzz = 1",
-            "line 6: [authority.line] zzz: there is no such key; known are issuer, subject, key, key-store, validity, path-length",
+            "line 6: [authority.line] zzz: there is no such key; known are issuer, subject, key, key-store, validity, path-length, digital-signature",
         ),
         (
             "[authority.line]",

@@ -7,13 +7,13 @@ use pki_core::enrollment::{
     RegistrationStatus, X509Certificates,
 };
 use pki_core::ids::{AuthorityGeneration, Generation};
-use pki_core::inventory::GenerationState::{Compromised, Current, Next, Pending};
+use pki_core::inventory::GenerationState::{Compromised, Current, Next, Pending, Retired};
 use pki_core::key::KeyAlgorithm::EcdsaP256;
-use pki_core::lifecycle::roll::{self, Breach, Finish, Instance, RegisteredDevice};
+use pki_core::lifecycle::roll::{self, Breach, Finish, Instance, RegisteredDevice, RollError};
 use pki_core::lifecycle::{HubAction, Plan, quarantine_below};
 use pki_core::testing::{SampleDps, Service};
 
-use crate::roll::{Pki, id, is_admitted, only, relaxed, steps};
+use crate::roll::{Pki, id, is_admitted, number, only, relaxed, steps};
 use crate::support::generations_of;
 
 /// Intermediate held by groups, breach: replaced at once; deregister the devices below it.
@@ -518,4 +518,41 @@ fn several_groups_and_instances_roll_together_and_breaches_cut_everywhere_first(
     let plans = roll::replace(&Breach::default(), &state).expect("plans");
     let order: Vec<_> = plans.iter().map(|one| one.dps.as_str()).collect();
     assert_eq!(order, ["dev", "prod", "dev", "prod"]);
+}
+
+/// Whoever has the key of a certificate has that of the one before it, if that was renewed with its own key.
+#[test]
+fn what_was_renewed_with_its_own_key_goes_with_the_other_and_does_not_replace_it() {
+    let mut pki = Pki::new();
+    pki.lines[1].certificate = pki.roots[0].renewed(&pki.lines[0]);
+    let mut dps = pki.line_in_group();
+    let both = pki.state("line", [Current, Pending], &dps);
+    assert_eq!(
+        roll::replace(&Breach::default(), &both),
+        Err(RollError::SameKey {
+            authority: id("line"),
+            compromised: number(1),
+            newcomer: number(2),
+        })
+    );
+    let third = pki.roots[0].intermediate("line", EcdsaP256);
+    let state = pki.state_with_third([Retired, Current, Pending], &third, &dps);
+    let plan = only(roll::replace(&Breach::default(), &state));
+    assert_eq!(
+        plan.steps[0].to_string(),
+        "in the inventory, make line generation 2 compromised, generation 3 current, generation 1 compromised"
+    );
+    dps.put_group(&EnrollmentGroup::new(
+        id("all"),
+        by_ca_reference(id("root")),
+    ));
+    let state = pki.state_with_third([Retired, Current, Pending], &third, &dps);
+    dps.carry_out(&only(roll::replace(&Breach::default(), &state)));
+    assert!(!is_admitted(&dps, &pki.device(0, 0)));
+    // The same leaf, with the renewed certificate above it.
+    let leaf = pki.lines[0].leaf("sensor-1", EcdsaP256);
+    let above = [&pki.lines[1].certificate, &pki.roots[0].certificate];
+    let elements = [&leaf].into_iter().chain(above).map(ChainElement::from);
+    let renewed = PresentedChain::known(leaf.common_name(), elements.collect());
+    assert!(!is_admitted(&dps, &renewed));
 }

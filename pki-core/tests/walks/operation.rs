@@ -590,6 +590,7 @@ fn rolled(plans: Result<Vec<InstancePlan>, RollError>) -> Result<Plans, String> 
         Err(
             RollError::NoCurrent { .. }
             | RollError::NoSuccessor { .. }
+            | RollError::SameKey { .. }
             | RollError::NotUnderWay { .. }
             | RollError::SlotsTaken { .. }
             | RollError::NotAdmitted { .. }

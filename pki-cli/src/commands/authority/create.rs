@@ -234,6 +234,7 @@ fn issue(
         subject: declared.subject.clone(),
         validity: declared.validity,
         path_length: declared.path_length,
+        digital_signature: declared.digital_signature,
     };
     let now = context.now();
     let Some(issuer) = &declared.issuer else {

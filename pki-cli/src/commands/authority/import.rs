@@ -11,7 +11,7 @@ use pki_core::key::software::SoftwareSigner;
 use pki_core::key::{KeyFileError, Pkcs11Uri, PrivateKey, Signer, read_private_key};
 use secrecy::SecretString;
 
-use super::adopt::holder_of;
+use super::adopt::{generation_with_key, holder_of};
 use super::{Authorities, AuthorityRow, takeover};
 use crate::authority_key::{AuthorityKeys, NewKey};
 use crate::context::Context;
@@ -25,12 +25,14 @@ use crate::secrets::Secrets;
 /// Reads what OpenSSL, certGen.sh, step, easy-rsa and XCA keep: keys in PKCS#8, PKCS#1 or SEC1,
 /// encrypted or not, in PEM or DER; PKCS#12 files; or a key that stays in its token. That the two belong
 /// together, that the certificate may issue and that it leads to a root is checked first. The key is
-/// encrypted anew under the passphrase of this home; the old files are left alone.
+/// encrypted anew under the passphrase of this home; the old files are left alone. With --next it becomes
+/// the generation that an authority of this home is to be rolled to.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   dps-pki authority import root --cert certs/ca.cert.pem --key private/ca.key.pem
-  dps-pki authority import factory --pfx factory.pfx --key-passphrase file:factory.pass")]
+  dps-pki authority import factory --pfx factory.pfx --key-passphrase file:factory.pass
+  dps-pki authority import root --cert certs/ca.cert.pem --key private/ca.key.pem --next")]
 pub(super) struct Args {
     /// The authority, as pki.toml declares it
     name: AuthorityName,
@@ -54,6 +56,10 @@ pub(super) struct Args {
     /// The certificates above it, up to the root, in any order
     #[arg(long, value_name = "FILE")]
     chain: Option<PathBuf>,
+
+    /// As the next generation of an authority that issues already; it waits for: roll start
+    #[arg(long)]
+    next: bool,
 
     /// What opens the file of --key or --pfx: file:PATH, env:NAME, fd:N, stdin or prompt; asked for on
     /// a terminal otherwise
@@ -109,7 +115,7 @@ impl Args {
                 return takeover::row(&inventory, name, cut.generation, "finished");
             }
             Some(_) => return Err(lost(name)),
-            None => self.refuse_another(record)?,
+            None => self.refuse_another(record, &offer.certificate)?,
         }
         let generation = takeover::next_generation(record);
         let signer = offer.key.signer(&context.keys)?;
@@ -133,27 +139,50 @@ impl Args {
         };
         let new = takeover::to_record(&inventory, &itself, &offer.certificate, &issuers)?;
         takeover::begin(context, &mut inventory, name, generation, &key, new)?;
+        takeover::tell_waiting(context, &inventory, &itself)?;
         takeover::row(&inventory, name, generation, "imported")
     }
 
-    /// What is taken over is the first generation that issues; later ones are rolled in.
-    fn refuse_another(&self, record: Option<&AuthorityRecord>) -> Result<(), CommandError> {
+    /// What is taken over is the first generation that issues, unless it is said to be a later one.
+    fn refuse_another(
+        &self,
+        record: Option<&AuthorityRecord>,
+        certificate: &Certificate,
+    ) -> Result<(), CommandError> {
         let name = &self.name;
-        let current = record.and_then(AuthorityRecord::current);
-        let pending = record.and_then(AuthorityRecord::pending);
-        match (current, pending) {
-            (None, None) => Ok(()),
-            (Some(current), _) => Err(CommandError::refused(format!(
-                "authority {name} exists: its generation {} has another certificate and issues",
-                current.generation
-            ))
-            .hint(format!("to replace it: dps-pki roll start {name}"))),
-            (None, Some(pending)) => Err(CommandError::refused(format!(
-                "authority {name} has begun: its generation {} waits for its certificate or was cut short",
+        let Some(record) = record else {
+            return Ok(());
+        };
+        let same_key = generation_with_key(record, certificate);
+        if let Some(known) = same_key.filter(|one| one.state == GenerationState::Compromised) {
+            return Err(CommandError::refused(format!(
+                "its key is that of {name} generation {}, which is compromised",
+                known.generation
+            )));
+        }
+        if let Some(pending) = record.pending() {
+            return Err(CommandError::refused(format!(
+                "authority {name} has begun: its generation {} waits for its certificate, for its roll, or was cut short",
                 pending.generation
             ))
-            .hint(format!("go on with: dps-pki authority adopt {name}, or authority create {name}"))),
+            .hint(format!("go on with: dps-pki authority adopt {name}, authority create {name}, or roll start {name}")));
         }
+        let Some(current) = record.current().filter(|_| !self.next) else {
+            return Ok(());
+        };
+        let exists = CommandError::refused(format!(
+            "authority {name} exists: its generation {} has another certificate and issues",
+            current.generation
+        ));
+        Err(match same_key {
+            Some(known) => exists.hint(format!(
+                "it renews generation {}, whose key is here: dps-pki authority adopt {name} --cert FILE",
+                known.generation
+            )),
+            None => exists.hint(format!(
+                "--next takes it over as the generation to roll to, with: dps-pki roll start {name}"
+            )),
+        })
     }
 
     fn offer(&self, secrets: &Secrets, inputs: &Inputs) -> Result<Offer<'_>, CommandError> {

@@ -54,8 +54,13 @@ impl Args {
         }
         let mut inventory = context.home.inventory()?;
         let (generation, signer) = requested(context, &mut inventory, declared)?;
-        let request = request_certificate(&declared.subject, declared.path_length, signer.as_ref())
-            .map_err(|error| CommandError::failed(error.to_string()))?;
+        let request = request_certificate(
+            &declared.subject,
+            declared.path_length,
+            declared.digital_signature,
+            signer.as_ref(),
+        )
+        .map_err(|error| CommandError::failed(error.to_string()))?;
         let request = pem::block("CERTIFICATE REQUEST", &request);
         let Some(out) = &self.out else {
             context.ui.raw(request.as_bytes())?;

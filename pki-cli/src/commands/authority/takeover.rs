@@ -14,12 +14,13 @@ use pki_core::inventory::{
     NewCertificate, NewGeneration, Status, Uniqueness,
 };
 use pki_core::key::Signer;
+use pki_core::lint::{self, LintOptions, Severity};
 use pki_core::pem::InputError;
 use pki_core::profile::Role;
 use pki_core::sqlite::SqliteInventory;
 use serde::Serialize;
 
-use super::AuthorityRow;
+use super::{AuthorityRow, adopt};
 use crate::authority_key::NewKey;
 use crate::context::Context;
 use crate::error::CommandError;
@@ -80,10 +81,12 @@ pub(super) fn judge(
     inventory: &dyn Inventory,
     declared: &AuthorityDeclaration,
     file: &Path,
-    (certificate, mut pool): (&Certificate, Vec<Certificate>),
+    (certificate, given): (&Certificate, Vec<Certificate>),
     signer: &dyn Signer,
 ) -> Result<Vec<Certificate>, CommandError> {
-    pool.extend(authority_certificates(inventory)?);
+    // Ours first: who signed is recorded by them, and a list of what is revoked is made by that.
+    let mut pool = authority_certificates(inventory)?;
+    pool.extend(given);
     let candidate = Candidate {
         certificate,
         public_key: signer.public_key(),
@@ -91,9 +94,26 @@ pub(super) fn judge(
         depth_below: depth_below(context.home.declaration()?, &declared.name),
         pool: &pool,
     };
-    candidate
+    let above = candidate
         .check(context.now())
-        .map_err(|faults| refused(file, &faults))
+        .map_err(|faults| refused(file, &faults))?;
+    tell_form(context, certificate, &above);
+    Ok(above)
+}
+
+/// Tells of what relying parties may refuse the certificates for, once it issues: it can be taken over, but not
+/// put right any more.
+fn tell_form(context: &Context, certificate: &Certificate, above: &[Certificate]) {
+    let chain: Vec<Certificate> = [certificate].into_iter().chain(above).cloned().collect();
+    let findings = lint::chain(&chain, None, LintOptions::new(context.now()));
+    for (one, findings) in chain.iter().zip(findings.certificates) {
+        let errors = findings
+            .iter()
+            .filter(|finding| finding.severity == Severity::Error);
+        for finding in errors {
+            context.ui.warning(format!("{}: {finding}", one.subject()));
+        }
+    }
 }
 
 /// How many authorities are declared below one, one under the other.
@@ -153,7 +173,7 @@ pub(super) fn to_record(
 ) -> Result<NewCertificate, CommandError> {
     let signed_by = match issuers.first() {
         None => Some(itself.clone()),
-        Some(issuer) => generation_of(inventory, issuer)?,
+        Some(issuer) => signer_of(inventory, issuer)?,
     };
     Ok(NewCertificate {
         certificate: certificate.clone(),
@@ -165,6 +185,27 @@ pub(super) fn to_record(
         request: None,
         uniqueness: Uniqueness::OnlyLeaf,
     })
+}
+
+/// The generation of ours that signed what a certificate signed: its own, or one with its name and key, of
+/// which it is another certificate.
+fn signer_of(
+    inventory: &dyn Inventory,
+    issuer: &Certificate,
+) -> Result<Option<AuthorityGeneration>, CommandError> {
+    if let Some(own) = generation_of(inventory, issuer)? {
+        return Ok(Some(own));
+    }
+    let authorities = inventory.authorities()?;
+    let twin = authorities.iter().find_map(|authority| {
+        let with_key = adopt::generation_with_key(authority, issuer)?;
+        let held = with_key.certificate.as_ref()?.certificate();
+        (held.subject() == issuer.subject()).then(|| AuthorityGeneration {
+            name: authority.name.clone(),
+            generation: with_key.generation,
+        })
+    });
+    Ok(twin)
 }
 
 /// The generation of ours whose certificate this is.
@@ -345,6 +386,23 @@ pub(super) fn bring_into_use(
         to: GenerationState::Current,
     };
     Ok(inventory.settle_generations(name, &[change], context.now())?)
+}
+
+/// Tells of a generation that came beside one that issues.
+pub(super) fn tell_waiting(
+    context: &Context,
+    inventory: &dyn Inventory,
+    itself: &AuthorityGeneration,
+) -> Result<(), CommandError> {
+    let record = inventory.authority(&itself.name)?;
+    let pending = record.as_ref().and_then(AuthorityRecord::pending);
+    if pending.is_some_and(|pending| pending.generation == itself.generation) {
+        let AuthorityGeneration { name, generation } = itself;
+        context.ui.note(format!(
+            "generation {generation} waits to be rolled in with: dps-pki roll start {name}"
+        ));
+    }
+    Ok(())
 }
 
 /// A generation as the inventory holds it now.

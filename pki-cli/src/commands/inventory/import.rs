@@ -3,16 +3,18 @@
 //! Known ones are left as they are, so that the command can be run again, and run daily while both
 //! worlds issue.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::{fmt, fs};
 
 use pki_core::certificate::{Certificate, pem};
-use pki_core::ids::{AuthorityGeneration, RegistrationId, Sha256Thumbprint};
+use pki_core::ids::{AuthorityGeneration, RegistrationId, SerialNumber, Sha256Thumbprint};
 use pki_core::inventory::openssl_index::{self, IndexEntry};
 use pki_core::inventory::{
-    Inventory as _, Labels, NamedLabel, NewCertificate, Revocation, RowKey, Status, Uniqueness,
+    Filter, Inventory as _, Labels, NamedLabel, NewCertificate, Revocation, RowKey, Status,
+    Uniqueness,
 };
+use pki_core::name::DistinguishedName;
 use pki_core::profile::Role;
 use pki_core::sqlite::SqliteInventory;
 use pki_core::wording::counted;
@@ -27,8 +29,9 @@ use crate::locks::HomeLock;
 /// Record certificates that were issued elsewhere
 ///
 /// Takes folders, files with certificates, and the index.txt of openssl ca, which says what was
-/// revoked; its certificates are looked for in its folder, as OpenSSL and easy-rsa keep them. What the
-/// inventory knows already stays as it is. Certificates of authorities are passed over: they are taken
+/// revoked; its certificates are looked for in its folder, as OpenSSL and easy-rsa keep them. Nothing is
+/// revoked by an index that is not named, such as a backup in a folder, or that is older than what is known.
+/// What the inventory knows already stays as it is. Certificates of authorities are passed over: they are taken
 /// over with authority import, before what they issued.
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -36,7 +39,7 @@ Examples:
   dps-pki inventory import ~/easy-rsa/pki/index.txt
   dps-pki inventory import devices/ more/sensor-7.cert.pem --dry-run")]
 pub(super) struct ImportArgs {
-    /// A folder, a file with certificates, or an index.txt
+    /// A folder, a file with certificates, or the index of openssl ca
     #[arg(required = true, value_name = "DIR|FILE|index.txt")]
     from: Vec<PathBuf>,
 }
@@ -48,6 +51,8 @@ struct Found {
     /// The same by serial number; several issuers may have used one.
     by_serial_number: BTreeMap<String, Vec<Sha256Thumbprint>>,
     indexes: Vec<(PathBuf, Vec<IndexEntry>)>,
+    /// Files that are an index by their content, and were not named.
+    unnamed: Vec<PathBuf>,
 }
 
 /// What was done, or would be.
@@ -93,6 +98,10 @@ impl ImportArgs {
             dry_run: context.settings.dry_run,
             ..Imported::default()
         };
+        found.tell_unnamed(context);
+        for (path, entries) in &found.indexes {
+            found.refuse_older(&inventory, path, entries)?;
+        }
         let missing = found.missing();
         found.record(context, &mut inventory, &mut done)?;
         found.revoke(context, &mut inventory, &mut done)?;
@@ -118,7 +127,7 @@ impl Found {
             return self.gather_folder(files, path);
         }
         let content = inputs.read(path)?;
-        if is_index(path, &content) {
+        if is_named_index(path, &content) {
             self.gather_index(path, &content)?;
             return self.gather_folder(files, path.parent().unwrap_or_else(|| Path::new("")));
         }
@@ -152,8 +161,8 @@ impl Found {
                     folders.push(path);
                 } else if metadata.is_file() && metadata.len() <= Files::LARGEST_INPUT {
                     let content = files.read(&path)?;
-                    if is_index(&path, &content) {
-                        self.gather_index(&path, &content)?;
+                    if is_index(&content) {
+                        self.unnamed.push(path);
                     } else if let Ok(read) = pem::certificates(&content) {
                         self.add(read);
                     }
@@ -174,23 +183,103 @@ impl Found {
         }
     }
 
-    /// The certificate of a line: the one with its serial number, and of several the one with its name.
+    /// The certificate of a line: the one with its serial number and name. Serial numbers alone are those of
+    /// other authorities too: `openssl ca` counts from 1000.
     fn holder_of(&self, entry: &IndexEntry) -> Option<&Certificate> {
-        let same: Vec<&Certificate> = self
+        let same = self
             .by_serial_number
-            .get(&entry.serial_number.to_string())?
+            .get(&entry.serial_number.to_string())?;
+        let mut named = same
             .iter()
             .filter_map(|thumbprint| self.certificates.get(thumbprint))
-            .collect();
-        if let [certificate] = same[..] {
-            return Some(certificate);
-        }
-        let mut named = same.into_iter().filter(|certificate| {
-            let name = certificate.common_name();
-            name.is_some_and(|name| entry.names(&name))
-        });
+            .filter(|certificate| is_named_by(certificate, entry));
         let first = named.next();
         first.filter(|_| named.next().is_none())
+    }
+
+    /// Whoever named one knows of those beside it: `openssl` itself keeps the last but one there.
+    fn tell_unnamed(&self, context: &Context) {
+        if !self.indexes.is_empty() {
+            return;
+        }
+        for path in &self.unnamed {
+            context.ui.note(format!(
+                "{}: it is an index of openssl ca and was not named: nothing is revoked by it",
+                path.display()
+            ));
+        }
+    }
+
+    /// An index tells of the time until it was last written. One that ends before a certificate of its
+    /// authority was issued, and does not list that, is an older copy: what it says was revoked may have been
+    /// put right since.
+    fn refuse_older(
+        &self,
+        inventory: &SqliteInventory,
+        path: &Path,
+        entries: &[IndexEntry],
+    ) -> Result<(), CommandError> {
+        let listed: Vec<&Certificate> = entries
+            .iter()
+            .filter_map(|entry| self.holder_of(entry))
+            .collect();
+        let begins = listed.iter().map(|one| one.validity().not_before());
+        let revoked = entries.iter().filter_map(|entry| entry.revoked);
+        let ends = begins.chain(revoked.map(|(since, _)| since)).max();
+        let Some(ends) = ends else {
+            return Ok(());
+        };
+        let serials: BTreeSet<&SerialNumber> =
+            entries.iter().map(|entry| &entry.serial_number).collect();
+        let issuers: Vec<DistinguishedName> = listed.iter().map(|one| one.issuer()).collect();
+        let is_newer = |one: &Certificate| {
+            !one.is_ca()
+                && one.validity().not_before() > ends
+                && !serials.contains(one.serial_number())
+                && issuers.contains(&one.issuer())
+        };
+        let Some(newer) = self.find_from_elsewhere(inventory, is_newer)? else {
+            return Ok(());
+        };
+        let message = format!(
+            "{}: it was last written before {}, when certificate {} of {} was issued, which it does not list: it is older than what is known, and nothing is revoked by it",
+            path.display(),
+            newer.validity().not_before(),
+            newer.serial_number(),
+            newer.subject()
+        );
+        Err(CommandError::refused(message).hint("name the index that the authority uses now"))
+    }
+
+    /// A certificate that was issued elsewhere: of those at hand, and of those that were imported before.
+    fn find_from_elsewhere(
+        &self,
+        inventory: &SqliteInventory,
+        is_meant: impl Fn(&Certificate) -> bool,
+    ) -> Result<Option<Certificate>, CommandError> {
+        let mut at_hand = self.certificates.values();
+        if let Some(found) = at_hand.find(|one| is_meant(one)) {
+            return Ok(Some(found.clone()));
+        }
+        let filter = Filter {
+            label: Some(source()?),
+            ..Filter::default()
+        };
+        let mut after = None;
+        loop {
+            let page = inventory.list(&filter, after.as_ref(), 1000)?;
+            let mut recorded = page
+                .entries
+                .iter()
+                .map(|entry| entry.recorded.certificate());
+            if let Some(found) = recorded.find(|one| is_meant(one)) {
+                return Ok(Some(found.clone()));
+            }
+            after = page.next;
+            if after.is_none() {
+                return Ok(None);
+            }
+        }
     }
 
     fn missing(&self) -> Vec<Missing> {
@@ -302,14 +391,18 @@ impl Found {
     }
 }
 
-/// By its name, or by its first line.
-fn is_index(path: &Path, content: &[u8]) -> bool {
-    let first = content
-        .split(|octet| *octet == b'\n')
-        .next()
-        .unwrap_or_default();
-    let columns = first.iter().filter(|octet| **octet == b'\t').count();
-    path.file_name().is_some_and(|name| name == "index.txt") || columns == 5
+/// What is named is an index by its name, or by its first line.
+fn is_named_index(path: &Path, content: &[u8]) -> bool {
+    path.file_name().is_some_and(|name| name == "index.txt") || is_index(content)
+}
+
+fn is_index(content: &[u8]) -> bool {
+    std::str::from_utf8(content).is_ok_and(openssl_index::is_index)
+}
+
+fn is_named_by(certificate: &Certificate, entry: &IndexEntry) -> bool {
+    let names = certificate.subject().common_names();
+    names.iter().any(|name| entry.names(name))
 }
 
 /// Every certificate that an authority of this home has or had, with its generation.

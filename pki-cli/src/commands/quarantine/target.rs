@@ -47,6 +47,9 @@ pub(in crate::commands) fn who(targets: &[Target]) -> String {
 
 /// The text of a list; a file with a certificate or a key is none.
 fn list(content: &[u8]) -> Option<&str> {
+    if pem::certificate(content).is_ok() {
+        return None;
+    }
     let text = std::str::from_utf8(content).ok()?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     (!text.contains("-----BEGIN") && !text.trim().is_empty()).then_some(text)

@@ -9,6 +9,7 @@
 //! by the nearest group, so without it a group above admits the leaves, also one that is made or enabled long
 //! after. It is the first write where the others would admit somebody in between, and the last one where they
 //! shut out by themselves. Only above a root no group can be.
+//! A certificate that was renewed with its own key goes with the others of that key.
 //! Invariant: after every write from the first on no compromised certificate is admitted, nor once a
 //! group above is made or enabled.
 
@@ -81,10 +82,12 @@ pub fn replace(request: &Breach, state: &RollState) -> Result<Vec<InstancePlan>,
         let mut cut = cut(state, instance, (old, new))?;
         if state.generations.replaced().is_none() {
             // Whatever is cut short, and wherever: from the first write on nobody takes the old one for current.
-            let changes = [
+            let mut changes = vec![
                 (old.number, GenerationState::Compromised),
                 (new.number, GenerationState::Current),
             ];
+            let renewals = state.generations.renewals_of(old);
+            changes.extend(renewals.map(|one| (one.number, GenerationState::Compromised)));
             cut.insert(0, settle(&state.authority, &changes));
         }
         let devices = request.devices.get(index).map_or(&[][..], Vec::as_slice);
@@ -264,6 +267,10 @@ pub fn shut_out(request: &Breach, state: &RollState) -> Result<Vec<InstancePlan>
             let block = blocking_group(&state.id(old.number), &old.certificate, &instance.groups)?;
             plan.steps.splice(0..0, block);
         }
+        for renewal in state.generations.renewals_of(old) {
+            plan.steps.extend(deleted(instance, renewal));
+            plan.steps.extend(for_later(state, instance, renewal)?);
+        }
         if request.with_intermediates {
             plan.steps.extend(anchored(state, instance, [old])?);
         }
@@ -293,12 +300,19 @@ pub fn shut_out(request: &Breach, state: &RollState) -> Result<Vec<InstancePlan>
 /// The compromised generation and the one that replaces it; after a plan that was cut short, the one
 /// that has replaced it already.
 fn pair(state: &RollState) -> Result<(&HeldGeneration, &HeldGeneration), RollError> {
-    match state.generations.replaced() {
-        Some(compromised) => Ok((compromised, state.current()?)),
-        None => state
-            .rolled()
-            .map(|(current, newcomer)| (current, newcomer.generation())),
+    if let Some(compromised) = state.generations.replaced() {
+        return Ok((compromised, state.current()?));
     }
+    let (current, newcomer) = state.rolled()?;
+    let new = newcomer.generation();
+    if new.has_key_of(current) {
+        return Err(RollError::SameKey {
+            authority: state.authority.clone(),
+            compromised: current.number,
+            newcomer: new.number,
+        });
+    }
+    Ok((current, new))
 }
 
 /// Takes the compromised generation out of the groups that refer to its CA certificate.
@@ -339,7 +353,9 @@ fn cut(
         steps.extend(for_later(state, instance, old)?);
     }
     let compromised = state.generations.compromised();
-    for earlier in compromised.filter(|one| one.number != old.number) {
+    let renewals = state.generations.renewals_of(old);
+    let others = compromised.chain(renewals);
+    for earlier in others.filter(|one| one.number != old.number) {
         steps.extend(deleted(instance, earlier));
         steps.extend(for_later(state, instance, earlier)?);
     }

@@ -29,6 +29,18 @@ pub enum RollError {
         /// The generation that issues.
         current: Generation,
     },
+    /// What comes next would be as compromised as what goes.
+    #[error(
+        "generation {newcomer} of authority {authority} has the same key as generation {compromised}, which is compromised"
+    )]
+    SameKey {
+        /// Which one.
+        authority: AuthorityName,
+        /// The generation that is compromised.
+        compromised: Generation,
+        /// The one that would replace it.
+        newcomer: Generation,
+    },
     /// DPS is not closed yet to a compromised generation, or not opened to the one that took its place.
     #[error(
         "the breach roll of authority {authority} generation {compromised} is not done in DPS {}; it comes first",

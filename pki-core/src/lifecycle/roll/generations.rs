@@ -224,6 +224,18 @@ impl Generations {
             .map(|one| &one.generation)
     }
 
+    /// Those that issued and are not known to be compromised, of the key of another one: its certificate was
+    /// renewed.
+    pub(super) fn renewals_of<'a>(
+        &'a self,
+        held: &'a HeldGeneration,
+    ) -> impl Iterator<Item = &'a HeldGeneration> {
+        let retired = self.former.iter().filter(|one| one.end == End::Retired);
+        retired
+            .map(|one| &one.generation)
+            .filter(|one| one.number != held.number && one.has_key_of(held))
+    }
+
     /// Whether the current one has taken the place of an older one, and none has been made since.
     pub(super) fn is_rolled(&self) -> bool {
         let has_issued = |one: &Former| one.end != End::Voided;
@@ -247,6 +259,11 @@ impl Generations {
 }
 
 impl HeldGeneration {
+    /// Whether whoever has the key of one has that of the other.
+    pub(super) fn has_key_of(&self, other: &Self) -> bool {
+        self.certificate.key_identity() == other.certificate.key_identity()
+    }
+
     pub(super) fn ended(&self, end: End) -> Former {
         Former {
             generation: self.clone(),
