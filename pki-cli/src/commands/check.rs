@@ -104,7 +104,7 @@ fn in_dps(context: &Context, inventory: &SqliteInventory) -> Result<Option<Findi
     }
     let planes = planes::chosen(context)?;
     let seen = around(&context.settings, &planes, inventory);
-    Ok(context.runtime.wait_for(checkup::drift(seen))?)
+    context.runtime.wait_for(checkup::drift(seen))
 }
 
 /// One line each.
