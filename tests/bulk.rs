@@ -85,6 +85,26 @@ fn renewals_go_on_where_they_were_cut() {
     }
 }
 
+/// A batch that was lost is withdrawn once, and issued anew to the same devices.
+#[test]
+fn a_replacement_goes_on_where_it_was_cut() {
+    let home = Home::from_template("quickstart");
+    home.write("again/README", "where lost batches go");
+    for format in ["ndjson", "sealed"] {
+        let lost = Batch::new(&home, &format!("{format}-lost"), format, 800);
+        lost.run().ok();
+        let anew = Batch::replacing(&lost);
+        let mut moments = Moments(0x1057);
+        for _ in 0..3 {
+            anew.cut(moments.within(Duration::from_millis(500)));
+            anew.cut_while_it_writes(moments.within(Duration::from_millis(50)));
+        }
+        anew.run().ok();
+        let withdrawn = anew.check();
+        assert!(withdrawn >= 800, "{withdrawn}");
+    }
+}
+
 /// Two batches of renewals over the same devices: one is refused whole, or renews what the other one made.
 #[test]
 fn two_renewals_at_once_give_each_device_one_leaf_each() {

@@ -202,7 +202,7 @@ fn a_c_header_compiles_and_holds_the_certificates() {
     let line = format!("convert {IDENTITY} --to c-header --with-key --plain-keys --out sensor.h");
     home.dps_pki(&line).ok();
     assert_eq!(home.mode("sensor.h"), 0o600);
-    home.write("main.c", "#include <stdio.h>\n#include \"sensor.h\"\nint main(void) { fwrite(sensor_1_certificate, 1, sensor_1_certificate_len, stdout); fputs(sensor_1_chain_pem, stderr); return sensor_1_private_key_len == sizeof sensor_1_private_key ? 0 : 1; }\n");
+    home.write("main.c", "#include <stdio.h>\n#include \"sensor.h\"\nint main(void) { fwrite(sensor_1_certificate, 1, sensor_1_certificate_len, stdout); fputs(sensor_1_full_chain_pem, stderr); return sensor_1_private_key_len == sizeof sensor_1_private_key ? 0 : 1; }\n");
     home.tool("gcc", "-Wall -Werror -Wno-unused-variable main.c -o main")
         .ok();
     home.write("run.sh", "./main > leaf.der 2> chain.pem");
@@ -227,7 +227,7 @@ fn nvs_rows_are_read_as_csv() {
     ))
     .ok();
     assert_eq!(home.mode("nvs.csv"), 0o600);
-    home.write("read.py", "import csv\nrows = list(csv.reader(open('nvs.csv')))\nassert rows[0] == ['key', 'type', 'encoding', 'value'] and rows[1][1] == 'namespace'\nvalues = {r[0]: r[3] for r in rows}\nassert values['registration_id'] == 'sensor-1'\nassert values['cert'] == open('devices/sensor-1.cert.pem').read()\nassert values['key'] == open('devices/sensor-1.key.pem').read()\n");
+    home.write("read.py", "import csv\nrows = list(csv.reader(open('nvs.csv')))\nassert rows[0] == ['key', 'type', 'encoding', 'value'] and rows[1][1] == 'namespace'\nvalues = {r[0]: r[3] for r in rows}\nassert values['registration_id'] == 'sensor-1'\nassert values['cert'] == open('devices/sensor-1.cert.pem').read()\nassert values['full_chain'] == open('devices/sensor-1-full-chain.cert.pem').read()\nassert values['key'] == open('devices/sensor-1.key.pem').read()\n");
     home.tool("python3", "read.py").ok();
 }
 

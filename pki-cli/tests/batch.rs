@@ -6,9 +6,12 @@
 )]
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::support::{Run, World, now};
+use pki_core::certificate::pem;
+use pki_core::key::read_private_key;
 use pki_core::testing::FixedClock;
 use pki_core::time::Span;
 use serde_json::{Value, json};
@@ -65,6 +68,227 @@ fn findings(run: &Run) -> Vec<(String, String)> {
 fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
     let owned = |(check, finding): &(&str, &str)| ((*check).to_owned(), (*finding).to_owned());
     expected.iter().map(owned).collect()
+}
+
+/// The columns key and value of a file of NVS rows.
+fn nvs_rows(home: &World, file: &str) -> BTreeMap<String, String> {
+    let text = home.read(file);
+    let mut rows = csv::Reader::from_reader(text.as_bytes());
+    let pair = |row: csv::StringRecord| (row[0].to_owned(), row[3].to_owned());
+    rows.records()
+        .map(|row| pair(row.expect("a row")))
+        .collect()
+}
+
+/// A device's files for its firmware hold the same chain as all others.
+#[test]
+fn a_batch_may_be_files_for_firmware() {
+    let home = World::with_authorities();
+    home.done(
+        "issue --prefix a: --count 2 --authority factory --format nvs --plain-keys --out rows",
+    );
+    let rows = nvs_rows(&home, "rows/a%3A2.nvs.csv");
+    assert_eq!(rows["registration_id"], "a:2");
+    let chain = pem::certificates(rows["full_chain"].as_bytes()).expect("a chain");
+    assert_eq!(chain.len(), 3);
+    assert_eq!(chain[0].to_pem(), rows["cert"]);
+    assert!(chain.windows(2).all(|pair| pair[0].is_issued_by(&pair[1])));
+    let key = read_private_key(rows["key"].as_bytes(), None).expect("a key");
+    assert_eq!(key.public_key(), chain[0].public_key());
+    home.done("batch verify rows.manifest.json");
+    // One that is named on the command line is a batch of one.
+    home.done("issue b-1 --authority factory --format c-header --plain-keys --out headers");
+    let header = home.read("headers/b-1.h");
+    for part in [
+        "b_1_certificate[]",
+        "b_1_full_chain_pem[]",
+        "b_1_private_key[]",
+    ] {
+        assert!(header.contains(part), "{part}");
+    }
+    // Devices that keep their keys have nothing to hide.
+    home.done("csr create own-1 --out in");
+    home.done("sign in --authority factory --format nvs --out own");
+    assert!(!nvs_rows(&home, "own/own-1.nvs.csv").contains_key("key"));
+    home.write("passphrase", "tests-never-guess-these-texts");
+    for (wrong, code, told) in [
+        (
+            "--format nvs --out x",
+            4,
+            "--plain-keys says that it is meant",
+        ),
+        (
+            "--format nvs --key-passphrase-from file:passphrase --out x",
+            2,
+            "is not encrypted",
+        ),
+        ("--format c-header --plain-keys --out -", 2, "is one stream"),
+    ] {
+        let run = home.run(&format!("issue c-1 --authority factory {wrong}"));
+        run.ends_with(code);
+        run.stderr_has(told);
+    }
+    home.done("issue c-1 --authority factory --key-passphrase-from file:passphrase --out c.ndjson");
+    let sealed = line(&home, "c.ndjson", 0)["privateKey"].to_string();
+    assert!(sealed.contains("ENCRYPTED PRIVATE KEY"));
+}
+
+/// The leaves of devices in the inventory, newest first: status and serial number of each.
+fn leaves(home: &World, id: &str) -> Vec<(String, String)> {
+    let shown = home
+        .done(&format!("inventory show {id} --output json"))
+        .json();
+    let text = |leaf: &Value, member: &str| leaf[member].as_str().expect("text").to_owned();
+    let leaves = shown.as_array().expect("leaves").iter();
+    leaves
+        .map(|leaf| (text(leaf, "status"), text(leaf, "serialNumber")))
+        .collect()
+}
+
+fn statuses(home: &World, id: &str) -> Vec<String> {
+    leaves(home, id).into_iter().map(|leaf| leaf.0).collect()
+}
+
+/// A home with a batch `order` of three devices of which one has a length and names of its own.
+fn ordered() -> World {
+    let home = World::with_authorities();
+    home.write(
+        "list.csv",
+        "registration_id,validity,san,site\nPump-1,30d,gw.example,Ulm\npump-2,,,Ulm\npump-3,,,Graz\n",
+    );
+    home.done(
+        "issue --devices list.csv --authority factory --batch order --plain-keys --out lost.ndjson",
+    );
+    home
+}
+
+fn line(home: &World, file: &str, number: usize) -> Value {
+    let text = home.read(file);
+    serde_json::from_str(text.lines().nth(number).expect("a line")).expect("JSON")
+}
+
+#[test]
+fn a_lost_batch_is_issued_anew_under_its_name() {
+    let home = ordered();
+    let replace = "batch replace order --leaves void --plain-keys --out again.ndjson";
+    let rehearsed = home.done(&format!("{replace} --dry-run"));
+    rehearsed.stderr_has("would issue 3 leaves to again.ndjson");
+    let unasked = home.run(replace);
+    unasked.ends_with(4);
+    unasked.stderr_has("not confirmed: void 3 leaves of batch order, and issue them anew?");
+    assert_eq!(statuses(&home, "pump-1"), ["delivered"]);
+    assert!(!home.path("again.ndjson.part").exists());
+    let before = line(&home, "lost.ndjson", 0);
+    home.done(&format!("{replace} --yes"));
+    for id in ["pump-1", "pump-2", "pump-3"] {
+        assert_eq!(statuses(&home, id), ["delivered", "voided"]);
+    }
+    // What the lost leaves said is what the new ones say.
+    let after = line(&home, "again.ndjson", 0);
+    for member in ["registrationId", "labels", "notAfter"] {
+        assert_eq!(after[member], before[member], "{member}");
+    }
+    for member in ["serialNumber", "privateKey"] {
+        assert_ne!(after[member], before[member], "{member}");
+    }
+    home.done("batch verify again.ndjson.manifest.json");
+    let listed = home.done("batch list --output json").json();
+    assert_eq!(listed.as_array().map(Vec::len), Some(1));
+    assert_eq!(listed[0]["output"], "again.ndjson");
+    let trail = home.done("audit log --output json").stdout;
+    assert!(trail.contains("\"batch-replaced\""), "{trail}");
+    assert!(trail.contains("its batch was lost"), "{trail}");
+    home.done("audit verify");
+    // The same command finds its work done; the one that issued the lost batch is another one's.
+    let again = home.done(&format!("{replace} --yes"));
+    again.stderr_has("batch order is complete already");
+    let first = home.run(
+        "issue --devices list.csv --authority factory --batch order --plain-keys --out lost.ndjson",
+    );
+    first.stderr_has("there is another batch");
+    // Lost once more.
+    home.done("batch replace order --leaves void --plain-keys --out third.ndjson --yes");
+    assert_eq!(statuses(&home, "pump-2"), ["delivered", "voided", "voided"]);
+    home.done("audit verify");
+}
+
+/// Keys that somebody may have are compromised; a device that keeps its key has a leaf that is superseded.
+#[test]
+fn a_lost_batch_may_be_revoked() {
+    let home = World::with_authorities();
+    home.done("csr create own-1 --out in");
+    home.write(
+        "list.csv",
+        "registration_id,csr\nown-1,in/own-1.csr.pem\nmade-2,\nrenewed-3,\nstolen-4,\n",
+    );
+    home.done(
+        "issue --devices list.csv --authority factory --batch order --plain-keys --out lost.ndjson",
+    );
+    home.done("renew renewed-3 --out new");
+    home.done("revoke stolen-4 --reason keyCompromise --yes");
+    let run =
+        home.done("batch replace order --leaves revoke --plain-keys --out again.ndjson --yes");
+    run.stderr_has("1 device has got a later leaf since");
+    run.stderr_has("dps-pki quarantine");
+    assert_eq!(home.read("again.ndjson").lines().count(), 2);
+    assert_eq!(statuses(&home, "own-1"), ["delivered", "revoked"]);
+    assert_eq!(statuses(&home, "made-2"), ["delivered", "revoked"]);
+    assert_eq!(statuses(&home, "renewed-3"), ["delivered", "delivered"]);
+    assert_eq!(statuses(&home, "stolen-4"), ["revoked"]);
+    assert_eq!(line(&home, "again.ndjson", 0)["privateKey"], Value::Null);
+    let trail = home.done("audit log --output json").stdout;
+    for reason in ["superseded", "keyCompromise"] {
+        assert!(trail.contains(reason), "{trail}");
+    }
+    home.done("crl factory --out factory.crl");
+    home.done("audit verify");
+}
+
+#[test]
+fn what_is_no_lost_batch_is_not_replaced() {
+    let home = ordered();
+    let replace = "batch replace order --leaves void --plain-keys --yes";
+    for (wrong, code, told) in [
+        (
+            "batch replace other --leaves void --plain-keys --yes --out x",
+            8,
+            "there is no batch other",
+        ),
+        (
+            "batch replace order --plain-keys --yes --out x",
+            2,
+            "--leaves",
+        ),
+        (
+            "batch replace order --leaves void --yes --out x",
+            4,
+            "would be written in the clear",
+        ),
+        (
+            "batch replace order --leaves void --plain-keys --batch b --yes --out x",
+            2,
+            "under its own name",
+        ),
+        (
+            "batch replace order --leaves void --plain-keys --yes --out lost.ndjson",
+            4,
+            "exists already",
+        ),
+        (
+            "batch replace order --leaves void --plain-keys --profile none --yes --out x",
+            8,
+            "declares no profile none",
+        ),
+    ] {
+        let run = home.run(wrong);
+        run.ends_with(code);
+        run.stderr_has(told);
+        assert_eq!(statuses(&home, "pump-1"), ["delivered"], "{wrong}");
+    }
+    home.done("renew pump-1 pump-2 pump-3 --out new");
+    let run = home.run(&format!("{replace} --out x"));
+    run.ends_with(4);
+    run.stderr_has("batch order has no leaf that could be replaced");
 }
 
 #[test]

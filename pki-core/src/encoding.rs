@@ -13,5 +13,5 @@ pub mod nvs;
 pub mod p7b;
 mod pfx;
 
-pub use identity::{Identity, IdentityError};
+pub use identity::{Identity, IdentityError, IdentityParts};
 pub use pfx::{Pfx, PfxEncryption};

@@ -32,7 +32,7 @@ pub use authority::{
     AuthorityRecord, GenerationChange, GenerationRecord, GenerationState, KeyReference,
     NewGeneration, recorded_issuers,
 };
-pub use batch::{BatchProgress, BatchRecord, BatchState, NewBatch};
+pub use batch::{BatchProgress, BatchRecord, BatchState, LostLeaves, NewBatch, Withdrawal};
 pub use error::InventoryError;
 pub use label::{Label, Labels, NamedLabel};
 pub use query::{Count, Filter, IdPage, IdPattern, Page, PageKey, Stats};

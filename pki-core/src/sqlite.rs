@@ -49,9 +49,9 @@ use crate::inventory::audit::{
 };
 use crate::inventory::{
     AuthorityRecord, BatchProgress, BatchRecord, CertificateState, Filter, GenerationChange,
-    Holder, IdPage, Inventory, InventoryEntry, InventoryError, KeyHolder, Label, NewBatch,
-    NewCertificate, NewGeneration, Page, PageKey, Recorded, Revocation, RowKey, Stats, Status,
-    Uniqueness,
+    Holder, IdPage, Inventory, InventoryEntry, InventoryError, KeyHolder, Label, LostLeaves,
+    NewBatch, NewCertificate, NewGeneration, Page, PageKey, Recorded, Revocation, RowKey, Stats,
+    Status, Uniqueness,
 };
 use crate::key::KeyIdentity;
 use crate::time::Time;
@@ -248,6 +248,19 @@ impl Inventory for SqliteInventory {
 
     fn open_batch(&mut self, new: NewBatch, at: Time) -> Result<BatchRecord, InventoryError> {
         self.write(|transaction| batch::open(transaction, new, at))
+    }
+
+    fn replace_batch(
+        &mut self,
+        new: NewBatch,
+        lost: &[LostLeaves],
+        at: Time,
+    ) -> Result<BatchRecord, InventoryError> {
+        self.write(|transaction| batch::replace(transaction, new, lost, at))
+    }
+
+    fn lost_leaves(&self, batch: &Label) -> Result<Vec<RowKey>, InventoryError> {
+        self.read(|transaction| trust::lost_leaves(transaction, batch))
     }
 
     fn complete_batch(

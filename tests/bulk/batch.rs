@@ -24,6 +24,8 @@ pub(super) struct Batch<'a> {
     folder: &'static str,
     /// The batch whose devices it renews, if it does.
     renewed: Option<String>,
+    /// Whether it takes the place of a batch of its name that was lost.
+    replaces: bool,
 }
 
 /// What an output holds of one device.
@@ -45,6 +47,16 @@ impl<'a> Batch<'a> {
             devices,
             folder: ".",
             renewed: None,
+            replaces: false,
+        }
+    }
+
+    /// The same batch anew, since its output was lost.
+    pub(super) fn replacing(other: &Self) -> Self {
+        let anew = Self::new(other.home, &other.name, other.format, other.devices);
+        Self {
+            replaces: true,
+            ..anew.in_folder("again")
         }
     }
 
@@ -88,6 +100,9 @@ impl<'a> Batch<'a> {
             "pipe" => "-".to_owned(),
             _ => self.out(),
         };
+        if self.replaces {
+            return format!("batch replace {name} --leaves void --yes {form} --out {out}");
+        }
         let what = match self.renewed {
             Some(_) => "renew",
             None => "issue --authority factory",

@@ -1,5 +1,6 @@
 //! `batch`: the batches of this home, and whether what was handed out is what was issued.
 
+mod replace;
 mod verify;
 
 use std::fmt;
@@ -26,6 +27,7 @@ enum Command {
     List(ListArgs),
     Show(ShowArgs),
     Verify(verify::VerifyArgs),
+    Replace(replace::ReplaceArgs),
 }
 
 /// List batches in the order in which they were begun
@@ -60,6 +62,7 @@ impl Args {
             Command::List(args) => args.run(context),
             Command::Show(args) => args.run(context),
             Command::Verify(args) => args.run(context),
+            Command::Replace(args) => args.run(context),
         }
     }
 }

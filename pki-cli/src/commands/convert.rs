@@ -288,8 +288,8 @@ impl Args {
             .unwrap_or_else(|| "device".to_owned());
         let content = match self.to {
             Form::Pfx => Zeroizing::new(self.pfx(secrets, &name, &identity)?),
-            Form::Nvs => nvs::write(&identity).map_err(|error| self.wrong(&error))?,
-            _ => Zeroizing::new(c_header::write(&identity, &name).as_bytes().to_vec()),
+            Form::Nvs => nvs::write(identity.parts()).map_err(|error| self.wrong(&error))?,
+            _ => Zeroizing::new(c_header::write(identity.parts(), &name).as_bytes().to_vec()),
         };
         match identity.key {
             Some(_) => Ok(Output::secret(content)),

@@ -7,13 +7,15 @@ use pki_core::declaration::{Declaration, LeafProfile};
 use pki_core::ids::{AuthorityName, LeafName, ProfileName};
 use pki_core::inventory::NamedLabel;
 
-use super::issue_batch::BatchArgs;
+use super::issue_batch::{BatchArgs, Listed, Purpose};
 use super::issue_each::{Leaves, Order, Wish, check_orders, rehearse, serve};
+use crate::batch_input::Source;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
+Devices that are named one by one get files in a folder, unless an option says how a batch is written.
 A batch is checked as a whole before the first key is made. Cut anywhere, the same command goes on
 where it stopped and repeats nothing.
 
@@ -56,6 +58,13 @@ impl IssueArgs {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
         if self.batch.is_given() {
             return self.batch.run(context, &self.target);
+        }
+        if self.batch.says_how_it_is_written() {
+            let devices = Listed::of(Source::named(&self.ids)?);
+            self.batch.check_usage(context, &self.target)?;
+            return self
+                .batch
+                .issue(context, &self.target, devices, Purpose::Issue);
         }
         let ids: Result<Vec<LeafName>, _> = self.ids.iter().map(|id| id.parse()).collect();
         let orders: Vec<Order> = ids?.into_iter().map(Order::new).collect();

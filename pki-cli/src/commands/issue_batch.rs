@@ -6,6 +6,7 @@
 mod args;
 mod judge;
 mod renewals;
+mod replacement;
 mod run;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ use serde::Serialize;
 
 pub(super) use self::args::{BatchArgs, BatchOptions, Format, KeyArgs, Listed};
 pub(super) use self::renewals::Renewals;
+pub(super) use self::replacement::Replacement;
 use self::run::BatchRun;
 use super::issue::Target;
 use crate::batch_input::{Input, Source};
@@ -42,8 +44,17 @@ pub(super) struct Batch<'a> {
     pub(super) options: &'a BatchOptions,
     pub(super) keys: &'a KeyArgs,
     pub(super) format: Format,
-    /// How its devices are renewed, if they have leaves already.
-    pub(super) renewals: Option<Renewals<'a>>,
+    pub(super) purpose: Purpose<'a>,
+}
+
+/// What the leaves of a batch are to the leaves that its devices have.
+pub(super) enum Purpose<'a> {
+    /// There are none.
+    Issue,
+    /// They follow the last ones.
+    Renew(Renewals<'a>),
+    /// They take the place of those of a batch that was lost.
+    Replace(Replacement),
 }
 
 impl Batch<'_> {
@@ -55,6 +66,11 @@ impl Batch<'_> {
         }
         if self.target.out == Path::new(".") {
             return usage("a batch goes to a file or a folder; name one with --out");
+        }
+        if self.format.takes_plain_keys_only() && self.keys.key_passphrase_from.is_some() {
+            return usage(
+                "a private key in this form is not encrypted: say --plain-keys if that is meant",
+            );
         }
         if self.to_stdout() && self.format.is_folder() {
             return usage("standard output is one stream; choose --format ndjson or tar");
@@ -124,8 +140,8 @@ impl Batch<'_> {
             return Err(CommandError::invalid_input(message));
         }
         // Which keys are made for renewals is known once their last leaves are.
-        let early = self.renewals.is_none();
-        let form = early.then(|| self.form(&checked)).transpose()?;
+        let is_known = !matches!(self.purpose, Purpose::Renew(_));
+        let form = is_known.then(|| self.form(&checked)).transpose()?;
         let (mut inventory, authority) = opened?;
         authority.warn_of_chain(&context.home, &context.ui)?;
         note_dropped(&context.ui, &asked);
@@ -154,6 +170,7 @@ impl Batch<'_> {
             }
             None => {
                 run.judge_new(&mut inventory, &checked)?;
+                self.confirm()?;
                 run.open(&mut inventory, &checked)?
             }
         };
@@ -193,14 +210,22 @@ impl Batch<'_> {
     ) -> Result<(), CommandError> {
         run.check_output_is_here(inventory, batch)?;
         let name = &batch.name;
-        let told = match (&self.renewals, batch.completed_at) {
-            (Some(_), Some(at)) => format!(
+        let told = match (&self.purpose, batch.completed_at) {
+            (Purpose::Renew(_), Some(at)) => format!(
                 "batch {name} is complete already: its devices were renewed on {at}; another --out renews them once more"
             ),
             _ => format!("batch {name} is complete already"),
         };
         self.context.ui.note(told);
         Ok(())
+    }
+
+    /// Asks before leaves are withdrawn.
+    fn confirm(&self) -> Result<(), CommandError> {
+        match &self.purpose {
+            Purpose::Replace(replacement) => self.context.dialog.confirm(&replacement.question()),
+            Purpose::Issue | Purpose::Renew(_) => Ok(()),
+        }
     }
 
     /// The devices to issue to: of renewals, with their last leaves.
@@ -211,15 +236,21 @@ impl Batch<'_> {
         batch: Option<&BatchRecord>,
         checked: SoundInput,
     ) -> Result<Devices, CommandError> {
-        let Some(renewals) = &self.renewals else {
-            let source = None;
-            return Ok(Devices { source, checked });
-        };
-        let (source, checked) = run.follow(inventory, batch, renewals, checked.devices)?;
-        Ok(Devices {
-            source: Some(source),
-            checked,
-        })
+        let source = None;
+        match &self.purpose {
+            Purpose::Issue => Ok(Devices { source, checked }),
+            Purpose::Replace(replacement) => {
+                run.settle(inventory, replacement)?;
+                Ok(Devices { source, checked })
+            }
+            Purpose::Renew(renewals) => {
+                let (source, checked) = run.follow(inventory, batch, renewals, checked.devices)?;
+                Ok(Devices {
+                    source: Some(source),
+                    checked,
+                })
+            }
+        }
     }
 
     /// Judges all that a run would, and says what it would do.
@@ -237,7 +268,7 @@ impl Batch<'_> {
         let devices = self.devices(&run, inventory, found.as_ref(), checked)?;
         let listed = run.source;
         let run = run.over(devices.source.as_ref().unwrap_or(listed));
-        if self.renewals.is_some() {
+        if matches!(self.purpose, Purpose::Renew(_)) {
             self.form(&devices.checked)?;
         }
         let left = match &found {
@@ -277,6 +308,8 @@ impl Batch<'_> {
         Ok(match self.format {
             Format::Ndjson => Form::Ndjson(keys),
             Format::Tar => Form::Tar(DeviceFiles::Pem(keys)),
+            Format::CHeader => Form::Folder(DeviceFiles::CHeader, shards),
+            Format::Nvs => Form::Folder(DeviceFiles::Nvs, shards),
             Format::Dir | Format::Pfx => Form::Folder(DeviceFiles::Pem(keys), shards),
         })
     }
@@ -308,7 +341,13 @@ impl Batch<'_> {
         if self.keys.plain_keys || !self.options.recipients.is_empty() {
             return Ok(KeyForm::Plain);
         }
-        Err(CommandError::refused("the devices' keys would be written in the clear").hint(
+        let refused = CommandError::refused("the devices' keys would be written in the clear");
+        if self.format.takes_plain_keys_only() {
+            return Err(
+                refused.hint("this form has no other keys; --plain-keys says that it is meant")
+            );
+        }
+        Err(refused.hint(
             "choose: --recipient age1… seals the output, --key-passphrase-from WHERE encrypts each key, --plain-keys writes them as they are",
         ))
     }

@@ -16,7 +16,7 @@ use pki_core::inventory::{CertificateState, Inventory as _, InventoryEntry, Name
 use pki_core::sqlite::SqliteInventory;
 
 use super::issue::{Target, profile_named};
-use super::issue_batch::{BatchArgs, Listed, Renewals};
+use super::issue_batch::{BatchArgs, Listed, Purpose, Renewals};
 use super::issue_each::{Leaves, Order, Replaced, Wish, check_orders, rehearse, serve};
 use crate::batch_input::Source;
 use crate::context::Context;
@@ -140,7 +140,8 @@ impl Args {
             new_keys: self.new_key,
             moves: self.authority.is_some(),
         };
-        self.batch.issue(context, &target, devices, Some(renewals))
+        let purpose = Purpose::Renew(renewals);
+        self.batch.issue(context, &target, devices, purpose)
     }
 
     fn renew_each(&self, context: &Context, mut inventory: SqliteInventory) -> CommandResult {

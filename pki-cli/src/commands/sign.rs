@@ -10,7 +10,7 @@ use pki_core::csr::IdFrom;
 use pki_core::wording::counted;
 
 use super::issue::Target;
-use super::issue_batch::{Batch, BatchOptions, Format, KeyArgs};
+use super::issue_batch::{Batch, BatchOptions, Format, KeyArgs, Purpose};
 use super::issue_each::Order;
 use crate::batch_input::input_name;
 use crate::context::Context;
@@ -99,7 +99,7 @@ impl Args {
             options: &self.options,
             keys: &KeyArgs::default(),
             format: self.options.format_or(fitting),
-            renewals: None,
+            purpose: Purpose::Issue,
         };
         batch.check_usage()?;
         for input in &inputs {

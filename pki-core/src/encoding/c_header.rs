@@ -1,13 +1,13 @@
 //! A C header with an identity compiled into a firmware image.
 //!
 //! Every certificate is an array of its DER, which TLS stacks on small devices take without a parser
-//! for PEM; the chain is there as PEM too, ended by NUL as mbed TLS wants it.
+//! for PEM; the full chain is there as PEM too, ended by NUL as mbed TLS wants it.
 
 use std::fmt::Write as _;
 
 use zeroize::Zeroizing;
 
-use super::identity::Identity;
+use super::identity::IdentityParts;
 use crate::pem;
 
 /// Octets in a line of an array.
@@ -15,7 +15,7 @@ const WIDTH: usize = 12;
 
 /// Writes the header. `name` becomes the prefix of every C identifier, with what C does not allow
 /// turned into underscores.
-pub fn write(identity: &Identity, name: &str) -> Zeroizing<String> {
+pub fn write(identity: IdentityParts<'_>, name: &str) -> Zeroizing<String> {
     let prefix = identifier(name);
     let guard = prefix.to_uppercase();
     let mut out = Zeroizing::new(String::with_capacity(expected_length(identity)));
@@ -32,10 +32,13 @@ pub fn write(identity: &Identity, name: &str) -> Zeroizing<String> {
         array(&mut out, &format!("{prefix}_{role}"), certificate.der());
     }
     if !identity.certificates.is_empty() {
-        comment(&mut out, "the chain in PEM, from the certificate upwards");
-        chain(&mut out, &prefix, identity);
+        comment(
+            &mut out,
+            "the full chain in PEM, from the certificate upwards",
+        );
+        full_chain(&mut out, &prefix, identity);
     }
-    if let Some(key) = &identity.key {
+    if let Some(key) = identity.key {
         comment(&mut out, "the private key: PKCS#8 in DER, not encrypted");
         array(
             &mut out,
@@ -48,15 +51,14 @@ pub fn write(identity: &Identity, name: &str) -> Zeroizing<String> {
 }
 
 /// Room for everything from the start: a text that grows leaves copies of the key behind.
-fn expected_length(identity: &Identity) -> usize {
+fn expected_length(identity: IdentityParts<'_>) -> usize {
     const PER_OCTET: usize = "0x00, ".len() + 2;
     let octets: usize = identity
         .certificates
         .iter()
         .map(|certificate| 2 * certificate.der().len())
         .sum();
-    let key = identity.key.as_ref();
-    let key = key.map_or(0, |key| key.expose_pkcs8_der().len());
+    let key = identity.key.map_or(0, |key| key.expose_pkcs8_der().len());
     (octets + key) * PER_OCTET + 4096 * (identity.certificates.len() + 2)
 }
 
@@ -90,12 +92,12 @@ fn array(out: &mut String, name: &str, octets: &[u8]) {
     );
 }
 
-fn chain(out: &mut String, prefix: &str, identity: &Identity) {
+fn full_chain(out: &mut String, prefix: &str, identity: IdentityParts<'_>) {
     line(
         out,
-        format_args!("static const char {prefix}_chain_pem[] ="),
+        format_args!("static const char {prefix}_full_chain_pem[] ="),
     );
-    for certificate in &identity.certificates {
+    for certificate in identity.certificates {
         for row in pem::block("CERTIFICATE", certificate.der()).lines() {
             line(out, format_args!("    \"{row}\\n\""));
         }

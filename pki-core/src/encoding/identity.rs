@@ -14,6 +14,15 @@ pub struct Identity {
     pub key: Option<PrivateKey>,
 }
 
+/// One identity as it is written: borrowed, since a key is in one place only.
+#[derive(Clone, Copy)]
+pub struct IdentityParts<'a> {
+    /// The certificate first, then its issuers.
+    pub certificates: &'a [Certificate],
+    /// The private key of the first certificate.
+    pub key: Option<&'a PrivateKey>,
+}
+
 /// Why what was at hand is not one identity.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -43,6 +52,14 @@ pub enum IdentityError {
 }
 
 impl Identity {
+    /// What is written of it.
+    pub fn parts(&self) -> IdentityParts<'_> {
+        IdentityParts {
+            certificates: &self.certificates,
+            key: self.key.as_ref(),
+        }
+    }
+
     /// Certificates in one identity.
     const MOST: usize = 32;
 

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-use super::identity::Identity;
+use super::identity::IdentityParts;
 use crate::pem;
 
 /// The namespace that a device opens.
@@ -16,12 +16,12 @@ pub const NAMESPACE: &str = "device";
 /// The most that NVS takes as a text, without its NUL.
 const LONGEST_TEXT: usize = 3999;
 
-/// Writes the rows: `registration_id`, `cert` (the leaf in PEM), `chain` (leaf and issuers in PEM) and
+/// Writes the rows: `registration_id`, `cert` (the leaf in PEM), `full_chain` (leaf and issuers in PEM) and
 /// `key` (PKCS#8 in PEM), as far as the identity has them.
 ///
 /// # Errors
 /// [`csv::Error`] does not happen on memory; it is passed on all the same.
-pub fn write(identity: &Identity) -> Result<Zeroizing<Vec<u8>>, csv::Error> {
+pub fn write(identity: IdentityParts<'_>) -> Result<Zeroizing<Vec<u8>>, csv::Error> {
     let mut rows = csv::Writer::from_writer(Vec::with_capacity(64 * 1024));
     rows.write_record(["key", "type", "encoding", "value"])?;
     rows.write_record([NAMESPACE, "namespace", "", ""])?;
@@ -38,9 +38,9 @@ pub fn write(identity: &Identity) -> Result<Zeroizing<Vec<u8>>, csv::Error> {
         text(&mut rows, "cert", leaf)?;
     }
     if pems.len() > 1 {
-        text(&mut rows, "chain", &pems.concat())?;
+        text(&mut rows, "full_chain", &pems.concat())?;
     }
-    if let Some(key) = &identity.key {
+    if let Some(key) = identity.key {
         text(&mut rows, "key", &key.expose_pkcs8_pem())?;
     }
     let finished = rows.into_inner();

@@ -10,8 +10,8 @@ use super::rendered::{Piece, Rendered};
 use super::seal::KeySealer;
 use super::{ndjson, tar};
 use crate::certificate::Certificate;
-use crate::encoding::Pfx;
 use crate::encoding::armor::{self, ChainPem, LineEnd};
+use crate::encoding::{IdentityParts, Pfx, c_header, nvs};
 use crate::ids::RegistrationId;
 use crate::issue::Issued;
 use crate::key::{KeyError, PrivateKey};
@@ -46,6 +46,10 @@ pub enum DeviceFiles {
     Pem(KeyForm),
     /// One PKCS#12 file with all of them.
     Pfx(Pfx),
+    /// A C header for a firmware image, with the key in the clear.
+    CHeader,
+    /// The rows of an NVS partition, with the key in the clear.
+    Nvs,
 }
 
 /// How private keys go out.
@@ -73,6 +77,14 @@ pub enum RenderError {
     NoKey {
         /// Which device.
         id: RegistrationId,
+    },
+    /// The rows of an NVS partition could not be made.
+    #[error("the NVS rows of {id} cannot be made")]
+    Nvs {
+        /// Whose.
+        id: RegistrationId,
+        /// What the writer of CSV says.
+        source: csv::Error,
     },
     /// The PKCS#12 file could not be made.
     #[error("the PKCS#12 file of {id} cannot be made")]
@@ -141,6 +153,20 @@ impl DeviceFiles {
         match self {
             Self::Pem(keys) => pem_files(device, chain, keys),
             Self::Pfx(pfx) => Ok(vec![pfx_file(pfx, device, chain)?]),
+            Self::CHeader => {
+                let certificates = full_chain(device, chain);
+                let header = c_header::write(parts(device, &certificates), device.id.as_str());
+                Ok(vec![identity_file(device, ".h", header.as_bytes())])
+            }
+            Self::Nvs => {
+                let certificates = full_chain(device, chain);
+                let rows = nvs::write(parts(device, &certificates));
+                let rows = rows.map_err(|source| RenderError::Nvs {
+                    id: device.id.clone(),
+                    source,
+                })?;
+                Ok(vec![identity_file(device, ".nvs.csv", &rows)])
+            }
         }
     }
 }
@@ -192,6 +218,37 @@ fn pfx_file(pfx: &Pfx, device: &Device<'_>, chain: &ChainPem) -> Result<Entry, R
         access: Access::Secret,
         content: Piece::public(content),
     })
+}
+
+/// The leaf, then its issuers.
+fn full_chain(device: &Device<'_>, chain: &ChainPem) -> Vec<Certificate> {
+    let mut certificates = vec![device.issued.certificate().clone()];
+    certificates.extend_from_slice(&chain.certificates);
+    certificates
+}
+
+fn parts<'a>(device: &Device<'a>, certificates: &'a [Certificate]) -> IdentityParts<'a> {
+    IdentityParts {
+        certificates,
+        key: device.key,
+    }
+}
+
+/// A file that holds all of a device; as secret as its key.
+fn identity_file(device: &Device<'_>, ending: &str, octets: &[u8]) -> Entry {
+    let mut content = Piece::default();
+    content.push(octets.len(), |out| {
+        out.extend_from_slice(octets);
+        0..out.len()
+    });
+    Entry {
+        path: file_name(device.id.as_str(), ending),
+        access: match device.key {
+            Some(_) => Access::Secret,
+            None => Access::Public,
+        },
+        content,
+    }
 }
 
 /// A device's key as it will stand in a PEM block.

@@ -29,6 +29,9 @@
 //! it changes; which reason it had, how far it brought a batch, or the digests of the new states of a
 //! plan's steps, are in the detail.
 //!
+//! `batch-replaced` opens a batch anew that was lost; its rows are the certificates that are issued again, and
+//! the entries before it, of the same transaction, say what became of them.
+//!
 //! `inventory-bound` is written once, when an inventory is upgraded that has plans or requests from
 //! before the trail bound them: its content and detail hold their digests as they were found. Its time
 //! is that of the entry before it, since an upgrade knows none.
@@ -194,6 +197,8 @@ pub enum Action {
     GenerationsSettled,
     /// A batch has begun.
     BatchOpened,
+    /// A batch that was lost has begun anew.
+    BatchReplaced,
     /// All of a batch was delivered.
     BatchCompleted,
     /// What was not bound before an upgrade is bound as it was found.
@@ -219,6 +224,7 @@ words!(Action {
     CertificateAdopted = "certificate-adopted",
     GenerationsSettled = "generations-settled",
     BatchOpened = "batch-opened",
+    BatchReplaced = "batch-replaced",
     BatchCompleted = "batch-completed",
     InventoryBound = "inventory-bound",
     PlanOpened = "plan-opened",

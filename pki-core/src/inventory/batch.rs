@@ -1,12 +1,15 @@
 //! Batches: one run over a list of devices, resumable at the chunk where it was cut.
 //!
 //! A batch is opened, advanced with each chunk that reached its output, and completed with its
-//! manifest. Opening and completing are entries of the audit trail; how far it got stands in the
+//! manifest. One that was lost is opened anew under its name. Opening and completing are entries of the audit trail; how far it got stands in the
 //! entries that mark its chunks as delivered.
 //! Not here: the certificates, which name their batch, and the pipeline that issues them.
-//! Invariant: progress only grows and ends at the total; a completed batch never changes again.
+//! Invariant: progress only grows and ends at the total; a completed batch never changes again, unless it is
+//! replaced as a whole.
 
-use super::{InventoryError, Label};
+use super::audit::{Draft, Rows};
+use super::{CertificateState, InventoryError, Label, RowKey};
+use crate::crl::RevocationReason;
 use crate::ids::AuthorityGeneration;
 use crate::text::words;
 use crate::time::Time;
@@ -26,6 +29,57 @@ pub struct NewBatch {
     pub output: String,
     /// The format of the output.
     pub format: String,
+}
+
+/// What becomes of leaves whose batch was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Withdrawal {
+    /// They count as never issued, because nobody got them.
+    Voided,
+    /// They belong into their issuer's CRL, because somebody may have got them.
+    Revoked(RevocationReason),
+}
+
+/// Leaves of a batch that was lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LostLeaves {
+    /// Where they are.
+    pub rows: Vec<RowKey>,
+    /// What becomes of them.
+    pub withdrawal: Withdrawal,
+}
+
+impl Withdrawal {
+    const LOST: &str = "its batch was lost";
+
+    pub(crate) fn state(self, at: Time) -> CertificateState {
+        match self {
+            Self::Voided => CertificateState::Voided {
+                at,
+                reason: Self::LOST.to_owned(),
+            },
+            Self::Revoked(reason) => CertificateState::Revoked { at, reason },
+        }
+    }
+
+    pub(crate) fn draft(self, rows: Rows, at: Time) -> Draft {
+        match self {
+            Self::Voided => Draft::voided(rows, Self::LOST, at),
+            Self::Revoked(reason) => Draft::revoked(rows, reason, at, at),
+        }
+    }
+}
+
+impl LostLeaves {
+    /// The rows of all of them.
+    pub(crate) fn all(lost: &[Self]) -> Rows {
+        let rows: Vec<RowKey> = lost
+            .iter()
+            .flat_map(|leaves| &leaves.rows)
+            .copied()
+            .collect();
+        Rows::of(&rows)
+    }
 }
 
 /// Whether a batch goes on.
@@ -132,6 +186,19 @@ impl BatchRecord {
         self.state = BatchState::Complete;
         self.completed_at = Some(at);
         self.manifest = Some(manifest.to_owned());
+        Ok(())
+    }
+
+    /// Begins anew, once it was complete.
+    pub(crate) fn replace(&mut self, new: NewBatch, at: Time) -> Result<(), InventoryError> {
+        if self.state == BatchState::Open {
+            return Err(InventoryError::BatchUnfinished {
+                batch: self.name.clone(),
+                delivered: self.delivered,
+                total: self.total,
+            });
+        }
+        *self = Self::begin(new, at);
         Ok(())
     }
 

@@ -202,7 +202,7 @@ pub enum CertificateState {
         /// When.
         at: Time,
     },
-    /// It was recorded but never delivered, and counts as never issued.
+    /// It counts as never issued: it was never delivered, or its batch was lost before anybody got it.
     Voided {
         /// When.
         at: Time,
@@ -269,7 +269,7 @@ pub enum Status {
     Undelivered,
     /// It reached its output.
     Delivered,
-    /// Recorded but never delivered.
+    /// Recorded, and delivered to nobody.
     Voided,
     /// It belongs into its issuer's CRL.
     Revoked,

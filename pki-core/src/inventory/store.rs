@@ -8,8 +8,8 @@
 use super::audit::{AuditEntry, AuditEvent, AuditHead, AuditReport, EventAction};
 use super::{
     AuthorityRecord, BatchProgress, BatchRecord, Filter, GenerationChange, Holder, IdPage,
-    InventoryEntry, InventoryError, KeyHolder, Label, NewBatch, NewCertificate, NewGeneration,
-    Page, PageKey, Recorded, Revocation, RowKey, Stats, Status,
+    InventoryEntry, InventoryError, KeyHolder, Label, LostLeaves, NewBatch, NewCertificate,
+    NewGeneration, Page, PageKey, Recorded, Revocation, RowKey, Stats, Status,
 };
 use crate::crl::RevocationReason;
 use crate::ids::{
@@ -94,6 +94,26 @@ pub trait Inventory: Send {
     /// [`InventoryError::BatchExists`] if another batch has the name;
     /// [`InventoryError::UnknownSigner`].
     fn open_batch(&mut self, new: NewBatch, at: Time) -> Result<BatchRecord, InventoryError>;
+
+    /// Opens a batch anew, under its name, that is complete and was lost: leaves that it delivered are
+    /// withdrawn, to be issued again.
+    ///
+    /// # Errors
+    /// [`InventoryError::BatchNotFound`]; [`InventoryError::BatchUnfinished`] if it is not complete;
+    /// [`InventoryError::CertificateState`] of what it has not delivered, or was withdrawn since;
+    /// [`InventoryError::UnknownSigner`].
+    fn replace_batch(
+        &mut self,
+        new: NewBatch,
+        lost: &[LostLeaves],
+        at: Time,
+    ) -> Result<BatchRecord, InventoryError>;
+
+    /// The leaves that a batch was last opened anew for, in order; none if it never was.
+    ///
+    /// # Errors
+    /// [`InventoryError`] if the inventory cannot be read.
+    fn lost_leaves(&self, batch: &Label) -> Result<Vec<RowKey>, InventoryError>;
 
     /// Completes a batch of which everything was delivered.
     ///

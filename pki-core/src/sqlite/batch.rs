@@ -6,7 +6,9 @@ use super::write::{append, signer};
 use super::{Failure, read, row, run, trust};
 use crate::ids::SerialNumber;
 use crate::inventory::audit::Draft;
-use crate::inventory::{self, BatchProgress, BatchRecord, InventoryError, Label, NewBatch, RowKey};
+use crate::inventory::{
+    self, BatchProgress, BatchRecord, InventoryError, Label, LostLeaves, NewBatch, RowKey,
+};
 use crate::time::Time;
 
 /// Opens a batch, or finds the one that goes on.
@@ -67,6 +69,42 @@ pub(super) fn advance(
             id,
         ])?;
     Ok(())
+}
+
+/// Opens a batch anew that was lost.
+pub(super) fn replace(
+    transaction: &Transaction<'_>,
+    new: NewBatch,
+    lost: &[LostLeaves],
+    at: Time,
+) -> Result<BatchRecord, Failure> {
+    let signed_by = signer(transaction, &new.signed_by)?;
+    let (id, mut batch) = known(transaction, &new.name)?;
+    trust::batch(transaction, batch.name.as_str(), Some(&batch))?;
+    batch.replace(new, at)?;
+    for leaves in lost {
+        run::withdraw(transaction, id, leaves, at)?;
+    }
+    transaction.execute(
+        "UPDATE batch SET signed_by = ?, fingerprint = ?, total = ?, delivered = 0,
+             output_octets = 0, output = ?, format = ?, state = ?, started_at = ?,
+             completed_at = NULL, manifest = NULL WHERE id = ?",
+        params![
+            signed_by,
+            batch.fingerprint,
+            row::signed(batch.total)?,
+            batch.output,
+            batch.format,
+            batch.state.as_str(),
+            at.unix_seconds(),
+            id,
+        ],
+    )?;
+    append(
+        transaction,
+        Draft::batch_replaced(&batch, LostLeaves::all(lost), at),
+    )?;
+    Ok(batch)
 }
 
 /// Completes a batch.

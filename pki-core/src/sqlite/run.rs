@@ -8,7 +8,9 @@ use super::row::LastChange;
 use super::write::append;
 use super::{Failure, row};
 use crate::inventory::audit::{Draft, Rows};
-use crate::inventory::{BatchProgress, CertificateState, InventoryError, RowKey, Status};
+use crate::inventory::{
+    BatchProgress, CertificateState, InventoryError, LostLeaves, RowKey, Status,
+};
 use crate::time::Time;
 
 /// Certificates next to each other that have all of this in common.
@@ -42,21 +44,13 @@ impl Run {
         })
     }
 
-    /// Refuses a change that the state does not allow, by the first row that it would be made to.
-    fn refuse(&self, next: &CertificateState, row: i64) -> Result<(), InventoryError> {
+    /// Whether the state allows a change.
+    fn may_become(&self, next: &CertificateState) -> bool {
         let last = self.detail.as_deref().map(LastChange::read);
         let reason = last.and_then(|last| last.reason);
         // What may follow depends on the state and the reason, not on when it was reached.
         let state = CertificateState::assemble(self.status, Time::FOREVER, reason.as_deref());
-        if state.is_some_and(|state| state.may_become(next)) {
-            Ok(())
-        } else {
-            Err(InventoryError::CertificateState {
-                row: RowKey::new(row),
-                from: self.status,
-                to: next.status(),
-            })
-        }
+        state.is_some_and(|state| state.may_become(next))
     }
 
     fn insert(&self, transaction: &Transaction<'_>) -> Result<(), Failure> {
@@ -156,6 +150,24 @@ pub(super) fn deliver(
     )
 }
 
+/// Withdraws what a batch has delivered, all or none.
+pub(super) fn withdraw(
+    transaction: &Transaction<'_>,
+    batch: i64,
+    lost: &LostLeaves,
+    at: Time,
+) -> Result<(), Failure> {
+    let rows = Rows::of(&lost.rows);
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let next = lost.withdrawal.state(at);
+    let draft = lost.withdrawal.draft(rows.clone(), at);
+    change_if(transaction, &rows, &next, draft, |run| {
+        run.status == Status::Delivered && run.batch == Some(batch)
+    })
+}
+
 /// Voids what was recorded in a batch and never delivered.
 pub(super) fn void_batch(
     transaction: &Transaction<'_>,
@@ -233,13 +245,31 @@ fn change(
     next: &CertificateState,
     draft: Draft,
 ) -> Result<(), Failure> {
+    change_if(transaction, rows, next, draft, |run| run.may_become(next))
+}
+
+/// Changes what may be changed, all or none.
+fn change_if(
+    transaction: &Transaction<'_>,
+    rows: &Rows,
+    next: &CertificateState,
+    draft: Draft,
+    may: impl Fn(&Run) -> bool,
+) -> Result<(), Failure> {
     let mut parts = Vec::new();
     let mut tally = Tally::default();
     for (first, last) in rows.ranges() {
         let mut missing = first;
         for run in covering(transaction, first, last)? {
             let part = (run.first.max(first), run.last.min(last));
-            run.refuse(next, part.0)?;
+            if !may(&run) {
+                let refused = InventoryError::CertificateState {
+                    row: RowKey::new(part.0),
+                    from: run.status,
+                    to: next.status(),
+                };
+                return Err(refused.into());
+            }
             let count = part.1 - part.0 + 1;
             tally.add(run.signed_by, &run.role, run.status, -count);
             tally.add(run.signed_by, &run.role, next.status(), count);

@@ -16,12 +16,12 @@ use super::trail::Trail;
 use super::{Failure, read, row, run};
 use crate::ids::AuthorityName;
 use crate::inventory::audit::{
-    Action, AuditFinding, AuditHash, Auditor, FoundRequests, RowMap, Rows, StoredCertificate,
-    StoredGeneration, merkle,
+    Action, AuditEntry, AuditFinding, AuditHash, Auditor, FoundRequests, RowMap, Rows,
+    StoredCertificate, StoredGeneration, merkle,
 };
 use crate::inventory::{
-    AuthorityRecord, BatchRecord, InventoryEntry, InventoryError, NamedLabel, Recorded, RowKey,
-    Status,
+    AuthorityRecord, BatchRecord, InventoryEntry, InventoryError, Label, NamedLabel, Recorded,
+    RowKey, Status,
 };
 
 /// What was compared with the trail before, as long as no other process has written since.
@@ -290,7 +290,10 @@ pub(super) fn batch(
 ) -> Result<(), Failure> {
     let mut trail = Trail::begin(transaction)?;
     let mut auditor = Auditor::of_part();
-    let mut entries = trail.all("action = 'batch-opened' AND subject = ?", [name])?;
+    let mut entries = trail.all(
+        "action IN ('batch-opened', 'batch-replaced', 'batch-completed') AND subject = ?",
+        [name],
+    )?;
     let mut query = transaction.prepare_cached(
         "SELECT sequence FROM audit
          WHERE action = 'certificates-delivered' AND subject <> '' AND subject = ?
@@ -300,7 +303,7 @@ pub(super) fn batch(
     if let Some(row) = rows.next()? {
         entries.push(trail.entry(row::unsigned(row.get(0)?)?)?);
     }
-    entries.extend(trail.all("action = 'batch-completed' AND subject = ?", [name])?);
+    entries.sort_by_key(AuditEntry::sequence);
     for entry in &entries {
         auditor.replay(entry);
     }
@@ -308,6 +311,20 @@ pub(super) fn batch(
         auditor.batch(record);
     }
     refuse_findings(auditor)
+}
+
+/// The leaves that a batch was last opened anew for, as the trail says.
+pub(super) fn lost_leaves(
+    transaction: &Transaction<'_>,
+    batch: &Label,
+) -> Result<Vec<RowKey>, Failure> {
+    let mut trail = Trail::begin(transaction)?;
+    let replaced = trail.all(
+        "action = 'batch-replaced' AND subject = ?",
+        [batch.as_str()],
+    )?;
+    let last = replaced.last();
+    Ok(last.map_or_else(Vec::new, |entry| entry.rows().iter().collect()))
 }
 
 /// Refuses a certificate that is found by a label which it does not have.

@@ -50,6 +50,7 @@ pub fn inventory_contract(make: impl Fn() -> Box<dyn Inventory>) {
         Sample::a_live_leaf_is_delivered_valid_and_not_revoked,
         Sample::what_was_cut_short_is_found,
         Sample::a_batch_lives_from_open_to_complete,
+        Sample::a_lost_batch_begins_anew_under_its_name,
         Sample::the_same_command_finds_its_batch,
         Sample::certificates_need_an_open_batch,
         Sample::what_a_batch_left_behind_is_voided,

@@ -18,8 +18,8 @@ use crate::inventory::audit::{
 use crate::inventory::{
     self, AuthorityRecord, BatchProgress, BatchRecord, BatchState, CertificateState, Count, Filter,
     GenerationChange, GenerationRecord, GenerationState, Holder, Inventory, InventoryEntry,
-    InventoryError, KeyHolder, Label, NewBatch, NewCertificate, NewGeneration, Page, PageKey,
-    Recorded, Revocation, RowKey, Stats, Status, Uniqueness,
+    InventoryError, KeyHolder, Label, LostLeaves, NewBatch, NewCertificate, NewGeneration, Page,
+    PageKey, Recorded, Revocation, RowKey, Stats, Status, Uniqueness,
 };
 use crate::journal::{PlanRecord, subjects_of};
 use crate::key::KeyIdentity;
@@ -175,6 +175,33 @@ impl Inventory for MemoryInventory {
         self.append(Draft::batch_opened(&batch, at));
         self.batches.push(batch.clone());
         Ok(batch)
+    }
+
+    fn replace_batch(
+        &mut self,
+        new: NewBatch,
+        lost: &[LostLeaves],
+        at: Time,
+    ) -> Result<BatchRecord, InventoryError> {
+        self.write(|inventory| {
+            inventory.refuse_unknown_signer(Some(&new.signed_by))?;
+            let name = new.name.clone();
+            let batch = inventory.known_mut(&name)?;
+            batch.replace(new, at)?;
+            let batch = batch.clone();
+            for leaves in lost {
+                inventory.withdraw(&name, leaves, at)?;
+            }
+            inventory.append(Draft::batch_replaced(&batch, LostLeaves::all(lost), at));
+            Ok(batch)
+        })
+    }
+
+    fn lost_leaves(&self, batch: &Label) -> Result<Vec<RowKey>, InventoryError> {
+        let mut newest_first = self.audit.iter().rev();
+        let replaced = newest_first
+            .find(|entry| entry.action() == "batch-replaced" && entry.subject() == batch.as_str());
+        Ok(replaced.map_or_else(Vec::new, |entry| entry.rows().iter().collect()))
     }
 
     fn complete_batch(

@@ -9,7 +9,7 @@ use pki_core::handout::seal::Recipient;
 use pki_core::inventory::{Label, NamedLabel};
 
 use super::super::issue::Target;
-use super::{Batch, Renewals};
+use super::{Batch, Purpose};
 use crate::batch_input::{Input, ListArgs, Source};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind};
@@ -80,12 +80,6 @@ pub(in super::super) struct KeyArgs {
     pub(super) key_passphrase_from: Option<SecretWord>,
 }
 
-impl KeyArgs {
-    fn are_given(&self) -> bool {
-        self.plain_keys || self.key_passphrase_from.is_some()
-    }
-}
-
 // How a batch is written.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Batches")]
@@ -125,6 +119,10 @@ pub(in super::super) enum Format {
     Dir,
     /// A folder with one PKCS#12 file a device
     Pfx,
+    /// A folder with one C header a device, for firmware images
+    CHeader,
+    /// A folder with the rows of one NVS partition a device, for ESP-IDF
+    Nvs,
 }
 
 impl Format {
@@ -134,11 +132,21 @@ impl Format {
             Self::Tar => "tar",
             Self::Dir => "dir",
             Self::Pfx => "pfx",
+            Self::CHeader => "c-header",
+            Self::Nvs => "nvs",
         }
     }
 
     pub(super) fn is_folder(self) -> bool {
-        matches!(self, Self::Dir | Self::Pfx)
+        match self {
+            Self::Ndjson | Self::Tar => false,
+            Self::Dir | Self::Pfx | Self::CHeader | Self::Nvs => true,
+        }
+    }
+
+    /// Whether it holds keys in the clear only.
+    pub(super) fn takes_plain_keys_only(self) -> bool {
+        matches!(self, Self::CHeader | Self::Nvs)
     }
 }
 
@@ -150,14 +158,14 @@ impl BatchArgs {
 
     /// Whether anything is said of how a batch is written: then one is meant.
     pub(in super::super) fn says_how_it_is_written(&self) -> bool {
-        self.options.are_given() || self.keys.are_given()
+        self.options.are_given() || self.keys.key_passphrase_from.is_some()
     }
 
     /// Issues the batch, or what is left of it.
     pub(in super::super) fn run(&self, context: &Context, target: &Target) -> CommandResult {
         self.check_usage(context, target)?;
         let devices = self.listed(context)?;
-        self.issue(context, target, devices, None)
+        self.issue(context, target, devices, Purpose::Issue)
     }
 
     /// Refuses what no batch can mean.
@@ -166,14 +174,14 @@ impl BatchArgs {
         context: &Context,
         target: &Target,
     ) -> Result<(), CommandError> {
-        self.batch(context, target, None).check_usage()
+        self.batch(context, target, Purpose::Issue).check_usage()
     }
 
     fn batch<'a>(
         &'a self,
         context: &'a Context,
         target: &'a Target,
-        renewals: Option<Renewals<'a>>,
+        purpose: Purpose<'a>,
     ) -> Batch<'a> {
         Batch {
             context,
@@ -181,7 +189,7 @@ impl BatchArgs {
             options: &self.options,
             keys: &self.keys,
             format: self.options.format_or(Format::Ndjson),
-            renewals,
+            purpose,
         }
     }
 
@@ -191,9 +199,9 @@ impl BatchArgs {
         context: &Context,
         target: &Target,
         devices: Listed,
-        renewals: Option<Renewals<'_>>,
+        purpose: Purpose<'_>,
     ) -> CommandResult {
-        let batch = self.batch(context, target, renewals);
+        let batch = self.batch(context, target, purpose);
         let Listed { source, folder } = devices;
         if !brings_requests(&context.ui, &source, target)? {
             return batch.run(|| Input::listed(&context.home, &context.ui, source));
@@ -298,6 +306,11 @@ impl BatchOptions {
             || self.jobs.is_some()
             || self.manifest.is_some()
             || self.sign_manifest
+    }
+
+    /// Whether a batch is named.
+    pub(in super::super) fn names_a_batch(&self) -> bool {
+        self.name.is_some()
     }
 
     /// The form of the output, or the one that fits the input.

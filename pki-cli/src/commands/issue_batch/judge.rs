@@ -14,11 +14,14 @@ use pki_core::bulk::input::{BadLine, Device, SoundInput, brought_keys};
 use pki_core::bulk::{LeafTerms, Rehearsal};
 use pki_core::delivery;
 use pki_core::ids::RegistrationId;
-use pki_core::inventory::{BatchRecord, Filter, Inventory as _, InventoryError, KeyHolder, Status};
+use pki_core::inventory::{
+    BatchRecord, BatchState, Filter, Inventory as _, InventoryError, KeyHolder, Status,
+};
 use pki_core::key::software::SoftwareKeyGenerator;
 use pki_core::sqlite::SqliteInventory;
 use pki_core::time::Time;
 
+use super::Purpose;
 use super::run::BatchRun;
 use crate::bad_lines::BadLines;
 use crate::batch_input::rejected;
@@ -45,17 +48,14 @@ impl BatchRun<'_> {
         inventory: &mut SqliteInventory,
         checked: &SoundInput,
     ) -> Result<(), CommandError> {
-        let name = self.name()?;
-        if inventory.batch(&name)?.is_some() {
-            return Err(InventoryError::BatchExists { batch: name }.into());
-        }
+        self.judge_name(inventory)?;
         self.check_places()?;
         // The key belongs to the certificate, and that may sign.
         self.authority.signing()?;
         self.judge_usual(self.now)?;
         let may_be_known = match &checked.ends {
-            // Of renewals it is known which leaf each device has.
-            Some((least, greatest)) if self.batch.renewals.is_none() => {
+            // Otherwise it is known which leaf each device has.
+            Some((least, greatest)) if matches!(self.batch.purpose, Purpose::Issue) => {
                 inventory.any_id_between(least, greatest)?
             }
             _ => false,
@@ -70,6 +70,25 @@ impl BatchRun<'_> {
             self.judge_each(&mut known, self.now, 0)?;
         }
         Ok(())
+    }
+
+    /// Refuses the name of another batch, and to replace one that goes on.
+    fn judge_name(&self, inventory: &SqliteInventory) -> Result<(), CommandError> {
+        let name = self.name()?;
+        let Some(batch) = inventory.batch(&name)? else {
+            return Ok(());
+        };
+        if !matches!(self.batch.purpose, Purpose::Replace(_)) {
+            return Err(InventoryError::BatchExists { batch: name }.into());
+        }
+        if batch.state == BatchState::Complete {
+            return Ok(());
+        }
+        let message = format!(
+            "batch {name} is being replaced already, {} of {} in {}",
+            batch.delivered, batch.total, batch.output
+        );
+        Err(CommandError::refused(message).hint("the command that began it goes on"))
     }
 
     /// Judges what is left of a batch that was opened earlier: its leaves begin when it was opened.
@@ -141,7 +160,7 @@ impl BatchRun<'_> {
             "the same command with --batch ANOTHER-NAME and another --out issues for them anew";
         Err(if has_live {
             missing.hint(format!(
-                "if it is lost, shut out and revoke its devices; then {anew}"
+                "if it is lost: dps-pki batch replace {name} --leaves void or revoke, and another --out"
             ))
         } else {
             missing.hint(anew)

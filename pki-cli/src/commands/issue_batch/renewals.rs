@@ -110,6 +110,13 @@ impl BatchRun<'_> {
     }
 }
 
+/// Whether it is a leaf that another run left which was cut short. Those of this batch are voided with it.
+pub(super) fn is_left(entry: &InventoryEntry, batch: &Label) -> bool {
+    entry.recorded.role() == Role::Leaf
+        && entry.state.status() == Status::Undelivered
+        && entry.recorded.batch() != Some(batch)
+}
+
 impl Following<'_> {
     /// A device as its next leaf is to be, or why it cannot be renewed.
     fn device(
@@ -126,7 +133,7 @@ impl Following<'_> {
         };
         let all = inventory.certificates_of(&device.id)?;
         for entry in &all {
-            if self.is_left(entry) {
+            if is_left(entry, &self.batch) {
                 self.left.push(entry.recorded.row());
             }
         }
@@ -154,13 +161,6 @@ impl Following<'_> {
             self.count(&last);
         }
         Ok(followed.map_err(|error| bad(error.to_string())))
-    }
-
-    /// Whether it is a leaf that another run left which was cut short. Those of this batch are voided with it.
-    fn is_left(&self, entry: &InventoryEntry) -> bool {
-        entry.recorded.role() == Role::Leaf
-            && entry.state.status() == Status::Undelivered
-            && entry.recorded.batch() != Some(&self.batch)
     }
 
     /// Why a device stays out of the batch of an authority that nobody named for it.

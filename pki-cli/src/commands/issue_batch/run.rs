@@ -23,7 +23,7 @@ use pki_core::wording::counted;
 use serde_json::json;
 
 use super::super::issue::Target;
-use super::Batch;
+use super::{Batch, Purpose};
 use crate::batch_input::Source;
 use crate::batch_output::{
     Folder, OutputLock, Pipe, SealedFile, StreamFile, Written, publish_finished,
@@ -124,13 +124,19 @@ impl<'a> BatchRun<'a> {
             output: target.out.display().to_string(),
             format: self.batch.format.word().to_owned(),
         };
-        Ok(inventory.open_batch(new, self.now)?)
+        Ok(match &self.batch.purpose {
+            Purpose::Issue | Purpose::Renew(_) => inventory.open_batch(new, self.now)?,
+            Purpose::Replace(replacement) => {
+                inventory.replace_batch(new, &replacement.lost, self.now)?
+            }
+        })
     }
 
     pub(super) fn name(&self) -> Result<Label, CommandError> {
-        match &self.batch.options.name {
-            Some(name) => Ok(name.clone()),
-            None => default_name(self.batch.target, &self.fingerprint),
+        match (&self.batch.purpose, &self.batch.options.name) {
+            (Purpose::Replace(replacement), _) => Ok(replacement.batch.clone()),
+            (_, Some(name)) => Ok(name.clone()),
+            (_, None) => default_name(self.batch.target, &self.fingerprint),
         }
     }
 
@@ -414,7 +420,7 @@ fn fingerprint(
         options,
         keys,
         format,
-        renewals,
+        purpose,
     } = batch;
     let recipients: Vec<String> = options.recipients.iter().map(ToString::to_string).collect();
     // A slash behind a folder's name makes no other folder of it.
@@ -432,8 +438,12 @@ fn fingerprint(
         "recipients": recipients,
         "input": source.digest()?,
     });
-    if let Some(renewals) = renewals {
-        options["renews"] = json!({ "newKeys": renewals.new_keys });
+    match purpose {
+        Purpose::Issue => {}
+        Purpose::Renew(renewals) => {
+            options["renews"] = json!({ "newKeys": renewals.new_keys });
+        }
+        Purpose::Replace(replacement) => options["replaces"] = json!(replacement.fingerprint()),
     }
     let said = source.said_of_it();
     if !said.is_empty() {

@@ -74,6 +74,15 @@ impl Draft {
         }
     }
 
+    /// A batch that was lost, opened anew for these certificates.
+    pub(crate) fn batch_replaced(batch: &BatchRecord, lost: Rows, at: Time) -> Self {
+        Self {
+            subject: batch.name.to_string(),
+            detail: batch_facts(batch),
+            ..Self::about(lost, Action::BatchReplaced, at)
+        }
+    }
+
     pub(crate) fn batch_completed(batch: &BatchRecord, manifest: &str, at: Time) -> Self {
         Self {
             subject: batch.name.to_string(),
@@ -266,6 +275,7 @@ impl AuditEntry {
             | Action::CertificateAdopted
             | Action::GenerationsSettled
             | Action::BatchOpened
+            | Action::BatchReplaced
             | Action::BatchCompleted
             | Action::InventoryBound
             | Action::PlanOpened

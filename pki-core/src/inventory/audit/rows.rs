@@ -59,6 +59,13 @@ impl Rows {
     }
 
     /// First and last row of each range, ascending.
+    /// Each of them, in order.
+    pub fn iter(&self) -> impl Iterator<Item = RowKey> {
+        self.ranges()
+            .flat_map(|(first, last)| first..=last)
+            .map(RowKey::new)
+    }
+
     pub(crate) fn ranges(&self) -> impl Iterator<Item = (i64, i64)> {
         self.0.iter().copied()
     }

@@ -3,8 +3,10 @@
 use serde_json::json;
 
 use super::{Sample, batch, label, progress, rows};
+use crate::crl::RevocationReason;
 use crate::inventory::{
-    BatchState, GenerationState, Inventory, InventoryError, NewBatch, NewCertificate,
+    BatchState, GenerationState, Inventory, InventoryError, LostLeaves, NewBatch, NewCertificate,
+    RowKey, Status, Uniqueness, Withdrawal,
 };
 
 impl Sample {
@@ -82,6 +84,110 @@ impl Sample {
         assert_eq!(
             entries[2].detail(),
             json!({ "delivered": 2, "outputOctets": 200 })
+        );
+        let report = inventory.verify_audit(&[]).expect("read");
+        assert!(report.is_intact(), "{:?}", report.findings);
+    }
+
+    /// What it has delivered is withdrawn with it, and nothing else.
+    pub(super) fn a_lost_batch_begins_anew_under_its_name(&self, inventory: &mut dyn Inventory) {
+        self.with_root(inventory, 1, GenerationState::Current);
+        inventory
+            .open_batch(batch("b0", 7), self.now)
+            .expect("opened");
+        inventory
+            .open_batch(batch("b1", 1), self.now)
+            .expect("opened");
+        let chunk = vec![
+            self.of_batch("a", 11),
+            self.of_batch("b", 12),
+            self.of_batch("c", 13),
+        ];
+        let first = rows(&inventory.record(chunk, self.now).expect("recorded"));
+        let lost = |rows: &[RowKey], withdrawal| LostLeaves {
+            rows: rows.to_vec(),
+            withdrawal,
+        };
+        let all = [
+            lost(&first[..2], Withdrawal::Voided),
+            lost(
+                &first[2..],
+                Withdrawal::Revoked(RevocationReason::KeyCompromise),
+            ),
+        ];
+        let early = inventory.replace_batch(batch("b1", 2), &all, self.day(1));
+        assert!(matches!(early, Err(InventoryError::BatchUnfinished { .. })));
+        inventory
+            .deliver_and_record(&first, Some(&progress(3, 300)), vec![], self.day(1))
+            .expect("delivered");
+        inventory
+            .complete_batch(&label("b1"), "{}", self.day(1))
+            .expect("complete");
+        assert_eq!(inventory.lost_leaves(&label("b1")).expect("read"), []);
+        let other = inventory.record(vec![self.leaf("d", 14)], self.now);
+        let other = rows(&other.expect("recorded"));
+        inventory
+            .mark_delivered(&other, self.now)
+            .expect("delivered");
+        let before = inventory.audit_head().expect("read");
+        let not_its = [lost(&other, Withdrawal::Voided)];
+        let refused = inventory.replace_batch(batch("b1", 2), &not_its, self.day(2));
+        assert!(matches!(
+            refused,
+            Err(InventoryError::CertificateState { .. })
+        ));
+        let unknown = inventory.replace_batch(batch("b9", 2), &[], self.day(2));
+        assert!(matches!(unknown, Err(InventoryError::BatchNotFound { .. })));
+        assert_eq!(inventory.audit_head().expect("read"), before);
+        let anew = inventory
+            .replace_batch(batch("b1", 2), &all, self.day(2))
+            .expect("replaced");
+        assert_eq!((anew.state, anew.delivered), (BatchState::Open, 0));
+        assert_eq!(
+            (anew.started_at, anew.manifest.clone()),
+            (self.day(2), None)
+        );
+        assert_eq!(inventory.batch(&label("b1")).expect("read"), Some(anew));
+        assert_eq!(inventory.lost_leaves(&label("b1")).expect("read"), first);
+        let statuses: Vec<Status> = first
+            .iter()
+            .map(|row| inventory.certificate(*row).expect("read").expect("a leaf"))
+            .map(|entry| entry.state.status())
+            .collect();
+        assert_eq!(statuses, [Status::Voided, Status::Voided, Status::Revoked]);
+        let again = inventory.replace_batch(batch("b1", 3), &all, self.day(2));
+        assert!(matches!(again, Err(InventoryError::BatchUnfinished { .. })));
+        let renewal = |id, serial, row| NewCertificate {
+            uniqueness: Uniqueness::Renews(row),
+            ..self.of_batch(id, serial)
+        };
+        let chunk = vec![
+            renewal("a", 21, first[0]),
+            renewal("b", 22, first[1]),
+            renewal("c", 23, first[2]),
+        ];
+        let second = rows(&inventory.record(chunk, self.day(2)).expect("recorded"));
+        inventory
+            .deliver_and_record(&second, Some(&progress(3, 310)), vec![], self.day(2))
+            .expect("delivered");
+        let complete = inventory
+            .complete_batch(&label("b1"), "{\"anew\":1}", self.day(3))
+            .expect("complete");
+        assert_eq!(complete.completed_at, Some(self.day(3)));
+        let listed = inventory.batches(None, 10).expect("read");
+        let names: Vec<&str> = listed.iter().map(|batch| batch.name.as_str()).collect();
+        assert_eq!(names, ["b0", "b1"]);
+        let events = inventory.audit_entries(before.map_or(0, |head| head.sequence), 4);
+        let events = events.expect("read");
+        let actions: Vec<&str> = events.iter().map(|entry| entry.action()).collect();
+        assert_eq!(
+            actions,
+            [
+                "certificates-voided",
+                "certificates-revoked",
+                "batch-replaced",
+                "certificates-recorded",
+            ]
         );
         let report = inventory.verify_audit(&[]).expect("read");
         assert!(report.is_intact(), "{:?}", report.findings);

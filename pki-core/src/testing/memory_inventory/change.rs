@@ -6,7 +6,8 @@ use crate::inventory::audit::{AuditEntry, AuditHash, AuditHead, Draft, Links, Ro
 use crate::inventory::unique::{keys_brought, only_leaves, refuse_holders, refuse_key_holders};
 use crate::inventory::{
     self, CertificateState, GenerationRecord, GenerationState, Holder, Inventory as _,
-    InventoryEntry, InventoryError, NewCertificate, NewGeneration, Recorded, RowKey, Uniqueness,
+    InventoryEntry, InventoryError, Label, LostLeaves, NewCertificate, NewGeneration, Recorded,
+    RowKey, Status, Uniqueness,
 };
 use crate::time::Time;
 
@@ -143,6 +144,33 @@ impl MemoryInventory {
         next: &CertificateState,
         draft: Draft,
     ) -> Result<(), InventoryError> {
+        self.change_rows_if(rows, next, draft, |entry| entry.state.may_become(next))
+    }
+
+    /// Withdraws what a batch has delivered.
+    pub(super) fn withdraw(
+        &mut self,
+        batch: &Label,
+        lost: &LostLeaves,
+        at: Time,
+    ) -> Result<(), InventoryError> {
+        let rows = Rows::of(&lost.rows);
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let draft = lost.withdrawal.draft(rows.clone(), at);
+        self.change_rows_if(&rows, &lost.withdrawal.state(at), draft, |entry| {
+            entry.state.status() == Status::Delivered && entry.recorded.batch() == Some(batch)
+        })
+    }
+
+    fn change_rows_if(
+        &mut self,
+        rows: &Rows,
+        next: &CertificateState,
+        draft: Draft,
+        may: impl Fn(&InventoryEntry) -> bool,
+    ) -> Result<(), InventoryError> {
         let sequence = self.append(draft).sequence;
         for number in rows.ranges().flat_map(|(first, last)| first..=last) {
             let row = RowKey::new(number);
@@ -150,7 +178,7 @@ impl MemoryInventory {
             let held = held
                 .find(|held| held.row() == number)
                 .ok_or(InventoryError::CertificateNotFound { row })?;
-            if !held.entry.state.may_become(next) {
+            if !may(&held.entry) {
                 return Err(InventoryError::CertificateState {
                     row,
                     from: held.entry.state.status(),

@@ -29,6 +29,7 @@ impl Auditor {
                 self.open_batch(entry);
                 Some(())
             }
+            Some(Action::BatchReplaced) => self.replace_batch(entry),
             Some(Action::BatchCompleted) => self.complete_batch(entry),
             Some(Action::InventoryBound) => self.bind(entry),
             Some(Action::PlanOpened) => {
@@ -123,6 +124,14 @@ impl Auditor {
             completed: None,
         };
         self.batches.insert(entry.subject.clone(), expected);
+    }
+
+    /// A batch that begins anew keeps its place among the others.
+    fn replace_batch(&mut self, entry: &AuditEntry) -> Option<()> {
+        let opened_in = self.batches.get(&entry.subject)?.opened_in;
+        self.open_batch(entry);
+        self.batches.get_mut(&entry.subject)?.opened_in = opened_in;
+        Some(())
     }
 
     /// A delivery that brings a batch further names it.
