@@ -16,6 +16,8 @@ mod fuzz_corpus;
 mod guides;
 mod hostile_neighbours;
 mod hubs;
+#[path = "support/in_process.rs"]
+mod in_process;
 mod interop_judges;
 mod interop_openssl;
 mod journal;

@@ -254,8 +254,11 @@ fn resource(
     });
     let owner = (SERVICE_OWNER.to_owned(), Right::ALL.to_vec());
     for (name, rights) in std::iter::once(&owner).chain(&config.policies) {
-        let mut known = resource.policies.iter_mut();
-        match known.find(|policy| policy.name == *name) {
+        match resource
+            .policies
+            .iter_mut()
+            .find(|policy| policy.name == *name)
+        {
             Some(policy) => policy.rights.clone_from(rights),
             None => {
                 let policy = Policy::new(name, rights, random.keys()?);

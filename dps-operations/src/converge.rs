@@ -77,8 +77,10 @@ impl Request {
     /// A group that is to be made again and that nobody declares.
     fn undeclared(&self, instance: &Instance<'_>) -> Option<EnrollmentGroupId> {
         let declared = &instance.declared.groups;
-        let mut asked = self.make_again.iter();
-        asked.find(|group| !declared.contains_key(*group)).cloned()
+        self.make_again
+            .iter()
+            .find(|group| !declared.contains_key(*group))
+            .cloned()
     }
 }
 

@@ -11,8 +11,8 @@ use pki_core::admission::{Decision, DpsView};
 use pki_core::ids::RegistrationId;
 use pki_core::inventory::InventoryError;
 use pki_core::lifecycle::{
-    Deprovision, GOAL_OF_DEPROVISIONING, HubAction, Plan, Promise, QuarantineState, Step, Subject,
-    Who, deprovision,
+    Deprovision, GOAL_OF_DEPROVISIONING, HubAction, Plan, QuarantineState, Step, Subject,
+    deprovision,
 };
 
 use crate::devices::{self, Gathered, without_entry};
@@ -115,14 +115,9 @@ impl Prepared {
             });
         }
         let plan = together(&asked, &self.gathered.states);
-        let refuses = request.targets.iter().map(|target| target.id.clone());
-        let promise = Promise {
-            refuses: Who::Devices(refuses.collect()),
-            ..Promise::default()
-        };
         let judge = Judge::of(around, &self.view);
         let rate = around.instance.rate();
-        Ok(judge.plan_of_devices(plan, &promise, rate, &request.ids())?)
+        Ok(judge.plan_that_refuses(plan, rate, &request.ids())?)
     }
 
     /// The devices whose hubs cannot be read.

@@ -249,10 +249,11 @@ async fn on_hubs(
     };
     for (mut state, unread) in found {
         if !has_hub(&state) {
-            let not_listed = unknown.iter();
-            state
-                .hubs_not_seen
-                .extend(not_listed.map(|error| format!("the hubs that are linked ({error})")));
+            state.hubs_not_seen.extend(
+                unknown
+                    .iter()
+                    .map(|error| format!("the hubs that are linked ({error})")),
+            );
         }
         gathered.states.push(state);
         gathered.unread.extend(unread);

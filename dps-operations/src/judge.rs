@@ -7,7 +7,7 @@ use pki_core::admission::{DpsView, ViewError};
 use pki_core::ids::RegistrationId;
 use pki_core::inventory::{Inventory, InventoryError};
 use pki_core::journal::Estimate;
-use pki_core::lifecycle::{CheckError, Checked, Fleet, Impact, Plan, Promise, Step};
+use pki_core::lifecycle::{CheckError, Checked, Fleet, Impact, Plan, Promise, Step, Who};
 use pki_core::time::Time;
 use serde::Serialize;
 
@@ -153,6 +153,24 @@ impl<'a> Judge<'a> {
             scope: Scope::Devices,
             ..Judged::of(plan, impact, rate)
         })
+    }
+
+    /// Puts a plan through the checker that may refuse these devices, and nobody else.
+    ///
+    /// # Errors
+    /// As [`Self::plan`].
+    pub fn plan_that_refuses(
+        &self,
+        plan: Plan,
+        rate: NonZeroU32,
+        ids: &[&RegistrationId],
+    ) -> Result<Judged, JudgeError> {
+        let refused = ids.iter().map(|id| (*id).clone());
+        let promise = Promise {
+            refuses: Who::Devices(refused.collect()),
+            ..Promise::default()
+        };
+        self.plan_of_devices(plan, &promise, rate, ids)
     }
 
     /// Puts plans through the checker that are carried out one after the other, and tells what they do

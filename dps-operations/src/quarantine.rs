@@ -10,9 +10,7 @@ use pki_core::admission::{Decision, DpsView, Outcome, PresentedChain, explain};
 use pki_core::certificate::Certificate;
 use pki_core::ids::RegistrationId;
 use pki_core::inventory::{Inventory, InventoryError, Status};
-use pki_core::lifecycle::{
-    HubAction, Plan, Promise, Quarantine, QuarantineState, Step, Who, quarantine_many,
-};
+use pki_core::lifecycle::{HubAction, Plan, Quarantine, QuarantineState, Step, quarantine_many};
 use pki_core::time::Time;
 
 use crate::devices::{self, Gathered};
@@ -186,14 +184,9 @@ impl Prepared {
     /// # Errors
     /// [`JudgeError`]: it would do more, or the inventory cannot be read.
     pub fn judge(&self, around: Surroundings<'_>, request: &Request) -> Result<Judged, JudgeError> {
-        let refuses = request.targets.iter().map(|target| target.id.clone());
-        let promise = Promise {
-            refuses: Who::Devices(refuses.collect()),
-            ..Promise::default()
-        };
         let judge = Judge::of(around, &self.view);
         let rate = around.instance.rate();
-        judge.plan_of_devices(self.plan.clone(), &promise, rate, &request.ids())
+        judge.plan_that_refuses(self.plan.clone(), rate, &request.ids())
     }
 
     /// The devices whose hubs cannot be read.

@@ -8,7 +8,7 @@ use std::io::{BufReader, Read, Write as _};
 use std::path::{Path, PathBuf};
 
 use pki_core::bulk::input::{
-    BadLine, Checked, Counter, Device, DeviceList, ListEncoding, ListForm, Separator, check,
+    BadLine, Counter, Device, DeviceList, ListEncoding, ListForm, Separator, SoundInput, check,
 };
 use pki_core::bulk::requests::{Judgement, Spool};
 use pki_core::handout::digest::{OutputDigest, OutputHash};
@@ -83,7 +83,7 @@ impl ListArgs {
 /// What a batch is made of, found sound as a whole.
 pub(crate) struct Input {
     pub(crate) source: Source,
-    pub(crate) checked: Checked,
+    pub(crate) checked: SoundInput,
     /// The extensions that requests ask for and do not get, and how many ask.
     pub(crate) asked: BTreeMap<String, u64>,
 }

@@ -59,10 +59,7 @@ pub type Program = fn(Vec<OsString>, Host) -> u8;
 impl Context {
     /// The surroundings that host and settings make; `ui` has taken the host's output streams.
     pub fn new(settings: Settings, host: Host, ui: Ui, program: Program) -> Self {
-        let layout = match &settings.home {
-            Some(home) => Layout::at(host.directory.join(home)),
-            None => Layout::nearest(&host.directory),
-        };
+        let layout = Layout::named(settings.home.as_deref(), &host.directory);
         let ui = Arc::new(ui.set(&settings, host.terminal));
         let files = Files::seen_from(host.directory)
             .of_command(layout.root(), settings.force)

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use pki_core::admission::Outcome;
 use pki_core::authority::{IssuancePolicy, SigningAuthority};
@@ -41,6 +42,8 @@ pub(crate) struct OpenAuthority {
     issuers: Vec<Certificate>,
     signer: Box<dyn Signer>,
     policy: IssuancePolicy,
+    /// All authorities as they were when this one was opened.
+    authorities: Arc<[AuthorityRecord]>,
 }
 
 impl OpenAuthority {
@@ -51,7 +54,7 @@ impl OpenAuthority {
         inventory: &dyn Inventory,
         name: &AuthorityName,
     ) -> Result<Self, CommandError> {
-        let authorities = inventory.authorities()?;
+        let authorities = inventory.authorities()?.into();
         Self::of_issuing(context, inventory, name, &authorities)
     }
 
@@ -59,7 +62,7 @@ impl OpenAuthority {
         context: &Context,
         inventory: &dyn Inventory,
         name: &AuthorityName,
-        authorities: &[AuthorityRecord],
+        authorities: &Arc<[AuthorityRecord]>,
     ) -> Result<Self, CommandError> {
         match issuing(authorities, name) {
             Some(generation) => {
@@ -78,14 +81,14 @@ impl OpenAuthority {
         generation: Option<Generation>,
     ) -> Result<Self, CommandError> {
         let record = generation_of(&keys.home, inventory, name, generation)?;
-        let authorities = inventory.authorities()?;
+        let authorities = inventory.authorities()?.into();
         Self::of(keys, inventory, &authorities, name, &record)
     }
 
     fn of(
         keys: &AuthorityKeys,
         inventory: &dyn Inventory,
-        authorities: &[AuthorityRecord],
+        authorities: &Arc<[AuthorityRecord]>,
         name: &AuthorityName,
         record: &GenerationRecord,
     ) -> Result<Self, CommandError> {
@@ -100,7 +103,7 @@ impl OpenAuthority {
         inventory: &dyn Inventory,
         name: &AuthorityName,
     ) -> Result<Self, CommandError> {
-        let authorities = inventory.authorities()?;
+        let authorities: Arc<[AuthorityRecord]> = inventory.authorities()?.into();
         let issuing = issuing(&authorities, name);
         let Some(generation) = issuing.filter(|_| context.settings.dry_run) else {
             return Self::of_issuing(context, inventory, name, &authorities);
@@ -125,7 +128,7 @@ impl OpenAuthority {
     fn with_signer(
         home: &Home,
         inventory: &dyn Inventory,
-        authorities: &[AuthorityRecord],
+        authorities: &Arc<[AuthorityRecord]>,
         name: &AuthorityName,
         record: &GenerationRecord,
         signer: Box<dyn Signer>,
@@ -135,6 +138,7 @@ impl OpenAuthority {
             name: name.clone(),
             generation: record.generation,
             issuers: issuers_among(inventory, authorities, &certificate)?,
+            authorities: Arc::clone(authorities),
             certificate,
             signer,
             policy: policy(home)?,
@@ -182,13 +186,8 @@ impl OpenAuthority {
 
     /// Warns of what every leaf below it will suffer from: a chain too large for small devices, one through a
     /// compromised generation, or one that no declared instance lets in.
-    pub(crate) fn warn_of_chain(
-        &self,
-        home: &Home,
-        ui: &Ui,
-        inventory: &dyn Inventory,
-    ) -> Result<(), CommandError> {
-        if let Some(above) = self.compromised_above(inventory)? {
+    pub(crate) fn warn_of_chain(&self, home: &Home, ui: &Ui) -> Result<(), CommandError> {
+        if let Some(above) = self.compromised_above() {
             let name = &self.name;
             ui.warning(format!(
                 "{} generation {}, above {name} generation {}, is compromised: DPS refuses new leaves unless something nearer to them is verified; roll {name} first, with: dps-pki roll start {name}",
@@ -199,13 +198,13 @@ impl OpenAuthority {
         if let Some(finding) = lint::chain_too_large(&chain) {
             ui.warning(finding);
         }
-        let authorities = inventory.authorities()?;
-        let refusals = refusals_as_declared(&home.declaration()?.dps, &authorities, &chain);
+        let declared = &home.declaration()?.dps;
+        let refusals = refusals_as_declared(declared, &self.authorities, &chain);
         if !refusals.is_empty() {
             self.warn_of_refusals(ui, &refusals);
             return Ok(());
         }
-        let verified = verified_cas(home, inventory)?;
+        let verified = verified_cas(home, &self.authorities)?;
         if !verified.is_empty()
             && let Some(finding) = lint::reaches_verified_ca(&chain, &verified)
         {
@@ -229,24 +228,18 @@ impl OpenAuthority {
     }
 
     /// A compromised generation whose certificate is above its own.
-    fn compromised_above(
-        &self,
-        inventory: &dyn Inventory,
-    ) -> Result<Option<AuthorityGeneration>, CommandError> {
-        for authority in inventory.authorities()? {
+    fn compromised_above(&self) -> Option<AuthorityGeneration> {
+        self.authorities.iter().find_map(|authority| {
             let above = authority.generations.iter().find(|record| {
                 let recorded = record.certificate.as_ref();
                 record.state == GenerationState::Compromised
                     && recorded.is_some_and(|one| self.issuers.contains(one.certificate()))
             });
-            if let Some(record) = above {
-                return Ok(Some(AuthorityGeneration {
-                    name: authority.name.clone(),
-                    generation: record.generation,
-                }));
-            }
-        }
-        Ok(None)
+            Some(AuthorityGeneration {
+                name: authority.name.clone(),
+                generation: above?.generation,
+            })
+        })
     }
 
     /// When a leaf is valid that is issued now.
@@ -407,16 +400,12 @@ fn numbered(
 /// The certificates of the CAs that `pki.toml` has DPS verify.
 pub(crate) fn verified_cas(
     home: &Home,
-    inventory: &dyn Inventory,
+    authorities: &[AuthorityRecord],
 ) -> Result<Vec<Certificate>, CommandError> {
     let declared = home.declaration()?.dps.values();
     let names: Vec<&AuthorityName> = declared
         .flat_map(|dps| dps.ca.values().map(|ca| &ca.authority))
         .collect();
-    if names.is_empty() {
-        return Ok(Vec::new());
-    }
-    let authorities = inventory.authorities()?;
     let verified = authorities
         .iter()
         .filter(|authority| names.contains(&&authority.name));

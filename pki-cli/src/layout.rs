@@ -28,6 +28,14 @@ impl Layout {
         Self { root: root.into() }
     }
 
+    /// The home that was named, seen from a directory, else the nearest one.
+    pub fn named(home: Option<&Path>, directory: &Path) -> Self {
+        match home {
+            Some(home) => Self::at(directory.join(home)),
+            None => Self::nearest(directory),
+        }
+    }
+
     /// The nearest folder with a `pki.toml`, from `start` upwards, else `start` itself.
     pub fn nearest(start: &Path) -> Self {
         let holds = |folder: &&Path| folder.join(Self::DECLARATION).is_file();

@@ -647,3 +647,25 @@ fn every_bad_line_is_told_to_scripts_and_the_first_hundred_to_people() {
     let expected = (0..150).map(|number| 2 * number + 1).chain(301..=450);
     assert_eq!(places, expected.collect::<Vec<u64>>());
 }
+
+/// A clock was wrong once. The run is refused by the transaction that would record; a dry run, and one for a
+/// single device, must not say anything else.
+#[test]
+fn a_leaf_that_begins_later_is_the_only_one_of_its_device() {
+    let mut world = World::with_authorities();
+    world.clock = Arc::new(FixedClock(now() + Span::from_days(2)));
+    world.done("issue sensor-1 --authority factory --out early");
+    world.clock = Arc::new(FixedClock(now()));
+    world.write("ids.txt", "sensor-1\n");
+    let batch = "issue --devices ids.txt --authority factory --plain-keys --out batch";
+    for line in [format!("{batch} --dry-run"), batch.to_owned()] {
+        let run = world.run(&line);
+        run.ends_with(3)
+            .stderr_has("sensor-1")
+            .stderr_has("it has a valid leaf already");
+    }
+    world
+        .run("issue sensor-1 --authority factory --out single")
+        .ends_with(4)
+        .stderr_has("sensor-1 has a valid leaf already");
+}

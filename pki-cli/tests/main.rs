@@ -10,6 +10,8 @@ mod dps_records;
 mod frame;
 mod help_examples;
 mod hostile;
+#[path = "../../tests/support/in_process.rs"]
+mod in_process;
 mod inventory;
 mod outputs;
 mod permissions;

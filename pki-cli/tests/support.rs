@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, Cursor, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 
 use pki_cli::host::{Host, Network, Prompt, SystemNetwork, Terminal};
 use pki_core::authority::{AuthoritySpec, IssuancePolicy, LeafSpec, SigningAuthority, create_root};
@@ -33,6 +33,8 @@ use pki_core::time::{Span, Time};
 use secrecy::SecretString;
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::in_process::Captured;
 
 /// What opens the keys of authorities here. It has the form of those that `init --new-passphrase` makes:
 /// keys under one that somebody chose take 0.2 s to open.
@@ -423,25 +425,6 @@ fn copy_folder(from: &Path, to: &Path) {
         } else {
             std::fs::copy(&path, &copy).expect("copied");
         }
-    }
-}
-
-#[derive(Clone, Default)]
-struct Captured(Arc<Mutex<Vec<u8>>>);
-
-impl Captured {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().expect("lock").clone()).expect("UTF-8")
-    }
-}
-
-impl Write for Captured {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().expect("lock").write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 

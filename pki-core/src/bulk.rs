@@ -18,6 +18,6 @@ pub mod renewal;
 pub mod requests;
 mod run;
 
-pub use pipeline::{LeafPlan, WorkError};
+pub use pipeline::{LeafTerms, WorkError};
 pub use presses::Rehearsal;
 pub use run::{BulkError, Delivery, Finished, Issuance, Job, Outlet, Progress, run, run_each};

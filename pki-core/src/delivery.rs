@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use crate::ids::RegistrationId;
 use crate::inventory::{
     CertificateState, Filter, Inventory, InventoryEntry, InventoryError, NewCertificate, Recorded,
-    RowKey, Status,
+    RowKey, Status, Uniqueness,
 };
 use crate::profile::Role;
 use crate::time::Time;
@@ -32,6 +32,42 @@ pub fn record(
         what: "it recorded nothing and said nothing".into(),
     };
     recorded.into_iter().next().ok_or_else(lost)
+}
+
+/// The leaf that a device has already: the one for which [`Inventory::record`] would refuse another, once
+/// what runs left undelivered is void. Read whole, so it was compared with the audit trail.
+///
+/// # Errors
+/// [`InventoryError`].
+pub fn served(
+    inventory: &dyn Inventory,
+    id: &RegistrationId,
+    at: Time,
+) -> Result<Option<Recorded>, InventoryError> {
+    let all = inventory.certificates_of(id)?;
+    Ok(all
+        .into_iter()
+        .find(|entry| {
+            entry.state.status() == Status::Delivered && entry.breaks(Uniqueness::OnlyLeaf, at)
+        })
+        .map(|entry| entry.recorded))
+}
+
+/// As [`served`], those of many devices that have a leaf.
+///
+/// # Errors
+/// [`InventoryError`].
+pub fn served_among(
+    inventory: &dyn Inventory,
+    ids: &[RegistrationId],
+    at: Time,
+) -> Result<BTreeSet<RegistrationId>, InventoryError> {
+    Ok(inventory
+        .holders(ids, at)?
+        .into_iter()
+        .filter(|holder| holder.status == Status::Delivered)
+        .map(|holder| holder.id)
+        .collect())
 }
 
 /// Finishes or voids what an earlier run left undelivered of a device, and returns what only lacked its mark;

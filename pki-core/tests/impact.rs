@@ -155,6 +155,15 @@ impl Site {
         counts
     }
 
+    /// The impact of a change to what [`mixed`] holds, and what every leaf by itself comes to.
+    fn change(&self, change: impl FnOnce(&mut DpsView)) -> (Impact, [u64; 4]) {
+        let before = mixed(self);
+        let mut after = before.clone();
+        change(&mut after);
+        let impact = self.impact(&before, &after, now(), 10);
+        (impact, self.by_hand(&before, &after))
+    }
+
     fn impact(&self, before: &DpsView, after: &DpsView, at: Time, names: usize) -> Impact {
         Impact::over_inventory(before, after, &self.inventory, at, Some(names)).expect("impact")
     }
@@ -217,7 +226,6 @@ type Change<'a> = &'a dyn Fn(&mut DpsView);
 #[test]
 fn classes_and_exceptions_add_up_to_every_leaf_by_itself() {
     let site = Site::new();
-    let before = mixed(&site);
     let name = |text: &str| text.parse().expect(text);
     let changes: [(&str, Change<'_>); 6] = [
         ("nothing", &|_| ()),
@@ -230,10 +238,8 @@ fn classes_and_exceptions_add_up_to_every_leaf_by_itself() {
         ("a-1 shut out", &|view| entry(view, &site.live[0], Disabled)),
     ];
     for (what, change) in changes {
-        let mut after = before.clone();
-        change(&mut after);
-        let impact = site.impact(&before, &after, now(), 10);
-        assert_eq!(counts(&impact), site.by_hand(&before, &after), "{what}");
+        let (impact, by_hand) = site.change(change);
+        assert_eq!(counts(&impact), by_hand, "{what}");
     }
 }
 
@@ -275,10 +281,7 @@ fn devices_without_an_admitted_leaf_are_counted_by_themselves() {
 #[test]
 fn devices_that_fall_through_to_the_group_above_are_found() {
     let site = Site::new();
-    let before = mixed(&site);
-    let mut after = before.clone();
-    after.remove_group(&"line-b".parse().expect("group"));
-    let impact = site.impact(&before, &after, now(), 10);
+    let (impact, _) = site.change(|view| view.remove_group(&"line-b".parse().expect("group")));
     let fallen: Vec<_> = impact.falls_through().collect();
     assert_eq!(fallen.len(), 1);
     assert_eq!(
@@ -329,12 +332,11 @@ fn revoked_leaves_count_and_expired_ones_do_not() {
     assert_eq!(fleet.class_of(&signer).expect("a class").live_leaves(), 3);
     let ended = Fleet::gather(&site.inventory, now() + Span::from_days(366), []);
     assert_eq!(ended.expect("fleet").leaves(), 0);
-    let before = mixed(&site);
-    let mut after = before.clone();
-    after.remove_group(&"line-a".parse().expect("group"));
-    after.remove_group(&"all".parse().expect("group"));
-    let impact = site.impact(&before, &after, now(), 10);
-    assert_eq!(counts(&impact), site.by_hand(&before, &after));
+    let (impact, by_hand) = site.change(|view| {
+        view.remove_group(&"line-a".parse().expect("group"));
+        view.remove_group(&"all".parse().expect("group"));
+    });
+    assert_eq!(counts(&impact), by_hand);
     let lost = impact.with(Effect::Loses).next().expect("line-a loses");
     assert_eq!(lost.named, [id("a-1"), id("a-3"), id("a-9")]);
 }
@@ -349,11 +351,8 @@ fn a_revoked_leaf_of_a_device_with_its_own_entry_counts_once() {
         .revoke(&[row], RevocationReason::KeyCompromise, now())
         .expect("revoked");
     site.live.push(leaf.clone());
-    let before = mixed(&site);
-    let mut after = before.clone();
-    entry(&mut after, &leaf, Disabled);
-    let impact = site.impact(&before, &after, now(), 10);
-    assert_eq!(counts(&impact), site.by_hand(&before, &after));
+    let (impact, by_hand) = site.change(|view| entry(view, &leaf, Disabled));
+    assert_eq!(counts(&impact), by_hand);
     assert_eq!(impact.count(Effect::Loses), 1);
 }
 
@@ -414,10 +413,7 @@ fn leaves_of_a_foreign_signer_are_a_class_of_their_own() {
     let vendor = root("vendor", EcdsaP256);
     let leaf = vendor.leaf("v-1", EcdsaP256);
     site.record_leaf(&leaf, None);
-    let before = mixed(&site);
-    let mut after = before.clone();
-    entry(&mut after, &leaf, Enabled);
-    let impact = site.impact(&before, &after, now(), 10);
+    let (impact, _) = site.change(|view| entry(view, &leaf, Enabled));
     let gains: Vec<_> = impact.with(Effect::Gains).collect();
     assert_eq!(gains.len(), 1);
     assert_eq!(
@@ -430,10 +426,8 @@ fn leaves_of_a_foreign_signer_are_a_class_of_their_own() {
 #[test]
 fn an_impact_as_json_has_counts_and_names() {
     let site = Site::new();
-    let before = mixed(&site);
-    let mut after = before.clone();
-    after.remove_group(&"line-b".parse().expect("group"));
-    let document = serde_json::to_value(site.impact(&before, &after, now(), 10)).expect("JSON");
+    let (impact, _) = site.change(|view| view.remove_group(&"line-b".parse().expect("group")));
+    let document = serde_json::to_value(impact).expect("JSON");
     assert_eq!(document["gains"], 1);
     let movements = document["movements"].as_array().expect("array");
     let gains = movements

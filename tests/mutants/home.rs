@@ -2,15 +2,14 @@
 //! taken away again.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::{Arc, Mutex};
 
 use pki_cli::host::Host;
 use tempfile::TempDir;
 
+use crate::in_process::Captured;
 use crate::mutants::inputs::{Content, Mutant};
 
 /// A home in a folder of its own, with an input of each kind.
@@ -168,23 +167,9 @@ impl MutantHome {
         };
         let words = std::iter::once("dps-pki").chain(line.split_whitespace());
         let code = pki_cli::run(words, host);
-        let stderr = stderr.0.lock().expect("lock").clone();
         Run {
             code,
-            stderr: String::from_utf8_lossy(&stderr).into_owned(),
+            stderr: stderr.text(),
         }
-    }
-}
-
-#[derive(Clone, Default)]
-struct Captured(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Captured {
-    fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().expect("lock").write(octets)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
     }
 }

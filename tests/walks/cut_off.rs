@@ -3,21 +3,11 @@
 
 use serde_json::{Value, json};
 
-use crate::walks::fleet::{Fleet, Shape};
-use crate::walks::named::fleet;
+use crate::walks::fleet::Fleet;
+use crate::walks::named::two_lines;
 use crate::walks::site::Death;
 
 const BREACH: &str = "roll start root --compromised --with-intermediates --yes";
-
-/// Two lines with a group each below a root that no group holds.
-fn two_lines(instances: usize) -> Fleet {
-    fleet(Shape {
-        has_top: false,
-        instances,
-        devices: 2,
-        ..Shape::PLAIN
-    })
-}
 
 /// The names of the CA certificates in each instance, and whether they are verified.
 pub(crate) fn held(fleet: &Fleet) -> Vec<Value> {

@@ -6,6 +6,16 @@ use serde_json::{Value, json};
 use crate::walks::fleet::{Fleet, Shape};
 use crate::walks::site::{Death, HUBS, Registered, Run, Site};
 
+/// Two lines with a group each below a root that no group refers to, with one device each.
+pub(crate) fn two_lines(instances: usize) -> Fleet {
+    fleet(Shape {
+        has_top: false,
+        instances,
+        devices: 2,
+        ..Shape::PLAIN
+    })
+}
+
 /// Two lines whose devices have registered everywhere; those of `line-a` are `device-0` and `device-2`.
 pub(crate) fn fleet(shape: Shape) -> Fleet {
     let fleet = Fleet::of(shape);

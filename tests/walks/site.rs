@@ -3,20 +3,16 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::{self, Cursor, Write};
+use std::io::{Cursor, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::panic;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use dps_client::auth::DeviceIdentity;
-use dps_client::device::{Outcome, Polling, Registrar};
+use dps_client::device::Outcome;
 use dps_client::transport::{
-    HttpOptions, HttpTransport, ProxyUse, Request, Response, Transport, TransportError,
-    TransportSetupError, Trust,
+    HttpOptions, HttpTransport, Request, Response, Transport, TransportError, TransportSetupError,
 };
-use dps_client::{ApiVersion, Plane};
 use dps_emulator::{Behavior, Choices, Emulator, EmulatorConfig, EmulatorHandle};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -24,10 +20,12 @@ use pki_cli::host::{Host, Network, NobodyToAsk, Terminal};
 use pki_core::ports::Clock;
 use pki_core::ports::system::SystemEntropy;
 use pki_core::time::{Span, Time};
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::ExposeSecret as _;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
+
+use crate::in_process::{Captured, register};
 
 /// The hubs of every instance.
 pub(crate) const HUBS: [&str; 2] = ["hub-1.azure-devices.net", "hub-2.azure-devices.net"];
@@ -341,25 +339,9 @@ impl Site {
     /// A device registers with the leaf in these files.
     pub(crate) fn register(&self, instance: usize, id: &str, files: &str) -> Registered {
         let emulator = &self.instances[instance].emulator;
-        let mut options = HttpOptions::default();
-        options.trust = Trust::Only(emulator.trust_anchor_pem().to_owned());
-        options.proxy = ProxyUse::Direct;
         let chain = self.read(&format!("{files}/{id}-full-chain.cert.pem"));
-        let key = SecretString::from(self.read(&format!("{files}/{id}.key.pem")));
-        options.identity = Some(DeviceIdentity::new(chain, key));
-        let transport = Arc::new(HttpTransport::new(&options).expect("transport"));
-        let base = emulator.base_url().parse().expect("address");
-        let plane = Plane::new(transport, base, ApiVersion::DEVICE);
-        let registrar = Registrar::new(plane, emulator.id_scope().clone());
-        let polling = Polling {
-            floor: Duration::from_millis(1),
-            ..Polling::default()
-        };
-        let id = id.parse().expect(id);
-        let outcome = self
-            .runtime
-            .block_on(registrar.register(&id, None, &polling));
-        match outcome {
+        let key = self.read(&format!("{files}/{id}.key.pem"));
+        match register(&self.runtime, emulator, id, chain, key) {
             Ok(Outcome::Assigned { state }) => {
                 Registered::Assigned(state.assigned_hub.expect("a hub").to_string())
             }
@@ -375,24 +357,5 @@ impl Site {
     /// Everything that an instance holds.
     pub(crate) fn dump(&self, instance: usize) -> Value {
         serde_json::to_value(self.instances[instance].emulator.dump()).expect("a dump")
-    }
-}
-
-#[derive(Clone, Default)]
-struct Captured(Arc<Mutex<Vec<u8>>>);
-
-impl Captured {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().expect("lock").clone()).expect("UTF-8")
-    }
-}
-
-impl Write for Captured {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().expect("lock").write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

@@ -3,22 +3,12 @@
 
 use serde_json::json;
 
-use crate::walks::fleet::{Fleet, Shape};
-use crate::walks::named::fleet;
+use crate::walks::fleet::Shape;
+use crate::walks::named::{fleet, two_lines};
 use crate::walks::site::Death;
 
 const ROOT: &str = "roll start root --compromised --yes";
 const STATUS: &str = "roll status root --detailed-exitcode";
-
-/// Two lines with a group each below a root that no group refers to.
-fn two_lines(instances: usize) -> Fleet {
-    fleet(Shape {
-        has_top: false,
-        instances,
-        devices: 2,
-        ..Shape::PLAIN
-    })
-}
 
 /// Each instance has a plan of its own, so that of the other is not in the way of this.
 #[test]

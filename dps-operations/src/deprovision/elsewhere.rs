@@ -54,8 +54,9 @@ impl Elsewhere {
     /// Those that leave and have no individual enrollment, which would decide before any group.
     pub(super) fn without_entries(&self, entries: &[MemberEntry]) -> Vec<EarlierLeaf> {
         let has_entry = |id: &RegistrationId| {
-            let mut entries = entries.iter();
-            entries.any(|member| member.entry.registration_id == *id)
+            entries
+                .iter()
+                .any(|member| member.entry.registration_id == *id)
         };
         let without = self
             .by_earlier_leaves

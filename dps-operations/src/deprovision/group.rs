@@ -112,8 +112,10 @@ impl LeavingGroup {
 
     /// The groups that the instance has.
     pub fn groups(&self) -> impl Iterator<Item = &EnrollmentGroupId> {
-        let groups = self.snapshot.groups.iter();
-        groups.map(|group| &group.enrollment_group_id)
+        self.snapshot
+            .groups
+            .iter()
+            .map(|group| &group.enrollment_group_id)
     }
 
     /// Plans how the group leaves; what is left to do, if it is gone. `None` if there was never one of the
@@ -163,8 +165,10 @@ impl LeavingGroup {
     }
 
     fn held(&self) -> Option<&EnrollmentGroup> {
-        let mut groups = self.snapshot.groups.iter();
-        groups.find(|group| group.enrollment_group_id == self.id)
+        self.snapshot
+            .groups
+            .iter()
+            .find(|group| group.enrollment_group_id == self.id)
     }
 
     /// The plan by which the group has left before, whether it was noted to its end or not.
@@ -363,8 +367,7 @@ pub(super) fn deleted_by(plan: &PlanRecord) -> impl Iterator<Item = &Registratio
 
 /// The group as a plan that was carried out has disabled it.
 fn disabled_by<'a>(plan: &'a PlanRecord, id: &EnrollmentGroupId) -> Option<&'a EnrollmentGroup> {
-    let mut steps = plan.plan.steps.iter();
-    steps.find_map(|step| match step {
+    plan.plan.steps.iter().find_map(|step| match step {
         Step::Group(step) if step.id() == id => step.document(),
         _ => None,
     })

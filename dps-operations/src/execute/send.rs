@@ -151,6 +151,7 @@ impl Engine<'_> {
             };
             let mut entry = document.clone();
             if let Expectation::Etag(etag) = expect {
+                // The service takes one mode for a call: new and changed entries come in calls of their own.
                 mode = BulkMode::UpdateIfMatchEtag;
                 entry.etag = Some(etag.clone());
             }

@@ -42,8 +42,11 @@ impl Dps for Planes<'_> {
             }
             let (plane, id) = self.management()?;
             let instance = Instance::new(plane, id).get().await?;
-            let linked = instance.properties.iot_hubs.into_iter();
-            let names = linked.filter_map(|hub| hub.name);
+            let names = instance
+                .properties
+                .iot_hubs
+                .into_iter()
+                .filter_map(|hub| hub.name);
             Ok(names.filter_map(|name| name.parse().ok()).collect())
         }
         .boxed()

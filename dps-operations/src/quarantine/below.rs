@@ -86,8 +86,10 @@ impl Below {
         let thumbprints: BTreeSet<Sha256Thumbprint> = thumbprints.collect();
         let fleet = Fleet::gather(inventory, at, [])?;
         let is_below = |id: &AuthorityGeneration| {
-            let mut classes = fleet.classes.iter();
-            let class = classes.find(|class| class.signed_by.as_ref() == Some(id));
+            let class = fleet
+                .classes
+                .iter()
+                .find(|class| class.signed_by.as_ref() == Some(id));
             class.is_some_and(|class| goes_through(&class.above, &thumbprints))
         };
         let mut held = own;
@@ -109,8 +111,10 @@ impl Below {
 
     /// The classes of leaves below.
     fn classes(&self) -> impl Iterator<Item = &Class> {
-        let classes = self.fleet.classes.iter();
-        classes.filter(|class| goes_through(&class.above, &self.thumbprints))
+        self.fleet
+            .classes
+            .iter()
+            .filter(|class| goes_through(&class.above, &self.thumbprints))
     }
 
     /// The devices below that have a leaf.

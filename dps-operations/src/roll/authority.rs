@@ -296,8 +296,11 @@ impl<'a> AuthorityRoll<'a> {
                 .iter()
                 .any(|element| thumbprints.contains(&element.sha256_thumbprint))
         };
-        let classes = self.fleet.classes.iter();
-        let below = classes.filter(|class| goes_through(&class.above));
+        let below = self
+            .fleet
+            .classes
+            .iter()
+            .filter(|class| goes_through(&class.above));
         below.filter_map(|class| class.signed_by.clone()).collect()
     }
 

@@ -105,8 +105,10 @@ impl AuthorityRoll<'_> {
     fn cut_off(&self) -> Vec<HeldGeneration> {
         let is_cut_off = |below: &&Below| {
             let thumbprint = below.certificate.sha1_thumbprint();
-            let mut instances = self.state.instances.iter();
-            instances.any(|instance| instance.cut_off.contains(&thumbprint))
+            self.state
+                .instances
+                .iter()
+                .any(|instance| instance.cut_off.contains(&thumbprint))
         };
         let below = self.state.below.iter().filter(is_cut_off);
         below

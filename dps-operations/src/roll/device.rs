@@ -148,8 +148,10 @@ impl DeviceRoll {
             .add_unlisted(around.instance, ids, |_| true)
             .await?;
         let notes = registered.notes().collect();
-        let mut devices = registered.devices.into_iter();
-        self.state.hub_identity = devices.find_map(|device| device.hub_identity);
+        self.state.hub_identity = registered
+            .devices
+            .into_iter()
+            .find_map(|device| device.hub_identity);
         self.unread.extend(registered.unread);
         Ok(notes)
     }

@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -39,44 +39,39 @@ pub(crate) fn here(work: impl FnOnce()) -> Spent {
 
 /// What a program takes from its start to its end; it must end well.
 pub(crate) fn program(command: &mut Command) -> Spent {
-    let began = Instant::now();
-    let before = processor_of_children();
-    let mut child = command
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let ended = child.wait().expect("its state");
-    assert!(ended.success(), "{command:?}");
-    Spent {
-        wall: began.elapsed(),
-        processor: processor_of_children() - before,
-        peak_memory: 0,
-    }
+    run(command, |child| (child.wait().expect("its state"), 0))
 }
 
 /// As [`program`], and looks at its memory all the while: for what takes seconds.
 pub(crate) fn watched_program(command: &mut Command) -> Spent {
+    run(command, |child| {
+        let status = PathBuf::from(format!("/proc/{}/status", child.id()));
+        let mut peak = 0;
+        loop {
+            peak = peak.max(peak_memory(&status));
+            match child.try_wait().expect("its state") {
+                Some(ended) => return (ended, peak),
+                None => thread::sleep(Duration::from_millis(2)),
+            }
+        }
+    })
+}
+
+/// Runs a program; `wait` waits for its end and tells the most memory that it had.
+fn run(command: &mut Command, wait: impl FnOnce(&mut Child) -> (ExitStatus, u64)) -> Spent {
     let began = Instant::now();
     let before = processor_of_children();
     let mut child = command
         .stdout(Stdio::null())
         .spawn()
         .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let status = PathBuf::from(format!("/proc/{}/status", child.id()));
-    let mut peak = 0;
-    let ended = loop {
-        peak = peak.max(peak_memory(&status));
-        match child.try_wait().expect("its state") {
-            Some(ended) => break ended,
-            None => thread::sleep(Duration::from_millis(2)),
-        }
-    };
+    let (ended, peak_memory) = wait(&mut child);
     let wall = began.elapsed();
     assert!(ended.success(), "{command:?}");
     Spent {
         wall,
         processor: processor_of_children() - before,
-        peak_memory: peak,
+        peak_memory,
     }
 }
 

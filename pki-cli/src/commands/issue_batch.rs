@@ -14,7 +14,7 @@ use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::{fmt, thread};
 
-use pki_core::bulk::input::Checked;
+use pki_core::bulk::input::SoundInput;
 use pki_core::encoding::{Pfx, PfxEncryption};
 use pki_core::handout::seal::KeySealer;
 use pki_core::handout::{DeviceFiles, Form, KeyForm, Renderer, Shards};
@@ -143,7 +143,7 @@ impl Batch<'_> {
         let is_known = !matches!(self.purpose, Purpose::Renew(_));
         let form = is_known.then(|| self.form(&checked)).transpose()?;
         let (mut inventory, authority) = opened?;
-        authority.warn_of_chain(&context.home, &context.ui, &inventory)?;
+        authority.warn_of_chain(&context.home, &context.ui)?;
         note_dropped(&context.ui, &asked);
         let run = BatchRun::new(self, &authority, profile, &source)?;
         run.keep_off_homes()?;
@@ -234,7 +234,7 @@ impl Batch<'_> {
         run: &BatchRun<'_>,
         inventory: &mut SqliteInventory,
         batch: Option<&BatchRecord>,
-        checked: Checked,
+        checked: SoundInput,
     ) -> Result<Devices, CommandError> {
         let source = None;
         match &self.purpose {
@@ -258,7 +258,7 @@ impl Batch<'_> {
         &self,
         run: BatchRun<'_>,
         inventory: &mut SqliteInventory,
-        checked: Checked,
+        checked: SoundInput,
     ) -> CommandResult {
         let found = run.find(inventory)?;
         if let Some(batch) = found.as_ref().filter(|batch| is_complete(batch)) {
@@ -296,7 +296,7 @@ impl Batch<'_> {
         Ok((inventory, authority))
     }
 
-    fn form(&self, checked: &Checked) -> Result<Form, CommandError> {
+    fn form(&self, checked: &SoundInput) -> Result<Form, CommandError> {
         let shards = Shards::of(checked.devices);
         if self.format == Format::Pfx {
             return Ok(Form::Folder(DeviceFiles::Pfx(self.pfx(checked)?), shards));
@@ -314,7 +314,7 @@ impl Batch<'_> {
         })
     }
 
-    fn pfx(&self, checked: &Checked) -> Result<Pfx, CommandError> {
+    fn pfx(&self, checked: &SoundInput) -> Result<Pfx, CommandError> {
         let own = checked.devices - checked.new_keys;
         if own > 0 {
             let keep = counted(own, "device keeps its own", "devices keep their own");
@@ -364,7 +364,7 @@ impl Batch<'_> {
 struct Devices {
     /// Where they stand, if that is not where they are listed.
     source: Option<Source>,
-    checked: Checked,
+    checked: SoundInput,
 }
 
 fn is_complete(batch: &BatchRecord) -> bool {

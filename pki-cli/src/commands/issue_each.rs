@@ -9,7 +9,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use pki_core::bulk::input::{Device, Place, brought_keys, digest};
-use pki_core::bulk::{BulkError, Issuance, LeafPlan, Rehearsal, WorkError, run_each};
+use pki_core::bulk::{BulkError, Issuance, LeafTerms, Rehearsal, WorkError, run_each};
 use pki_core::certificate::Certificate;
 use pki_core::declaration::LeafProfile;
 use pki_core::delivery;
@@ -78,7 +78,7 @@ struct Counter<'a> {
     inventory: &'a mut SqliteInventory,
     authority: OpenAuthority,
     folder: Folder<'a>,
-    plan: LeafPlan,
+    terms: LeafTerms,
     /// When all leaves begin: what was judged at this moment is still right for the last one.
     begin: Time,
 }
@@ -155,7 +155,7 @@ impl<'a> Counter<'a> {
         out: &Path,
     ) -> Result<Self, CommandError> {
         let authority = OpenAuthority::open_or_stand_in(context, inventory, authority)?;
-        authority.warn_of_chain(&context.home, &context.ui, inventory)?;
+        authority.warn_of_chain(&context.home, &context.ui)?;
         // Its certificate and key fit, and it may sign.
         authority.signing()?;
         let begin = context.now();
@@ -164,7 +164,7 @@ impl<'a> Counter<'a> {
             context,
             inventory,
             folder: Folder::new(context, out),
-            plan: LeafPlan {
+            terms: LeafTerms {
                 key: profile.key,
                 validity: validity.map_err(IssueError::from)?,
                 content: profile.content(),
@@ -194,7 +194,7 @@ impl<'a> Counter<'a> {
             judged.push(match served {
                 Some(served) => Judged::Served(served),
                 None => {
-                    let findings = rehearsal.judge(&order.device, &self.plan)?;
+                    let findings = rehearsal.judge(&order.device, &self.terms)?;
                     self.make_room(&order.device)?;
                     Judged::Unserved(findings)
                 }
@@ -215,8 +215,7 @@ impl<'a> Counter<'a> {
         let Some(holder) = holders.first() else {
             return Ok(());
         };
-        let mut orders = orders.iter();
-        let order = orders.find(|order| *order.device.id == holder.id);
+        let order = orders.iter().find(|order| *order.device.id == holder.id);
         // A renewal is of the request that the inventory keeps, which stands in no file.
         let in_file = order.filter(|order| order.renews.is_none());
         Err(CommandError::key_taken(
@@ -290,7 +289,7 @@ impl<'a> Counter<'a> {
         self.folder.create()?;
         let form = Form::Folder(DeviceFiles::Pem(KeyForm::Plain), Shards::of(1));
         let renderer = Renderer::new(form, &self.authority.chain());
-        let plan = |_: &Device| Ok(Cow::Borrowed(&self.plan));
+        let terms = |_: &Device| Ok(Cow::Borrowed(&self.terms));
         let issuance = Issuance {
             batch: None,
             issuer: self.authority.issuer(),
@@ -298,7 +297,7 @@ impl<'a> Counter<'a> {
             generator: &SoftwareKeyGenerator,
             entropy: self.context.entropy.as_ref(),
             now: self.begin,
-            plan: &plan,
+            terms: &terms,
             renderer: &renderer,
         };
         let issued = run_each(&issuance, self.inventory, devices, &mut self.folder);
@@ -341,13 +340,12 @@ impl<'a> Counter<'a> {
         if !self.is_known(id)? {
             return Ok(None);
         }
-        let live = self.inventory.live_leaves(id, self.context.now())?;
-        let Some(newest) = live.first().map(|entry| &entry.recorded) else {
+        let Some(leaf) = delivery::served(self.inventory, id, self.context.now())? else {
             return Ok(None);
         };
-        let serial = newest.certificate().serial_number();
-        let end = newest.certificate().validity().not_after();
-        let is_here = self.folder.holds(device, newest);
+        let serial = leaf.certificate().serial_number();
+        let end = leaf.certificate().validity().not_after();
+        let is_here = self.folder.holds(device, &leaf);
         let told = match &order.renews {
             None => {
                 let told =
@@ -357,12 +355,11 @@ impl<'a> Counter<'a> {
                 }
                 told
             }
-            Some(_) if is_here && self.is_renewal(newest)? => {
+            Some(_) if is_here && self.is_renewal(&leaf)? => {
                 format!("{id} was renewed to here already, serial number {serial}, until {end}")
             }
             Some(_) => return Ok(None),
         };
-        let leaf = newest.clone();
         Ok(Some(Served { leaf, told }))
     }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use pki_core::certificate::{Certificate, pem};
+use pki_core::inventory::Inventory as _;
 use pki_core::lint::{self, Finding, LintOptions, Severity};
 use pki_core::profile::Role;
 use pki_core::time::{Span, Time};
@@ -81,7 +82,7 @@ impl Args {
             .exists(&context.home.layout.declaration_file())
             && context.files.exists(&context.home.layout.inventory_file());
         let verified = if is_home {
-            verified_cas(&context.home, &context.home.inventory()?)?
+            verified_cas(&context.home, &context.home.inventory()?.authorities()?)?
         } else {
             Vec::new()
         };

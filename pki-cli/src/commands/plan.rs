@@ -5,13 +5,11 @@ use dps_operations::judge::Judged;
 use pki_core::ids::EnrollmentGroupId;
 use pki_core::sqlite::SqliteInventory;
 
-use crate::config::Settings;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::execute::Proposal;
 use crate::planes::{self, Planes};
 use crate::render::plan::PlanAndImpact;
-use crate::runtime::Runtime;
 use crate::snapshot::around;
 
 #[derive(clap::Args)]
@@ -63,13 +61,7 @@ impl PlanArgs {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
         let planes = planes::chosen(context)?;
         let inventory = context.home.inventory()?;
-        let judged = planned(
-            &context.settings,
-            &context.runtime,
-            &planes,
-            &inventory,
-            &self.request(),
-        )?;
+        let judged = planned(context, &planes, &inventory, &self.request())?;
         context.ui.result(&PlanAndImpact::proposed(&judged))?;
         if self.detailed_exitcode && !judged.plan.plan().is_empty() {
             Ok(Outcome::SomethingToDo)
@@ -90,13 +82,7 @@ impl ApplyArgs {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
         let planes = planes::chosen(context)?;
         let mut inventory = context.home.inventory()?;
-        let judged = planned(
-            &context.settings,
-            &context.runtime,
-            &planes,
-            &inventory,
-            &self.request(),
-        )?;
+        let judged = planned(context, &planes, &inventory, &self.request())?;
         let shown = PlanAndImpact::proposed(&judged);
         let proposal = Proposal::new(&judged.plan, &shown);
         let execution = match proposal.carry_out(context, &planes, &mut inventory) {
@@ -116,13 +102,7 @@ impl ApplyArgs {
 
 /// Shows what it would do now, after somebody else's change.
 fn propose(context: &Context, planes: &Planes<'_>, inventory: &SqliteInventory, request: &Request) {
-    match planned(
-        &context.settings,
-        &context.runtime,
-        planes,
-        inventory,
-        request,
-    ) {
+    match planned(context, planes, inventory, request) {
         Ok(judged) => context.ui.note(format!(
             "what it would do now:\n{}",
             PlanAndImpact::proposed(&judged)
@@ -135,11 +115,11 @@ fn propose(context: &Context, planes: &Planes<'_>, inventory: &SqliteInventory, 
 
 /// The plan of convergence, and what it does to the devices of the inventory.
 fn planned(
-    settings: &Settings,
-    runtime: &Runtime,
+    context: &Context,
     planes: &Planes<'_>,
     inventory: &SqliteInventory,
     request: &Request,
 ) -> Result<Judged, CommandError> {
-    runtime.wait_for(request.prepare(around(settings, planes, inventory)))
+    let seen = around(&context.settings, planes, inventory);
+    context.runtime.wait_for(request.prepare(seen))
 }

@@ -6,6 +6,7 @@ mod turns;
 
 use std::fmt;
 
+use dps_operations::hubs::UnreadHub;
 use dps_operations::quarantine::{DeviceReport, Prepared, Request, is_out};
 use pki_core::admission::Decision;
 use pki_core::ids::{AuthorityName, RegistrationId};
@@ -15,13 +16,12 @@ use pki_core::wording::{counted, fitting};
 use serde::Serialize;
 
 use self::target::{targets, who};
-use self::turns::{Part, Turns, close_and_finish};
-use super::everywhere::{Problems, Within, instances, others};
+use self::turns::{Part, Turns, close_and_finish, elsewhere};
+use super::everywhere::{Problems, Within, instances};
 use super::roll::HubChoice;
 use crate::config::{NAMED, Settings};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind};
-use crate::hubs::refuse_unread;
 use crate::planes::Planes;
 use crate::render::plan::{Outline, PlanAndProof};
 use crate::render::ui::Ui;
@@ -113,7 +113,8 @@ impl Args {
             }
         }
         close_and_finish(parts, &who, context, inventory, &mut problems)?;
-        problems.note(None, elsewhere(context, inventory, request))?;
+        let let_in = |planes: &Planes<'_>| let_in(context, planes, inventory, request);
+        problems.note(None, elsewhere(context, let_in))?;
         problems.end()
     }
 
@@ -163,12 +164,11 @@ impl<'a> Part<'a> for DevicesPart<'a> {
         &mut self.turns
     }
 
-    fn finish(
-        &mut self,
-        context: &Context,
-        inventory: &mut SqliteInventory,
-    ) -> Result<(), CommandError> {
-        self.turns.take_off_hubs(context, inventory)?;
+    fn unread(&self) -> &[UnreadHub] {
+        self.prepared.unread()
+    }
+
+    fn tell(&self, context: &Context, inventory: &SqliteInventory) -> Result<(), CommandError> {
         let proofs = if context.settings.dry_run {
             Vec::new()
         } else {
@@ -176,13 +176,8 @@ impl<'a> Part<'a> for DevicesPart<'a> {
             context.runtime.wait_for(self.request.read_back(seen))?
         };
         match self.request.targets.as_slice() {
-            [only] => self.one(&context.ui, &only.id, proofs)?,
-            _ => self.many(&context.settings, &context.ui, &proofs)?,
-        }
-        if context.settings.dry_run {
-            Ok(())
-        } else {
-            refuse_unread(self.prepared.unread())
+            [only] => self.one(&context.ui, &only.id, proofs),
+            _ => self.many(&context.settings, &context.ui, &proofs),
         }
     }
 }
@@ -247,45 +242,23 @@ impl DevicesPart<'_> {
     }
 }
 
-/// The instances that `--dps` leaves out and that would let a device in are named.
-fn elsewhere(
+/// Which of the devices an instance lets in.
+fn let_in(
     context: &Context,
+    planes: &Planes<'_>,
     inventory: &SqliteInventory,
     request: &Request,
-) -> Result<(), CommandError> {
-    let mut left = Vec::new();
-    for planes in others(context)? {
-        let name = planes.name();
-        let decisions = request.read_back(around(&context.settings, &planes, inventory));
-        match context.runtime.wait_for(decisions) {
-            Ok(decisions) => {
-                let let_in = request.let_in(decisions).into_iter();
-                left.extend(let_in.map(|(target, decision)| match target.leaf {
-                    Some(_) => format!("DPS {name}: {} is {}", target.id, decision.outcome),
-                    None => format!("DPS {name}: {} has no disabled entry there", target.id),
-                }));
-            }
-            Err(error) => left.push(format!("DPS {name} cannot be asked: {error}")),
-        }
-    }
-    not_everywhere(&context.settings, &context.ui, &left)
-}
-
-/// What instances that were left out still let in.
-fn not_everywhere(settings: &Settings, ui: &Ui, left: &[String]) -> Result<(), CommandError> {
-    if left.is_empty() {
-        return Ok(());
-    }
-    if settings.dry_run {
-        for line in left {
-            ui.warning(line);
-        }
-        return Ok(());
-    }
-    let message = "not shut out everywhere: --dps leaves other instances out";
-    Err(CommandError::new(ErrorKind::PartlyFailed, message)
-        .lines(left)
-        .hint("run it again without --dps: it concerns all of them then"))
+) -> Result<Vec<String>, CommandError> {
+    let decisions = request.read_back(around(&context.settings, planes, inventory));
+    let decisions = context.runtime.wait_for(decisions)?;
+    Ok(request
+        .let_in(decisions)
+        .into_iter()
+        .map(|(target, decision)| match target.leaf {
+            Some(_) => format!("{} is {}", target.id, decision.outcome),
+            None => format!("{} has no disabled entry there", target.id),
+        })
+        .collect())
 }
 
 /// Warns of devices that are about to be shut out by their ID alone: a name that is written wrong shuts

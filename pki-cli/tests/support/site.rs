@@ -2,12 +2,8 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
-use dps_client::auth::DeviceIdentity;
-use dps_client::device::{Outcome, Polling, Registrar};
-use dps_client::transport::{HttpOptions, HttpTransport, ProxyUse, Trust};
-use dps_client::{ApiVersion, Plane};
+use dps_client::device::Outcome;
 use dps_emulator::{Emulator, EmulatorConfig, EmulatorHandle, Seed};
 use pki_cli::host::{Network, Prompt};
 use pki_core::ports::Clock;
@@ -17,6 +13,7 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use super::{Run, World, now};
+use crate::in_process::register;
 
 /// A home and the DPS that it declares: CA `root`, group `factory`, devices `sensor-1` and `sensor-2`.
 pub(crate) struct Site {
@@ -113,27 +110,11 @@ impl Site {
 
     /// What DPS makes of the device: `assigned`, `disabled` or the status of the refusal.
     pub(crate) fn register(&self, id: &str) -> String {
-        let mut options = HttpOptions::default();
-        options.trust = Trust::Only(self.emulator.trust_anchor_pem().to_owned());
-        options.proxy = ProxyUse::Direct;
         let chain = self
             .world
             .read(&format!("devices/{id}-full-chain.cert.pem"));
-        let key = SecretString::from(self.world.read(&format!("devices/{id}.key.pem")));
-        options.identity = Some(DeviceIdentity::new(chain, key));
-        let transport = Arc::new(HttpTransport::new(&options).expect("transport"));
-        let base = self.emulator.base_url().parse().expect("address");
-        let plane = Plane::new(transport, base, ApiVersion::DEVICE);
-        let registrar = Registrar::new(plane, self.emulator.id_scope().clone());
-        let polling = Polling {
-            floor: Duration::from_millis(10),
-            ..Polling::default()
-        };
-        let id = id.parse().expect(id);
-        let outcome = self
-            .runtime
-            .block_on(registrar.register(&id, None, &polling));
-        match outcome {
+        let key = self.world.read(&format!("devices/{id}.key.pem"));
+        match register(&self.runtime, &self.emulator, id, chain, key) {
             Ok(Outcome::Assigned { .. }) => "assigned".to_owned(),
             Ok(Outcome::Disabled { .. }) => "disabled".to_owned(),
             Ok(outcome) => format!("{outcome:?}"),

@@ -40,12 +40,14 @@ where
                 .try_for_each(|item| to_workers.send(item));
         });
         for _ in 0..jobs.max(1) {
-            let (from_feeder, to_taker) = (Arc::clone(&from_feeder), to_taker.clone());
+            let from_feeder = Arc::clone(&from_feeder);
+            let to_taker = to_taker.clone();
             let worker = &worker;
             let (give_back, leftovers) = channel();
             scope.spawn(move || {
                 let mut work = worker();
                 while let Some((number, item)) = next(&from_feeder) {
+                    // Not waited for: the taker may need this worker's result before it gives any back.
                     let leftover = leftovers.try_recv().unwrap_or_default();
                     let result = Made {
                         number,
@@ -58,6 +60,7 @@ where
                 }
             });
         }
+        // A sender that is left would keep the taker waiting for more when all workers have ended.
         drop((from_feeder, to_taker));
         take_in_order(results, take)
     })
@@ -80,7 +83,8 @@ fn take_in_order<R, L, E>(
     results: Receiver<Made<R, L>>,
     mut take: impl FnMut(R) -> Result<L, E>,
 ) -> Result<(), E> {
-    let (mut early, mut next) = (BTreeMap::new(), 0);
+    let mut early = BTreeMap::new();
+    let mut next = 0;
     for made in results {
         early.insert(made.number, made);
         while let Some(made) = early.remove(&next) {

@@ -14,7 +14,7 @@ use crate::time::Validity;
 
 /// How the leaf of a device is to be, with everything resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LeafPlan {
+pub struct LeafTerms {
     /// The kind of key to make.
     pub key: KeyAlgorithm,
     /// When the leaf is valid.
@@ -123,13 +123,12 @@ impl<'a, 'j> Worker<'a, 'j> {
         verify: bool,
         rendered: &mut Rendered,
     ) -> Result<NewCertificate, WorkError> {
-        let planned = (self.issuance.plan)(&device);
-        let plan = planned.map_err(|source| WorkError::Issue {
+        let terms = (self.issuance.terms)(&device).map_err(|source| WorkError::Issue {
             id: device.id.to_string(),
             source: source.into(),
         })?;
         let key = match device.key {
-            DeviceKey::New => Some(self.issuance.generator.generate(plan.key)?),
+            DeviceKey::New => Some(self.issuance.generator.generate(terms.key)?),
             DeviceKey::Unchecked(_) | DeviceKey::Proven(_) => None,
         };
         let public_key = match (&device.key, &key) {
@@ -137,7 +136,7 @@ impl<'a, 'j> Worker<'a, 'j> {
             (_, Some(key)) => key.public_key(),
             (_, None) => return Err(WorkError::Unchecked(device.id.to_string())),
         };
-        let issued = self.issue(&device, &plan, public_key, serial, verify);
+        let issued = self.issue(&device, &terms, public_key, serial, verify);
         let issued = issued.map_err(|source| WorkError::Issue {
             id: device.id.to_string(),
             source,
@@ -169,13 +168,13 @@ impl<'a, 'j> Worker<'a, 'j> {
     fn issue(
         &mut self,
         device: &Device,
-        plan: &LeafPlan,
+        terms: &LeafTerms,
         public_key: &[u8],
         serial: &SerialNumber,
         verify: bool,
     ) -> Result<Issued, IssueError> {
         let signer = self.issuance.signer;
-        let linted = self.presses.leaf(device, plan, public_key, serial)?;
+        let linted = self.presses.leaf(device, terms, public_key, serial)?;
         let issued = if verify {
             linted.sign(signer)
         } else {

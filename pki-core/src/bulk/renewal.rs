@@ -41,8 +41,9 @@ pub enum RenewalError {
 /// The leaf that a device's next one follows, of all its certificates, newest first: the newest that the
 /// device got, whatever became of it since.
 pub fn last_leaf(newest_first: Vec<InventoryEntry>) -> Option<InventoryEntry> {
-    let mut all = newest_first.into_iter();
-    all.find(|entry| entry.recorded.role() == Role::Leaf && entry.was_delivered())
+    newest_first
+        .into_iter()
+        .find(|entry| entry.recorded.role() == Role::Leaf && entry.was_delivered())
 }
 
 impl Renewal<'_> {

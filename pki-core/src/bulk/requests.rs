@@ -43,14 +43,18 @@ pub struct Judgement {
 impl Judged {
     /// A device that needs no judging.
     pub fn sound(device: Device) -> Self {
-        let (device, asked) = (Ok(device), Vec::new());
-        Self { device, asked }
+        Self {
+            device: Ok(device),
+            asked: Vec::new(),
+        }
     }
 
     /// Something that cannot be used.
     pub fn unusable(bad: BadLine) -> Self {
-        let (device, asked) = (Err(bad), Vec::new());
-        Self { device, asked }
+        Self {
+            device: Err(bad),
+            asked: Vec::new(),
+        }
     }
 
     /// As [`Self::unusable`], in its parts.
@@ -234,7 +238,8 @@ impl<R: BufRead> Spool<R> {
         self.part(&mut said)?;
         let read: Said = serde_json::from_slice(&said)?;
         self.said = said;
-        let (mut public_key, mut request) = (Vec::new(), Vec::new());
+        let mut public_key = Vec::new();
+        let mut request = Vec::new();
         self.part(&mut public_key)?;
         self.part(&mut request)?;
         let key = if public_key.is_empty() {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::in_order::in_order;
 use super::input::{BadLine, Device};
-use super::pipeline::{Chunk, LeafPlan, Prepared, Spent, WorkError, Worker};
+use super::pipeline::{Chunk, LeafTerms, Prepared, Spent, WorkError, Worker};
 use crate::handout::{Released, Renderer, UnrecordedError};
 use crate::inventory::{BatchProgress, Inventory, InventoryError, Label, Recorded, RowKey};
 use crate::issue::Issuer;
@@ -32,7 +32,7 @@ pub struct Issuance<'a> {
     /// The moment at which the run began: what the inventory notes.
     pub now: Time,
     /// What each device gets; most get the same, which is borrowed.
-    pub plan: &'a (dyn Fn(&Device) -> Result<Cow<'a, LeafPlan>, TimeError> + Sync),
+    pub terms: &'a (dyn Fn(&Device) -> Result<Cow<'a, LeafTerms>, TimeError> + Sync),
     /// Makes what the output gets of it.
     pub renderer: &'a Renderer,
 }

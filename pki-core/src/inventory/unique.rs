@@ -48,6 +48,18 @@ pub(crate) struct LeafFacts {
     pub(crate) not_after: Time,
 }
 
+impl InventoryEntry {
+    /// Whether this is a leaf that is in the way of another one of its device.
+    pub(crate) fn breaks(&self, uniqueness: Uniqueness, at: Time) -> bool {
+        let facts = LeafFacts {
+            row: self.recorded.row(),
+            status: self.state.status(),
+            not_after: self.recorded.certificate().validity().not_after(),
+        };
+        self.recorded.role() == Role::Leaf && uniqueness.is_broken_by(&facts, at)
+    }
+}
+
 /// A leaf that keeps another of the same device from being recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {

@@ -101,6 +101,7 @@ impl LeafPress {
             }
             _ => self.check_public_key(public_key)?,
         };
+        // All parts have the lengths of the stencil's, so that no DER length around them changes.
         let mut tbs_der = stencil.tbs_der.clone();
         tbs_der[stencil.serial_number.clone()].copy_from_slice(serial);
         tbs_der[stencil.common_name.clone()].copy_from_slice(name);
@@ -195,6 +196,7 @@ impl Stencil {
         let find = || {
             let serial_number = first(&tbs_der, 0, serial_number.as_be_octets())?;
             let public_key = first(&tbs_der, serial_number.end, public_key)?;
+            // From the key backwards: the issuer's name may hold the same text.
             let common_name = public_key.start.checked_sub(name.len())?..public_key.start;
             let key_identifier = first(&tbs_der, public_key.end, identifier.as_ref())?;
             let names_it = tbs_der.get(common_name.clone()) == Some(name);

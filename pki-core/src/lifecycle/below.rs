@@ -141,8 +141,9 @@ pub fn blocking_groups<'a>(
         })
     });
     generations.flat_map(move |(id, certificate)| {
-        let mut all = groups.iter();
-        let block = all.find(|group| is_block(&id, certificate, group));
+        let block = groups
+            .iter()
+            .find(|group| is_block(&id, certificate, group));
         block.map(|group| &group.enrollment_group_id)
     })
 }

@@ -18,7 +18,8 @@ impl fmt::Display for FieldChange {
 /// keeps there. Certificates are compared by thumbprint: a service that was given one may tell of it in
 /// other words.
 pub fn differences(before: &Value, after: &Value) -> Vec<FieldChange> {
-    let (before, after) = (members(before), members(after));
+    let before = members(before);
+    let after = members(after);
     let added = after.keys().filter(|name| !before.contains_key(*name));
     let value = |members: &Map<String, Value>, name: &String| {
         members.get(name).cloned().unwrap_or(Value::Null)
@@ -88,7 +89,8 @@ fn thumbprints(slots: &Slots<CertificateSlot>) -> Value {
 /// Whether a record has what is wanted of it: the wanted document, and nothing left in the fields that
 /// were to be emptied. What it has beyond that, the service added.
 pub(crate) fn fulfils(held: &Value, wanted: &Value, changes: &[FieldChange]) -> bool {
-    let (held, wanted) = (members(held), members(wanted));
+    let held = members(held);
+    let wanted = members(wanted);
     let emptied = |change: &&FieldChange| change.to.is_null() && !change.from.is_null();
     let emptied = changes.iter().filter(emptied);
     let is_left = |change: &FieldChange| held.get(&change.field) == Some(&change.from);
@@ -192,10 +194,8 @@ mod tests {
     #[test]
     fn a_slot_that_was_to_be_emptied_must_not_be_left() {
         let slots = |slots: Value| json!({"attestation": {"type": "x509", "x509": {"caReferences": slots}}});
-        let (both, one) = (
-            slots(json!({"primary": "a", "secondary": "b"})),
-            slots(json!({"primary": "a"})),
-        );
+        let both = slots(json!({"primary": "a", "secondary": "b"}));
+        let one = slots(json!({"primary": "a"}));
         assert!(!fulfils(&both, &one, &[]));
         assert!(fulfils(&one, &one, &[]));
     }

@@ -6,12 +6,13 @@
 //! exceptions are looked up one by one. A device with two such leaves counts with each. Revoked leaves count
 //! like others: DPS reads no revocation lists. They are few, and are read one by one.
 
+mod worklist;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::ControlFlow;
 
-use crate::admission::{
-    ChainElement, DpsView, Entry, Outcome, PresentedChain, Refusal, outcome_below, outcome_of,
-};
+pub use self::worklist::Worklist;
+use crate::admission::{ChainElement, PresentedChain};
 use crate::authority::ChainBundle;
 use crate::certificate::Certificate;
 use crate::ids::{AuthorityGeneration, RegistrationId, Sha256Thumbprint};
@@ -59,18 +60,6 @@ pub struct Exception {
     pub is_revoked: bool,
 }
 
-/// The devices that need something after a breach roll.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Worklist {
-    /// Those with a leaf below a compromised certificate that no instance lets in with any leaf: each needs a
-    /// new one.
-    pub shut_out: BTreeSet<RegistrationId>,
-    /// Those that an instance lets in again, with another leaf: a hub may keep them out still.
-    pub back: BTreeSet<RegistrationId>,
-    /// Of those, whom an instance refuses still, in the order of the instances.
-    pub refused: Vec<BTreeSet<RegistrationId>>,
-}
-
 /// What tells the issuers of foreign leaves apart: the key identifier, else the name in DER.
 type IssuerKey = Vec<u8>;
 
@@ -104,8 +93,9 @@ impl Class {
 
     /// Whether the chains of its leaves go through one of these certificates.
     fn goes_through(&self, certificates: &BTreeSet<Sha256Thumbprint>) -> bool {
-        let mut above = self.above.iter();
-        above.any(|element| certificates.contains(&element.sha256_thumbprint))
+        self.above
+            .iter()
+            .any(|element| certificates.contains(&element.sha256_thumbprint))
     }
 }
 
@@ -170,131 +160,9 @@ impl Fleet {
 
     /// The class of what a generation has signed.
     pub fn class_of(&self, signer: &AuthorityGeneration) -> Option<&Class> {
-        let mut classes = self.classes.iter();
-        classes.find(|class| class.signed_by.as_ref() == Some(signer))
-    }
-
-    /// The devices with a leaf below one of these certificates that is refused everywhere. The fleet must have
-    /// been gathered with the individual enrollments of the instances.
-    ///
-    /// # Errors
-    /// [`InventoryError`] if the inventory cannot be read.
-    pub fn worklist(
-        &self,
-        below: &BTreeSet<Sha256Thumbprint>,
-        views: &[DpsView],
-        inventory: &dyn Inventory,
-        at: Time,
-    ) -> Result<Worklist, InventoryError> {
-        let is_let_in = |class: &Class| {
-            let mut views = views.iter();
-            views.any(|view| matches!(outcome_below(view, &class.above), Outcome::Admitted(_)))
-        };
-        let let_in: Vec<bool> = self.classes.iter().map(is_let_in).collect();
-        let mut list = Worklist::default();
-        for (index, class) in self.classes.iter().enumerate() {
-            if class.goes_through(below) && !let_in[index] {
-                self.name_live_members(index, inventory, at, |id| {
-                    list.shut_out.insert(id);
-                    ControlFlow::Continue(())
-                })?;
-            }
-        }
-        let is_in = |one: &Exception| {
-            let above = &self.classes[one.class].above;
-            let mut views = views.iter();
-            views.any(|view| {
-                matches!(
-                    outcome_of(view, &one.id, &one.leaf, above),
-                    Outcome::Admitted(_)
-                )
-            })
-        };
-        for one in &self.exceptions {
-            // A leaf that was revoked is waited for by nobody, and a new one does not help past an entry of the
-            // device's own that is disabled.
-            let is_hit = !one.is_revoked && self.classes[one.class].goes_through(below);
-            if is_hit && !is_in(one) && !self.is_shut_out_alone(one, views) {
-                list.shut_out.insert(one.id.clone());
-            }
-        }
-        for one in self.exceptions.iter().filter(|one| is_in(one)) {
-            list.comes_back(&one.id);
-        }
-        for (index, _) in self
-            .classes
+        self.classes
             .iter()
-            .enumerate()
-            .filter(|(index, _)| let_in[*index])
-        {
-            if list.shut_out.is_empty() {
-                break;
-            }
-            self.name_members(index, inventory, at, |id| {
-                list.comes_back(&id);
-                ControlFlow::Continue(())
-            })?;
-        }
-        if !list.back.is_empty() {
-            for view in views {
-                let refused = self.refused_by(view, &let_in, inventory, at)?;
-                list.refused.push(&refused & &list.back);
-            }
-        }
-        Ok(list)
-    }
-
-    /// Whether an entry of the device's own keeps it out, wherever there is one.
-    fn is_shut_out_alone(&self, one: &Exception, views: &[DpsView]) -> bool {
-        let above = &self.classes[one.class].above;
-        let mut views = views.iter();
-        views.any(|view| {
-            let outcome = outcome_of(view, &one.id, &one.leaf, above);
-            matches!(outcome, Outcome::Disabled(Entry::Individual(_)))
-        })
-    }
-
-    /// The devices with leaves that are let in somewhere, all of which this instance refuses. One that holds
-    /// nothing of their chains refuses nobody: it is not theirs.
-    fn refused_by(
-        &self,
-        view: &DpsView,
-        let_in: &[bool],
-        inventory: &dyn Inventory,
-        at: Time,
-    ) -> Result<BTreeSet<RegistrationId>, InventoryError> {
-        let mut refused = BTreeSet::new();
-        let mut admitted = BTreeSet::new();
-        for (index, class) in self.classes.iter().enumerate() {
-            if !let_in[index] {
-                continue;
-            }
-            let devices = match outcome_below(view, &class.above) {
-                Outcome::Refused(Refusal::NoEntry) => continue,
-                Outcome::Admitted(_) => &mut admitted,
-                _ => &mut refused,
-            };
-            self.name_live_members(index, inventory, at, |id| {
-                devices.insert(id);
-                ControlFlow::Continue(())
-            })?;
-        }
-        Ok(&refused - &admitted)
-    }
-
-    /// The devices that an enrollment of their own lets in with a leaf below one of these certificates:
-    /// nothing that happens to a group shuts them out.
-    pub fn own_entries_below(
-        &self,
-        below: &BTreeSet<Sha256Thumbprint>,
-        view: &DpsView,
-    ) -> BTreeSet<RegistrationId> {
-        let admitted = self.exceptions.iter().filter(|one| {
-            let class = &self.classes[one.class];
-            let outcome = outcome_of(view, &one.id, &one.leaf, &class.above);
-            class.goes_through(below) && matches!(outcome, Outcome::Admitted(Entry::Individual(_)))
-        });
-        admitted.map(|one| one.id.clone()).collect()
+            .find(|class| class.signed_by.as_ref() == Some(signer))
     }
 
     /// All leaves, the exceptions too.
@@ -383,14 +251,6 @@ impl Fleet {
     fn excepted(&self, class: usize) -> HashSet<RegistrationId> {
         let excepted = self.exceptions.iter().filter(|one| one.class == class);
         excepted.map(|one| one.id.clone()).collect()
-    }
-}
-
-impl Worklist {
-    fn comes_back(&mut self, id: &RegistrationId) {
-        if let Some(id) = self.shut_out.take(id) {
-            self.back.insert(id);
-        }
     }
 }
 

@@ -227,8 +227,9 @@ impl Impact {
 
     /// The movements with this effect.
     pub fn with(&self, effect: Effect) -> impl Iterator<Item = &Movement> {
-        let movements = self.movements.iter();
-        movements.filter(move |movement| movement.effect() == effect)
+        self.movements
+            .iter()
+            .filter(move |movement| movement.effect() == effect)
     }
 
     /// How many leaves see this effect.
@@ -239,7 +240,8 @@ impl Impact {
     /// Groups whose devices another group will decide about.
     pub fn falls_through(&self) -> impl Iterator<Item = FallThrough<'_>> {
         self.movements.iter().filter_map(|movement| {
-            let (from, to) = (movement.before.group()?, movement.after.group()?);
+            let from = movement.before.group()?;
+            let to = movement.after.group()?;
             (from != to).then_some(FallThrough {
                 from,
                 to,

@@ -233,6 +233,8 @@ fn status_reason(reason: Option<&str>) -> String {
 }
 
 fn revocations(request: &Quarantine) -> impl Iterator<Item = Step> {
-    let revoked = request.revoke.iter();
-    revoked.map(|leaf| LeafStep::revoke(&request.registration_id, leaf))
+    request
+        .revoke
+        .iter()
+        .map(|leaf| LeafStep::revoke(&request.registration_id, leaf))
 }

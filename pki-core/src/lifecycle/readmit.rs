@@ -233,7 +233,8 @@ fn taken_over(before: &IndividualEnrollment, after: &IndividualEnrollment) -> Ve
 }
 
 fn check_leaf(request: &Readmit, state: &ReadmitState, at: Time) -> Result<(), ReadmitError> {
-    let (id, leaf) = (request.registration_id.clone(), &request.leaf);
+    let id = request.registration_id.clone();
+    let leaf = &request.leaf;
     let found = leaf.common_name();
     let named = found
         .as_deref()

@@ -167,14 +167,18 @@ impl MovingDevice {
 impl Devices {
     /// Counts those that have not moved, and names the first `names` of them.
     pub fn left_behind(devices: impl IntoIterator<Item = MovingDevice>, names: usize) -> Self {
-        let devices = devices.into_iter();
-        Self::of(devices.filter(|device| !device.has_moved()), names)
+        Self::of(
+            devices.into_iter().filter(|device| !device.has_moved()),
+            names,
+        )
     }
 
     /// Counts those of which nobody knows if they have moved, and names the first `names` of them.
     pub fn not_known(devices: impl IntoIterator<Item = MovingDevice>, names: usize) -> Self {
-        let devices = devices.into_iter();
-        Self::of(devices.filter(|device| !device.is_known()), names)
+        Self::of(
+            devices.into_iter().filter(|device| !device.is_known()),
+            names,
+        )
     }
 
     fn of(devices: impl Iterator<Item = MovingDevice>, names: usize) -> Self {
@@ -290,13 +294,14 @@ impl Instance {
 
     /// Whether a group refers to the name of a CA.
     fn refers_to(&self, name: &CertificateName) -> bool {
-        let mut groups = self.groups.iter();
-        groups.any(|group| match &group.attestation.mechanism {
-            Mechanism::X509(X509Certificates::CaReferences(slots)) => {
-                slots.iter().any(|held| held == name)
-            }
-            _ => false,
-        })
+        self.groups
+            .iter()
+            .any(|group| match &group.attestation.mechanism {
+                Mechanism::X509(X509Certificates::CaReferences(slots)) => {
+                    slots.iter().any(|held| held == name)
+                }
+                _ => false,
+            })
     }
 
     /// What it holds of a certificate under the name of a CA.

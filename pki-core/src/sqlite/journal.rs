@@ -45,24 +45,19 @@ impl Journal for SqliteInventory {
         steps: &[(usize, Expectation)],
         at: Time,
     ) -> Result<(), InventoryError> {
-        let mut followed = self.followed.take();
-        self.write(|transaction| {
-            let head = open(transaction, plan)?;
-            let followed = Followed::of(&mut followed, transaction, plan)?;
+        self.write_steps(plan, |transaction, head, followed| {
             let mut states = Vec::with_capacity(steps.len());
             for (index, expect) in steps {
-                followed.refuse_edited(transaction, &head, *index)?;
+                followed.refuse_edited(transaction, head, *index)?;
                 let (_, state) =
-                    change(transaction, &head, *index, |state| state.begun(expect, at))?;
+                    change(transaction, head, *index, |state| state.begun(expect, at))?;
                 states.push((*index, state));
             }
             if !states.is_empty() {
                 append(transaction, Draft::steps_begun(plan, &states, at)?)?;
             }
             Ok(())
-        })?;
-        self.followed = followed;
-        Ok(())
+        })
     }
 
     fn end_steps(
@@ -71,16 +66,13 @@ impl Journal for SqliteInventory {
         steps: &[(usize, StepEnd)],
         at: Time,
     ) -> Result<(), InventoryError> {
-        let mut followed = self.followed.take();
-        self.write(|transaction| {
-            let head = open(transaction, plan)?;
-            let followed = Followed::of(&mut followed, transaction, plan)?;
+        self.write_steps(plan, |transaction, head, followed| {
             let mut states = Vec::with_capacity(steps.len());
             let mut events = Vec::new();
             for (index, end) in steps {
-                followed.refuse_edited(transaction, &head, *index)?;
+                followed.refuse_edited(transaction, head, *index)?;
                 let (step, state) =
-                    change(transaction, &head, *index, |state| state.ended(end, at))?;
+                    change(transaction, head, *index, |state| state.ended(end, at))?;
                 states.push((*index, state));
                 events.extend(step.event((plan, &head.record.dps), *index, end)?);
             }
@@ -91,9 +83,7 @@ impl Journal for SqliteInventory {
                 append(transaction, Draft::event(event, at))?;
             }
             Ok(())
-        })?;
-        self.followed = followed;
-        Ok(())
+        })
     }
 
     fn close_plan(
@@ -150,6 +140,27 @@ impl Journal for SqliteInventory {
             refuse_edited(transaction)?;
             in_the_way(transaction, dps, subjects)
         })
+    }
+}
+
+impl SqliteInventory {
+    /// Changes steps of an open plan, if all of it is as the trail says.
+    fn write_steps(
+        &mut self,
+        plan: PlanId,
+        change: impl FnOnce(&Transaction<'_>, &Head, &Followed) -> Result<(), Failure>,
+    ) -> Result<(), InventoryError> {
+        let mut followed = self.followed.take();
+        self.write(|transaction| {
+            let head = open(transaction, plan)?;
+            change(
+                transaction,
+                &head,
+                Followed::of(&mut followed, transaction, plan)?,
+            )
+        })?;
+        self.followed = followed;
+        Ok(())
     }
 }
 

@@ -478,7 +478,8 @@ mod tests {
         with_lookups(|transaction| {
             fill(transaction, [5000]);
             let any = |least: u64, greatest: u64| {
-                let (least, greatest) = (least.to_be_bytes(), greatest.to_be_bytes());
+                let least = least.to_be_bytes();
+                let greatest = greatest.to_be_bytes();
                 any_between(transaction, &least, &greatest).expect("looked")
             };
             let mut keys: Vec<u64> = (0..5000)

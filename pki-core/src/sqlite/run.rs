@@ -48,6 +48,7 @@ impl Run {
     fn may_become(&self, next: &CertificateState) -> bool {
         let last = self.detail.as_deref().map(LastChange::read);
         let reason = last.and_then(|last| last.reason);
+        // What may follow depends on the state and the reason, not on when it was reached.
         let state = CertificateState::assemble(self.status, Time::FOREVER, reason.as_deref());
         state.is_some_and(|state| state.may_become(next))
     }

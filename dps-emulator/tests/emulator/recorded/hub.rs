@@ -10,7 +10,8 @@ pub(super) async fn devices(recording: &mut Recording) {
     let path = "/devices/Device-001";
     let new = json!({"deviceId": "Device-001"});
     recording
-        .hub_if_match("device put", Method::PUT, path, new, "\"\"")
+        .if_match("\"\"")
+        .hub("device put", Method::PUT, path, new)
         .await;
     let read = recording
         .hub("device get", Method::GET, path, Value::Null)
@@ -22,25 +23,23 @@ pub(super) async fn devices(recording: &mut Recording) {
     let mut changed = read;
     changed["status"] = json!("disabled");
     recording
-        .hub_if_match("device update", Method::PUT, path, changed.clone(), &stale)
+        .if_match(&stale)
+        .hub("device update", Method::PUT, path, changed.clone())
         .await;
     recording
-        .hub_if_match("device stale", Method::PUT, path, changed, &stale)
+        .if_match(&stale)
+        .hub("device stale", Method::PUT, path, changed)
         .await;
     let patch = json!({"properties": {"desired": {"username": "a"}}});
     recording
-        .hub_if_match("twin patch", Method::PATCH, "/twins/Device-001", patch, "*")
+        .if_match("*")
+        .hub("twin patch", Method::PATCH, "/twins/Device-001", patch)
         .await;
     let stale = "\"AAAAAAAAAAE=\"";
     let patch = json!({"properties": {"desired": {"username": "b"}}});
     recording
-        .hub_if_match(
-            "twin stale",
-            Method::PATCH,
-            "/twins/Device-001",
-            patch,
-            stale,
-        )
+        .if_match(stale)
+        .hub("twin stale", Method::PATCH, "/twins/Device-001", patch)
         .await;
     let bulk = json!([{"id": "bulk-1", "importMode": "create", "status": "enabled",
         "properties": {"desired": {"user": "a"}}}]);
@@ -60,6 +59,7 @@ pub(super) async fn devices(recording: &mut Recording) {
         .hub("twin query", Method::POST, "/devices/query", query)
         .await;
     recording
-        .hub_if_match("device delete", Method::DELETE, path, Value::Null, "*")
+        .if_match("*")
+        .hub("device delete", Method::DELETE, path, Value::Null)
         .await;
 }

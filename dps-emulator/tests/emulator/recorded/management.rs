@@ -30,11 +30,13 @@ pub(super) async fn certificates(recording: &mut Recording) {
         .arm("ca get", Method::GET, path, Value::Null)
         .await;
     let made = recording
-        .arm_if_match("ca update", Method::PUT, path, upload, &tag(&made))
+        .if_match(&tag(&made))
+        .arm("ca update", Method::PUT, path, upload)
         .await;
     let code = format!("{path}/generateVerificationCode");
     let coded = recording
-        .arm_if_match("ca code", Method::POST, &code, Value::Null, &tag(&made))
+        .if_match(&tag(&made))
+        .arm("ca code", Method::POST, &code, Value::Null)
         .await;
     assert_eq!(
         coded["properties"]["certificate"],
@@ -47,16 +49,12 @@ pub(super) async fn certificates(recording: &mut Recording) {
     let proof = json!({"certificate": root.leaf(code, &[]).pem});
     let verify = format!("{path}/verify");
     let proven = recording
-        .arm_if_match("ca verify", Method::POST, &verify, proof, &tag(&coded))
+        .if_match(&tag(&coded))
+        .arm("ca verify", Method::POST, &verify, proof)
         .await;
     recording
-        .arm_if_match(
-            "ca delete",
-            Method::DELETE,
-            path,
-            Value::Null,
-            &tag(&proven),
-        )
+        .if_match(&tag(&proven))
+        .arm("ca delete", Method::DELETE, path, Value::Null)
         .await;
     recording
         .arm("ca missing", Method::GET, path, Value::Null)

@@ -14,6 +14,8 @@ use crate::fixture::{World, send, token, with_if_match};
 pub(super) struct Recording {
     pub(super) world: World,
     hub: Hub,
+    /// The ETag of the record that the next request expects.
+    tag: Option<String>,
     /// By the name of the exchange.
     pub(super) answers: BTreeMap<String, Answer>,
 }
@@ -24,12 +26,20 @@ impl Recording {
         Self {
             hub: world.linked_hub("hub-1.azure-devices.net"),
             world,
+            tag: None,
             answers: BTreeMap::new(),
         }
     }
 
+    /// Lets the next request expect a record of this ETag.
+    pub(super) fn if_match(&mut self, tag: &str) -> &mut Self {
+        self.tag = Some(tag.to_owned());
+        self
+    }
+
     /// Sends a request and notes its answer.
     pub(super) async fn note(&mut self, name: &str, request: RequestBuilder) -> Value {
+        let request = with_if_match(request, self.tag.take().as_deref());
         let built = request.try_clone().and_then(|copy| copy.build().ok());
         let reply = send(request).await;
         let answer = Answer {
@@ -53,18 +63,6 @@ impl Recording {
         self.note(name, request).await
     }
 
-    pub(super) async fn service_if_match(
-        &mut self,
-        name: &str,
-        method: Method,
-        path: &str,
-        body: Value,
-        tag: &str,
-    ) -> Value {
-        let request = self.world.signed_request(method, path, &body);
-        self.note(name, with_if_match(request, Some(tag))).await
-    }
-
     pub(super) async fn arm(
         &mut self,
         name: &str,
@@ -76,18 +74,6 @@ impl Recording {
         self.note(name, request).await
     }
 
-    pub(super) async fn arm_if_match(
-        &mut self,
-        name: &str,
-        method: Method,
-        path: &str,
-        body: Value,
-        tag: &str,
-    ) -> Value {
-        let request = self.to_arm(method, path, &body);
-        self.note(name, with_if_match(request, Some(tag))).await
-    }
-
     pub(super) async fn hub(
         &mut self,
         name: &str,
@@ -97,18 +83,6 @@ impl Recording {
     ) -> Value {
         let request = self.to_hub(method, path, &body);
         self.note(name, request).await
-    }
-
-    pub(super) async fn hub_if_match(
-        &mut self,
-        name: &str,
-        method: Method,
-        path: &str,
-        body: Value,
-        tag: &str,
-    ) -> Value {
-        let request = self.to_hub(method, path, &body);
-        self.note(name, with_if_match(request, Some(tag))).await
     }
 
     fn to_arm(&self, method: Method, path: &str, body: &Value) -> RequestBuilder {

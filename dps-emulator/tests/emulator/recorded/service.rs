@@ -59,7 +59,8 @@ pub(super) async fn groups(recording: &mut Recording, signing: &Authority) {
     changed["customAllocationDefinition"] =
         json!({"webhookUrl": "https://hook.example", "apiVersion": "2019-03-31"});
     recording
-        .service_if_match("group update", Method::PUT, path, changed, &tag(&made))
+        .if_match(&tag(&made))
+        .service("group update", Method::PUT, path, changed)
         .await;
     recording
         .service("group delete", Method::DELETE, path, Value::Null)

@@ -281,7 +281,8 @@ fn brings_requests(ui: &Ui, source: &Source, target: &Target) -> Result<bool, Co
     let Some(list) = source.as_list()? else {
         return Ok(false);
     };
-    let (encoding, separator) = (list.encoding(), list.separator());
+    let encoding = list.encoding();
+    let separator = list.separator();
     let heads = list.into_heads();
     if encoding != ListEncoding::Utf8 || (heads.len() > 1 && separator != Separator::Comma) {
         ui.note(format!(

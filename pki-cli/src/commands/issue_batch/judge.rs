@@ -10,8 +10,8 @@ use std::panic::resume_unwind;
 use std::path::Path;
 use std::thread::{self, ScopedJoinHandle};
 
-use pki_core::bulk::input::{BadLine, Checked, Device, brought_keys};
-use pki_core::bulk::{LeafPlan, Rehearsal};
+use pki_core::bulk::input::{BadLine, Device, SoundInput, brought_keys};
+use pki_core::bulk::{LeafTerms, Rehearsal};
 use pki_core::delivery;
 use pki_core::ids::RegistrationId;
 use pki_core::inventory::{
@@ -46,7 +46,7 @@ impl BatchRun<'_> {
     pub(super) fn judge_new(
         &self,
         inventory: &mut SqliteInventory,
-        checked: &Checked,
+        checked: &SoundInput,
     ) -> Result<(), CommandError> {
         self.judge_name(inventory)?;
         self.check_places()?;
@@ -96,7 +96,7 @@ impl BatchRun<'_> {
         &self,
         inventory: &mut SqliteInventory,
         batch: &BatchRecord,
-        checked: &Checked,
+        checked: &SoundInput,
     ) -> Result<(), CommandError> {
         if batch.delivered == batch.total {
             return Ok(());
@@ -231,8 +231,8 @@ impl BatchRun<'_> {
             return Ok(());
         };
         let usual = Device::new(device.place, device.id);
-        let plan = self.plan_of(&usual, begin)?;
-        match self.problem(&mut self.rehearsal()?, &usual, &plan) {
+        let terms = self.terms_of(&usual, begin)?;
+        match self.problem(&mut self.rehearsal()?, &usual, &terms) {
             None => Ok(()),
             Some(reason) => Err(CommandError::refused(format!(
                 "no leaf of profile {} can be issued: {reason}",
@@ -303,7 +303,7 @@ impl BatchRun<'_> {
             chunk.iter().map(|device| (*device.id).clone()).collect();
         ids.sort();
         if self.batch.context.settings.dry_run {
-            return Ok(inventory.find_ids(&ids, self.now)?.into_iter().collect());
+            return Ok(delivery::served_among(inventory, &ids, self.now)?);
         }
         let now = self.batch.context.now();
         Ok(delivery::resume_all(inventory, &ids, now)?)
@@ -352,9 +352,9 @@ impl BatchRun<'_> {
         if !device.is_special() {
             return None;
         }
-        match self.plan_of(device, begin) {
+        match self.terms_of(device, begin) {
             Err(error) => Some(error.to_string()),
-            Ok(plan) => self.problem(rehearsal, device, &plan),
+            Ok(terms) => self.problem(rehearsal, device, &terms),
         }
     }
 
@@ -363,9 +363,9 @@ impl BatchRun<'_> {
         &self,
         rehearsal: &mut Rehearsal,
         device: &Device,
-        plan: &LeafPlan,
+        terms: &LeafTerms,
     ) -> Option<String> {
-        let end = plan.validity.not_after();
+        let end = terms.validity.not_after();
         let authority = self.authority.certificate().validity().not_after();
         if end > authority {
             return Some(format!(
@@ -375,7 +375,7 @@ impl BatchRun<'_> {
         if end <= self.now {
             return Some(format!("it would have ended already, on {end}"));
         }
-        let judged = rehearsal.judge(device, plan);
+        let judged = rehearsal.judge(device, terms);
         judged.err().map(|error| error.to_string())
     }
 

@@ -5,7 +5,7 @@
 
 use std::io::{BufWriter, Write as _};
 
-use pki_core::bulk::input::{BadLine, Checked, Device, DeviceKey, Tally};
+use pki_core::bulk::input::{BadLine, Device, DeviceKey, SoundInput, Tally};
 use pki_core::bulk::renewal::{Renewal, last_leaf};
 use pki_core::bulk::requests::write_device;
 use pki_core::delivery::void_cut_short;
@@ -55,7 +55,7 @@ impl BatchRun<'_> {
         batch: Option<&BatchRecord>,
         renewals: &Renewals<'_>,
         total: u64,
-    ) -> Result<(Source, Checked), CommandError> {
+    ) -> Result<(Source, SoundInput), CommandError> {
         let context = self.batch.context;
         let delivered = batch.map_or(0, |batch| batch.delivered);
         let mut unfit = BadLines::new(context.ui.is_json())?;

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use pki_core::bulk::input::{Checked, Device, digest};
+use pki_core::bulk::input::{Device, SoundInput, digest};
 use pki_core::bulk::{
-    self, BulkError, Delivery, Finished, Issuance, Job, LeafPlan, Outlet, Progress,
+    self, BulkError, Delivery, Finished, Issuance, Job, LeafTerms, Outlet, Progress,
 };
 use pki_core::declaration::LeafProfile;
 use pki_core::handout::Renderer;
@@ -113,7 +113,7 @@ impl<'a> BatchRun<'a> {
     pub(super) fn open(
         &self,
         inventory: &mut SqliteInventory,
-        checked: &Checked,
+        checked: &SoundInput,
     ) -> Result<BatchRecord, CommandError> {
         let target = self.batch.target;
         let new = NewBatch {
@@ -251,10 +251,10 @@ impl<'a> BatchRun<'a> {
         let now = self.now;
         // A batch that is gone on with gives what was judged when it was opened, however long ago.
         let begin = batch.started_at;
-        let usual = self.plan(profile, profile.validity, begin)?;
-        let plan = |device: &Device| {
+        let usual = self.terms(profile, profile.validity, begin)?;
+        let terms = |device: &Device| {
             if device.has_own_terms() {
-                self.plan_of(device, begin).map(Cow::Owned)
+                self.terms_of(device, begin).map(Cow::Owned)
             } else {
                 Ok(Cow::Borrowed(&usual))
             }
@@ -266,7 +266,7 @@ impl<'a> BatchRun<'a> {
             generator: &SoftwareKeyGenerator,
             entropy: self.batch.context.entropy.as_ref(),
             now,
-            plan: &plan,
+            terms: &terms,
             renderer,
         };
         let job = Job {
@@ -306,12 +306,17 @@ impl<'a> BatchRun<'a> {
     }
 
     /// What the leaf of a device is to be that begins at a moment.
-    pub(super) fn plan_of(&self, device: &Device, begin: Time) -> Result<LeafPlan, TimeError> {
-        self.plan(self.profile(device), self.span(device), begin)
+    pub(super) fn terms_of(&self, device: &Device, begin: Time) -> Result<LeafTerms, TimeError> {
+        self.terms(self.profile(device), self.span(device), begin)
     }
 
-    fn plan(&self, profile: &LeafProfile, span: Span, begin: Time) -> Result<LeafPlan, TimeError> {
-        Ok(LeafPlan {
+    fn terms(
+        &self,
+        profile: &LeafProfile,
+        span: Span,
+        begin: Time,
+    ) -> Result<LeafTerms, TimeError> {
+        Ok(LeafTerms {
             key: profile.key,
             validity: self.authority.validity(begin, span)?,
             content: profile.content(),

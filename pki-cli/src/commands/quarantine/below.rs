@@ -3,6 +3,7 @@
 use std::fmt;
 
 use dps_operations::PlanningError;
+use dps_operations::hubs::UnreadHub;
 use dps_operations::judge::Judged;
 use dps_operations::quarantine::{Below, PreparedBelow};
 use pki_core::admission::Outcome;
@@ -11,15 +12,14 @@ use pki_core::sqlite::SqliteInventory;
 use pki_core::time::Time;
 use serde::Serialize;
 
-use super::turns::{Part, Turns, close_and_finish};
-use super::{Args, not_everywhere};
-use crate::commands::everywhere::{Problems, Within, others};
+use super::Args;
+use super::turns::{Part, Turns, close_and_finish, elsewhere};
+use crate::commands::everywhere::{Problems, Within};
 use crate::config::Settings;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind};
 use crate::execute::Failures;
 use crate::home::Home;
-use crate::hubs::refuse_unread;
 use crate::issuance::no_authority;
 use crate::planes::Planes;
 use crate::render::plan::Outline;
@@ -75,7 +75,16 @@ impl Args {
         let mut problems = Problems::default();
         problems.note_unread(unread, &who, !parts.is_empty())?;
         close_and_finish(parts, &who, context, inventory, &mut problems)?;
-        problems.note(None, elsewhere(context, authority, &below))?;
+        let let_in = |planes: &Planes<'_>| {
+            let outcome = context
+                .runtime
+                .wait_for(below.read_back(planes.instance()))?;
+            Ok(outcome
+                .map(|outcome| not_shut_out(authority, &outcome))
+                .into_iter()
+                .collect())
+        };
+        problems.note(None, elsewhere(context, let_in))?;
         problems.end()
     }
 
@@ -108,12 +117,11 @@ impl<'a> Part<'a> for BelowPart<'a> {
         &mut self.turns
     }
 
-    fn finish(
-        &mut self,
-        context: &Context,
-        inventory: &mut SqliteInventory,
-    ) -> Result<(), CommandError> {
-        self.turns.take_off_hubs(context, inventory)?;
+    fn unread(&self) -> &[UnreadHub] {
+        &self.prepared.unread
+    }
+
+    fn tell(&self, context: &Context, _: &SqliteInventory) -> Result<(), CommandError> {
         let instance = self.turns.planes.instance();
         if !context.settings.dry_run
             && let Some(outcome) = context.runtime.wait_for(self.below.read_back(instance))?
@@ -128,12 +136,7 @@ impl<'a> Part<'a> for BelowPart<'a> {
         context.ui.item(&Within {
             dps: self.turns.dps,
             result: shown,
-        })?;
-        if context.settings.dry_run {
-            Ok(())
-        } else {
-            refuse_unread(&self.prepared.unread)
-        }
+        })
     }
 }
 
@@ -157,26 +160,6 @@ impl fmt::Display for ShutOut<'_> {
             None => Ok(()),
         }
     }
-}
-
-/// The instances that `--dps` leaves out and that would let devices in are named.
-fn elsewhere(
-    context: &Context,
-    authority: &AuthorityName,
-    below: &Below,
-) -> Result<(), CommandError> {
-    let mut left = Vec::new();
-    for planes in others(context)? {
-        let name = planes.name();
-        match context.runtime.wait_for(below.read_back(planes.instance())) {
-            Ok(None) => {}
-            Ok(Some(outcome)) => {
-                left.push(format!("DPS {name}: {}", not_shut_out(authority, &outcome)));
-            }
-            Err(error) => left.push(format!("DPS {name}: {error}")),
-        }
-    }
-    not_everywhere(&context.settings, &context.ui, &left)
 }
 
 fn not_shut_out(authority: &AuthorityName, outcome: &Outcome) -> String {

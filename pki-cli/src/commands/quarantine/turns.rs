@@ -3,15 +3,17 @@
 use std::collections::BTreeSet;
 
 use dps_operations::execute::StepFailure;
+use dps_operations::hubs::UnreadHub;
 use dps_operations::judge::Judged;
 use pki_core::ids::DpsName;
 use pki_core::lifecycle::{Checked, Step, Subject};
 use pki_core::sqlite::SqliteInventory;
 
-use crate::commands::everywhere::Problems;
+use crate::commands::everywhere::{Problems, others};
 use crate::context::Context;
-use crate::error::CommandError;
+use crate::error::{CommandError, ErrorKind};
 use crate::execute::{Execution, Failures, Proposal, close_same};
+use crate::hubs::refuse_unread;
 use crate::planes::Planes;
 use crate::render::plan::{Outline, PlanAndImpact};
 
@@ -30,12 +32,11 @@ pub(super) struct Turns<'a> {
 pub(super) trait Part<'a> {
     fn turns(&mut self) -> &mut Turns<'a>;
 
-    /// Sees to the hubs of the instance, which is closed, and reads back what DPS decides.
-    fn finish(
-        &mut self,
-        context: &Context,
-        inventory: &mut SqliteInventory,
-    ) -> Result<(), CommandError>;
+    /// The devices whose hubs cannot be read.
+    fn unread(&self) -> &[UnreadHub];
+
+    /// Tells what was done, and what DPS decides since.
+    fn tell(&self, context: &Context, inventory: &SqliteInventory) -> Result<(), CommandError>;
 }
 
 /// Closes all instances, then sees to the hubs of those that were. `who` are shut out, with a verb.
@@ -57,10 +58,51 @@ pub(super) fn close_and_finish<'a>(
         }
     }
     for mut part in closed {
-        let done = part.finish(context, inventory);
+        let done = finish(&mut part, context, inventory);
         problems.note(part.turns().dps, done)?;
     }
     Ok(())
+}
+
+/// Sees to the hubs of an instance that is closed, and tells what DPS decides.
+fn finish<'a>(
+    part: &mut impl Part<'a>,
+    context: &Context,
+    inventory: &mut SqliteInventory,
+) -> Result<(), CommandError> {
+    part.turns().take_off_hubs(context, inventory)?;
+    part.tell(context, inventory)?;
+    if context.settings.dry_run {
+        Ok(())
+    } else {
+        refuse_unread(part.unread())
+    }
+}
+
+/// Names the instances that `--dps` leaves out and that would let somebody in, as `let_in` tells of each.
+pub(super) fn elsewhere(
+    context: &Context,
+    let_in: impl Fn(&Planes<'_>) -> Result<Vec<String>, CommandError>,
+) -> Result<(), CommandError> {
+    let mut left = Vec::new();
+    for planes in others(context)? {
+        let name = planes.name();
+        match let_in(&planes) {
+            Ok(lines) => left.extend(lines.iter().map(|line| format!("DPS {name}: {line}"))),
+            Err(error) => left.push(format!("DPS {name} cannot be asked: {error}")),
+        }
+    }
+    if left.is_empty() {
+        return Ok(());
+    }
+    if context.settings.dry_run {
+        left.iter().for_each(|line| context.ui.warning(line));
+        return Ok(());
+    }
+    let message = "not shut out everywhere: --dps leaves other instances out";
+    Err(CommandError::new(ErrorKind::PartlyFailed, message)
+        .lines(&left)
+        .hint("run it again without --dps: it concerns all of them then"))
 }
 
 impl<'a> Turns<'a> {
@@ -102,7 +144,7 @@ impl<'a> Turns<'a> {
     }
 
     /// Carries out the rest, but for what is about devices that were not shut out.
-    pub(super) fn take_off_hubs(
+    fn take_off_hubs(
         &mut self,
         context: &Context,
         inventory: &mut SqliteInventory,

@@ -202,7 +202,8 @@ impl<R: Read> DeviceList<R> {
             }
             return parse_id(place, text).map(|id| Device::new(place.clone(), id));
         };
-        let (fields, wanted) = (self.record.len(), heads.len());
+        let fields = self.record.len();
+        let wanted = heads.len();
         if fields != wanted {
             let text = self.record_text();
             let reason = format!(

@@ -69,6 +69,7 @@ impl Stencil {
         let point = pair.public_key().as_ref();
         let scalar = place(document.as_ref(), scalar.as_ref())?;
         let mut pkcs8 = Zeroizing::new(document.as_ref().to_vec());
+        // The stencil lives as long as the process, and this is the key of one device.
         pkcs8[scalar.clone()].zeroize();
         Ok(Self {
             point: place(&pkcs8, point)?,

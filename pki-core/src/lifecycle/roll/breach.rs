@@ -76,7 +76,8 @@ pub fn replace(request: &Breach, state: &RollState) -> Result<Vec<InstancePlan>,
         goal_of_replacing(&state.authority, old.number),
         new.number
     );
-    let (mut cuts, mut repairs) = (Vec::new(), Vec::new());
+    let mut cuts = Vec::new();
+    let mut repairs = Vec::new();
     for (index, instance) in state.instances.iter().enumerate() {
         let mut cut = cut(state, instance, (old, new))?;
         if state.generations.replaced().is_none() {
@@ -275,9 +276,11 @@ pub fn shut_out(request: &Breach, state: &RollState) -> Result<Vec<InstancePlan>
         }
         let devices = request.devices.get(index).map_or(&[][..], Vec::as_slice);
         let reason = "its issuer was compromised";
-        let deregistered = devices.iter();
-        plan.steps
-            .extend(deregistered.flat_map(|device| device.deregister(request.hub, reason)));
+        plan.steps.extend(
+            devices
+                .iter()
+                .flat_map(|device| device.deregister(request.hub, reason)),
+        );
         plan.notes.push(format!(
             "{} has no generation after {} yet: its key and certificate are made first, then put where the compromised one is",
             state.authority, old.number
@@ -489,8 +492,11 @@ fn repair(
         steps.extend(anchored(state, instance, [old])?);
     }
     let reason = "its issuer was compromised";
-    let deregistered = devices.iter();
-    steps.extend(deregistered.flat_map(|device| device.deregister(request.hub, reason)));
+    steps.extend(
+        devices
+            .iter()
+            .flat_map(|device| device.deregister(request.hub, reason)),
+    );
     Ok(steps)
 }
 

@@ -86,7 +86,8 @@ fn beside(
     new: &HeldGeneration,
     mut plan: Plan,
 ) -> Result<Plan, RollError> {
-    let (old_side, mut new_side) = (Side::of(old, instance), Side::of(new, instance));
+    let old_side = Side::of(old, instance);
+    let mut new_side = Side::of(new, instance);
     let former = old_side.names.first();
     let mut verified = uploaded(state, instance, former, &mut new_side)?;
     if is_unverified(instance, &old_side) {
@@ -143,8 +144,10 @@ pub(super) fn holders<'a>(
     instance: &'a Instance,
     side: &'a Side<'_>,
 ) -> impl Iterator<Item = &'a EnrollmentGroup> {
-    let groups = instance.groups.iter();
-    groups.filter(move |group| side.is_in(group) && !state.is_block(group))
+    instance
+        .groups
+        .iter()
+        .filter(move |group| side.is_in(group) && !state.is_block(group))
 }
 
 pub(super) fn settle(authority: &AuthorityName, changes: &[(Generation, GenerationState)]) -> Step {
@@ -279,8 +282,7 @@ fn has_moved(
 
 /// A plan without steps for each instance.
 fn nothing(state: &RollState, goal: &str) -> Vec<InstancePlan> {
-    let instances = state.instances.iter();
-    let plans = instances.map(|instance| InstancePlan {
+    let plans = state.instances.iter().map(|instance| InstancePlan {
         dps: instance.name.clone(),
         plan: Plan::new(goal),
     });

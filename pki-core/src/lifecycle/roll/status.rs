@@ -168,7 +168,8 @@ fn under_way(
 
 fn missing(state: &RollState, old: &HeldGeneration, new: &HeldGeneration) -> Vec<Wait> {
     let in_instance = |instance: &Instance| {
-        let (old, side) = (Side::of(old, instance), Side::of(new, instance));
+        let old = Side::of(old, instance);
+        let side = Side::of(new, instance);
         let is_verified = instance
             .uploads(&new.certificate)
             .any(|held| held.properties.is_verified);

@@ -58,8 +58,11 @@ impl Kind for AuthorityStep {
         let Found::Generations(states) = found else {
             return Standing::Gone;
         };
-        let mut changes = self.changes.iter();
-        if changes.all(|change| states.contains(&(change.generation, change.to))) {
+        if self
+            .changes
+            .iter()
+            .all(|change| states.contains(&(change.generation, change.to)))
+        {
             Standing::Done(None)
         } else {
             Standing::AsExpected(expect.clone())

@@ -3,15 +3,12 @@
 use super::{Held, MemoryInventory, states};
 use crate::ids::{AuthorityGeneration, RegistrationId};
 use crate::inventory::audit::{AuditEntry, AuditHash, AuditHead, Draft, Links, Rows};
-use crate::inventory::unique::{
-    LeafFacts, keys_brought, only_leaves, refuse_holders, refuse_key_holders,
-};
+use crate::inventory::unique::{keys_brought, only_leaves, refuse_holders, refuse_key_holders};
 use crate::inventory::{
     self, CertificateState, GenerationRecord, GenerationState, Holder, Inventory as _,
     InventoryEntry, InventoryError, Label, LostLeaves, NewCertificate, NewGeneration, Recorded,
     RowKey, Status, Uniqueness,
 };
-use crate::profile::Role;
 use crate::time::Time;
 
 impl MemoryInventory {
@@ -102,15 +99,7 @@ impl MemoryInventory {
         at: Time,
     ) -> Option<Holder> {
         let breaks = |held: &&Held| {
-            let recorded = &held.entry.recorded;
-            let facts = LeafFacts {
-                row: recorded.row(),
-                status: held.entry.state.status(),
-                not_after: recorded.certificate().validity().not_after(),
-            };
-            recorded.registration_id() == Some(id)
-                && recorded.role() == Role::Leaf
-                && uniqueness.is_broken_by(&facts, at)
+            held.entry.recorded.registration_id() == Some(id) && held.entry.breaks(uniqueness, at)
         };
         let entry = &self.certificates.iter().rev().find(breaks)?.entry;
         Some(Holder {
