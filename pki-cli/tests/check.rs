@@ -153,6 +153,8 @@ fn a_file_tells_whether_its_end_is_near() {
     // Of a chain the one that ends first counts.
     let chain = home.run("needs-renewal leaves/sensor-1-full-chain.cert.pem --within 365d");
     chain.ends_with(10).stdout_has("renew: CN=sensor-1");
+    let whole = home.run("needs-renewal leaves/sensor-1-full-chain.cert.pem --within 100%");
+    whole.ends_with(10).stdout_has("renew: CN=sensor-1");
     home.run("needs-renewal leaves/sensor-1.key.pem")
         .ends_with(3);
     home.run("needs-renewal nowhere.pem").ends_with(8);

@@ -239,7 +239,7 @@ fn a_lost_batch_is_replaced_once() {
         check(&home, false);
         let delivered = home.json("inventory list --id lost-* --status delivered");
         assert_eq!(delivered.as_array().map(Vec::len), Some(50));
-        let outputs = (0..commands(round)).map(|number| home.path(&format!("{number}.ndjson")));
+        let outputs = (0..commands(round)).map(|number| home.path(format!("{number}.ndjson")));
         assert_eq!(outputs.filter(|output| output.exists()).count(), done);
     }
 }

@@ -10,7 +10,7 @@ use pki_core::wording::{counted, fitting};
 use serde::Serialize;
 
 use crate::context::Context;
-use crate::error::{CommandError, CommandResult, Outcome};
+use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::planes;
 use crate::snapshot::around;
 
@@ -42,6 +42,10 @@ enum Format {
 
 impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
+        if matches!(self.format, Format::Prometheus) && context.ui.is_json() {
+            let message = "metrics are no JSON: leave out --format prometheus or --output json";
+            return Err(CommandError::new(ErrorKind::Usage, message));
+        }
         let inventory = context.home.inventory()?;
         let mut findings = self.in_inventory(context, &inventory)?;
         // An instance that cannot be read takes nothing away from what was found here.
