@@ -56,7 +56,8 @@ impl Request {
             check_pruning(&state, &before, &fleet, plan.steps.split_at(kept))?;
         }
         let above = |id: &RegistrationId| above_live_leaf(inventory, id, now);
-        let released = release_pins(&snapshot.individuals, &before, now, above)?;
+        let after = plan.applied_to(&before)?;
+        let released = release_pins(&snapshot.individuals, &after, now, above)?;
         plan.steps.extend(released);
         // What is pruned lets nobody in: the checker sees to that.
         let promise = Promise::as_shown();

@@ -120,6 +120,16 @@ fn an_instance_that_is_not_as_declared_is_told() {
     run.stdout_has(
         "due    DPS local is not as declared: 1 step, the first: create enrollment group factory",
     );
+    // What was found in the inventory is told beside an instance that cannot be read.
+    let declaration = site.world.read("pki.toml");
+    let elsewhere = declaration.replace("emulator-ca.pem", "nowhere.pem");
+    site.world.write("pki.toml", elsewhere);
+    let run = site.run("check --dps local --within 100d");
+    run.ends_with(8);
+    run.stdout_has("2 leaves end soon");
+    let run = site.run("check --dps local");
+    run.ends_with(8);
+    assert_eq!(run.stdout, "");
 }
 
 #[test]
@@ -143,6 +153,8 @@ fn a_file_tells_whether_its_end_is_near() {
     // Of a chain the one that ends first counts.
     let chain = home.run("needs-renewal leaves/sensor-1-full-chain.cert.pem --within 365d");
     chain.ends_with(10).stdout_has("renew: CN=sensor-1");
+    let whole = home.run("needs-renewal leaves/sensor-1-full-chain.cert.pem --within 100%");
+    whole.ends_with(10).stdout_has("renew: CN=sensor-1");
     home.run("needs-renewal leaves/sensor-1.key.pem")
         .ends_with(3);
     home.run("needs-renewal nowhere.pem").ends_with(8);

@@ -101,6 +101,27 @@ fn requests_made_at_once_are_for_one_key() {
     }
 }
 
+/// Whoever asks for it gets the one certificate of a request.
+#[test]
+fn the_request_of_an_authority_elsewhere_is_signed_once() {
+    for round in few_rounds() {
+        let home = used_home();
+        home.tool("openssl", "req -new -newkey ec -pkeyopt ec_paramgen_curve:P-384 -noenc -subj /CN=Plant -keyout plant.key -out plant.csr.pem").ok();
+        let line = |number| {
+            format!(
+                "authority sign plant.csr.pem --issuer root --validity 1y --out {number}.pem --yes"
+            )
+        };
+        let lines: Vec<String> = (0..commands(round)).map(line).collect();
+        for run in at_once(&home, &lines) {
+            assert_eq!(run.code, 0, "{run}");
+        }
+        check(&home, false);
+        let written = (0..commands(round)).map(|number| home.read(&format!("{number}.pem")));
+        assert_eq!(written.collect::<BTreeSet<String>>().len(), 1);
+    }
+}
+
 /// The certificate that a vendor has signed is taken in once.
 #[test]
 fn a_certificate_from_elsewhere_is_adopted_once() {

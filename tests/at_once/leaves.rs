@@ -222,6 +222,28 @@ fn batches_at_once_all_end_and_their_numbers_do_not_interleave() {
     assert_eq!(outside, 0);
 }
 
+/// Each device of a lost batch has one leaf afterwards, and who is refused writes nothing.
+#[test]
+fn a_lost_batch_is_replaced_once() {
+    for round in few_rounds() {
+        let home = used_home();
+        home.dps_pki("issue --prefix lost- --count 50 --batch lost --authority factory --out lost.ndjson --plain-keys")
+            .ok();
+        let line = |number| {
+            format!("batch replace lost --leaves void --plain-keys --yes --out {number}.ndjson")
+        };
+        let lines: Vec<String> = (0..commands(round)).map(line).collect();
+        let runs = at_once(&home, &lines);
+        let done = winners(&runs).len();
+        assert!(done > 0);
+        check(&home, false);
+        let delivered = home.json("inventory list --id lost-* --status delivered");
+        assert_eq!(delivered.as_array().map(Vec::len), Some(50));
+        let outputs = (0..commands(round)).map(|number| home.path(format!("{number}.ndjson")));
+        assert_eq!(outputs.filter(|output| output.exists()).count(), done);
+    }
+}
+
 /// A batch and the single commands that want its devices.
 #[test]
 fn a_batch_and_single_commands_share_no_device() {

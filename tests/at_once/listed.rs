@@ -6,7 +6,7 @@ use dps_pki_tests::Home;
 
 /// Commands that change neither a home nor DPS. Outputs go by a rule of their own, which `hostile_neighbours`
 /// and `outputs` are about.
-const HARMLESS: [&str; 38] = [
+const HARMLESS: [&str; 40] = [
     "audit checkpoint",
     "audit head",
     "audit log",
@@ -18,6 +18,7 @@ const HARMLESS: [&str; 38] = [
     "batch list",
     "batch show",
     "batch verify",
+    "check",
     "completions",
     "convert",
     "dps ca list",
@@ -41,6 +42,7 @@ const HARMLESS: [&str; 38] = [
     "journal show",
     "lint",
     "man",
+    "needs renewal",
     "plan",
     "quickstart",
     "roll status",

@@ -96,7 +96,7 @@ impl Mutants {
                 commands,
             );
         }
-        for tail in [&b"\0"[..], b"\x30\x00", b"trailing", b"\n"] {
+        for tail in [&b"\0"[..], b"\x30\x00", b"trailing", b"\n0"] {
             self.octets("with trailing octets", file, [der, tail].concat(), commands);
         }
         for place in lengths(der).into_iter().take(8) {

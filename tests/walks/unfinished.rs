@@ -45,8 +45,10 @@ fn no_other_roll_is_started_before_the_breach_roll_is_done() {
     let fleet = two_lines(2);
     fleet.site.run_until(ROOT, Some(Death::After(2)));
     let refused = fleet.ends_with("roll start root --yes", 4);
-    refused.stderr_has("the breach roll of authority root generation 1 is not done in DPS dps-a");
-    refused.stderr_has("complete it with: dps-pki roll start root --compromised");
+    refused.stderr_has(
+        "the breach roll of authority root generation 1 comes first, and is not done: in DPS dps-a",
+    );
+    refused.stderr_has("dps-pki roll status root");
     let shown = fleet.site.json("authority show root");
     let generations = shown.as_array().expect("a list");
     assert_eq!(generations.len(), 2, "no key was made: {shown}");

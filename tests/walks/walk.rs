@@ -426,7 +426,15 @@ impl Walk {
             Operation::RollCompromised(number) => {
                 let authority = self.line(*number);
                 if let Some(gone) = self.newest_in_state(&authority, &["compromised"]) {
-                    let leaves = self.below(&authority, |generation| generation <= gone);
+                    let mut leaves = self.below(&authority, |generation| generation <= gone);
+                    // A group above may let in the leaves of a generation that was retired: its key is nobody's.
+                    let now = self.admission();
+                    leaves.retain(|(device, leaf)| {
+                        let of = self.fleet.devices[*device].leaves[*leaf].generation;
+                        let mut places = 0..self.fleet.site.instances.len();
+                        of == gone
+                            || !places.any(|at| now[&(at, *device, *leaf)].registered.is_in())
+                    });
                     self.bar(&self.without_pinned(&leaves));
                 }
             }

@@ -56,8 +56,8 @@ impl AuthorityRoll<'_> {
         Ok(Some(unfinished).filter(Unfinished::is_any))
     }
 
-    /// Refuses another roll as long as a breach roll has to change whom DPS lets in: a further generation would
-    /// hide what it lacks. It is asked before a key is made, too.
+    /// Refuses another roll as long as a breach roll lacks something: a further generation would hide it, and what
+    /// is compromised would stay on its hubs. It is asked before a key is made, too.
     ///
     /// # Errors
     /// [`RollError::BreachUnfinished`]; something cannot be read.
@@ -65,14 +65,14 @@ impl AuthorityRoll<'_> {
         let Some(unfinished) = self.unfinished().await? else {
             return Ok(());
         };
-        match unfinished.decides_in() {
-            Some(dps) => Err(PlanningError::Roll(RollError::BreachUnfinished {
-                authority: self.state.authority.clone(),
-                compromised: unfinished.compromised,
-                dps: dps.clone(),
-            })),
-            None => Ok(()),
+        if unfinished.steps.is_empty() && unfinished.unread.is_empty() {
+            return Ok(());
         }
+        Err(PlanningError::Roll(RollError::BreachUnfinished {
+            authority: self.state.authority.clone(),
+            compromised: unfinished.compromised,
+            left: unfinished.left(),
+        }))
     }
 
     /// How the roll was asked for, as its plans tell.
@@ -109,11 +109,15 @@ impl Unfinished {
         !self.steps.is_empty() || !self.unread.is_empty() || self.obstacle.is_some()
     }
 
-    /// An instance in which it is left to change who is let in.
-    fn decides_in(&self) -> Option<&DpsName> {
-        let mut instances = self.steps.iter();
-        let found = instances.find(|(_, steps)| steps.iter().any(Step::decides));
-        found.map(|(dps, _)| dps)
+    /// The first thing that it lacks, in words.
+    fn left(&self) -> String {
+        if let Some((dps, steps)) = self.steps.first_key_value() {
+            let first = steps.first().map(Step::to_string).unwrap_or_default();
+            return format!("in DPS {dps} it has to {first}");
+        }
+        let unread = self.unread.first();
+        let words = unread.map(|one| format!("the hub of {} cannot be read", one.registration_id));
+        words.unwrap_or_default()
     }
 }
 

@@ -10,7 +10,7 @@ use pki_core::wording::{counted, fitting};
 use serde::Serialize;
 
 use crate::context::Context;
-use crate::error::{CommandError, CommandResult, Outcome};
+use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::planes;
 use crate::snapshot::around;
 
@@ -42,15 +42,20 @@ enum Format {
 
 impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
-        let inventory = context.home.inventory()?;
-        let findings = self.findings(context, &inventory)?;
-        match self.format {
-            Format::Text => context.ui.result(&Findings::of(&findings, self.within))?,
-            Format::Prometheus => {
-                let metrics = metrics(context, &inventory, &findings)?;
-                context.ui.raw(metrics.as_bytes())?;
-            }
+        if matches!(self.format, Format::Prometheus) && context.ui.is_json() {
+            let message = "metrics are no JSON: leave out --format prometheus or --output json";
+            return Err(CommandError::new(ErrorKind::Usage, message));
         }
+        let inventory = context.home.inventory()?;
+        let mut findings = self.in_inventory(context, &inventory)?;
+        // An instance that cannot be read takes nothing away from what was found here.
+        let drift = in_dps(context, &inventory);
+        findings.extend(drift.as_ref().ok().cloned().flatten());
+        checkup::sort(&mut findings);
+        if drift.is_ok() || !findings.is_empty() {
+            self.show(context, &inventory, &findings)?;
+        }
+        drift?;
         let is_wrong = |finding: &&Finding| finding.severity() == Severity::Wrong;
         let wrong = findings.iter().filter(is_wrong).count();
         if wrong > 0 {
@@ -65,8 +70,22 @@ impl Args {
         })
     }
 
-    /// What is found, the worst first; in DPS only where an instance is named.
-    fn findings(
+    fn show(
+        &self,
+        context: &Context,
+        inventory: &SqliteInventory,
+        findings: &[Finding],
+    ) -> Result<(), CommandError> {
+        match self.format {
+            Format::Text => context.ui.result(&Findings::of(findings, self.within)),
+            Format::Prometheus => {
+                let metrics = metrics(context, inventory, findings)?;
+                context.ui.raw(metrics.as_bytes())
+            }
+        }
+    }
+
+    fn in_inventory(
         &self,
         context: &Context,
         inventory: &SqliteInventory,
@@ -78,15 +97,18 @@ impl Args {
             at: context.now(),
             within: self.within,
         };
-        let mut findings = checkup.findings()?;
-        if context.settings.dps.is_some() {
-            let planes = planes::chosen(context)?;
-            let seen = around(&context.settings, &planes, inventory);
-            findings.extend(context.runtime.wait_for(checkup::drift(seen))?);
-        }
-        checkup::sort(&mut findings);
-        Ok(findings)
+        Ok(checkup.findings()?)
     }
+}
+
+/// What is found in DPS, where an instance is named.
+fn in_dps(context: &Context, inventory: &SqliteInventory) -> Result<Option<Finding>, CommandError> {
+    if context.settings.dps.is_none() {
+        return Ok(None);
+    }
+    let planes = planes::chosen(context)?;
+    let seen = around(&context.settings, &planes, inventory);
+    context.runtime.wait_for(checkup::drift(seen))
 }
 
 /// One line each.

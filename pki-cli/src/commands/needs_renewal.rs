@@ -86,7 +86,9 @@ impl Args {
     fn look(&self, inputs: &Inputs, now: Time, path: &Path) -> Result<Look, CommandError> {
         let certificates = pem::certificates(&inputs.read(path)?)
             .map_err(|error| CommandError::in_file(path, &error))?;
-        let first = certificates.iter().min_by_key(|one| self.begins(one));
+        let first = certificates
+            .iter()
+            .min_by_key(|one| one.validity().not_after());
         let certificate = first.ok_or_else(|| {
             CommandError::invalid_input(format!("{} holds no certificate", path.display()))
         })?;

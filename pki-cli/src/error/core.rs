@@ -219,9 +219,9 @@ impl From<RollError> for CommandError {
                 .hint("give them new leaves with: dps-pki renew ID…; or accept their number with --accept-stranded N"),
             RollError::NotKnown { .. } | RollError::DeviceNotKnown { .. } => refused
                 .hint("let the hub be read: its sign-in and address are in pki.toml; or accept their number with --accept-stranded N"),
-            RollError::BreachUnfinished { authority, .. } => refused
-                .hint(format!("what is left of it tells: dps-pki roll status {authority}"))
-                .hint(format!("complete it with: dps-pki roll start {authority} --compromised")),
+            RollError::BreachUnfinished { authority, .. } => refused.hint(format!(
+                "what it lacks, and the command that completes it: dps-pki roll status {authority}"
+            )),
             RollError::StrandsBelow { .. } => refused.hint("say --with-intermediates"),
             RollError::SameKey { authority, .. } => refused
                 .hint(format!("give it up with: dps-pki roll abort {authority}"))

@@ -63,7 +63,7 @@ pub fn is_pin(entry: &IndividualEnrollment) -> bool {
 }
 
 /// The steps that let go of pins whose old leaf has expired, where a group admits the device without
-/// them. `above` looks up the certificates above the leaf that an entry is pinned to; a pin of which
+/// them in `view`: what DPS decides by when they are carried out. `above` looks up the certificates above the leaf that an entry is pinned to; a pin of which
 /// nobody knows them stays.
 ///
 /// # Errors

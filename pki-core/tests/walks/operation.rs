@@ -397,7 +397,8 @@ impl Operation {
             Ok(newest.map(|leaf| Pki::shared().above(leaf.signer)))
         };
         let individuals = &world.instances[place].dps.individuals;
-        let released = release_pins(individuals, &view, world.now, above)?;
+        let after = plan.applied_to(&view).map_err(|error| error.to_string())?;
+        let released = release_pins(individuals, &after, world.now, above)?;
         plan.steps.extend(released);
         Ok(Some(vec![(place, plan)]))
     }

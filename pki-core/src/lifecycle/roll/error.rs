@@ -41,18 +41,17 @@ pub enum RollError {
         /// The one that would replace it.
         newcomer: Generation,
     },
-    /// DPS is not closed yet to a compromised generation, or not opened to the one that took its place.
+    /// DPS or a hub is not closed yet to a compromised generation, or DPS not opened to the one that took its place.
     #[error(
-        "the breach roll of authority {authority} generation {compromised} is not done in DPS {}; it comes first",
-        dps.as_str()
+        "the breach roll of authority {authority} generation {compromised} comes first, and is not done: {left}"
     )]
     BreachUnfinished {
         /// What was being rolled.
         authority: AuthorityName,
         /// The generation that is compromised.
         compromised: Generation,
-        /// The first of the instances that lack something.
-        dps: DpsName,
+        /// The first thing that it lacks.
+        left: String,
     },
     /// No roll is under way.
     #[error("authority {authority} is not being rolled")]
@@ -217,7 +216,8 @@ pub enum RollError {
     },
     /// The new leaf names another device.
     #[error(
-        "the new leaf is for {found:?}, not for {id}: DPS would not match it with the enrollment"
+        "the new leaf is for {}, not for {id}: DPS would not match it with the enrollment",
+        found.as_deref().unwrap_or("nobody")
     )]
     OtherDevice {
         /// Which device.
