@@ -323,6 +323,13 @@ fn a_compromised_generation_is_kept_out_where_pruning_takes_away_who_decided_abo
         ["create enrollment group line-1, enabled"],
         "what nobody declares is left alone"
     );
+    let told =
+        "leaves of line generation 1, which is compromised, are admitted by enrollment group stray";
+    assert!(
+        pruned.notes.iter().any(|note| note.starts_with(told)),
+        "{:?}",
+        pruned.notes
+    );
     let kept = prune(&mut pruned, instance, &state).expect("pruned");
     assert_eq!(
         lines(&pruned),
@@ -333,6 +340,11 @@ fn a_compromised_generation_is_kept_out_where_pruning_takes_away_who_decided_abo
         ]
     );
     assert_eq!(kept, 2, "what deletes comes last");
+    assert!(
+        !pruned.notes.iter().any(|note| note.starts_with(told)),
+        "{:?}",
+        pruned.notes
+    );
 }
 
 /// Pruning a group whose devices another one keeps out would be no harm; one that keeps them out is.

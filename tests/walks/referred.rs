@@ -59,19 +59,26 @@ fn it_is_on_a_service_that_deletes_no_ca_that_a_group_refers_to() {
 /// where groups below would admit by the old one, whatever the group that refers to it lets go of.
 #[test]
 fn a_root_that_is_found_compromised_in_its_overlap_is_out_on_either_service() {
-    for (keeps_referred, has_lines) in [(false, false), (true, false), (true, true)] {
+    let cases = [
+        (false, false, 1),
+        (true, false, 1),
+        (true, true, 1),
+        (false, false, 2),
+    ];
+    for (keeps_referred, has_lines, instances) in cases {
         let shape = Shape {
             has_lines,
             top_by_name: true,
             devices: 2,
             keeps_referred,
+            instances,
             ..Shape::PLAIN
         };
         let line = "roll start root --yes";
         let whole = fleet(shape);
         whole.site.done(line);
         let run = whole.site.done(BREACH);
-        assert_eq!(held(&whole), [json!([["root-2", true]])]);
+        assert_eq!(held(&whole), vec![json!([["root-2", true]]); instances]);
         for write in 1..=run.requests.writes {
             let fleet = fleet(shape);
             fleet.site.done(line);

@@ -154,10 +154,9 @@ impl<'r, 'e> Run<'r, 'e> {
         };
         match (turn, pairs.as_slice()) {
             (Turn::ReadBack(_), [(step, expect)]) => vec![settler.look(step, expect).await],
-            // Another plan has put it there: the certificate is compared, and its tag is read.
-            (Turn::Send(_), [(step, expect @ Expectation::AsLeftByPlan(_))])
-                if step.is_of_ca_proof() =>
-            {
+            // Another plan has put it there, as the first turn of a breach roll does in several instances: the
+            // certificate is compared, and its tag is read.
+            (Turn::Send(_), [(step @ Step::Ca(_), expect @ Expectation::AsLeftByPlan(_))]) => {
                 vec![settler.look(step, expect).await]
             }
             // The plan of another instance may have recorded it.

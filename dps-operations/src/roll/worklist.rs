@@ -4,14 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pki_core::admission::{DpsView, Outcome, outcome_of};
-use pki_core::hub::HubDeviceStatus;
+use pki_core::hub::{HubDevice, HubDeviceStatus};
 use pki_core::ids::{DpsName, HubHostName, RegistrationId, Sha256Thumbprint};
-use pki_core::inventory::InventoryError;
+use pki_core::inventory::{InventoryEntry, InventoryError};
 use pki_core::lifecycle::{Fleet, HubDeviceAction, Step};
 
 use super::authority::AuthorityRoll;
 use crate::hubs::{Hubs, registration_id};
 use crate::planning::PlanningError;
+use crate::registered::{is_shown, thumbprint};
 
 /// The devices below compromised generations.
 #[derive(Debug, Default)]
@@ -58,7 +59,7 @@ impl AuthorityRoll<'_> {
                 let_in.insert(id);
             }
         }
-        let (kept_off_hubs, unread_hubs) = self.kept_off_hubs(&let_in).await;
+        let (kept_off_hubs, unread_hubs) = self.kept_off_hubs(&fleet, views, &let_in).await?;
         let names = self.instances.all().iter().map(|one| one.name.clone());
         let refused = names.zip(list.refused);
         Ok(Worklist {
@@ -92,30 +93,41 @@ impl AuthorityRoll<'_> {
         views: &[DpsView],
         id: &RegistrationId,
     ) -> Result<bool, InventoryError> {
-        for leaf in self.inventory.live_leaves(id, self.at)? {
-            let signer = leaf.recorded.signed_by();
-            let Some(class) = signer.and_then(|signer| fleet.class_of(signer)) else {
-                continue;
-            };
-            let thumbprint = leaf.recorded.certificate().sha256_thumbprint();
-            let is_admitted = |view| {
-                let outcome = outcome_of(view, id, &thumbprint, &class.above);
-                matches!(outcome, Outcome::Admitted(_))
-            };
-            if views.iter().any(is_admitted) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        let leaves = self.inventory.live_leaves(id, self.at)?;
+        let mut leaves = leaves.iter();
+        Ok(leaves.any(|leaf| is_admitted(fleet, views, id, leaf)))
     }
 
-    /// Those of some devices that hubs know and none lets connect, and the hubs that do not tell.
-    async fn kept_off_hubs(&self, ids: &BTreeSet<RegistrationId>) -> (Vec<KeptOff>, Vec<String>) {
+    /// Whether an identity is one of a leaf that no instance lets in: enabled again, it would let that connect.
+    fn is_of_leaf_kept_out(
+        &self,
+        fleet: &Fleet,
+        views: &[DpsView],
+        id: &RegistrationId,
+        identity: &HubDevice,
+    ) -> Result<bool, InventoryError> {
+        let Some(shown) = thumbprint(identity) else {
+            return Ok(false);
+        };
+        let leaves = self.inventory.certificates_of(id)?;
+        let mut leaves = leaves.iter();
+        let leaf = leaves.find(|leaf| is_shown(leaf.recorded.certificate(), shown));
+        Ok(leaf.is_some_and(|leaf| !is_admitted(fleet, views, id, leaf)))
+    }
+
+    /// Those of some devices that hubs know and none lets connect, and the hubs that do not tell. Whoever showed a
+    /// leaf there last that is kept out has to register with another one first.
+    async fn kept_off_hubs(
+        &self,
+        fleet: &Fleet,
+        views: &[DpsView],
+        ids: &BTreeSet<RegistrationId>,
+    ) -> Result<(Vec<KeptOff>, Vec<String>), InventoryError> {
         let mut kept_off = BTreeMap::<(DpsName, HubHostName), BTreeSet<RegistrationId>>::new();
         let mut enabled = BTreeSet::new();
         let mut unread_hubs = Vec::new();
         if ids.is_empty() {
-            return (vec![], unread_hubs);
+            return Ok((vec![], unread_hubs));
         }
         for instance in self.instances.all() {
             let known = match instance.known_hubs().await {
@@ -133,6 +145,9 @@ impl AuthorityRoll<'_> {
                         enabled.insert(id);
                     }
                     HubDeviceStatus::Disabled => {
+                        if self.is_of_leaf_kept_out(fleet, views, &id, &identity.device)? {
+                            continue;
+                        }
                         let place = (instance.name.clone(), identity.hub);
                         kept_off.entry(place).or_default().insert(id);
                     }
@@ -145,6 +160,24 @@ impl AuthorityRoll<'_> {
             devices: &devices - &enabled,
         });
         let kept_off = kept_off.filter(|one| !one.devices.is_empty());
-        (kept_off.collect(), unread_hubs)
+        Ok((kept_off.collect(), unread_hubs))
     }
+}
+
+/// Whether an instance lets a leaf in, whatever its dates.
+fn is_admitted(
+    fleet: &Fleet,
+    views: &[DpsView],
+    id: &RegistrationId,
+    leaf: &InventoryEntry,
+) -> bool {
+    let signer = leaf.recorded.signed_by();
+    let Some(class) = signer.and_then(|signer| fleet.class_of(signer)) else {
+        return false;
+    };
+    let thumbprint = leaf.recorded.certificate().sha256_thumbprint();
+    views.iter().any(|view| {
+        let outcome = outcome_of(view, id, &thumbprint, &class.above);
+        matches!(outcome, Outcome::Admitted(_))
+    })
 }

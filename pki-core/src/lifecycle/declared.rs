@@ -190,7 +190,25 @@ pub fn converge(
     keep_out(&mut plan, declared, state)?;
     plan.notes = strangers(declared, state);
     plan.notes.extend(keepers(state));
+    plan.notes.extend(let_in(&plan, state)?);
     Ok(plan)
+}
+
+/// The compromised generations whose leaves DPS lets in when the plan is done: by what nobody declares, so that
+/// a plan of convergence leaves it alone.
+pub(super) fn let_in(plan: &Plan, state: &DeclaredState) -> Result<Vec<String>, ViewError> {
+    let before = DpsView::from_documents(&state.authorities, &state.groups, [])?;
+    let after = plan.applied_to(&before)?;
+    let let_in = state.compromised.iter().filter(|one| one.is_let_in(&after));
+    let notes = let_in.map(|one| {
+        let generation = &one.generation;
+        format!(
+            "leaves of {generation}, which is compromised, are {}; shut them out with: dps-pki roll start {} --compromised",
+            one.outcome(&after),
+            generation.name
+        )
+    });
+    Ok(notes.collect())
 }
 
 /// Puts first the disabled groups without which leaves of a compromised generation would be let in by the plan,

@@ -4,7 +4,7 @@
 //! authority another name. Groups go before the CA certificates that they may refer to. A disabled group keeps devices out for as
 //! long as it is there, so it is never pruned: it has to be declared, or deleted by name.
 
-use super::declared::{keep_out, strangers};
+use super::declared::{keep_out, let_in, strangers};
 use super::{
     CaAction, CaStep, DeclaredError, DeclaredState, Effect, Expectation, Fleet, Impact, Plan, Step,
 };
@@ -87,12 +87,14 @@ pub fn prune(
     declared: &DpsDeclaration,
     state: &DeclaredState,
 ) -> Result<usize, PruneError> {
-    let left_alone = strangers(declared, state);
-    plan.notes.retain(|note| !left_alone.contains(note));
+    let mut of_what_stays = strangers(declared, state);
+    of_what_stays.extend(let_in(plan, state)?);
+    plan.notes.retain(|note| !of_what_stays.contains(note));
     let deletions = deletions(declared, state)?;
     let deleted = deletions.len();
     plan.steps.extend(deletions);
     keep_out(plan, declared, state)?;
+    plan.notes.extend(let_in(plan, state)?);
     Ok(plan.steps.len() - deleted)
 }
 

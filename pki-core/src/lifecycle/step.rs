@@ -256,14 +256,6 @@ impl Step {
         self.kind().is_of_device()
     }
 
-    /// Whether it proves possession of a CA's key.
-    pub fn is_of_ca_proof(&self) -> bool {
-        let Self::Ca(step) = self else {
-            return false;
-        };
-        matches!(step.action, CaAction::Prove { .. })
-    }
-
     /// The device whose individual enrollment it changes: nobody else is decided about otherwise.
     pub fn device(&self) -> Option<&RegistrationId> {
         match self {

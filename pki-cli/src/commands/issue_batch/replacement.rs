@@ -3,7 +3,6 @@
 //! Which leaves they are is found before the run; that none of their devices got another one meanwhile is
 //! looked at once nobody else may issue to them. The inventory withdraws and begins anew in one transaction.
 
-use pki_core::bulk::input::BadLine;
 use pki_core::bulk::renewal::last_leaf;
 use pki_core::delivery::void_cut_short;
 use pki_core::inventory::{Inventory as _, Label, LostLeaves, RowKey};
@@ -12,8 +11,6 @@ use pki_core::wording::counted;
 
 use super::renewals::is_left;
 use super::run::BatchRun;
-use crate::bad_lines::BadLines;
-use crate::batch_input::rejected;
 use crate::error::CommandError;
 
 /// What is replaced.
@@ -56,7 +53,7 @@ impl BatchRun<'_> {
     ) -> Result<(), CommandError> {
         let context = self.batch.context;
         let mut left: Vec<RowKey> = Vec::new();
-        let mut unfit = BadLines::new(context.ui.is_json())?;
+        let mut served = Vec::new();
         for device in self.source.devices()?.filter_map(Result::ok) {
             self.refuse_stopped()?;
             let all = inventory.certificates_of(&device.id)?;
@@ -66,16 +63,17 @@ impl BatchRun<'_> {
             left.extend(of_others.map(|entry| entry.recorded.row()));
             let last = last_leaf(all).map(|last| last.recorded.row());
             if last != device.replaces && !replacement.is_begun() {
-                unfit.push(BadLine {
-                    place: device.place,
-                    value: device.id.to_string(),
-                    reason: "it got another leaf meanwhile".to_owned(),
-                });
+                served.push(device.id);
             }
         }
-        if unfit.count() > 0 {
-            let others = BadLines::new(context.ui.is_json())?;
-            return Err(rejected(self.source, unfit, others));
+        if let Some(first) = served.first() {
+            let devices = counted(served.len(), "device", "devices");
+            let batch = &replacement.batch;
+            let message = format!(
+                "batch {batch}: {devices} got another leaf meanwhile, {first} the first; nothing was issued"
+            );
+            let hint = format!("another run may have replaced it: dps-pki batch show {batch}");
+            return Err(CommandError::refused(message).hint(hint));
         }
         if !context.settings.dry_run {
             void_cut_short(inventory, &left, context.now())?;
