@@ -1,6 +1,6 @@
 //! A home in use: its declaration and its inventory, opened when they are asked for.
 //!
-//! Where its files lie is [`Layout`]'s; who else may read and write them, [`Permissions`]'.
+//! Where its files lie is [`Layout`]'s; who else may read and write them, `Permissions`'.
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};

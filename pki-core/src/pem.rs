@@ -2,7 +2,7 @@
 //!
 //! Inputs may have CRLF line ends, a byte-order mark and text around the blocks. What a file holds is
 //! told by its labels, so that a key where a certificate is wanted is named as such. What editors, shells and
-//! mail make of a file is undone first ([`plain`]): UTF-16, a line feed behind DER, base64 without its armour.
+//! mail make of a file is undone first (`plain`): UTF-16, a line feed behind DER, base64 without its armour.
 //! Not here: what a block means. Readers are beside what they read: [`crate::certificate::pem`],
 //! [`crate::crl::pem`], [`crate::csr`], [`crate::key`].
 
