@@ -3,6 +3,7 @@
 mod audit_checkpoint;
 mod audit_proof;
 mod batch;
+mod batch_open;
 mod check;
 mod commands;
 mod crl;
