@@ -4,6 +4,7 @@ mod audit_checkpoint;
 mod audit_proof;
 mod batch;
 mod batch_open;
+mod batch_split;
 mod check;
 mod commands;
 mod crl;
