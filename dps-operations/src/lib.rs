@@ -35,6 +35,7 @@ pub mod deprovision;
 pub mod devices;
 pub mod document;
 pub mod dps;
+pub mod enroll;
 pub mod execute;
 pub mod gather;
 pub mod hubs;

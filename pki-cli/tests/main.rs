@@ -9,6 +9,7 @@ mod check;
 mod commands;
 mod crl;
 mod dps_records;
+mod enroll;
 mod frame;
 mod help_examples;
 mod hostile;
