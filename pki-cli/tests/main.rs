@@ -10,6 +10,7 @@ mod commands;
 mod crl;
 mod dps_records;
 mod enroll;
+mod explain;
 mod frame;
 mod help_examples;
 mod hostile;
