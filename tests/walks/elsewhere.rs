@@ -70,21 +70,27 @@ fn a_compromised_leaf_that_another_instance_lets_in_is_told() {
     fleet.site.done(line);
 }
 
-/// A group lets the compromised leaf in there: the device gets an entry that keeps it out.
+/// A group lets the compromised leaf in there: an entry that names the new one alone keeps it out.
 #[test]
 fn a_compromised_leaf_that_a_group_of_another_instance_lets_in_is_told() {
     let mut fleet = two_instances();
     let put = "dps device put device-0 --cert leaves-1/device-0.cert.pem --dps dps-a --yes";
     fleet.site.done(put);
     fleet.renewed("device-0");
-    let line = "roll start device-0 --compromised --dps dps-a --yes";
-    let run = fleet.ends_with(line, 7);
-    let command = hinted(&run);
-    assert_eq!(command, "quarantine device-0 --dps dps-b");
-    fleet.site.run(&format!("{command} --yes"));
     let place = fleet.place("device-0");
+    let file = format!("{}/device-0.cert.pem", fleet.devices[place].leaves[1].files);
+    let line = format!("roll start device-0 --compromised --cert {file} --dps dps-a --yes");
+    let run = fleet.ends_with(&line, 7);
+    run.stderr_has("DPS dps-b: device-0 is admitted by enrollment group line-a");
+    let command = hinted(&run);
+    assert_eq!(
+        command,
+        format!("dps device put device-0 --cert {file} --dps dps-b")
+    );
+    fleet.site.done(&format!("{command} --yes"));
     assert!(!fleet.register(1, place, 0).registered.is_in());
-    fleet.site.done(line);
+    assert!(fleet.register(1, place, 1).registered.is_in());
+    fleet.site.done(&line);
 }
 
 /// All instances are judged before anybody leaves one of them, and asked about at once.

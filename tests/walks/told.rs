@@ -1,6 +1,6 @@
 //! What `check` finds in an instance, and who is told of whom: each finding with the command that mends it.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::fleet::{Fleet, Shape};
 use super::named::{fleet, lock, lock_hub, plain, two_lines};
@@ -41,7 +41,6 @@ fn a_fleet_that_is_all_in_has_nothing_to_see_to() {
     assert_eq!(run.stdout.trim(), "nothing to see to");
 }
 
-/// Between its two parts no plan is open.
 #[test]
 fn a_breach_roll_that_was_cut_is_told_with_the_command_that_completes_it() {
     let fleet = two_lines(1);
@@ -107,12 +106,15 @@ fn a_compromised_generation_that_a_group_lets_in_is_told() {
 #[test]
 fn a_line_that_a_disabled_group_of_others_keeps_out_is_told() {
     let fleet = plain();
-    let mut group = fleet.site.json("dps group show line-a");
-    group["enrollmentGroupId"] = "hold".into();
-    group["provisioningStatus"] = "disabled".into();
-    for member in ["etag", "createdDateTimeUtc", "lastUpdatedDateTimeUtc"] {
-        group.as_object_mut().expect("a group").remove(member);
-    }
+    let certificate = fleet.site.done("authority export line-a").stdout;
+    let group = json!({
+        "enrollmentGroupId": "hold",
+        "provisioningStatus": "disabled",
+        "attestation": {
+            "type": "x509",
+            "x509": {"signingCertificates": {"primary": {"certificate": certificate}}},
+        },
+    });
     fleet.site.write("hold.json", &group.to_string());
     fleet.site.done("dps group put hold --file hold.json --yes");
     assert!(!fleet.shows("device-0", 0).is_in());

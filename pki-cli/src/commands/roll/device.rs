@@ -1,5 +1,7 @@
 //! Rolling the leaf that an individual enrollment names.
 
+use std::path::Path;
+
 use dps_operations::roll::device::{DeviceRoll, Phase, Prepared};
 use pki_core::admission::{self, Entry};
 use pki_core::certificate::{Certificate, pem};
@@ -76,13 +78,17 @@ impl StartArgs {
             return Ok(LetIn::default());
         };
         let id = &roll.id;
+        // A quarantine would revoke the new leaf as well; an entry that names it alone keeps out the others.
         let command = match outcome {
             admission::Outcome::Admitted(Entry::Individual(_)) => {
                 let device = if self.named.device { " --device" } else { "" };
                 let hub = self.hub.option();
                 format!("roll start {id}{device} --compromised{hub}")
             }
-            _ => format!("quarantine {id}{}", self.hub.option()),
+            _ => {
+                let file = self.cert.as_deref().unwrap_or(Path::new("FILE"));
+                format!("dps device put {id} --cert {}", file.display())
+            }
         };
         Ok(LetIn {
             lines: vec![format!("{id} is {outcome} with a leaf that is compromised")],
