@@ -1,7 +1,7 @@
 //! Files as other tools, editors and shells leave them: read in every command, or refused with what they are and
 //! how to turn them. OpenSSL, keytool, certtool and Python's cryptography make them.
 
-use dps_pki_tests::{Home, Run};
+use dps_pki_tests::Home;
 
 const CA: &str = "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign,cRLSign\nsubjectKeyIdentifier=hash\n";
 const DECLARED: &str = "[authority.root]\nsubject = \"CN=Root\"\nkey = \"ecdsa-p256\"\nvalidity = \"1y\"\n[profile.device]\nkey = \"ecdsa-p256\"\nvalidity = \"30d\"\n";
@@ -28,16 +28,6 @@ fn self_signed(home: &Home, extensions: &str, more: &str) {
             "x509 -req -in ca.csr -signkey ca.key -days 3650 -extfile {extensions} {more} -out ca.pem"
         ),
     );
-}
-
-#[track_caller]
-fn refused(run: Run, code: i32, sentence: &str) {
-    assert_eq!(run.code, code, "{run}");
-    assert!(
-        run.stderr.contains(sentence),
-        "{sentence:?} is not in: {run}"
-    );
-    assert_eq!(run.stderr.matches("error: ").count(), 1, "{run}");
 }
 
 /// Makes the files of `other_files.py`; not where its library is missing.
@@ -99,11 +89,8 @@ fn a_request_without_the_field_of_attributes_or_signed_with_pss_is_read() {
         &home,
         "req -new -key plant-0.key -subj /CN=weak -sigopt rsa_padding_mode:pss -sha1 -out weak.csr",
     );
-    refused(
-        home.dps_pki("sign weak.csr --authority root --out devices"),
-        3,
-        "its self-signature is not accepted",
-    );
+    home.dps_pki("sign weak.csr --authority root --out devices")
+        .refused(3, "its self-signature is not accepted");
     if with_python(&home) {
         home.dps_pki("inspect no-attributes.csr")
             .ok()
@@ -135,8 +122,7 @@ fn openssls_own_form_and_pkcs7_are_named_with_what_turns_them() {
     ] {
         for file in ["trusted.pem", "mixed.pem"] {
             let run = home.dps_pki(&command.replace("FILE", file));
-            refused(
-                run,
+            run.refused(
                 3,
                 "turn it into a plain one with: openssl x509 -in FILE -out NEW",
             );
@@ -146,8 +132,7 @@ fn openssls_own_form_and_pkcs7_are_named_with_what_turns_them() {
             if command.starts_with("inspect") {
                 run.ok().stdout_has("CN=Root");
             } else {
-                refused(
-                    run,
+                run.refused(
                     3,
                     "turn it into PEM with: dps-pki convert FILE --to pem --out NEW",
                 );
@@ -180,14 +165,11 @@ fn a_list_of_version_1_is_read_and_told() {
     home.dps_pki("convert v1.crl --to der --out v1.der").ok();
     home.dps_pki("inspect v1.der").ok();
     let run = home.dps_pki("verify leaf.pem --lenient --purpose any --anchor ca.pem --crl v1.crl");
-    refused(run, 4, "the CRL is of version 1");
+    run.refused(4, "the CRL is of version 1");
     home.dps_pki("authority import root --cert ca.pem --key ca.key")
         .ok();
-    refused(
-        home.dps_pki("crl root --after-crl v1.crl --out new.crl"),
-        3,
-        "v1.crl: it has no number to go on after",
-    );
+    home.dps_pki("crl root --after-crl v1.crl --out new.crl")
+        .refused(3, "v1.crl: it has no number to go on after");
 }
 
 /// What later refuses to verify is told when it is taken over, when something can still be done.
@@ -318,10 +300,7 @@ fn pkcs12_with_several_keys_or_in_pem_armour() {
         "convert two.p12 --to pem",
         "authority import root --pfx two.p12 --key-passphrase file:passphrase",
     ] {
-        refused(
-            home.dps_pki(line),
-            3,
-            "two.p12: the PKCS#12 file holds 2 private keys",
-        );
+        home.dps_pki(line)
+            .refused(3, "two.p12: the PKCS#12 file holds 2 private keys");
     }
 }

@@ -2,7 +2,7 @@
 //! adopted, revoked. OpenSSL makes what others would, and judges what comes of it.
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
-use dps_pki_tests::{Home, Run};
+use dps_pki_tests::Home;
 use serde_json::Value;
 
 const ROOT: &str = r#"
@@ -40,16 +40,6 @@ fn site() -> Home {
     home.dps_pki("authority request plant --out plant.csr --home plant")
         .ok();
     home
-}
-
-#[track_caller]
-fn refused(run: Run, code: i32, sentence: &str) {
-    assert_eq!(run.code, code, "{run}");
-    assert!(
-        run.stderr.contains(sentence),
-        "{sentence:?} is not in: {run}"
-    );
-    assert_eq!(run.stderr.matches("error: ").count(), 1, "{run}");
 }
 
 /// How many certificates of authorities that are none of ours the root has signed.
@@ -109,10 +99,10 @@ fn said_again_it_gives_the_same_certificate() {
         format!("{SIGN} --digital-signature"),
     ] {
         let run = home.dps_pki(&otherwise);
-        refused(run, 4, "its key has a certificate that says something else");
+        run.refused(4, "its key has a certificate that says something else");
     }
     let again = format!("{SIGN} --again --out plant.pem");
-    refused(home.dps_pki(&again), 4, "plant.pem exists already");
+    home.dps_pki(&again).refused(4, "plant.pem exists already");
     assert_eq!(signed(&home), 1);
     let third = home.json(&format!("{SIGN} --again --out again.pem"));
     assert_ne!(third["serialNumber"], first["serialNumber"]);
@@ -143,7 +133,7 @@ fn what_could_not_be_written_is_handed_out_by_the_next_run() {
 fn nothing_is_signed_without_being_asked_for_or_in_a_dry_run() {
     let home = site();
     let unasked = SIGN.replace(" --yes", "");
-    refused(home.dps_pki(&unasked), 4, "not confirmed");
+    home.dps_pki(&unasked).refused(4, "not confirmed");
     let dry = home.dps_pki(&format!("{SIGN} --dry-run")).ok();
     dry.stderr_has("CN=Contoso Plant CA, O=Contoso");
     assert_eq!(dry.stdout, "");
@@ -154,13 +144,9 @@ fn nothing_is_signed_without_being_asked_for_or_in_a_dry_run() {
 fn what_cannot_stand_below_is_refused() {
     let home = site();
     let with = |more: &str| home.dps_pki(&format!("{SIGN} {more}"));
-    refused(
-        with("--path-length 1"),
-        4,
-        "its path length 1 does not fit below the issuer's 1",
-    );
+    with("--path-length 1").refused(4, "its path length 1 does not fit below the issuer's 1");
     let longer = SIGN.replace("5y", "11y");
-    refused(home.dps_pki(&longer), 4, "its issuer only from");
+    home.dps_pki(&longer).refused(4, "its issuer only from");
     home.write(
         "other/pki.toml",
         PLANT.replace("Contoso Plant CA, O=Contoso", "contoso root CA"),
@@ -168,11 +154,8 @@ fn what_cannot_stand_below_is_refused() {
     home.dps_pki("authority request plant --out other.csr --home other")
         .ok();
     let named = SIGN.replace("plant.csr", "other.csr");
-    refused(
-        home.dps_pki(&named),
-        4,
-        "is that of an authority which it would stand below",
-    );
+    home.dps_pki(&named)
+        .refused(4, "is that of an authority which it would stand below");
     assert_eq!(signed(&home), 0);
 }
 
@@ -182,13 +165,12 @@ fn a_request_that_is_not_sound_or_no_authoritys_is_refused() {
     let home = site();
     let of = |name: &str| home.dps_pki(&SIGN.replace("plant.csr", &format!("{name}.csr")));
     request(&home, "small", "rsa:1024", "basicConstraints=CA:TRUE");
-    refused(of("small"), 3, "its RSA key has 1024 bits");
+    of("small").refused(3, "its RSA key has 1024 bits");
     request(&home, "device", "rsa:2048", "basicConstraints=CA:FALSE");
-    refused(of("device"), 4, "it asks for CA:FALSE");
+    of("device").refused(4, "it asks for CA:FALSE");
     let pem = home.read("device.csr").replace("CERTIFICATE REQUEST", "X");
     home.write("none.csr", pem);
-    refused(
-        of("none"),
+    of("none").refused(
         3,
         "it holds X where a certificate signing request is wanted",
     );
@@ -199,7 +181,7 @@ fn a_request_that_is_not_sound_or_no_authoritys_is_refused() {
         "req -new -key devices/sensor-1.key.pem -subj /CN=Mallory -out mallory.csr",
     )
     .ok();
-    refused(of("mallory"), 4, "its key is that of a device");
+    of("mallory").refused(4, "its key is that of a device");
     assert_eq!(signed(&home), 0);
     // What asks for more than it gets is signed, and told.
     request(
@@ -227,7 +209,7 @@ fn a_plant_is_revoked_in_the_roots_crl() {
         .ok()
         .stdout;
     assert!(text.to_lowercase().contains(&serial), "{text}");
-    refused(home.dps_pki(SIGN), 4, "its key is compromised");
+    home.dps_pki(SIGN).refused(4, "its key is compromised");
 }
 
 #[test]
@@ -296,8 +278,7 @@ fn a_certificate_that_was_renewed_is_adopted_for_the_key_that_is_here() {
     home.dps_pki(&format!("{SIGN} --again --out third.pem"))
         .ok();
     let third = home.dps_pki(&format!("{adopt} third.pem"));
-    refused(
-        third,
+    third.refused(
         4,
         "its generation 2 has another certificate, and waits for its roll",
     );
@@ -328,11 +309,8 @@ fn a_second_generation_from_elsewhere_is_imported_to_be_rolled_in() {
     ))
     .ok();
     let import = "authority import plant --home plant --cert next.pem --key next.key";
-    refused(
-        home.dps_pki(import),
-        4,
-        "its generation 1 has another certificate and issues",
-    );
+    home.dps_pki(import)
+        .refused(4, "its generation 1 has another certificate and issues");
     let imported = home.json(&format!("{import} --next"));
     assert_eq!(imported[0]["generation"], 2);
     let shown = home.json("authority show plant --home plant");

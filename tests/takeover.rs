@@ -4,7 +4,7 @@
 
 mod issued;
 
-use dps_pki_tests::{Home, PASSPHRASE, Run};
+use dps_pki_tests::{Home, PASSPHRASE};
 
 const DECLARATION: &str = r#"
 [authority.root]
@@ -79,16 +79,6 @@ fn import_both(home: &Home) {
         .ok();
     home.dps_pki("authority import factory --cert old/factory.pem --key old/factory.key")
         .ok();
-}
-
-#[track_caller]
-fn refused(run: Run, code: i32, sentence: &str) {
-    assert_eq!(run.code, code, "{run}");
-    assert!(
-        run.stderr.contains(sentence),
-        "{sentence:?} is not in: {run}"
-    );
-    assert_eq!(run.stderr.matches("error: ").count(), 1, "{run}");
 }
 
 /// Issues a leaf by the factory, in which OpenSSL trusts by the old root alone.
@@ -176,10 +166,10 @@ fn every_layout_is_read() {
             again.write("wrong", "battery staple");
             let import = import.replace("file:passphrase", "file:wrong");
             let run = again.dps_pki(&format!("authority import root {import}"));
-            refused(run, 4, "does not open");
+            run.refused(4, "does not open");
             let import = import.replace("--key-passphrase file:wrong", "");
             let run = again.dps_pki(&format!("authority import root {import}"));
-            refused(run, 4, "it is encrypted and needs a passphrase");
+            run.refused(4, "it is encrypted and needs a passphrase");
             assert!(
                 !again
                     .files()
@@ -196,8 +186,7 @@ fn an_intermediate_brings_the_certificates_above_it_along() {
     let alone = "authority import factory --cert old/factory.pem --key old/factory.key";
     let run = home.dps_pki(alone);
     run.stderr_has("with --chain");
-    refused(
-        run,
+    run.refused(
         4,
         "the certificate of its issuer CN=Old Root, O=Contoso is missing",
     );
@@ -216,8 +205,7 @@ fn each_check_that_fails_is_named() {
     let import = |cert: &str, key: &str| {
         home.dps_pki(&format!("authority import root --cert {cert} --key {key}"))
     };
-    refused(
-        import("old/root.pem", "old/factory.key"),
+    import("old/root.pem", "old/factory.key").refused(
         4,
         "old/root.pem: the key does not belong to the certificate",
     );
@@ -250,20 +238,19 @@ fn each_check_that_fails_is_named() {
         } else {
             expired(&home)
         }
-        refused(import("old/root.pem", "old/root.key"), 4, sentence);
+        import("old/root.pem", "old/root.key").refused(4, sentence);
     }
     // Case is no matter of the name (RFC 5280 §7.1), anything else is.
     home.redeclare("CN=Old Root, O=Contoso", "CN=Old roots, O=Contoso");
     self_signed(&home, "old/ca.ext", "-days 9");
-    refused(
-        import("old/root.pem", "old/root.key"),
+    import("old/root.pem", "old/root.key").refused(
         4,
         r#"the subject is "CN=Old Root, O=Contoso", but "CN=Old roots, O=Contoso" is wanted"#,
     );
     // Several at once are counted, and listed.
     let run = import("old/root.pem", "old/factory.key");
     run.stderr_has("the key does not belong to the certificate");
-    refused(run, 4, "old/root.pem: 2 checks failed");
+    run.refused(4, "old/root.pem: 2 checks failed");
     assert!(
         !home
             .files()
@@ -292,7 +279,7 @@ fn an_issuer_name_of_another_string_type_is_told() {
     home.write("old/printable.cnf", printable);
     home.tool("openssl", "req -x509 -new -config old/printable.cnf -key old/root.key -days 99 -addext basicConstraints=critical,CA:TRUE -out old/other-root.pem").ok();
     let run = home.dps_pki("authority import factory --cert old/factory.pem --key old/factory.key --chain old/other-root.pem");
-    refused(run, 4, "which is not byte for byte");
+    run.refused(4, "which is not byte for byte");
 }
 
 #[test]
@@ -369,11 +356,7 @@ fn bad_files_get_one_sentence() {
     key(&home, "root");
     self_signed(&home, "old/ca.ext", "-days 9");
     let run = home.dps_pki(&format!("{root} --cert old/root.pem --key old/root.key"));
-    refused(
-        run,
-        4,
-        "its generation 1 has another certificate and issues",
-    );
+    run.refused(4, "its generation 1 has another certificate and issues");
 }
 
 /// The root stays where no network is; its holder signs our request with OpenSSL.
@@ -414,7 +397,7 @@ fn an_offline_root_signs_a_request_and_the_answer_is_adopted() {
     // The extensions are the signer's to choose: here those of an OpenSSL configuration.
     home.tool("openssl", "x509 -req -in factory.csr -CA old/root.pem -CAkey old/root.key -days 99 -extfile old/ca.ext -out factory.pem").ok();
     let other = home.dps_pki("authority adopt factory --cert old/factory.pem --chain old/root.pem");
-    refused(other, 4, "the key does not belong to the certificate");
+    other.refused(4, "the key does not belong to the certificate");
     let adopt = "authority adopt factory --cert factory.pem --chain old/root.pem";
     assert_eq!(home.json(adopt)[0]["status"], "adopted");
     assert_eq!(home.json(adopt)[0]["status"], "exists");

@@ -4,7 +4,7 @@
 
 use std::fs;
 
-use dps_pki_tests::{Home, PASSPHRASE, Run, SmallDisk};
+use dps_pki_tests::{Home, PASSPHRASE, SmallDisk};
 use rusqlite::Connection;
 
 /// A home with two devices of a batch and one that was issued alone, on a disk of its own.
@@ -19,16 +19,6 @@ fn home_on_disk(room: &Home) -> Option<(Home, SmallDisk)> {
     home.dps_pki("issue sensor-1 --authority factory --out devices")
         .ok();
     Some((home, disk))
-}
-
-#[track_caller]
-fn refused(run: Run, code: i32, sentence: &str) {
-    let run = run.ends_with(code);
-    assert!(
-        run.stderr.contains(sentence),
-        "{sentence:?} is not in: {run}"
-    );
-    assert_eq!(run.stderr.matches("error: ").count(), 1, "{run}");
 }
 
 /// Issues the device `last`, and copies these files of the inventory while that is in its log.
@@ -89,7 +79,8 @@ fn what_would_change_a_write_protected_home_is_refused() {
         "crl factory",
         &format!("issue sensor-2 --authority factory --out {}", out.display()),
     ] {
-        refused(home.dps_pki(line), 1, "inventory.db is write-protected");
+        home.dps_pki(line)
+            .refused(1, "inventory.db is write-protected");
     }
     assert!(!out.join("sensor-2.cert.pem").exists());
 }
@@ -110,11 +101,8 @@ fn changes_that_are_only_in_the_log_are_not_passed_over() {
     disk.lift_protection();
     fs::remove_file(home.path("inventory.db-shm")).expect("removed");
     disk.write_protect();
-    refused(
-        home.dps_pki("inventory show last"),
-        3,
-        "last changes are still in",
-    );
+    home.dps_pki("inventory show last")
+        .refused(3, "last changes are still in");
 }
 
 #[test]
@@ -132,11 +120,8 @@ fn an_older_inventory_is_brought_up_to_date_where_it_can_be_written_only() {
         .expect("as schema 1 was");
     drop(inventory);
     disk.write_protect();
-    refused(
-        home.dps_pki("inventory list"),
-        3,
-        "the inventory has schema 1 and is write-protected",
-    );
+    home.dps_pki("inventory list")
+        .refused(3, "the inventory has schema 1 and is write-protected");
     disk.lift_protection();
     home.dps_pki("inventory list").ok();
 }

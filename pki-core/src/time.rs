@@ -40,10 +40,20 @@ pub enum TimeError {
         text: String,
     },
     /// The text is not a span.
-    #[error("{text:?} is not a duration; write it as 90d, 12h, 30m or 5y")]
+    #[error("{text:?} is not a duration; write it as 90d, 12h, 30min or 5y")]
     NotASpan {
         /// The text.
         text: String,
+    },
+    /// It may be minutes or months.
+    #[error("{text:?} may be months or minutes; write it as {days}d or {minutes}min")]
+    MonthsOrMinutes {
+        /// The text.
+        text: String,
+        /// So many months, of 30 days.
+        days: u64,
+        /// So many minutes.
+        minutes: u64,
     },
     /// The moment cannot be written into a certificate.
     #[error("the time is outside the years 1950 to 9999 that a certificate can hold")]
@@ -193,7 +203,7 @@ impl Span {
         ("w", 604_800),
         ("d", 86_400),
         ("h", 3_600),
-        ("m", 60),
+        ("min", 60),
         ("s", 1),
     ];
 
@@ -222,7 +232,8 @@ impl From<Span> for Duration {
 impl FromStr for Span {
     type Err = TimeError;
 
-    /// Reads a number and a unit: `5y`, `2w`, `90d`, `12h`, `30m`, `45s`.
+    /// Reads a number and a unit: `5y`, `2w`, `90d`, `12h`, `30min`, `45s`. An `m` alone is refused: to one
+    /// reader `3m` are months, to the next minutes.
     fn from_str(text: &str) -> Result<Self, TimeError> {
         let refuse = || TimeError::NotASpan {
             text: text.to_owned(),
@@ -230,6 +241,13 @@ impl FromStr for Span {
         let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
         let (number, unit) = text.split_at(digits);
         let number: u64 = number.parse().map_err(|_| refuse())?;
+        if unit == "m" {
+            return Err(TimeError::MonthsOrMinutes {
+                text: text.to_owned(),
+                days: number.saturating_mul(30),
+                minutes: number,
+            });
+        }
         let (_, seconds) = Self::UNITS
             .iter()
             .find(|(name, _)| *name == unit)
@@ -340,13 +358,18 @@ mod tests {
 
     #[test]
     fn spans_are_read_and_printed_in_their_largest_unit() {
-        for text in ["5y", "90d", "12h", "30m", "45s", "2w"] {
+        for text in ["5y", "90d", "12h", "30min", "45s", "2w"] {
             assert_eq!(text.parse::<Span>().expect(text).to_string(), text);
         }
         assert_eq!("365d".parse::<Span>().expect("days").to_string(), "1y");
         for bad in ["", "5", "d", "5 d", "-1d", "1.5d", "99999999999999999999d"] {
             assert!(bad.parse::<Span>().is_err(), "{bad}");
         }
+        let ambiguous = "3m".parse::<Span>().expect_err("months or minutes");
+        assert_eq!(
+            ambiguous.to_string(),
+            r#""3m" may be months or minutes; write it as 90d or 3min"#
+        );
     }
 
     /// RFC 5280 §4.1.2.5: the period includes both of its ends.

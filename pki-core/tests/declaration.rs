@@ -117,7 +117,7 @@ fn the_example_of_the_contract_is_accepted_word_for_word() {
     );
     let profile = &declaration.profiles[&name(Declaration::DEFAULT_PROFILE)];
     assert_eq!(profile.extended_key_usage, [KeyPurpose::ClientAuth]);
-    assert_eq!(declaration.backdate, name("5m"));
+    assert_eq!(declaration.backdate, name("5min"));
     let dev = &declaration.dps[&name("dev")];
     assert_eq!(dev.service.as_str(), "localhost:8443");
     assert_eq!(dev.id_scope, Some(name("0ne00000000")));

@@ -57,6 +57,14 @@ impl Run {
         self
     }
 
+    /// A refusal: this exit code, and one error, which holds this text.
+    #[track_caller]
+    pub fn refused(&self, code: i32, sentence: &str) {
+        assert_eq!(self.code, code, "{self}");
+        self.stderr_has(sentence);
+        assert_eq!(self.stderr.matches("error: ").count(), 1, "{self}");
+    }
+
     /// The one JSON document on standard output.
     #[track_caller]
     pub fn json(&self) -> Value {

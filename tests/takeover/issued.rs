@@ -2,7 +2,7 @@
 
 use dps_pki_tests::Home;
 
-use super::{FACTORY, home, import_both, key, refused, request};
+use super::{FACTORY, home, import_both, key, request};
 
 /// `openssl ca` by the factory's key: three leaves, of which the second is revoked.
 fn issue_by_openssl_ca(home: &Home) {
@@ -81,21 +81,12 @@ fn what_an_old_authority_issued_moves_into_the_inventory() {
     let run = home.dps_pki(import).ends_with(7);
     run.stderr_has("old/ca/index.txt, line 3: serial number 0a03");
     home.write("old/ca/index.txt", "nonsense\n");
-    refused(
-        home.dps_pki(import),
-        3,
-        "old/ca/index.txt: line 1: it has not the six columns",
-    );
-    refused(
-        home.dps_pki("inventory import old/root.key"),
-        3,
-        "where a certificate is wanted",
-    );
-    refused(
-        home.dps_pki("inventory import nowhere"),
-        8,
-        "nowhere does not exist",
-    );
+    home.dps_pki(import)
+        .refused(3, "old/ca/index.txt: line 1: it has not the six columns");
+    home.dps_pki("inventory import old/root.key")
+        .refused(3, "where a certificate is wanted");
+    home.dps_pki("inventory import nowhere")
+        .refused(8, "nowhere does not exist");
 }
 
 /// RFC 5280 §5.2.3: whoever has the last list of the old authority takes the first one of the new home
@@ -143,11 +134,8 @@ fn crls_go_on_where_the_old_authority_stopped() {
 
     home.dps_pki("crl root --out root.crl").ok();
     let after = "crl factory --after-crl";
-    refused(
-        home.dps_pki(&format!("{after} root.crl")),
-        3,
-        "root.crl: it is a CRL of",
-    );
+    home.dps_pki(&format!("{after} root.crl"))
+        .refused(3, "root.crl: it is a CRL of");
     // Somebody else who goes by the factory's name.
     key(&home, "other");
     request(&home, "other", FACTORY);
@@ -157,21 +145,12 @@ fn crls_go_on_where_the_old_authority_stopped() {
     let other = "-config old/ca.cnf -cert old/other.pem -keyfile old/other.key -crldays 7";
     home.tool("openssl", &format!("ca {other} -gencrl -out forged.crl"))
         .ok();
-    refused(
-        home.dps_pki(&format!("{after} forged.crl")),
-        3,
-        "forged.crl: the CRL was not signed by",
-    );
-    refused(
-        home.dps_pki(&format!("{after} old/factory.pem")),
-        3,
-        "where a CRL is wanted",
-    );
-    refused(
-        home.dps_pki(&format!("{after} nowhere")),
-        8,
-        "does not exist",
-    );
+    home.dps_pki(&format!("{after} forged.crl"))
+        .refused(3, "forged.crl: the CRL was not signed by");
+    home.dps_pki(&format!("{after} old/factory.pem"))
+        .refused(3, "where a CRL is wanted");
+    home.dps_pki(&format!("{after} nowhere"))
+        .refused(8, "does not exist");
     home.dps_pki("crl factory --after many").ends_with(2);
     assert_eq!(number("crl factory --after 9000"), 9001);
 }
@@ -200,8 +179,7 @@ fn nothing_is_revoked_by_an_index_that_is_not_named_or_not_theirs() {
     assert!(!named.stderr.contains("ca/index.txt: it is"), "{named}");
     let of_others = home.dps_pki("inventory import old/other.txt").ends_with(7);
     of_others.stderr_has("old/other.txt, line 1: serial number 0a01");
-    refused(
-        home.dps_pki("inventory import old/list.txt"),
+    home.dps_pki("inventory import old/list.txt").refused(
         3,
         "old/list.txt: it is neither PEM nor a certificate in DER",
     );
@@ -228,13 +206,13 @@ fn an_index_that_is_older_than_what_is_known_revokes_nothing() {
     )
     .ok();
     let old = "inventory import old/ca/before.txt";
-    refused(
-        home.dps_pki(old),
+    home.dps_pki(old).refused(
         4,
         "old/ca/before.txt: it was last written before 2048-01-01T00:00:00Z",
     );
     home.dps_pki("inventory import old/ca/index.txt").ok();
     // Its certificate lies elsewhere by now, and is known.
     std::fs::remove_file(home.path("old/ca/0A04.pem")).expect("removed");
-    refused(home.dps_pki(old), 4, "it is older than what is known");
+    home.dps_pki(old)
+        .refused(4, "it is older than what is known");
 }

@@ -100,10 +100,7 @@ impl Dps {
         self.change(|store| {
             let verdict = self.admit(store, registering.id, &presented)?;
             let id = spelling(store, registering.id);
-            if store.registrations().get(&id).is_none() {
-                let present = store.registrations().len();
-                self.check_quota("registrations", present, |quotas| quotas.registrations)?;
-            }
+            self.check_room(store, &id)?;
             if !verdict.is_enabled {
                 let outcome = RegistrationOutcome::Disabled;
                 self.record(store, &id, &verdict.entry, Attempt::new(outcome));
@@ -112,41 +109,63 @@ impl Dps {
                     state: device_view(store, &id)?,
                 });
             }
-            let terms = self.terms(store, &verdict.entry)?;
-            let wait = Span::from_seconds(self.faults.behavior().assignment_seconds.into());
-            let mut operation = Operation {
-                id: operation_id.clone(),
-                rounds_left: self.settings.assigning_rounds.max(self.choices().assigning_rounds),
-                not_before: self.now() + wait,
-                is_undecided: false,
-                proven: verdict.proven.clone(),
-            };
             tracing::info!(registration_id = %id, %operation_id, entry = %verdict.entry, "registering");
             let assignment = AssignmentRequest {
                 id: id.clone(),
-                operation_id,
+                operation_id: operation_id.clone(),
                 verdict,
                 is_legacy: registering.is_legacy,
             };
-            let operation_id = assignment.operation_id.clone();
-            if terms.allocation == AllocationPolicy::Custom {
-                operation.is_undecided = true;
-                self.ask_webhook(store, assignment, registering.payload)?;
-            } else {
-                let hub = allocate(&terms.allocation, &terms.candidates, &id);
-                let allocated = hub.map(|hub| Allocated {
-                    hub,
-                    initial_twin: None,
-                    payload: None,
-                });
-                self.assign(store, &assignment, allocated)?;
-            }
+            let operation = self.begin(store, assignment, registering.payload)?;
             store.operations.insert(id.clone(), operation);
             Ok(OperationStatus {
                 operation_id,
                 state: RegistrationState::new(id, RegistrationStatus::Assigning),
             })
         })
+    }
+
+    /// A record more has to fit into the instance.
+    fn check_room(&self, store: &Store, id: &RegistrationId) -> Result<(), ServiceError> {
+        if store.registrations().get(id).is_some() {
+            return Ok(());
+        }
+        let present = store.registrations().len();
+        self.check_quota("registrations", present, |quotas| quotas.registrations)
+    }
+
+    /// Chooses the hub, or has a webhook choose it.
+    fn begin(
+        self: &Arc<Self>,
+        store: &mut Store,
+        assignment: AssignmentRequest,
+        payload: Option<Value>,
+    ) -> Result<Operation, ServiceError> {
+        let terms = self.terms(store, &assignment.verdict.entry)?;
+        let wait = Span::from_seconds(self.faults.behavior().assignment_seconds.into());
+        let is_undecided = terms.allocation == AllocationPolicy::Custom;
+        let operation = Operation {
+            id: assignment.operation_id.clone(),
+            rounds_left: self
+                .settings
+                .assigning_rounds
+                .max(self.choices().assigning_rounds),
+            not_before: self.now() + wait,
+            is_undecided,
+            proven: assignment.verdict.proven.clone(),
+        };
+        if is_undecided {
+            self.ask_webhook(store, assignment, payload)?;
+        } else {
+            let hub = allocate(&terms.allocation, &terms.candidates, &assignment.id);
+            let allocated = hub.map(|hub| Allocated {
+                hub,
+                initial_twin: None,
+                payload: None,
+            });
+            self.assign(store, &assignment, allocated)?;
+        }
+        Ok(operation)
     }
 
     /// Lets a webhook choose, and assigns the device to what it chose.

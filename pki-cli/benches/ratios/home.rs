@@ -7,7 +7,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use pki_core::csr::SigningRequest;
@@ -20,30 +20,61 @@ use crate::measure::{self, Spent};
 
 pub(crate) struct Home {
     folder: TempDir,
+    program: PathBuf,
+}
+
+/// What a home is made with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Setting {
+    pub(crate) authority: Authority,
+    /// The keys of its leaves, as `pki.toml` says it.
+    pub(crate) leaf: &'static str,
+    pub(crate) passphrase: Passphrase,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Passphrase {
+    /// By `init`, as the guides have it.
+    Made,
+    /// By somebody, so that it is stretched.
+    Chosen,
+}
+
+impl Setting {
+    /// P-256 leaves below such an authority.
+    pub(crate) const fn of(authority: Authority) -> Self {
+        Self {
+            authority,
+            leaf: "ecdsa-p256",
+            passphrase: Passphrase::Made,
+        }
+    }
 }
 
 impl Home {
     pub(crate) fn new(authority: Authority) -> Self {
-        Self::with(authority, "ecdsa-p256")
+        Self::with(Setting::of(authority))
     }
 
-    /// A home whose leaves have keys of this kind, its passphrase made by `init` as the guides have it.
-    pub(crate) fn with(authority: Authority, leaf: &str) -> Self {
-        let home = Self::empty();
-        home.run("init --new-passphrase passphrase");
-        home.create(authority, leaf)
+    pub(crate) fn with(setting: Setting) -> Self {
+        Self::of_program(Path::new(env!("CARGO_BIN_EXE_dps-pki")), setting)
     }
 
-    /// A home whose passphrase somebody chose, so that it is stretched.
-    pub(crate) fn with_chosen_passphrase(authority: Authority) -> Self {
-        let home = Self::empty();
-        fs::write(home.path("passphrase"), "benchmark").expect("passphrase");
-        home.create(authority, "ecdsa-p256")
-    }
-
-    fn empty() -> Self {
-        let folder = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
-        Self { folder }
+    /// A home of this build of `dps-pki`, or of an earlier one.
+    pub(crate) fn of_program(program: &Path, setting: Setting) -> Self {
+        let home = Self {
+            folder: TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder"),
+            program: program.to_owned(),
+        };
+        match setting.passphrase {
+            Passphrase::Made => {
+                home.run("init --new-passphrase passphrase");
+            }
+            Passphrase::Chosen => {
+                fs::write(home.path("passphrase"), "benchmark").expect("passphrase");
+            }
+        }
+        home.create(setting.authority, setting.leaf)
     }
 
     fn create(self, authority: Authority, leaf: &str) -> Self {
@@ -69,7 +100,7 @@ impl Home {
     }
 
     fn dps_pki(&self, line: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_dps-pki"));
+        let mut command = Command::new(&self.program);
         command
             .args(line.split_whitespace())
             .current_dir(self.folder.path())
@@ -82,6 +113,14 @@ impl Home {
     pub(crate) fn batch(&self, name: &str, devices: u64, options: &str) -> Spent {
         let line = batch_line(name, devices, options);
         measure::program(&mut self.dps_pki(&line))
+    }
+
+    /// As [`Self::batch`], as that many processes at once, each with its share.
+    pub(crate) fn batches_at_once(&self, name: &str, devices: u64, processes: u64) -> Spent {
+        let share = devices / processes;
+        let lines = (0..processes).map(|part| batch_line(&format!("{name}-{part}"), share, ""));
+        let mut commands: Vec<Command> = lines.map(|line| self.dps_pki(&line)).collect();
+        measure::programs_at_once(&mut commands)
     }
 
     /// Makes a stream of requests of P-256 keys, for [`Self::sign`].

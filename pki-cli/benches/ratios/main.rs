@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! cargo bench -p pki-cli --bench ratios -- [--rounds N] [--percent N] [--only TEXT] [--memory]
+//!     [--beside PROGRAM]
 //! ```
 //!
 //! Each figure is a ratio of two things done in turns in one run: the whole program, durable to the
@@ -9,23 +10,25 @@
 //! cryptography on all cores, peers do the same job without making anything durable. `cpu` is the
 //! ratio of processor time for the same work: it stays put when something else runs on the machine.
 //! `--percent` scales how much work there is, `--only` takes the lines whose title has that text, and
-//! `--memory` adds the peak of a million devices. What the figures mean is in
-//! `docs/reference/performance.md`.
+//! `--memory` adds the peak of a million devices. With `--beside` the jobs are held against an
+//! earlier build of `dps-pki` instead. What the figures mean is in `docs/reference/performance.md`.
 #![allow(
     clippy::expect_used,
     clippy::print_stdout,
     reason = "a benchmark measures, prints, and fails by panicking"
 )]
 
+mod beside;
 mod home;
 mod limit;
 mod measure;
 mod peers;
 mod table;
 
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use home::Home;
+use home::{Home, Passphrase, Setting};
 use limit::{Authority, workers};
 use measure::{Spent, in_turns, median, program};
 use table::{Row, Target};
@@ -37,13 +40,17 @@ fn main() {
         workers(),
         bench.rounds
     );
-    table::head();
+    if let Some(earlier) = &bench.beside {
+        return beside::compare(&bench, earlier);
+    }
+    table::head("ours", "other");
     bench.against_limit(Authority::P256, 200_000, Target::AtLeast(0.75, 0.85));
     bench.against_limit(Authority::P384, 80_000, Target::AtLeast(0.85, 0.92));
     bench.against_limit(Authority::Rsa2048, 90_000, Target::AtLeast(0.95, 0.98));
     bench.against_limit(Authority::Rsa4096, 8_000, Target::AtLeast(0.95, 0.98));
     bench.requests();
     bench.renewals();
+    bench.at_once();
     bench.rsa_leaves();
     bench.one_certificate();
     bench.folder();
@@ -53,12 +60,22 @@ fn main() {
     }
 }
 
+const RSA_LEAVES: Setting = Setting {
+    leaf: "rsa-2048",
+    ..Setting::of(Authority::P256)
+};
+const CHOSEN_PASSPHRASE: Setting = Setting {
+    passphrase: Passphrase::Chosen,
+    ..Setting::of(Authority::P256)
+};
+
 /// What was asked for.
 struct Bench {
     rounds: u64,
     percent: u64,
     only: Option<String>,
     memory: bool,
+    beside: Option<PathBuf>,
 }
 
 impl Bench {
@@ -74,6 +91,7 @@ impl Bench {
             percent: number("--percent").unwrap_or(100),
             only: text("--only"),
             memory: arguments.iter().any(|argument| argument == "--memory"),
+            beside: text("--beside").map(PathBuf::from),
         }
     }
 
@@ -134,6 +152,22 @@ impl Bench {
         rates(&title, devices, spent, Target::AtLeast(0.25, 0.5));
     }
 
+    /// Batches that are started at once, against one of as many devices.
+    fn at_once(&self) {
+        let devices = self.share(80_000);
+        let title = format!("four batches at once (one), {devices}, per s");
+        if !self.wants(&title) {
+            return;
+        }
+        let home = Home::new(Authority::P256);
+        let spent = in_turns(
+            self.rounds,
+            |round| home.batches_at_once(&format!("four{round}"), devices, 4),
+            |round| home.batch(&format!("one{round}"), devices, ""),
+        );
+        rates(&title, devices, spent, Target::AtLeast(0.8, 0.9));
+    }
+
     /// Keys that take so long that everything else is nothing.
     fn rsa_leaves(&self) {
         let devices = self.share(400);
@@ -141,7 +175,7 @@ impl Bench {
         if !self.wants(&title) {
             return;
         }
-        let home = Home::with(Authority::P256, "rsa-2048");
+        let home = Home::with(RSA_LEAVES);
         let (ours, limit) = in_turns(
             self.rounds,
             |round| home.batch(&format!("r{round}"), devices, ""),
@@ -154,16 +188,17 @@ impl Bench {
     /// under a passphrase that the toolkit made, and under one that somebody chose.
     fn one_certificate(&self) {
         let title = "one certificate, ms (openssl req -x509)";
-        self.one_certificate_in(Home::new, title, Target::AtMost(1.3, 0.9));
+        let made = Setting::of(Authority::P256);
+        self.one_certificate_in(made, title, Target::AtMost(1.3, 0.9));
         let title = "one certificate, chosen passphrase, ms";
-        self.one_certificate_in(Home::with_chosen_passphrase, title, Target::None);
+        self.one_certificate_in(CHOSEN_PASSPHRASE, title, Target::None);
     }
 
-    fn one_certificate_in(&self, home: fn(Authority) -> Home, title: &str, target: Target) {
+    fn one_certificate_in(&self, setting: Setting, title: &str, target: Target) {
         if !self.wants(title) {
             return;
         }
-        let home = home(Authority::P256);
+        let home = Home::with(setting);
         let (ours, openssl) = in_turns(
             self.rounds * 11,
             |round| home.run(&format!("issue one-{round} --authority ca --out one")),

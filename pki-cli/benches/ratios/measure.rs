@@ -57,14 +57,31 @@ pub(crate) fn watched_program(command: &mut Command) -> Spent {
     })
 }
 
+/// What programs that are started at once take until the last has ended; all must end well.
+pub(crate) fn programs_at_once(commands: &mut [Command]) -> Spent {
+    let began = Instant::now();
+    let before = processor_of_children();
+    let running: Vec<Child> = commands.iter_mut().map(started).collect();
+    for mut child in running {
+        assert!(child.wait().expect("its state").success());
+    }
+    Spent {
+        wall: began.elapsed(),
+        processor: processor_of_children() - before,
+        peak_memory: 0,
+    }
+}
+
+fn started(command: &mut Command) -> Child {
+    let child = command.stdout(Stdio::null()).spawn();
+    child.unwrap_or_else(|error| panic!("{command:?}: {error}"))
+}
+
 /// Runs a program; `wait` waits for its end and tells the most memory that it had.
 fn run(command: &mut Command, wait: impl FnOnce(&mut Child) -> (ExitStatus, u64)) -> Spent {
     let began = Instant::now();
     let before = processor_of_children();
-    let mut child = command
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let mut child = started(command);
     let (ended, peak_memory) = wait(&mut child);
     let wall = began.elapsed();
     assert!(ended.success(), "{command:?}");

@@ -23,10 +23,10 @@ pub(crate) struct Row<'a> {
     pub(crate) target: Target,
 }
 
-pub(crate) fn head() {
+pub(crate) fn head(ours: &str, other: &str) {
     println!(
-        "{:<50} {:>10} {:>10} {:>8} {:>6} {:>7} {:>7}",
-        "", "ours", "other", "ratio", "cpu", "must", "goal"
+        "{:<50} {ours:>10} {other:>10} {:>8} {:>6} {:>7} {:>7}",
+        "", "ratio", "cpu", "must", "goal"
     );
 }
 

@@ -91,18 +91,7 @@ impl Args {
             context.files.check_output(path)?;
         }
         let mut inventory = context.home.inventory()?;
-        // Of two lists the one with the greater number must not know less.
-        let _lock = if context.settings.dry_run {
-            None
-        } else {
-            let does = format!("makes a CRL of authority {}", self.name);
-            Some(HomeLock::wait(
-                &context.home,
-                &context.ui,
-                &format!("crl-{}", self.name),
-                &does,
-            )?)
-        };
+        let _lock = self.lock(context)?;
         self.refuse_restored(context, &inventory)?;
         let authority =
             OpenAuthority::open_generation(&context.keys, &inventory, &self.name, self.generation)?;
@@ -115,17 +104,16 @@ impl Args {
             &revoked,
         )?;
         let now = context.now();
-        let this_update = now;
         let next_update = now + self.next_update;
+        let count = revoked.len();
         if context.settings.dry_run {
-            let report = Report::new(&signed_by, None, (now, next_update), revoked.len());
+            let report = Report::new(&signed_by, None, (now, next_update), count);
             context.ui.result(&report)?;
             return Ok(Outcome::Done);
         }
         if let Some(last) = last_elsewhere {
             number::continue_after(&mut inventory, &signed_by, last, now)?;
         }
-        let count = revoked.len();
         let facts = json!({
             "generation": signed_by.generation,
             "revoked": count,
@@ -134,13 +122,23 @@ impl Args {
         let number = number::take(&mut inventory, &signed_by.name, facts, now)?;
         let content = CrlContent {
             number,
-            this_update,
+            this_update: now,
             next_update,
             revoked,
         };
         let crl = Crl::issue(authority.certificate(), authority.signer(), content)?;
         let report = Report::new(&signed_by, Some(number), (now, next_update), count);
         self.hand_out(&context.files, &context.ui, &crl, report)
+    }
+
+    /// Of two lists the one with the greater number must not know less; a dry run takes no number.
+    fn lock(&self, context: &Context) -> Result<Option<HomeLock>, CommandError> {
+        if context.settings.dry_run {
+            return Ok(None);
+        }
+        let key = format!("crl-{}", self.name);
+        let does = format!("makes a CRL of authority {}", self.name);
+        HomeLock::wait(&context.home, &context.ui, &key, &does).map(Some)
     }
 
     /// Numbers are those of the trail's entries: one that goes on from an older backup gives them out again.

@@ -87,12 +87,14 @@ pub(super) fn certificate(
     Ok(found.into_iter().next())
 }
 
-/// Whether a row was given to a certificate: they are numbered without gaps and never removed.
+/// Whether a row was given to a certificate: they are numbered without gaps and never removed, so that the
+/// last run ends with the last one.
 pub(super) fn is_taken(transaction: &Transaction<'_>, key: RowKey) -> Result<bool, Failure> {
-    let last: i64 = transaction
-        .prepare_cached("SELECT ifnull(max(last), 0) FROM run")?
-        .query_row([], |row| row.get(0))?;
-    Ok((1..=last).contains(&key.number()))
+    let last: Option<i64> = transaction
+        .prepare_cached("SELECT last FROM run ORDER BY first DESC LIMIT 1")?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    Ok((1..=last.unwrap_or(0)).contains(&key.number()))
 }
 
 pub(super) fn request(

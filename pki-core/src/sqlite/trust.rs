@@ -6,6 +6,7 @@
 //! Not here: certificates that nobody asks for by themselves (pages of lists, counts), and rows that were
 //! made unreachable; `verify` finds these.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::Transaction;
@@ -29,13 +30,22 @@ use crate::inventory::{
 pub(super) struct Trusted {
     version: i64,
     /// Chunks by the entries that recorded them.
-    chunks: BTreeMap<u64, Rows>,
+    chunks: BTreeMap<u64, Chunk>,
     has_found_requests: bool,
     /// The last entry that voided or revoked each certificate, of the entries up to one.
     ended: RowMap<u64>,
     read_until: i64,
     /// Entries that were proven.
     proven: BTreeSet<u64>,
+    /// The entry that was read last of a certificate's state: those of a batch follow each other.
+    last: Option<AuditEntry>,
+}
+
+/// What an entry has recorded, which was compared with it.
+#[derive(Debug)]
+struct Chunk {
+    rows: Rows,
+    binds_requests: bool,
 }
 
 impl Trusted {
@@ -115,7 +125,7 @@ impl Trusted {
         self.refresh(transaction)?;
         let mut trail = self.trail(transaction)?;
         let run = run::whole(transaction, key)?.ok_or_else(|| inconsistent(key, "run"))?;
-        let rows = self.chunk(&mut trail, key, run.recorded_in)?;
+        let rows = &self.chunk(&mut trail, key, run.recorded_in)?.rows;
         if ![key, run.first, run.last]
             .iter()
             .all(|row| rows.contains(*row))
@@ -147,14 +157,16 @@ impl Trusted {
         };
         self.certificate(transaction, &entry.recorded)?;
         let recorded_in = entry.recorded_in;
-        let mut trail = Trail::begin(transaction)?;
-        let bound = trail.all("action = 'inventory-bound'", [])?;
-        let was_found = bound.iter().any(|entry| recorded_in < entry.sequence());
-        let binds = trail.entry(recorded_in)?.binds_requests();
-        if was_found && !binds && !self.has_found_requests {
-            refuse_found_requests(&mut trail, recorded_in)?;
-            self.has_found_requests = true;
+        let mut trail = self.trail(transaction)?;
+        let binds_requests = self.chunk(&mut trail, key, recorded_in)?.binds_requests;
+        if !binds_requests && !self.has_found_requests {
+            let bound = trail.all("action = 'inventory-bound'", [])?;
+            if bound.iter().any(|entry| recorded_in < entry.sequence()) {
+                refuse_found_requests(&mut trail, recorded_in)?;
+                self.has_found_requests = true;
+            }
         }
+        self.proven = trail.proven;
         Ok(())
     }
 
@@ -201,35 +213,20 @@ impl Trusted {
         Ok(())
     }
 
-    /// Compares the chunk that a certificate was recorded in, and tells its rows.
+    /// The chunk that a certificate was recorded in, compared with its entry.
     fn chunk(
         &mut self,
         trail: &mut Trail<'_>,
         key: RowKey,
         recorded_in: u64,
-    ) -> Result<Rows, Failure> {
-        let transaction = trail.transaction;
-        if let Some(rows) = self.chunks.get(&recorded_in) {
-            return Ok(rows.clone());
+    ) -> Result<&Chunk, Failure> {
+        match self.chunks.entry(recorded_in) {
+            Entry::Occupied(compared) => Ok(compared.into_mut()),
+            Entry::Vacant(place) => {
+                let found = &mut self.has_found_requests;
+                Ok(place.insert(Chunk::read(trail, key, recorded_in, found)?))
+            }
         }
-        let entry = trail.entry(recorded_in)?;
-        let is_recording = entry.action() == Action::CertificatesRecorded.as_str();
-        if !is_recording || !entry.rows().contains(key) {
-            return Err(inconsistent(key, "recording entry"));
-        }
-        let leaves = Leaves::read(transaction, &entry)?;
-        if entry.content() != Some(merkle::root(&leaves.hashes)) {
-            return Err(refused(&AuditFinding::CertificatesChanged {
-                sequence: recorded_in,
-                rows: entry.rows().to_string(),
-            }));
-        }
-        if leaves.keeps_requests && !entry.binds_requests() && !self.has_found_requests {
-            refuse_found_requests(trail, recorded_in)?;
-            self.has_found_requests = true;
-        }
-        self.chunks.insert(recorded_in, entry.rows().clone());
-        Ok(entry.rows().clone())
     }
 
     /// The state of a certificate by the trail, and the entry that brought it there.
@@ -249,7 +246,11 @@ impl Trusted {
         let Some(sequence) = sequence else {
             return Ok((Status::Undelivered, run.recorded_in));
         };
-        let entry = trail.entry(sequence)?;
+        let entry = match self.last.take() {
+            Some(last) if last.sequence() == sequence => last,
+            _ => trail.entry(sequence)?,
+        };
+        let entry = self.last.insert(entry);
         let status = entry.status().filter(|_| entry.rows().contains(key));
         Ok((status.ok_or_else(|| inconsistent(key, "state"))?, sequence))
     }
@@ -279,6 +280,39 @@ impl Trusted {
         }
         self.read_until = head;
         Ok(())
+    }
+}
+
+impl Chunk {
+    /// Reads what an entry has recorded, and compares it. `has_found_requests` tells whether the requests
+    /// that an upgrade found were compared.
+    fn read(
+        trail: &mut Trail<'_>,
+        key: RowKey,
+        recorded_in: u64,
+        has_found_requests: &mut bool,
+    ) -> Result<Self, Failure> {
+        let entry = trail.entry(recorded_in)?;
+        let is_recording = entry.action() == Action::CertificatesRecorded.as_str();
+        if !is_recording || !entry.rows().contains(key) {
+            return Err(inconsistent(key, "recording entry"));
+        }
+        let leaves = Leaves::read(trail.transaction, &entry)?;
+        if entry.content() != Some(merkle::root(&leaves.hashes)) {
+            return Err(refused(&AuditFinding::CertificatesChanged {
+                sequence: recorded_in,
+                rows: entry.rows().to_string(),
+            }));
+        }
+        let binds_requests = entry.binds_requests();
+        if leaves.keeps_requests && !binds_requests && !*has_found_requests {
+            refuse_found_requests(trail, recorded_in)?;
+            *has_found_requests = true;
+        }
+        Ok(Self {
+            rows: entry.rows().clone(),
+            binds_requests,
+        })
     }
 }
 

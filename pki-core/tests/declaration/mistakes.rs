@@ -41,7 +41,7 @@ fn bad_values_name_their_line_table_and_key() {
         (
             "validity = \"20y\"",
             "validity = \"20 years\"",
-            "line 17: [authority.root] validity: \"20 years\" is not a duration; write it as 90d, 12h, 30m or 5y",
+            "line 17: [authority.root] validity: \"20 years\" is not a duration; write it as 90d, 12h, 30min or 5y",
         ),
         (
             "validity = \"1y\"",
