@@ -1,7 +1,5 @@
 //! Rolling the leaf that an individual enrollment names.
 
-use std::path::Path;
-
 use dps_operations::roll::device::{DeviceRoll, Phase, Prepared};
 use pki_core::admission::{self, Entry};
 use pki_core::certificate::{Certificate, pem};
@@ -86,8 +84,11 @@ impl StartArgs {
                 format!("roll start {id}{device} --compromised{hub}")
             }
             _ => {
-                let file = self.cert.as_deref().unwrap_or(Path::new("FILE"));
-                format!("dps device put {id} --cert {}", file.display())
+                let file = self.cert.as_ref().map(|path| path.display().to_string());
+                format!(
+                    "dps device put {id} --cert {}",
+                    file.as_deref().unwrap_or("FILE")
+                )
             }
         };
         Ok(LetIn {
