@@ -9,6 +9,7 @@
 
 mod breach;
 mod cut_off;
+mod elsewhere;
 mod fleet;
 mod incidents;
 mod named;
@@ -17,6 +18,7 @@ mod referred;
 mod shut_out;
 mod site;
 mod status_word;
+mod told;
 mod unfinished;
 mod walk;
 

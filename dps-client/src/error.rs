@@ -128,6 +128,20 @@ impl ClientError {
         self.service().map(|error| error.status)
     }
 
+    /// Why, without the request: a host that answers so to one answers so to others.
+    pub fn cause(&self) -> String {
+        match self {
+            Self::Service(error) => error.answer(),
+            Self::Transport { source, .. } => source.to_string(),
+            Self::Credential { source, .. } => source.to_string(),
+            Self::Answer { .. } | Self::Incomplete { .. } => "its answer cannot be read".to_owned(),
+            Self::Elsewhere { address, .. } => {
+                format!("its answer goes on at {address}, which is another host")
+            }
+            error => error.to_string(),
+        }
+    }
+
     /// Whether the same operation may succeed later as it is: throttled, unavailable or cut off.
     pub fn is_transient(&self) -> bool {
         match self {
@@ -169,6 +183,26 @@ impl ServiceError {
         self.status == StatusCode::TOO_MANY_REQUESTS
     }
 
+    /// What was answered, without what was asked.
+    fn answer(&self) -> String {
+        let mut answer = self.status.to_string();
+        if let Some(code) = &self.code {
+            answer.push_str(&format!(", {code}"));
+        }
+        if let Some(message) = &self.message {
+            answer.push_str(&format!(": {message}"));
+        }
+        if let Some(id) = &self.tracking_id
+            && !self
+                .message
+                .as_ref()
+                .is_some_and(|message| message.contains(id))
+        {
+            answer.push_str(&format!(" (tracking ID {id})"));
+        }
+        answer
+    }
+
     /// Reads an answer in any of the shapes that the services use.
     pub(crate) fn read(operation: String, response: &Response) -> Self {
         let said = Said::read(&response.body);
@@ -191,24 +225,7 @@ impl ServiceError {
 
 impl fmt::Display for ServiceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} was answered {}", self.operation, self.status)?;
-        if let Some(code) = &self.code {
-            write!(f, ", {code}")?;
-        }
-        if let Some(message) = &self.message {
-            write!(f, ": {message}")?;
-        }
-        match &self.tracking_id {
-            Some(id)
-                if !self
-                    .message
-                    .as_ref()
-                    .is_some_and(|message| message.contains(id)) =>
-            {
-                write!(f, " (tracking ID {id})")
-            }
-            _ => Ok(()),
-        }
+        write!(f, "{} was answered {}", self.operation, self.answer())
     }
 }
 

@@ -1,219 +1,31 @@
 //! What somebody has to see to: what is wrong, what ends soon, and what was left open.
 //!
-//! Everything but [`Finding::Drift`] is found in the inventory, so a look needs no network.
+//! What is found in the inventory needs no network; what DPS decides otherwise than it should is found by
+//! [`in_dps`], in one instance.
 
-use std::fmt;
+mod dps;
+mod finding;
+
+use std::collections::BTreeMap;
 
 use pki_core::declaration::Declaration;
-use pki_core::ids::{AuthorityGeneration, AuthorityName, DpsName, PlanId};
+use pki_core::ids::{AuthorityGeneration, DpsName};
 use pki_core::inventory::{
-    AuthorityRecord, Filter, GenerationRecord, InventoryError, Status, has_successor,
+    AuthorityRecord, Filter, GenerationRecord, InventoryEntry, InventoryError, Status,
+    has_successor,
 };
 use pki_core::journal::Journal;
-use pki_core::lifecycle::DeclaredError;
+use pki_core::lifecycle::refusals_as_declared;
 use pki_core::profile::Role;
 use pki_core::time::{Span, Time};
-use pki_core::wording::counted;
 
-use crate::converge;
-use crate::instance::Surroundings;
+use crate::deprovisioned::Deprovisioned;
+use crate::issuers::issuers_among;
 use crate::planning::PlanningError;
 use crate::ports::Locks;
 
-/// How much a finding matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Severity {
-    /// It does not work, or cannot be trusted.
-    Wrong,
-    /// It works, and somebody has to do something.
-    Due,
-}
-
-/// Something that somebody has to see to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Finding {
-    /// The inventory is not as its audit trail says.
-    AuditTrail {
-        /// How many findings there are.
-        findings: u64,
-        /// The first of them.
-        first: String,
-    },
-    /// The certificate by which an authority issues has ended.
-    AuthorityExpired {
-        /// Which generation.
-        generation: AuthorityGeneration,
-        /// When it ended.
-        at: Time,
-    },
-    /// It ends soon, and no other generation is rolled in.
-    AuthorityEnds {
-        /// Which generation.
-        generation: AuthorityGeneration,
-        /// When it ends.
-        at: Time,
-    },
-    /// After a day that is near or past, an authority signs no leaf that is valid as long as declared.
-    ShortLeaves {
-        /// Which generation.
-        generation: AuthorityGeneration,
-        /// How long leaves are to be valid.
-        validity: Span,
-        /// The last moment at which it can sign one.
-        last: Time,
-    },
-    /// Leaves have ended, and nothing has taken their place.
-    LeavesExpired(Leaves),
-    /// Leaves end soon, and nothing has taken their place.
-    LeavesEnd(Leaves),
-    /// An authority is being rolled.
-    Roll {
-        /// Which one.
-        authority: AuthorityName,
-    },
-    /// A plan was cut short.
-    OpenPlan {
-        /// Which one.
-        plan: PlanId,
-        /// The instance that it changes.
-        dps: DpsName,
-        /// What it is for.
-        goal: String,
-    },
-    /// An instance is not as declared.
-    Drift {
-        /// Which one.
-        dps: DpsName,
-        /// How many steps bring it there.
-        steps: usize,
-        /// The first of them.
-        first: String,
-    },
-    /// An instance is not as declared, and no plan may bring it there.
-    Contradiction {
-        /// Which one.
-        dps: DpsName,
-        /// Why not.
-        why: DeclaredError,
-    },
-}
-
-/// Leaves that somebody has to renew.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Leaves {
-    /// How many.
-    pub count: u64,
-    /// The first that ends: its device, or its subject.
-    pub first: String,
-    /// When that is.
-    pub at: Time,
-}
-
-impl Finding {
-    /// The words of all kinds, the worst first.
-    pub const KINDS: [&'static str; 9] = [
-        "audit-trail",
-        "authority-expired",
-        "leaves-expired",
-        "drift",
-        "open-plan",
-        "authority-ends",
-        "short-leaves",
-        "leaves-end",
-        "roll",
-    ];
-
-    /// The word for its kind.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::AuditTrail { .. } => "audit-trail",
-            Self::AuthorityExpired { .. } => "authority-expired",
-            Self::AuthorityEnds { .. } => "authority-ends",
-            Self::ShortLeaves { .. } => "short-leaves",
-            Self::LeavesExpired(_) => "leaves-expired",
-            Self::LeavesEnd(_) => "leaves-end",
-            Self::Roll { .. } => "roll",
-            Self::OpenPlan { .. } => "open-plan",
-            Self::Drift { .. } | Self::Contradiction { .. } => "drift",
-        }
-    }
-
-    /// How much it matters.
-    pub fn severity(&self) -> Severity {
-        match self {
-            Self::AuditTrail { .. } | Self::AuthorityExpired { .. } => Severity::Wrong,
-            _ => Severity::Due,
-        }
-    }
-}
-
-impl Severity {
-    /// The word for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Wrong => "wrong",
-            Self::Due => "due",
-        }
-    }
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::AuditTrail { findings, first } => {
-                let findings = counted(*findings, "finding", "findings");
-                write!(
-                    f,
-                    "the audit trail is not intact: {findings}, the first: {first}"
-                )
-            }
-            Self::AuthorityExpired { generation, at } => {
-                write!(
-                    f,
-                    "{generation} expired on {at} and issues nothing that is valid"
-                )
-            }
-            Self::AuthorityEnds { generation, at } => {
-                write!(
-                    f,
-                    "{generation} ends on {at}, and no other generation is there"
-                )
-            }
-            Self::ShortLeaves {
-                generation,
-                validity,
-                last,
-            } => write!(f, "{generation} signs no leaf for {validity} after {last}"),
-            Self::LeavesExpired(leaves) => leaves.write(f, ["expired on", "expired"]),
-            Self::LeavesEnd(leaves) => leaves.write(f, ["ends on", "end soon"]),
-            Self::Roll { authority } => write!(f, "authority {authority} is being rolled"),
-            Self::OpenPlan { plan, dps, goal } => {
-                write!(f, "plan {plan} in DPS {dps} was cut short: {goal}")
-            }
-            Self::Contradiction { dps, why } => write!(f, "DPS {dps} is not as declared: {why}"),
-            Self::Drift { dps, steps, first } => {
-                let steps = counted(*steps, "step", "steps");
-                write!(
-                    f,
-                    "DPS {dps} is not as declared: {steps}, the first: {first}"
-                )
-            }
-        }
-    }
-}
-
-impl Leaves {
-    fn write(&self, f: &mut fmt::Formatter<'_>, [one, many]: [&str; 2]) -> fmt::Result {
-        let Self { count, first, at } = self;
-        if *count == 1 {
-            return write!(f, "the leaf of {first} {one} {at}, and has no successor");
-        }
-        write!(
-            f,
-            "{count} leaves {many} and have no successor, the first: {first} on {at}"
-        )
-    }
-}
+pub use dps::in_dps;
+pub use finding::{Finding, Leaves, Severity};
 
 /// Where is looked.
 #[derive(Clone, Copy)]
@@ -324,13 +136,16 @@ impl Checkup<'_> {
             expiring_before: Some(horizon),
             ..Filter::default()
         };
+        let mut departures = None;
         let mut expired = None;
         let mut ending = None;
         let mut after = None;
         loop {
             let page = self.journal.list(&ends_soon, after.as_ref(), PAGE)?;
             for entry in &page.entries {
-                if has_successor(self.journal, authorities, entry)? {
+                if has_successor(self.journal, authorities, entry)?
+                    || self.has_left(authorities, &mut departures, entry)?
+                {
                     continue;
                 }
                 let certificate = entry.recorded.certificate();
@@ -360,6 +175,47 @@ impl Checkup<'_> {
         Ok(expired.into_iter().chain(ending).collect())
     }
 
+    /// Whether the device of a leaf has left every instance that would let it in by a group. `departures` are
+    /// read when they are needed.
+    fn has_left(
+        &self,
+        authorities: &[AuthorityRecord],
+        departures: &mut Option<Departures>,
+        entry: &InventoryEntry,
+    ) -> Result<bool, InventoryError> {
+        let Some(id) = entry.recorded.registration_id() else {
+            return Ok(false);
+        };
+        if departures.is_none() {
+            *departures = Some(self.departures()?);
+        }
+        let mut others = BTreeMap::new();
+        let mut has_left = false;
+        for (name, left) in departures.get_or_insert_default() {
+            if left.has(self.journal, id)? {
+                has_left = true;
+            } else if let Some(declared) = self.declaration.dps.get(name)
+                && !declared.groups.is_empty()
+            {
+                others.insert(name.clone(), declared.clone());
+            }
+        }
+        if !has_left || others.is_empty() {
+            return Ok(has_left);
+        }
+        let certificate = entry.recorded.certificate();
+        let above = issuers_among(self.journal, authorities, certificate)?;
+        Ok(!refusals_as_declared(&others, authorities, &above).is_empty())
+    }
+
+    fn departures(&self) -> Result<Departures, InventoryError> {
+        let mut departures = Departures::new();
+        for name in self.declaration.dps.keys() {
+            departures.insert(name.clone(), Deprovisioned::of(self.journal, name)?);
+        }
+        Ok(departures)
+    }
+
     /// Those that no run is carrying out at this moment.
     fn open_plans(&self) -> Result<Vec<Finding>, InventoryError> {
         let plans = self.journal.plans(usize::MAX)?.into_iter();
@@ -373,6 +229,9 @@ impl Checkup<'_> {
     }
 }
 
+/// Who has left, by instance.
+type Departures = BTreeMap<DpsName, Deprovisioned>;
+
 fn end_of(record: &GenerationRecord) -> Option<Time> {
     let recorded = record.certificate.as_ref()?;
     Some(recorded.certificate().validity().not_after())
@@ -382,24 +241,7 @@ fn end_of(record: &GenerationRecord) -> Option<Time> {
 pub fn sort(findings: &mut [Finding]) {
     findings.sort_by_key(|finding| {
         let mut kinds = Finding::KINDS.iter();
-        kinds.position(|kind| *kind == finding.kind())
+        let place = kinds.position(|kind| *kind == finding.kind());
+        (finding.severity(), place)
     });
-}
-
-/// Whether an instance is as declared.
-///
-/// # Errors
-/// [`PlanningError`] if it cannot be read.
-pub async fn drift(around: Surroundings<'_>) -> Result<Option<Finding>, PlanningError> {
-    let dps = around.instance.name.clone();
-    let judged = match converge::Request::default().prepare(around).await {
-        Err(PlanningError::Declared(why)) => return Ok(Some(Finding::Contradiction { dps, why })),
-        judged => judged?,
-    };
-    let steps = &judged.plan.plan().steps;
-    Ok(steps.first().map(|first| Finding::Drift {
-        dps,
-        steps: steps.len(),
-        first: first.to_string(),
-    }))
 }

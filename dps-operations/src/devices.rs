@@ -118,16 +118,7 @@ pub fn without_entry(
     target: &Target,
     at: Time,
 ) -> Result<Option<Outcome>, InventoryError> {
-    let recorded = inventory.unexpired_leaves(&target.id, at)?;
-    let mut leaves: Vec<Certificate> = recorded
-        .iter()
-        .map(|entry| entry.recorded.certificate().clone())
-        .collect();
-    if let Some(leaf) = &target.leaf
-        && !leaves.contains(leaf)
-    {
-        leaves.push(leaf.clone());
-    }
+    let leaves = unexpired(inventory, target, at)?;
     let mut nearest: Option<Outcome> = None;
     for leaf in &leaves {
         let chain = chain_of(inventory, leaf)?;
@@ -141,6 +132,23 @@ pub fn without_entry(
         }
     }
     Ok(nearest)
+}
+
+/// The leaves by which a device may come: the one that was named, and all that got out and have not ended, revoked
+/// ones too since DPS reads no CRL.
+pub(crate) fn unexpired(
+    inventory: &dyn Inventory,
+    target: &Target,
+    at: Time,
+) -> Result<Vec<Certificate>, InventoryError> {
+    let mut leaves: Vec<Certificate> = target.leaf.iter().cloned().collect();
+    for entry in inventory.unexpired_leaves(&target.id, at)? {
+        let leaf = entry.recorded.certificate();
+        if !leaves.contains(leaf) {
+            leaves.push(leaf.clone());
+        }
+    }
+    Ok(leaves)
 }
 
 fn nearness(outcome: &Outcome) -> u8 {

@@ -134,7 +134,7 @@ impl<'a> Hubs<'a> {
     /// What of one request failed is not asked again, if it is the hub's fault.
     fn failed(&self, hub: &HubHostName, error: DpsError) -> String {
         let is_of_one_record = matches!(error.status(), Some(400 | 404 | 409 | 412));
-        let text = format!("{hub} ({error})");
+        let text = format!("{hub} ({})", error.cause());
         if !is_of_one_record {
             let mut unread = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
             unread.insert(hub.clone(), text.clone());

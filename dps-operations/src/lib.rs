@@ -32,6 +32,7 @@ pub mod checkup;
 pub mod class;
 pub mod converge;
 pub mod deprovision;
+pub mod deprovisioned;
 pub mod devices;
 pub mod document;
 pub mod dps;

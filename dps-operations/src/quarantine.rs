@@ -6,14 +6,14 @@
 
 mod below;
 
-use pki_core::admission::{Decision, DpsView, Outcome, PresentedChain, explain};
+use pki_core::admission::{Decision, DpsView, Entry, Outcome, PresentedChain, explain};
 use pki_core::certificate::Certificate;
 use pki_core::ids::RegistrationId;
 use pki_core::inventory::{Inventory, InventoryError, Status};
 use pki_core::lifecycle::{HubAction, Plan, Quarantine, QuarantineState, Step, quarantine_many};
 use pki_core::time::Time;
 
-use crate::devices::{self, Gathered};
+use crate::devices::{self, Gathered, unexpired};
 use crate::execute::{Failures, StepFailure};
 use crate::gather::{DpsSnapshot, GatherError, chain_of};
 use crate::hubs::UnreadHub;
@@ -140,8 +140,8 @@ impl Request {
         read_back(around, &self.targets).await
     }
 
-    /// Those of the devices that an instance which was left out would let in; without a leaf at hand only
-    /// a disabled entry keeps a device out for sure.
+    /// Those of the devices that an instance which was left out would let in, by whichever leaf; without a leaf
+    /// at hand only a disabled entry keeps a device out for sure.
     pub fn let_in<'a>(&'a self, decisions: Vec<Decision>) -> Vec<(&'a Target, Decision)> {
         let decided = self.targets.iter().zip(decisions);
         let is_in = |(target, decision): &(&'a Target, Decision)| {
@@ -207,7 +207,8 @@ pub fn is_out(decision: &Decision) -> bool {
     matches!(decision.outcome, Outcome::Disabled(_))
 }
 
-/// Reads everything back, and decides again about devices, in their order.
+/// Reads an instance again, and decides about devices, in their order: of all leaves that got out and have not
+/// ended about one that is let in, if there is any.
 pub(crate) async fn read_back(
     around: Surroundings<'_>,
     targets: &[Target],
@@ -216,13 +217,34 @@ pub(crate) async fn read_back(
     let view = DpsSnapshot::about(around.instance, &ids).await?.view()?;
     let mut decisions = Vec::with_capacity(targets.len());
     for target in targets {
-        let chain = match &target.leaf {
-            Some(leaf) => chain_of(around.journal, leaf)?,
-            None => PresentedChain::known(Some(target.id.to_string()), vec![]),
-        };
-        decisions.push(explain(&view, &chain));
+        decisions.push(decision(around, &view, target)?);
     }
     Ok(decisions)
+}
+
+/// What is decided about a device, by the leaf that lets it in where one does.
+fn decision(
+    around: Surroundings<'_>,
+    view: &DpsView,
+    target: &Target,
+) -> Result<Decision, InventoryError> {
+    let chain = match &target.leaf {
+        Some(leaf) => chain_of(around.journal, leaf)?,
+        None => PresentedChain::known(Some(target.id.to_string()), vec![]),
+    };
+    let named = explain(view, &chain);
+    // A disabled entry of its own decides about every leaf.
+    let is_out_for_all = matches!(named.outcome, Outcome::Disabled(Entry::Individual(_)));
+    if is_out_for_all || !named.is_kept_out() {
+        return Ok(named);
+    }
+    for leaf in unexpired(around.journal, target, around.now())? {
+        let decision = explain(view, &chain_of(around.journal, &leaf)?);
+        if !decision.is_kept_out() {
+            return Ok(decision);
+        }
+    }
+    Ok(named)
 }
 
 /// The leaves that are revoked with a device: the one that was named, and every other one that is valid,

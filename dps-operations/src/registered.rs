@@ -13,10 +13,11 @@ use pki_core::inventory::{Inventory, InventoryEntry, InventoryError};
 use pki_core::lifecycle::HubIdentity;
 use pki_core::lifecycle::roll::RegisteredDevice;
 
+use crate::deprovisioned::Deprovisioned;
 use crate::dps::Dps;
 use crate::gather::GatherError;
 use crate::hubs::{Hubs, UnreadHub, registration_id};
-use crate::instance::Instance;
+use crate::instance::Surroundings;
 
 /// How many hub lookups are under way at once.
 const SIDE_BY_SIDE: usize = 16;
@@ -160,10 +161,11 @@ impl Registered {
     /// [`GatherError`] if DPS does not tell their records.
     pub async fn add_unlisted(
         &mut self,
-        instance: Instance<'_>,
+        around: Surroundings<'_>,
         ids: BTreeSet<RegistrationId>,
         is_meant: impl Fn(&HubIdentity) -> bool,
     ) -> Result<(), GatherError> {
+        let instance = around.instance;
         let mut ids = ids;
         for device in &self.devices {
             // The record of a refused attempt names no hub, and the hub may know the device still.
@@ -193,19 +195,21 @@ impl Registered {
         };
         let (found, not_searched) = Hubs::of(instance.dps).find_all(&known, &ids).await;
         if let Some(hub) = not_searched.first() {
-            // Whoever was found nowhere may be on the hub that cannot be read.
+            // Whoever was found nowhere may be on the hub that cannot be read, but for those that were deleted
+            // on theirs when they left.
             for identity in &found {
                 ids.retain(|id| DeviceId::from(id) != identity.device.device_id);
             }
-            let hubs = std::iter::repeat(hub).cloned();
-            self.unread.extend(
-                ids.into_iter()
-                    .zip(hubs)
-                    .map(|(registration_id, hub)| UnreadHub {
+            let left = Deprovisioned::of(around.journal, instance.name)?;
+            for registration_id in ids {
+                if !left.is_off_hub(around.journal, &registration_id)? {
+                    let hub = hub.clone();
+                    self.unread.push(UnreadHub {
                         registration_id,
                         hub,
-                    }),
-            );
+                    });
+                }
+            }
         }
         self.not_searched.extend(not_searched);
         let meant = found.into_iter().filter(|found| is_meant(found));

@@ -3,10 +3,11 @@
 use dps_client::IfMatch;
 use dps_operations::deprovision::{LeavingGroup, NotGone, Request};
 use dps_operations::dps::{Dps as _, Record};
+use dps_operations::quarantine::Below;
 use dps_operations::{Failures, PlanningError, converge};
 use pki_core::ids::{EnrollmentGroupId, RegistrationId};
 use pki_core::inventory::Inventory as _;
-use pki_core::lifecycle::{DeclaredError, Effect};
+use pki_core::lifecycle::{DeclaredError, Effect, HubAction};
 use pki_core::testing::FixedClock;
 
 use super::line::{Line, group};
@@ -15,6 +16,14 @@ use super::site::{hub, id, now, wait};
 #[test]
 fn a_device_leaves_and_its_group_lets_it_in_no_more() {
     let mut line = Line::running();
+    first_leaves(&mut line);
+    let state = line.state();
+    assert!(!state.iter().any(|line| line.starts_with("device sensor-1")));
+    assert!(!state.contains(&"registration sensor-1".to_owned()));
+}
+
+/// `sensor-1` leaves.
+fn first_leaves(line: &mut Line) {
     let clock = FixedClock(now());
     let request = Request {
         targets: vec![line.target("sensor-1")],
@@ -26,9 +35,23 @@ fn a_device_leaves_and_its_group_lets_it_in_no_more() {
     line.carry_out(&judged, request.failures()).expect("done");
     let proofs = wait(request.read_back(line.around(&clock))).expect("read");
     assert!(proofs[0].is_kept_out(), "{:?}", proofs[0].outcome);
-    let state = line.state();
-    assert!(!state.iter().any(|line| line.starts_with("device sensor-1")));
-    assert!(!state.contains(&"registration sensor-1".to_owned()));
+}
+
+/// Its identity was deleted there.
+#[test]
+fn whoever_has_left_is_not_on_a_hub_that_cannot_be_read() {
+    let mut line = Line::running();
+    first_leaves(&mut line);
+    line.dps.set_silent(&hub(), true);
+    let unread = |line: &Line| {
+        let clock = FixedClock(now());
+        let below = Below::of(&line.journal, &id("root"), now()).expect("below");
+        let prepared = below.prepare(line.around(&clock), HubAction::Disable, None);
+        let unread = wait(prepared).expect("prepared").unread.into_iter();
+        let unread = unread.map(|unread| unread.registration_id.to_string());
+        unread.collect::<Vec<String>>()
+    };
+    assert_eq!(unread(&line), ["sensor-2"]);
 }
 
 /// What left before is known by the journal alone.

@@ -57,6 +57,20 @@ fn a_device_is_out_by_its_own_entry_and_off_its_hub_and_nobody_else_is() {
     assert_eq!(line.state(), expected);
 }
 
+/// Whichever leaf has not ended may let a device in: DPS reads no revocation list.
+#[test]
+fn a_device_is_let_in_by_an_earlier_leaf_that_its_entry_names() {
+    let mut line = Line::running();
+    let clock = FixedClock(now());
+    let old = line.target("sensor-1").leaf.expect("a leaf");
+    line.issue("sensor-1");
+    let own = IndividualEnrollment::new(id("sensor-1"), compose::by_leaf(&old));
+    line.dps.overwrite_individual(own);
+    let request = request(&line, &["sensor-1"]);
+    let proofs = wait(request.read_back(line.around(&clock))).expect("read");
+    assert_eq!(request.let_in(proofs).len(), 1);
+}
+
 /// DPS first: a hub that is away keeps nobody in, its record stays, and the same request goes on later.
 #[test]
 fn a_hub_that_cannot_be_read_is_told_and_seen_to_later() {

@@ -227,7 +227,12 @@ impl Settings {
 
 fn lock_timeout(value: &OsString) -> Result<Span, CommandError> {
     let span = value.to_str().and_then(|text| text.parse().ok());
-    span.ok_or_else(|| misused(variable::LOCK_TIMEOUT, "is not a duration like 30s or 10min"))
+    span.ok_or_else(|| {
+        misused(
+            variable::LOCK_TIMEOUT,
+            "is not a duration like 30s or 10min",
+        )
+    })
 }
 
 fn log_filter(variable: Option<&OsString>, verbosity: Verbosity) -> Result<String, CommandError> {

@@ -36,6 +36,8 @@ pub(crate) struct Proposal<'a> {
     pub(crate) shown: &'a dyn Display,
     /// What is asked.
     pub(crate) question: String,
+    /// Whether that was answered beforehand, together with others.
+    pub(crate) is_answered: bool,
     /// What happens after a step that failed for its record alone.
     pub(crate) failures: Failures,
     /// The record of a plan of one step as it was read.
@@ -76,6 +78,7 @@ impl<'a> Proposal<'a> {
                 plan.plan().goal,
                 counted(plan.plan().steps.len(), "step", "steps")
             ),
+            is_answered: false,
             failures: Failures::Stop,
             before: None,
         }
@@ -112,10 +115,9 @@ impl<'a> Proposal<'a> {
             return Ok(Execution::default());
         }
         engine.check_keys(plan)?;
-        if !context.settings.yes {
-            context.ui.note(self.shown);
+        if !self.is_answered {
+            self.ask(context)?;
         }
-        context.dialog.confirm(&self.question)?;
         let order = Order {
             failures: self.failures,
             before: self.before,
@@ -132,6 +134,24 @@ impl<'a> Proposal<'a> {
             failed: ended?,
         })
     }
+
+    fn ask(&self, context: &Context) -> Result<(), CommandError> {
+        if !context.settings.yes {
+            context.ui.note(self.shown);
+        }
+        context.dialog.confirm(&self.question)
+    }
+}
+
+/// Refuses a plan in whose way another one is, as carrying it out would.
+pub(crate) fn check_in_the_way(
+    context: &Context,
+    planes: &Planes<'_>,
+    journal: &mut dyn Journal,
+    plan: &Plan,
+) -> Result<(), CommandError> {
+    engine(context, planes, journal)?.superseded(plan)?;
+    Ok(())
 }
 
 /// Carries on a plan that was cut short.

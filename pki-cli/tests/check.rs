@@ -102,6 +102,22 @@ fn metrics_have_a_line_for_each_kind() {
     late.stdout_has("dps_pki_findings{kind=\"leaves-expired\"} 1\n");
 }
 
+/// Nobody waits for a new leaf of a device that has left for good.
+#[test]
+fn the_leaf_of_a_device_that_was_deprovisioned_is_not_waited_for() {
+    let site = Site::new();
+    let late = |site: &Site| after(&site.world, 85, "check");
+    late(&site).ends_with(10).stdout_has("2 leaves end soon");
+    site.done("deprovision sensor-1 --yes");
+    let run = late(&site);
+    run.ends_with(10).stdout_has("the leaf of sensor-2 ends on");
+    site.done("deprovision sensor-2 --yes");
+    late(&site).ends_with(0);
+    // By its entry it is back.
+    site.done("dps device enable sensor-2 --yes");
+    late(&site).ends_with(10).stdout_has("the leaf of sensor-2");
+}
+
 /// DPS is looked at where it is named.
 #[test]
 fn an_instance_that_is_not_as_declared_is_told() {

@@ -1,4 +1,5 @@
-//! Numbers in sentences: what is counted is named in the singular for one, else in the plural.
+//! Words that many sentences have in common: numbers with what they count, in the singular for one, else in the
+//! plural; and commands to be typed.
 
 use std::fmt::Display;
 
@@ -14,6 +15,12 @@ pub fn counted<N: Display + PartialEq + From<u8> + Copy>(
 /// The word that goes with a number of things: `is` with one, else `are`.
 pub fn fitting<'a, N: PartialEq + From<u8>>(count: N, one: &'a str, many: &'a str) -> &'a str {
     if count == N::from(1) { one } else { many }
+}
+
+/// A command that concerns one DPS instance, as it is typed: `pki.toml` may declare several, so the instance is
+/// always named.
+pub fn command_in(dps: impl Display, command: impl Display) -> String {
+    format!("dps-pki {command} --dps {dps}")
 }
 
 #[cfg(test)]

@@ -265,6 +265,54 @@ fn a_compromised_generation_that_a_declared_group_lets_in_is_kept_out_again() {
     assert!(without_top.is_empty(), "{without_top:?}");
 }
 
+/// Somebody has enabled the group that keeps a compromised generation out. The breach is on record, and nobody
+/// declares that it is over.
+#[test]
+fn the_group_that_keeps_a_compromised_generation_out_is_disabled_again() {
+    let (root, line) = authorities();
+    let (mut state, block) = with_compromised(&root, &line);
+    let made = plan(&declaration(""), &state).expect("plan");
+    state = after(&made, state, &root);
+    let Step::Group(block) = block else {
+        panic!("a group");
+    };
+    let mut opened = block.document().expect("a group").clone();
+    opened.etag = Some(Etag::new("\"b\""));
+    opened.provisioning_status = ProvisioningStatus::Enabled;
+    state.groups.push(opened);
+    let closed = plan(&declaration(""), &state).expect("plan");
+    assert_eq!(
+        lines(&closed),
+        ["change enrollment group quarantine-line-1, disabled"]
+    );
+    let told = "enrollment group quarantine-line-1 was made to keep out line generation 1, which is compromised, and is enabled: it is disabled again";
+    assert_eq!(closed.notes, [told]);
+}
+
+/// Of two groups with one certificate the disabled one decides: `apply` makes nobody come in by the declared one.
+#[test]
+fn a_disabled_group_on_the_certificate_of_a_declared_one_is_named() {
+    let (root, line) = authorities();
+    let made = plan(&declaration(""), &state(&root, &line)).expect("plan");
+    let mut state = after(&made, state(&root, &line), &root);
+    let attestation = by_signing_certificate(&line.certificate);
+    let mut other = EnrollmentGroup::new("hold".parse().expect("id"), attestation);
+    state.groups.push(other.clone());
+    let left_alone = "enrollment group hold is in DPS and not in pki.toml; left alone";
+    let enabled = plan(&declaration(""), &state).expect("plan");
+    assert_eq!(enabled.notes, [left_alone]);
+    other.provisioning_status = ProvisioningStatus::Disabled;
+    state.groups[1] = other;
+    let refused = plan(&declaration(""), &state).expect("plan");
+    assert!(refused.is_empty(), "{refused:?}");
+    let told = "devices of enrollment group line-1 are refused: enrollment group hold, which is not in pki.toml, holds the same certificate and is disabled; let them in with: dps-pki dps group delete hold --let-devices-in --dps dev";
+    assert_eq!(refused.notes, [told]);
+    // Who is declared as disabled is refused all the same.
+    state.groups[0].provisioning_status = ProvisioningStatus::Disabled;
+    let disabled = plan(&declaration("status = \"disabled\""), &state).expect("plan");
+    assert_eq!(disabled.notes, [left_alone]);
+}
+
 /// The group that keeps a compromised generation out is never pruned, whatever its status.
 #[test]
 fn pruning_leaves_the_group_that_keeps_a_compromised_generation_out() {
@@ -276,7 +324,12 @@ fn pruning_leaves_the_group_that_keeps_a_compromised_generation_out() {
     let group = block.document().expect("a group");
     let declared = declaration("");
     let (_, dps) = declared.dps.first_key_value().expect("dps");
-    for status in [ProvisioningStatus::Disabled, ProvisioningStatus::Enabled] {
+    let made = "create enrollment group line-1, enabled";
+    let closed = "change enrollment group quarantine-line-1, disabled";
+    for (status, steps) in [
+        (ProvisioningStatus::Disabled, vec![made]),
+        (ProvisioningStatus::Enabled, vec![closed, made]),
+    ] {
         state.groups = vec![EnrollmentGroup {
             etag: Some(Etag::new("\"b\"")),
             provisioning_status: status.clone(),
@@ -284,11 +337,7 @@ fn pruning_leaves_the_group_that_keeps_a_compromised_generation_out() {
         }];
         let mut converged = plan(&declared, &state).expect("plan");
         prune(&mut converged, dps, &state).expect("pruned");
-        assert_eq!(
-            lines(&converged),
-            ["create enrollment group line-1, enabled"],
-            "{status:?}"
-        );
+        assert_eq!(lines(&converged), steps, "{status:?}");
         assert!(
             converged.notes[0].contains("line generation 1, which is compromised"),
             "{:?}",

@@ -193,7 +193,8 @@ fn who_stays_in_by_an_entry_of_its_own_is_named_and_stays_on_its_hub() {
     again.stdout_has("dps-pki quarantine device-0");
 }
 
-/// What keeps a compromised generation out is as good as declared; where it was opened, that is told.
+/// What keeps a compromised generation out is as good as declared; where it was opened, that is told, and `apply`
+/// closes it.
 #[test]
 fn pruning_keeps_the_group_that_shuts_out_and_its_opening_is_told() {
     let fleet = fleet(Shape::PLAIN);
@@ -208,10 +209,13 @@ fn pruning_keeps_the_group_that_shuts_out_and_its_opening_is_told() {
         .site
         .done("dps group enable quarantine-line-a-1 --let-devices-in --yes");
     assert!(fleet.shows("device-0", 0).is_in());
-    fleet.site.done("apply --prune --yes");
     let told = fleet.ends_with("roll status line-a --detailed-exitcode", 10);
     told.stdout_has(opened);
-    fleet.site.done(BREACH);
+    let told = fleet.ends_with("check --dps dps-a", 4);
+    told.stdout_has("quarantine-line-a-1 in DPS dps-a lets in leaves of line-a generation 1");
+    let planned = fleet.ends_with("plan --detailed-exitcode", 10);
+    planned.stdout_has("change enrollment group quarantine-line-a-1, disabled");
+    fleet.site.done("apply --yes");
     assert_eq!(fleet.shows("device-0", 0), Registered::Disabled);
     let told = fleet.ends_with("roll status line-a --detailed-exitcode", 10);
     assert!(!told.stdout.contains(opened), "{told:#?}");

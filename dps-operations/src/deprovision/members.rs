@@ -214,7 +214,7 @@ impl LeavingGroup {
                 || membership.is_shown_by(found).unwrap_or(false)
         };
         registered
-            .add_unlisted(around.instance, belonging.devices.clone(), is_meant)
+            .add_unlisted(around, belonging.devices.clone(), is_meant)
             .await?;
         // A record that no list of this group has may be that of another, to which the device has moved.
         let more = registered.devices.split_off(told);

@@ -49,6 +49,14 @@ impl DpsError {
         }
     }
 
+    /// Why, without the record that was asked for: what is wrong with a hub is told of all its devices.
+    pub fn cause(&self) -> String {
+        match self {
+            Self::Client(error) => error.cause(),
+            error => error.to_string(),
+        }
+    }
+
     /// The status of the answer, if there was one.
     pub fn status(&self) -> Option<u16> {
         match self {

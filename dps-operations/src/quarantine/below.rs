@@ -305,9 +305,7 @@ impl Below {
         let dps = around.instance.dps;
         let records = records_of_groups(dps, groups, wanted).await?;
         let mut registered = with_identities(dps, records).await;
-        registered
-            .add_unlisted(around.instance, members, |_| true)
-            .await?;
+        registered.add_unlisted(around, members, |_| true).await?;
         registered
             .unread
             .retain(|unread| !has_own_entry(after, &unread.registration_id));

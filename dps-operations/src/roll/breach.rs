@@ -15,7 +15,7 @@ use crate::hubs::UnreadHub;
 use crate::planning::PlanningError;
 
 /// How a compromised generation is shut out.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BreachRequest {
     /// What happens to the hub identities of the devices below it.
     pub hub: HubAction,

@@ -144,9 +144,7 @@ impl DeviceRoll {
         }
         let mut registered = Registered::default();
         let ids = [self.id.clone()].into();
-        registered
-            .add_unlisted(around.instance, ids, |_| true)
-            .await?;
+        registered.add_unlisted(around, ids, |_| true).await?;
         let notes = registered.notes().collect();
         self.state.hub_identity = registered
             .devices
@@ -266,6 +264,32 @@ impl DeviceRoll {
             });
         }
         Ok(proofs)
+    }
+
+    /// What an instance decides about a leaf of the device that is compromised, where it lets the device in by
+    /// one: all that have not ended are, but the new one.
+    ///
+    /// # Errors
+    /// [`GatherError`] if DPS or the inventory cannot be read.
+    pub async fn let_in_by_others(
+        &self,
+        around: Surroundings<'_>,
+        new: &Certificate,
+    ) -> Result<Option<Outcome>, GatherError> {
+        let snapshot = DpsSnapshot::about(around.instance, &[&self.id]).await?;
+        let view = snapshot.view()?;
+        let now = around.now();
+        for entry in &self.leaves {
+            let leaf = entry.recorded.certificate();
+            if leaf == new || leaf.validity().not_after() < now {
+                continue;
+            }
+            let decision = decide(&view, &chain_of(around.journal, leaf)?);
+            if !decision.is_kept_out() {
+                return Ok(Some(decision.outcome));
+            }
+        }
+        Ok(None)
     }
 
     fn itself(&self) -> Who {

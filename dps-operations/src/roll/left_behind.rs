@@ -23,6 +23,7 @@ use pki_core::time::Time;
 use super::instances::Instances;
 use crate::gather::GatherError;
 use crate::hubs::{Hubs, registration_id};
+use crate::instance::Surroundings;
 use crate::planning::PlanningError;
 use crate::registered::{Registered, is_shown, records_of_groups, thumbprint, with_identities};
 
@@ -267,8 +268,13 @@ impl Question<'_> {
         let mut registered = with_identities(instance.dps, records.await?).await;
         let members = self.shut_out_members(shut_out)?;
         let unlisted = members.into_iter().filter(|id| !listed.contains(id));
+        let around = Surroundings {
+            instance,
+            journal: self.inventory,
+            named: None,
+        };
         registered
-            .add_unlisted(instance, unlisted.collect(), |_| true)
+            .add_unlisted(around, unlisted.collect(), |_| true)
             .await?;
         registered
             .unread

@@ -32,7 +32,7 @@ pub struct Unfinished {
 
 impl AuthorityRoll<'_> {
     /// What is left of the breach roll by which the current generation came.
-    pub(super) async fn unfinished(&mut self) -> Result<Option<Unfinished>, PlanningError> {
+    pub(crate) async fn unfinished(&mut self) -> Result<Option<Unfinished>, PlanningError> {
         let Some(replaced) = self.state.generations.replaced() else {
             return Ok(None);
         };
@@ -109,8 +109,11 @@ impl Unfinished {
         !self.steps.is_empty() || !self.unread.is_empty() || self.obstacle.is_some()
     }
 
-    /// The first thing that it lacks, in words.
-    fn left(&self) -> String {
+    /// The first thing that it lacks, in words, or what holds it up.
+    pub(crate) fn left(&self) -> String {
+        if let Some(obstacle) = &self.obstacle {
+            return obstacle.to_string();
+        }
         if let Some((dps, steps)) = self.steps.first_key_value() {
             let first = steps.first().map(Step::to_string).unwrap_or_default();
             return format!("in DPS {dps} it has to {first}");

@@ -3,12 +3,14 @@
 use std::fmt;
 
 use dps_operations::checkup::{self, Checkup, Finding, Severity};
+use pki_core::ids::RegistrationId;
 use pki_core::inventory::Inventory as _;
 use pki_core::sqlite::SqliteInventory;
 use pki_core::time::Span;
-use pki_core::wording::{counted, fitting};
+use pki_core::wording::{command_in, counted, fitting};
 use serde::Serialize;
 
+use super::roll::breach_command;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::planes;
@@ -16,7 +18,9 @@ use crate::snapshot::around;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-Exit codes: 0 nothing; 10 something is due; 4 something is wrong.
+Exit codes: 0 nothing; 10 something is due; 4 something is wrong. With --dps the instance is read as well:
+who is let in by a leaf that is revoked or below a compromised certificate, whose breach roll is not
+done, whom a disabled group or entry keeps out, and what differs from pki.toml.
 
 Examples:
   dps-pki check
@@ -49,13 +53,13 @@ impl Args {
         let inventory = context.home.inventory()?;
         let mut findings = self.in_inventory(context, &inventory)?;
         // An instance that cannot be read takes nothing away from what was found here.
-        let drift = in_dps(context, &inventory);
-        findings.extend(drift.as_ref().ok().cloned().flatten());
+        let in_dps = in_dps(context, &inventory);
+        findings.extend(in_dps.iter().flatten().cloned());
         checkup::sort(&mut findings);
-        if drift.is_ok() || !findings.is_empty() {
+        if in_dps.is_ok() || !findings.is_empty() {
             self.show(context, &inventory, &findings)?;
         }
-        drift?;
+        in_dps?;
         let is_wrong = |finding: &&Finding| finding.severity() == Severity::Wrong;
         let wrong = findings.iter().filter(is_wrong).count();
         if wrong > 0 {
@@ -102,13 +106,13 @@ impl Args {
 }
 
 /// What is found in DPS, where an instance is named.
-fn in_dps(context: &Context, inventory: &SqliteInventory) -> Result<Option<Finding>, CommandError> {
+fn in_dps(context: &Context, inventory: &SqliteInventory) -> Result<Vec<Finding>, CommandError> {
     if context.settings.dps.is_none() {
-        return Ok(None);
+        return Ok(Vec::new());
     }
     let planes = planes::chosen(context)?;
     let seen = around(&context.settings, &planes, inventory);
-    context.runtime.wait_for(checkup::drift(seen))
+    context.runtime.wait_for(checkup::in_dps(seen))
 }
 
 /// One line each.
@@ -160,6 +164,25 @@ impl fmt::Display for Findings {
 fn next(finding: &Finding, within: Span) -> String {
     match finding {
         Finding::AuditTrail { .. } => "dps-pki audit verify".to_owned(),
+        Finding::BreachUnfinished {
+            generation,
+            request,
+            ..
+        } => breach_command(&generation.name, request.hub, request.with_intermediates),
+        Finding::CompromisedLetIn { generation, .. } => {
+            format!("dps-pki roll start {} --compromised", generation.name)
+        }
+        Finding::RevokedLetIn { named, .. } => {
+            let named: Vec<&str> = named.iter().map(RegistrationId::as_str).collect();
+            format!("dps-pki quarantine {}", named.join(" "))
+        }
+        Finding::GroupKeptOut { dps, kept_out, .. } => {
+            let by = &kept_out.by;
+            command_in(dps, format_args!("dps group delete {by} --let-devices-in"))
+        }
+        Finding::DevicesKeptOut { dps, first, .. } => {
+            command_in(dps, format_args!("explain {first}"))
+        }
         Finding::AuthorityExpired { generation, .. }
         | Finding::AuthorityEnds { generation, .. }
         | Finding::ShortLeaves { generation, .. } => {
@@ -168,9 +191,7 @@ fn next(finding: &Finding, within: Span) -> String {
         Finding::LeavesExpired(_) => "dps-pki inventory list --status expired".to_owned(),
         Finding::Roll { authority } => format!("dps-pki roll status {authority}"),
         Finding::OpenPlan { plan, .. } => format!("dps-pki journal resume {plan}"),
-        Finding::Drift { dps, .. } | Finding::Contradiction { dps, .. } => {
-            format!("dps-pki plan --dps {dps}")
-        }
+        Finding::Drift { dps, .. } | Finding::Contradiction { dps, .. } => command_in(dps, "plan"),
         Finding::LeavesEnd(_) => format!("dps-pki inventory list --expiring-within {within}"),
     }
 }

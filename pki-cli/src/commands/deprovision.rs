@@ -13,11 +13,11 @@ use pki_core::wording::counted;
 use serde::Serialize;
 
 use self::group::{Proof, group_everywhere};
-use super::everywhere::{Problems, Within, instances};
+use super::everywhere::{Problems, Within, confirm, instances};
 use super::quarantine::target::{targets, who};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind};
-use crate::execute::{Execution, Failures, Proposal};
+use crate::execute::{Execution, Failures, Proposal, check_in_the_way};
 use crate::hubs::refuse_unread;
 use crate::planes::Planes;
 use crate::render::plan::{Outline, PlanAndImpact};
@@ -95,11 +95,41 @@ fn devices_everywhere(
     let who = who(&request.targets);
     let mut problems = Problems::default();
     problems.note_unread(unread, &who, !parts.is_empty())?;
+    let mut planned = Vec::new();
     for (leaving, prepared) in &parts {
-        let done = leaving.devices(inventory, &request, prepared);
+        let seen = around(&context.settings, leaving.planes, inventory);
+        match prepared.judge(seen, &request) {
+            Ok(judged) => planned.push((leaving, prepared, judged)),
+            Err(error) => problems.note(leaving.dps, Err(error.into()))?,
+        }
+    }
+    let asked: Vec<(&Leaving<'_>, &Judged)> = planned
+        .iter()
+        .map(|(leaving, _, judged)| (*leaving, judged))
+        .collect();
+    ask(context, inventory, &asked)?;
+    for (leaving, prepared, judged) in planned {
+        let done = leaving.devices(inventory, &request, prepared, judged);
         problems.note(leaving.dps, done)?;
     }
     problems.end()
+}
+
+/// What stands in the way in one instance is told before anybody leaves another. Several are asked about at once;
+/// a single one is when it is carried out.
+fn ask(
+    context: &Context,
+    inventory: &mut SqliteInventory,
+    planned: &[(&Leaving<'_>, &Judged)],
+) -> Result<(), CommandError> {
+    let mut asked = Vec::new();
+    for (leaving, judged) in planned {
+        if leaving.dps.is_some() {
+            check_in_the_way(context, leaving.planes, inventory, judged.plan.plan())?;
+            asked.push((leaving.planes, *judged));
+        }
+    }
+    confirm(context, &asked)
 }
 
 impl<'a> Leaving<'a> {
@@ -116,9 +146,8 @@ impl<'a> Leaving<'a> {
         inventory: &mut SqliteInventory,
         request: &Request,
         prepared: &Prepared,
+        judged: Judged,
     ) -> Result<(), CommandError> {
-        let seen = around(&self.context.settings, self.planes, inventory);
-        let judged = prepared.judge(seen, request)?;
         let (shown, execution) = self.carry_out(inventory, judged, request.failures())?;
         let dps = self.dps;
         self.context.ui.item(&Within { dps, result: shown })?;
@@ -139,6 +168,7 @@ impl<'a> Leaving<'a> {
         let shown = Outline(PlanAndImpact::proposed(&judged));
         let proposal = Proposal {
             failures,
+            is_answered: self.dps.is_some(),
             ..Proposal::new(&judged.plan, &shown).within(self.dps)
         };
         let execution = proposal.carry_out(self.context, self.planes, inventory)?;

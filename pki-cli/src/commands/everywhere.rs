@@ -3,12 +3,15 @@
 
 use std::fmt;
 
+use dps_operations::judge::Judged;
 use pki_core::ids::DpsName;
+use pki_core::wording::{command_in, counted};
 use serde::Serialize;
 
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::planes::{self, Planes};
+use crate::render::plan::{Outline, PlanAndImpact};
 
 /// The instance that `--dps` names, or all that are declared.
 pub(super) fn instances(context: &Context) -> Result<Vec<Planes<'_>>, CommandError> {
@@ -23,7 +26,7 @@ pub(super) fn instances(context: &Context) -> Result<Vec<Planes<'_>>, CommandErr
 }
 
 /// The declared instances that `--dps` leaves out.
-pub(super) fn others(context: &Context) -> Result<Vec<Planes<'_>>, CommandError> {
+fn others(context: &Context) -> Result<Vec<Planes<'_>>, CommandError> {
     let Some(chosen) = &context.settings.dps else {
         return Ok(vec![]);
     };
@@ -32,6 +35,81 @@ pub(super) fn others(context: &Context) -> Result<Vec<Planes<'_>>, CommandError>
         .filter(|(name, _)| *name != chosen)
         .map(|(name, declared)| planes::of(context, name, declared))
         .collect()
+}
+
+/// Who is let in by an instance that `--dps` leaves out.
+#[derive(Default)]
+pub(super) struct LetIn {
+    /// A line each.
+    pub(super) lines: Vec<String>,
+    /// What shuts them out there, without `dps-pki` and `--dps`.
+    pub(super) command: String,
+}
+
+/// Names the instances that `--dps` leaves out and that would let somebody in, as `let_in` tells of each, with the
+/// commands that shut them out there.
+pub(super) fn elsewhere(
+    context: &Context,
+    let_in: impl Fn(&Planes<'_>) -> Result<LetIn, CommandError>,
+) -> Result<(), CommandError> {
+    let mut left = Vec::new();
+    let mut commands = Vec::new();
+    for planes in others(context)? {
+        let name = planes.name();
+        match let_in(&planes) {
+            Ok(found) if found.lines.is_empty() => {}
+            Ok(LetIn { lines, command }) => {
+                left.extend(lines.iter().map(|line| format!("DPS {name}: {line}")));
+                commands.push(command_in(name, command));
+            }
+            Err(error) => left.push(format!("DPS {name} cannot be asked: {error}")),
+        }
+    }
+    if left.is_empty() {
+        return Ok(());
+    }
+    if context.settings.dry_run {
+        left.iter().for_each(|line| context.ui.warning(line));
+        return Ok(());
+    }
+    let message = "not shut out everywhere: --dps leaves other instances out";
+    let error = CommandError::new(ErrorKind::PartlyFailed, message).lines(&left);
+    Err(commands.into_iter().fold(error, |error, command| {
+        error.hint(format!("shut out there as well, with: {command}"))
+    }))
+}
+
+/// Shows what is to be done in all instances, and asks once.
+pub(super) fn confirm(
+    context: &Context,
+    parts: &[(&Planes<'_>, &Judged)],
+) -> Result<(), CommandError> {
+    let meant = parts
+        .iter()
+        .filter(|(_, judged)| !judged.plan.plan().is_empty());
+    let meant: Vec<&(&Planes<'_>, &Judged)> = meant.collect();
+    let Some((_, first)) = meant.first() else {
+        return Ok(());
+    };
+    if context.settings.dry_run {
+        return Ok(());
+    }
+    let mut steps = 0;
+    for (planes, judged) in &meant {
+        steps += judged.plan.plan().steps.len();
+        if !context.settings.yes {
+            context.ui.note(Within {
+                dps: Some(planes.name()),
+                result: Outline(PlanAndImpact::proposed(judged)),
+            });
+        }
+    }
+    context.dialog.confirm(&format!(
+        "{}: carry out {} in {}?",
+        first.plan.plan().goal,
+        counted(steps, "step", "steps"),
+        counted(meant.len(), "DPS instance", "DPS instances")
+    ))
 }
 
 /// A result in one of several instances; alone it is shown as it is.

@@ -16,8 +16,8 @@ use pki_core::wording::{counted, fitting};
 use serde::Serialize;
 
 use self::target::{targets, who};
-use self::turns::{Part, Turns, close_and_finish, elsewhere};
-use super::everywhere::{Problems, Within, instances};
+use self::turns::{Part, Turns, close_and_finish};
+use super::everywhere::{LetIn, Problems, Within, elsewhere, instances};
 use super::roll::HubChoice;
 use crate::config::{NAMED, Settings};
 use crate::context::Context;
@@ -113,7 +113,7 @@ impl Args {
             }
         }
         close_and_finish(parts, &who, context, inventory, &mut problems)?;
-        let let_in = |planes: &Planes<'_>| let_in(context, planes, inventory, request);
+        let let_in = |planes: &Planes<'_>| self.let_in(context, planes, inventory, request);
         problems.note(None, elsewhere(context, let_in))?;
         problems.end()
     }
@@ -149,6 +149,38 @@ impl Args {
             }
         };
         Err(error.hint("for a registration ID that nothing knows yet, say --unknown"))
+    }
+
+    /// Which of the devices an instance lets in.
+    fn let_in(
+        &self,
+        context: &Context,
+        planes: &Planes<'_>,
+        inventory: &SqliteInventory,
+        request: &Request,
+    ) -> Result<LetIn, CommandError> {
+        let decisions = request.read_back(around(&context.settings, planes, inventory));
+        let decisions = context.runtime.wait_for(decisions)?;
+        let mut lines = Vec::new();
+        let mut ids = Vec::new();
+        for (target, decision) in request.let_in(decisions) {
+            lines.push(match target.leaf {
+                Some(_) => format!("{} is {}", target.id, decision.outcome),
+                None => format!("{} has no disabled entry there", target.id),
+            });
+            ids.push(target.id.as_str());
+        }
+        let unknown = if self.unknown { " --unknown" } else { "" };
+        Ok(LetIn {
+            lines,
+            command: self.command(&format!("{}{unknown}", ids.join(" "))),
+        })
+    }
+
+    /// The command that shuts somebody out as it was asked for.
+    fn command(&self, who: &str) -> String {
+        let hub = self.hub.option();
+        format!("quarantine {who}{hub}")
     }
 }
 
@@ -240,25 +272,6 @@ impl DevicesPart<'_> {
         Err(CommandError::new(ErrorKind::PartlyFailed, message)
             .hint("the report says which; run it again for these"))
     }
-}
-
-/// Which of the devices an instance lets in.
-fn let_in(
-    context: &Context,
-    planes: &Planes<'_>,
-    inventory: &SqliteInventory,
-    request: &Request,
-) -> Result<Vec<String>, CommandError> {
-    let decisions = request.read_back(around(&context.settings, planes, inventory));
-    let decisions = context.runtime.wait_for(decisions)?;
-    Ok(request
-        .let_in(decisions)
-        .into_iter()
-        .map(|(target, decision)| match target.leaf {
-            Some(_) => format!("{} is {}", target.id, decision.outcome),
-            None => format!("{} has no disabled entry there", target.id),
-        })
-        .collect())
 }
 
 /// Warns of devices that are about to be shut out by their ID alone: a name that is written wrong shuts

@@ -22,6 +22,8 @@ use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind};
 use crate::home::Home;
 
+pub(super) use breach::command as breach_command;
+
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -156,6 +158,17 @@ pub(super) enum HubChoice {
     Delete,
     /// It stays as it is: a connected device stays connected
     Keep,
+}
+
+impl HubChoice {
+    /// The option that says so, after a blank; none for what is done without one.
+    pub(super) fn option(self) -> &'static str {
+        match self {
+            Self::Disable => "",
+            Self::Delete => " --hub delete",
+            Self::Keep => " --hub keep",
+        }
+    }
 }
 
 impl From<HubChoice> for HubAction {

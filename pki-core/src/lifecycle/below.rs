@@ -184,7 +184,8 @@ fn holds_another(
     }
 }
 
-fn holds(
+/// Whether a group holds a certificate, itself or by the name of a CA certificate of the instance.
+pub(super) fn holds(
     group: &EnrollmentGroup,
     certificate: &Certificate,
     authorities: &[CaCertificate],

@@ -3,13 +3,15 @@
 //! Fields that the declaration does not speak of are left as they are, known to us or not. Two things
 //! are never done on the way, only told: replacing a certificate that is in use (that is a roll), and
 //! enabling a group that somebody disabled (that lets devices in). A compromised generation that a declared
-//! group would let in is kept out by a group of its own, made first.
+//! group would let in is kept out by a group of its own, made first; where somebody has enabled that, it is
+//! disabled again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
 use super::below::{blocking_group, is_block};
+use super::kept_out::kept_out;
 use super::{BelowError, CaAction, CaStep, Expectation, FieldChange, Plan, Step};
 use crate::admission::{ChainElement, DpsView, Entry, Outcome, ViewError, outcome_below};
 use crate::certificate::Certificate;
@@ -22,6 +24,7 @@ use crate::enrollment::{EnrollmentGroup, Mechanism, ProvisioningStatus, X509Cert
 use crate::ids::AuthorityGeneration;
 use crate::ids::{AuthorityName, CertificateName, DpsName, EnrollmentGroupId};
 use crate::management::CaCertificate;
+use crate::wording::command_in;
 
 /// What DPS and the inventory hold, as far as the declaration is concerned.
 #[derive(Debug, Clone, Default)]
@@ -62,9 +65,19 @@ impl CompromisedGeneration {
         }
     }
 
-    fn outcome(&self, view: &DpsView) -> Outcome {
+    /// What an instance decides about its leaves by its groups.
+    pub fn outcome(&self, view: &DpsView) -> Outcome {
         let above: Vec<ChainElement> = self.path.iter().map(ChainElement::from).collect();
         outcome_below(view, &above)
+    }
+
+    /// Whether the group that keeps it out is there, and not disabled.
+    fn is_opened(&self, view: &DpsView, groups: &[EnrollmentGroup]) -> bool {
+        let mut keepers = groups.iter().filter(|group| self.is_kept_out_by(group));
+        keepers.any(|group| {
+            let held = view.group(&group.enrollment_group_id);
+            held.is_some_and(|held| held.status != ProvisioningStatus::Disabled)
+        })
     }
 
     fn is_kept_out_by(&self, group: &EnrollmentGroup) -> bool {
@@ -96,10 +109,18 @@ impl DeclaredState {
     }
 
     fn is_living_of(&self, authority: &AuthorityName, held: &CaCertificate) -> bool {
+        let mut living = self.living_of(authority);
+        living.any(|certificate| is_same(held, certificate))
+    }
+
+    /// The certificates that an authority lives by: the current one, and those that are being rolled in.
+    pub(super) fn living_of(
+        &self,
+        authority: &AuthorityName,
+    ) -> impl Iterator<Item = &Certificate> {
         let current = self.certificates.get(authority);
         let successors = self.successors.get(authority);
-        let mut living = current.into_iter().chain(successors.into_iter().flatten());
-        living.any(|certificate| is_same(held, certificate))
+        current.into_iter().chain(successors.into_iter().flatten())
     }
 }
 
@@ -148,9 +169,12 @@ pub enum DeclaredError {
     },
     /// The group is disabled in DPS and declared as enabled.
     #[error(
-        "enrollment group {group} is disabled in DPS and declared as enabled; enabling it lets its devices in: declare status = \"disabled\", or enable it with: dps-pki dps group enable {group}"
+        "enrollment group {group} is disabled in DPS and declared as enabled; enabling it lets its devices in: declare status = \"disabled\", or enable it with: {}",
+        command_in(dps, format_args!("dps group enable {group}"))
     )]
     WouldEnable {
+        /// The instance.
+        dps: DpsName,
         /// The group.
         group: EnrollmentGroupId,
     },
@@ -185,10 +209,15 @@ pub fn converge(
         plan.steps.extend(ca_steps(ca_name, ca, state)?);
     }
     for (group_id, group) in &declared.groups {
-        plan.steps.extend(group_step(group_id, group, state)?);
+        plan.steps.extend(group_step(name, group_id, group, state)?);
     }
     keep_out(&mut plan, declared, state)?;
-    plan.notes = strangers(declared, state);
+    let refused = kept_out(declared, state).into_iter();
+    plan.notes.extend(refused.map(|refused| {
+        let delete = format!("dps group delete {} --let-devices-in", refused.by);
+        format!("{refused}; let them in with: {}", command_in(name, delete))
+    }));
+    plan.notes.extend(strangers(declared, state));
     plan.notes.extend(keepers(state));
     plan.notes.extend(let_in(&plan, state)?);
     Ok(plan)
@@ -213,7 +242,8 @@ pub(super) fn let_in(plan: &Plan, state: &DeclaredState) -> Result<Vec<String>, 
 
 /// Puts first the disabled groups without which leaves of a compromised generation would be let in by the plan,
 /// or by a declared group: where an instance is declared, or a group above, after the generation was shut out
-/// everywhere else, and where somebody has deleted the group that kept it out.
+/// everywhere else, and where somebody has deleted the group that kept it out, or enabled it. The breach is on
+/// record; nobody declares that it is over.
 pub(super) fn keep_out(
     plan: &mut Plan,
     declared: &DpsDeclaration,
@@ -227,7 +257,8 @@ pub(super) fn keep_out(
             continue;
         };
         let is_new = one.is_let_in(&after) && !one.is_let_in(&before);
-        if is_new || one.is_let_in_as_declared(&after, declared) {
+        let is_opened = one.is_opened(&after, &state.groups);
+        if is_new || is_opened || one.is_let_in_as_declared(&after, declared) {
             blocks.extend(blocking_group(&one.generation, certificate, &state.groups)?);
         }
     }
@@ -330,6 +361,7 @@ pub(super) fn is_same(held: &CaCertificate, certificate: &Certificate) -> bool {
 }
 
 fn group_step(
+    dps: &DpsName,
     id: &EnrollmentGroupId,
     declared: &GroupDeclaration,
     state: &DeclaredState,
@@ -357,7 +389,10 @@ fn group_step(
     // One of which nobody knows whom it lets in may keep its devices out as well.
     let lets_in = declared.status == ProvisioningStatus::Enabled;
     if lets_in && held.provisioning_status != ProvisioningStatus::Enabled {
-        return Err(DeclaredError::WouldEnable { group: id.clone() });
+        return Err(DeclaredError::WouldEnable {
+            dps: dps.clone(),
+            group: id.clone(),
+        });
     }
     let mut group = held.clone();
     declare(&mut group, declared);
@@ -464,8 +499,13 @@ fn change(field: &str, from: Value, to: Value) -> FieldChange {
 
 /// What DPS holds beyond the declaration: told, never touched.
 pub(super) fn strangers(declared: &DpsDeclaration, state: &DeclaredState) -> Vec<String> {
+    let keeping: BTreeSet<EnrollmentGroupId> = kept_out(declared, state)
+        .into_iter()
+        .map(|refused| refused.by)
+        .collect();
     let is_stranger = |held: &&EnrollmentGroup| {
         !declared.groups.contains_key(&held.enrollment_group_id)
+            && !keeping.contains(&held.enrollment_group_id)
             && state.kept_out_by(held).is_none()
     };
     let unknown_authorities = state
@@ -493,8 +533,7 @@ fn keepers(state: &DeclaredState) -> Vec<String> {
                 format!("enrollment group {id} keeps out {generation}, which is compromised; it stays")
             }
             status => format!(
-                "enrollment group {id} was made to keep out {generation}, which is compromised, and is {status}; start the breach roll of {} again to shut it out",
-                generation.name
+                "enrollment group {id} was made to keep out {generation}, which is compromised, and is {status}: it is disabled again"
             ),
         })
     });

@@ -2,14 +2,15 @@
 
 use std::fmt;
 
-use dps_operations::deprovision::{Decided, GroupProof, LeavingGroup, NotGone};
+use dps_operations::deprovision::{Decided, GroupProof, LeavingGroup, NotGone, PreparedGroup};
+use dps_operations::judge::Judged;
 use pki_core::enrollment::ProvisioningStatus;
 use pki_core::ids::{AuthorityName, EnrollmentGroupId, Generation};
 use pki_core::sqlite::SqliteInventory;
-use pki_core::wording::counted;
+use pki_core::wording::{command_in, counted};
 use serde::Serialize;
 
-use super::Leaving;
+use super::{Leaving, ask};
 use crate::commands::everywhere::{Problems, Within};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind};
@@ -47,25 +48,46 @@ pub(super) fn group_everywhere(
     if let (Some((first, group)), true) = (parts.first(), concerned.is_empty()) {
         return Err(first.no_group(id, group));
     }
+    let mut planned = Vec::new();
     for (leaving, group) in concerned {
-        let done = leaving.group(inventory, id, group);
+        match leaving.planned(inventory, id, group) {
+            Ok((prepared, judged)) => planned.push((leaving, prepared, judged)),
+            Err(error) => problems.note(leaving.dps, Err(error))?,
+        }
+    }
+    let asked: Vec<(&Leaving<'_>, &Judged)> = planned
+        .iter()
+        .map(|(leaving, _, judged)| (*leaving, judged))
+        .collect();
+    ask(context, inventory, &asked)?;
+    for (leaving, prepared, judged) in planned {
+        let done = leaving.group(inventory, &prepared, judged);
         problems.note(leaving.dps, done)?;
     }
     problems.end()
 }
 
 impl Leaving<'_> {
-    fn group(
+    fn planned(
         &self,
-        inventory: &mut SqliteInventory,
+        inventory: &SqliteInventory,
         id: &EnrollmentGroupId,
         group: &LeavingGroup,
-    ) -> Result<(), CommandError> {
+    ) -> Result<(PreparedGroup, Judged), CommandError> {
         let seen = around(&self.context.settings, self.planes, inventory);
         let Some(prepared) = self.context.runtime.wait_for(group.prepare(seen))? else {
             return Err(self.no_group(id, group));
         };
-        let judged = prepared.judge(around(&self.context.settings, self.planes, inventory))?;
+        let judged = prepared.judge(seen)?;
+        Ok((prepared, judged))
+    }
+
+    fn group(
+        &self,
+        inventory: &mut SqliteInventory,
+        prepared: &PreparedGroup,
+        judged: Judged,
+    ) -> Result<(), CommandError> {
         let (mut shown, _) = self.carry_out(inventory, judged, Failures::Stop)?;
         let proof = if self.context.settings.dry_run {
             None
@@ -77,7 +99,7 @@ impl Leaving<'_> {
         let dps = self.dps;
         self.context.ui.item(&Within { dps, result: shown })?;
         if let Some(proof) = proof {
-            proof.check().map_err(|error| not_gone(&error))?;
+            proof.check().map_err(|error| self.not_gone(&error))?;
             refuse_unread(&prepared.unread)?;
         }
         Ok(())
@@ -92,24 +114,26 @@ impl Leaving<'_> {
             known => error.hint(format!("there are: {}", known.join(", "))),
         }
     }
-}
 
-/// Who is let in still, and how to shut them out.
-fn not_gone(error: &NotGone) -> CommandError {
-    let conflict = CommandError::new(ErrorKind::Conflict, error.to_string());
-    let NotGone::LetIn { devices, .. } = error else {
-        return conflict.hint("run it again");
-    };
-    let devices: Vec<Leaves> = devices.iter().map(Leaves::from).collect();
-    let conflict = conflict.lines(&devices);
-    let signers = devices
-        .iter()
-        .filter_map(|leaves| leaves.authority.as_ref());
-    signers.fold(conflict, |error, name| {
-        error.hint(format!(
-            "shut them out with: dps-pki quarantine --authority {name}"
-        ))
-    })
+    /// Who is let in still, and how to shut them out.
+    fn not_gone(&self, error: &NotGone) -> CommandError {
+        let conflict = CommandError::new(ErrorKind::Conflict, error.to_string());
+        let NotGone::LetIn { devices, .. } = error else {
+            return conflict.hint("run it again");
+        };
+        let devices: Vec<Leaves> = devices.iter().map(Leaves::from).collect();
+        let conflict = conflict.lines(&devices);
+        let dps = self.planes.name();
+        let signers = devices
+            .iter()
+            .filter_map(|leaves| leaves.authority.as_ref());
+        signers.fold(conflict, |error, name| {
+            error.hint(format!(
+                "shut them out with: {}",
+                command_in(dps, format_args!("quarantine --authority {name}"))
+            ))
+        })
+    }
 }
 
 /// What was read back.

@@ -100,7 +100,8 @@ struct EnableArgs {
     #[arg(value_name = "GROUP")]
     id: EnrollmentGroupId,
 
-    /// Also where it holds the certificate of a generation that was compromised
+    /// Also where it holds the certificate of a generation that was compromised; apply disables a group again
+    /// that was made to keep one out
     #[arg(long)]
     let_devices_in: bool,
 }

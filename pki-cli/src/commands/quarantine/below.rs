@@ -13,8 +13,8 @@ use pki_core::time::Time;
 use serde::Serialize;
 
 use super::Args;
-use super::turns::{Part, Turns, close_and_finish, elsewhere};
-use crate::commands::everywhere::{Problems, Within};
+use super::turns::{Part, Turns, close_and_finish};
+use crate::commands::everywhere::{LetIn, Problems, Within, elsewhere};
 use crate::config::Settings;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind};
@@ -79,10 +79,11 @@ impl Args {
             let outcome = context
                 .runtime
                 .wait_for(below.read_back(planes.instance()))?;
-            Ok(outcome
-                .map(|outcome| not_shut_out(authority, &outcome))
-                .into_iter()
-                .collect())
+            let line = outcome.map(|outcome| not_shut_out(authority, &outcome));
+            Ok(LetIn {
+                lines: line.into_iter().collect(),
+                command: self.command(&format!("--authority {authority}")),
+            })
         };
         problems.note(None, elsewhere(context, let_in))?;
         problems.end()

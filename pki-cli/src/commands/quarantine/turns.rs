@@ -9,9 +9,9 @@ use pki_core::ids::DpsName;
 use pki_core::lifecycle::{Checked, Step, Subject};
 use pki_core::sqlite::SqliteInventory;
 
-use crate::commands::everywhere::{Problems, others};
+use crate::commands::everywhere::{Problems, confirm};
 use crate::context::Context;
-use crate::error::{CommandError, ErrorKind};
+use crate::error::CommandError;
 use crate::execute::{Execution, Failures, Proposal, close_same};
 use crate::hubs::refuse_unread;
 use crate::planes::Planes;
@@ -47,6 +47,8 @@ pub(super) fn close_and_finish<'a>(
     inventory: &mut SqliteInventory,
     problems: &mut Problems,
 ) -> Result<(), CommandError> {
+    let mut parts = parts;
+    ask(&mut parts, context)?;
     let mut closed = Vec::new();
     for mut part in parts {
         let turns = part.turns();
@@ -64,6 +66,18 @@ pub(super) fn close_and_finish<'a>(
     Ok(())
 }
 
+/// Of several instances all are asked about at once; a single one is when it is carried out.
+fn ask<'a>(parts: &mut [impl Part<'a>], context: &Context) -> Result<(), CommandError> {
+    let mut asked = Vec::new();
+    for part in parts {
+        let turns = part.turns();
+        if turns.dps.is_some() {
+            asked.push((turns.planes, &turns.judged));
+        }
+    }
+    confirm(context, &asked)
+}
+
 /// Sees to the hubs of an instance that is closed, and tells what DPS decides.
 fn finish<'a>(
     part: &mut impl Part<'a>,
@@ -77,32 +91,6 @@ fn finish<'a>(
     } else {
         refuse_unread(part.unread())
     }
-}
-
-/// Names the instances that `--dps` leaves out and that would let somebody in, as `let_in` tells of each.
-pub(super) fn elsewhere(
-    context: &Context,
-    let_in: impl Fn(&Planes<'_>) -> Result<Vec<String>, CommandError>,
-) -> Result<(), CommandError> {
-    let mut left = Vec::new();
-    for planes in others(context)? {
-        let name = planes.name();
-        match let_in(&planes) {
-            Ok(lines) => left.extend(lines.iter().map(|line| format!("DPS {name}: {line}"))),
-            Err(error) => left.push(format!("DPS {name} cannot be asked: {error}")),
-        }
-    }
-    if left.is_empty() {
-        return Ok(());
-    }
-    if context.settings.dry_run {
-        left.iter().for_each(|line| context.ui.warning(line));
-        return Ok(());
-    }
-    let message = "not shut out everywhere: --dps leaves other instances out";
-    Err(CommandError::new(ErrorKind::PartlyFailed, message)
-        .lines(&left)
-        .hint("run it again without --dps: it concerns all of them then"))
 }
 
 impl<'a> Turns<'a> {
@@ -202,6 +190,7 @@ impl<'a> Turns<'a> {
         });
         let proposal = Proposal {
             failures: self.failures,
+            is_answered: self.dps.is_some(),
             ..Proposal::new(turn, &shown).within(self.dps)
         };
         let execution = proposal.carry_out(context, self.planes, inventory)?;

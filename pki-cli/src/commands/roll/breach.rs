@@ -76,7 +76,11 @@ impl StartArgs {
 }
 
 /// The command that says a breach roll again as it was asked for.
-pub(super) fn command(name: &AuthorityName, hub: HubAction, with_intermediates: bool) -> String {
+pub(in crate::commands) fn command(
+    name: &AuthorityName,
+    hub: HubAction,
+    with_intermediates: bool,
+) -> String {
     let hub = match hub {
         HubAction::Disable => "",
         HubAction::Delete => " --hub delete",

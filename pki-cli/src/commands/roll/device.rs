@@ -1,6 +1,7 @@
 //! Rolling the leaf that an individual enrollment names.
 
 use dps_operations::roll::device::{DeviceRoll, Phase, Prepared};
+use pki_core::admission::{self, Entry};
 use pki_core::certificate::{Certificate, pem};
 use pki_core::ids::RegistrationId;
 use pki_core::inventory::Inventory as _;
@@ -10,6 +11,7 @@ use serde::Serialize;
 
 use super::report::{End, Status};
 use super::{FinishArgs, StartArgs, refuse_option};
+use crate::commands::everywhere::{LetIn, Problems, elsewhere};
 use crate::config::Settings;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
@@ -47,11 +49,52 @@ impl StartArgs {
             roll.start(&new)?
         };
         let ended = carry_out(context, &planes, &mut inventory, (&roll, &prepared))?;
-        // Only a compromised leaf's identity has to go from its hub.
-        if self.compromised && !context.settings.dry_run {
-            refuse_unread(&roll.unread)?;
+        if !self.compromised {
+            return Ok(ended);
         }
-        Ok(ended)
+        let mut problems = Problems::default();
+        // Only a compromised leaf's identity has to go from its hub.
+        if !context.settings.dry_run {
+            problems.note(None, refuse_unread(&roll.unread))?;
+        }
+        let let_in = |other: &Planes<'_>| self.let_in(context, other, &inventory, (&roll, &new));
+        problems.note(None, elsewhere(context, let_in))?;
+        problems.end()
+    }
+
+    /// Whether another instance lets the device in by a leaf that is compromised.
+    fn let_in(
+        &self,
+        context: &Context,
+        other: &Planes<'_>,
+        inventory: &SqliteInventory,
+        (roll, new): (&DeviceRoll, &Certificate),
+    ) -> Result<LetIn, CommandError> {
+        let seen = around(&context.settings, other, inventory);
+        let outcome = context.runtime.wait_for(roll.let_in_by_others(seen, new))?;
+        let Some(outcome) = outcome else {
+            return Ok(LetIn::default());
+        };
+        let id = &roll.id;
+        // A quarantine would revoke the new leaf as well; an entry that names it alone keeps out the others.
+        let command = match outcome {
+            admission::Outcome::Admitted(Entry::Individual(_)) => {
+                let device = if self.named.device { " --device" } else { "" };
+                let hub = self.hub.option();
+                format!("roll start {id}{device} --compromised{hub}")
+            }
+            _ => {
+                let file = self.cert.as_ref().map(|path| path.display().to_string());
+                format!(
+                    "dps device put {id} --cert {}",
+                    file.as_deref().unwrap_or("FILE")
+                )
+            }
+        };
+        Ok(LetIn {
+            lines: vec![format!("{id} is {outcome} with a leaf that is compromised")],
+            command,
+        })
     }
 
     /// The leaf that is named, or the newest one that is valid.
