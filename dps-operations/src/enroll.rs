@@ -12,7 +12,7 @@ use pki_core::enrollment::compose::by_leaf;
 use pki_core::enrollment::{IndividualEnrollment, ProvisioningStatus};
 use pki_core::ids::RegistrationId;
 use pki_core::lifecycle::{Expectation, Found, Plan, Promise, Standing, Step, Who, differences};
-use pki_core::wording::counted;
+use pki_core::wording::{counted, fitting};
 use serde_json::Value;
 
 use crate::document::without_keys;
@@ -82,8 +82,9 @@ impl Request {
             .sort_by_key(|step| step.expectation() != Expectation::Absent);
         if disabled > 0 {
             let entries = counted(disabled, "entry is", "entries are");
+            let stay = fitting(disabled, "stays", "stay");
             plan.notes.push(format!(
-                "{entries} disabled and stay so: what is disabled is enabled by name"
+                "{entries} disabled and {stay} so: what is disabled is enabled by name"
             ));
         }
         Ok(Prepared {

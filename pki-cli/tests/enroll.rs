@@ -79,7 +79,7 @@ fn what_an_entry_says_besides_stays_and_a_disabled_one_stays_disabled() {
     site.done("dps device disable p-03 --yes");
     site.done("renew p-02 p-03 --out renewed");
     let dry = site.done("dps device put --from list.csv --dry-run");
-    dry.stdout_has("1 entry is disabled and stay so");
+    dry.stdout_has("1 entry is disabled and stays so");
     let run = site.done("dps device put --from list.csv --yes --output json");
     let done: Vec<Value> = lines(&run)
         .into_iter()
