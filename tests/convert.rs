@@ -219,6 +219,46 @@ fn a_c_header_compiles_and_holds_the_certificates() {
     );
 }
 
+/// A batch's headers, of IDs as C does not take them, are compiled one by one and together.
+#[test]
+fn the_c_headers_of_a_batch_compile() {
+    let home = home();
+    let batch = "--prefix 7up: --count 3 --authority factory --format c-header --plain-keys";
+    home.dps_pki(&format!("issue {batch} --out headers")).ok();
+    let mut main = "#include <stdio.h>\n".to_owned();
+    for number in 1..=3 {
+        let include = format!("#include \"headers/7up%3A{number}.h\"\n");
+        home.write("one.c", &include);
+        let strict = "-std=c99 -Wall -Wextra -Werror -Wno-unused-variable";
+        home.tool("gcc", &format!("{strict} -c one.c -o one.o"))
+            .ok();
+        main.push_str(&include);
+    }
+    main.push_str("int main(void) {\n");
+    for number in 1..=3 {
+        main.push_str(&format!(
+            "fputs(_7up_{number}_full_chain_pem, stdout);\n\
+             fwrite(_7up_{number}_private_key, 1, _7up_{number}_private_key_len, stderr);\n"
+        ));
+    }
+    main.push_str("return 0; }\n");
+    home.write("main.c", main);
+    home.tool("gcc", "-Wall -Werror -Wno-unused-variable main.c -o main")
+        .ok();
+    home.write("run.sh", "./main > chains.pem 2> keys.der");
+    home.tool("sh", "run.sh").ok();
+    let chains = home.read("chains.pem");
+    assert_eq!(chains.matches("BEGIN CERTIFICATE").count(), 3 * 3);
+    // Of keys that stand one after the other OpenSSL reads the first.
+    let key = home
+        .tool("openssl", "pkey -inform DER -in keys.der -pubout")
+        .ok();
+    let leaf = home
+        .tool("openssl", "x509 -in chains.pem -noout -pubkey")
+        .ok();
+    assert_eq!(key.stdout, leaf.stdout);
+}
+
 #[test]
 fn nvs_rows_are_read_as_csv() {
     let home = home();

@@ -36,6 +36,7 @@ pub mod deprovisioned;
 pub mod devices;
 pub mod document;
 pub mod dps;
+pub mod enroll;
 pub mod execute;
 pub mod gather;
 pub mod hubs;

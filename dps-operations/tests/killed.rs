@@ -4,6 +4,7 @@
 use std::panic::{self, AssertUnwindSafe};
 
 use dps_operations::deprovision::{self, LeavingGroup};
+use dps_operations::enroll;
 use dps_operations::quarantine::{self, Below};
 use dps_operations::roll::device::{DeviceRoll, Prepared};
 use dps_operations::roll::{
@@ -112,6 +113,27 @@ fn readmit(line: &mut Line) -> Ended {
     let judged = prepared.judge(line.around(&clock), &request).expect("kept");
     let failed = line.carry_out(&judged, Failures::Stop)?;
     wait(prepared.read_back(line.around(&clock), &request)).expect("back");
+    Ok(failed)
+}
+
+fn enroll(line: &mut Line) -> Ended {
+    let clock = FixedClock(now());
+    let device = |name: &str| enroll::Device {
+        id: id(name),
+        leaf: line.target(name).leaf.expect("a leaf"),
+    };
+    let request = enroll::Request {
+        devices: vec![device("sensor-1"), device("sensor-2")],
+        called: "enroll 2 devices".to_owned(),
+    };
+    let prepared = wait(request.prepare(line.around(&clock))).expect("prepared");
+    let judged = prepared.judge(line.around(&clock), &request).expect("kept");
+    let failed = line.carry_out(&judged, Failures::GoOn)?;
+    let proofs = wait(request.read_back(line.around(&clock))).expect("read");
+    for report in request.report(&proofs, &failed) {
+        let is_in = !report.proof.is_kept_out();
+        assert!(is_in || report.failure.is_some(), "{report:?}");
+    }
     Ok(failed)
 }
 
@@ -384,6 +406,7 @@ survives!(
     a_deprovisioning: Line::running => deprovision;
     a_deprovisioning_of_a_group: Line::running => deprovision_group;
     a_deprovisioning_of_a_rolled_group: with_earlier_leaf => deprovision_group;
+    an_enrollment_of_several: with_own_entry => enroll;
     a_convergence: Line::empty => converge;
     a_pruning: undeclared => prune;
     the_start_of_a_roll: with_successor => start_of_roll;

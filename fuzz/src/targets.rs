@@ -11,6 +11,7 @@ use pki_core::declaration::Declaration;
 use pki_core::encoding::Identity;
 use pki_core::encoding::contents::Contents;
 use pki_core::enrollment::{CertificateInfo, EnrollmentGroup, IndividualEnrollment};
+use pki_core::handout::{OpenedError, each_device};
 use pki_core::key::read_private_key;
 use pki_core::lint::{self, LintOptions};
 use pki_core::path::{self, PathOptions};
@@ -20,13 +21,14 @@ use pki_core::time::Time;
 pub(crate) type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub(crate) const ALL: [Target; 11] = [
+pub(crate) const ALL: [Target; 12] = [
     ("pem_bundle", pem_bundle),
     ("certificate", certificate),
     ("signing_request", signing_request),
     ("private_key", private_key),
     ("crl", crl),
     ("contents", contents),
+    ("batch", batch),
     ("device_list", device_list),
     ("declaration", declaration),
     ("connection_string", connection_string),
@@ -88,6 +90,14 @@ pub(crate) fn crl(data: &[u8]) {
                 .all(|entry| crl.entry(&entry.serial_number).is_some())
         );
     }
+}
+
+/// A batch that arrived, as NDJSON or an archive.
+pub(crate) fn batch(data: &[u8]) {
+    let _ = each_device(data, |device| {
+        assert!(!device.full_chain().is_empty());
+        Ok::<_, OpenedError>(())
+    });
 }
 
 /// The devices of a batch, as CSV or one a line.

@@ -4,11 +4,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{BufReader, Read, Write as _};
-use std::path::{Path, PathBuf};
+use std::io::{BufRead, Write as _};
+use std::path::Path;
+use std::sync::Arc;
 
 use pki_core::bulk::input::{
-    BadLine, Counter, Device, DeviceList, ListEncoding, ListForm, Separator, SoundInput, check,
+    BadLine, Counter, Device, DeviceList, ListEncoding, ListForm, Separator, SoundInput, Tally,
+    check,
 };
 use pki_core::bulk::requests::{Judgement, Spool};
 use pki_core::handout::digest::{OutputDigest, OutputHash};
@@ -18,20 +20,22 @@ use pki_core::wording::counted;
 
 use crate::bad_lines::{BadLines, ToldLines};
 use crate::error::CommandError;
-use crate::files::Files;
 use crate::home::Home;
-use crate::inputs::Inputs;
+use crate::inputs::{Inputs, Rereadable};
 use crate::render::ui::Ui;
 use crate::spool::{CopyError, PrivateCopy};
 
 /// Where the devices come from, and the labels that all of them get.
+#[derive(Clone)]
 pub(crate) struct Source {
-    origin: Origin,
+    origin: Arc<Origin>,
+    /// Only the devices that have this label there, by name and value.
+    part: Option<(String, String)>,
     labels: Vec<NamedLabel>,
 }
 
 enum Origin {
-    List(Content, ListForm),
+    List(Rereadable, ListForm),
     /// What was found sound of an input that brings requests.
     Judged {
         sound: PrivateCopy,
@@ -39,17 +43,6 @@ enum Origin {
         name: String,
     },
     Counter(Counter),
-}
-
-/// What a list is read from, as often as it takes.
-enum Content {
-    File {
-        files: Files,
-        path: PathBuf,
-        name: String,
-    },
-    /// Of standard input or a pipe, which can be read once.
-    Copied { copy: PrivateCopy, name: String },
 }
 
 // How a list is written.
@@ -81,6 +74,7 @@ impl ListArgs {
 }
 
 /// What a batch is made of, found sound as a whole.
+#[derive(Clone)]
 pub(crate) struct Input {
     pub(crate) source: Source,
     pub(crate) checked: SoundInput,
@@ -105,7 +99,7 @@ impl Input {
                 duplicates.push(line)
             }
         };
-        let checked = match &source.origin {
+        let checked = match &*source.origin {
             Origin::Counter(counter) => counter.check(&mut refuse),
             _ => check(devices, known, &mut refuse),
         };
@@ -117,6 +111,34 @@ impl Input {
             }),
             None => Err(rejected(&source, bad, duplicates)),
         }
+    }
+
+    /// The same, whose devices get these labels besides those of their own.
+    pub(crate) fn labelled(self, labels: &[NamedLabel]) -> Self {
+        Self {
+            source: self.source.labelled(labels),
+            ..self
+        }
+    }
+
+    /// The devices of it that have this label there.
+    ///
+    /// # Errors
+    /// If it cannot be read again.
+    pub(crate) fn part(&self, name: &str, value: &str) -> Result<Self, CommandError> {
+        let source = self.source.part(name, value);
+        let mut tally = Tally::default();
+        for device in source.devices()?.flatten() {
+            tally.count(&device);
+        }
+        let devices = || source.devices().into_iter().flatten();
+        // Nothing of what was found sound as a whole is twice in a part of it.
+        let checked = tally.end(devices, &mut |_| {}).unwrap_or_default();
+        Ok(Self {
+            source,
+            checked,
+            asked: BTreeMap::new(),
+        })
     }
 
     /// What was judged already, if all of it is sound.
@@ -160,31 +182,14 @@ pub(crate) fn rejected(source: &Source, bad: BadLines, others: BadLines) -> Comm
 /// The devices, each or what is wrong with it.
 pub(crate) type Devices = Box<dyn Iterator<Item = Result<Device, BadLine>> + Send>;
 
-/// What an input is called in messages.
-pub(crate) fn input_name(path: &Path) -> String {
-    match path.to_str() {
-        Some("-") => "standard input".to_owned(),
-        _ => path.display().to_string(),
-    }
-}
-
 impl Source {
     /// A list in a file or a pipe, or on standard input for `-`.
     pub(crate) fn list(
         inputs: &Inputs,
-        files: &Files,
         path: &Path,
         args: &ListArgs,
     ) -> Result<Self, CommandError> {
-        let name = input_name(path);
-        let content = match inputs.copy_of_stream(path)? {
-            Some(copy) => Content::Copied { copy, name },
-            None => Content::File {
-                files: files.clone(),
-                path: files.resolve(path),
-                name,
-            },
-        };
+        let content = inputs.rereadable(path)?;
         Ok(Self::of(Origin::List(content, args.form())))
     }
 
@@ -194,8 +199,7 @@ impl Source {
             let list = ids.join("\n");
             copy.write_all(list.as_bytes()).map_err(CopyError)
         })?;
-        let name = "the command line".to_owned();
-        let content = Content::Copied { copy, name };
+        let content = Rereadable::copied(copy, "the command line".to_owned());
         Ok(Self::of(Origin::List(content, ListForm::default())))
     }
 
@@ -215,8 +219,17 @@ impl Source {
 
     fn of(origin: Origin) -> Self {
         Self {
-            origin,
+            origin: Arc::new(origin),
+            part: None,
             labels: Vec::new(),
+        }
+    }
+
+    /// The devices of it that have this label there.
+    pub(crate) fn part(&self, name: &str, value: &str) -> Self {
+        Self {
+            part: Some((name.to_owned(), value.to_owned())),
+            ..self.clone()
         }
     }
 
@@ -230,11 +243,19 @@ impl Source {
 
     /// The devices from the first one on.
     pub(crate) fn devices(&self) -> Result<Devices, CommandError> {
-        let devices: Devices = match &self.origin {
+        let mut devices: Devices = match &*self.origin {
             Origin::Counter(counter) => Box::new(counter.clone().devices()),
             Origin::Judged { sound, .. } => Box::new(Spool::new(sound.reader())),
             Origin::List(content, form) => Box::new(self.device_list(content, form)?),
         };
+        if let Some(label) = self.part.clone() {
+            let is_of_it = move |device: &Result<Device, BadLine>| {
+                device
+                    .as_ref()
+                    .is_ok_and(|device| device.labels.contains(&label))
+            };
+            devices = Box::new(devices.filter(is_of_it));
+        }
         if self.labels.is_empty() {
             return Ok(devices);
         }
@@ -247,8 +268,10 @@ impl Source {
     }
 
     /// The list that the devices stand in, if they stand in one.
-    pub(crate) fn as_list(&self) -> Result<Option<DeviceList<Box<dyn Read + Send>>>, CommandError> {
-        match &self.origin {
+    pub(crate) fn as_list(
+        &self,
+    ) -> Result<Option<DeviceList<Box<dyn BufRead + Send>>>, CommandError> {
+        match &*self.origin {
             Origin::List(content, form) => self.device_list(content, form).map(Some),
             Origin::Judged { .. } | Origin::Counter(_) => Ok(None),
         }
@@ -256,15 +279,15 @@ impl Source {
 
     fn device_list(
         &self,
-        content: &Content,
+        content: &Rereadable,
         form: &ListForm,
-    ) -> Result<DeviceList<Box<dyn Read + Send>>, CommandError> {
+    ) -> Result<DeviceList<Box<dyn BufRead + Send>>, CommandError> {
         DeviceList::open(content.open()?, form).map_err(|error| self.unreadable(error))
     }
 
     /// What tells this input from any other, but for [`Self::said_of_it`].
     pub(crate) fn digest(&self) -> Result<String, CommandError> {
-        let digest = match &self.origin {
+        let digest = match &*self.origin {
             Origin::Judged { digest, .. } => *digest,
             Origin::Counter(Counter {
                 prefix,
@@ -290,7 +313,9 @@ impl Source {
     /// What was said of the input that makes other devices, or others' labels, of the same content.
     pub(crate) fn said_of_it(&self) -> Vec<String> {
         let mut said: Vec<String> = self.labels.iter().map(NamedLabel::to_string).collect();
-        match &self.origin {
+        let part = self.part.as_ref();
+        said.extend(part.map(|(name, value)| format!("the part {name}={value}")));
+        match &*self.origin {
             Origin::Counter(counter) => {
                 said.extend(counter.digits.map(|digits| format!("{digits} digits")));
             }
@@ -307,22 +332,10 @@ impl Source {
 
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.origin {
-            Origin::List(Content::File { name, .. } | Content::Copied { name, .. }, _)
-            | Origin::Judged { name, .. } => f.write_str(name),
+        match &*self.origin {
+            Origin::List(content, _) => f.write_str(content.name()),
+            Origin::Judged { name, .. } => f.write_str(name),
             Origin::Counter(_) => f.write_str("the counter"),
-        }
-    }
-}
-
-impl Content {
-    fn open(&self) -> Result<Box<dyn Read + Send>, CommandError> {
-        match self {
-            Self::File { files, path, .. } => {
-                let file = files.open_stream(path)?;
-                Ok(Box::new(BufReader::with_capacity(1 << 16, file)))
-            }
-            Self::Copied { copy, .. } => Ok(Box::new(copy.reader())),
         }
     }
 }

@@ -110,7 +110,10 @@ struct Place {
 impl Place {
     /// The place of an output, which takes that of a file only if it is told to.
     fn of(path: &Path, taken: Taken) -> Result<Self, CommandError> {
-        let part = part_of(path);
+        Self::with_part(path, part_of(path), taken)
+    }
+
+    fn with_part(path: &Path, part: PathBuf, taken: Taken) -> Result<Self, CommandError> {
         let (folder, part) = OpenFolder::of(&part).map_err(|error| cannot_write(&part, error))?;
         let name = path.file_name().unwrap_or_default().to_owned();
         Ok(Self {
@@ -139,7 +142,7 @@ impl Place {
         if self.folder.leads_to(&self.part, opened) {
             return Ok(());
         }
-        let part = part_of(&self.path);
+        let part = self.folder.path_of(&self.part);
         Err(CommandError::refused(format!(
             "{} is not what was written: somebody else took its place",
             part.display()
@@ -147,7 +150,7 @@ impl Place {
     }
 
     fn cannot_write(&self, error: io::Error) -> CommandError {
-        cannot_write(&part_of(&self.path), error)
+        cannot_write(&self.folder.path_of(&self.part), error)
     }
 }
 
@@ -265,6 +268,19 @@ impl Folder {
         // A folder takes the place of nothing.
         let place = Place::of(path, Taken::Stays)?;
         let part = place.folder.own_folder(&place.part)?;
+        Self::over(place, part, delivered)
+    }
+
+    /// Begins the part of a folder whose content can be made again: what a run left that was cut short is
+    /// removed. It has a name of its own, since parts of batches that are issued hold keys that cannot.
+    pub(crate) fn begin_anew(path: &Path) -> Result<Self, CommandError> {
+        let place = Place::with_part(path, beside(path, ".opening"), Taken::Stays)?;
+        let part = place.folder.own_folder(&place.part)?;
+        part.clear().map_err(|error| place.cannot_write(error))?;
+        Self::over(place, part, 0)
+    }
+
+    fn over(place: Place, part: OpenFolder, delivered: u64) -> Result<Self, CommandError> {
         let (file, hash) = cut_back(&part, OsStr::new(LIST), delivered)?;
         Ok(Self {
             list: HashingWriter::new(BufWriter::new(file), hash),
@@ -279,6 +295,12 @@ impl Folder {
         self.place.check_part(&self.part)?;
         self.place.publish()?;
         Ok(written(self.list.hash()))
+    }
+
+    /// Removes what was written; the next run would.
+    pub(crate) fn discard(self) {
+        let _ = self.part.clear();
+        let _ = self.place.folder.remove_folder(&self.place.part);
     }
 
     fn write(&mut self, entry: &Entry) -> io::Result<()> {

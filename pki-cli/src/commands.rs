@@ -27,6 +27,7 @@ mod issue_each;
 mod journal;
 mod lint;
 mod needs_renewal;
+mod opening;
 mod plan;
 mod possession;
 mod quarantine;
@@ -188,7 +189,7 @@ pub(crate) enum Command {
     Journal(journal::Args),
     /// List certificates of the inventory, show one, count, export or import them
     Inventory(inventory::Args),
-    /// List batches, show one, verify what a batch has handed out
+    /// List batches, show one, verify what a batch has handed out, open it at the line
     Batch(batch::Args),
     /// Read and verify the audit trail, prove what is in it
     Audit(audit::Args),

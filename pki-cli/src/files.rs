@@ -17,7 +17,7 @@ use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, OpenOptionsExt as 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub use pki_core::handout::{Access, file_name};
+pub use pki_core::handout::{Access, ending, file_name};
 use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
@@ -329,18 +329,6 @@ impl Files {
             sweep(folder);
         }
     }
-}
-
-/// The endings of what is written for an ID, as the tutorials name them.
-pub mod ending {
-    /// The private key.
-    pub const KEY: &str = ".key.pem";
-    /// The certificate.
-    pub const CERTIFICATE: &str = ".cert.pem";
-    /// The signing request.
-    pub const REQUEST: &str = ".csr.pem";
-    /// The certificate, its issuers and the root.
-    pub const FULL_CHAIN: &str = "-full-chain.cert.pem";
 }
 
 /// Reads at most [`Files::LARGEST_INPUT`] octets of a stream that is called `name` in errors.

@@ -1,7 +1,7 @@
 //! What a command reads: files, or standard input where `-` is given.
 
-use std::io::Read;
-use std::path::Path;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use zeroize::Zeroizing;
@@ -43,6 +43,24 @@ impl Inputs {
         read_stream(&mut **self.stdin()?, "standard input")
     }
 
+    /// An input that is to be read as often as it takes, whatever its size.
+    ///
+    /// # Errors
+    /// As [`Self::copy_of_stream`].
+    pub(crate) fn rereadable(&self, path: &Path) -> Result<Rereadable, CommandError> {
+        let name = input_name(path);
+        Ok(match self.copy_of_stream(path)? {
+            Some(copy) => Rereadable::copied(copy, name),
+            None => Rereadable {
+                origin: Origin::File {
+                    files: Arc::clone(&self.files),
+                    path: self.files.resolve(path),
+                },
+                name,
+            },
+        })
+    }
+
     /// Keeps a copy of an input that can be read once only: standard input, for `-`, or a pipe. Others
     /// are read where they are.
     ///
@@ -62,6 +80,56 @@ impl Inputs {
     fn stdin(&self) -> Result<MutexGuard<'_, Box<dyn Read + Send>>, CommandError> {
         let stdin = self.stdin.lock();
         stdin.map_err(|_| CommandError::failed("standard input is in use"))
+    }
+}
+
+/// What an input is called in messages.
+pub(crate) fn input_name(path: &Path) -> String {
+    match path.to_str() {
+        Some("-") => "standard input".to_owned(),
+        _ => path.display().to_string(),
+    }
+}
+
+/// An input that can be read from its beginning again and again.
+pub(crate) struct Rereadable {
+    origin: Origin,
+    name: String,
+}
+
+enum Origin {
+    File {
+        files: Arc<Files>,
+        path: PathBuf,
+    },
+    /// Of standard input or a pipe, which can be read once.
+    Copied(PrivateCopy),
+}
+
+impl Rereadable {
+    /// What was copied.
+    pub(crate) fn copied(copy: PrivateCopy, name: String) -> Self {
+        let origin = Origin::Copied(copy);
+        Self { origin, name }
+    }
+
+    /// What it is called in messages.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Reads it from its beginning.
+    ///
+    /// # Errors
+    /// As [`Files::open_stream`].
+    pub(crate) fn open(&self) -> Result<Box<dyn BufRead + Send>, CommandError> {
+        Ok(match &self.origin {
+            Origin::File { files, path } => {
+                let file = files.open_stream(path)?;
+                Box::new(BufReader::with_capacity(1 << 16, file))
+            }
+            Origin::Copied(copy) => Box::new(copy.reader()),
+        })
     }
 }
 

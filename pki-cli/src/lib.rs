@@ -8,6 +8,7 @@
 
 pub(crate) mod authority_key;
 pub mod bad_lines;
+mod batch_file;
 mod batch_input;
 mod batch_output;
 pub mod bug;

@@ -17,12 +17,12 @@ use pki_core::ids::{ProfileName, RegistrationId};
 use serde::Deserialize;
 
 use crate::bad_lines::BadLines;
-use crate::batch_input::{Input, Source, input_name};
+use crate::batch_input::{Input, Source};
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::files::Files;
 use crate::home::Home;
-use crate::inputs::Inputs;
+use crate::inputs::{Inputs, input_name};
 use crate::spool::{CopyError, PrivateCopy};
 
 /// What judges requests: a policy for each profile.

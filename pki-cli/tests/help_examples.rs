@@ -84,7 +84,7 @@ fn every_command_or_its_group_has_an_example() {
 }
 
 /// Commands whose examples are about what a batch, or a proof, has left behind.
-const NEEDS_BATCH: [&str; 2] = ["batch", "audit"];
+const NEEDS_BATCH: [&str; 3] = ["batch", "audit", "convert"];
 
 /// Commands whose examples are about authorities that exist elsewhere, and what those issued.
 const NEEDS_OLD_AUTHORITY: [&str; 3] = ["authority import", "authority adopt", "inventory import"];

@@ -3,10 +3,14 @@
 mod audit_checkpoint;
 mod audit_proof;
 mod batch;
+mod batch_open;
+mod batch_split;
 mod check;
 mod commands;
 mod crl;
 mod dps_records;
+mod enroll;
+mod explain;
 mod frame;
 mod help_examples;
 mod hostile;

@@ -1,5 +1,6 @@
-//! `batch`: the batches of this home, and whether what was handed out is what was issued.
+//! `batch`: the batches of this home, whether what was handed out is what was issued, and what is in it.
 
+mod open;
 mod replace;
 mod verify;
 
@@ -27,6 +28,7 @@ enum Command {
     List(ListArgs),
     Show(ShowArgs),
     Verify(verify::VerifyArgs),
+    Open(open::OpenArgs),
     Replace(replace::ReplaceArgs),
 }
 
@@ -62,6 +64,7 @@ impl Args {
             Command::List(args) => args.run(context),
             Command::Show(args) => args.run(context),
             Command::Verify(args) => args.run(context),
+            Command::Open(args) => args.run(context),
             Command::Replace(args) => args.run(context),
         }
     }

@@ -1,4 +1,6 @@
-//! `convert`: certificates, requests, CRLs and keys from one form into another.
+//! `convert`: certificates, requests, CRLs, keys and batches from one form into another.
+
+mod batch;
 
 use std::path::{Path, PathBuf};
 
@@ -6,6 +8,7 @@ use pki_core::certificate::{self, Certificate};
 use pki_core::encoding::contents::Object;
 use pki_core::encoding::{Identity, Pfx, PfxEncryption, c_header, nvs, p7b};
 use pki_core::handout::seal::KeySealer;
+use pki_core::ids::RegistrationId;
 use pki_core::key::PrivateKey;
 use pki_core::pem;
 use pki_core::ports::Entropy;
@@ -27,17 +30,29 @@ Examples:
   dps-pki convert sensor-1.cert.pem --to der --out sensor-1.cer
   dps-pki convert sensor-1-full-chain.cert.pem --to p7b --out sensor-1.p7b
   dps-pki convert sensor-1-full-chain.cert.pem sensor-1.key.pem --to pfx --key-passphrase-from file:pfx-passphrase --out sensor-1.pfx
-  dps-pki convert sensor-1-full-chain.cert.pem sensor-1.key.pem --to c-header --with-key --plain-keys --out sensor-1.h")]
+  dps-pki convert sensor-1-full-chain.cert.pem sensor-1.key.pem --to c-header --with-key --plain-keys --out sensor-1.h
+  dps-pki convert line-7.ndjson --id line-7-1 --to nvs --with-key --plain-keys --out line-7-1.nvs.csv
+  dps-pki convert line-7.ndjson --to c-header --out headers")]
 pub(crate) struct Args {
-    /// What to convert; - for standard input
+    /// What to convert; - for standard input. A batch of dps-pki issue becomes a folder with a file a
+    /// device, or with --id one file
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
+
+    /// The one device of a batch to convert, by its registration ID
+    #[arg(long, value_name = "ID")]
+    id: Option<RegistrationId>,
+
+    /// The file with the age identity that opens a sealed batch
+    #[arg(long, value_name = "FILE")]
+    identity: Option<PathBuf>,
 
     /// The form to convert into
     #[arg(long, value_enum, value_name = "FORM")]
     to: Form,
 
-    /// The file to write; standard output if not given, where a private key goes only if it is named -
+    /// The file to write, or the folder for a batch; standard output if not given, where a private key goes
+    /// only if it is named -
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 
@@ -108,7 +123,17 @@ struct Output {
 impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
         self.check_usage()?;
-        let material = self.gather(context)?;
+        let material = match self.batch(context)? {
+            None => self.gather(context)?,
+            Some(batch) => match &self.id {
+                None => return self.open(context, &batch),
+                Some(id) => self.device(context, &batch, id)?,
+            },
+        };
+        if self.wants_key() && material.key.is_none() {
+            let message = format!("{} holds no private key", self.named());
+            return Err(CommandError::invalid_input(message));
+        }
         let output = match self.to {
             Form::Pem => self.pem(context, material)?,
             Form::Der => self.der(&context.secrets, context.entropy.as_ref(), material)?,
@@ -154,10 +179,6 @@ impl Args {
                 self.sort_in(&context.secrets, &context.ui, path, object, &mut material)?;
             }
         }
-        if self.wants_key() && material.key.is_none() {
-            let message = format!("{} holds no private key", self.named());
-            return Err(CommandError::invalid_input(message));
-        }
         Ok(material)
     }
 
@@ -181,10 +202,9 @@ impl Args {
             }
             Object::Crl(der) => material.others.push(("X509 CRL", der)),
             Object::PublicKey(der) => material.others.push(("PUBLIC KEY", der)),
-            Object::PrivateKey(_) if !self.wants_key() => ui.note(format!(
-                "{}: the private key is left out; --with-key takes it along",
-                path.display()
-            )),
+            Object::PrivateKey(_) if !self.wants_key() => {
+                note_left_out(ui, &path.display());
+            }
             Object::PrivateKey(_) if material.key.is_some() => {
                 let message = format!("{}: this is a second private key", path.display());
                 return Err(CommandError::invalid_input(message).hint("convert one key at a time"));
@@ -325,22 +345,27 @@ impl Args {
         name: &str,
         identity: &Identity,
     ) -> Result<Vec<u8>, CommandError> {
-        let passphrase = self.passphrase(secrets)?.ok_or_else(|| {
-            CommandError::new(ErrorKind::Usage, "a PKCS#12 file needs a passphrase")
-        })?;
-        let pfx = Pfx {
-            passphrase,
-            encryption: match self.pfx_encryption {
-                Encryption::Modern => PfxEncryption::Modern,
-                Encryption::Legacy => PfxEncryption::Legacy,
-            },
-        };
+        let pfx = self.pfx_form(secrets)?;
         let made = pfx.of_identity(name, identity).map_err(|error| {
             CommandError::failed("the PKCS#12 file could not be made").because(error)
         })?;
         made.ok_or_else(|| {
             let message = format!("{} holds no private key with a certificate", self.named());
             CommandError::invalid_input(message)
+        })
+    }
+
+    fn pfx_form(&self, secrets: &Secrets) -> Result<Pfx, CommandError> {
+        let passphrase = self.passphrase(secrets)?.ok_or_else(|| {
+            CommandError::new(ErrorKind::Usage, "a PKCS#12 file needs a passphrase")
+        })?;
+        let encryption = match self.pfx_encryption {
+            Encryption::Modern => PfxEncryption::Modern,
+            Encryption::Legacy => PfxEncryption::Legacy,
+        };
+        Ok(Pfx {
+            passphrase,
+            encryption,
         })
     }
 
@@ -360,12 +385,21 @@ impl Args {
         entropy: &dyn Entropy,
         key: &PrivateKey,
     ) -> Result<Option<Vec<u8>>, CommandError> {
-        let Some(passphrase) = self.passphrase(secrets)? else {
-            return Ok(None);
-        };
-        let sealer = KeySealer::new(&passphrase, entropy)
-            .map_err(|error| CommandError::failed(error.to_string()))?;
-        Ok(Some(sealer.seal(key)?))
+        let sealer = self.sealer(secrets, entropy)?;
+        Ok(sealer.map(|sealer| sealer.seal(key)).transpose()?)
+    }
+
+    /// What encrypts keys, unless they are to be plain.
+    fn sealer(
+        &self,
+        secrets: &Secrets,
+        entropy: &dyn Entropy,
+    ) -> Result<Option<KeySealer>, CommandError> {
+        let passphrase = self.passphrase(secrets)?;
+        let sealer = passphrase.map(|passphrase| KeySealer::new(&passphrase, entropy));
+        sealer
+            .transpose()
+            .map_err(|error| CommandError::failed(error.to_string()))
     }
 
     fn public(&self, content: Vec<u8>) -> Result<Output, CommandError> {
@@ -400,6 +434,12 @@ impl Args {
             .collect::<Vec<_>>()
             .join(", ")
     }
+}
+
+fn note_left_out(ui: &Ui, name: &dyn std::fmt::Display) {
+    ui.note(format!(
+        "{name}: the private key is left out; --with-key takes it along"
+    ));
 }
 
 impl Output {

@@ -7,6 +7,7 @@ use pki_core::admission::{Decision, PresentedChain, explain};
 use pki_core::certificate::{Certificate, pem};
 use pki_core::ids::RegistrationId;
 use pki_core::inventory::Inventory as _;
+use pki_core::path::{PathOptions, Purpose, validate};
 use pki_core::sqlite::SqliteInventory;
 use pki_core::time::Time;
 use serde::Serialize;
@@ -49,8 +50,8 @@ impl Args {
         let snapshot = context
             .runtime
             .wait_for(DpsSnapshot::around(planes.instance(), &ids))?;
-        let chain = self.presented(&context.inputs, &inventory, &leaf, &snapshot)?;
         let at = self.at.unwrap_or_else(|| context.now());
+        let chain = self.presented(&context.inputs, &inventory, &leaf, &snapshot, at)?;
         let mut view = snapshot.view()?;
         view.set_moment(at);
         let decision = explain(&view, &chain);
@@ -94,6 +95,7 @@ impl Args {
         inventory: &SqliteInventory,
         leaf: &Certificate,
         snapshot: &DpsSnapshot,
+        at: Time,
     ) -> Result<PresentedChain, CommandError> {
         let Some(path) = &self.chain else {
             return Ok(chain_of(inventory, leaf)?);
@@ -101,8 +103,29 @@ impl Args {
         let sent = pem::certificates(&inputs.read(path)?)
             .map_err(|error| CommandError::in_file(path, &error))?;
         let verified = snapshot.verified(inventory)?;
+        let sent = best_way_first(leaf, &sent, &verified, at);
         Ok(PresentedChain::link(leaf, &sent, &verified))
     }
+}
+
+/// The certificates that a device sends, those first over which its path to a verified CA holds, in whatever
+/// order they stand in the file. DPS takes weak keys and bad form.
+fn best_way_first(
+    leaf: &Certificate,
+    sent: &[Certificate],
+    verified: &[Certificate],
+    at: Time,
+) -> Vec<Certificate> {
+    let options = PathOptions::new(at).purpose(Purpose::Any).lenient().weak();
+    let report = validate(leaf, sent, verified, options);
+    let is_on_path = |one: &Certificate| {
+        let mut path = report.path.iter();
+        report.holds() && path.any(|step| step.sha256_thumbprint == one.sha256_thumbprint())
+    };
+    let (mut ordered, others): (Vec<_>, Vec<_>) =
+        sent.iter().chain(verified).cloned().partition(is_on_path);
+    ordered.extend(others);
+    ordered
 }
 
 #[derive(Serialize)]

@@ -34,7 +34,7 @@ pub(crate) struct IssueArgs {
     target: Target,
 }
 
-#[derive(clap::Args)]
+#[derive(clap::Args, Clone)]
 pub(super) struct Target {
     /// Which authority signs
     #[arg(long)]
@@ -64,7 +64,7 @@ impl IssueArgs {
             self.batch.check_usage(context, &self.target)?;
             return self
                 .batch
-                .issue(context, &self.target, devices, Purpose::Issue);
+                .issue(context, &self.target, devices, &Purpose::Issue);
         }
         let ids: Result<Vec<LeafName>, _> = self.ids.iter().map(|id| id.parse()).collect();
         let orders: Vec<Order> = ids?.into_iter().map(Order::new).collect();

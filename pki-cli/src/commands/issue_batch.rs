@@ -8,6 +8,7 @@ mod judge;
 mod renewals;
 mod replacement;
 mod run;
+mod split;
 
 use std::collections::BTreeMap;
 use std::panic::resume_unwind;
@@ -35,6 +36,7 @@ use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::files::Access;
 use crate::issuance::OpenAuthority;
+use crate::once::once;
 use crate::render::ui::Ui;
 
 /// A batch that is to be issued: everything but its devices.
@@ -44,7 +46,7 @@ pub(super) struct Batch<'a> {
     pub(super) options: &'a BatchOptions,
     pub(super) keys: &'a KeyArgs,
     pub(super) format: Format,
-    pub(super) purpose: Purpose<'a>,
+    pub(super) purpose: &'a Purpose<'a>,
 }
 
 /// What the leaves of a batch are to the leaves that its devices have.
@@ -91,24 +93,23 @@ impl Batch<'_> {
     }
 
     /// Tells what became of the batch: as the result, unless that is the batch itself.
-    fn tell(
-        &self,
-        batch: &BatchRecord,
-        dropped: BTreeMap<String, u64>,
-    ) -> Result<(), CommandError> {
-        let summary = Summary {
+    fn tell(&self, summary: &Summary) -> Result<(), CommandError> {
+        if self.to_stdout() {
+            self.context.ui.note(summary);
+            Ok(())
+        } else {
+            self.context.ui.result(summary)
+        }
+    }
+
+    fn summary(&self, batch: &BatchRecord) -> Summary {
+        Summary {
             batch: batch.name.clone(),
             devices: batch.delivered,
             status: batch.state.to_string(),
             output: self.target.out.clone(),
             manifest: self.manifest_path(),
-            dropped_extensions: dropped,
-        };
-        if self.to_stdout() {
-            self.context.ui.note(&summary);
-            Ok(())
-        } else {
-            self.context.ui.result(&summary)
+            dropped_extensions: BTreeMap::new(),
         }
     }
 
@@ -120,7 +121,7 @@ impl Batch<'_> {
         let context = self.context;
         let target = self.target;
         target.check_labels()?;
-        let profile = target.profile(context)?;
+        target.profile(context)?;
         // Beside each other: a list of 200,000 takes about as long as the stretching of a passphrase.
         let (input, opened) = thread::scope(|scope| {
             let reading = scope.spawn(read);
@@ -128,56 +129,81 @@ impl Batch<'_> {
             let input = reading.join().unwrap_or_else(|panic| resume_unwind(panic));
             (input, opened)
         });
+        let input = input?.labelled(&target.labels);
+        let form = self.known_form(&input)?;
+        let (mut inventory, authority) = opened?;
+        authority.warn_of_chain(&context.home, &context.ui)?;
+        note_dropped(&context.ui, &input.asked);
+        if context.settings.dry_run {
+            let would = self.rehearse(&mut inventory, &authority, &input)?;
+            context.ui.note(would);
+            return Ok(Outcome::Done);
+        }
+        let dropped_extensions = input.asked.clone();
+        let batch = self.serve(&mut inventory, &authority, input, form)?;
+        self.tell(&Summary {
+            dropped_extensions,
+            ..self.summary(&batch)
+        })?;
+        Ok(Outcome::Done)
+    }
+
+    /// How the output is written, if that is known before the last leaves of renewals are: they tell which
+    /// keys are made.
+    fn known_form(&self, input: &Input) -> Result<Option<Form>, CommandError> {
+        let total = input.checked.devices;
+        if total == 0 {
+            let message = format!("{} names no device", input.source);
+            return Err(CommandError::invalid_input(message));
+        }
+        match self.purpose {
+            Purpose::Renew(_) => Ok(None),
+            Purpose::Issue | Purpose::Replace(_) => self.form(&input.checked).map(Some),
+        }
+    }
+
+    /// Issues the batch, or what is left of it.
+    fn serve(
+        &self,
+        inventory: &mut SqliteInventory,
+        authority: &OpenAuthority,
+        input: Input,
+        form: Option<Form>,
+    ) -> Result<BatchRecord, CommandError> {
         let Input {
             source,
             mut checked,
-            asked,
-        } = input?;
-        let source = source.labelled(&target.labels);
-        let total = checked.devices;
-        if total == 0 {
-            let message = format!("{source} names no device");
-            return Err(CommandError::invalid_input(message));
-        }
-        // Which keys are made for renewals is known once their last leaves are.
-        let is_known = !matches!(self.purpose, Purpose::Renew(_));
-        let form = is_known.then(|| self.form(&checked)).transpose()?;
-        let (mut inventory, authority) = opened?;
-        authority.warn_of_chain(&context.home, &context.ui)?;
-        note_dropped(&context.ui, &asked);
-        let run = BatchRun::new(self, &authority, profile, &source)?;
+            ..
+        } = input;
+        let profile = self.target.profile(self.context)?;
+        let run = BatchRun::new(self, authority, profile, &source)?;
         run.keep_off_homes()?;
-        if context.settings.dry_run {
-            return self.rehearse(run, &mut inventory, checked);
-        }
         let _lock = run.lock()?;
-        let found = run.find(&inventory)?;
+        let found = run.find(inventory)?;
         if let Some(batch) = found.as_ref().filter(|batch| is_complete(batch)) {
-            self.find_complete(&run, &inventory, batch)?;
-            self.tell(batch, asked)?;
-            return Ok(Outcome::Done);
+            let told = self.find_complete(&run, inventory, batch)?;
+            self.context.ui.note(told);
+            return Ok(batch.clone());
         }
         // Nobody else issues to one of its devices until this run ends.
         let _claim = run.claim(std::mem::take(&mut checked.digests))?;
-        let devices = self.devices(&run, &mut inventory, found.as_ref(), checked)?;
+        let devices = self.devices(&run, inventory, found.as_ref(), checked)?;
         let run = run.over(devices.source.as_ref().unwrap_or(&source));
         let checked = devices.checked;
         let form = form.map_or_else(|| self.form(&checked), Ok)?;
         let batch = match found {
             Some(batch) => {
-                run.judge_rest(&mut inventory, &batch, &checked)?;
+                run.judge_rest(inventory, &batch, &checked)?;
                 batch
             }
             None => {
-                run.judge_new(&mut inventory, &checked)?;
+                run.judge_new(inventory, &checked)?;
                 self.confirm()?;
-                run.open(&mut inventory, &checked)?
+                run.open(inventory, &checked)?
             }
         };
         let renderer = Renderer::new(form, &authority.chain());
-        let batch = self.finish(&run, &mut inventory, &batch, &renderer)?;
-        self.tell(&batch, asked)?;
-        Ok(Outcome::Done)
+        self.finish(&run, inventory, &batch, &renderer)
     }
 
     /// Issues what is left of a batch, and completes it with its manifest.
@@ -201,28 +227,26 @@ impl Batch<'_> {
         Ok(batch)
     }
 
-    /// Says that nothing is left to do, if the output is where it was delivered to.
+    /// What is said if nothing is left to do, and the output is where it was delivered to.
     fn find_complete(
         &self,
         run: &BatchRun<'_>,
         inventory: &SqliteInventory,
         batch: &BatchRecord,
-    ) -> Result<(), CommandError> {
+    ) -> Result<String, CommandError> {
         run.check_output_is_here(inventory, batch)?;
         let name = &batch.name;
-        let told = match (&self.purpose, batch.completed_at) {
+        Ok(match (self.purpose, batch.completed_at) {
             (Purpose::Renew(_), Some(at)) => format!(
                 "batch {name} is complete already: its devices were renewed on {at}; another --out renews them once more"
             ),
             _ => format!("batch {name} is complete already"),
-        };
-        self.context.ui.note(told);
-        Ok(())
+        })
     }
 
     /// Asks before leaves are withdrawn.
     fn confirm(&self) -> Result<(), CommandError> {
-        match &self.purpose {
+        match self.purpose {
             Purpose::Replace(replacement) => self.context.dialog.confirm(&replacement.question()),
             Purpose::Issue | Purpose::Renew(_) => Ok(()),
         }
@@ -237,7 +261,7 @@ impl Batch<'_> {
         checked: SoundInput,
     ) -> Result<Devices, CommandError> {
         let source = None;
-        match &self.purpose {
+        match self.purpose {
             Purpose::Issue => Ok(Devices { source, checked }),
             Purpose::Replace(replacement) => {
                 run.settle(inventory, replacement)?;
@@ -253,21 +277,26 @@ impl Batch<'_> {
         }
     }
 
-    /// Judges all that a run would, and says what it would do.
+    /// Judges all that a run would, and returns what it would do.
     fn rehearse(
         &self,
-        run: BatchRun<'_>,
         inventory: &mut SqliteInventory,
-        checked: SoundInput,
-    ) -> CommandResult {
+        authority: &OpenAuthority,
+        input: &Input,
+    ) -> Result<String, CommandError> {
+        let profile = self.target.profile(self.context)?;
+        let run = BatchRun::new(self, authority, profile, &input.source)?.rehearsing();
+        run.keep_off_homes()?;
+        if !self.context.settings.dry_run {
+            // That a part cannot be written is found before another is issued.
+            drop(run.lock()?);
+        }
         let found = run.find(inventory)?;
         if let Some(batch) = found.as_ref().filter(|batch| is_complete(batch)) {
-            self.find_complete(&run, inventory, batch)?;
-            return Ok(Outcome::Done);
+            return self.find_complete(&run, inventory, batch);
         }
-        let devices = self.devices(&run, inventory, found.as_ref(), checked)?;
-        let listed = run.source;
-        let run = run.over(devices.source.as_ref().unwrap_or(listed));
+        let devices = self.devices(&run, inventory, found.as_ref(), input.checked.clone())?;
+        let run = run.over(devices.source.as_ref().unwrap_or(&input.source));
         if matches!(self.purpose, Purpose::Renew(_)) {
             self.form(&devices.checked)?;
         }
@@ -281,12 +310,11 @@ impl Batch<'_> {
                 devices.checked.devices
             }
         };
-        self.context.ui.note(format!(
+        Ok(format!(
             "would issue {} to {}",
             counted(left, "leaf", "leaves"),
             self.target.out.display()
-        ));
-        Ok(Outcome::Done)
+        ))
     }
 
     fn open(&self) -> Result<(SqliteInventory, OpenAuthority), CommandError> {
@@ -354,9 +382,13 @@ impl Batch<'_> {
 
     fn key_passphrase(&self) -> Result<Option<Passphrase>, CommandError> {
         let question = "Passphrase of the devices' keys: ";
-        let word = self.keys.key_passphrase_from.as_ref();
-        let secret = word.map(|word| self.context.secrets.read(word, question));
-        Ok(secret.transpose()?.map(Passphrase::read))
+        let Some(word) = &self.keys.key_passphrase_from else {
+            return Ok(None);
+        };
+        // Nobody is asked for each part of a list.
+        let secrets = &self.context.secrets;
+        let secret = once(&self.keys.passphrase, || secrets.read(word, question))?;
+        Ok(Some(Passphrase::read(secret.clone())))
     }
 }
 

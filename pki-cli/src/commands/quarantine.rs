@@ -305,12 +305,12 @@ fn warn_of_unknown(
 /// What became of one device of several.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct DeviceLine<'a> {
-    registration_id: &'a RegistrationId,
-    done: bool,
-    proof: &'a Decision,
+pub(super) struct DeviceLine<'a> {
+    pub(super) registration_id: &'a RegistrationId,
+    pub(super) done: bool,
+    pub(super) proof: &'a Decision,
     #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
+    pub(super) error: Option<String>,
 }
 
 impl<'a> DeviceLine<'a> {

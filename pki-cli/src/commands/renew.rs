@@ -141,7 +141,7 @@ impl Args {
             moves: self.authority.is_some(),
         };
         let purpose = Purpose::Renew(renewals);
-        self.batch.issue(context, &target, devices, purpose)
+        self.batch.issue(context, &target, devices, &purpose)
     }
 
     fn renew_each(&self, context: &Context, mut inventory: SqliteInventory) -> CommandResult {

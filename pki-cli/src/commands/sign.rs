@@ -12,9 +12,9 @@ use pki_core::wording::counted;
 use super::issue::Target;
 use super::issue_batch::{Batch, BatchOptions, Format, KeyArgs, Purpose};
 use super::issue_each::Order;
-use crate::batch_input::input_name;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult};
+use crate::inputs::input_name;
 use crate::render::ui::Ui;
 use crate::request_input::{Judge, RequestInput};
 
@@ -99,7 +99,7 @@ impl Args {
             options: &self.options,
             keys: &KeyArgs::default(),
             format: self.options.format_or(fitting),
-            purpose: Purpose::Issue,
+            purpose: &Purpose::Issue,
         };
         batch.check_usage()?;
         for input in &inputs {

@@ -10,10 +10,11 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, RenameFlags, Stat, fstat, fsync, mkdirat, open, openat,
+    AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, Stat, fstat, fsync, mkdirat, open, openat,
     renameat, renameat_with, statat, unlinkat,
 };
 use rustix::io::Errno;
@@ -188,6 +189,31 @@ impl OpenFolder {
         Ok(unlinkat(&self.descriptor, name, AtFlags::empty())?)
     }
 
+    /// Removes an empty folder.
+    pub(crate) fn remove_folder(&self, name: &OsStr) -> io::Result<()> {
+        Ok(unlinkat(&self.descriptor, name, AtFlags::REMOVEDIR)?)
+    }
+
+    /// Removes all that is in it. For folders of our own only.
+    pub(crate) fn clear(&self) -> io::Result<()> {
+        let entries: Result<Vec<_>, Errno> = Dir::read_from(&self.descriptor)?.collect();
+        for entry in entries? {
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            if name == "." || name == ".." {
+                continue;
+            }
+            match self.remove(name) {
+                Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+                    let inside = self.own_folder(name);
+                    inside.map_err(io::Error::other)?.clear()?;
+                    self.remove_folder(name)?;
+                }
+                removed => removed?,
+            }
+        }
+        Ok(())
+    }
+
     /// Makes the names in it durable.
     pub(crate) fn sync(&self) -> io::Result<()> {
         Ok(fsync(&self.descriptor)?)
@@ -339,6 +365,22 @@ mod tests {
             return;
         }
         refused(open.open_own(OsStr::new("theirs")), BELONGS_TO_ANOTHER);
+    }
+
+    /// What a link leads to is not in the folder.
+    #[test]
+    fn a_folder_is_cleared_and_nothing_that_links_in_it_lead_to() {
+        let (folder, open) = folder();
+        fs::create_dir(folder.path().join("kept")).expect("folder");
+        fs::write(folder.path().join("kept/precious"), "precious").expect("written");
+        let part = open.own_folder(OsStr::new("o.part")).expect("new");
+        let inside = part.own_folder(OsStr::new("000")).expect("new");
+        inside.create(OsStr::new("a.key.pem"), 0o600).expect("new");
+        let path = folder.path().join("o.part");
+        symlink(folder.path().join("kept"), path.join("link")).expect("link");
+        part.clear().expect("cleared");
+        assert_eq!(fs::read_dir(&path).expect("there").count(), 0);
+        assert!(folder.path().join("kept/precious").exists());
     }
 
     #[test]

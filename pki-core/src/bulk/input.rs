@@ -14,7 +14,9 @@ use std::hash::{Hash as _, Hasher as _};
 use serde::{Deserialize, Serialize};
 
 pub use self::check::{SoundInput, Tally, check, unknown_profile};
-pub use self::list::{DeviceList, ListEncoding, ListForm, REQUEST_COLUMN, Separator};
+pub use self::list::{
+    DeviceList, ListEncoding, ListForm, REQUEST_COLUMN, Separator, is_label_column,
+};
 use crate::alternative_name::AlternativeName;
 use crate::csr::ProvenKey;
 use crate::ids::{IdError, LeafName, ProfileName, RegistrationId};

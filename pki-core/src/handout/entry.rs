@@ -45,6 +45,18 @@ pub fn file_name(id: &str, ending: &str) -> String {
     name
 }
 
+/// The endings of what is written for an ID, as the tutorials name them.
+pub mod ending {
+    /// The private key.
+    pub const KEY: &str = ".key.pem";
+    /// The certificate.
+    pub const CERTIFICATE: &str = ".cert.pem";
+    /// The signing request.
+    pub const REQUEST: &str = ".csr.pem";
+    /// The certificate, its issuers and the root.
+    pub const FULL_CHAIN: &str = "-full-chain.cert.pem";
+}
+
 /// How the devices of a batch are spread over folders: one folder up to 10 000 of them, else folders
 /// of 1 000 each, numbered in the order of the input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

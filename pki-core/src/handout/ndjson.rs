@@ -28,7 +28,8 @@ pub(super) fn push_line(
     keys: &KeyForm,
     lines: &mut Piece,
 ) -> Result<(), RenderError> {
-    let key = KeyBlock::of(device, keys)?;
+    let block = |key| KeyBlock::of(device.id, key, keys);
+    let key = device.key.map(block).transpose()?;
     let id = device.id.as_str().as_bytes();
     let labels = labels_member(device.labels);
     let certificate = device.issued.certificate();

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::entry::{Access, Entry, Shards, file_name};
+use super::entry::{Access, Entry, Shards, ending, file_name};
 use super::rendered::{Piece, Rendered};
 use super::seal::KeySealer;
 use super::{ndjson, tar};
@@ -78,6 +78,12 @@ pub enum RenderError {
         /// Which device.
         id: RegistrationId,
     },
+    /// A form that holds keys in the clear was asked for one that is encrypted.
+    #[error("the private key of {id} is encrypted, and this form holds none that is")]
+    EncryptedKey {
+        /// Whose key.
+        id: RegistrationId,
+    },
     /// The rows of an NVS partition could not be made.
     #[error("the NVS rows of {id} cannot be made")]
     Nvs {
@@ -122,11 +128,11 @@ impl Renderer {
                 ndjson::push_line(device, &self.chain, keys, &mut content.stream)?;
             }
             Form::Tar(files) => {
-                let entries = files.entries(device, &self.chain)?;
+                let entries = files.entries(&Holding::of(device, &self.chain))?;
                 tar::push_records(&entries, device, &mut content.stream);
             }
             Form::Folder(files, shards) => {
-                let mut entries = files.entries(device, &self.chain)?;
+                let mut entries = files.entries(&Holding::of(device, &self.chain))?;
                 for entry in &mut entries {
                     entry.path = shards.path(device.index, std::mem::take(&mut entry.path));
                 }
@@ -148,107 +154,144 @@ impl Renderer {
     }
 }
 
+/// What is written of one device.
+pub(super) struct Holding<'a> {
+    pub(super) id: &'a RegistrationId,
+    pub(super) certificate: &'a Certificate,
+    pub(super) chain: &'a ChainPem,
+    pub(super) key: Option<HeldKey<'a>>,
+}
+
+/// A device's key as it is at hand.
+#[derive(Clone, Copy)]
+pub(super) enum HeldKey<'a> {
+    Plain(&'a PrivateKey),
+    /// As encrypted PKCS#8, in DER.
+    Encrypted(&'a [u8]),
+}
+
+impl<'a> Holding<'a> {
+    fn of(device: &Device<'a>, chain: &'a ChainPem) -> Self {
+        Self {
+            id: device.id,
+            certificate: device.issued.certificate(),
+            chain,
+            key: device.key.map(HeldKey::Plain),
+        }
+    }
+
+    /// The key, for forms that cannot hold an encrypted one.
+    fn plain_key(&self) -> Result<Option<&'a PrivateKey>, RenderError> {
+        match self.key {
+            None => Ok(None),
+            Some(HeldKey::Plain(key)) => Ok(Some(key)),
+            Some(HeldKey::Encrypted(_)) => Err(RenderError::EncryptedKey {
+                id: self.id.clone(),
+            }),
+        }
+    }
+
+    fn key_block(&self, form: &KeyForm) -> Result<Option<KeyBlock<'a>>, RenderError> {
+        match self.key {
+            None => Ok(None),
+            Some(HeldKey::Plain(key)) => KeyBlock::of(self.id, key, form).map(Some),
+            Some(HeldKey::Encrypted(der)) => Ok(Some(KeyBlock::Encrypted(der.to_vec()))),
+        }
+    }
+
+    /// The leaf, then its issuers.
+    pub(super) fn full_chain(&self) -> Vec<Certificate> {
+        let mut certificates = vec![self.certificate.clone()];
+        certificates.extend_from_slice(&self.chain.certificates);
+        certificates
+    }
+
+    fn file(&self, ending: &str, access: Access, content: Piece) -> Entry {
+        Entry {
+            path: file_name(self.id.as_str(), ending),
+            access,
+            content,
+        }
+    }
+
+    /// A file that holds all of the device; as secret as its key.
+    fn identity_file(&self, ending: &str, octets: &[u8]) -> Entry {
+        let mut content = Piece::default();
+        content.push(octets.len(), |out| {
+            out.extend_from_slice(octets);
+            0..out.len()
+        });
+        let access = match self.key {
+            Some(_) => Access::Secret,
+            None => Access::Public,
+        };
+        self.file(ending, access, content)
+    }
+}
+
 impl DeviceFiles {
-    fn entries(&self, device: &Device<'_>, chain: &ChainPem) -> Result<Vec<Entry>, RenderError> {
+    pub(super) fn entries(&self, held: &Holding<'_>) -> Result<Vec<Entry>, RenderError> {
         match self {
-            Self::Pem(keys) => pem_files(device, chain, keys),
-            Self::Pfx(pfx) => Ok(vec![pfx_file(pfx, device, chain)?]),
+            Self::Pem(keys) => pem_files(held, keys),
+            Self::Pfx(pfx) => Ok(vec![pfx_file(pfx, held)?]),
             Self::CHeader => {
-                let certificates = full_chain(device, chain);
-                let header = c_header::write(parts(device, &certificates), device.id.as_str());
-                Ok(vec![identity_file(device, ".h", header.as_bytes())])
+                let certificates = held.full_chain();
+                let identity = IdentityParts {
+                    certificates: &certificates,
+                    key: held.plain_key()?,
+                };
+                let header = c_header::write(identity, held.id.as_str());
+                Ok(vec![held.identity_file(".h", header.as_bytes())])
             }
             Self::Nvs => {
-                let certificates = full_chain(device, chain);
-                let rows = nvs::write(parts(device, &certificates));
-                let rows = rows.map_err(|source| RenderError::Nvs {
-                    id: device.id.clone(),
+                let certificates = held.full_chain();
+                let identity = IdentityParts {
+                    certificates: &certificates,
+                    key: held.plain_key()?,
+                };
+                let rows = nvs::write(identity).map_err(|source| RenderError::Nvs {
+                    id: held.id.clone(),
                     source,
                 })?;
-                Ok(vec![identity_file(device, ".nvs.csv", &rows)])
+                Ok(vec![held.identity_file(".nvs.csv", &rows)])
             }
         }
     }
 }
 
-fn pem_files(
-    device: &Device<'_>,
-    chain: &ChainPem,
-    keys: &KeyForm,
-) -> Result<Vec<Entry>, RenderError> {
-    let file = |ending, access, content| Entry {
-        path: file_name(device.id.as_str(), ending),
-        access,
-        content,
-    };
+fn pem_files(held: &Holding<'_>, keys: &KeyForm) -> Result<Vec<Entry>, RenderError> {
     let mut entries = Vec::with_capacity(3);
-    if let Some(block) = KeyBlock::of(device, keys)? {
+    if let Some(block) = held.key_block(keys)? {
         let mut content = Piece::default();
         content.push(block.length(LineEnd::Feed), |pem| {
             block.push(LineEnd::Feed, pem)
         });
-        entries.push(file(".key.pem", Access::Secret, content));
+        entries.push(held.file(ending::KEY, Access::Secret, content));
     }
-    let der = device.issued.certificate().der();
+    let der = held.certificate.der();
     let length = armor::length(armor::CERTIFICATE, der, LineEnd::Feed);
-    let mut full_chain = Vec::with_capacity(length + chain.plain.len());
+    let mut full_chain = Vec::with_capacity(length + held.chain.plain.len());
     armor::push(armor::CERTIFICATE, der, LineEnd::Feed, &mut full_chain);
     let certificate = Piece::public(full_chain.clone());
-    full_chain.extend_from_slice(&chain.plain);
+    full_chain.extend_from_slice(&held.chain.plain);
     let full_chain = Piece::public(full_chain);
-    entries.push(file(".cert.pem", Access::Public, certificate));
-    entries.push(file("-full-chain.cert.pem", Access::Public, full_chain));
+    entries.push(held.file(ending::CERTIFICATE, Access::Public, certificate));
+    entries.push(held.file(ending::FULL_CHAIN, Access::Public, full_chain));
     Ok(entries)
 }
 
-fn pfx_file(pfx: &Pfx, device: &Device<'_>, chain: &ChainPem) -> Result<Entry, RenderError> {
-    let id = device.id;
-    let key = device
-        .key
+fn pfx_file(pfx: &Pfx, held: &Holding<'_>) -> Result<Entry, RenderError> {
+    let id = held.id;
+    let key = held
+        .plain_key()?
         .ok_or_else(|| RenderError::NoKey { id: id.clone() })?;
-    let certificate = device.issued.certificate();
     let content = pfx
-        .pack(id.as_str(), key, certificate, &chain.certificates)
+        .pack(id.as_str(), key, held.certificate, &held.chain.certificates)
         .map_err(|source| RenderError::Pfx {
             id: id.clone(),
             source,
         })?;
-    Ok(Entry {
-        path: file_name(id.as_str(), ".pfx"),
-        access: Access::Secret,
-        content: Piece::public(content),
-    })
-}
-
-/// The leaf, then its issuers.
-fn full_chain(device: &Device<'_>, chain: &ChainPem) -> Vec<Certificate> {
-    let mut certificates = vec![device.issued.certificate().clone()];
-    certificates.extend_from_slice(&chain.certificates);
-    certificates
-}
-
-fn parts<'a>(device: &Device<'a>, certificates: &'a [Certificate]) -> IdentityParts<'a> {
-    IdentityParts {
-        certificates,
-        key: device.key,
-    }
-}
-
-/// A file that holds all of a device; as secret as its key.
-fn identity_file(device: &Device<'_>, ending: &str, octets: &[u8]) -> Entry {
-    let mut content = Piece::default();
-    content.push(octets.len(), |out| {
-        out.extend_from_slice(octets);
-        0..out.len()
-    });
-    Entry {
-        path: file_name(device.id.as_str(), ending),
-        access: match device.key {
-            Some(_) => Access::Secret,
-            None => Access::Public,
-        },
-        content,
-    }
+    Ok(held.file(".pfx", Access::Secret, Piece::public(content)))
 }
 
 /// A device's key as it will stand in a PEM block.
@@ -258,18 +301,21 @@ pub(super) enum KeyBlock<'a> {
 }
 
 impl<'a> KeyBlock<'a> {
-    pub(super) fn of(device: &Device<'a>, form: &KeyForm) -> Result<Option<Self>, RenderError> {
-        let Some(key) = device.key else {
-            return Ok(None);
-        };
-        Ok(Some(match form {
+    pub(super) fn of(
+        id: &RegistrationId,
+        key: &'a PrivateKey,
+        form: &KeyForm,
+    ) -> Result<Self, RenderError> {
+        Ok(match form {
             KeyForm::Plain => Self::Plain(key),
             KeyForm::Encrypted(sealer) => {
-                let id = || device.id.clone();
-                let sealed = sealer.seal(key);
-                Self::Encrypted(sealed.map_err(|source| RenderError::Key { id: id(), source })?)
+                let sealed = sealer.seal(key).map_err(|source| RenderError::Key {
+                    id: id.clone(),
+                    source,
+                })?;
+                Self::Encrypted(sealed)
             }
-        }))
+        })
     }
 
     fn label(&self) -> &'static str {

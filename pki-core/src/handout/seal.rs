@@ -1,9 +1,12 @@
 //! Sealing: device keys under a passphrase, or a whole output to its recipients.
 //!
 //! A [`KeySealer`] writes PKCS#8 under PBES2 (RFC 8018 §6.2) and stretches the passphrase once for the
-//! whole batch; [`SealedWriter`], behind the feature `age`, encrypts a stream to public keys.
+//! whole batch; [`SealedWriter`], behind the feature `age`, encrypts a stream to public keys, and
+//! [`UnsealingReader`] opens it again.
 //! The reasons are in `docs/decisions/0005-sealing-batches.md`.
 
+#[cfg(feature = "age")]
+mod identity;
 #[cfg(feature = "age")]
 mod recipient;
 
@@ -18,6 +21,8 @@ use pkcs8::pkcs5::pbes2::Parameters;
 use secrecy::ExposeSecret as _;
 use zeroize::Zeroizing;
 
+#[cfg(feature = "age")]
+pub use identity::{Identities, IdentitiesError, SEALED, UnsealError, UnsealingReader};
 #[cfg(feature = "age")]
 pub use recipient::{Recipient, SealError, SealedWriter};
 

@@ -153,7 +153,7 @@ impl ReplaceArgs {
             options: &self.options,
             keys: &self.keys,
             format: self.options.format_or(format),
-            purpose: Purpose::Replace(replacement),
+            purpose: &Purpose::Replace(replacement),
         };
         anew.check_usage()?;
         let bad = BadLines::new(context.ui.is_json())?;

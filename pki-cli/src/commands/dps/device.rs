@@ -1,5 +1,7 @@
 //! `dps device`: the individual enrollments of a DPS instance.
 
+mod many;
+
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +18,7 @@ use super::entry::{self, Record, Wording};
 use super::{first, impact};
 use crate::commands::change::{Change, deleted_before};
 use crate::context::Context;
-use crate::error::{CommandError, CommandResult, Outcome};
+use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::home::Home;
 use crate::planes::{self, Planes};
 use crate::render::document::{Listed, Shown, attestation};
@@ -61,21 +63,24 @@ struct ShowArgs {
     id: RegistrationId,
 }
 
-/// Create or change an individual enrollment: pinned to a leaf, or from a document
+/// Create or change individual enrollments: pinned to a leaf, from a document, or of many devices
 ///
 /// With --cert the device is let in with that leaf and no other, whatever the groups say. What else
-/// an existing enrollment says stays as it is: a disabled one stays disabled.
+/// an existing enrollment says stays as it is: a disabled one stays disabled. With --from the same is done
+/// for every device of a list or batch, ten a call; a run that is cut goes on with the same command.
 #[derive(clap::Args)]
 #[command(
     group = clap::ArgGroup::new("source").required(true),
     after_help = "\
 Examples:
   dps-pki dps device put sensor-1 --cert sensor-1.cert.pem --dry-run
-  dps-pki dps device put sensor-9 --file sensor-9.json --dry-run"
+  dps-pki dps device put sensor-9 --file sensor-9.json --dry-run
+  dps-pki dps device put --from order-4711.csv --dry-run"
 )]
 struct PutArgs {
     /// The registration ID; with --cert the CN of the leaf
-    id: RegistrationId,
+    #[arg(required_unless_present = "from", conflicts_with = "from")]
+    id: Option<RegistrationId>,
 
     /// The leaf, alone or before its chain; - for standard input
     #[arg(long = "cert", value_name = "FILE", group = "source")]
@@ -84,6 +89,15 @@ struct PutArgs {
     /// The document to put as it is, as "show --output json" prints it; - for standard input
     #[arg(long, value_name = "FILE", group = "source")]
     file: Option<PathBuf>,
+
+    /// A list of devices, as dps-pki issue reads it (their newest valid leaves of the inventory are taken);
+    /// a batch as a file, sealed or not; or the name of a batch of the inventory
+    #[arg(long, value_name = "WHAT", group = "source")]
+    from: Option<String>,
+
+    /// The file with the age identity that opens a sealed batch
+    #[arg(long, value_name = "FILE", requires = "from")]
+    identity: Option<PathBuf>,
 }
 
 /// Disable an individual enrollment: the device is refused when it registers
@@ -198,21 +212,26 @@ impl ShowArgs {
 
 impl PutArgs {
     fn run(&self, context: &Context) -> CommandResult {
-        let leaf = self
-            .certificate
-            .as_deref()
-            .map(|path| self.leaf(context, path))
-            .transpose()?;
+        match (&self.id, &self.from) {
+            (Some(id), _) => self.put(context, id),
+            (None, Some(from)) => many::put(context, from, self.identity.as_deref()),
+            (None, None) => Err(CommandError::new(ErrorKind::Usage, "no device is named")),
+        }
+    }
+
+    fn put(&self, context: &Context, id: &RegistrationId) -> CommandResult {
+        let leaf = self.certificate.as_deref();
+        let leaf = leaf.map(|path| leaf_of(context, id, path)).transpose()?;
         let document = self.file.as_deref();
-        let document = document.map(|path| entry::document(&context.inputs, path, &self.id));
+        let document = document.map(|path| entry::document(&context.inputs, path, id));
         let document: Option<IndividualEnrollment> = document.transpose()?;
         let planes = planes::chosen(context)?;
         let individuals = planes.individuals()?;
         let before = context
             .runtime
-            .block_on(async { Ok(individuals.find(&self.id).await?) })?;
+            .block_on(async { Ok(individuals.find(id).await?) })?;
         let after = match (&leaf, document) {
-            (Some(leaf), _) => self.pinned(before.as_ref(), leaf),
+            (Some(leaf), _) => pinned(id, before.as_ref(), leaf),
             (None, Some(document)) if entry::is_written(before.as_ref(), &document) => document,
             (None, Some(document)) => {
                 entry::check_document(planes.name(), before.as_ref(), &document)?;
@@ -233,7 +252,6 @@ impl PutArgs {
             ]
             .concat(),
         };
-        let id = &self.id;
         let present = before.as_ref();
         let impact = impact::on_device(context, &planes, present, id, leaf.as_ref(), |view| {
             view.put_individual(&after)
@@ -246,53 +264,53 @@ impl PutArgs {
         };
         entry::write(context, &planes, present, &after, wording)
     }
+}
 
-    /// The leaf of a file, if it is one, of this device, and not revoked.
-    fn leaf(&self, context: &Context, path: &Path) -> Result<Certificate, CommandError> {
-        let leaf = pem::certificate(&context.inputs.read(path)?)
-            .map_err(|error| CommandError::in_file(path, &error))?;
-        let path = path.display();
-        if leaf.is_ca() {
-            return Err(CommandError::refused(format!(
-                "{path} holds a CA certificate ({}), not a leaf",
-                leaf.subject()
-            )));
-        }
-        let common_name = leaf.common_name().unwrap_or_default();
-        if common_name.parse().ok().as_ref() != Some(&self.id) {
-            let message = format!(
-                "the CN of the leaf in {path} is {common_name:?}, not {}",
-                self.id
-            );
-            return Err(CommandError::refused(message)
-                .hint("DPS looks enrollments up by CN: one under another ID decides nothing"));
-        }
-        if let Some(reason) = revoked(&context.home, &leaf)? {
-            let message =
-                format!("the leaf in {path} is marked revoked in the inventory: {reason}");
-            return Err(CommandError::refused(message)
-                .hint(format!("issue a new one with: dps-pki issue {}", self.id)));
-        }
-        if leaf.validity().not_after() < context.now() {
-            context
-                .ui
-                .warning(format!("the leaf in {path} has expired"));
-        }
-        Ok(leaf)
+/// The leaf of a file, if it is one, of this device, and not revoked.
+fn leaf_of(
+    context: &Context,
+    id: &RegistrationId,
+    path: &Path,
+) -> Result<Certificate, CommandError> {
+    let leaf = pem::certificate(&context.inputs.read(path)?)
+        .map_err(|error| CommandError::in_file(path, &error))?;
+    let path = path.display();
+    if leaf.is_ca() {
+        return Err(CommandError::refused(format!(
+            "{path} holds a CA certificate ({}), not a leaf",
+            leaf.subject()
+        )));
     }
+    let common_name = leaf.common_name().unwrap_or_default();
+    if common_name.parse().ok().as_ref() != Some(id) {
+        let message = format!("the CN of the leaf in {path} is {common_name:?}, not {id}");
+        return Err(CommandError::refused(message)
+            .hint("DPS looks enrollments up by CN: one under another ID decides nothing"));
+    }
+    if let Some(reason) = revoked(&context.home, &leaf)? {
+        let message = format!("the leaf in {path} is marked revoked in the inventory: {reason}");
+        return Err(CommandError::refused(message)
+            .hint(format!("issue a new one with: dps-pki issue {id}")));
+    }
+    if leaf.validity().not_after() < context.now() {
+        context
+            .ui
+            .warning(format!("the leaf in {path} has expired"));
+    }
+    Ok(leaf)
+}
 
-    fn pinned(
-        &self,
-        before: Option<&IndividualEnrollment>,
-        leaf: &Certificate,
-    ) -> IndividualEnrollment {
-        match before {
-            Some(before) => IndividualEnrollment {
-                attestation: by_leaf(leaf),
-                ..before.clone()
-            },
-            None => IndividualEnrollment::new(self.id.clone(), by_leaf(leaf)),
-        }
+fn pinned(
+    id: &RegistrationId,
+    before: Option<&IndividualEnrollment>,
+    leaf: &Certificate,
+) -> IndividualEnrollment {
+    match before {
+        Some(before) => IndividualEnrollment {
+            attestation: by_leaf(leaf),
+            ..before.clone()
+        },
+        None => IndividualEnrollment::new(id.clone(), by_leaf(leaf)),
     }
 }
 

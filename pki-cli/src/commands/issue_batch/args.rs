@@ -1,14 +1,17 @@
 //! What the command line says of a batch: its devices, its output, and what becomes of keys.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::thread;
 
 use pki_core::bulk::input::{Counter, ListEncoding, REQUEST_COLUMN, Separator};
 use pki_core::csr::IdFrom;
 use pki_core::handout::seal::Recipient;
 use pki_core::inventory::{Label, NamedLabel};
+use secrecy::SecretString;
 
 use super::super::issue::Target;
+use super::split::SplitArgs;
 use super::{Batch, Purpose};
 use crate::batch_input::{Input, ListArgs, Source};
 use crate::context::Context;
@@ -61,6 +64,9 @@ pub(in super::super) struct BatchArgs {
     list: ListArgs,
 
     #[command(flatten)]
+    split: SplitArgs,
+
+    #[command(flatten)]
     options: BatchOptions,
 
     #[command(flatten)]
@@ -78,10 +84,14 @@ pub(in super::super) struct KeyArgs {
     /// Encrypt each device's key under the passphrase from file:PATH, env:NAME, fd:N, stdin or prompt
     #[arg(long, value_name = "WHERE", value_parser = SecretWordParser, conflicts_with = "recipients")]
     pub(super) key_passphrase_from: Option<SecretWord>,
+
+    /// What was read there.
+    #[arg(skip)]
+    pub(super) passphrase: OnceLock<SecretString>,
 }
 
 // How a batch is written.
-#[derive(clap::Args)]
+#[derive(clap::Args, Clone)]
 #[command(next_help_heading = "Batches")]
 pub(in super::super) struct BatchOptions {
     /// The form of the output [default: ndjson; dir for requests in files]
@@ -98,7 +108,7 @@ pub(in super::super) struct BatchOptions {
 
     /// How many workers [default: one a core]
     #[arg(long, value_name = "N")]
-    jobs: Option<usize>,
+    pub(super) jobs: Option<usize>,
 
     /// Where the manifest goes [default: beside the output; with standard output to the inventory alone]
     #[arg(long, value_name = "FILE")]
@@ -165,7 +175,7 @@ impl BatchArgs {
     pub(in super::super) fn run(&self, context: &Context, target: &Target) -> CommandResult {
         self.check_usage(context, target)?;
         let devices = self.listed(context)?;
-        self.issue(context, target, devices, Purpose::Issue)
+        self.issue(context, target, devices, &Purpose::Issue)
     }
 
     /// Refuses what no batch can mean.
@@ -174,14 +184,14 @@ impl BatchArgs {
         context: &Context,
         target: &Target,
     ) -> Result<(), CommandError> {
-        self.batch(context, target, Purpose::Issue).check_usage()
+        self.batch(context, target, &Purpose::Issue).check_usage()
     }
 
     fn batch<'a>(
         &'a self,
         context: &'a Context,
         target: &'a Target,
-        purpose: Purpose<'a>,
+        purpose: &'a Purpose<'a>,
     ) -> Batch<'a> {
         Batch {
             context,
@@ -199,18 +209,25 @@ impl BatchArgs {
         context: &Context,
         target: &Target,
         devices: Listed,
-        purpose: Purpose<'_>,
+        purpose: &Purpose<'_>,
     ) -> CommandResult {
-        let batch = self.batch(context, target, purpose);
         let Listed { source, folder } = devices;
-        if !brings_requests(&context.ui, &source, target)? {
-            return batch.run(|| Input::listed(&context.home, &context.ui, source));
-        }
+        let brings_requests = brings_requests(&context.ui, &source, target)?;
         let declaration = context.home.declaration()?;
         let judge = Judge::new(context, declaration, &target.profile, IdFrom::CommonName);
-        let listed = source.devices()?;
-        let items = listed.map(|device| Item::Listed(device, folder.clone()));
-        batch.run(|| judge.judge(items, source.to_string(), self.options.jobs()))
+        let read = || {
+            if !brings_requests {
+                return Input::listed(&context.home, &context.ui, source);
+            }
+            let listed = source.devices()?;
+            let items = listed.map(|device| Item::Listed(device, folder.clone()));
+            judge.judge(items, source.to_string(), self.options.jobs())
+        };
+        let batch = self.batch(context, target, purpose);
+        match self.split.column() {
+            None => batch.run(read),
+            Some(column) => self.split.run(&batch, column, read()?),
+        }
     }
 
     /// The devices that the options name.
@@ -229,7 +246,7 @@ impl BatchArgs {
         path: &Path,
     ) -> Result<Listed, CommandError> {
         Ok(Listed {
-            source: Source::list(&context.inputs, &context.files, path, &self.list)?,
+            source: Source::list(&context.inputs, path, &self.list)?,
             folder: path.parent().unwrap_or_else(|| Path::new("")).to_owned(),
         })
     }

@@ -302,7 +302,7 @@ impl BatchRun<'_> {
         let mut ids: Vec<RegistrationId> =
             chunk.iter().map(|device| (*device.id).clone()).collect();
         ids.sort();
-        if self.batch.context.settings.dry_run {
+        if self.rehearses {
             return Ok(delivery::served_among(inventory, &ids, self.now)?);
         }
         let now = self.batch.context.now();

@@ -102,8 +102,11 @@ impl BatchRun<'_> {
         let Some(checked) = sound.filter(|_| unfit.count() == 0) else {
             return Err(rejected(self.source, unfit, duplicates));
         };
-        following.tell();
-        if !context.settings.dry_run {
+        // Parts of a list are rehearsed, each, before the first is issued; once is enough.
+        if self.rehearses == context.settings.dry_run {
+            following.tell();
+        }
+        if !self.rehearses {
             void_cut_short(inventory, &following.left, context.now())?;
         }
         Ok((source, checked))

@@ -75,7 +75,7 @@ impl BatchRun<'_> {
             let hint = format!("another run may have replaced it: dps-pki batch show {batch}");
             return Err(CommandError::refused(message).hint(hint));
         }
-        if !context.settings.dry_run {
+        if !self.rehearses {
             void_cut_short(inventory, &left, context.now())?;
         }
         Ok(())

@@ -43,6 +43,8 @@ pub(super) struct BatchRun<'a> {
     pub(super) profile: &'a LeafProfile,
     pub(super) source: &'a Source,
     fingerprint: OutputDigest,
+    /// Whether nothing is to be changed: what it would do is judged.
+    pub(super) rehearses: bool,
     /// When the run began: what is judged at this moment is signed at this moment.
     pub(super) now: Time,
     /// Set by Ctrl-C.
@@ -63,9 +65,16 @@ impl<'a> BatchRun<'a> {
             profile,
             source,
             fingerprint: fingerprint(batch, authority, source)?,
+            rehearses: false,
             now: batch.context.now(),
             stop: stop_on_interrupt(&batch.context.runtime)?,
         })
+    }
+
+    /// The same run, which changes nothing.
+    pub(super) fn rehearsing(self) -> Self {
+        let rehearses = true;
+        Self { rehearses, ..self }
     }
 
     /// The same run, over devices of which more is known.
@@ -124,7 +133,7 @@ impl<'a> BatchRun<'a> {
             output: target.out.display().to_string(),
             format: self.batch.format.word().to_owned(),
         };
-        Ok(match &self.batch.purpose {
+        Ok(match self.batch.purpose {
             Purpose::Issue | Purpose::Renew(_) => inventory.open_batch(new, self.now)?,
             Purpose::Replace(replacement) => {
                 inventory.replace_batch(new, &replacement.lost, self.now)?
@@ -133,7 +142,7 @@ impl<'a> BatchRun<'a> {
     }
 
     pub(super) fn name(&self) -> Result<Label, CommandError> {
-        match (&self.batch.purpose, &self.batch.options.name) {
+        match (self.batch.purpose, &self.batch.options.name) {
             (Purpose::Replace(replacement), _) => Ok(replacement.batch.clone()),
             (_, Some(name)) => Ok(name.clone()),
             (_, None) => default_name(self.batch.target, &self.fingerprint),

@@ -48,6 +48,11 @@ pub const REQUEST_COLUMN: &str = "csr";
 /// The columns that mean something besides the IDs; all others are labels.
 const OPTIONAL: [&str; 4] = [PROFILE, VALIDITY, ALTERNATIVE_NAMES, REQUEST_COLUMN];
 
+/// Whether the values of a column of this name become labels, in a list whose IDs have no other name.
+pub fn is_label_column(name: &str) -> bool {
+    name != ID && !OPTIONAL.contains(&name)
+}
+
 const NOT_UTF_8: &str =
     "it is not UTF-8; of a list from Windows say --encoding windows-1252, or save it as UTF-8";
 const LIKE_UTF_16: &str = "it holds null characters; of a list in UTF-16 say --encoding utf-16";
