@@ -258,7 +258,7 @@ fn the_leaf_of_an_individual_enrollment_is_rolled(service: SingleCertificate) {
     assert_eq!(old.ask_to_register().code, 401);
     home.dps_pki("roll status a --detailed-exitcode").ok();
     let unknown = home.dps_pki("roll start aa --yes").ends_with(8);
-    unknown.stderr_has("did you mean a?");
+    unknown.stderr_has("did you mean device a?");
 }
 
 /// Device in a group, breach: shut out, and let back in with its new leaf only.

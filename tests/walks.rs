@@ -10,6 +10,7 @@
 mod breach;
 mod cut_off;
 mod elsewhere;
+mod first;
 mod fleet;
 mod incidents;
 mod named;

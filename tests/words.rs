@@ -2,6 +2,7 @@
 //!
 //! What counts is every string of the sources that has a blank in it, outside of documentation and of what is
 //! built for tests only; of commands their documentation too, which is the help.
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::path::Path;
@@ -20,8 +21,43 @@ const NOT_SAID: &[(&str, &str)] = &[
     (" 1 errors", "1 error"),
 ];
 
+/// Commands that do nothing, or something else, where several instances are declared and none is named: they are
+/// made by `wording::command_in`.
+const NAMES_NO_INSTANCE: [&str; 4] = [
+    "dps-pki dps ",
+    "dps-pki hub ",
+    "dps-pki explain {",
+    "dps-pki plan --",
+];
+
+#[test]
+fn commands_about_an_instance_are_printed_with_its_name() {
+    let mut found = Vec::new();
+    for (file, sentence) in sentences(false) {
+        let is_help = sentence.contains("Examples:");
+        if !is_help
+            && NAMES_NO_INSTANCE
+                .iter()
+                .any(|words| sentence.contains(words))
+        {
+            found.push(format!("{file}: {sentence}"));
+        }
+    }
+    assert!(found.is_empty(), "\n{}\n", found.join("\n"));
+}
+
 #[test]
 fn messages_and_help_are_plain_english() {
+    let mut found = Vec::new();
+    for (file, sentence) in sentences(true) {
+        let bad = NOT_SAID.iter().filter(|(not, _)| sentence.contains(not));
+        found.extend(bad.map(|(_, instead)| format!("{file}: {sentence} (say: {instead})")));
+    }
+    assert!(found.is_empty(), "\n{}\n", found.join("\n"));
+}
+
+/// The sentences of all sources, each with its file; `with_help` also those of the help.
+fn sentences(with_help: bool) -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut found = Vec::new();
     let crates = [
@@ -34,18 +70,14 @@ fn messages_and_help_are_plain_english() {
     for name in crates {
         for (_, file) in files_below(&root.join(name).join("src")) {
             let text = fs::read_to_string(&file).expect("a source file");
+            let place = file.display().to_string();
+            let is_help = with_help && place.contains("/pki-cli/src/commands");
             let mut sentences = Vec::new();
-            let is_help = file.to_string_lossy().contains("/pki-cli/src/commands");
             collect(text.parse().expect("Rust"), is_help, &mut sentences);
-            for sentence in sentences {
-                let bad = NOT_SAID.iter().filter(|(not, _)| sentence.contains(not));
-                found.extend(bad.map(|(_, instead)| {
-                    format!("{}: {sentence} (say: {instead})", file.display())
-                }));
-            }
+            found.extend(sentences.into_iter().map(|one| (place.clone(), one)));
         }
     }
-    assert!(found.is_empty(), "\n{}\n", found.join("\n"));
+    found
 }
 
 fn collect(tokens: TokenStream, with_documentation: bool, sentences: &mut Vec<String>) {

@@ -10,7 +10,8 @@ use pki_core::ids::{EnrollmentGroupId, RegistrationId};
 use pki_core::inventory::{Inventory, InventoryError};
 use pki_core::journal::PlanRecord;
 use pki_core::lifecycle::{
-    self, DeclaredState, Fleet, GOAL_OF_DEPROVISIONING, Promise, Step, check_pruning, release_pins,
+    self, DeclaredState, Fleet, GOAL_OF_DEPROVISIONING, Promise, PruneError, Step, check_pruning,
+    release_pins,
 };
 use pki_core::time::Time;
 
@@ -51,9 +52,11 @@ impl Request {
         let before = snapshot.view()?;
         let now = around.now();
         if self.prune {
-            let kept = lifecycle::prune(&mut plan, instance.declared, &state)?;
+            let kept = lifecycle::prune(&mut plan, instance.declared, &state)
+                .map_err(|error| not_pruned(&instance, error))?;
             let fleet = Fleet::gather(inventory, now, before.individual_ids())?;
-            check_pruning(&state, &before, &fleet, plan.steps.split_at(kept))?;
+            check_pruning(&state, &before, &fleet, plan.steps.split_at(kept))
+                .map_err(|error| not_pruned(&instance, error))?;
         }
         let above = |id: &RegistrationId| above_live_leaf(inventory, id, now);
         let after = plan.applied_to(&before)?;
@@ -83,6 +86,12 @@ impl Request {
             .find(|group| !declared.contains_key(*group))
             .cloned()
     }
+}
+
+fn not_pruned(instance: &Instance<'_>, error: PruneError) -> PlanningError {
+    let dps = instance.name.clone();
+    let error = Box::new(error);
+    PlanningError::Prune { dps, error }
 }
 
 /// The declared groups that DPS does not hold because they were deprovisioned: what was done to them last

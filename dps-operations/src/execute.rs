@@ -3,8 +3,8 @@
 //! A plan is put before a person or a policy, stored in the journal, and then followed step by step
 //! (`run`); each step is sent with what the plan expects to find and journaled before and after. A run that
 //! is cut short leaves an open plan, which [`Engine::resume`] carries on. A plan of the same goal takes its
-//! place with what is left, made from what is there now. Any other plan about the same device, group or CA is
-//! refused until that is closed.
+//! place with what is left, made from what is there now; so does a breach roll whatever other roll of its
+//! authority was begun. Any other plan about the same device, group or CA is refused until that is closed.
 //! A step that finds something else than expected closes the plan with a conflict; what was done stays
 //! done, and planning again goes on from there.
 //!
@@ -23,6 +23,7 @@ use pki_core::authority::IssuancePolicy;
 use pki_core::ids::{DpsName, PlanId};
 use pki_core::inventory::InventoryError;
 use pki_core::journal::{Journal, NewPlan, PlanRecord, PlanSummary};
+use pki_core::lifecycle::roll::goes_before;
 use pki_core::lifecycle::{CaAction, CaStep, Checked, Found, Plan, Step};
 use pki_core::ports::{Clock, Entropy};
 use serde_json::Value;
@@ -64,8 +65,8 @@ pub struct Order<'a> {
     pub failures: Failures,
     /// The record of a plan of one step as it was read.
     pub before: Option<&'a Value>,
-    /// The plan whose place it takes, as [`Engine::superseded`] found it.
-    pub superseded: Option<PlanSummary>,
+    /// The plans whose place it takes, as [`Engine::superseded`] found them.
+    pub superseded: Vec<PlanSummary>,
 }
 
 /// What happens after a step that failed for its record alone: it had changed, or was refused.
@@ -108,35 +109,48 @@ impl<'a> Order<'a> {
             plan,
             failures: Failures::Stop,
             before: None,
-            superseded: None,
+            superseded: Vec::new(),
         }
     }
 }
 
 impl Engine<'_> {
-    /// The plan of the same goal that was interrupted: this one was made from what is there now, and takes
-    /// its place.
+    /// The plans that were interrupted and whose place this one takes, made from what is there now: one of the
+    /// same goal, and before a breach roll whatever other roll of the authority.
     ///
     /// # Errors
     /// [`ExecuteError::InTheWay`] if another plan about one of its subjects is open, [`ExecuteError::Held`] if
-    /// that is being carried out.
-    pub fn superseded(&self, plan: &Plan) -> Result<Option<PlanSummary>, ExecuteError> {
-        let others = self
+    /// that or one of these is being carried out.
+    pub fn superseded(&self, plan: &Plan) -> Result<Vec<PlanSummary>, ExecuteError> {
+        let mut superseded = self
             .journal
             .plans_in_the_way(self.name, &plan.subject_keys())?;
-        match others.as_slice() {
-            [] => Ok(None),
-            [only] if only.goal == plan.goal => Ok(Some(only.clone())),
-            [first, ..] => Err(self.in_the_way(first.plan, first.goal.clone())),
+        let stays = |other: &&PlanSummary| !gives_way(&other.goal, &plan.goal);
+        if let Some(other) = superseded.iter().find(stays) {
+            return Err(self.in_the_way(other.plan, other.goal.clone()));
+        }
+        // What one of them has left may be about something else.
+        for open in self.left_open(&plan.goal)? {
+            if open.goal != plan.goal && !superseded.contains(&open) {
+                superseded.push(open);
+            }
+        }
+        match superseded.iter().find(|one| self.locks.is_held(one.plan)) {
+            Some(held) => Err(self.in_the_way(held.plan, held.goal.clone())),
+            None => Ok(superseded),
         }
     }
 
-    /// A plan that another run has begun in this moment is not interrupted: its lock tells.
+    /// A plan that another run has begun in this moment is not interrupted, as its lock tells, nor is one that
+    /// has ended since it was looked for.
     fn in_the_way(&self, plan: PlanId, goal: String) -> ExecuteError {
         if self.locks.is_held(plan) {
-            ExecuteError::Held { plan, goal }
-        } else {
-            ExecuteError::InTheWay { plan, goal }
+            return ExecuteError::Held { plan, goal };
+        }
+        match self.journal.plan(plan) {
+            Ok(Some(record)) if !record.state.is_open() => ExecuteError::overtaken(&record),
+            Ok(_) => ExecuteError::InTheWay { plan, goal },
+            Err(error) => error.into(),
         }
     }
 
@@ -173,9 +187,9 @@ impl Engine<'_> {
         observer: &mut dyn Observer,
         interruption: &Interruption,
     ) -> Result<Vec<StepFailure>, ExecuteError> {
-        if let Some(open) = &order.superseded {
+        for open in &order.superseded {
             tokio::select! {
-                superseded = self.supersede(open) => superseded?,
+                superseded = self.supersede(open, &order.plan.plan().goal) => superseded?,
                 () = interruption.asked(1) => return Err(ExecuteError::InterruptedBefore),
             }
         }
@@ -232,30 +246,41 @@ impl Engine<'_> {
             .await
     }
 
-    /// The open plans of a goal of which nothing seems left to do: they were cut between their last write and
-    /// the note of it.
+    /// The open plans that give way to one of this goal, of which nothing seems left to do: those of the same goal
+    /// were cut between their last write and the note of it.
     ///
     /// # Errors
     /// [`InventoryError`] if the journal cannot be read.
     pub fn left_open(&self, goal: &str) -> Result<Vec<PlanSummary>, InventoryError> {
         const LATEST: usize = 100;
         let mut plans = self.journal.plans(LATEST)?;
-        plans
-            .retain(|other| other.state.is_open() && other.dps == *self.name && other.goal == goal);
+        plans.retain(|other| {
+            other.state.is_open() && other.dps == *self.name && gives_way(&other.goal, goal)
+        });
         Ok(plans)
     }
 
-    /// Notes what of an interrupted plan is done, and closes it; nothing is sent.
+    /// Notes what of an interrupted plan is done, and closes it, since one of this goal takes its place; nothing is
+    /// sent.
     ///
     /// # Errors
-    /// [`ExecuteError`] if it is being carried out, or what it is about cannot be read.
-    pub async fn supersede(&mut self, open: &PlanSummary) -> Result<(), ExecuteError> {
+    /// [`ExecuteError`] if it is being carried out or was meanwhile, or what it is about cannot be read.
+    pub async fn supersede(&mut self, open: &PlanSummary, goal: &str) -> Result<(), ExecuteError> {
         let lock = lock(self.locks, open)?;
         let Some(record) = self.journal.plan(open.plan)? else {
             return Ok(());
         };
+        if !record.state.is_open() {
+            lock.remove();
+            return Err(ExecuteError::overtaken(&record));
+        }
+        let reason = if open.goal == goal {
+            "the same command was given again, and does what is left"
+        } else {
+            "a breach roll of the authority went first"
+        };
         let ended = Run::new(self, record, Failures::GoOn, None)
-            .note_what_is_done()
+            .note_what_is_done(reason)
             .await;
         self.release(open.plan, lock)?;
         ended
@@ -322,6 +347,11 @@ impl Engine<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether an open plan of another goal, or of the same, gives way to one of this goal.
+fn gives_way(other: &str, goal: &str) -> bool {
+    other == goal || goes_before(goal, other)
 }
 
 /// Takes the lock of a plan that was cut short.

@@ -1,7 +1,7 @@
 //! Why an operation has no plan, or could not prove what it did.
 
 use pki_core::admission::ViewError;
-use pki_core::ids::{AuthorityName, EnrollmentGroupId, RegistrationId};
+use pki_core::ids::{AuthorityName, DpsName, EnrollmentGroupId, RegistrationId};
 use pki_core::inventory::InventoryError;
 use pki_core::lifecycle::roll::RollError;
 use pki_core::lifecycle::{BelowError, DeclaredError, PruneError, ReadmitError};
@@ -68,8 +68,13 @@ pub enum PlanningError {
     #[error(transparent)]
     Time(#[from] TimeError),
     /// What is not declared may not go.
-    #[error(transparent)]
-    Prune(#[from] PruneError),
+    #[error("{error}")]
+    Prune {
+        /// The instance.
+        dps: DpsName,
+        /// Why not.
+        error: Box<PruneError>,
+    },
 }
 
 impl PlanningError {
@@ -87,7 +92,7 @@ impl PlanningError {
             Self::Below(_)
             | Self::Readmit(_)
             | Self::Declared(_)
-            | Self::Prune(_)
+            | Self::Prune { .. }
             | Self::Roll(_)
             | Self::NotRolled { .. }
             | Self::ForeignLeaf { .. } => Class::Refused,

@@ -166,3 +166,27 @@ fn a_plan_in_the_way_is_told_from_one_that_is_under_way() {
     let ended = site.carry_out(&clock, &other, &mut (), &interruption);
     assert!(matches!(ended, Err(ExecuteError::Held { .. })), "{ended:?}");
 }
+
+/// Between the look and the lock another process has carried the plan out: that is told, and nothing is sent.
+#[test]
+fn a_plan_that_another_process_has_ended_meanwhile_is_told() {
+    let clock = FixedClock(now());
+    let mut site = Site::new(Arc::new(Smooth));
+    let plan = site.plan();
+    let mut observer = impatient(1);
+    let interruption = observer.interruption.clone();
+    let ended = site.carry_out(&clock, &plan, &mut observer, &interruption);
+    assert!(matches!(ended, Err(ExecuteError::Interrupted(_))));
+    let open = site.journal.plans(1).expect("read").remove(0);
+    let record = site.journal.plan(open.plan).expect("read").expect("open");
+    assert!(site.resume(&clock, record).expect("resumed").is_empty());
+
+    let ended = site.supersede(&clock, &open);
+    let error = ended.expect_err("ended meanwhile");
+    assert_eq!(error.class(), Class::Conflict);
+    let told = format!(
+        "plan {} of another process is finished meanwhile: {}",
+        open.plan, open.goal
+    );
+    assert_eq!(error.to_string(), told);
+}

@@ -16,8 +16,9 @@ use dps_operations::{
 };
 use pki_core::certificate::Certificate;
 use pki_core::enrollment::{IndividualEnrollment, compose};
+use pki_core::ids::Generation;
 use pki_core::inventory::{GenerationState, Inventory as _};
-use pki_core::journal::Journal as _;
+use pki_core::journal::{Journal as _, PlanState};
 use pki_core::lifecycle::HubAction;
 use pki_core::lifecycle::roll::RollError;
 use pki_core::testing::FixedClock;
@@ -166,12 +167,25 @@ fn abort_of_roll(line: &mut Line) -> Ended {
 }
 
 fn breach_roll(line: &mut Line) -> Ended {
-    let request = BreachRequest {
+    breach_roll_of(line, None)
+}
+
+fn second_breach_roll(line: &mut Line) -> Ended {
+    breach_roll_of(line, Generation::new(2))
+}
+
+fn breach_roll_of(line: &mut Line, generation: Option<Generation>) -> Ended {
+    let request = breach_of(generation);
+    roll(line, |roll| Ok(wait(roll.breach(request))?.rolling))
+}
+
+fn breach_of(generation: Option<Generation>) -> BreachRequest {
+    BreachRequest {
+        generation,
         hub: HubAction::Disable,
         with_intermediates: false,
         is_shown: false,
-    };
-    roll(line, |roll| Ok(wait(roll.breach(request))?.rolling))
+    }
 }
 
 /// Plans a roll of the leaf of `sensor-1` as it is now, and carries it out.
@@ -221,6 +235,14 @@ fn shut_out() -> Line {
 
 fn with_successor() -> Line {
     let mut line = Line::running();
+    line.make_generation();
+    line
+}
+
+/// The second generation came by a breach roll, and a third one is there.
+fn breached_once() -> Line {
+    let mut line = with_successor();
+    breach_roll(&mut line).expect("done");
     line.make_generation();
     line
 }
@@ -392,6 +414,7 @@ survives!(
     a_roll_that_is_given_up: in_overlap => abort_of_roll;
     a_breach_roll: with_successor => breach_roll;
     a_breach_roll_in_an_overlap: in_overlap => breach_roll;
+    a_breach_roll_after_another: breached_once => second_breach_roll;
     the_start_of_a_leaf_roll: with_own_entry => start_of_leaf_roll;
     the_end_of_a_leaf_roll: with_new_leaf => end_of_leaf_roll;
     a_leaf_roll_that_is_given_up: with_both_leaves => abort_of_leaf_roll;
@@ -452,4 +475,163 @@ fn a_breach_is_recorded_before_anything_is_written() {
         }
     }
     assert!(written > 4, "{written}");
+}
+
+/// The line after an operation that died at a moment.
+fn dead_at(make: fn() -> Line, operation: fn(&mut Line) -> Ended, moment: usize) -> Line {
+    let mut line = make();
+    line.fate.set(Mishap::Death(moment));
+    let died = panic::catch_unwind(AssertUnwindSafe(|| operation(&mut line)));
+    assert!(died.is_err(), "moment {moment}");
+    line.fate.set(Mishap::Nothing);
+    line
+}
+
+fn states_of_root(line: &Line) -> Vec<GenerationState> {
+    let root = line.journal.authority(&id("root")).expect("read");
+    let generations = root.expect("there").generations.into_iter();
+    generations.map(|one| one.state).collect()
+}
+
+/// A generation that was made after the cut hides nothing, and is not taken for the one that comes.
+#[test]
+fn a_breach_roll_that_was_cut_is_completed_whatever_is_made_since() {
+    let case = Case {
+        make: with_successor,
+        operation: breach_roll,
+    };
+    let (_, moments, _) = case.uninterrupted();
+    let mut whole = with_successor();
+    breach_roll(&mut whole).expect("done");
+    let end = whole.dps.dump();
+    let mut cut = 0;
+    for moment in 1..=moments {
+        let mut line = dead_at(with_successor, breach_roll, moment);
+        if states_of_root(&line)[0] != GenerationState::Compromised {
+            continue;
+        }
+        line.make_generation();
+        let what = format!("dead at moment {moment}");
+        let is_left = line.dps.dump() != end;
+        assert_eq!(is_unfinished(&line), is_left, "{what}");
+        assert_eq!(is_held_up(&line), is_left, "{what}");
+        if is_left {
+            cut += 1;
+            breach_roll(&mut line).expect(&what);
+        }
+        assert_eq!(line.dps.dump(), end, "{what}");
+        let states = [
+            GenerationState::Compromised,
+            GenerationState::Current,
+            GenerationState::Pending,
+        ];
+        assert_eq!(states_of_root(&line), states, "{what}");
+    }
+    assert!(cut > 4, "{cut}");
+}
+
+/// Once it is done and another generation is there, nobody but who asks knows which one is meant.
+#[test]
+fn a_breach_roll_that_is_done_condemns_no_other_generation_unless_that_is_named() {
+    let mut line = with_successor();
+    for _ in 0..2 {
+        breach_roll(&mut line).expect("done");
+        let states = [GenerationState::Compromised, GenerationState::Current];
+        assert_eq!(states_of_root(&line), states);
+    }
+    line.make_generation();
+    let clock = FixedClock(now());
+    let refused = |generation| {
+        let around = line.around(&clock);
+        let instances = wait(Instances::gather([around.instance])).expect("read");
+        let roll = AuthorityRoll::gather(around.journal, &instances, &id("root"), (now(), None));
+        let breach = wait(roll.expect("gathered").breach(breach_of(generation)));
+        match breach.expect_err("refused") {
+            PlanningError::Roll(error) => error,
+            error => panic!("{error}"),
+        }
+    };
+    let error = refused(None);
+    assert!(
+        matches!(error, RollError::WhichGeneration { .. }),
+        "{error}"
+    );
+    let error = refused(Generation::new(3));
+    assert!(matches!(error, RollError::NotCondemned { .. }), "{error}");
+    second_breach_roll(&mut line).expect("done");
+    assert_eq!(
+        states_of_root(&line),
+        [
+            GenerationState::Compromised,
+            GenerationState::Compromised,
+            GenerationState::Current
+        ]
+    );
+}
+
+/// It ends as if the other roll had been finished or never begun, and the journal says why that was given up.
+#[test]
+fn a_breach_roll_goes_before_the_start_of_a_roll_that_was_cut() {
+    let case = Case {
+        make: with_successor,
+        operation: start_of_roll,
+    };
+    let (_, moments, _) = case.uninterrupted();
+    let ends = [with_successor, in_overlap].map(|make: fn() -> Line| {
+        let mut line = make();
+        breach_roll(&mut line).expect("done");
+        state(&line)
+    });
+    let mut given_up = 0;
+    for moment in 1..=moments {
+        let mut line = dead_at(with_successor, start_of_roll, moment);
+        breach_roll(&mut line).expect("done");
+        let end = state(&line);
+        assert!(ends.contains(&end), "dead at moment {moment}: {end:#?}");
+        for plan in line.journal.plans(10).expect("read") {
+            assert!(!plan.state.is_open(), "dead at moment {moment}: {plan:?}");
+            if let PlanState::Abandoned { reason, .. } = plan.state {
+                assert_eq!(reason, "a breach roll of the authority went first");
+                given_up += 1;
+            }
+        }
+    }
+    assert!(given_up > 4, "{given_up}");
+}
+
+/// What the end of a roll has left to do is done by it afterwards.
+#[test]
+fn a_breach_roll_goes_before_the_end_of_a_roll_that_was_cut() {
+    let case = Case {
+        make: moved,
+        operation: end_of_roll,
+    };
+    let (_, moments, _) = case.uninterrupted();
+    let mut cut = 0;
+    for moment in 1..=moments {
+        let mut line = dead_at(moved, end_of_roll, moment);
+        if states_of_root(&line)[0] != GenerationState::Retired {
+            continue;
+        }
+        cut += 1;
+        line.make_generation();
+        breach_roll(&mut line).expect("done");
+        for device in ["sensor-1", "sensor-2"] {
+            let leaf = line.issue(device);
+            line.register(device, &leaf);
+        }
+        end_of_roll(&mut line).expect("done");
+        let states = [
+            GenerationState::Retired,
+            GenerationState::Compromised,
+            GenerationState::Current,
+        ];
+        assert_eq!(states_of_root(&line), states, "dead at moment {moment}");
+        let held = line.dps.dump();
+        let uploads = held.iter().filter(|one| one.starts_with("ca "));
+        assert_eq!(uploads.count(), 1, "dead at moment {moment}: {held:#?}");
+        let plans = line.journal.plans(10).expect("read");
+        assert!(plans.iter().all(|plan| !plan.state.is_open()), "{plans:?}");
+    }
+    assert!(cut > 2, "{cut}");
 }

@@ -371,7 +371,7 @@ impl Line {
             let plan = judged.plan.plan();
             if plan.is_empty() {
                 for open in engine.left_open(&plan.goal)? {
-                    engine.supersede(&open).await?;
+                    engine.supersede(&open, &plan.goal).await?;
                 }
                 return Ok(Vec::new());
             }

@@ -40,6 +40,7 @@ fn finish(line: &Line) -> Result<Rolling, PlanningError> {
 
 fn breach(line: &Line) -> BreachRoll {
     let request = BreachRequest {
+        generation: None,
         hub: HubAction::Disable,
         with_intermediates: false,
         is_shown: false,

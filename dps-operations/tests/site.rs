@@ -21,7 +21,7 @@ use pki_core::inventory::{
     GenerationChange, GenerationState, Inventory as _, Labels, NewCertificate, NewGeneration,
     Uniqueness,
 };
-use pki_core::journal::PlanRecord;
+use pki_core::journal::{PlanRecord, PlanSummary};
 use pki_core::key::software::{SoftwareKeyGenerator, SoftwareSigner};
 use pki_core::key::{KeyAlgorithm, KeyGenerator as _};
 use pki_core::lifecycle::{
@@ -230,6 +230,15 @@ impl Site {
         };
         engine.check_keys(taken_up.plan())?;
         wait(engine.resume(taken_up, &mut (), &interruption))
+    }
+
+    /// Closes a plan as one that takes its place does.
+    pub(crate) fn supersede(
+        &mut self,
+        clock: &dyn Clock,
+        open: &PlanSummary,
+    ) -> Result<(), ExecuteError> {
+        wait(self.engine(clock).supersede(open, &open.goal))
     }
 
     /// What DPS, hubs and inventory hold, but for tags and times.

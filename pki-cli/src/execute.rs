@@ -10,7 +10,7 @@ use std::fmt::Display;
 
 use dps_operations::execute::{self, StepFailure};
 use dps_operations::ports::PlanLock;
-use dps_operations::{Engine, Interruption, Order};
+use dps_operations::{Engine, ExecuteError, Interruption, Order};
 use pki_core::ids::DpsName;
 use pki_core::journal::{Journal, PlanRecord, PlanSummary};
 use pki_core::lifecycle::{Checked, Plan, Step};
@@ -110,6 +110,12 @@ impl<'a> Proposal<'a> {
         }
         let mut engine = engine(context, planes, journal)?;
         let superseded = engine.superseded(plan)?;
+        for open in superseded.iter().filter(|open| open.goal != plan.goal) {
+            let id = open.plan;
+            let goal = &open.goal;
+            let note = format!("plan {id} was interrupted, and gives way to this: {goal}");
+            context.ui.note(note);
+        }
         tell_estimate(&context.ui, planes, plan);
         if context.settings.dry_run {
             return Ok(Execution::default());
@@ -240,14 +246,38 @@ pub(crate) fn close_same(
             });
             continue;
         }
-        context
+        let closed = context
             .runtime
-            .block_on(async { Ok(engine.supersede(open).await?) })?;
-        context.ui.note(format!(
-            "plan {id} was interrupted after its last step; it is closed now"
-        ));
+            .block_on(async { Ok(engine.supersede(open, goal).await) })?;
+        match closed {
+            Ok(()) => context.ui.note(if open.goal == goal {
+                format!("plan {id} was interrupted after its last step; it is closed now")
+            } else {
+                format!("plan {id} was interrupted, and gives way to this; it is closed now")
+            }),
+            // Another process was at it when it was looked for, and has ended.
+            Err(ExecuteError::Overtaken { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     Ok(!left_open.is_empty())
+}
+
+/// The plan of another goal that was interrupted and is in the way of this one.
+///
+/// # Errors
+/// [`CommandError`] if one in the way is being carried out, or the journal cannot be read.
+pub(crate) fn in_the_way(
+    context: &Context,
+    planes: &Planes<'_>,
+    journal: &mut dyn Journal,
+    plan: &Plan,
+) -> Result<Option<CommandError>, CommandError> {
+    match engine(context, planes, journal)?.superseded(plan) {
+        Ok(_) => Ok(None),
+        Err(error @ ExecuteError::InTheWay { .. }) => Ok(Some(error.into())),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Says what a plan costs that takes more than a moment.

@@ -30,6 +30,7 @@ use crate::files::{Access, Existing, NewFile, ending, file_name};
 use crate::home::Home;
 use crate::render::ui::Ui;
 use crate::secrets::Secrets;
+use crate::unknown::with_nearest;
 
 use dps_operations::issuers::issuers_among;
 pub(crate) use dps_operations::issuers::{authority_certificates, certificate_of, issuers};
@@ -432,6 +433,7 @@ pub(crate) fn no_authority(
         .map(|authority| authority.name.as_str())
         .collect();
     let error = CommandError::not_found(format!("there is no authority {name}"));
+    let error = with_nearest(error, name.as_str(), &known);
     Ok(error.hint(format!("pki.toml declares: {}", known.join(", "))))
 }
 

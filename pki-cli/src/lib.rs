@@ -41,6 +41,7 @@ pub mod secrets;
 mod snapshot;
 mod spool;
 mod tokens;
+mod typed;
 mod unknown;
 
 use std::ffi::OsString;

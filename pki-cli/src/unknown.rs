@@ -1,4 +1,4 @@
-//! What to say of a device that nobody knows: the names that are near.
+//! What to say of a name that nobody knows: the names that are near.
 
 use pki_core::declaration::nearest;
 use pki_core::ids::RegistrationId;
@@ -31,6 +31,14 @@ pub(crate) fn unknown_device(
         Some(near) => error.hint(format!("did you mean {near}?")),
         None => error.hint("see them with: dps-pki inventory list"),
     })
+}
+
+/// The error of a name that is not among those that are known, with the one that looks most like it.
+pub(crate) fn with_nearest(error: CommandError, name: &str, known: &[&str]) -> CommandError {
+    match nearest(name, known.iter().copied()) {
+        Some(near) => error.hint(format!("did you mean {near}?")),
+        None => error,
+    }
 }
 
 /// The ID that looks most like another, of those that begin alike: reading a whole fleet would take

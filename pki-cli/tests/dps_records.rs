@@ -154,7 +154,7 @@ fn what_is_declared_is_uploaded_proven_and_put_one_by_one() {
         8,
         &[
             "error: CA certificate root is not in DPS yet, or declared as self-attested",
-            "  hint: upload it with: dps-pki dps ca upload root",
+            "  hint: upload it with: dps-pki dps ca upload root --dps local",
         ],
     );
     let verified = || {

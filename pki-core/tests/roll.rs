@@ -107,7 +107,11 @@ impl Pki {
     ) -> RollState {
         let lines = [&self.lines[0], &self.lines[1], third];
         let certificates = lines.map(|line| &line.certificate);
-        let mut state = self.state("line", [parts[0], parts[1]], dps);
+        let mut state = self.state(
+            "line",
+            [GenerationState::Current, GenerationState::Pending],
+            dps,
+        );
         state.generations = generations_of(parts.into_iter().zip(certificates));
         state.certificates.push(third.certificate.clone());
         state

@@ -150,13 +150,34 @@ fn a_roll_is_begun_and_finished_once() {
             check(&home, false);
         }
         before.check(&home);
-        let shown = home.json("authority show root");
-        let states: Vec<&str> = shown
-            .as_array()
-            .expect("a list")
-            .iter()
-            .filter_map(|row| row["status"].as_str())
-            .collect();
-        assert_eq!(states, ["retired", "current"]);
+        assert_eq!(states_of_root(&home), ["retired", "current"]);
     }
+}
+
+/// Whoever comes too late condemns nothing that the first one brought in, and says who was before it.
+#[test]
+fn a_breach_roll_is_done_once() {
+    for round in few_rounds() {
+        let (home, _emulator) = with_dps();
+        let line = "roll start root --compromised --yes";
+        let runs = at_once(&home, &vec![line.to_owned(); commands(round)]);
+        for run in &runs {
+            assert!([0, 4, 6].contains(&run.code), "{run}");
+            assert!(
+                !run.stderr.contains("was interrupted, and is about"),
+                "{run}"
+            );
+            assert!(!run.stderr.contains("is closed\n"), "{run}");
+        }
+        home.dps_pki(line).ok();
+        assert_eq!(states_of_root(&home), ["compromised", "current"]);
+        check(&home, false);
+    }
+}
+
+fn states_of_root(home: &Home) -> Vec<String> {
+    let shown = home.json("authority show root");
+    let rows = shown.as_array().expect("a list").iter();
+    rows.map(|row| row["status"].as_str().expect("a word").to_owned())
+        .collect()
 }

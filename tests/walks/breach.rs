@@ -47,7 +47,7 @@ fn an_instance_that_cannot_be_reached_holds_no_other_up() {
         assert!(!fleet.register(instance, place, 0).registered.is_in());
     }
     let again = fleet.site.done(BREACH);
-    again.stderr_has("authority create line-a --next");
+    again.stderr_has("dps-pki roll start line-a --compromised --generation 2");
 }
 
 /// None can be reached: nothing is done, and what to say again is told.

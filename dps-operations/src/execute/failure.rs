@@ -8,6 +8,7 @@ use pki_core::certificate::pem::CertificateInputError;
 use pki_core::enrollment::ErrorCode;
 use pki_core::ids::{CertificateName, PlanId, RegistrationId};
 use pki_core::inventory::InventoryError;
+use pki_core::journal::PlanRecord;
 use pki_core::lifecycle::FieldChange;
 use pki_core::ports::EntropyError;
 use serde::{Serialize, Serializer};
@@ -112,6 +113,16 @@ pub enum ExecuteError {
         plan: PlanId,
         /// What it is for.
         goal: String,
+    },
+    /// Another process has carried a plan out whose place was to be taken, or given it up.
+    #[error("plan {plan} of another process is {state} meanwhile: {goal}")]
+    Overtaken {
+        /// The plan.
+        plan: PlanId,
+        /// What it was for.
+        goal: String,
+        /// What became of it.
+        state: &'static str,
     },
     /// Another process carries a plan out.
     #[error("plan {plan} is being carried out by another process: {goal}")]
@@ -300,10 +311,19 @@ impl StepError {
 }
 
 impl ExecuteError {
+    pub(super) fn overtaken(record: &PlanRecord) -> Self {
+        Self::Overtaken {
+            plan: record.id,
+            goal: record.plan.goal.clone(),
+            state: record.state.as_str(),
+        }
+    }
+
     /// What kind of failure it is.
     pub fn class(&self) -> Class {
         match self {
             Self::InTheWay { .. } | Self::Held { .. } | Self::KeysWithheld { .. } => Class::Refused,
+            Self::Overtaken { .. } => Class::Conflict,
             Self::InterruptedBefore | Self::Interrupted(_) | Self::InterruptedInStep(_) => {
                 Class::Interrupted
             }

@@ -88,8 +88,8 @@ impl<'r, 'e> Run<'r, 'e> {
     }
 
     /// Looks at each step that was begun, notes those that are done, and closes the plan: as finished if
-    /// that is all of them, else as abandoned. Nothing is sent.
-    pub(super) async fn note_what_is_done(mut self) -> Result<(), ExecuteError> {
+    /// that is all of them, else as abandoned for this reason. Nothing is sent.
+    pub(super) async fn note_what_is_done(mut self, reason: &str) -> Result<(), ExecuteError> {
         for index in 0..self.record.steps.len() {
             // What was never begun was not sent; looking at ten thousand takes an hour.
             if !matches!(self.record.steps[index], StepState::Begun { .. }) {
@@ -112,8 +112,7 @@ impl<'r, 'e> Run<'r, 'e> {
             journal.end_steps(self.record.id, &[(index, end)], now)?;
         }
         let is_left = self.record.steps.iter().any(|state| !state.is_done());
-        let reason = is_left.then_some("the same command was given again, and does what is left");
-        self.note_closed(reason)?;
+        self.note_closed(is_left.then_some(reason))?;
         Ok(())
     }
 

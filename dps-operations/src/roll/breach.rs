@@ -2,9 +2,11 @@
 //! leave their hubs, but for those that stay in.
 
 use pki_core::admission::DpsView;
+use pki_core::ids::Generation;
 use pki_core::inventory::InventoryError;
 use pki_core::lifecycle::roll::{
-    self, Below, Breach, HeldGeneration, InstancePlan, Newcomer, RegisteredDevice, RollError,
+    self, AuthorityState, Below, Breach, Condemned, HeldGeneration, InstancePlan, Newcomer,
+    RegisteredDevice, RollError,
 };
 use pki_core::lifecycle::{HubAction, Promise, Who};
 
@@ -17,6 +19,9 @@ use crate::planning::PlanningError;
 /// How a compromised generation is shut out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BreachRequest {
+    /// Which generation is compromised; if not given, the one that the current one has replaced, else the
+    /// current one.
+    pub generation: Option<Generation>,
     /// What happens to the hub identities of the devices below it.
     pub hub: HubAction,
     /// Have the authorities below verified themselves.
@@ -43,12 +48,41 @@ impl AuthorityRoll<'_> {
     /// [`PlanningError`] if there is no plan, or something cannot be read.
     pub async fn breach(mut self, request: BreachRequest) -> Result<BreachRoll, PlanningError> {
         let (plans, hit) = self.breach_plans(request).await?;
-        let promise = self.shuts_out(request);
-        let compromised = self.compromised().map(|held| held.number);
+        let condemned = self.state.condemned(request.generation)?;
+        let compromised = condemned.generation().number;
+        let is_done = plans.iter().all(|one| one.plan.is_empty()) && hit.unread.is_empty();
+        if is_done && request.generation.is_none() && condemned.is_replaced() {
+            self.check_unchanged_since(compromised)?;
+        }
+        let promise = self.shuts_out(request, condemned);
         Ok(BreachRoll {
-            rolling: self.rolling(plans, promise, compromised),
+            rolling: self.rolling(plans, promise, Some(compromised)),
             unread: hit.unread,
             notes: hit.notes,
+        })
+    }
+
+    /// Refuses to call a breach roll done again where another generation was made or rolled in since: whoever asks
+    /// may mean the one that issues now.
+    fn check_unchanged_since(&self, compromised: Generation) -> Result<(), PlanningError> {
+        let AuthorityState::Active { current } = &self.state.generations.state else {
+            return Err(self.which_generation(compromised));
+        };
+        let came_by_it = format!(", by generation {}", current.number);
+        let plans = self.plans_of_breach(compromised)?;
+        if plans.iter().any(|plan| plan.goal.ends_with(&came_by_it)) {
+            Ok(())
+        } else {
+            Err(self.which_generation(compromised))
+        }
+    }
+
+    fn which_generation(&self, compromised: Generation) -> PlanningError {
+        let current = self.state.generations.current();
+        PlanningError::Roll(RollError::WhichGeneration {
+            authority: self.state.authority.clone(),
+            compromised,
+            current: current.map_or(compromised, |held| held.number),
         })
     }
 
@@ -57,7 +91,10 @@ impl AuthorityRoll<'_> {
         &mut self,
         request: BreachRequest,
     ) -> Result<(Vec<InstancePlan>, Hit), PlanningError> {
-        self.recall_cut_off()?;
+        let condemned = self.state.condemned(request.generation)?;
+        let is_again = condemned.is_replaced();
+        let old = condemned.generation().clone();
+        self.recall_cut_off(&old)?;
         // Who is taken off a hub follows from who is admitted when the rest is done.
         let without_hubs = self.plans(request, vec![])?;
         let mut after = self.instances.views()?;
@@ -66,7 +103,7 @@ impl AuthorityRoll<'_> {
                 after[index] = plan.applied_to(&after[index])?;
             }
         }
-        let mut hit = self.compromised_devices(&after).await?;
+        let mut hit = self.compromised_devices(&old, is_again, &after).await?;
         let devices = std::mem::take(&mut hit.devices);
         Ok((self.plans(request, devices)?, hit))
     }
@@ -77,6 +114,7 @@ impl AuthorityRoll<'_> {
         devices: Vec<Vec<RegisteredDevice>>,
     ) -> Result<Vec<InstancePlan>, RollError> {
         let breach = Breach {
+            generation: request.generation,
             devices,
             hub: request.hub,
             with_intermediates: request.with_intermediates,
@@ -89,10 +127,7 @@ impl AuthorityRoll<'_> {
     }
 
     /// Reads in the journal whom a run that was cut short has cut off.
-    fn recall_cut_off(&mut self) -> Result<(), InventoryError> {
-        let Some(old) = self.compromised() else {
-            return Ok(());
-        };
+    fn recall_cut_off(&mut self, old: &HeldGeneration) -> Result<(), InventoryError> {
         let ca = old.certificate.sha1_thumbprint();
         let goal = roll::goal_of_replacing(&self.state.authority, old.number);
         for instance in &mut self.state.instances {
@@ -122,11 +157,12 @@ impl AuthorityRoll<'_> {
     /// From its first step on a breach roll refuses whom it hits, and lets in nobody but those who have
     /// leaves of the new generation, or of an authority below that it is to have verified and has cut off
     /// before.
-    fn shuts_out(&self, request: BreachRequest) -> Promise {
+    fn shuts_out(&self, request: BreachRequest, condemned: Condemned<'_>) -> Promise {
         let generations = &self.state.generations;
-        let comes = match generations.replaced() {
-            Some(_) => generations.current(),
-            None => generations.newcomer().map(Newcomer::generation),
+        let comes = if condemned.is_replaced() {
+            generations.current()
+        } else {
+            generations.newcomer().map(Newcomer::generation)
         };
         let cut_off = if request.with_intermediates {
             self.cut_off()
@@ -141,26 +177,22 @@ impl AuthorityRoll<'_> {
         }
     }
 
-    /// The generation that is compromised: the current one, or after a breach roll the one that was.
-    fn compromised(&self) -> Option<&HeldGeneration> {
-        let generations = &self.state.generations;
-        generations.replaced().or_else(|| generations.current())
-    }
-
     /// The devices that a breach roll takes off their hubs, by instance. `after` is what the instances decide
     /// when the rest is done.
-    async fn compromised_devices(&self, after: &[DpsView]) -> Result<Hit, PlanningError> {
+    async fn compromised_devices(
+        &self,
+        old: &HeldGeneration,
+        is_again: bool,
+        after: &[DpsView],
+    ) -> Result<Hit, PlanningError> {
         let mut hit = Hit::default();
-        let Some(old) = self.compromised() else {
-            return Ok(hit);
-        };
         let signers = self.signers_below([old]);
         for (index, (instance, after)) in self.state.instances.iter().zip(after).enumerate() {
             let shut_out = ShutOut {
                 fleet: &self.fleet,
                 signers: &signers,
                 after,
-                is_again: self.state.generations.replaced().is_some(),
+                is_again,
             };
             let registered = self
                 .question()

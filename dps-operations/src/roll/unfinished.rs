@@ -31,7 +31,7 @@ pub struct Unfinished {
 }
 
 impl AuthorityRoll<'_> {
-    /// What is left of the breach roll by which the current generation came.
+    /// What is left of the last breach roll, whatever generations were made since.
     pub(crate) async fn unfinished(&mut self) -> Result<Option<Unfinished>, PlanningError> {
         let Some(replaced) = self.state.generations.replaced() else {
             return Ok(None);
@@ -72,6 +72,8 @@ impl AuthorityRoll<'_> {
             authority: self.state.authority.clone(),
             compromised: unfinished.compromised,
             left: unfinished.left(),
+            hub: unfinished.request.hub,
+            with_intermediates: unfinished.request.with_intermediates,
         }))
     }
 
@@ -80,6 +82,7 @@ impl AuthorityRoll<'_> {
         let plans = self.plans_of_breach(compromised)?;
         let verifies_below = |plan: &Plan| plan.notes.iter().any(|note| note == VERIFIES_BELOW);
         Ok(BreachRequest {
+            generation: Some(compromised),
             hub: hub_action(plans.iter().flat_map(|plan| &plan.steps)),
             with_intermediates: plans.iter().any(verifies_below),
             is_shown: false,

@@ -10,11 +10,11 @@ use pki_core::time::Span;
 use pki_core::wording::{command_in, counted, fitting};
 use serde::Serialize;
 
-use super::roll::breach_command;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::planes;
 use crate::snapshot::around;
+use crate::typed::breach_roll;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -168,7 +168,12 @@ fn next(finding: &Finding, within: Span) -> String {
             generation,
             request,
             ..
-        } => breach_command(&generation.name, request.hub, request.with_intermediates),
+        } => breach_roll(
+            &generation.name,
+            None,
+            request.hub,
+            request.with_intermediates,
+        ),
         Finding::CompromisedLetIn { generation, .. } => {
             format!("dps-pki roll start {} --compromised", generation.name)
         }

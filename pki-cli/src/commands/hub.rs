@@ -160,9 +160,11 @@ impl DisableArgs {
             after.status_reason = Some(reason.clone());
         }
         let summary = format!("disable device identity {}", after.device_id);
-        let note =
-            "the device may still register with DPS; to shut it out there: dps-pki quarantine";
-        identity.put(context, &after, "hub-device-disabled", summary, note)
+        let id = &after.device_id;
+        let note = format!(
+            "the device may still register with DPS; to shut it out there: dps-pki quarantine {id}"
+        );
+        identity.put(context, &after, "hub-device-disabled", summary, &note)
     }
 }
 

@@ -13,6 +13,7 @@ use pki_core::inventory::Inventory as _;
 use pki_core::lifecycle::{HubAction, Impact, Plan, Quarantine, quarantine_many};
 use pki_core::sqlite::SqliteInventory;
 use pki_core::time::Time;
+use pki_core::wording::command_in;
 use serde::Serialize;
 
 use super::authority::generation_of;
@@ -67,8 +68,14 @@ enum Subject {
 
 impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
-        let planes = planes::chosen(context)?;
         let inventory = context.home.inventory()?;
+        let below = match &self.subject {
+            Some(Subject::Authority { name }) => {
+                Some((name, below(&context.home, context.now(), &inventory, name)?))
+            }
+            _ => None,
+        };
+        let planes = planes::chosen(context)?;
         let at = self.at.unwrap_or_else(|| context.now());
         let mut snapshot = context
             .runtime
@@ -80,14 +87,11 @@ impl Args {
             planes: &planes,
             snapshot,
         };
-        let (what, plan) = match (&self.subject, &self.cert) {
-            (Some(Subject::Authority { name }), _) => {
-                let below = below(&context.home, context.now(), &inventory, name)?;
-                (format!("{BELOW}{name}"), asked.below(&below)?)
-            }
-            (Some(Subject::Device { ids }), _) => (named(ids), asked.devices(ids)?),
-            (None, Some(path)) => asked.certificate(path)?,
-            (None, None) => {
+        let (what, plan) = match (&below, &self.subject, &self.cert) {
+            (Some((name, below)), _, _) => (format!("{BELOW}{name}"), asked.below(below)?),
+            (None, Some(Subject::Device { ids }), _) => (named(ids), asked.devices(ids)?),
+            (None, _, Some(path)) => asked.certificate(path)?,
+            (None, _, None) => {
                 let message = "name an authority, devices, or a certificate with --cert";
                 return Err(CommandError::new(ErrorKind::Usage, message));
             }
@@ -170,8 +174,11 @@ impl Asked<'_> {
                 path.display()
             );
             return Err(CommandError::not_found(message).hint(format!(
-                "what DPS decides about it alone: dps-pki explain {}",
-                path.display()
+                "what DPS decides about it alone: {}",
+                command_in(
+                    self.planes.name(),
+                    format_args!("explain {}", path.display())
+                )
             )));
         }
         let plan = self.devices(&[path.display().to_string()])?;

@@ -59,7 +59,7 @@ impl PlanArgs {
     }
 
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
-        let planes = planes::chosen(context)?;
+        let planes = chosen(context, &self.make_again)?;
         let inventory = context.home.inventory()?;
         let judged = planned(context, &planes, &inventory, &self.request())?;
         context.ui.result(&PlanAndImpact::proposed(&judged))?;
@@ -80,7 +80,7 @@ impl ApplyArgs {
     }
 
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
-        let planes = planes::chosen(context)?;
+        let planes = chosen(context, &self.make_again)?;
         let mut inventory = context.home.inventory()?;
         let judged = planned(context, &planes, &inventory, &self.request())?;
         let shown = PlanAndImpact::proposed(&judged);
@@ -110,6 +110,17 @@ fn propose(context: &Context, planes: &Planes<'_>, inventory: &SqliteInventory, 
         Err(error) => context
             .ui
             .warning(format!("what it would do now cannot be told: {error}")),
+    }
+}
+
+/// The instance that is meant, where groups are to be made again one that has them.
+fn chosen<'a>(
+    context: &'a Context,
+    make_again: &[EnrollmentGroupId],
+) -> Result<Planes<'a>, CommandError> {
+    match make_again.first() {
+        Some(group) => planes::of_group(context, group),
+        None => planes::chosen(context),
     }
 }
 

@@ -65,10 +65,12 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
         let mut inventory = context.home.inventory()?;
-        let all = instances(context)?;
         if let Some(authority) = &self.authority {
-            return self.below_everywhere(context, &all, &mut inventory, authority);
+            let below = below::below(&context.home, context.now(), &inventory, authority)?;
+            let all = instances(context)?;
+            return self.below_everywhere(context, &all, &mut inventory, (authority, &below));
         }
+        let all = instances(context)?;
         let request = Request {
             targets: targets(context, &inventory, &self.what)?,
             reason: self.reason.clone(),

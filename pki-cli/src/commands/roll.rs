@@ -12,17 +12,21 @@ mod rolling;
 
 use std::path::PathBuf;
 
-use pki_core::ids::{AuthorityName, RegistrationId};
+use pki_core::declaration::nearest;
+use pki_core::ids::{AuthorityName, Generation, RegistrationId};
 use pki_core::inventory::Inventory as _;
 use pki_core::lifecycle::HubAction;
 use pki_core::sqlite::SqliteInventory;
 use pki_core::time::Span;
 
+use crate::commands::authority::generation_number;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind};
 use crate::home::Home;
+use crate::issuance::no_authority;
+use crate::unknown::near;
 
-pub(super) use breach::command as breach_command;
+pub(super) use self::instances::check_breach;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -58,6 +62,11 @@ struct StartArgs {
     /// their hubs
     #[arg(long)]
     compromised: bool,
+
+    /// Which generation is compromised; to be said where a breach roll has brought the current one in, and that
+    /// is compromised as well
+    #[arg(long, value_name = "N", value_parser = generation_number, requires = "compromised")]
+    generation: Option<Generation>,
 
     /// Make the new generation even if it would begin more than a day after the last entry of the audit
     /// trail, and no DPS says that the clock is right
@@ -191,16 +200,16 @@ impl Args {
     pub(crate) fn run(&self, context: &Context) -> CommandResult {
         let inventory = context.home.inventory()?;
         match &self.command {
-            Command::Start(args) => match args.named.resolve(&context.home, &inventory)? {
+            Command::Start(args) => match args.named.resolve(context, &inventory)? {
                 Rolled::Authority(name) => args.authority(context, inventory, &name),
                 Rolled::Device(id) => args.device(context, inventory, &id),
             },
             Command::Status(args) => args.run(context, &inventory),
-            Command::Finish(args) => match args.named.resolve(&context.home, &inventory)? {
+            Command::Finish(args) => match args.named.resolve(context, &inventory)? {
                 Rolled::Authority(name) => args.authority(context, inventory, &name),
                 Rolled::Device(id) => args.device(context, inventory, &id),
             },
-            Command::Abort(args) => match args.named.resolve(&context.home, &inventory)? {
+            Command::Abort(args) => match args.named.resolve(context, &inventory)? {
                 Rolled::Authority(name) => authority::abort(context, inventory, &name),
                 Rolled::Device(id) => device::abort(context, inventory, &id),
             },
@@ -209,25 +218,62 @@ impl Args {
 }
 
 impl Named {
-    fn resolve(&self, home: &Home, inventory: &SqliteInventory) -> Result<Rolled, CommandError> {
-        resolve(home, inventory, &self.name, self.device)
+    fn resolve(
+        &self,
+        context: &Context,
+        inventory: &SqliteInventory,
+    ) -> Result<Rolled, CommandError> {
+        resolve(context, inventory, &self.name, self.device)
     }
 }
 
 /// An authority if one has the name, else a device.
+///
+/// # Errors
+/// `NotFound` if neither is known by it, where only the answer of one of several DPS instances could tell more.
 fn resolve(
-    home: &Home,
+    context: &Context,
     inventory: &SqliteInventory,
     name: &str,
     is_device: bool,
 ) -> Result<Rolled, CommandError> {
     if let Some(authority) = name.parse::<AuthorityName>().ok().filter(|_| !is_device) {
-        let is_declared = home.declaration()?.authority(&authority).is_some();
-        if is_declared || inventory.authority(&authority)?.is_some() {
+        if inventory.authority(&authority)?.is_some() {
             return Ok(Rolled::Authority(authority));
         }
+        if context.home.declaration()?.authority(&authority).is_some() {
+            return Err(no_authority(&context.home, &authority)?);
+        }
     }
-    Ok(Rolled::Device(name.parse()?))
+    let id: RegistrationId = name.parse()?;
+    let is_chosen = context.settings.dps.is_some() || context.home.declaration()?.dps.len() < 2;
+    if is_device || is_chosen || !inventory.certificates_of(&id)?.is_empty() {
+        return Ok(Rolled::Device(id));
+    }
+    let message = format!("there is no authority {id}, and the inventory knows no device {id}");
+    let error = with_near_names(
+        CommandError::not_found(message),
+        &context.home,
+        inventory,
+        &id,
+    )?;
+    Err(error.hint("for a device that only DPS knows, say --device --dps NAME"))
+}
+
+/// The error of a name that nobody knows, with the authority and the device that it may have meant.
+fn with_near_names(
+    error: CommandError,
+    home: &Home,
+    inventory: &SqliteInventory,
+    id: &RegistrationId,
+) -> Result<CommandError, CommandError> {
+    let authorities = &home.declaration()?.authorities;
+    let names = authorities.iter().map(|one| one.name.as_str());
+    let authority = nearest(id.as_str(), names);
+    let authority = authority.map(|name| format!("did you mean authority {name}?"));
+    let device = near(inventory, id)?.map(|near| format!("did you mean device {near}?"));
+    let hints = authority.into_iter().chain(device);
+    Ok(hints.fold(error, CommandError::hint))
 }
 
 /// Refuses options that mean nothing for what is rolled.

@@ -6,19 +6,23 @@ use pki_core::authority::{AdoptError, PossessionError};
 use pki_core::bulk::input::Place;
 use pki_core::certificate::pem::CertificateInputError;
 use pki_core::crl::CrlError;
-use pki_core::ids::IdError;
+use pki_core::ids::{DpsName, IdError};
 use pki_core::inventory::{InventoryError, KeyHolder};
 use pki_core::issue::IssueError;
 use pki_core::key::KeyError;
 use pki_core::key::pkcs11::TokenError;
 use pki_core::lifecycle::roll::RollError;
-use pki_core::lifecycle::{BelowError, CheckError, DeclaredError, PruneError, ReadmitError};
+use pki_core::lifecycle::{
+    BelowError, CheckError, DeclaredError, HubAction, PruneError, ReadmitError,
+};
 use pki_core::pem::InputError;
 use pki_core::ports::EntropyError;
 use pki_core::time::TimeError;
+use pki_core::wording::command_in;
 
 use super::{CommandError, ErrorKind};
 use crate::neighbour;
+use crate::typed::breach_roll;
 
 impl From<IdError> for CommandError {
     fn from(error: IdError) -> Self {
@@ -186,24 +190,29 @@ impl From<DeclaredError> for CommandError {
     }
 }
 
-impl From<PruneError> for CommandError {
-    fn from(error: PruneError) -> Self {
-        let refused = Self::refused(error.to_string());
-        match error {
-            PruneError::KeepsOut { group } => refused
+/// Why something in an instance is not pruned, and how it can be deleted all the same.
+pub(super) fn not_pruned(dps: &DpsName, error: PruneError) -> CommandError {
+    let refused = CommandError::refused(error.to_string());
+    match error {
+        PruneError::KeepsOut { group } => {
+            let delete = format_args!("dps group delete {group} --let-devices-in");
+            refused
                 .hint("declare it with status = \"disabled\" to keep it")
                 .hint(format!(
-                    "or delete it by name: dps-pki dps group delete {group}"
-                )),
-            PruneError::LetsIn { .. } | PruneError::LetsCompromisedIn { .. } => {
-                refused.hint("see which with: dps-pki dps group delete GROUP --dry-run")
-            }
-            PruneError::Declared(error) => error.into(),
-            PruneError::Admits { name, .. } => refused.hint(format!(
-                "declare it as [dps.NAME.ca.…] to keep it, or delete it by name: dps-pki dps ca delete {name}"
-            )),
-            _ => refused,
+                    "or delete it by name, whoever is let in then: {}",
+                    command_in(dps, delete)
+                ))
         }
+        PruneError::LetsIn { .. } | PruneError::LetsCompromisedIn { .. } => refused.hint(format!(
+            "see what is not declared with: {}; then delete one by one, which tells who is let in",
+            command_in(dps, "plan")
+        )),
+        PruneError::Declared(error) => error.into(),
+        PruneError::Admits { name, .. } => refused.hint(format!(
+            "declare it as [dps.{dps}.ca.{name}] to keep it, or delete it by name: {}",
+            command_in(dps, format_args!("dps ca delete {name}"))
+        )),
+        _ => refused,
     }
 }
 
@@ -219,9 +228,38 @@ impl From<RollError> for CommandError {
                 .hint("give them new leaves with: dps-pki renew ID…; or accept their number with --accept-stranded N"),
             RollError::NotKnown { .. } | RollError::DeviceNotKnown { .. } => refused
                 .hint("let the hub be read: its sign-in and address are in pki.toml; or accept their number with --accept-stranded N"),
-            RollError::BreachUnfinished { authority, .. } => refused.hint(format!(
-                "what it lacks, and the command that completes it: dps-pki roll status {authority}"
-            )),
+            RollError::BreachUnfinished {
+                authority,
+                hub,
+                with_intermediates,
+                ..
+            } => refused
+                .hint(format!(
+                    "complete it with: {}",
+                    breach_roll(&authority, None, hub, with_intermediates)
+                ))
+                .hint(format!("what it lacks: dps-pki roll status {authority}")),
+            RollError::WhichGeneration {
+                authority,
+                compromised,
+                current,
+            } => {
+                let command =
+                    |number| breach_roll(&authority, Some(number), HubAction::Disable, false);
+                refused
+                    .hint(format!("to shut it out as well: {}", command(current)))
+                    .hint(format!(
+                        "to see that generation {compromised} stays out: {}",
+                        command(compromised)
+                    ))
+            }
+            RollError::NotCondemned {
+                authority, named, current
+            } => refused.hint(if named > current {
+                format!("give it up with: dps-pki roll abort {authority}")
+            } else {
+                format!("what DPS still holds of it goes with: dps-pki roll finish {authority}")
+            }),
             RollError::StrandsBelow { .. } => refused.hint("say --with-intermediates"),
             RollError::SameKey { authority, .. } => refused
                 .hint(format!("give it up with: dps-pki roll abort {authority}"))

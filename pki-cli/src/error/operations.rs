@@ -13,6 +13,7 @@ use dps_operations::{
 };
 use pki_core::wording::{counted, fitting};
 
+use super::core::not_pruned;
 use super::{CommandError, ErrorKind};
 
 impl From<Class> for ErrorKind {
@@ -133,13 +134,9 @@ impl From<PlanningError> for CommandError {
             PlanningError::Below(error) => error.into(),
             PlanningError::Readmit(error) => error.into(),
             PlanningError::Declared(error) => error.into(),
-            PlanningError::Prune(error) => error.into(),
+            PlanningError::Prune { dps, error } => not_pruned(&dps, *error),
             PlanningError::Roll(error) => error.into(),
             PlanningError::Time(error) => error.into(),
-            PlanningError::ForeignLeaf { ref id } => {
-                let hint = format!("put what it is to hold with: dps-pki dps device put {id}");
-                Self::refused(error.to_string()).hint(hint)
-            }
             error => Self::new(error.class().into(), error.to_string()),
         }
     }
@@ -228,7 +225,12 @@ impl From<ExecuteError> for CommandError {
             ExecuteError::InTheWay { plan, .. } => failed
                 .hint(format!("go on with it: dps-pki journal resume {plan}"))
                 .hint(format!("or give it up: dps-pki journal abandon {plan}")),
-            ExecuteError::Held { .. } => failed.hint("wait until it has ended"),
+            ExecuteError::Held { plan, .. } => failed
+                .hint("wait until it has ended")
+                .hint(format!("how far it is: dps-pki journal show {plan}")),
+            ExecuteError::Overtaken { plan, .. } => failed
+                .hint(format!("what it did: dps-pki journal show {plan}"))
+                .hint("run it again to see what is left to do"),
             ExecuteError::KeysWithheld { plan, .. } => failed.hint(format!(
                 "give it up with dps-pki journal abandon {plan}, and run its command again"
             )),

@@ -43,12 +43,14 @@ use super::declared::is_same;
 
 pub(super) use slots::changes as device_slot_changes;
 
-pub use breach::{Breach, RegisteredDevice, VERIFIES_BELOW, goal_of_replacing, replace, shut_out};
+pub use breach::{
+    Breach, RegisteredDevice, VERIFIES_BELOW, goal_of_replacing, goes_before, replace, shut_out,
+};
 pub use error::RollError;
 pub use expiry::{Finish, Start, abort, finish, start, stranded_by_finish};
 pub use generations::{
-    AuthorityState, Contradicted, Contradiction, End, Former, GenerationRow, Generations,
-    HeldGeneration, Newcomer,
+    AuthorityState, Condemned, Contradicted, Contradiction, End, Former, GenerationRow,
+    Generations, HeldGeneration, Newcomer,
 };
 pub use status::{Deadline, Phase, RollStatus, Wait, status};
 
@@ -213,6 +215,14 @@ impl RollState {
         current.ok_or_else(|| RollError::NoCurrent {
             authority: self.authority.clone(),
         })
+    }
+
+    /// The generation that a breach roll is about.
+    ///
+    /// # Errors
+    /// [`RollError`]: no generation issues, or the one that is named can be no generation to replace.
+    pub fn condemned(&self, named: Option<Generation>) -> Result<Condemned<'_>, RollError> {
+        self.generations.condemned(&self.authority, named)
     }
 
     /// The generation that goes, and the one that comes.

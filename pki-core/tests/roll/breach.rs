@@ -24,6 +24,7 @@ fn a_compromised_intermediate_is_out_from_the_first_write_on() {
     let compromised = pki.device(0, 0);
     let record = RegistrationState::new(id("sensor-1"), RegistrationStatus::Assigned);
     let request = Breach {
+        generation: None,
         devices: vec![vec![RegisteredDevice {
             registration: Some(record),
             hub_identity: None,
@@ -223,9 +224,40 @@ fn a_breach_roll_keeps_every_compromised_generation_out() {
     let third = pki.roots[0].intermediate("line", EcdsaP256);
     let state = pki.state_with_third([Compromised, Current, Pending], &third, &dps);
     assert!(is_admitted(&dps, &pki.device(0, 0)));
-    dps.carry_out(&only(roll::replace(&Breach::default(), &state)));
+    let second = Breach {
+        generation: Some(number(2)),
+        ..Breach::default()
+    };
+    dps.carry_out(&only(roll::replace(&second, &state)));
     assert!(!is_admitted(&dps, &pki.device(0, 0)));
     assert!(!is_admitted(&dps, &pki.device(1, 0)));
+}
+
+/// Its breach roll was never carried out in this instance: it goes with the next one.
+#[test]
+fn a_breach_roll_takes_out_what_an_earlier_one_has_left() {
+    let pki = Pki::new();
+    let mut dps = pki.line_in_group();
+    let third = pki.roots[0].intermediate("line", EcdsaP256);
+    let second = Breach {
+        generation: Some(number(2)),
+        ..Breach::default()
+    };
+    let state = pki.state_with_third([Compromised, Current, Pending], &third, &dps);
+    dps.carry_out(&only(roll::replace(&second, &state)));
+    assert!(!is_admitted(&dps, &pki.device(0, 0)));
+    let state = pki.state_with_third([Compromised, Compromised, Current], &third, &dps);
+    let again = only(roll::replace(&second, &state));
+    assert!(again.is_empty(), "{:?}", steps(&again));
+    let held = group(&dps, "line");
+    let Mechanism::X509(X509Certificates::Signing(slots)) = &held.attestation.mechanism else {
+        panic!("{held:?}");
+    };
+    let held: Vec<_> = slots
+        .iter()
+        .map(CertificateSlot::sha256_thumbprint)
+        .collect();
+    assert_eq!(held, [Some(third.certificate.sha256_thumbprint())]);
 }
 
 /// Once the old CA certificate is gone nobody can tell whether it was verified: the new one is proven either

@@ -233,6 +233,7 @@ impl Operation {
                     hit.map(|(_, device)| device).collect()
                 });
                 let request = Breach {
+                    generation: Some(Pki::id(*old).generation),
                     devices: registered.collect(),
                     hub: *hub,
                     with_intermediates: *with_intermediates,

@@ -143,18 +143,22 @@ impl Walk {
                 let authority = self.line(*number);
                 let compromised = self.newest_in_state(&authority, &["current"])?;
                 let leaves = self.below(&authority, |generation| generation == compromised);
-                // One that was replaced already is not replaced again.
-                let is_again = self.newest_in_state(&authority, &["compromised"]).is_some()
-                    && self
-                        .newest_in_state(&authority, &["next", "pending"])
-                        .is_none();
+                // One that was replaced already is not replaced again, but by its number.
+                let is_replaced = self.newest_in_state(&authority, &["compromised"]).is_some();
+                let newcomer = self.newest_in_state(&authority, &["next", "pending"]);
+                let is_again = is_replaced && newcomer.is_none();
+                let named = if is_replaced && newcomer.is_some() {
+                    format!(" --generation {compromised}")
+                } else {
+                    String::new()
+                };
                 let must = if is_again {
                     BTreeSet::new()
                 } else {
                     self.without_pinned(&leaves)
                 };
                 (
-                    format!("roll start {authority} --compromised --yes"),
+                    format!("roll start {authority} --compromised{named} --yes"),
                     Asked {
                         out: leaves,
                         must,

@@ -9,6 +9,7 @@ use pki_core::key::Signer;
 use pki_core::sqlite::SqliteInventory;
 
 use super::{Authorities, AuthorityRow, clock, takeover};
+use crate::commands::roll::check_breach;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
 use crate::issuance::{OpenAuthority, current, policy};
@@ -118,6 +119,8 @@ fn create_next(
     clock_is_right: bool,
 ) -> Result<AuthorityRow, CommandError> {
     let name = &declared.name;
+    let current = current(&context.home, inventory, name)?;
+    check_breach(context, inventory, name)?;
     if context.settings.dry_run {
         let record = inventory.authority(name)?;
         let record = record.as_ref();
@@ -128,11 +131,9 @@ fn create_next(
         }
         return Ok(AuthorityRow::planned(declared));
     }
-    if current(&context.home, inventory, name)?
-        .certificate
-        .is_some()
-    {
-        successor(context, inventory, declared, clock_is_right)?;
+    if current.certificate.is_some() {
+        let current = Some(current.generation);
+        successor(context, inventory, declared, current, clock_is_right)?;
     }
     let record = inventory.authority(name)?;
     let newest = record
@@ -142,19 +143,23 @@ fn create_next(
     Ok(AuthorityRow::new(name, newest, newest.state.as_str()))
 }
 
-/// Makes the generation that an authority is to be rolled to, unless it is there: with a new key, below
-/// the issuer's newest generation. It waits until the roll takes it into use.
+/// Makes the generation that an authority is to be rolled to, unless it is there or another one has taken the
+/// place of the `current` one meanwhile: with a new key, below the issuer's newest generation. It waits until
+/// the roll takes it into use.
 pub(crate) fn successor(
     context: &Context,
     inventory: &mut SqliteInventory,
     declared: &AuthorityDeclaration,
+    current: Option<Generation>,
     clock_is_right: bool,
 ) -> Result<(), CommandError> {
     let name = &declared.name;
     let _lock = takeover::lock(&context.home, &context.ui, name)?;
     let record = inventory.authority(name)?;
     let record = record.as_ref();
-    if record.and_then(AuthorityRecord::next).is_some() {
+    let issuing = record.and_then(AuthorityRecord::current);
+    let is_replaced = issuing.map(|one| one.generation) != current;
+    if is_replaced || record.and_then(AuthorityRecord::next).is_some() {
         return Ok(());
     }
     if let Some(pending) = record.and_then(AuthorityRecord::pending) {

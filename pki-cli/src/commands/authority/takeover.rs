@@ -30,6 +30,7 @@ use crate::inputs::Inputs;
 use crate::issuance::{authority_certificates, certificate_of};
 use crate::locks::HomeLock;
 use crate::render::ui::Ui;
+use crate::unknown::with_nearest;
 
 /// What `pki.toml` says of an authority.
 pub(crate) fn declared<'a>(
@@ -46,7 +47,8 @@ pub(crate) fn declared<'a>(
         .map(|authority| authority.name.as_str())
         .collect();
     let message = format!("pki.toml declares no authority {name}");
-    Err(CommandError::not_found(message).hint(format!("declared are: {}", known.join(", "))))
+    let error = with_nearest(CommandError::not_found(message), name.as_str(), &known);
+    Err(error.hint(format!("declared are: {}", known.join(", "))))
 }
 
 /// The number that the next generation of an authority gets.

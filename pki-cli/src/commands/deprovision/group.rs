@@ -18,6 +18,7 @@ use crate::execute::Failures;
 use crate::hubs::refuse_unread;
 use crate::planes::Planes;
 use crate::snapshot::around;
+use crate::unknown::with_nearest;
 
 /// A group leaves every instance that has it, or has had it.
 pub(super) fn group_everywhere(
@@ -111,7 +112,8 @@ impl Leaving<'_> {
         let error = CommandError::not_found(message);
         match known.as_slice() {
             [] => error,
-            known => error.hint(format!("there are: {}", known.join(", "))),
+            known => with_nearest(error, id.as_str(), known)
+                .hint(format!("there are: {}", known.join(", "))),
         }
     }
 

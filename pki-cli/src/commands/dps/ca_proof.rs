@@ -12,6 +12,7 @@ use pki_core::certificate::pem;
 use pki_core::ids::{CertificateName, DpsName, Etag, Sha1Thumbprint, VerificationCode};
 use pki_core::lifecycle::{CaAction, CaStep, Expectation, Plan, Promise, Step};
 use pki_core::management::CaCertificate;
+use pki_core::wording::command_in;
 use serde::{Deserialize, Serialize};
 
 use crate::commands::change::nothing_to_do;
@@ -160,8 +161,10 @@ fn existing(
     let found = runtime.block_on(async { Ok(certificates.find(name).await?) })?;
     found.ok_or_else(|| {
         let message = format!("DPS {} has no CA certificate {name}", planes.name());
-        CommandError::not_found(message)
-            .hint(format!("upload it with: dps-pki dps ca upload {name}"))
+        CommandError::not_found(message).hint(format!(
+            "upload it with: {}",
+            command_in(planes.name(), format_args!("dps ca upload {name}"))
+        ))
     })
 }
 

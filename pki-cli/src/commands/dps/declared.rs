@@ -4,6 +4,7 @@ use dps_operations::judge::Judge;
 use pki_core::declaration::DpsDeclaration;
 use pki_core::ids::{CertificateName, EnrollmentGroupId};
 use pki_core::lifecycle::{CaAction, Plan, Promise, Step, converge};
+use pki_core::wording::command_in;
 
 use super::ca_proof;
 use crate::context::Context;
@@ -35,8 +36,10 @@ pub(super) fn prove_ca(context: &Context, name: &CertificateName) -> CommandResu
                 let message = format!(
                     "CA certificate {name} is not in DPS yet, or declared as self-attested"
                 );
-                Err(CommandError::not_found(message)
-                    .hint(format!("upload it with: dps-pki dps ca upload {name}")))
+                Err(CommandError::not_found(message).hint(format!(
+                    "upload it with: {}",
+                    command_in(planes.name(), format_args!("dps ca upload {name}"))
+                )))
             }
             _ => Ok(()),
         }
@@ -52,7 +55,7 @@ fn is_upload(step: &Step) -> bool {
 
 /// Creates or changes a group as it is declared.
 pub(super) fn put_group(context: &Context, id: &EnrollmentGroupId) -> CommandResult {
-    let planes = planes::chosen(context)?;
+    let planes = planes::of_group(context, id)?;
     let Some(group) = planes.declared().groups.get(id) else {
         return Err(
             undeclared(&planes, "enrollment group", "group", id.as_str())

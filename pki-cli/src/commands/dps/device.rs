@@ -9,9 +9,10 @@ use dps_client::service::Individuals;
 use pki_core::certificate::{Certificate, pem};
 use pki_core::enrollment::compose::by_leaf;
 use pki_core::enrollment::{IndividualEnrollment, Mechanism, ProvisioningStatus, X509Certificates};
-use pki_core::ids::RegistrationId;
+use pki_core::ids::{DpsName, RegistrationId};
 use pki_core::inventory::{CertificateState, Inventory as _};
 use pki_core::lifecycle::{Expectation, FieldChange, Found, Promise, Step, Who};
+use pki_core::wording::command_in;
 
 use super::entry::{self, Record, Wording};
 use super::{first, impact};
@@ -160,7 +161,7 @@ impl Record for IndividualEnrollment {
     const DISABLED: &'static str = "enrollment-disabled";
     const NONE: Found = Found::Individual(None);
     const DELETED: &'static str = "enrollment-deleted";
-    const ENABLE: &'static str = "dps-pki dps device enable";
+    const ENABLE: &'static str = "dps device enable";
 
     fn put(&self, changes: Vec<FieldChange>, expect: Expectation) -> Step {
         Step::put_individual(self.clone(), changes, expect)
@@ -233,7 +234,7 @@ impl PutArgs {
             (Some(leaf), _) => pinned(id, before.as_ref(), leaf),
             (None, Some(document)) if entry::is_written(before.as_ref(), &document) => document,
             (None, Some(document)) => {
-                entry::check_document(before.as_ref(), &document)?;
+                entry::check_document(planes.name(), before.as_ref(), &document)?;
                 document
             }
             (None, None) => {
@@ -244,7 +245,7 @@ impl PutArgs {
             return entry::written_before(context, &planes, &after);
         }
         let notes = match &leaf {
-            Some(_) => pin_notes(&after),
+            Some(_) => pin_notes(planes.name(), &after),
             None => [
                 entry::document_notes(before.as_ref(), &after),
                 foreign_leaves(&after),
@@ -324,14 +325,15 @@ fn revoked(home: &Home, leaf: &Certificate) -> Result<Option<String>, CommandErr
     })
 }
 
-fn pin_notes(after: &IndividualEnrollment) -> Vec<String> {
+fn pin_notes(dps: &DpsName, after: &IndividualEnrollment) -> Vec<String> {
     let id = &after.registration_id;
     vec![match &after.provisioning_status {
         ProvisioningStatus::Enabled => {
             "the device is let in with this leaf and no other, whatever the groups say".to_owned()
         }
         ProvisioningStatus::Disabled => format!(
-            "the enrollment stays disabled and the device out; let it in with: dps-pki dps device enable {id}"
+            "the enrollment stays disabled and the device out; let it in with: {}",
+            command_in(dps, format_args!("dps device enable {id}"))
         ),
         ProvisioningStatus::Other(word) => format!(
             "the enrollment keeps its status {word:?}, and nobody here knows whether that lets the device in"
@@ -363,10 +365,10 @@ fn set_status(context: &Context, id: &RegistrationId, status: ProvisioningStatus
     let notes = if status == ProvisioningStatus::Enabled {
         enable_notes(&context.home, &context.ui, &before)?
     } else {
-        vec![
-            "a device that is connected to its hub stays connected: see dps-pki hub device disable"
-                .to_owned(),
-        ]
+        vec![format!(
+            "a device that is connected to its hub stays connected: see {}",
+            command_in(planes.name(), format_args!("hub device disable {id}"))
+        )]
     };
     entry::set_status(context, &planes, &before, status, notes, |after| {
         impact::on_device(context, &planes, Some(&before), id, None, |view| {

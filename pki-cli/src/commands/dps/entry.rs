@@ -4,10 +4,11 @@ use std::path::Path;
 
 use dps_client::service::Enrollments;
 use pki_core::enrollment::{Enrollment, Mechanism, ProvisioningStatus};
-use pki_core::ids::Etag;
+use pki_core::ids::{DpsName, Etag};
 use pki_core::lifecycle::{
     Expectation, FieldChange, Found, Impact, Promise, Standing, Step, Who, differences,
 };
+use pki_core::wording::command_in;
 use serde_json::Value;
 
 use crate::commands::change::{Change, nothing_to_do};
@@ -34,7 +35,7 @@ pub(super) trait Record: Enrollment {
     const NONE: Found;
     /// What the audit trail says when it was deleted.
     const DELETED: &'static str;
-    /// The command that enables it.
+    /// The command that enables it, without its instance.
     const ENABLE: &'static str;
 
     /// It, as what was read back.
@@ -247,6 +248,7 @@ pub(super) fn document<E: Record>(
 /// Refuses a document that would let in who is kept out, and one that was made from another state of
 /// the record than the present one.
 pub(super) fn check_document<E: Record>(
+    dps: &DpsName,
     before: Option<&E>,
     document: &E,
 ) -> Result<(), CommandError> {
@@ -271,7 +273,10 @@ pub(super) fn check_document<E: Record>(
         );
         return Err(CommandError::refused(message)
             .hint("write \"provisioningStatus\": \"disabled\" into the document")
-            .hint(format!("to let them in, say: {} {id}", E::ENABLE)));
+            .hint(format!(
+                "to let them in, say: {}",
+                command_in(dps, format_args!("{} {id}", E::ENABLE))
+            )));
     }
     Ok(())
 }

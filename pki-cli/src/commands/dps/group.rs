@@ -12,7 +12,7 @@ use pki_core::enrollment::{
 use pki_core::ids::{EnrollmentGroupId, Sha256Thumbprint};
 use pki_core::inventory::{GenerationState, Inventory as _};
 use pki_core::lifecycle::{Expectation, FieldChange, Found, Promise, Step, Who};
-use pki_core::wording::counted;
+use pki_core::wording::{command_in, counted};
 
 use super::entry::{self, Record, Wording};
 use super::{declared, impact};
@@ -142,7 +142,7 @@ impl Record for EnrollmentGroup {
     const DISABLED: &'static str = "group-disabled";
     const NONE: Found = Found::Group(None);
     const DELETED: &'static str = "group-deleted";
-    const ENABLE: &'static str = "dps-pki dps group enable";
+    const ENABLE: &'static str = "dps group enable";
 
     fn put(&self, changes: Vec<FieldChange>, expect: Expectation) -> Step {
         Step::put_group(self.clone(), changes, expect)
@@ -173,7 +173,7 @@ impl ListArgs {
 
 impl ShowArgs {
     fn run(&self, context: &Context) -> CommandResult {
-        let planes = planes::chosen(context)?;
+        let planes = planes::of_group(context, &self.id)?;
         let group = entry::existing(&context.runtime, &planes, &planes.groups()?, &self.id)?;
         let lines = vec![
             ("group", group.enrollment_group_id.to_string()),
@@ -200,7 +200,7 @@ impl PutArgs {
             return declared::put_group(context, &self.id);
         };
         let document: EnrollmentGroup = entry::document(&context.inputs, file, &self.id)?;
-        let planes = planes::chosen(context)?;
+        let planes = planes::of_group(context, &self.id)?;
         let groups = planes.groups()?;
         let before = context
             .runtime
@@ -208,7 +208,7 @@ impl PutArgs {
         if entry::is_written(before.as_ref(), &document) {
             return entry::written_before(context, &planes, &document);
         }
-        entry::check_document(before.as_ref(), &document)?;
+        entry::check_document(planes.name(), before.as_ref(), &document)?;
         let impact = impact::on_fleet(context, &planes, |view| view.put_group(&document))?;
         let wording = Wording {
             action: EnrollmentGroup::WRITTEN,
@@ -230,7 +230,7 @@ impl EnableArgs {
 
     /// A group that keeps a compromised generation out is not enabled by the way.
     fn refuse_compromised(&self, context: &Context) -> Result<(), CommandError> {
-        let planes = planes::chosen(context)?;
+        let planes = planes::of_group(context, &self.id)?;
         let group = entry::existing(&context.runtime, &planes, &planes.groups()?, &self.id)?;
         let Mechanism::X509(X509Certificates::Signing(slots)) = &group.attestation.mechanism else {
             return Ok(());
@@ -264,7 +264,7 @@ fn set_status(
     id: &EnrollmentGroupId,
     status: ProvisioningStatus,
 ) -> CommandResult {
-    let planes = planes::chosen(context)?;
+    let planes = planes::of_group(context, id)?;
     let groups = planes.groups()?;
     let before = entry::existing(&context.runtime, &planes, &groups, id)?;
     let note = if status == ProvisioningStatus::Enabled {
@@ -280,7 +280,7 @@ fn set_status(
 
 impl DeleteArgs {
     fn run(&self, context: &Context) -> CommandResult {
-        let planes = planes::chosen(context)?;
+        let planes = planes::of_group(context, &self.id)?;
         let groups = planes.groups()?;
         let goal = entry::goal_of_deletion::<EnrollmentGroup>(&self.id);
         let before = match entry::existing(&context.runtime, &planes, &groups, &self.id) {
@@ -347,8 +347,11 @@ impl DeleteArgs {
             count => counted(count, "registration record", "registration records"),
         };
         Ok(format!(
-            "{count} of its devices stay and count against the quota of the instance, and so do their hub identities; to have them go as well: dps-pki deprovision --group {}",
-            self.id
+            "{count} of its devices stay and count against the quota of the instance, and so do their hub identities; to have them go as well: {}",
+            command_in(
+                planes.name(),
+                format_args!("deprovision --group {}", self.id)
+            )
         ))
     }
 

@@ -78,7 +78,7 @@ impl Args {
 
 impl ListArgs {
     fn run(&self, context: &Context) -> CommandResult {
-        let planes = planes::chosen(context)?;
+        let planes = planes::of_group(context, &self.group)?;
         let records = planes.registrations()?.of_group(&self.group, None);
         let found = first(&context.runtime, &context.ui, records, self.limit)?;
         if found.is_empty() {

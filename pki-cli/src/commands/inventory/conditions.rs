@@ -13,6 +13,7 @@ use pki_core::time::{Span, Time};
 use crate::commands::batch;
 use crate::error::CommandError;
 use crate::home::Home;
+use crate::unknown::with_nearest;
 
 /// Conditions, all of which must be met.
 #[derive(clap::Args)]
@@ -85,12 +86,12 @@ impl Conditions {
     /// typing error.
     fn check_names(&self, home: &Home, inventory: &dyn Inventory) -> Result<(), CommandError> {
         if let Some(name) = &self.authority {
-            let declared = home.declaration()?.authority(name).is_some();
-            if !declared && inventory.authority(name)?.is_none() {
-                let message = format!("there is no authority {name}");
-                return Err(
-                    CommandError::not_found(message).hint("see them with: dps-pki authority list")
-                );
+            let declaration = home.declaration()?;
+            if declaration.authority(name).is_none() && inventory.authority(name)?.is_none() {
+                let error = CommandError::not_found(format!("there is no authority {name}"));
+                let known = declaration.authorities.iter().map(|one| one.name.as_str());
+                let error = with_nearest(error, name.as_str(), &known.collect::<Vec<_>>());
+                return Err(error.hint("see them with: dps-pki authority list"));
             }
         }
         match &self.batch {

@@ -48,9 +48,8 @@ impl Args {
         context: &Context,
         all: &[Planes<'_>],
         inventory: &mut SqliteInventory,
-        authority: &AuthorityName,
+        (authority, below): (&AuthorityName, &Below),
     ) -> CommandResult {
-        let below = below(&context.home, context.now(), inventory, authority)?;
         let who = format!("what is below {authority} is");
         let mut unread = Vec::new();
         let mut parts = Vec::new();
@@ -61,11 +60,11 @@ impl Args {
                 &context.runtime,
                 planes,
                 inventory,
-                &below,
+                below,
             ) {
                 Ok((prepared, judged)) => parts.push(BelowPart {
                     authority,
-                    below: &below,
+                    below,
                     turns: Turns::new(planes, dps, judged, Failures::Stop),
                     prepared,
                 }),

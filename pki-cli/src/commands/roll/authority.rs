@@ -6,7 +6,7 @@ use dps_operations::roll::{
 };
 use pki_core::ids::AuthorityName;
 use pki_core::inventory::Inventory as _;
-use pki_core::lifecycle::roll::AuthorityState;
+use pki_core::lifecycle::roll::{AuthorityState, Generations};
 use pki_core::sqlite::SqliteInventory;
 use pki_core::wording::{counted, fitting};
 
@@ -17,6 +17,7 @@ use super::{FinishArgs, Rolled, StartArgs, StatusArgs, device, refuse_option, re
 use crate::commands::authority::{declared, successor};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
+use crate::home::Home;
 use crate::issuance::{no_authority, refuse_not_begun};
 use crate::planes::Planes;
 use crate::render::ui::Ui;
@@ -33,20 +34,25 @@ impl StartArgs {
         if self.compromised {
             return self.breach(context, inventory, name);
         }
+        let generations = generations_of(&context.home, &inventory, name)?;
         let planes = all(context)?;
         let instances = gather(&context.runtime, &planes)?;
-        if generations(&inventory, name)?.is_some() {
-            // Before a key is made that would be of no use.
-            let mut roll = roll_of(context, &inventory, &instances, name)?;
-            roll.check_issuer()?;
-            context.runtime.wait_for(roll.check_breach())?;
-        }
+        // Before a key is made that would be of no use.
+        let mut roll = roll_of(context, &inventory, &instances, name)?;
+        roll.check_issuer()?;
+        context.runtime.wait_for(roll.check_breach())?;
         if !context.settings.dry_run {
+            let current = generations.current().map(|held| held.number);
             let declared = declared(context, name)?;
-            successor(context, &mut inventory, declared, self.clock_is_right)?;
-        } else if let Some(generations) = generations(&inventory, name)?
-            && let AuthorityState::Active { .. } | AuthorityState::Requested { .. } =
-                generations.state
+            successor(
+                context,
+                &mut inventory,
+                declared,
+                current,
+                self.clock_is_right,
+            )?;
+        } else if let AuthorityState::Active { .. } | AuthorityState::Requested { .. } =
+            generations.state
         {
             return Err(not_made(name));
         }
@@ -101,7 +107,7 @@ impl StatusArgs {
                 .into_iter()
                 .map(|record| record.name)
                 .collect(),
-            Some(name) => match resolve(&context.home, inventory, name, self.device)? {
+            Some(name) => match resolve(context, inventory, name, self.device)? {
                 Rolled::Authority(name) => vec![name],
                 Rolled::Device(id) => {
                     let status = device::status(context, inventory, &id)?;
@@ -174,6 +180,21 @@ fn refuse_unreached(unreached: &[Unreached]) -> Result<(), CommandError> {
         fitting(unreached.len(), "it", "them")
     );
     Err(CommandError::new(ErrorKind::PartlyFailed, message).lines(unreached))
+}
+
+/// The generations of an authority.
+///
+/// # Errors
+/// `NotFound` if there is no such authority.
+pub(super) fn generations_of(
+    home: &Home,
+    inventory: &SqliteInventory,
+    name: &AuthorityName,
+) -> Result<Generations, CommandError> {
+    match generations(inventory, name)? {
+        Some(generations) => Ok(generations),
+        None => Err(no_authority(home, name)?),
+    }
 }
 
 /// The roll of an authority as it is now.

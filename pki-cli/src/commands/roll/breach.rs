@@ -1,20 +1,21 @@
 //! A breach roll of an authority: shut out wherever DPS can be reached.
 
-use dps_operations::roll::{BreachRequest, Instances, generations};
-use pki_core::ids::AuthorityName;
-use pki_core::lifecycle::HubAction;
+use dps_operations::roll::{BreachRequest, Instances};
+use pki_core::ids::{AuthorityName, Generation};
+use pki_core::lifecycle::roll::{Condemned, Generations};
 use pki_core::sqlite::SqliteInventory;
 
 use super::StartArgs;
-use super::authority::roll_of;
+use super::authority::{generations_of, roll_of};
 use super::instances::{Reachable, reachable};
 use super::rolling::Carrying;
 use crate::commands::authority::{check_clock, declared, successor};
 use crate::context::Context;
 use crate::error::{CommandResult, ErrorKind};
 use crate::hubs::refuse_unread;
-use crate::issuance::refuse_not_begun;
+use crate::issuance::{generation_of, refuse_not_begun};
 use crate::planes::Planes;
+use crate::typed::breach_roll;
 
 impl StartArgs {
     pub(super) fn breach(
@@ -23,7 +24,13 @@ impl StartArgs {
         mut inventory: SqliteInventory,
         name: &AuthorityName,
     ) -> CommandResult {
-        let command = command(name, self.hub.into(), self.with_intermediates);
+        let generations = generations_of(&context.home, &inventory, name)?;
+        if self.generation.is_some() {
+            generation_of(&context.home, &inventory, name, self.generation)?;
+        }
+        let condemned = generations.condemned(name, self.generation)?;
+        let hub = self.hub.into();
+        let command = breach_roll(name, self.generation, hub, self.with_intermediates);
         let Reachable {
             planes,
             snapshots,
@@ -35,23 +42,30 @@ impl StartArgs {
         for one in &unreached {
             context.ui.warning(format!("{one}; it is left out"));
         }
-        let generations = generations(&inventory, name)?;
-        let is_replaced = (generations.as_ref()).is_some_and(|held| held.replaced().is_some());
-        let has_newcomer = (generations.as_ref()).is_some_and(|held| held.newcomer().is_some());
         // The hour in which one wants to know whom it hits is not that in which keys are made.
-        let is_shown = context.settings.dry_run && !is_replaced && !has_newcomer;
-        if !is_replaced && !context.settings.dry_run {
-            let declared = declared(context, name)?;
-            successor(context, &mut inventory, declared, self.clock_is_right)?;
-        }
+        let is_shown = context.settings.dry_run
+            && !condemned.is_replaced()
+            && generations.newcomer().is_none();
         if is_shown {
             check_clock(context, &inventory, self.clock_is_right)?;
         } else {
+            if !condemned.is_replaced() && !context.settings.dry_run {
+                let current = Some(condemned.generation().number);
+                let declared = declared(context, name)?;
+                successor(
+                    context,
+                    &mut inventory,
+                    declared,
+                    current,
+                    self.clock_is_right,
+                )?;
+            }
             refuse_not_begun(context.now(), &inventory, name)?;
         }
         let instances = Instances::of(planes.iter().map(Planes::instance).zip(snapshots));
         let request = BreachRequest {
-            hub: self.hub.into(),
+            generation: self.meant(condemned),
+            hub,
             with_intermediates: self.with_intermediates,
             is_shown,
         };
@@ -60,10 +74,8 @@ impl StartArgs {
         for note in &breach.notes {
             context.ui.warning(note);
         }
-        if is_replaced && breach.rolling.is_empty() {
-            context.ui.note(format!(
-                "if the present generation is compromised as well, make the next one first: dps-pki authority create {name} --next"
-            ));
+        if condemned.is_replaced() && self.generation.is_none() {
+            self.note_which(context, &generations, name);
         }
         let ended = Carrying::new(context, &planes, &instances, &breach.rolling)
             .without(unreached, command)
@@ -73,23 +85,25 @@ impl StartArgs {
         }
         Ok(ended)
     }
-}
 
-/// The command that says a breach roll again as it was asked for.
-pub(in crate::commands) fn command(
-    name: &AuthorityName,
-    hub: HubAction,
-    with_intermediates: bool,
-) -> String {
-    let hub = match hub {
-        HubAction::Disable => "",
-        HubAction::Delete => " --hub delete",
-        HubAction::Keep => " --hub keep",
-    };
-    let below = if with_intermediates {
-        " --with-intermediates"
-    } else {
-        ""
-    };
-    format!("dps-pki roll start {name} --compromised{below}{hub}")
+    /// The generation that is asked for, also if another process replaces it meanwhile; none where the one that
+    /// was replaced before is meant only because no other was named.
+    fn meant(&self, condemned: Condemned<'_>) -> Option<Generation> {
+        match condemned {
+            Condemned::Current(current) => Some(current.number),
+            Condemned::Replaced(_) => self.generation,
+        }
+    }
+
+    /// Tells which generation is not meant, since none was named.
+    fn note_which(&self, context: &Context, generations: &Generations, name: &AuthorityName) {
+        if let Some(current) = generations.current() {
+            let number = current.number;
+            let hub = self.hub.into();
+            let command = breach_roll(name, Some(number), hub, self.with_intermediates);
+            context.ui.note(format!(
+                "generation {number} stays; if it is compromised as well: {command}"
+            ));
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Rolling the leaf that an individual enrollment names.
 
+use dps_operations::PlanningError;
 use dps_operations::roll::device::{DeviceRoll, Phase, Prepared};
 use pki_core::admission::{self, Entry};
 use pki_core::certificate::{Certificate, pem};
@@ -7,12 +8,12 @@ use pki_core::ids::RegistrationId;
 use pki_core::inventory::Inventory as _;
 use pki_core::sqlite::SqliteInventory;
 use pki_core::time::Time;
+use pki_core::wording::command_in;
 use serde::Serialize;
 
 use super::report::{End, Status};
-use super::{FinishArgs, StartArgs, refuse_option};
+use super::{FinishArgs, StartArgs, refuse_option, with_near_names};
 use crate::commands::everywhere::{LetIn, Problems, elsewhere};
-use crate::config::Settings;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, Outcome};
 use crate::execute::Proposal;
@@ -20,9 +21,7 @@ use crate::hubs::refuse_unread;
 use crate::inputs::Inputs;
 use crate::planes::{self, Planes};
 use crate::render::plan::{PlanAndImpact, PlanAndProof};
-use crate::runtime::Runtime;
 use crate::snapshot::around;
-use crate::unknown::unknown_device;
 
 impl StartArgs {
     pub(super) fn device(
@@ -35,7 +34,7 @@ impl StartArgs {
         refuse_option(self.accept_stranded > 0, "--accept-stranded", "a device")?;
         refuse_option(self.with_intermediates, "--with-intermediates", "a device")?;
         let planes = planes::chosen(context)?;
-        let mut roll = gather(&context.settings, &context.runtime, &planes, &inventory, id)?;
+        let mut roll = gather(context, &planes, &inventory, id)?;
         if self.compromised {
             let looked = roll.look_on_every_hub(around(&context.settings, &planes, &inventory));
             for note in context.runtime.wait_for(looked)? {
@@ -139,9 +138,11 @@ impl FinishArgs {
     ) -> CommandResult {
         refuse_option(self.with_intermediates, "--with-intermediates", "a device")?;
         let planes = planes::chosen(context)?;
-        let roll = gather(&context.settings, &context.runtime, &planes, &inventory, id)?;
+        let roll = gather(context, &planes, &inventory, id)?;
         let seen = around(&context.settings, &planes, &inventory);
-        let prepared = roll.finish(seen, self.accept_stranded > 0)?;
+        let prepared = roll
+            .finish(seen, self.accept_stranded > 0)
+            .map_err(|error| not_ended(&planes, error))?;
         carry_out(context, &planes, &mut inventory, (&roll, &prepared))
     }
 }
@@ -153,9 +154,24 @@ pub(super) fn abort(
     id: &RegistrationId,
 ) -> CommandResult {
     let planes = planes::chosen(context)?;
-    let roll = gather(&context.settings, &context.runtime, &planes, &inventory, id)?;
-    let prepared = roll.abort(around(&context.settings, &planes, &inventory))?;
+    let roll = gather(context, &planes, &inventory, id)?;
+    let prepared = roll
+        .abort(around(&context.settings, &planes, &inventory))
+        .map_err(|error| not_ended(&planes, error))?;
     carry_out(context, &planes, &mut inventory, (&roll, &prepared))
+}
+
+/// Why the roll of a leaf does not end. What an entry holds that nobody knows is put by name.
+fn not_ended(planes: &Planes<'_>, error: PlanningError) -> CommandError {
+    let PlanningError::ForeignLeaf { id } = &error else {
+        return error.into();
+    };
+    let put = format_args!("dps device put {id} --cert FILE");
+    let hint = format!(
+        "put what it is to hold with: {}",
+        command_in(planes.name(), put)
+    );
+    CommandError::from(error).hint(hint)
 }
 
 /// Where the roll of a device stands.
@@ -165,7 +181,7 @@ pub(super) fn status(
     id: &RegistrationId,
 ) -> Result<Status, CommandError> {
     let planes = planes::chosen(context)?;
-    let roll = gather(&context.settings, &context.runtime, &planes, inventory, id)?;
+    let roll = gather(context, &planes, inventory, id)?;
     let (phase, waits) = match roll.phase() {
         Phase::Idle => ("idle", vec![]),
         Phase::Moved => {
@@ -194,17 +210,20 @@ pub(super) fn status(
 }
 
 fn gather(
-    settings: &Settings,
-    runtime: &Runtime,
+    context: &Context,
     planes: &Planes<'_>,
     inventory: &SqliteInventory,
     id: &RegistrationId,
 ) -> Result<DeviceRoll, CommandError> {
-    let seen = around(settings, planes, inventory);
-    match runtime.wait_for(DeviceRoll::gather(seen, id))? {
-        Some(roll) => Ok(roll),
-        None => Err(unknown_device(inventory, id)?),
+    let seen = around(&context.settings, planes, inventory);
+    if let Some(roll) = context.runtime.wait_for(DeviceRoll::gather(seen, id))? {
+        return Ok(roll);
     }
+    let message = format!(
+        "there is no authority {id}, and no device {id}: neither the inventory nor DPS knows it"
+    );
+    let unknown = CommandError::not_found(message);
+    Err(with_near_names(unknown, &context.home, inventory, id)?)
 }
 
 fn carry_out(

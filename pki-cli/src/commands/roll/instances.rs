@@ -5,10 +5,12 @@ use std::fmt;
 
 use dps_operations::roll::Instances;
 use pki_core::declaration::DpsDeclaration;
-use pki_core::ids::DpsName;
+use pki_core::ids::{AuthorityName, DpsName};
+use pki_core::sqlite::SqliteInventory;
 use serde::ser::SerializeStruct as _;
 use serde::{Serialize, Serializer};
 
+use super::authority::{generations_of, roll_of};
 use crate::config::Settings;
 use crate::context::Context;
 use crate::error::{CommandError, ErrorKind};
@@ -52,12 +54,23 @@ pub(super) fn gather<'a>(
 /// # Errors
 /// [`CommandError`] of the first one if none can be read.
 pub(super) fn reachable(context: &Context) -> Result<Reachable<'_>, CommandError> {
+    let mut reached = reach(context, declared(&context.home, &context.settings)?)?;
+    if reached.planes.is_empty() && !reached.unreached.is_empty() {
+        return Err(reached.unreached.swap_remove(0).error);
+    }
+    Ok(reached)
+}
+
+fn reach<'a>(
+    context: &'a Context,
+    declared: &'a BTreeMap<DpsName, DpsDeclaration>,
+) -> Result<Reachable<'a>, CommandError> {
     let mut reached = Reachable {
         planes: Vec::new(),
         snapshots: Vec::new(),
         unreached: Vec::new(),
     };
-    for (name, declared) in declared(&context.home, &context.settings)? {
+    for (name, declared) in declared {
         let read = planes::of(context, name, declared).and_then(|planes| {
             let snapshot = context
                 .runtime
@@ -72,10 +85,36 @@ pub(super) fn reachable(context: &Context) -> Result<Reachable<'_>, CommandError
             Err(error) => reached.unreached.push(Unreached::noted(name, error)?),
         }
     }
-    if reached.planes.is_empty() && !reached.unreached.is_empty() {
-        return Err(reached.unreached.swap_remove(0).error);
-    }
     Ok(reached)
+}
+
+/// Refuses to make a further generation of an authority while its last breach roll lacks something, as far as the
+/// instances can be reached: that comes first.
+///
+/// # Errors
+/// [`CommandError`] with the command that completes it.
+pub(in crate::commands) fn check_breach(
+    context: &Context,
+    inventory: &SqliteInventory,
+    name: &AuthorityName,
+) -> Result<(), CommandError> {
+    let generations = generations_of(&context.home, inventory, name)?;
+    if generations.replaced().is_none() {
+        return Ok(());
+    }
+    let Reachable {
+        planes,
+        snapshots,
+        unreached,
+    } = reach(context, &context.home.declaration()?.dps)?;
+    for one in &unreached {
+        context.ui.warning(format!(
+            "{one}; whether the breach roll of {name} is done there cannot be told"
+        ));
+    }
+    let instances = Instances::of(planes.iter().map(Planes::instance).zip(snapshots));
+    let mut roll = roll_of(context, inventory, &instances, name)?;
+    context.runtime.wait_for(roll.check_breach())
 }
 
 /// The instances of `pki.toml`.

@@ -10,12 +10,12 @@ use pki_core::journal::Estimate;
 use pki_core::lifecycle::roll::{Deadline, Devices, RollStatus};
 use pki_core::lifecycle::{Impact, Plan};
 use pki_core::time::Time;
-use pki_core::wording::counted;
+use pki_core::wording::{command_in, counted};
 use serde::Serialize;
 
-use super::breach::command;
 use crate::config::NAMED;
 use crate::render::plan::PlanAndImpact;
+use crate::typed::breach_roll;
 
 /// A plan for one instance with what it does there to devices.
 #[derive(Serialize)]
@@ -290,7 +290,7 @@ impl Status {
             return self;
         };
         let request = &unfinished.request;
-        let command = command(authority, request.hub, request.with_intermediates);
+        let command = breach_roll(authority, None, request.hub, request.with_intermediates);
         let generation = unfinished.compromised;
         for (dps, steps) in &unfinished.steps {
             let left = counted(steps.len(), "step", "steps");
@@ -377,7 +377,8 @@ impl fmt::Display for Statuses {
             for KeptOffBy { dps, hub, devices } in &status.kept_off_by {
                 write!(
                     f,
-                    "\n  let in, and disabled on the hub (dps-pki hub device enable ID --hub {hub} --dps {dps}): {devices}"
+                    "\n  let in, and disabled on the hub ({}): {devices}",
+                    command_in(dps, format_args!("hub device enable ID --hub {hub}"))
                 )?;
             }
             for End { at, what } in &status.deadlines {

@@ -13,7 +13,7 @@ use super::instances::Unreached;
 use super::report::Report;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
-use crate::execute::{Execution, Proposal};
+use crate::execute::{Execution, Proposal, in_the_way};
 use crate::planes::Planes;
 use crate::render::plan::PlanAndImpact;
 
@@ -58,6 +58,7 @@ impl<'a> Carrying<'a> {
     /// Checks the plans of all instances, carries them out in their order, and reads back what DPS decides.
     pub(super) fn carry_out(mut self, inventory: &mut SqliteInventory) -> CommandResult {
         let passed = self.rolling.check(self.instances, inventory)?;
+        self.look_for_others(inventory, &passed)?;
         let mut done = false;
         for (index, part) in &passed.turns {
             let dps = self.planes[*index].name();
@@ -79,6 +80,26 @@ impl<'a> Carrying<'a> {
         self.end()
     }
 
+    /// Looks in every instance for plans that are in the way, before anything is written in the first. A breach
+    /// roll leaves such an instance out, where there is another.
+    fn look_for_others(
+        &mut self,
+        inventory: &mut SqliteInventory,
+        passed: &Passed,
+    ) -> Result<(), CommandError> {
+        for (index, part) in &passed.turns {
+            let planes = &self.planes[*index];
+            if self.is_unreached(planes.name()) {
+                continue;
+            }
+            let in_the_way = in_the_way(self.context, planes, inventory, part.plan())?;
+            if let Some(error) = in_the_way {
+                self.leave_out(planes.name(), error)?;
+            }
+        }
+        Ok(())
+    }
+
     fn carry_out_one(
         &self,
         inventory: &mut SqliteInventory,
@@ -96,13 +117,28 @@ impl<'a> Carrying<'a> {
     /// Goes on without an instance in which a breach roll failed.
     fn noted(&mut self, dps: &DpsName, error: CommandError) -> Result<bool, CommandError> {
         let is_of_instance = matches!(error.kind, ErrorKind::Service | ErrorKind::Conflict);
+        if !is_of_instance {
+            return Err(error);
+        }
+        let error = if error.kind == ErrorKind::Conflict {
+            let name = self.rolling.authority();
+            error.hint(format!("what is true now: dps-pki roll status {name}"))
+        } else {
+            error
+        };
+        self.leave_out(dps, error)?;
+        Ok(true)
+    }
+
+    /// Takes note that a breach roll does nothing more in an instance; another roll, and the last instance, ends.
+    fn leave_out(&mut self, dps: &DpsName, error: CommandError) -> Result<(), CommandError> {
         let mut others = self.planes.iter().map(Planes::name);
         let is_last = !others.any(|name| name != dps && !self.is_unreached(name));
-        if !self.rolling.is_breach() || !is_of_instance || is_last {
+        if !self.rolling.is_breach() || is_last {
             return Err(error);
         }
         self.unreached.push(Unreached::noted(dps, error)?);
-        Ok(true)
+        Ok(())
     }
 
     fn is_unreached(&self, dps: &DpsName) -> bool {
@@ -142,11 +178,13 @@ impl<'a> Carrying<'a> {
             "{name} is not shut out in every DPS instance: {} not seen to",
             counted(self.unreached.len(), "was", "were")
         );
-        Err(CommandError::new(ErrorKind::PartlyFailed, message)
-            .lines(&self.unreached)
-            .hint(format!(
-                "say it again when they can be reached: {}",
-                self.command
-            )))
+        let partly = CommandError::new(ErrorKind::PartlyFailed, message).lines(&self.unreached);
+        let refused = self.unreached.iter().map(|one| &one.error);
+        let refused = refused.filter(|error| error.kind == ErrorKind::Refused);
+        let hints = refused.flat_map(|error| error.hints.clone());
+        Err(hints.fold(partly, CommandError::hint).hint(format!(
+            "say it again when they can be reached: {}",
+            self.command
+        )))
     }
 }

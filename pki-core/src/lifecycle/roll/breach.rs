@@ -14,10 +14,10 @@
 //! group above is made or enabled.
 
 use super::anchor::{admitted_by, anchored, is_admitted};
-use super::expiry::{enabled_first, holders, settle};
+use super::expiry::{enabled_first, goal_of_aborting, goal_of_rolling, holders, settle};
 use super::slots::{self, Side};
 use super::upload::{deleted, deletion, uploaded};
-use super::{Below, HeldGeneration, Instance, InstancePlan, RollError, RollState};
+use super::{Below, Condemned, HeldGeneration, Instance, InstancePlan, RollError, RollState};
 use crate::admission::{DpsView, Outcome, Refusal};
 use crate::authority::ChainBundle;
 use crate::declaration::VerifiedBy;
@@ -29,10 +29,14 @@ use crate::lifecycle::declared::is_same;
 use crate::lifecycle::quarantine::{HubAction, HubIdentity, forget_registration, hub_step};
 use crate::lifecycle::{CaAction, CaStep, Expectation, Plan, Step};
 use crate::management::CaCertificate;
+use crate::wording::command_in;
 
 /// What is asked for.
 #[derive(Debug, Clone, Default)]
 pub struct Breach {
+    /// Which generation is compromised; if not given, the one whose place was taken already, else the current
+    /// one.
+    pub generation: Option<Generation>,
     /// The devices below the compromised generation, by instance in the order of
     /// [`RollState::instances`]: their hubs know them until they are deregistered.
     pub devices: Vec<Vec<RegisteredDevice>>,
@@ -64,13 +68,14 @@ impl RegisteredDevice {
     }
 }
 
-/// Plans the replacement of the current generation, which is compromised, by the one after it. Where
+/// Plans the replacement of a compromised generation by the one after it, or what is left of that. Where
 /// there are several instances, all of them shut it out before the first one is repaired.
 ///
 /// # Errors
 /// [`RollError`]: there is no generation to replace it, or its devices would not be admitted.
 pub fn replace(request: &Breach, state: &RollState) -> Result<Vec<InstancePlan>, RollError> {
-    let (old, new) = pair(state)?;
+    let condemned = state.condemned(request.generation)?;
+    let (old, new) = pair(state, condemned)?;
     let goal = format!(
         "{}, by generation {}",
         goal_of_replacing(&state.authority, old.number),
@@ -80,7 +85,7 @@ pub fn replace(request: &Breach, state: &RollState) -> Result<Vec<InstancePlan>,
     let mut repairs = Vec::new();
     for (index, instance) in state.instances.iter().enumerate() {
         let mut cut = cut(state, instance, (old, new))?;
-        if state.generations.replaced().is_none() {
+        if !condemned.is_replaced() {
             // Whatever is cut short, and wherever: from the first write on nobody takes the old one for current.
             let mut changes = vec![
                 (old.number, GenerationState::Compromised),
@@ -138,7 +143,7 @@ fn stay_disabled(
     let disabled = instance.groups.iter().filter(is_held);
     let told = disabled.map(|group| {
         let id = &group.enrollment_group_id;
-        format!("enrollment group {id} stays disabled, and refuses the new generation too; when its devices are to come back, enable it with: dps-pki dps group enable {id} --dps {}", instance.name)
+        format!("enrollment group {id} stays disabled, and refuses the new generation too; when its devices are to come back, enable it with: {}", command_in(&instance.name, format_args!("dps group enable {id}")))
     });
     told.collect()
 }
@@ -232,6 +237,23 @@ pub fn goal_of_replacing(authority: &AuthorityName, compromised: Generation) -> 
     format!("replace {authority} generation {compromised}, which is compromised")
 }
 
+/// Whether a plan of this goal takes the place of an open one of another goal: a breach roll goes before whatever
+/// else was begun with the generations of its authority.
+pub fn goes_before(goal: &str, other: &str) -> bool {
+    let Some(authority) = replaced_in(goal) else {
+        return false;
+    };
+    let is_ordinary = other.starts_with(&goal_of_rolling(authority))
+        || other.starts_with(&goal_of_aborting(authority));
+    goal != other && (is_ordinary || replaced_in(other) == Some(authority))
+}
+
+/// The authority that a breach roll of this goal is about.
+fn replaced_in(goal: &str) -> Option<&str> {
+    let (authority, rest) = goal.strip_prefix("replace ")?.split_once(" generation ")?;
+    rest.contains(", which is compromised").then_some(authority)
+}
+
 /// What [`replace`] would do before there is a generation to take the place of the current one: it shuts
 /// that out, has the authorities below verified if that was asked for, and takes its devices off their hubs.
 /// For a look beforehand; the repair is not in it.
@@ -299,8 +321,11 @@ pub fn shut_out(request: &Breach, state: &RollState) -> Result<Vec<InstancePlan>
 
 /// The compromised generation and the one that replaces it; after a plan that was cut short, the one
 /// that has replaced it already.
-fn pair(state: &RollState) -> Result<(&HeldGeneration, &HeldGeneration), RollError> {
-    if let Some(compromised) = state.generations.replaced() {
+fn pair<'a>(
+    state: &'a RollState,
+    condemned: Condemned<'a>,
+) -> Result<(&'a HeldGeneration, &'a HeldGeneration), RollError> {
+    if let Condemned::Replaced(compromised) = condemned {
         return Ok((compromised, state.current()?));
     }
     let (current, newcomer) = state.rolled()?;
@@ -329,37 +354,91 @@ fn withdrawn_by_name(
         .collect()
 }
 
-/// What shuts the compromised generation out of one instance: from the first step on, and for good.
+/// What shuts the compromised generation out of one instance: from the first step on, and for good. Earlier ones
+/// go with it, where their breach roll was not done, and renewals with the same key.
 fn cut(
     state: &RollState,
     instance: &Instance,
     (old, new): (&HeldGeneration, &HeldGeneration),
 ) -> Result<Vec<Step>, RollError> {
-    let old_side = Side::compromised(old, instance);
+    let gone = gone_with(state, old);
+    let sides: Vec<Side<'_>> = gone
+        .iter()
+        .map(|one| Side::compromised(one, instance))
+        .collect();
+    let sides: Vec<&Side<'_>> = sides.iter().collect();
     let new_side = Side::of(new, instance);
-    let mut steps = cut_out(state, instance, (old, new))?;
-    let gone = &[&old_side];
-    let inline =
-        holders(state, instance, &old_side).filter(|group| !old_side.is_referred_to_by(group));
+    let mut steps = Vec::new();
+    for one in &gone {
+        steps.extend(cut_out(state, instance, (one, new))?);
+    }
+    let inline = instance
+        .groups
+        .iter()
+        .filter(|group| is_to_let_go(state, group, old, &sides));
     for group in enabled_first(inline) {
-        steps.extend(slots::withdraw(group, gone, &new_side));
+        steps.extend(slots::withdraw(group, &sides, &new_side));
     }
-    if is_decided_otherwise(state, instance, old, &steps)? {
-        // Of several groups with one certificate a disabled one wins.
-        let block = blocking_group(&state.id(old.number), &old.certificate, &instance.groups)?;
-        steps.splice(0..0, block);
-    } else {
-        // Behind the step that shuts out: that needs no room for one more group.
-        steps.extend(for_later(state, instance, old)?);
+    with_blocks(state, instance, &gone, steps)
+}
+
+/// These steps, and the disabled groups that keep the generations out which they take away, for good. That of the
+/// first one, which the roll is about, comes first where the steps do not shut it out by themselves; those of the
+/// others never before it is out.
+fn with_blocks(
+    state: &RollState,
+    instance: &Instance,
+    gone: &[&HeldGeneration],
+    mut steps: Vec<Step>,
+) -> Result<Vec<Step>, RollError> {
+    let mut first = None;
+    let mut ahead = Vec::new();
+    let mut behind = Vec::new();
+    for (index, one) in gone.iter().enumerate() {
+        if is_decided_otherwise(state, instance, one, &steps)? {
+            // Of several groups with one certificate a disabled one wins.
+            let block = blocking_group(&state.id(one.number), &one.certificate, &instance.groups)?;
+            if index == 0 {
+                first = block;
+            } else {
+                ahead.extend(block);
+            }
+        } else {
+            // Behind the step that shuts out: that needs no room for one more group.
+            behind.extend(for_later(state, instance, one)?);
+        }
     }
-    let compromised = state.generations.compromised();
-    let renewals = state.generations.renewals_of(old);
-    let others = compromised.chain(renewals);
-    for earlier in others.filter(|one| one.number != old.number) {
-        steps.extend(deleted(instance, earlier));
-        steps.extend(for_later(state, instance, earlier)?);
-    }
+    steps.splice(0..0, first);
+    let after_first = steps.len().min(1);
+    steps.splice(after_first..after_first, ahead);
+    steps.extend(behind);
     Ok(steps)
+}
+
+/// A compromised generation, and those that go with it.
+fn gone_with<'a>(state: &'a RollState, old: &'a HeldGeneration) -> Vec<&'a HeldGeneration> {
+    let compromised = state.generations.compromised();
+    let others = compromised.chain(state.generations.renewals_of(old));
+    let mut gone = vec![old];
+    gone.extend(others.filter(|one| one.number != old.number));
+    gone
+}
+
+/// Whether a group is to let go of the certificate of a compromised generation. A disabled group on an earlier
+/// one keeps that out.
+fn is_to_let_go(
+    state: &RollState,
+    group: &EnrollmentGroup,
+    old: &HeldGeneration,
+    gone: &[&Side<'_>],
+) -> bool {
+    let is_enabled = group.provisioning_status == ProvisioningStatus::Enabled;
+    let mut sides = gone.iter();
+    let is_held = sides.any(|side| {
+        let is_meant = is_enabled || side.generation.number == old.number;
+        is_meant && side.is_in(group) && !side.is_referred_to_by(group)
+    });
+    is_held && !state.is_block(group)
 }
 
 /// Takes the CA certificate of the compromised generation out of DPS, and writes down whom it admitted: a run
@@ -465,10 +544,21 @@ fn repair(
     devices: &[RegisteredDevice],
 ) -> Result<Vec<Step>, RollError> {
     let (old, new) = generations;
+    let gone = gone_with(state, old);
     let mut old_side = Side::compromised(old, instance);
+    for one in &gone {
+        let names = Side::of(one, instance).names.into_iter();
+        let others: Vec<_> = names
+            .filter(|name| !old_side.names.contains(name))
+            .collect();
+        old_side.names.extend(others);
+    }
     let mut new_side = Side::of(new, instance);
     let former = former_name(instance, &old_side, &new_side);
-    let replaced: Vec<&CaCertificate> = referred(instance, old).collect();
+    let replaced: Vec<&CaCertificate> = gone
+        .iter()
+        .flat_map(|one| referred(instance, one))
+        .collect();
     let in_place = replaced.iter().map(|held| held.name.clone());
     new_side.names.extend(in_place);
     let superfluous = keep_one(&mut new_side.names);

@@ -5,7 +5,7 @@ use crate::admission::ViewError;
 use crate::ids::{
     AuthorityGeneration, AuthorityName, DpsName, EnrollmentGroupId, Generation, RegistrationId,
 };
-use crate::lifecycle::BelowError;
+use crate::lifecycle::{BelowError, HubAction};
 use crate::time::Time;
 use crate::wording::{counted, fitting};
 
@@ -52,6 +52,34 @@ pub enum RollError {
         compromised: Generation,
         /// The first thing that it lacks.
         left: String,
+        /// What it was to do with the identities on the hubs.
+        hub: HubAction,
+        /// Whether the authorities below were to be verified themselves.
+        with_intermediates: bool,
+    },
+    /// Its breach roll is done, and what was made or rolled since leaves open which one is meant now.
+    #[error(
+        "generation {compromised} of authority {authority} is shut out, and generation {current} in its place: if that is compromised as well, it is to be named"
+    )]
+    WhichGeneration {
+        /// Which authority.
+        authority: AuthorityName,
+        /// The generation that was replaced.
+        compromised: Generation,
+        /// The one in its place.
+        current: Generation,
+    },
+    /// What is named neither issues nor is compromised.
+    #[error(
+        "generation {named} of authority {authority} is not the one that issues, which is {current}, nor one that a breach roll has replaced"
+    )]
+    NotCondemned {
+        /// Which authority.
+        authority: AuthorityName,
+        /// What was named.
+        named: Generation,
+        /// The generation that issues.
+        current: Generation,
     },
     /// No roll is under way.
     #[error("authority {authority} is not being rolled")]

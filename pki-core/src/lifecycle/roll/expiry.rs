@@ -3,6 +3,8 @@
 //! Invariant: no step takes away what admits a device with a valid leaf, unless that was accepted by
 //! number.
 
+use std::fmt;
+
 use super::anchor::{anchored, keeps_those_below, stranded};
 use super::slots::{self, Side};
 use super::upload::{deleted, is_unverified, unproven, uploaded};
@@ -42,6 +44,16 @@ pub struct Finish {
     pub with_intermediates: bool,
 }
 
+/// The words with which the goals of the start and of the end of a roll begin.
+pub(super) fn goal_of_rolling(authority: impl fmt::Display) -> String {
+    format!("roll {authority}: ")
+}
+
+/// The words with which the goal of an abort begins.
+pub(super) fn goal_of_aborting(authority: impl fmt::Display) -> String {
+    format!("abort the roll of {authority} to generation ")
+}
+
 /// Plans the start: the new generation verified where the old one was, and in the free slot of every
 /// group that holds the old one. The new generation becomes *next* when all of that is done.
 ///
@@ -61,8 +73,10 @@ pub fn start(request: &Start, state: &RollState) -> Result<Vec<InstancePlan>, Ro
         });
     }
     let goal = format!(
-        "roll {}: put generation {} beside generation {}",
-        state.authority, new.number, old.number
+        "{}put generation {} beside generation {}",
+        goal_of_rolling(&state.authority),
+        new.number,
+        old.number
     );
     let mut plans = Vec::new();
     for instance in &state.instances {
@@ -174,8 +188,9 @@ pub fn finish(request: &Finish, state: &RollState) -> Result<Vec<InstancePlan>, 
     let stays = next.unwrap_or(current);
     let gone = state.generations.outgoing();
     let goal = format!(
-        "roll {}: generation {} takes the place of the old",
-        state.authority, stays.number
+        "{}generation {} takes the place of the old",
+        goal_of_rolling(&state.authority),
+        stays.number
     );
     if next.is_none() && !is_any_left(state, &gone) {
         return if state.generations.is_rolled() {
@@ -399,7 +414,7 @@ pub fn abort(moved: &Devices, state: &RollState) -> Result<Vec<InstancePlan>, Ro
             devices: moved.clone(),
         });
     }
-    let goal = format!("abort the roll of {} to generation {last}", state.authority);
+    let goal = format!("{}{last}", goal_of_aborting(&state.authority));
     let mut plans = Vec::new();
     for instance in &state.instances {
         let steps = without(state, instance, &gone, current)?;

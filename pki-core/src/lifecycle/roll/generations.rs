@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use super::RollError;
 use crate::certificate::Certificate;
 use crate::ids::{AuthorityName, Generation};
 use crate::inventory::{AuthorityRecord, GenerationState};
@@ -59,6 +60,15 @@ pub enum Newcomer {
     Pending(HeldGeneration),
     /// It issues.
     Next(HeldGeneration),
+}
+
+/// The generation that a breach roll is about.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Condemned<'a> {
+    /// It issues, and is to be replaced.
+    Current(&'a HeldGeneration),
+    /// The current one has taken its place already.
+    Replaced(&'a HeldGeneration),
 }
 
 /// A generation that plays no part any more.
@@ -207,12 +217,41 @@ impl Generations {
         outgoing
     }
 
-    /// The compromised one whose place the current one took, while no further one was made: its breach roll
-    /// can be asked for again.
+    /// The newest compromised one, in whose place the current one is: its breach roll can be asked for again,
+    /// whatever was made since.
     pub fn replaced(&self) -> Option<&HeldGeneration> {
-        let is_active = matches!(self.state, AuthorityState::Active { .. });
-        let replaced = self.compromised().last();
-        replaced.filter(|_| is_active && self.is_newest_current())
+        let current = self.current()?.number;
+        self.compromised().filter(|one| one.number < current).last()
+    }
+
+    /// The generation that a breach roll of the authority is about: the one that is named, else the one whose place
+    /// was taken, else the current one.
+    ///
+    /// # Errors
+    /// [`RollError`]: none issues, or the one that is named can be no generation to replace.
+    pub fn condemned(
+        &self,
+        authority: &AuthorityName,
+        named: Option<Generation>,
+    ) -> Result<Condemned<'_>, RollError> {
+        let current = self.current().ok_or_else(|| RollError::NoCurrent {
+            authority: authority.clone(),
+        })?;
+        let Some(named) = named else {
+            let replaced = self.replaced().map(Condemned::Replaced);
+            return Ok(replaced.unwrap_or(Condemned::Current(current)));
+        };
+        if named == current.number {
+            return Ok(Condemned::Current(current));
+        }
+        let mut compromised = self.compromised();
+        let replaced = compromised.find(|one| one.number == named && named < current.number);
+        let replaced = replaced.map(Condemned::Replaced);
+        replaced.ok_or_else(|| RollError::NotCondemned {
+            authority: authority.clone(),
+            named,
+            current: current.number,
+        })
     }
 
     /// Those whose key is known to others, oldest first.
@@ -269,6 +308,20 @@ impl HeldGeneration {
             generation: self.clone(),
             end,
         }
+    }
+}
+
+impl<'a> Condemned<'a> {
+    /// The generation.
+    pub fn generation(self) -> &'a HeldGeneration {
+        match self {
+            Self::Current(generation) | Self::Replaced(generation) => generation,
+        }
+    }
+
+    /// Whether another one has taken its place already.
+    pub fn is_replaced(self) -> bool {
+        matches!(self, Self::Replaced(_))
     }
 }
 
@@ -493,7 +546,7 @@ mod tests {
     }
 
     #[test]
-    fn a_breach_roll_can_be_repeated_until_a_further_generation_is_made() {
+    fn a_breach_roll_can_be_repeated_whatever_generations_are_made_since() {
         let replaced = |states: &[GenerationState]| {
             let generations = of(rows(states)).expect("possible");
             generations.replaced().map(|held| held.number.number())
@@ -501,8 +554,33 @@ mod tests {
         assert_eq!(replaced(&[Compromised, Current]), Some(1));
         assert_eq!(replaced(&[Compromised, Compromised, Current]), Some(2));
         assert_eq!(replaced(&[Retired, Current]), None);
-        assert_eq!(replaced(&[Compromised, Current, Pending]), None);
-        assert_eq!(replaced(&[Compromised, Current, Voided]), None);
+        assert_eq!(replaced(&[Current, Pending]), None);
+        for since in [Pending, Next, Voided] {
+            assert_eq!(replaced(&[Compromised, Current, since]), Some(1));
+        }
+    }
+
+    #[test]
+    fn a_generation_that_came_by_a_breach_roll_is_condemned_by_its_number_alone() {
+        let line: AuthorityName = "line".parse().expect("a name");
+        let states = [Retired, Compromised, Current, Pending];
+        let generations = of(rows(&states)).expect("possible");
+        let condemned = |named: Option<u32>| {
+            let condemned = generations.condemned(&line, named.map(number)).ok()?;
+            Some((
+                condemned.generation().number.number(),
+                condemned.is_replaced(),
+            ))
+        };
+        assert_eq!(condemned(None), Some((2, true)));
+        assert_eq!(condemned(Some(2)), Some((2, true)));
+        assert_eq!(condemned(Some(3)), Some((3, false)));
+        for other in [1, 4, 5] {
+            assert_eq!(condemned(Some(other)), None);
+        }
+        let first = of(rows(&[Current])).expect("possible");
+        let condemned = first.condemned(&line, None).expect("the current one");
+        assert!(!condemned.is_replaced());
     }
 
     #[test]

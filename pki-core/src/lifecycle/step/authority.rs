@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Expectation, Found, Kind, Plane, Standing};
 use crate::ids::AuthorityName;
-use crate::inventory::GenerationChange;
+use crate::inventory::{GenerationChange, GenerationState};
 use crate::lifecycle::Subject;
 
 /// A step on an authority.
@@ -58,11 +58,12 @@ impl Kind for AuthorityStep {
         let Found::Generations(states) = found else {
             return Standing::Gone;
         };
-        if self
-            .changes
-            .iter()
-            .all(|change| states.contains(&(change.generation, change.to)))
-        {
+        let is_done = |change: &GenerationChange| {
+            let has = |state| states.contains(&(change.generation, state));
+            // What issues alone has issued beside the older one: a breach roll may have been there meanwhile.
+            has(change.to) || (change.to == GenerationState::Next && has(GenerationState::Current))
+        };
+        if self.changes.iter().all(is_done) {
             Standing::Done(None)
         } else {
             Standing::AsExpected(expect.clone())
@@ -87,5 +88,35 @@ impl fmt::Display for AuthorityStep {
             write!(f, "{comma} generation {} {}", change.generation, change.to)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Generation;
+
+    #[test]
+    fn a_generation_that_issues_alone_is_past_being_next() {
+        let second = Generation::FIRST.next();
+        let step = AuthorityStep {
+            action: AuthorityAction::Settle,
+            authority: "line".parse().expect("a name"),
+            changes: vec![GenerationChange {
+                generation: second,
+                to: GenerationState::Next,
+            }],
+        };
+        let standing = |state| {
+            let found = Found::Generations(vec![(second, state)]);
+            step.standing(&found, &Expectation::Absent)
+        };
+        for done in [GenerationState::Next, GenerationState::Current] {
+            assert_eq!(standing(done), Standing::Done(None), "{done}");
+        }
+        for other in [GenerationState::Pending, GenerationState::Retired] {
+            let standing = standing(other);
+            assert!(matches!(standing, Standing::AsExpected(_)), "{standing:?}");
+        }
     }
 }
