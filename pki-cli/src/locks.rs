@@ -272,11 +272,11 @@ fn again_if_interrupted(mut lock: impl FnMut() -> io::Result<()>) -> io::Result<
     }
 }
 
-/// Writes down who holds it.
+/// Writes down who holds it, always in as many octets: ext4 frees what is truncated at once, and syncs what is
+/// written in its place, which takes a twentieth of the time of one certificate.
 fn sign(file: &mut File) -> io::Result<()> {
-    file.set_len(0)?;
     file.seek(SeekFrom::Start(0))?;
-    write!(file, "{}", std::process::id())
+    writeln!(file, "{:>10}", std::process::id())
 }
 
 fn holder(file: &mut File) -> String {
