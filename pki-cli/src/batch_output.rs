@@ -16,7 +16,7 @@ use pki_core::handout::{Entry, Released};
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::CommandError;
+use crate::error::{CommandError, ErrorKind};
 use crate::files::already_there;
 use crate::files::own::{OpenFolder, Taken};
 use crate::render::ui::Stdout;
@@ -30,7 +30,7 @@ pub(crate) struct Written {
 
 /// The name under which an output is written until it is finished.
 pub(crate) fn part_of(path: &Path) -> PathBuf {
-    beside(path, ".part")
+    beside(path, PART)
 }
 
 /// A name beside an output, which may be a folder that was given with a slash behind it.
@@ -39,6 +39,63 @@ pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
     name.push(ending);
     PathBuf::from(name)
 }
+
+/// What lies beside an output while it is written, or is left there by a run that was cut short.
+const BESIDE: [&str; 3] = [LOCK, PART, OPENING];
+const LOCK: &str = ".lock";
+const PART: &str = ".part";
+const OPENING: &str = ".opening";
+
+/// The ending of a manifest that lies beside its output.
+pub(crate) const MANIFEST: &str = ".manifest.json";
+
+/// Refuses the name of an output that is made for what lies beside another one: that would be cut back,
+/// replaced or removed with it.
+pub(crate) fn check_name(out: &Path) -> Result<(), CommandError> {
+    refuse_endings(out, BESIDE.into_iter().chain([MANIFEST]))
+}
+
+/// As [`check_name`], of a manifest.
+pub(crate) fn check_manifest_name(manifest: &Path) -> Result<(), CommandError> {
+    refuse_endings(manifest, BESIDE.into_iter())
+}
+
+fn refuse_endings(
+    path: &Path,
+    mut endings: impl Iterator<Item = &'static str>,
+) -> Result<(), CommandError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let name = name.to_lowercase();
+    let Some(ending) = endings.find(|ending| name.ends_with(ending)) else {
+        return Ok(());
+    };
+    let path = path.display();
+    let message = format!("{path}: names that end in {ending} are those of files beside outputs");
+    Err(CommandError::new(ErrorKind::Usage, message).hint("choose another name"))
+}
+
+/// Refuses to begin an output whose part holds something: of a batch that was cut short, or somebody's own.
+pub(crate) fn check_no_part(path: &Path, called: &Path) -> Result<(), CommandError> {
+    let part = part_of(path);
+    let Ok(found) = std::fs::symlink_metadata(&part) else {
+        return Ok(());
+    };
+    let is_in_use = if found.is_dir() {
+        std::fs::read_dir(&part).is_ok_and(|mut inside| inside.next().is_some())
+    } else {
+        found.is_file() && found.len() > 0
+    };
+    if !is_in_use {
+        return Ok(());
+    }
+    let message = format!("{} exists already, and is not of this batch", part_of(called).display());
+    Err(CommandError::refused(message)
+        .hint("if a batch was cut short, the command that began it goes on with it")
+        .hint("else move it away, or choose another place for the output"))
+}
+
+/// What a lock says before the process that holds it.
+const HELD_BY: &str = "dps-pki ";
 
 /// Held while an output is written: two runs that write one part would tear it.
 pub(crate) struct OutputLock {
@@ -54,7 +111,7 @@ impl OutputLock {
         let failed = |error| {
             CommandError::failed(format!("cannot write {}", called.display())).because(error)
         };
-        let (folder, name) = OpenFolder::of(&beside(out, ".lock")).map_err(failed)?;
+        let (folder, name) = OpenFolder::of(&beside(out, LOCK)).map_err(failed)?;
         loop {
             let mut file = folder.open_own(&name)?;
             match file.try_lock() {
@@ -64,6 +121,7 @@ impl OutputLock {
             }
             // Who held it may have removed it since it was opened; then it keeps nobody out.
             if folder.leads_to(&name, &file) {
+                refuse_foreign(&beside(called, LOCK), &mut file)?;
                 let mut lock = Self { folder, name, file };
                 lock.sign().map_err(failed)?;
                 return Ok(lock);
@@ -74,7 +132,10 @@ impl OutputLock {
     /// Writes down who holds it.
     fn sign(&mut self) -> io::Result<()> {
         self.file.set_len(0)?;
-        write!(self.file, "{}", std::process::id())
+        self.file.rewind()?;
+        // In one call, so that no run that is cut leaves half of it.
+        let holder = format!("{HELD_BY}{}", std::process::id());
+        self.file.write_all(holder.as_bytes())
     }
 }
 
@@ -87,11 +148,28 @@ impl Drop for OutputLock {
     }
 }
 
+/// Refuses a file under the name of a lock that no run of ours left: it would be written over and removed.
+fn refuse_foreign(lock: &Path, file: &mut File) -> Result<(), CommandError> {
+    const LONGEST: u64 = 64;
+    let lock = lock.display();
+    let mut content = Vec::new();
+    let read = file.take(LONGEST).read_to_end(&mut content);
+    read.map_err(|error| CommandError::failed(format!("cannot read {lock}")).because(error))?;
+    if content.is_empty() || content.starts_with(HELD_BY.as_bytes()) {
+        return Ok(());
+    }
+    let message = format!("{lock} exists already, and is no lock of dps-pki");
+    Err(CommandError::refused(message)
+        .hint("move it away, or choose another place for the output"))
+}
+
 fn held(called: &Path, lock: &mut File) -> CommandError {
-    let mut process = String::new();
-    let holder = match lock.read_to_string(&mut process) {
-        Ok(1..) => format!("process {process}"),
-        _ => "another process".to_owned(),
+    let mut content = String::new();
+    let read = lock.read_to_string(&mut content);
+    let process = read.ok().and_then(|_| content.strip_prefix(HELD_BY));
+    let holder = match process {
+        Some(process) => format!("process {process}"),
+        None => "another process".to_owned(),
     };
     CommandError::refused(format!("{holder} is writing {}", called.display()))
         .hint("wait for it to end; if it was cut short, the same command goes on")
@@ -274,9 +352,17 @@ impl Folder {
     /// Begins the part of a folder whose content can be made again: what a run left that was cut short is
     /// removed. It has a name of its own, since parts of batches that are issued hold keys that cannot.
     pub(crate) fn begin_anew(path: &Path) -> Result<Self, CommandError> {
-        let place = Place::with_part(path, beside(path, ".opening"), Taken::Stays)?;
+        let place = Place::with_part(path, beside(path, OPENING), Taken::Stays)?;
         let part = place.folder.own_folder(&place.part)?;
-        part.clear().map_err(|error| place.cannot_write(error))?;
+        let is_ours = part.holds(OsStr::new(LIST)) || part.is_empty();
+        if !is_ours {
+            let path = place.folder.path_of(&place.part);
+            let message = format!("{} exists already, and no run left it", path.display());
+            return Err(CommandError::refused(message)
+                .hint("move it away, or choose another place for the output"));
+        }
+        part.clear(OsStr::new(LIST))
+            .map_err(|error| place.cannot_write(error))?;
         Self::over(place, part, 0)
     }
 
@@ -291,15 +377,18 @@ impl Folder {
     }
 
     /// Gives the finished folder its name.
-    pub(crate) fn publish(self) -> Result<Written, CommandError> {
+    pub(crate) fn publish(&self) -> Result<Written, CommandError> {
         self.place.check_part(&self.part)?;
         self.place.publish()?;
         Ok(written(self.list.hash()))
     }
 
-    /// Removes what was written; the next run would.
+    /// Removes what was written and has not got its name; the next run would.
     pub(crate) fn discard(self) {
-        let _ = self.part.clear();
+        if !self.place.folder.leads_to(&self.place.part, &self.part) {
+            return;
+        }
+        let _ = self.part.clear(OsStr::new(LIST));
         let _ = self.place.folder.remove_folder(&self.place.part);
     }
 
@@ -555,7 +644,6 @@ fn cut_back(
 )]
 mod tests {
     use super::*;
-    use crate::error::ErrorKind;
 
     /// Its name can be guessed, and whatever it leads to would be cut to nothing.
     #[test]

@@ -31,7 +31,7 @@ pub(super) use self::replacement::Replacement;
 use self::run::BatchRun;
 use super::issue::Target;
 use crate::batch_input::{Input, Source};
-use crate::batch_output::beside;
+use crate::batch_output::{MANIFEST, beside, check_manifest_name, check_name};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::files::Access;
@@ -77,7 +77,14 @@ impl Batch<'_> {
         if self.to_stdout() && self.format.is_folder() {
             return usage("standard output is one stream; choose --format ndjson or tar");
         }
-        Ok(())
+        check_name(&self.target.out)?;
+        match &self.options.manifest {
+            Some(manifest) if *manifest == self.target.out => {
+                usage("the output and its manifest are two files; choose another --manifest")
+            }
+            Some(manifest) => check_manifest_name(manifest),
+            None => Ok(()),
+        }
     }
 
     /// Whether it goes to standard output.
@@ -88,7 +95,7 @@ impl Batch<'_> {
     /// Where the manifest goes, if it goes to a file: the inventory keeps it anyway.
     fn manifest_path(&self) -> Option<PathBuf> {
         let beside_output =
-            || (!self.to_stdout()).then(|| beside(&self.target.out, ".manifest.json"));
+            || (!self.to_stdout()).then(|| beside(&self.target.out, MANIFEST));
         self.options.manifest.clone().or_else(beside_output)
     }
 

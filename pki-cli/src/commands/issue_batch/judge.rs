@@ -25,9 +25,8 @@ use super::Purpose;
 use super::run::BatchRun;
 use crate::bad_lines::BadLines;
 use crate::batch_input::rejected;
-use crate::batch_output::LIST;
+use crate::batch_output::{LIST, check_no_part};
 use crate::error::{CommandError, ErrorKind};
-use crate::files::already_there;
 
 /// Devices that are looked up at once.
 const CHUNK: usize = 1000;
@@ -206,6 +205,10 @@ impl BatchRun<'_> {
 
     fn check_places(&self) -> Result<(), CommandError> {
         self.check_out()?;
+        if !self.batch.to_stdout() {
+            let out = &self.batch.target.out;
+            check_no_part(&self.batch.context.files.resolve(out), out)?;
+        }
         match self.batch.manifest_path() {
             Some(manifest) => self.batch.context.files.check_output(&manifest),
             None => Ok(()),
@@ -218,8 +221,8 @@ impl BatchRun<'_> {
         if self.batch.to_stdout() {
             return Ok(());
         }
-        if self.batch.format.is_folder() && files.exists(out) {
-            return Err(already_there(out).hint("a folder of a batch takes the place of nothing"));
+        if self.batch.format.is_folder() {
+            files.check_new_folder(out)?;
         }
         files.check_output(out)
     }
