@@ -16,7 +16,7 @@ use pki_core::handout::{Entry, Released};
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{CommandError, ErrorKind};
+use crate::error::CommandError;
 use crate::files::already_there;
 use crate::files::own::{OpenFolder, Taken};
 use crate::render::ui::Stdout;
@@ -71,7 +71,7 @@ fn refuse_endings(
     };
     let path = path.display();
     let message = format!("{path}: names that end in {ending} are those of files beside outputs");
-    Err(CommandError::new(ErrorKind::Usage, message).hint("choose another name"))
+    Err(CommandError::refused(message).hint("choose another name"))
 }
 
 /// Refuses to begin an output whose part holds something: of a batch that was cut short, or somebody's own.
@@ -88,7 +88,10 @@ pub(crate) fn check_no_part(path: &Path, called: &Path) -> Result<(), CommandErr
     if !is_in_use {
         return Ok(());
     }
-    let message = format!("{} exists already, and is not of this batch", part_of(called).display());
+    let message = format!(
+        "{} exists already, and is not of this batch",
+        part_of(called).display()
+    );
     Err(CommandError::refused(message)
         .hint("if a batch was cut short, the command that began it goes on with it")
         .hint("else move it away, or choose another place for the output"))
@@ -159,8 +162,7 @@ fn refuse_foreign(lock: &Path, file: &mut File) -> Result<(), CommandError> {
         return Ok(());
     }
     let message = format!("{lock} exists already, and is no lock of dps-pki");
-    Err(CommandError::refused(message)
-        .hint("move it away, or choose another place for the output"))
+    Err(CommandError::refused(message).hint("move it away, or choose another place for the output"))
 }
 
 fn held(called: &Path, lock: &mut File) -> CommandError {
@@ -644,6 +646,7 @@ fn cut_back(
 )]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
 
     /// Its name can be guessed, and whatever it leads to would be cut to nothing.
     #[test]

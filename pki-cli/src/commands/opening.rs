@@ -43,13 +43,13 @@ pub(super) enum Keys {
 impl Opening<'_> {
     pub(super) fn run(&self) -> CommandResult {
         let files = &self.context.files;
-        check_name(self.out)?;
         if self.out == Path::new("-") {
             let message = "the devices' files go into a folder; name one with --out";
             return Err(CommandError::new(ErrorKind::Usage, message));
         }
         files.check_new_folder(self.out)?;
         files.check_output(self.out)?;
+        check_name(self.out)?;
         let devices = self.judge()?;
         if self.context.settings.dry_run {
             let devices = counted(devices, "device", "devices");

@@ -62,7 +62,11 @@ fn redacted(text: &str) -> Cow<'_, str> {
         rest = after.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '-');
         let secret = &after[..after.len() - rest.len()];
         told.push_str(before);
-        told.push_str(if secret.len() < SHORTEST { secret } else { "[redacted]" });
+        told.push_str(if secret.len() < SHORTEST {
+            secret
+        } else {
+            "[redacted]"
+        });
     }
     if told.is_empty() {
         return Cow::Borrowed(text);

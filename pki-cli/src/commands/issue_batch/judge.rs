@@ -25,7 +25,7 @@ use super::Purpose;
 use super::run::BatchRun;
 use crate::bad_lines::BadLines;
 use crate::batch_input::rejected;
-use crate::batch_output::{LIST, check_no_part};
+use crate::batch_output::{LIST, check_manifest_name, check_name, check_no_part};
 use crate::error::{CommandError, ErrorKind};
 
 /// Devices that are looked up at once.
@@ -134,12 +134,11 @@ impl BatchRun<'_> {
             let warning = format!("no leaf of batch {name} is valid any more");
             self.batch.context.ui.warning(warning);
         }
-        if self.batch.to_stdout() {
-            return Ok(());
-        }
         let manifest = batch.manifest.as_deref().unwrap_or_default();
         let manifest: serde_json::Value = serde_json::from_str(manifest).unwrap_or_default();
-        let problem = match (self.octets_here(), manifest["outputOctets"].as_u64()) {
+        let octets = manifest["outputOctets"].as_u64();
+        let problem = match (self.octets_here(), octets) {
+            _ if self.batch.to_stdout() => "is written to standard output once only".to_owned(),
             (Some(octets), Some(delivered)) if octets == delivered => return Ok(()),
             (Some(octets), Some(delivered)) => {
                 format!("is another one: it has {octets} bytes, not {delivered}")
@@ -196,9 +195,13 @@ impl BatchRun<'_> {
         let files = &self.batch.context.files;
         if !self.batch.to_stdout() {
             files.keep_off_homes(&self.batch.target.out)?;
+            check_name(&self.batch.target.out)?;
         }
         match self.batch.manifest_path() {
-            Some(manifest) => files.keep_off_homes(&manifest),
+            Some(manifest) => {
+                files.keep_off_homes(&manifest)?;
+                check_manifest_name(&manifest)
+            }
             None => Ok(()),
         }
     }
