@@ -160,7 +160,7 @@ fn a_file_that_is_read_is_never_replaced() {
         ("pass", PASSPHRASE),
     ] {
         home.write(name, content);
-        fs::set_permissions(home.path(name), fs::Permissions::from_mode(0o600)).expect(name);
+        fs::set_permissions(home.path(name), Permissions::from_mode(0o600)).expect(name);
     }
     symlink(home.path("pass"), home.path("link-to-pass")).expect("link");
     fs::create_dir(home.path("sub")).expect("folder");
@@ -232,7 +232,7 @@ fn an_output_that_holds_the_same_already_is_left() {
     let key = "convert d/known.key.pem --to pem --with-key --plain-keys --out key.pem";
     home.done(key);
     home.done(key);
-    let open = fs::Permissions::from_mode(0o644);
+    let open = Permissions::from_mode(0o644);
     fs::set_permissions(home.path("key.pem"), open).expect("mode");
     assert_refused(&home.run(key), "key.pem exists already");
 }

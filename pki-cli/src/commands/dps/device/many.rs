@@ -10,14 +10,14 @@ use dps_operations::Failures;
 use dps_operations::enroll::{Device, Request};
 use pki_core::bulk::input::{BadLine, ListEncoding, ListForm, Place, Separator};
 use pki_core::certificate::Certificate;
-use pki_core::ids::{AuthorityGeneration, RegistrationId};
+use pki_core::ids::{AuthorityGeneration, DpsName, RegistrationId};
 use pki_core::inventory::{
     BatchRecord, Filter, GenerationState, Inventory as _, InventoryEntry, Label, Status,
 };
 use pki_core::profile::Role;
 use pki_core::sqlite::SqliteInventory;
 use pki_core::time::Time;
-use pki_core::wording::counted;
+use pki_core::wording::{command_in, counted};
 
 use crate::bad_lines::{BadLines, ToldLines};
 use crate::batch_file::{BatchFile, looks_like_one};
@@ -119,11 +119,10 @@ struct Found<'a> {
     unknown: bool,
     bad: BadLines,
     /// What to do about the devices that are refused.
-    hints: BTreeSet<&'static str>,
+    hints: BTreeSet<String>,
+    dps: &'a DpsName,
 }
 
-const NEWEST: &str =
-    "a list of the devices takes their newest leaves: dps-pki dps device put --from LIST.csv";
 const MEANT: &str = "if leaves that the inventory does not know are meant, say --unknown";
 
 fn devices(
@@ -142,6 +141,7 @@ fn devices(
         unknown: args.unknown,
         bad: BadLines::new(context.ui.is_json())?,
         hints: BTreeSet::new(),
+        dps: context.home.dps()?.0,
     };
     let identity = args.identity.as_deref();
     let is_file = from == "-" || (context.files.exists(path) && !context.files.is_folder(path));
@@ -314,14 +314,17 @@ impl Found<'_> {
         let live = self.inventory.live_leaves(id, self.now)?;
         let newest = live.first().map(|entry| entry.recorded.certificate());
         if let Some(newest) = newest.filter(|newest| *newest != leaf) {
-            self.hints.insert(NEWEST);
+            let newest_of = command_in(self.dps, format_args!("dps device put --from LIST.csv"));
+            self.hints.insert(format!(
+                "a list of the devices takes their newest leaves: {newest_of}"
+            ));
             let newest = newest.serial_number();
             return Ok(Some(format!(
                 "its leaf {serial} is not its newest valid one, which is {newest}"
             )));
         }
         if entry.is_none() && !self.unknown {
-            self.hints.insert(MEANT);
+            self.hints.insert(MEANT.to_owned());
             return Ok(Some(format!(
                 "the inventory does not know its leaf {serial}"
             )));
