@@ -209,6 +209,15 @@ fn a_single_write_that_was_cut_after_it_was_acted_on_is_done_when_it_is_said_aga
     }
 }
 
+/// Whom the deletion of a CA certificate refuses is told, also where nobody was asked.
+#[test]
+fn who_loses_admission_by_a_deletion_is_told() {
+    let fleet = plain();
+    let told = fleet.site.done("dps ca delete root --yes");
+    told.stdout_has("device-0 loses admission");
+    told.stdout_has("devices left without an admitted leaf: 4");
+}
+
 /// What was never written is written when it is said again.
 #[test]
 fn a_document_whose_writing_was_cut_before_it_is_written_when_it_is_said_again() {
@@ -406,7 +415,17 @@ fn a_group_with_a_compromised_certificate_is_enabled_only_in_so_many_words() {
             && refused.stderr.contains("--let-devices-in"),
         "{refused:#?}"
     );
+    let mut document = fleet.site.json(&format!("dps group show {group}"));
+    document["provisioningStatus"] = json!("enabled");
+    fleet.site.write("group.json", &document.to_string());
+    let put = format!("dps group put {group} --file group.json");
+    let refused = fleet.ends_with(&format!("{put} --yes"), 4);
+    refused.stderr_has("holds line-a generation 1, which is compromised");
     assert!(!fleet.shows("device-0", 0).is_in());
+    let looked = fleet
+        .site
+        .done(&format!("{put} --let-devices-in --dry-run"));
+    looked.stdout_has("device-0 gains admission");
     let looked = fleet.site.done(&format!(
         "dps group enable {group} --let-devices-in --dry-run"
     ));
