@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::walks::fleet::{Fleet, Shape};
-use crate::walks::named::fleet;
+use crate::walks::named::{fleet, group_on};
 use crate::walks::site::Registered;
 
 const BREACH: &str = "roll start line-a --compromised --yes";
@@ -233,14 +233,8 @@ fn a_group_that_happens_to_have_the_name_stops_no_breach_roll_and_no_quarantine(
     let certificate = fleet.site.done("authority export root").stdout;
     let mut kept = Vec::new();
     for id in ["quarantine-line-a-1", "quarantine-line-b-1"] {
-        let document = json!({
-            "enrollmentGroupId": id,
-            "attestation": {
-                "type": "x509",
-                "x509": {"signingCertificates": {"primary": {"certificate": certificate}}},
-            },
-        });
-        fleet.site.write("group.json", &document.to_string());
+        let document = group_on(id, &certificate).to_string();
+        fleet.site.write("group.json", &document);
         let put = format!("dps group put {id} --file group.json --dps dps-a --yes");
         fleet.site.done(&put);
         let show = format!("dps group show {id} --dps dps-a");
@@ -256,8 +250,12 @@ fn a_group_that_happens_to_have_the_name_stops_no_breach_roll_and_no_quarantine(
             assert_eq!(told, Registered::Disabled, "{device} in {instance}");
         }
     }
-    fleet.site.done("dps group show quarantine-line-a-1-2 --dps dps-a");
-    fleet.site.done("dps group show quarantine-line-a-1 --dps dps-b");
+    fleet
+        .site
+        .done("dps group show quarantine-line-a-1-2 --dps dps-a");
+    fleet
+        .site
+        .done("dps group show quarantine-line-a-1 --dps dps-b");
     for (document, show) in kept {
         assert_eq!(fleet.site.json(&show), document);
     }

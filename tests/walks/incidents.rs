@@ -6,7 +6,7 @@ use std::fs::File;
 use serde_json::{Value, json};
 
 use super::fleet::{Fleet, Shape};
-use super::named::{fleet, lock, lock_hub, plain};
+use super::named::{fleet, group_on, lock, lock_hub, plain};
 use super::site::{Death, Registered};
 
 const ONE_GROUP: Shape = Shape {
@@ -405,6 +405,7 @@ fn a_compromised_line_is_replaced_though_a_hub_cannot_be_read() {
 #[test]
 fn a_group_with_a_compromised_certificate_is_enabled_only_in_so_many_words() {
     let fleet = plain();
+    let certificate = fleet.site.done("authority export line-a").stdout;
     fleet.site.done("roll start line-a --compromised --yes");
     let group = "quarantine-line-a-1";
     let refused = fleet.ends_with(&format!("dps group enable {group} --yes"), 4);
@@ -415,12 +416,8 @@ fn a_group_with_a_compromised_certificate_is_enabled_only_in_so_many_words() {
             && refused.stderr.contains("--let-devices-in"),
         "{refused:#?}"
     );
-    let mut document = fleet.site.json(&format!("dps group show {group}"));
-    document["provisioningStatus"] = json!("enabled");
-    document["enrollmentGroupId"] = json!("later");
-    let etag = document.as_object_mut().and_then(|it| it.remove("etag"));
-    assert!(etag.is_some());
-    fleet.site.write("group.json", &document.to_string());
+    let later = group_on("later", &certificate).to_string();
+    fleet.site.write("group.json", &later);
     let put = "dps group put later --file group.json --yes";
     let refused = fleet.ends_with(put, 4);
     refused.stderr_has("later holds line-a generation 1, which is compromised");

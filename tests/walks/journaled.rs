@@ -70,7 +70,10 @@ fn a_quarantine_that_was_cut_and_is_said_again_leaves_no_plan_open() {
     let open = fleet.site.json("journal list --open");
     assert_eq!(open.as_array().map(Vec::len), Some(2), "{open}");
     fleet.site.done(line);
-    assert_eq!(fleet.site.json("journal list --open"), serde_json::json!([]));
+    assert_eq!(
+        fleet.site.json("journal list --open"),
+        serde_json::json!([])
+    );
     assert_eq!(fleet.site.done(line).requests.writes, 0);
 }
 

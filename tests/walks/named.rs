@@ -28,6 +28,17 @@ pub(crate) fn fleet(shape: Shape) -> Fleet {
     fleet
 }
 
+/// An enabled group that holds a certificate.
+pub(crate) fn group_on(id: &str, certificate: &str) -> Value {
+    json!({
+        "enrollmentGroupId": id,
+        "attestation": {
+            "type": "x509",
+            "x509": {"signingCertificates": {"primary": {"certificate": certificate}}},
+        },
+    })
+}
+
 pub(crate) fn plain() -> Fleet {
     fleet(Shape::PLAIN)
 }

@@ -250,9 +250,8 @@ fn refuse_compromised(context: &Context, group: &EnrollmentGroup) -> Result<(), 
     for authority in context.home.inventory()?.authorities()? {
         for generation in &authority.generations {
             let certificate = generation.certificate.as_ref();
-            let is_held = certificate.is_some_and(|recorded| {
-                held.contains(&recorded.certificate().sha256_thumbprint())
-            });
+            let is_held = certificate
+                .is_some_and(|recorded| held.contains(&recorded.certificate().sha256_thumbprint()));
             if is_held && generation.state == GenerationState::Compromised {
                 let message = format!(
                     "enrollment group {} holds {} generation {}, which is compromised",
