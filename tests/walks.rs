@@ -13,6 +13,7 @@ mod elsewhere;
 mod first;
 mod fleet;
 mod incidents;
+mod journaled;
 mod named;
 mod random;
 mod referred;

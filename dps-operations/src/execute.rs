@@ -9,7 +9,9 @@
 //! done, and planning again goes on from there.
 //!
 //! The order of calls is the front end's: [`Engine::superseded`] before anybody is asked, then
-//! [`Engine::check_keys`] once it is meant, [`Engine::carry_out`] when it is confirmed.
+//! [`Engine::check_keys`] once it is meant, [`Engine::carry_out`] when it is confirmed. Where several instances are
+//! closed together, [`Engine::open`] for each comes before [`Engine::shut_out`] in the first, and
+//! [`Engine::resume`] after it in the last: the journal knows them all, wherever that is cut.
 //! Not here: words for a terminal, questions, and whoever listens for Ctrl-C ([`Interruption`]).
 //! Invariant: nothing is sent that the checker has not passed ([`Checked`]) and the journal does not hold.
 
@@ -18,6 +20,8 @@ mod observer;
 mod run;
 mod send;
 mod settle;
+
+use std::collections::BTreeSet;
 
 use pki_core::authority::IssuancePolicy;
 use pki_core::ids::{DpsName, PlanId};
@@ -89,10 +93,15 @@ impl Failures {
     }
 }
 
-/// A plan that was cut short, with its lock held.
+/// A plan in the journal that is to be carried out, with its lock held.
 pub struct TakenUp {
     lock: Box<dyn PlanLock>,
     record: PlanRecord,
+    failures: Failures,
+    /// The record of a plan of one step as it was read.
+    before: Option<Value>,
+    /// Steps that have failed in this run, and those that depend on them.
+    left: BTreeSet<usize>,
 }
 
 impl TakenUp {
@@ -187,22 +196,55 @@ impl Engine<'_> {
         observer: &mut dyn Observer,
         interruption: &Interruption,
     ) -> Result<Vec<StepFailure>, ExecuteError> {
+        let opened = self.open(order, interruption).await?;
+        self.resume(opened, observer, interruption).await
+    }
+
+    /// Stores a plan that is about to be carried out, in the place of those that it supersedes.
+    ///
+    /// # Errors
+    /// [`ExecuteError`] if another one is in the way, or the journal cannot be written.
+    pub async fn open(
+        &mut self,
+        order: &Order<'_>,
+        interruption: &Interruption,
+    ) -> Result<TakenUp, ExecuteError> {
         for open in &order.superseded {
             tokio::select! {
                 superseded = self.supersede(open, &order.plan.plan().goal) => superseded?,
                 () = interruption.asked(1) => return Err(ExecuteError::InterruptedBefore),
             }
         }
-        let (lock, record) = self.store(order)?;
-        self.run(
-            lock,
+        self.store(order)
+    }
+
+    /// Carries out what shuts out: the steps up to the last one that decides who is let in. Returns the plan with
+    /// the others left to do, and the steps that failed while others went on.
+    ///
+    /// # Errors
+    /// As [`Self::carry_out`].
+    pub async fn shut_out(
+        &mut self,
+        opened: TakenUp,
+        observer: &mut dyn Observer,
+        interruption: &Interruption,
+    ) -> Result<(TakenUp, Vec<StepFailure>), ExecuteError> {
+        let id = opened.record.id;
+        let last = opened.record.plan.steps.iter().rposition(Step::decides);
+        let end = last.map_or(0, |last| last + 1);
+        let mut run = Run::new(self, opened.record, opened.failures, None);
+        let ended = run.follow_to(end, observer, interruption).await;
+        let (record, left, failed) = run.paused();
+        if let Err(error) = ended {
+            self.release(id, opened.lock)?;
+            return Err(error);
+        }
+        let rest = TakenUp {
             record,
-            order.failures,
-            order.before,
-            observer,
-            interruption,
-        )
-        .await
+            left,
+            ..opened
+        };
+        Ok((rest, failed))
     }
 
     /// Takes up a plan that was cut short, by its lock; there is none to take up of a plan that is closed.
@@ -224,10 +266,21 @@ impl Engine<'_> {
                 goal: record.plan.goal,
             });
         }
-        Ok(Some(TakenUp { lock, record }))
+        let failures = match record.plan.subjects().len() {
+            0 | 1 => Failures::Stop,
+            _ => Failures::of_plan(&record.plan),
+        };
+        Ok(Some(TakenUp {
+            lock,
+            record,
+            failures,
+            before: None,
+            left: BTreeSet::new(),
+        }))
     }
 
-    /// Carries out what is left of a plan; as [`Self::carry_out`].
+    /// Carries out what is left of a plan, but for what depends on a step that has failed in this run; as
+    /// [`Self::carry_out`].
     ///
     /// # Errors
     /// As [`Self::carry_out`].
@@ -237,13 +290,14 @@ impl Engine<'_> {
         observer: &mut dyn Observer,
         interruption: &Interruption,
     ) -> Result<Vec<StepFailure>, ExecuteError> {
-        let TakenUp { lock, record } = taken_up;
-        let failures = match record.plan.subjects().len() {
-            0 | 1 => Failures::Stop,
-            _ => Failures::of_plan(&record.plan),
-        };
-        self.run(lock, record, failures, None, observer, interruption)
-            .await
+        let id = taken_up.record.id;
+        let before = taken_up.before.as_ref();
+        let ended = Run::new(self, taken_up.record, taken_up.failures, before)
+            .without(taken_up.left)
+            .follow(observer, interruption)
+            .await;
+        self.release(id, taken_up.lock)?;
+        ended
     }
 
     /// The open plans that give way to one of this goal, of which nothing seems left to do: those of the same goal
@@ -295,10 +349,7 @@ impl Engine<'_> {
     }
 
     /// Stores a plan. The steps that are carried out keep the keys that the journal does not.
-    fn store(
-        &mut self,
-        order: &Order<'_>,
-    ) -> Result<(Box<dyn PlanLock>, PlanRecord), ExecuteError> {
+    fn store(&mut self, order: &Order<'_>) -> Result<TakenUp, ExecuteError> {
         let id = PlanId::random(self.entropy)?;
         let new = NewPlan {
             id,
@@ -310,7 +361,13 @@ impl Engine<'_> {
         match self.journal.open_plan(new, self.clock.now()) {
             Ok(record) => {
                 let plan = order.plan.plan().clone();
-                Ok((lock, PlanRecord { plan, ..record }))
+                Ok(TakenUp {
+                    lock,
+                    record: PlanRecord { plan, ..record },
+                    failures: order.failures,
+                    before: order.before.cloned(),
+                    left: BTreeSet::new(),
+                })
             }
             Err(error) => {
                 lock.remove();
@@ -320,23 +377,6 @@ impl Engine<'_> {
                 })
             }
         }
-    }
-
-    async fn run(
-        &mut self,
-        lock: Box<dyn PlanLock>,
-        record: PlanRecord,
-        failures: Failures,
-        before: Option<&Value>,
-        observer: &mut dyn Observer,
-        interruption: &Interruption,
-    ) -> Result<Vec<StepFailure>, ExecuteError> {
-        let id = record.id;
-        let ended = Run::new(self, record, failures, before)
-            .follow(observer, interruption)
-            .await;
-        self.release(id, lock)?;
-        ended
     }
 
     /// The lock of a plan stays for as long as the plan is open.

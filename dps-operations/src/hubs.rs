@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use futures::TryStreamExt as _;
 use pki_core::hub::HubDevice;
-use pki_core::ids::{DeviceId, HubHostName, RegistrationId};
+use pki_core::ids::{DeviceId, DpsName, HubHostName, RegistrationId};
 use pki_core::lifecycle::HubIdentity;
 use serde::Serialize;
 
@@ -33,6 +33,14 @@ pub struct UnreadHub {
     pub registration_id: RegistrationId,
     /// The hub, and why it cannot be read.
     pub hub: String,
+}
+
+impl UnreadHub {
+    /// The same, told beside those of other instances.
+    pub(crate) fn within(self, dps: &DpsName) -> Self {
+        let hub = format!("DPS {dps}: {}", self.hub);
+        Self { hub, ..self }
+    }
 }
 
 impl fmt::Display for UnreadHub {

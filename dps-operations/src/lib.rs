@@ -59,6 +59,7 @@ pub use class::{Class, PortError};
 pub use dps::{Dps, DpsError, PlaneError};
 pub use execute::{
     Engine, Event, ExecuteError, Failures, Interruption, Observer, Order, StepError, StepFailure,
+    TakenUp,
 };
 pub use instance::{Instance, Surroundings};
 pub use planes::Planes;

@@ -10,7 +10,7 @@ use std::fmt::Display;
 
 use dps_operations::execute::{self, StepFailure};
 use dps_operations::ports::PlanLock;
-use dps_operations::{Engine, ExecuteError, Interruption, Order};
+use dps_operations::{Engine, ExecuteError, Interruption, Order, TakenUp};
 use pki_core::ids::DpsName;
 use pki_core::journal::{Journal, PlanRecord, PlanSummary};
 use pki_core::lifecycle::{Checked, Plan, Step};
@@ -103,10 +103,25 @@ impl<'a> Proposal<'a> {
         planes: &Planes<'_>,
         journal: &mut dyn Journal,
     ) -> Result<Execution, CommandError> {
+        match self.open(context, planes, journal)? {
+            Some(opened) => follow(context, planes, journal, opened),
+            None => Ok(Execution::default()),
+        }
+    }
+
+    /// Asks, and stores the plan in the journal; `None` where nothing is to be carried out. Where several instances
+    /// change together this comes before the first write in any: wherever that is cut, the journal tells what is
+    /// left.
+    pub(crate) fn open(
+        &self,
+        context: &Context,
+        planes: &Planes<'_>,
+        journal: &mut dyn Journal,
+    ) -> Result<Option<TakenUp>, CommandError> {
         let plan = self.plan.plan();
         if plan.is_empty() {
             close_same(context, planes, journal, &plan.goal)?;
-            return Ok(Execution::default());
+            return Ok(None);
         }
         let mut engine = engine(context, planes, journal)?;
         let superseded = engine.superseded(plan)?;
@@ -118,7 +133,7 @@ impl<'a> Proposal<'a> {
         }
         tell_estimate(&context.ui, planes, plan);
         if context.settings.dry_run {
-            return Ok(Execution::default());
+            return Ok(None);
         }
         engine.check_keys(plan)?;
         if !self.is_answered {
@@ -130,15 +145,9 @@ impl<'a> Proposal<'a> {
             superseded,
             ..Order::new(self.plan)
         };
-        let mut told = Told::new(context, planes)?;
         let interrupt = CtrlC::listen(context.runtime.get()?);
-        let carried_out = engine.carry_out(&order, &mut told, &interrupt.interruption);
-        let ended = context.runtime.get()?.block_on(carried_out);
-        told.end();
-        Ok(Execution {
-            done: true,
-            failed: ended?,
-        })
+        let opened = engine.open(&order, &interrupt.interruption);
+        Ok(Some(context.runtime.get()?.block_on(opened)?))
     }
 
     fn ask(&self, context: &Context) -> Result<(), CommandError> {
@@ -167,21 +176,49 @@ pub(crate) fn resume(
     journal: &mut dyn Journal,
     record: PlanRecord,
 ) -> Result<Execution, CommandError> {
-    let mut engine = engine(context, planes, journal)?;
+    let engine = engine(context, planes, journal)?;
     let Some(taken_up) = engine.take_up(record)? else {
         return Ok(Execution::default());
     };
     // It may ask for a passphrase, where Ctrl-C is to end it at once.
     engine.check_keys(taken_up.plan())?;
+    follow(context, planes, journal, taken_up)
+}
+
+/// Carries out what is left of a plan that was opened.
+pub(crate) fn follow(
+    context: &Context,
+    planes: &Planes<'_>,
+    journal: &mut dyn Journal,
+    opened: TakenUp,
+) -> Result<Execution, CommandError> {
+    let mut engine = engine(context, planes, journal)?;
     let mut told = Told::new(context, planes)?;
     let interrupt = CtrlC::listen(context.runtime.get()?);
-    let resumed = engine.resume(taken_up, &mut told, &interrupt.interruption);
-    let ended = context.runtime.get()?.block_on(resumed);
+    let followed = engine.resume(opened, &mut told, &interrupt.interruption);
+    let ended = context.runtime.get()?.block_on(followed);
     told.end();
     Ok(Execution {
         done: true,
         failed: ended?,
     })
+}
+
+/// Carries out what shuts out of a plan that was opened; the rest is to be followed.
+pub(crate) fn shut_out(
+    context: &Context,
+    planes: &Planes<'_>,
+    journal: &mut dyn Journal,
+    opened: TakenUp,
+) -> Result<(TakenUp, Execution), CommandError> {
+    let mut engine = engine(context, planes, journal)?;
+    let mut told = Told::new(context, planes)?;
+    let interrupt = CtrlC::listen(context.runtime.get()?);
+    let shut_out = engine.shut_out(opened, &mut told, &interrupt.interruption);
+    let ended = context.runtime.get()?.block_on(shut_out);
+    told.end();
+    let (rest, failed) = ended?;
+    Ok((rest, Execution { done: true, failed }))
 }
 
 /// Reads the record that a step is about, without keys.

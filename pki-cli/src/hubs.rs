@@ -11,9 +11,9 @@ pub(crate) fn refuse_unread(unread: &[UnreadHub]) -> Result<(), CommandError> {
         return Ok(());
     }
     let message = format!(
-        "{} {} out of DPS, and not off the hub, which cannot be read",
+        "{} may still be on {}, which cannot be read",
         counted(unread.len(), "device", "devices"),
-        fitting(unread.len(), "is", "are")
+        fitting(unread.len(), "its hub", "their hubs")
     );
     Err(CommandError::new(ErrorKind::PartlyFailed, message)
         .lines(unread)

@@ -209,6 +209,7 @@ fn a_list_meets_all_conditions_and_says_when_it_is_cut() {
             8,
             &[
                 "error: there is no authority factroy",
+                "  hint: did you mean factory?",
                 "  hint: see them with: dps-pki authority list",
             ],
         );

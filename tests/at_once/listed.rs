@@ -6,7 +6,7 @@ use dps_pki_tests::Home;
 
 /// Commands that change neither a home nor DPS. Outputs go by a rule of their own, which `hostile_neighbours`
 /// and `outputs` are about.
-const HARMLESS: [&str; 40] = [
+const HARMLESS: [&str; 41] = [
     "audit checkpoint",
     "audit head",
     "audit log",
@@ -16,6 +16,7 @@ const HARMLESS: [&str; 40] = [
     "authority list",
     "authority show",
     "batch list",
+    "batch open",
     "batch show",
     "batch verify",
     "check",

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::walks::fleet::{Fleet, Shape};
-use crate::walks::named::fleet;
+use crate::walks::named::{fleet, group_on};
 use crate::walks::site::Registered;
 
 const BREACH: &str = "roll start line-a --compromised --yes";
@@ -220,6 +220,45 @@ fn pruning_keeps_the_group_that_shuts_out_and_its_opening_is_told() {
     let told = fleet.ends_with("roll status line-a --detailed-exitcode", 10);
     assert!(!told.stdout.contains(opened), "{told:#?}");
     told.stdout_has("to get a new leaf");
+}
+
+/// Somebody else's group has the name of the one that shuts out, in one instance: it stays, and nobody is kept in.
+#[test]
+fn a_group_that_happens_to_have_the_name_stops_no_breach_roll_and_no_quarantine() {
+    let fleet = fleet(Shape {
+        instances: 2,
+        devices: 2,
+        ..Shape::PLAIN
+    });
+    let certificate = fleet.site.done("authority export root").stdout;
+    let mut kept = Vec::new();
+    for id in ["quarantine-line-a-1", "quarantine-line-b-1"] {
+        let document = group_on(id, &certificate).to_string();
+        fleet.site.write("group.json", &document);
+        let put = format!("dps group put {id} --file group.json --dps dps-a --yes");
+        fleet.site.done(&put);
+        let show = format!("dps group show {id} --dps dps-a");
+        kept.push((fleet.site.json(&show), show));
+    }
+    for line in [BREACH, "quarantine --authority line-b --yes"] {
+        fleet.site.done(line);
+        fleet.site.done(line).stdout_has("nothing to do");
+    }
+    for instance in 0..2 {
+        for device in 0..2 {
+            let told = fleet.register(instance, device, 0).registered;
+            assert_eq!(told, Registered::Disabled, "{device} in {instance}");
+        }
+    }
+    fleet
+        .site
+        .done("dps group show quarantine-line-a-1-2 --dps dps-a");
+    fleet
+        .site
+        .done("dps group show quarantine-line-a-1 --dps dps-b");
+    for (document, show) in kept {
+        assert_eq!(fleet.site.json(&show), document);
+    }
 }
 
 /// A quarantine has disabled its group: the roll repairs it, lets nobody in, and says how that ends.

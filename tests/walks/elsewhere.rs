@@ -52,6 +52,21 @@ fn an_old_leaf_that_another_instance_lets_in_is_told_with_the_command_that_shuts
         .done("quarantine device-0 --dps dps-a --hub delete --yes");
 }
 
+/// The same of a device that leaves one instance.
+#[test]
+fn a_device_that_leaves_one_instance_and_is_let_in_by_another_is_told() {
+    let fleet = two_instances();
+    let place = fleet.place("device-0");
+    let run = fleet.ends_with("deprovision device-0 --dps dps-a --yes", 7);
+    run.stderr_has("DPS dps-b: device-0 is admitted by enrollment group line-a");
+    assert!(fleet.register(1, place, 0).registered.is_in());
+    let command = hinted(&run);
+    assert_eq!(command, "deprovision device-0 --dps dps-b");
+    fleet.site.done(&format!("{command} --yes"));
+    assert!(!fleet.register(1, place, 0).registered.is_in());
+    fleet.site.done("deprovision device-0 --dps dps-a --yes");
+}
+
 /// The same where the compromised leaf of an entry is replaced; the new one may come in anywhere.
 #[test]
 fn a_compromised_leaf_that_another_instance_lets_in_is_told() {

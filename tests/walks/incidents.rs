@@ -6,7 +6,7 @@ use std::fs::File;
 use serde_json::{Value, json};
 
 use super::fleet::{Fleet, Shape};
-use super::named::{fleet, lock, lock_hub, plain};
+use super::named::{fleet, group_on, lock, lock_hub, plain};
 use super::site::{Death, Registered};
 
 const ONE_GROUP: Shape = Shape {
@@ -209,6 +209,15 @@ fn a_single_write_that_was_cut_after_it_was_acted_on_is_done_when_it_is_said_aga
     }
 }
 
+/// Whom the deletion of a CA certificate refuses is told, also where nobody was asked.
+#[test]
+fn who_loses_admission_by_a_deletion_is_told() {
+    let fleet = plain();
+    let told = fleet.site.done("dps ca delete root --yes");
+    told.stdout_has("device-0 loses admission");
+    told.stdout_has("4 lose admission");
+}
+
 /// What was never written is written when it is said again.
 #[test]
 fn a_document_whose_writing_was_cut_before_it_is_written_when_it_is_said_again() {
@@ -396,6 +405,7 @@ fn a_compromised_line_is_replaced_though_a_hub_cannot_be_read() {
 #[test]
 fn a_group_with_a_compromised_certificate_is_enabled_only_in_so_many_words() {
     let fleet = plain();
+    let certificate = fleet.site.done("authority export line-a").stdout;
     fleet.site.done("roll start line-a --compromised --yes");
     let group = "quarantine-line-a-1";
     let refused = fleet.ends_with(&format!("dps group enable {group} --yes"), 4);
@@ -406,7 +416,15 @@ fn a_group_with_a_compromised_certificate_is_enabled_only_in_so_many_words() {
             && refused.stderr.contains("--let-devices-in"),
         "{refused:#?}"
     );
+    let later = group_on("later", &certificate).to_string();
+    fleet.site.write("group.json", &later);
+    let put = "dps group put later --file group.json --yes";
+    let refused = fleet.ends_with(put, 4);
+    refused.stderr_has("later holds line-a generation 1, which is compromised");
+    refused.stderr_has("--let-devices-in");
+    fleet.site.done(&format!("{put} --let-devices-in"));
     assert!(!fleet.shows("device-0", 0).is_in());
+    fleet.site.done("dps group delete later --yes");
     let looked = fleet.site.done(&format!(
         "dps group enable {group} --let-devices-in --dry-run"
     ));

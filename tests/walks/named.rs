@@ -28,6 +28,17 @@ pub(crate) fn fleet(shape: Shape) -> Fleet {
     fleet
 }
 
+/// An enabled group that holds a certificate.
+pub(crate) fn group_on(id: &str, certificate: &str) -> Value {
+    json!({
+        "enrollmentGroupId": id,
+        "attestation": {
+            "type": "x509",
+            "x509": {"signingCertificates": {"primary": {"certificate": certificate}}},
+        },
+    })
+}
+
 pub(crate) fn plain() -> Fleet {
     fleet(Shape::PLAIN)
 }
@@ -71,7 +82,12 @@ impl Fleet {
 
     /// The status of a device's identities on the hubs.
     pub(crate) fn on_hubs(&self, id: &str) -> Vec<String> {
-        let dump = self.site.dump(0);
+        self.on_hubs_of(0, id)
+    }
+
+    /// The same on the hubs of an instance.
+    pub(crate) fn on_hubs_of(&self, instance: usize, id: &str) -> Vec<String> {
+        let dump = self.site.dump(instance);
         let hubs = dump["hubs"].as_object().expect("hubs").values();
         let all = hubs.flat_map(|hub| hub.as_array().expect("a list"));
         let own = all.filter(|device| device["deviceId"] == id);

@@ -154,7 +154,7 @@ fn a_hub_that_cannot_be_read_is_told_of_those_alone_who_may_be_on_it() {
         lock(&fleet.site, hub);
     }
     let run = fleet.ends_with("quarantine --authority line-a --yes", 7);
-    run.stderr_has("1 device is out of DPS, and not off the hub, which cannot be read");
+    run.stderr_has("1 device may still be on its hub, which cannot be read");
     run.stderr_has("device-2: hub-");
     assert!(!run.stderr.contains("device-0"), "{run:#?}");
     assert!(!run.stderr.contains("/devices/"), "{run:#?}");

@@ -58,12 +58,29 @@ impl<'r, 'e> Run<'r, 'e> {
         }
     }
 
+    /// The same, leaving these steps alone.
+    pub(super) fn without(self, left: BTreeSet<usize>) -> Self {
+        Self { left, ..self }
+    }
+
     /// Carries it out; returns the steps that failed where others went on.
     pub(super) async fn follow(
         mut self,
         observer: &mut dyn Observer,
         interruption: &Interruption,
     ) -> Result<Vec<StepFailure>, ExecuteError> {
+        let end = self.record.steps.len();
+        self.follow_to(end, observer, interruption).await?;
+        self.close()
+    }
+
+    /// Carries out the steps before the one of this number; the plan stays open.
+    pub(super) async fn follow_to(
+        &mut self,
+        end: usize,
+        observer: &mut dyn Observer,
+        interruption: &Interruption,
+    ) -> Result<(), ExecuteError> {
         observer.observe(Event::Opened {
             plan: self.record.id,
             steps: self.record.steps.len(),
@@ -78,13 +95,21 @@ impl<'r, 'e> Run<'r, 'e> {
                 Turn::Send(range) => range.clone(),
                 Turn::ReadBack(index) => *index..index + 1,
             };
+            if range.start >= end {
+                break;
+            }
             let begun = self.begin(&turn, &range, observer)?;
             let progress = self.progress();
             let ends = waited(interruption, progress, self.ends(&turn, &begun)).await?;
             self.end(range.clone(), ends, observer)?;
             from = range.end;
         }
-        self.close()
+        Ok(())
+    }
+
+    /// What is known of a plan that goes on later: its record, the steps to leave alone, and those that failed.
+    pub(super) fn paused(self) -> (PlanRecord, BTreeSet<usize>, Vec<StepFailure>) {
+        (self.record, self.left, self.failed)
     }
 
     /// Looks at each step that was begun, notes those that are done, and closes the plan: as finished if
@@ -283,11 +308,13 @@ impl<'r, 'e> Run<'r, 'e> {
 
     fn close(mut self) -> Result<Vec<StepFailure>, ExecuteError> {
         let left = self.record.steps.len() - self.record.summary().done;
+        let is_failed = |state: &&StepState| matches!(state, StepState::Failed { .. });
+        let failed = self.record.steps.iter().filter(is_failed).count();
         let abandoned = match left {
             0 => None,
             left => Some(format!(
                 "{} failed, {left} {} not done; planning again goes on from there",
-                counted(self.failed.len(), "step", "steps"),
+                counted(failed, "step", "steps"),
                 fitting(left, "was", "were")
             )),
         };

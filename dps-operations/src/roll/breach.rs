@@ -200,7 +200,13 @@ impl AuthorityRoll<'_> {
                 .await?;
             hit.notes.extend(registered.notes());
             hit.devices.push(registered.devices);
-            hit.unread.extend(registered.unread);
+            let unread = registered.unread.into_iter();
+            if self.state.instances.len() > 1 {
+                hit.unread
+                    .extend(unread.map(|one| one.within(&instance.name)));
+            } else {
+                hit.unread.extend(unread);
+            }
         }
         Ok(hit)
     }

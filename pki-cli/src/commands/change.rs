@@ -108,12 +108,20 @@ impl Change {
         } else {
             None
         };
-        self.report(&context.ui, execution.done, document)
+        let was_shown = !context.settings.yes;
+        self.report(&context.ui, execution.done, was_shown, document)
     }
 
-    fn report(self, ui: &Ui, done: bool, document: Option<Value>) -> CommandResult {
+    fn report(
+        self,
+        ui: &Ui,
+        done: bool,
+        was_shown: bool,
+        document: Option<Value>,
+    ) -> CommandResult {
         ui.result(&Report {
             done,
+            was_shown,
             document,
             change: self,
         })?;
@@ -174,6 +182,9 @@ impl fmt::Display for Change {
 #[derive(Serialize)]
 struct Report {
     done: bool,
+    /// Whether its impact was shown before it was done.
+    #[serde(skip)]
+    was_shown: bool,
     #[serde(flatten)]
     change: Change,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -182,11 +193,16 @@ struct Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // What is not in the report was shown before it was done.
-        if self.done {
-            write!(f, "done in {}: {}", self.change.place, self.change.summary)
-        } else {
-            write!(f, "would do in {}", self.change)
+        if !self.done {
+            return write!(f, "would do in {}", self.change);
+        }
+        write!(f, "done in {}: {}", self.change.place, self.change.summary)?;
+        match &self.change.impact {
+            Some(impact) if !self.was_shown && impact.count(Effect::Loses) > 0 => {
+                writeln!(f)?;
+                write_impact(f, impact)
+            }
+            _ => Ok(()),
         }
     }
 }

@@ -5,6 +5,7 @@ mod group;
 
 use std::fmt;
 
+use dps_operations::TakenUp;
 use dps_operations::deprovision::{Prepared, Request};
 use dps_operations::judge::Judged;
 use pki_core::ids::{DpsName, EnrollmentGroupId};
@@ -13,11 +14,11 @@ use pki_core::wording::counted;
 use serde::Serialize;
 
 use self::group::{Proof, group_everywhere};
-use super::everywhere::{Problems, Within, confirm, instances};
+use super::everywhere::{LetIn, Problems, Within, confirm, elsewhere, instances};
 use super::quarantine::target::{targets, who};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind};
-use crate::execute::{Execution, Failures, Proposal, check_in_the_way};
+use crate::execute::{Execution, Failures, Proposal, check_in_the_way, follow};
 use crate::hubs::refuse_unread;
 use crate::planes::Planes;
 use crate::render::plan::{Outline, PlanAndImpact};
@@ -108,11 +109,46 @@ fn devices_everywhere(
         .map(|(leaving, _, judged)| (*leaving, judged))
         .collect();
     ask(context, inventory, &asked)?;
+    let mut opened = Vec::new();
     for (leaving, prepared, judged) in planned {
-        let done = leaving.devices(inventory, &request, prepared, judged);
+        match leaving.open(inventory, &judged, request.failures()) {
+            Ok(plan) => opened.push((leaving, prepared, judged, plan)),
+            Err(error) => problems.note(leaving.dps, Err(error))?,
+        }
+    }
+    for (leaving, prepared, judged, plan) in opened {
+        let carried_out = leaving.carry_out(inventory, judged, plan);
+        let done = carried_out
+            .and_then(|carried_out| leaving.devices(inventory, &request, prepared, carried_out));
         problems.note(leaving.dps, done)?;
     }
+    let let_in = |planes: &Planes<'_>| let_in(context, planes, inventory, &request);
+    problems.note(None, elsewhere(context, let_in))?;
     problems.end()
+}
+
+/// Which of the devices an instance lets in.
+fn let_in(
+    context: &Context,
+    planes: &Planes<'_>,
+    inventory: &SqliteInventory,
+    request: &Request,
+) -> Result<LetIn, CommandError> {
+    let decisions = request.read_back(around(&context.settings, planes, inventory));
+    let decisions = context.runtime.wait_for(decisions)?;
+    let mut lines = Vec::new();
+    let mut ids = Vec::new();
+    for (target, decision) in request.targets.iter().zip(decisions) {
+        if !decision.is_kept_out() {
+            lines.push(format!("{} is {}", target.id, decision.outcome));
+            ids.push(target.id.as_str());
+        }
+    }
+    Ok(LetIn {
+        lines,
+        command: format!("deprovision {}", ids.join(" ")),
+        ..LetIn::default()
+    })
 }
 
 /// What stands in the way in one instance is told before anybody leaves another. Several are asked about at once;
@@ -143,12 +179,11 @@ impl<'a> Leaving<'a> {
 
     fn devices(
         &self,
-        inventory: &mut SqliteInventory,
+        inventory: &SqliteInventory,
         request: &Request,
         prepared: &Prepared,
-        judged: Judged,
+        (shown, execution): (Report, Execution),
     ) -> Result<(), CommandError> {
-        let (shown, execution) = self.carry_out(inventory, judged, request.failures())?;
         let dps = self.dps;
         self.context.ui.item(&Within { dps, result: shown })?;
         if self.context.settings.dry_run {
@@ -159,19 +194,32 @@ impl<'a> Leaving<'a> {
         refuse_unread(prepared.unread())
     }
 
-    fn carry_out(
+    /// Stores the plan. All are, before anybody leaves the first instance: what is cut after this, `check` tells.
+    fn open(
         &self,
         inventory: &mut SqliteInventory,
-        judged: Judged,
+        judged: &Judged,
         failures: Failures,
-    ) -> Result<(Report, Execution), CommandError> {
-        let shown = Outline(PlanAndImpact::proposed(&judged));
+    ) -> Result<Option<TakenUp>, CommandError> {
+        let shown = Outline(PlanAndImpact::proposed(judged));
         let proposal = Proposal {
             failures,
             is_answered: self.dps.is_some(),
             ..Proposal::new(&judged.plan, &shown).within(self.dps)
         };
-        let execution = proposal.carry_out(self.context, self.planes, inventory)?;
+        proposal.open(self.context, self.planes, inventory)
+    }
+
+    fn carry_out(
+        &self,
+        inventory: &mut SqliteInventory,
+        judged: Judged,
+        opened: Option<TakenUp>,
+    ) -> Result<(Report, Execution), CommandError> {
+        let execution = match opened {
+            Some(opened) => follow(self.context, self.planes, inventory, opened)?,
+            None => Execution::default(),
+        };
         let done = execution.done;
         let report = Report {
             judged,

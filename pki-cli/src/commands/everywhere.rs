@@ -44,6 +44,8 @@ pub(super) struct LetIn {
     pub(super) lines: Vec<String>,
     /// What shuts them out there, without `dps-pki` and `--dps`.
     pub(super) command: String,
+    /// What stands for something in it, said behind it.
+    pub(super) placeholder: &'static str,
 }
 
 /// Names the instances that `--dps` leaves out and that would let somebody in, as `let_in` tells of each, with the
@@ -58,9 +60,11 @@ pub(super) fn elsewhere(
         let name = planes.name();
         match let_in(&planes) {
             Ok(found) if found.lines.is_empty() => {}
-            Ok(LetIn { lines, command }) => {
-                left.extend(lines.iter().map(|line| format!("DPS {name}: {line}")));
-                commands.push(command_in(name, command));
+            Ok(found) => {
+                let lines = found.lines.iter();
+                left.extend(lines.map(|line| format!("DPS {name}: {line}")));
+                let command = command_in(name, found.command);
+                commands.push(format!("{command}{}", found.placeholder));
             }
             Err(error) => left.push(format!("DPS {name} cannot be asked: {error}")),
         }

@@ -176,6 +176,7 @@ impl Args {
         Ok(LetIn {
             lines,
             command: self.command(&format!("{}{unknown}", ids.join(" "))),
+            ..LetIn::default()
         })
     }
 

@@ -32,12 +32,6 @@ pub enum BelowError {
         /// What is wrong with the name.
         source: IdError,
     },
-    /// Another group has the name.
-    #[error("enrollment group {id} exists and holds something else; rename it first")]
-    Taken {
-        /// The group.
-        id: EnrollmentGroupId,
-    },
 }
 
 /// Plans to shut out everything below a generation of an authority: disables the groups that hold it, or
@@ -55,7 +49,7 @@ pub fn quarantine_below(
     groups: &[EnrollmentGroup],
 ) -> Result<Plan, BelowError> {
     let mut plan = Plan::new(format!("shut out everything below {generation}"));
-    let block = blocking_id(generation)?;
+    let block = blocking_id(generation, certificate, groups)?;
     let holders = groups.iter().filter(|group| {
         group.enrollment_group_id != block && holds(group, certificate, authorities)
     });
@@ -81,13 +75,35 @@ pub fn quarantine_below(
     Ok(plan)
 }
 
-/// The name of the group that shuts out a generation.
-fn blocking_id(generation: &AuthorityGeneration) -> Result<EnrollmentGroupId, BelowError> {
-    let id = format!("quarantine-{}-{}", generation.name, generation.generation);
-    id.parse().map_err(|source| BelowError::Id {
-        generation: generation.clone(),
-        source,
-    })
+/// The name of the group that shuts out a generation: of the one that does, or the first that no other group has.
+fn blocking_id(
+    generation: &AuthorityGeneration,
+    certificate: &Certificate,
+    groups: &[EnrollmentGroup],
+) -> Result<EnrollmentGroupId, BelowError> {
+    let mut blocks = groups
+        .iter()
+        .filter(|group| is_block(generation, certificate, group));
+    if let Some(block) = blocks.next() {
+        return Ok(block.enrollment_group_id.clone());
+    }
+    let mut name = blocking_name(generation);
+    let mut number = 1_u32;
+    loop {
+        let id: EnrollmentGroupId = name.parse().map_err(|source| BelowError::Id {
+            generation: generation.clone(),
+            source,
+        })?;
+        if groups.iter().all(|group| group.enrollment_group_id != id) {
+            return Ok(id);
+        }
+        number += 1;
+        name = format!("{}-{number}", blocking_name(generation));
+    }
+}
+
+fn blocking_name(generation: &AuthorityGeneration) -> String {
+    format!("quarantine-{}-{}", generation.name, generation.generation)
 }
 
 /// The step after which a disabled group of the toolkit's own holds a certificate; none if one does.
@@ -99,31 +115,34 @@ pub(super) fn blocking_group(
     certificate: &Certificate,
     groups: &[EnrollmentGroup],
 ) -> Result<Option<Step>, BelowError> {
-    let id = blocking_id(generation)?;
+    let id = blocking_id(generation, certificate, groups)?;
     let mut held = groups
         .iter()
         .filter(|group| group.enrollment_group_id == id);
     if let Some(held) = held.next() {
-        return if holds_alone(held, certificate) {
-            Ok(disabled(held).map(Step::Group))
-        } else {
-            Err(BelowError::Taken { id })
-        };
+        return Ok(disabled(held).map(Step::Group));
     }
     let mut group = EnrollmentGroup::new(id, by_signing_certificate(certificate));
     group.provisioning_status = ProvisioningStatus::Disabled;
     Ok(Some(Step::put_group(group, vec![], Expectation::Absent)))
 }
 
-/// Whether a group is the one that [`blocking_group`] makes for a generation. Rolls leave it alone: what
-/// it holds must stay shut out for as long as a group above would admit it.
+/// Whether a group is one that [`blocking_group`] makes for a generation. Rolls leave it alone: what
+/// it holds must stay shut out for as long as a group above would admit it. The name alone does not tell: somebody
+/// else may have given it to a group that holds something else, and then ours has a number behind it.
 pub(super) fn is_block(
     generation: &AuthorityGeneration,
     certificate: &Certificate,
     group: &EnrollmentGroup,
 ) -> bool {
-    let id = blocking_id(generation);
-    id.is_ok_and(|id| id == group.enrollment_group_id) && holds_alone(group, certificate)
+    // The service takes the IDs of groups in any case.
+    let name = blocking_name(generation).to_ascii_lowercase();
+    let id = group.enrollment_group_id.as_str().to_ascii_lowercase();
+    let is_named = id.strip_prefix(&name).is_some_and(|rest| {
+        let number = rest.strip_prefix('-').map(str::parse::<u32>);
+        rest.is_empty() || matches!(number, Some(Ok(_)))
+    });
+    is_named && holds_alone(group, certificate)
 }
 
 /// The groups that a quarantine or a breach roll has made to shut out a generation, of these authorities.

@@ -187,31 +187,6 @@ impl Checked {
     pub fn plan(&self) -> &Plan {
         &self.0
     }
-
-    /// The same as two plans: up to the last step that decides who is let in, and what comes after. Where there
-    /// are several instances, the first ones of all are carried out before the first hub is told.
-    #[must_use]
-    pub fn in_turns(&self) -> [Self; 2] {
-        let mut first = self.0.clone();
-        let end = first.steps.iter().rposition(Step::decides);
-        let second = Plan {
-            steps: first.steps.split_off(end.map_or(0, |last| last + 1)),
-            ..Plan::new(first.goal.clone())
-        };
-        [Self(first), Self(second)]
-    }
-
-    /// The same without what is about these subjects, for which something before it has failed. It is meant
-    /// for what comes after the steps that decide who is let in.
-    #[must_use]
-    pub fn without(&self, failed: &BTreeSet<Subject>) -> Self {
-        let mut plan = self.0.clone();
-        plan.steps.retain(|step| {
-            let mut subjects = step.subjects().into_iter();
-            !subjects.any(|subject| failed.contains(&subject))
-        });
-        Self(plan)
-    }
 }
 
 impl Breaches {

@@ -382,6 +382,42 @@ fn another_authority_in_the_primary_slot_stays_there() {
     assert!(!is_admitted(&dps, &pki.device(0, 0)));
 }
 
+/// Somebody else's group has the name of ours: it stays as it is, and ours gets a number.
+#[test]
+fn a_group_of_the_name_that_shuts_nobody_out_is_left_alone() {
+    let pki = Pki::new();
+    let other = pki.roots[0].intermediate("other", EcdsaP256);
+    let strangers = EnrollmentGroup::new(
+        id("Quarantine-line-1"),
+        by_signing_certificate(&other.certificate),
+    );
+    let mut dps = pki.line_in_group();
+    dps.put_group(&strangers);
+    let generation = AuthorityGeneration {
+        name: id("line"),
+        generation: Generation::FIRST,
+    };
+    let line = &pki.lines[0].certificate;
+    dps.groups
+        .retain(|group| group.enrollment_group_id.as_str() != "line");
+    let shut_out = quarantine_below(&generation, line, &[], &dps.authorities, &dps.groups);
+    let made = "create enrollment group quarantine-line-1-2, disabled";
+    assert_eq!(steps(&shut_out.expect("plan")), [made]);
+    let mut dps = pki.line_in_group();
+    dps.put_group(&strangers);
+    let state = pki.state("line", [Current, Pending], &dps);
+    let plan = only(roll::replace(&Breach::default(), &state));
+    assert!(steps(&plan).contains(&made.to_owned()), "{plan:?}");
+    dps.carry_out(&plan);
+    let kept = group(&dps, "Quarantine-line-1");
+    assert_eq!(kept.attestation, strangers.attestation);
+    assert_eq!(kept.provisioning_status, ProvisioningStatus::Enabled);
+    assert!(!is_admitted(&dps, &pki.device(0, 0)));
+    let again = pki.state("line", [Compromised, Current], &dps);
+    let again = only(roll::replace(&Breach::default(), &again));
+    assert!(again.is_empty(), "said again: {again:?}");
+}
+
 /// Of a group that two authorities share, one is shut out and the other is not.
 #[test]
 fn a_shared_group_stays_enabled_when_one_of_its_authorities_is_shut_out() {

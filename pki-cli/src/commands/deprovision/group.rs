@@ -10,7 +10,7 @@ use pki_core::sqlite::SqliteInventory;
 use pki_core::wording::{command_in, counted};
 use serde::Serialize;
 
-use super::{Leaving, ask};
+use super::{Leaving, Report, ask};
 use crate::commands::everywhere::{Problems, Within};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind};
@@ -61,8 +61,16 @@ pub(super) fn group_everywhere(
         .map(|(leaving, _, judged)| (*leaving, judged))
         .collect();
     ask(context, inventory, &asked)?;
+    let mut opened = Vec::new();
     for (leaving, prepared, judged) in planned {
-        let done = leaving.group(inventory, &prepared, judged);
+        match leaving.open(inventory, &judged, Failures::Stop) {
+            Ok(plan) => opened.push((leaving, prepared, judged, plan)),
+            Err(error) => problems.note(leaving.dps, Err(error))?,
+        }
+    }
+    for (leaving, prepared, judged, plan) in opened {
+        let carried_out = leaving.carry_out(inventory, judged, plan);
+        let done = carried_out.and_then(|(shown, _)| leaving.group(inventory, &prepared, shown));
         problems.note(leaving.dps, done)?;
     }
     problems.end()
@@ -85,11 +93,10 @@ impl Leaving<'_> {
 
     fn group(
         &self,
-        inventory: &mut SqliteInventory,
+        inventory: &SqliteInventory,
         prepared: &PreparedGroup,
-        judged: Judged,
+        mut shown: Report,
     ) -> Result<(), CommandError> {
-        let (mut shown, _) = self.carry_out(inventory, judged, Failures::Stop)?;
         let proof = if self.context.settings.dry_run {
             None
         } else {

@@ -72,6 +72,10 @@ struct PutArgs {
     /// The document to put as it is, as "show --output json" prints it; - for standard input
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
+
+    /// Also where the document is enabled and holds the certificate of a generation that was compromised
+    #[arg(long, requires = "file")]
+    let_devices_in: bool,
 }
 
 /// Disable an enrollment group: its devices are refused when they register
@@ -209,6 +213,9 @@ impl PutArgs {
             return entry::written_before(context, &planes, &document);
         }
         entry::check_document(planes.name(), before.as_ref(), &document)?;
+        if document.provisioning_status != ProvisioningStatus::Disabled && !self.let_devices_in {
+            refuse_compromised(context, &document)?;
+        }
         let impact = impact::on_fleet(context, &planes, |view| view.put_group(&document))?;
         let wording = Wording {
             action: EnrollmentGroup::WRITTEN,
@@ -223,40 +230,39 @@ impl PutArgs {
 impl EnableArgs {
     fn run(&self, context: &Context) -> CommandResult {
         if !self.let_devices_in {
-            self.refuse_compromised(context)?;
+            let planes = planes::of_group(context, &self.id)?;
+            let group = entry::existing(&context.runtime, &planes, &planes.groups()?, &self.id)?;
+            refuse_compromised(context, &group)?;
         }
         set_status(context, &self.id, ProvisioningStatus::Enabled)
     }
+}
 
-    /// A group that keeps a compromised generation out is not enabled by the way.
-    fn refuse_compromised(&self, context: &Context) -> Result<(), CommandError> {
-        let planes = planes::of_group(context, &self.id)?;
-        let group = entry::existing(&context.runtime, &planes, &planes.groups()?, &self.id)?;
-        let Mechanism::X509(X509Certificates::Signing(slots)) = &group.attestation.mechanism else {
-            return Ok(());
-        };
-        let held: BTreeSet<Sha256Thumbprint> = slots
-            .iter()
-            .filter_map(CertificateSlot::sha256_thumbprint)
-            .collect();
-        for authority in context.home.inventory()?.authorities()? {
-            for generation in &authority.generations {
-                let certificate = generation.certificate.as_ref();
-                let is_held = certificate.is_some_and(|recorded| {
-                    held.contains(&recorded.certificate().sha256_thumbprint())
-                });
-                if is_held && generation.state == GenerationState::Compromised {
-                    let message = format!(
-                        "enrollment group {} holds {} generation {}, which is compromised",
-                        self.id, authority.name, generation.generation
-                    );
-                    return Err(CommandError::refused(message)
-                        .hint("if whoever has its key is to be let in, say --let-devices-in"));
-                }
+/// A group that keeps a compromised generation out, or would let one in, is not enabled by the way.
+fn refuse_compromised(context: &Context, group: &EnrollmentGroup) -> Result<(), CommandError> {
+    let Mechanism::X509(X509Certificates::Signing(slots)) = &group.attestation.mechanism else {
+        return Ok(());
+    };
+    let held: BTreeSet<Sha256Thumbprint> = slots
+        .iter()
+        .filter_map(CertificateSlot::sha256_thumbprint)
+        .collect();
+    for authority in context.home.inventory()?.authorities()? {
+        for generation in &authority.generations {
+            let certificate = generation.certificate.as_ref();
+            let is_held = certificate
+                .is_some_and(|recorded| held.contains(&recorded.certificate().sha256_thumbprint()));
+            if is_held && generation.state == GenerationState::Compromised {
+                let message = format!(
+                    "enrollment group {} holds {} generation {}, which is compromised",
+                    group.enrollment_group_id, authority.name, generation.generation
+                );
+                return Err(CommandError::refused(message)
+                    .hint("if whoever has its key is to be let in, say --let-devices-in"));
             }
         }
-        Ok(())
     }
+    Ok(())
 }
 
 fn set_status(

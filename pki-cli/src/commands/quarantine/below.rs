@@ -82,6 +82,7 @@ impl Args {
             Ok(LetIn {
                 lines: line.into_iter().collect(),
                 command: self.command(&format!("--authority {authority}")),
+                ..LetIn::default()
             })
         };
         problems.note(None, elsewhere(context, let_in))?;

@@ -1,18 +1,15 @@
 //! The plan of one instance in two turns, so that all instances are closed before the first hub is told.
 
-use std::collections::BTreeSet;
-
-use dps_operations::execute::StepFailure;
+use dps_operations::TakenUp;
 use dps_operations::hubs::UnreadHub;
 use dps_operations::judge::Judged;
 use pki_core::ids::DpsName;
-use pki_core::lifecycle::{Checked, Step, Subject};
 use pki_core::sqlite::SqliteInventory;
 
 use crate::commands::everywhere::{Problems, confirm};
 use crate::context::Context;
-use crate::error::CommandError;
-use crate::execute::{Execution, Failures, Proposal, close_same};
+use crate::error::{CommandError, ErrorKind};
+use crate::execute::{Execution, Failures, Proposal, close_same, follow, shut_out};
 use crate::hubs::refuse_unread;
 use crate::planes::Planes;
 use crate::render::plan::{Outline, PlanAndImpact};
@@ -24,6 +21,8 @@ pub(super) struct Turns<'a> {
     pub(super) dps: Option<&'a DpsName>,
     judged: Judged,
     failures: Failures,
+    /// What is left to be carried out.
+    opened: Option<TakenUp>,
     /// What became of it so far.
     pub(super) execution: Execution,
 }
@@ -39,7 +38,8 @@ pub(super) trait Part<'a> {
     fn tell(&self, context: &Context, inventory: &SqliteInventory) -> Result<(), CommandError>;
 }
 
-/// Closes all instances, then sees to the hubs of those that were. `who` are shut out, with a verb.
+/// Closes all instances, then sees to the hubs of those that were. `who` are shut out, with a verb. One whose plan
+/// cannot be stored, since another is in the way, keeps nobody in elsewhere: it is told last.
 pub(super) fn close_and_finish<'a>(
     parts: Vec<impl Part<'a>>,
     who: &str,
@@ -49,8 +49,19 @@ pub(super) fn close_and_finish<'a>(
 ) -> Result<(), CommandError> {
     let mut parts = parts;
     ask(&mut parts, context)?;
-    let mut closed = Vec::new();
+    let mut opened = Vec::new();
+    let mut not_opened = Vec::new();
     for mut part in parts {
+        let turns = part.turns();
+        let dps = turns.dps;
+        match turns.open(context, inventory) {
+            Ok(()) => opened.push(part),
+            Err(error) if error.kind == ErrorKind::Interrupted => return Err(error),
+            Err(error) => not_opened.push((dps, error)),
+        }
+    }
+    let mut closed = Vec::new();
+    for mut part in opened {
         let turns = part.turns();
         let done = turns.shut_out(context, inventory);
         if done.is_ok() {
@@ -62,6 +73,9 @@ pub(super) fn close_and_finish<'a>(
     for mut part in closed {
         let done = finish(&mut part, context, inventory);
         problems.note(part.turns().dps, done)?;
+    }
+    for (dps, error) in not_opened {
+        problems.note_let_in(dps, who, Err(error))?;
     }
     Ok(())
 }
@@ -105,6 +119,7 @@ impl<'a> Turns<'a> {
             dps,
             judged,
             failures,
+            opened: None,
             execution: Execution::default(),
         }
     }
@@ -117,18 +132,33 @@ impl<'a> Turns<'a> {
         }
     }
 
-    /// Carries out what shuts out; everything at once where there are no other instances to be closed.
+    /// Stores the whole plan: what is cut after this, `check` tells.
+    fn open(
+        &mut self,
+        context: &Context,
+        inventory: &mut SqliteInventory,
+    ) -> Result<(), CommandError> {
+        let shown = Outline(PlanAndImpact::proposed(&self.judged));
+        let proposal = Proposal {
+            failures: self.failures,
+            is_answered: self.dps.is_some(),
+            ..Proposal::new(&self.judged.plan, &shown).within(self.dps)
+        };
+        self.opened = proposal.open(context, self.planes, inventory)?;
+        Ok(())
+    }
+
     fn shut_out(
         &mut self,
         context: &Context,
         inventory: &mut SqliteInventory,
     ) -> Result<(), CommandError> {
-        let whole = self.judged.plan.clone();
-        if self.dps.is_none() || whole.plan().is_empty() {
-            return self.carry_out(context, inventory, &whole);
+        if let Some(opened) = self.opened.take() {
+            let (rest, execution) = shut_out(context, self.planes, inventory, opened)?;
+            self.opened = Some(rest);
+            self.execution = execution;
         }
-        let [first, _] = whole.in_turns();
-        self.carry_out_any(context, inventory, &first)
+        Ok(())
     }
 
     /// Carries out the rest, but for what is about devices that were not shut out.
@@ -137,65 +167,18 @@ impl<'a> Turns<'a> {
         context: &Context,
         inventory: &mut SqliteInventory,
     ) -> Result<(), CommandError> {
-        if self.dps.is_none() {
+        let Some(rest) = self.opened.take() else {
             return Ok(());
-        }
-        let [_, second] = self.judged.plan.in_turns();
-        let second = second.without(&self.failed());
-        self.carry_out_any(context, inventory, &second)?;
-        // A turn that was cut after its last write shares no subject with the other one.
-        if !context.settings.dry_run {
-            let goal = &self.judged.plan.plan().goal;
-            close_same(context, self.planes, inventory, goal)?;
-        }
-        Ok(())
-    }
-
-    fn failed(&self) -> BTreeSet<Subject> {
-        let failed: BTreeSet<&str> = self
-            .execution
-            .failed
-            .iter()
-            .map(|failure: &StepFailure| failure.step.as_str())
-            .collect();
-        let steps = self.judged.plan.plan().steps.iter();
-        steps
-            .filter(|step| failed.contains(step.to_string().as_str()))
-            .flat_map(Step::subjects)
-            .collect()
-    }
-
-    /// An empty turn is none: a plan of the same goal that was cut may be the other turn's to supersede.
-    fn carry_out_any(
-        &mut self,
-        context: &Context,
-        inventory: &mut SqliteInventory,
-        turn: &Checked,
-    ) -> Result<(), CommandError> {
-        if turn.plan().is_empty() {
-            return Ok(());
-        }
-        self.carry_out(context, inventory, turn)
-    }
-
-    fn carry_out(
-        &mut self,
-        context: &Context,
-        inventory: &mut SqliteInventory,
-        turn: &Checked,
-    ) -> Result<(), CommandError> {
-        let shown = Outline(PlanAndImpact {
-            plan: turn.plan(),
-            ..PlanAndImpact::proposed(&self.judged)
-        });
-        let proposal = Proposal {
-            failures: self.failures,
-            is_answered: self.dps.is_some(),
-            ..Proposal::new(turn, &shown).within(self.dps)
         };
-        let execution = proposal.carry_out(context, self.planes, inventory)?;
-        self.execution.done |= execution.done;
+        let execution = follow(context, self.planes, inventory, rest)?;
         self.execution.failed.extend(execution.failed);
+        // A plan that was cut after its last write may share no subject with this one.
+        close_same(
+            context,
+            self.planes,
+            inventory,
+            &self.judged.plan.plan().goal,
+        )?;
         Ok(())
     }
 }

@@ -75,6 +75,7 @@ impl StartArgs {
             return Ok(LetIn::default());
         };
         let id = &roll.id;
+        let mut placeholder = "";
         // A quarantine would revoke the new leaf as well; an entry that names it alone keeps out the others.
         let command = match outcome {
             admission::Outcome::Admitted(Entry::Individual(_)) => {
@@ -82,17 +83,18 @@ impl StartArgs {
                 let hub = self.hub.option();
                 format!("roll start {id}{device} --compromised{hub}")
             }
-            _ => {
-                let file = self.cert.as_ref().map(|path| path.display().to_string());
-                format!(
-                    "dps device put {id} --cert {}",
-                    file.as_deref().unwrap_or("FILE")
-                )
-            }
+            _ => match &self.cert {
+                Some(path) => format!("dps device put {id} --cert {}", path.display()),
+                None => {
+                    placeholder = "; FILE is its new leaf";
+                    format!("dps device put {id} --cert FILE")
+                }
+            },
         };
         Ok(LetIn {
             lines: vec![format!("{id} is {outcome} with a leaf that is compromised")],
             command,
+            placeholder,
         })
     }
 
