@@ -7,6 +7,7 @@ use std::path::Path;
 use pki_core::handout::seal::{Identities, SEALED, UnsealError, UnsealingReader};
 use pki_core::handout::{OpenedDevice, OpenedError, begins_as_batch, each_device};
 
+use crate::context::Context;
 use crate::error::{CommandError, ErrorKind};
 use crate::files::Files;
 use crate::inputs::{Inputs, Rereadable};
@@ -50,10 +51,11 @@ pub(crate) fn looks_like_one(files: &Files, path: &Path) -> Result<bool, Command
 impl BatchFile {
     /// A batch, with the file of age identities that opens it if it is sealed.
     pub(crate) fn new(
-        inputs: &Inputs,
+        context: &Context,
         path: &Path,
         identity: Option<&Path>,
     ) -> Result<Self, CommandError> {
+        let inputs = &context.inputs;
         let input = inputs.rereadable(path)?;
         let mut opened = input.open()?;
         let beginning = beginning(&input.name(), &mut opened)?;
@@ -69,7 +71,11 @@ impl BatchFile {
                 return Err(CommandError::refused(message)
                     .hint("say where the identity is that opens it: --identity FILE"));
             }
-            Some(path) if is_sealed => Some(read_identities(inputs, path)?),
+            Some(path) if is_sealed => {
+                let identities = read_identities(inputs, path)?;
+                context.home.permissions().check_identity(path)?;
+                Some(identities)
+            }
             _ => None,
         };
         Ok(Self { input, identities })

@@ -64,7 +64,7 @@ pub(crate) struct ListArgs {
 }
 
 impl ListArgs {
-    fn form(&self) -> ListForm {
+    pub(crate) fn form(&self) -> ListForm {
         ListForm {
             separator: self.separator,
             id_column: self.id_column.clone(),
@@ -184,13 +184,9 @@ pub(crate) type Devices = Box<dyn Iterator<Item = Result<Device, BadLine>> + Sen
 
 impl Source {
     /// A list in a file or a pipe, or on standard input for `-`.
-    pub(crate) fn list(
-        inputs: &Inputs,
-        path: &Path,
-        args: &ListArgs,
-    ) -> Result<Self, CommandError> {
+    pub(crate) fn list(inputs: &Inputs, path: &Path, form: ListForm) -> Result<Self, CommandError> {
         let content = inputs.rereadable(path)?;
-        Ok(Self::of(Origin::List(content, args.form())))
+        Ok(Self::of(Origin::List(content, form)))
     }
 
     /// Devices that are named on the command line.

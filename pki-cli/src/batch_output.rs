@@ -4,8 +4,10 @@
 //! so that what has its right name is whole. A part that a run left behind is cut back to what the
 //! inventory knows as delivered, and gone on with; a lock sees to it that only one run does.
 
+mod lock;
+
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io::{self, BufWriter, Read as _, Seek as _, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -16,6 +18,7 @@ use pki_core::handout::{Entry, Released};
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::lock::OutputLock;
 use crate::error::CommandError;
 use crate::files::already_there;
 use crate::files::own::{OpenFolder, Taken};
@@ -30,7 +33,7 @@ pub(crate) struct Written {
 
 /// The name under which an output is written until it is finished.
 pub(crate) fn part_of(path: &Path) -> PathBuf {
-    beside(path, ".part")
+    beside(path, PART)
 }
 
 /// A name beside an output, which may be a folder that was given with a slash behind it.
@@ -40,61 +43,61 @@ pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Held while an output is written: two runs that write one part would tear it.
-pub(crate) struct OutputLock {
-    folder: OpenFolder,
-    name: OsString,
-    /// The lock lasts as long as the file is open.
-    file: File,
+/// What lies beside an output while it is written, or is left there by a run that was cut short.
+const BESIDE: [&str; 3] = [LOCK, PART, OPENING];
+const LOCK: &str = ".lock";
+const PART: &str = ".part";
+const OPENING: &str = ".opening";
+
+/// The ending of a manifest that lies beside its output.
+pub(crate) const MANIFEST: &str = ".manifest.json";
+
+/// Refuses the name of an output that is made for what lies beside another one: that would be cut back,
+/// replaced or removed with it.
+pub(crate) fn check_name(out: &Path) -> Result<(), CommandError> {
+    refuse_endings(out, BESIDE.into_iter().chain([MANIFEST]))
 }
 
-impl OutputLock {
-    /// Takes the lock of an output, or says who has it; errors call the output as the user does.
-    pub(crate) fn take(out: &Path, called: &Path) -> Result<Self, CommandError> {
-        let failed = |error| {
-            CommandError::failed(format!("cannot write {}", called.display())).because(error)
-        };
-        let (folder, name) = OpenFolder::of(&beside(out, ".lock")).map_err(failed)?;
-        loop {
-            let mut file = folder.open_own(&name)?;
-            match file.try_lock() {
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => return Err(held(called, &mut file)),
-                Err(TryLockError::Error(error)) => return Err(failed(error)),
-            }
-            // Who held it may have removed it since it was opened; then it keeps nobody out.
-            if folder.leads_to(&name, &file) {
-                let mut lock = Self { folder, name, file };
-                lock.sign().map_err(failed)?;
-                return Ok(lock);
-            }
-        }
-    }
-
-    /// Writes down who holds it.
-    fn sign(&mut self) -> io::Result<()> {
-        self.file.set_len(0)?;
-        write!(self.file, "{}", std::process::id())
-    }
+/// As [`check_name`], of a manifest.
+pub(crate) fn check_manifest_name(manifest: &Path) -> Result<(), CommandError> {
+    refuse_endings(manifest, BESIDE.into_iter())
 }
 
-impl Drop for OutputLock {
-    fn drop(&mut self) {
-        // What is left of it locks nobody out.
-        if self.folder.leads_to(&self.name, &self.file) {
-            let _ = self.folder.remove(&self.name);
-        }
-    }
-}
-
-fn held(called: &Path, lock: &mut File) -> CommandError {
-    let mut process = String::new();
-    let holder = match lock.read_to_string(&mut process) {
-        Ok(1..) => format!("process {process}"),
-        _ => "another process".to_owned(),
+fn refuse_endings(
+    path: &Path,
+    mut endings: impl Iterator<Item = &'static str>,
+) -> Result<(), CommandError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let name = name.to_lowercase();
+    let Some(ending) = endings.find(|ending| name.ends_with(ending)) else {
+        return Ok(());
     };
-    CommandError::refused(format!("{holder} is writing {}", called.display()))
-        .hint("wait for it to end; if it was cut short, the same command goes on")
+    let path = path.display();
+    let message = format!("{path}: names that end in {ending} are those of files beside outputs");
+    Err(CommandError::refused(message).hint("choose another name"))
+}
+
+/// Refuses to begin an output whose part holds something: of a batch that was cut short, or somebody's own.
+pub(crate) fn check_no_part(path: &Path, called: &Path) -> Result<(), CommandError> {
+    let part = part_of(path);
+    let Ok(found) = std::fs::symlink_metadata(&part) else {
+        return Ok(());
+    };
+    let is_in_use = if found.is_dir() {
+        std::fs::read_dir(&part).is_ok_and(|mut inside| inside.next().is_some())
+    } else {
+        found.is_file() && found.len() > 0
+    };
+    if !is_in_use {
+        return Ok(());
+    }
+    let message = format!(
+        "{} exists already, and is not of this batch",
+        part_of(called).display()
+    );
+    Err(CommandError::refused(message)
+        .hint("if a batch was cut short, the command that began it goes on with it")
+        .hint("else move it away, or choose another place for the output"))
 }
 
 /// The place of an output: the folder that it lies in, and its names there.
@@ -274,9 +277,17 @@ impl Folder {
     /// Begins the part of a folder whose content can be made again: what a run left that was cut short is
     /// removed. It has a name of its own, since parts of batches that are issued hold keys that cannot.
     pub(crate) fn begin_anew(path: &Path) -> Result<Self, CommandError> {
-        let place = Place::with_part(path, beside(path, ".opening"), Taken::Stays)?;
+        let place = Place::with_part(path, beside(path, OPENING), Taken::Stays)?;
         let part = place.folder.own_folder(&place.part)?;
-        part.clear().map_err(|error| place.cannot_write(error))?;
+        let is_ours = part.holds(OsStr::new(LIST)) || part.is_empty();
+        if !is_ours {
+            let path = place.folder.path_of(&place.part);
+            let message = format!("{} exists already, and no run left it", path.display());
+            return Err(CommandError::refused(message)
+                .hint("move it away, or choose another place for the output"));
+        }
+        part.clear(OsStr::new(LIST))
+            .map_err(|error| place.cannot_write(error))?;
         Self::over(place, part, 0)
     }
 
@@ -291,15 +302,18 @@ impl Folder {
     }
 
     /// Gives the finished folder its name.
-    pub(crate) fn publish(self) -> Result<Written, CommandError> {
+    pub(crate) fn publish(&self) -> Result<Written, CommandError> {
         self.place.check_part(&self.part)?;
         self.place.publish()?;
         Ok(written(self.list.hash()))
     }
 
-    /// Removes what was written; the next run would.
+    /// Removes what was written and has not got its name; the next run would.
     pub(crate) fn discard(self) {
-        let _ = self.part.clear();
+        if !self.place.folder.leads_to(&self.place.part, &self.part) {
+            return;
+        }
+        let _ = self.part.clear(OsStr::new(LIST));
         let _ = self.place.folder.remove_folder(&self.place.part);
     }
 
@@ -545,43 +559,5 @@ fn cut_back(
             ))
         }
         Err(error) => Err(cannot_write(&folder.path_of(name), error)),
-    }
-}
-
-#[cfg(test)]
-#[allow(
-    clippy::disallowed_methods,
-    reason = "tests make files as anybody does"
-)]
-mod tests {
-    use super::*;
-    use crate::error::ErrorKind;
-
-    /// Its name can be guessed, and whatever it leads to would be cut to nothing.
-    #[test]
-    fn a_lock_is_not_taken_through_a_link() {
-        let folder = tempfile::tempdir().expect("folder");
-        let out = folder.path().join("out");
-        let precious = folder.path().join("precious");
-        std::fs::write(&precious, "precious").expect("written");
-        let lock = folder.path().join("out.lock");
-        std::os::unix::fs::symlink(&precious, &lock).expect("link");
-        let refused = OutputLock::take(&out, &out).err().expect("refused");
-        assert_eq!(refused.kind, ErrorKind::Refused);
-        let kept = std::fs::read_to_string(&precious).expect("read");
-        assert_eq!(kept, "precious");
-        assert!(lock.is_symlink());
-    }
-
-    #[test]
-    fn a_lock_is_free_again_when_it_is_dropped() {
-        let folder = tempfile::tempdir().expect("folder");
-        let out = folder.path().join("out");
-        let lock = OutputLock::take(&out, &out).expect("free");
-        let held = OutputLock::take(&out, &out).err().expect("held");
-        assert!(held.to_string().contains("is writing"), "{held}");
-        drop(lock);
-        assert!(!folder.path().join("out.lock").exists());
-        drop(OutputLock::take(&out, &out).expect("free again"));
     }
 }

@@ -34,20 +34,7 @@ pub(crate) struct Permissions<'a> {
 impl Permissions<'_> {
     /// Refuses an authority's key that others can read or write, or put another in the place of.
     pub(crate) fn check_key(&self, path: &Path) -> Result<(), CommandError> {
-        if let Some(metadata) = self.metadata(path) {
-            let is_readable = metadata.mode() & READ != 0;
-            let mode = metadata.mode() & 0o7777;
-            if is_readable && !self.is_lax {
-                let message = format!(
-                    "{}: others can read this authority's key (mode {mode:04o})",
-                    path.display()
-                );
-                return Err(meant(CommandError::refused(message).hint(format!(
-                    "make it yours alone: chmod go= {}",
-                    path.display()
-                ))));
-            }
-        }
+        self.check_unreadable(path, "this authority's key")?;
         for folder in path.ancestors().skip(1) {
             if !folder.starts_with(self.home) {
                 break;
@@ -55,6 +42,32 @@ impl Permissions<'_> {
             self.check_unwritable(folder)?;
         }
         self.check_unwritable(path)
+    }
+
+    /// Refuses the age identity of batches that others can read or write. Pipes are whoever's who made them.
+    pub(crate) fn check_identity(&self, path: &Path) -> Result<(), CommandError> {
+        let is_file = self.metadata(path).is_some_and(|found| found.is_file());
+        if !is_file {
+            return Ok(());
+        }
+        self.check_unreadable(path, "this age identity")?;
+        self.check_unwritable(path)
+    }
+
+    fn check_unreadable(&self, path: &Path, what: &str) -> Result<(), CommandError> {
+        let Some(metadata) = self.metadata(path) else {
+            return Ok(());
+        };
+        if self.is_lax || metadata.mode() & READ == 0 {
+            return Ok(());
+        }
+        let shown = path.display();
+        let mode = metadata.mode() & 0o7777;
+        let message = format!("{shown}: others can read {what} (mode {mode:04o})");
+        let refused = CommandError::refused(message);
+        Err(meant(
+            refused.hint(format!("make it yours alone: chmod go= {shown}")),
+        ))
     }
 
     /// Refuses what others can write, or somebody else owns. What is not there is nobody's.

@@ -228,12 +228,12 @@ fn a_lost_batch_may_be_revoked() {
     home.done("revoke stolen-4 --reason keyCompromise --yes");
     let run =
         home.done("batch replace order --leaves revoke --plain-keys --out again.ndjson --yes");
-    run.stderr_has("1 device has got a later leaf since");
+    run.stderr_has("1 device has got a later leaf since: renewed-3; what was lost is revoked");
     run.stderr_has("dps-pki quarantine");
     assert_eq!(home.read("again.ndjson").lines().count(), 2);
     assert_eq!(statuses(&home, "own-1"), ["delivered", "revoked"]);
     assert_eq!(statuses(&home, "made-2"), ["delivered", "revoked"]);
-    assert_eq!(statuses(&home, "renewed-3"), ["delivered", "delivered"]);
+    assert_eq!(statuses(&home, "renewed-3"), ["delivered", "revoked"]);
     assert_eq!(statuses(&home, "stolen-4"), ["revoked"]);
     assert_eq!(line(&home, "again.ndjson", 0)["privateKey"], Value::Null);
     let trail = home.done("audit log --output json").stdout;
@@ -242,6 +242,18 @@ fn a_lost_batch_may_be_revoked() {
     }
     home.done("crl factory --out factory.crl");
     home.done("audit verify");
+}
+
+/// Nobody got the keys, or so they say who void them: they are told what is left of that.
+#[test]
+fn a_lost_leaf_that_stays_valid_is_named() {
+    let home = ordered();
+    home.done("renew pump-2 --out new");
+    let run = home.done("batch replace order --leaves void --plain-keys --out again.ndjson --yes");
+    run.stderr_has("1 device has got a later leaf since: pump-2; what was lost stays valid");
+    assert_eq!(statuses(&home, "pump-2"), ["delivered", "delivered"]);
+    assert_eq!(statuses(&home, "pump-3"), ["delivered", "voided"]);
+    assert_eq!(home.read("again.ndjson").lines().count(), 2);
 }
 
 #[test]
@@ -544,9 +556,13 @@ fn a_batch_may_go_to_standard_output() {
         .collect();
     assert_eq!(ids, [json!("out-1"), json!("out-2"), json!("out-3")]);
     run.stderr_has("3 devices in standard output");
-    let again = home.0.done(line);
-    assert_eq!(again.stdout, "");
-    again.stderr_has("is complete already");
+    // Whatever reads standard output would get nothing.
+    for dry in ["", " --dry-run"] {
+        let again = home.0.run(&format!("{line}{dry}"));
+        again.ends_with(8);
+        assert_eq!(again.stdout, "");
+        again.stderr_has("is complete, but its output - is written to standard output once only");
+    }
     let run = home.0.run(&format!("{line} --format dir"));
     run.ends_with(2);
     let run = home

@@ -313,6 +313,7 @@ fn a_run_that_was_cut_short_is_said_again() {
     let open = "batch open order.age --identity line.key --out files";
     let opening = world.path("files.opening");
     fs::create_dir_all(opening.join("000")).expect("left");
+    world.write("files.opening/SHA256SUMS", "");
     world.write("files.opening/order-age%3A1.h", "left");
     world.write("files.opening/000/order-age%3A1.key.pem", "left");
     fs::set_permissions(&opening, Permissions::from_mode(0o755)).expect("mode");
@@ -429,5 +430,93 @@ fn one_device_of_a_batch_is_converted_or_all_are() {
         let run = world.run(&format!("convert {wrong}"));
         run.ends_with(2);
         run.stderr_has(sentence);
+    }
+}
+
+/// Whatever is in the place of the folder is found before the first key is written.
+#[test]
+fn no_key_is_left_where_the_folder_has_no_place() {
+    let world = line();
+    world.write("file", "somebody's");
+    std::os::unix::fs::symlink("nowhere", world.path("link")).expect("a link");
+    let open = "batch open order.age --identity line.key --out";
+    for out in ["file", "link"] {
+        let run = world.run(&format!("{open} {out} --force"));
+        refused(&run, 4, &format!("{out} exists already"));
+        assert!(!world.path(&format!("{out}.opening")).exists());
+    }
+    assert_eq!(world.read("file"), "somebody's");
+    refused(
+        &world.run(&format!("{open} -")),
+        2,
+        "the devices' files go into a folder",
+    );
+    refused(
+        &world.run(&format!("{open} x.lock")),
+        4,
+        "x.lock: names that end in .lock are those of files beside outputs",
+    );
+}
+
+#[test]
+fn what_lies_beside_the_folder_is_kept() {
+    let world = line();
+    fs::copy(world.path("line.key"), world.path("files.lock")).expect("copied");
+    let open = "batch open order.age --identity line.key --out files";
+    let refusal = "files.lock exists already, and is no lock of dps-pki";
+    refused(&world.run(open), 4, refusal);
+    assert_eq!(world.read("files.lock"), world.read("line.key"));
+    fs::remove_file(world.path("files.lock")).expect("removed");
+    world.write("files.opening/precious", "precious");
+    let opening = world.path("files.opening");
+    fs::set_permissions(&opening, Permissions::from_mode(0o700)).expect("mode");
+    let run = world.run(open);
+    run.ends_with(4);
+    run.stderr_has("files.opening exists already, and no run left it");
+    assert_eq!(world.read("files.opening/precious"), "precious");
+}
+
+#[test]
+fn an_identity_that_others_can_read_or_write_opens_nothing() {
+    let world = line();
+    for (mode, sentence) in [
+        (
+            0o644,
+            "line.key: others can read this age identity (mode 0644)",
+        ),
+        (0o620, "line.key: others can write it (mode 0620)"),
+    ] {
+        let mode = Permissions::from_mode(mode);
+        fs::set_permissions(world.path("line.key"), mode).expect("mode");
+        let open = "batch open order.age --identity line.key --out files";
+        refused(&world.run(open), 4, sentence);
+        assert!(!world.path("files").exists());
+    }
+    world.done("batch open order.age --identity line.key --out files --lax-permissions");
+}
+
+/// It is given by mistake where its public half or its file belongs.
+#[test]
+fn a_secret_identity_on_the_command_line_is_not_repeated() {
+    let world = line();
+    let identity = world.read("line.key");
+    let secret = identity.lines().last().expect("an identity");
+    for line in [
+        format!(
+            "issue --prefix a --count 2 --authority factory --home pki --recipient {secret} --out a"
+        ),
+        format!("issue --prefix a --count 2 --authority {secret} --home pki --plain-keys --out a"),
+        format!("batch open order.age --identity {secret} --out a"),
+        format!("batch open {secret} --out a"),
+        format!("batch {secret}"),
+        format!("batch open order.age --{secret}"),
+    ] {
+        for (line, format) in [(&line, "text"), (&line.to_lowercase(), "json")] {
+            let run = world.run(&format!("{line} --output {format}"));
+            assert_ne!(run.code, 0, "{line}");
+            let said = format!("{}{}", run.stdout, run.stderr).to_uppercase();
+            assert!(said.contains("[REDACTED]"), "{said}");
+            assert!(!said.contains(&secret[16..]), "{said}");
+        }
     }
 }

@@ -234,3 +234,27 @@ fn everything_is_judged_before_the_first_part_is_issued() {
         home.run(wrong).ends_with(2);
     }
 }
+
+/// A part that is named like the lock of another one would be removed with it.
+#[test]
+fn no_part_is_named_like_what_lies_beside_another() {
+    let home = home();
+    for beside in ["y.lock", "y.part", "Y.Part", "y.opening", "y.manifest.json"] {
+        let list = format!("registration_id,site\na-1,y\na-2,{beside}\n");
+        home.write("beside.csv", list);
+        let line = "issue --devices beside.csv --authority factory --split-by site --plain-keys";
+        let run = home.run(&format!("{line} --out {{}}"));
+        run.ends_with(4);
+        let sentence = format!(
+            "{beside}: names that end in {}",
+            &beside[1..].to_lowercase()
+        );
+        run.stderr_has(&sentence);
+        assert_eq!(leaves(&home), 0, "{beside}");
+        assert!(!home.path("y").exists());
+    }
+    // With another ending they are names like all others.
+    let line = "issue --devices beside.csv --authority factory --split-by site --plain-keys";
+    home.done(&format!("{line} --out {{}}.ndjson"));
+    assert_eq!(leaves(&home), 2);
+}

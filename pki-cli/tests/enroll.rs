@@ -137,3 +137,98 @@ fn one_bad_device_keeps_all_others_out_of_the_plan() {
     let run = site.run("dps device put p-01 --from list.csv");
     run.ends_with(2);
 }
+
+/// A line would be refused for each, and none is written.
+#[track_caller]
+fn refuses(site: &Site, from: &str, sentences: &[&str]) {
+    let run = site.run(&format!("dps device put --from {from} --yes"));
+    run.ends_with(3);
+    for sentence in sentences {
+        run.stderr_has(sentence);
+    }
+}
+
+/// However the devices are named, none goes back to the leaf that it had before.
+#[test]
+fn a_device_that_was_renewed_is_not_turned_back_to_its_old_leaf() {
+    let site = site();
+    site.done("dps device put --from order --yes");
+    site.done("renew p-02 --out renewed");
+    site.done("dps device put p-02 --cert renewed/p-02.cert.pem --yes");
+    let before = site.json("dps device show p-02");
+    for from in ["order", "order.ndjson"] {
+        refuses(
+            &site,
+            from,
+            &[
+                "1 device cannot be enrolled; nothing was written",
+                "its leaf ",
+                "is not its newest valid one",
+                "hint: a list of the devices takes their newest leaves",
+            ],
+        );
+    }
+    assert_eq!(site.json("dps device show p-02"), before);
+    site.done("dps device put --from list.csv --yes");
+    assert_eq!(site.json("dps device show p-02"), before);
+}
+
+#[test]
+fn leaves_that_are_lost_revoked_or_of_a_compromised_authority_let_nobody_in() {
+    let site = site();
+    site.done("revoke p-05 --reason superseded --yes");
+    refuses(&site, "order", &["p-05: its leaf ", "is revoked"]);
+    site.done("renew p-02 --out renewed");
+    site.done("batch replace order --leaves revoke --plain-keys --out again.ndjson --yes");
+    refuses(
+        &site,
+        "order",
+        &["2 devices cannot", "p-02: its leaf ", "is revoked"],
+    );
+    refuses(&site, "order.ndjson", &["23 devices cannot be enrolled"]);
+    site.world.write("two.csv", "registration_id\np-01\np-02\n");
+    site.done("dps device put --from two.csv --yes");
+    site.done("roll start factory --compromised --yes");
+    let compromised = "was signed by factory generation 1, which is compromised";
+    for from in ["list.csv", "again.ndjson"] {
+        refuses(&site, from, &[compromised]);
+    }
+    assert_eq!(enrolled(&site), 2);
+}
+
+/// Whoever has the public recipient of a line can seal a batch to it.
+#[test]
+fn leaves_that_the_inventory_does_not_know_are_enrolled_if_they_are_meant() {
+    let site = site();
+    site.done("init other --new-passphrase other.pass");
+    site.done("authority create --home other --passphrase-file other.pass");
+    site.done(
+        "issue --prefix q- --count 2 --authority factory --home other --passphrase-file other.pass --plain-keys --out q.ndjson",
+    );
+    refuses(
+        &site,
+        "q.ndjson",
+        &[
+            "2 devices cannot be enrolled",
+            "\"q-1\": the inventory does not know its leaf",
+            "say --unknown",
+        ],
+    );
+    assert_eq!(enrolled(&site), 0);
+    site.done("dps device put --from q.ndjson --unknown --yes");
+    assert_eq!(enrolled(&site), 2);
+}
+
+#[test]
+fn a_list_is_read_as_issue_reads_it() {
+    let site = site();
+    site.world
+        .write("win.csv", b"Seriennummer;Stra\xdfe\np-01;a\np-02;b\n");
+    let line = "dps device put --from win.csv --separator semicolon --id-column Seriennummer --encoding windows-1252";
+    let dry = site.done(&format!("{line} --dry-run"));
+    dry.stdout_has("p-02");
+    site.done(&format!("{line} --yes"));
+    assert_eq!(enrolled(&site), 2);
+    let plan = site.done("dps device put --from list.csv --dry-run");
+    plan.stdout_has("21 × an enabled individual enrollment, pinned to a leaf");
+}

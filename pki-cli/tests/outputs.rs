@@ -8,7 +8,7 @@
 )]
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::Command;
@@ -160,7 +160,7 @@ fn a_file_that_is_read_is_never_replaced() {
         ("pass", PASSPHRASE),
     ] {
         home.write(name, content);
-        fs::set_permissions(home.path(name), fs::Permissions::from_mode(0o600)).expect(name);
+        fs::set_permissions(home.path(name), Permissions::from_mode(0o600)).expect(name);
     }
     symlink(home.path("pass"), home.path("link-to-pass")).expect("link");
     fs::create_dir(home.path("sub")).expect("folder");
@@ -232,7 +232,7 @@ fn an_output_that_holds_the_same_already_is_left() {
     let key = "convert d/known.key.pem --to pem --with-key --plain-keys --out key.pem";
     home.done(key);
     home.done(key);
-    let open = fs::Permissions::from_mode(0o644);
+    let open = Permissions::from_mode(0o644);
     fs::set_permissions(home.path("key.pem"), open).expect("mode");
     assert_refused(&home.run(key), "key.pem exists already");
 }
@@ -521,4 +521,53 @@ fn names_from_outside_do_nothing_to_a_terminal() {
         }
     }
     assert!(Path::new(&home.path("foreign")).exists());
+}
+
+/// What lies where a lock or a part goes is somebody's own unless a run of ours left it.
+#[test]
+fn what_lies_beside_an_output_is_kept() {
+    let home = home();
+    let line = "issue --prefix x- --count 3 --authority factory --plain-keys --out z";
+    for (beside, sentence) in [
+        ("z.lock", "z.lock exists already, and is no lock of dps-pki"),
+        ("z.part", "z.part exists already, and is not of this batch"),
+    ] {
+        for force in ["", " --force"] {
+            home.write(beside, "precious");
+            fs::set_permissions(home.path(beside), Permissions::from_mode(0o600)).expect("mode");
+            let run = home.run(&format!("{line}{force}"));
+            run.ends_with(4).stderr_has(sentence);
+            assert_eq!(home.read(beside), "precious");
+            assert!(!home.path("z").exists());
+        }
+        fs::remove_file(home.path(beside)).expect("removed");
+    }
+    fs::create_dir(home.path("z.part")).expect("a folder");
+    home.write("z.part/precious", "precious");
+    let run = home.run(&format!("{line} --format dir"));
+    run.ends_with(4).stderr_has("z.part exists already");
+    fs::remove_dir_all(home.path("z.part")).expect("removed");
+    // A lock that a run left which was killed is taken.
+    home.write("z.lock", "dps-pki 4711");
+    fs::set_permissions(home.path("z.lock"), Permissions::from_mode(0o600)).expect("mode");
+    home.done(line);
+    assert!(!home.path("z.lock").exists());
+}
+
+#[test]
+fn an_output_and_its_manifest_are_two_files() {
+    let home = home();
+    let line = "issue --prefix x- --count 3 --authority factory --plain-keys --force --out z";
+    for (manifest, code, sentence) in [
+        ("z", 2, "the output and its manifest are two files"),
+        (
+            "z.part",
+            4,
+            "names that end in .part are those of files beside outputs",
+        ),
+    ] {
+        let run = home.run(&format!("{line} --manifest {manifest}"));
+        run.ends_with(code).stderr_has(sentence);
+    }
+    assert!(!home.path("z").exists());
 }

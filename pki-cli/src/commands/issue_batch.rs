@@ -31,7 +31,7 @@ pub(super) use self::replacement::Replacement;
 use self::run::BatchRun;
 use super::issue::Target;
 use crate::batch_input::{Input, Source};
-use crate::batch_output::beside;
+use crate::batch_output::{MANIFEST, beside};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::files::Access;
@@ -77,6 +77,9 @@ impl Batch<'_> {
         if self.to_stdout() && self.format.is_folder() {
             return usage("standard output is one stream; choose --format ndjson or tar");
         }
+        if self.options.manifest.as_ref() == Some(&self.target.out) {
+            return usage("the output and its manifest are two files; choose another --manifest");
+        }
         Ok(())
     }
 
@@ -87,8 +90,7 @@ impl Batch<'_> {
 
     /// Where the manifest goes, if it goes to a file: the inventory keeps it anyway.
     fn manifest_path(&self) -> Option<PathBuf> {
-        let beside_output =
-            || (!self.to_stdout()).then(|| beside(&self.target.out, ".manifest.json"));
+        let beside_output = || (!self.to_stdout()).then(|| beside(&self.target.out, MANIFEST));
         self.options.manifest.clone().or_else(beside_output)
     }
 

@@ -14,9 +14,9 @@ use pki_core::wording::counted;
 use serde::Serialize;
 
 use crate::batch_file::BatchFile;
-use crate::batch_output::{Folder, OutputLock};
+use crate::batch_output::{Folder, OutputLock, check_name};
 use crate::context::Context;
-use crate::error::{CommandError, CommandResult, Outcome};
+use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::render::progress::ProgressLine;
 use crate::secrets::Secrets;
 
@@ -43,7 +43,13 @@ pub(super) enum Keys {
 impl Opening<'_> {
     pub(super) fn run(&self) -> CommandResult {
         let files = &self.context.files;
+        if self.out == Path::new("-") {
+            let message = "the devices' files go into a folder; name one with --out";
+            return Err(CommandError::new(ErrorKind::Usage, message));
+        }
+        files.check_new_folder(self.out)?;
         files.check_output(self.out)?;
+        check_name(self.out)?;
         let devices = self.judge()?;
         if self.context.settings.dry_run {
             let devices = counted(devices, "device", "devices");
@@ -55,11 +61,11 @@ impl Opening<'_> {
         let out = files.resolve(self.out);
         let _lock = OutputLock::take(&out, self.out)?;
         let mut folder = Folder::begin_anew(&out)?;
-        if let Err(error) = self.write(&mut folder, devices) {
+        let written = self.write(&mut folder, devices);
+        if let Err(error) = written.and_then(|()| folder.publish()) {
             folder.discard();
             return Err(error);
         }
-        folder.publish()?;
         self.context.ui.result(&Summary {
             batch: self.batch.name().to_owned(),
             devices,

@@ -33,6 +33,19 @@ impl Files {
         self.check_free(path)
     }
 
+    /// Refuses a place for a new folder where something is: it takes the place of nothing.
+    ///
+    /// # Errors
+    /// `Refused`.
+    pub(crate) fn check_new_folder(&self, path: &Path) -> Result<(), CommandError> {
+        if !self.exists(path) {
+            return Ok(());
+        }
+        let message = format!("{} exists already", path.display());
+        Err(CommandError::refused(message)
+            .hint("a folder takes the place of nothing: move it away, or choose another place"))
+    }
+
     /// Refuses a place for an output that is a home's own, and nothing else.
     ///
     /// # Errors

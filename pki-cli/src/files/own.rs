@@ -194,24 +194,35 @@ impl OpenFolder {
         Ok(unlinkat(&self.descriptor, name, AtFlags::REMOVEDIR)?)
     }
 
-    /// Removes all that is in it. For folders of our own only.
-    pub(crate) fn clear(&self) -> io::Result<()> {
-        let entries: Result<Vec<_>, Errno> = Dir::read_from(&self.descriptor)?.collect();
-        for entry in entries? {
-            let name = OsStr::from_bytes(entry.file_name().to_bytes());
-            if name == "." || name == ".." {
-                continue;
-            }
-            match self.remove(name) {
+    /// Removes all that is in it, the file by which it is known as ours at the end. For folders of our own
+    /// only.
+    pub(crate) fn clear(&self, last: &OsStr) -> io::Result<()> {
+        let mut names = self.names()?;
+        names.sort_by_key(|name| name == last);
+        for name in names {
+            match self.remove(&name) {
                 Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
-                    let inside = self.own_folder(name);
-                    inside.map_err(io::Error::other)?.clear()?;
-                    self.remove_folder(name)?;
+                    let inside = self.own_folder(&name);
+                    inside.map_err(io::Error::other)?.clear(last)?;
+                    self.remove_folder(&name)?;
                 }
                 removed => removed?,
             }
         }
         Ok(())
+    }
+
+    /// Whether nothing is in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.names().is_ok_and(|names| names.is_empty())
+    }
+
+    fn names(&self) -> io::Result<Vec<OsString>> {
+        let entries: Result<Vec<_>, Errno> = Dir::read_from(&self.descriptor)?.collect();
+        let names = entries?
+            .into_iter()
+            .map(|entry| OsStr::from_bytes(entry.file_name().to_bytes()).to_owned());
+        Ok(names.filter(|name| name != "." && name != "..").collect())
     }
 
     /// Makes the names in it durable.
@@ -378,7 +389,7 @@ mod tests {
         inside.create(OsStr::new("a.key.pem"), 0o600).expect("new");
         let path = folder.path().join("o.part");
         symlink(folder.path().join("kept"), path.join("link")).expect("link");
-        part.clear().expect("cleared");
+        part.clear(OsStr::new("000")).expect("cleared");
         assert_eq!(fs::read_dir(&path).expect("there").count(), 0);
         assert!(folder.path().join("kept/precious").exists());
     }

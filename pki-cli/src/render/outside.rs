@@ -2,6 +2,7 @@
 //!
 //! A terminal obeys what it is shown. Whatever is not meant to be seen is shown as what it is:
 //! `\u{1b}` for an escape.
+//! A secret age identity that was given where another word belongs is not repeated.
 //! Invariant: everything for people goes through here; [`super::ui`] is where it comes by.
 
 use std::borrow::Cow;
@@ -46,7 +47,50 @@ fn is_obeyed(character: char) -> bool {
         )
 }
 
+/// What a secret age identity begins with, as it may be written.
+const IDENTITY: [&str; 2] = ["AGE-SECRET-KEY-", "age-secret-key-"];
+
+/// Shorter ones are examples.
+const SHORTEST: usize = 16;
+
+/// A text without the secrets that somebody gave where another word belongs.
+fn redacted(text: &str) -> Cow<'_, str> {
+    let mut rest = text;
+    let mut told = String::new();
+    while let Some((at, beginning)) = first_identity(rest) {
+        let (before, after) = rest.split_at(at + beginning.len());
+        rest = after.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '-');
+        let secret = &after[..after.len() - rest.len()];
+        told.push_str(before);
+        told.push_str(if secret.len() < SHORTEST {
+            secret
+        } else {
+            "[redacted]"
+        });
+    }
+    if told.is_empty() {
+        return Cow::Borrowed(text);
+    }
+    told.push_str(rest);
+    Cow::Owned(told)
+}
+
+fn first_identity(text: &str) -> Option<(usize, &'static str)> {
+    let found = IDENTITY.iter().filter_map(|beginning| {
+        let at = text.find(beginning)?;
+        Some((at, *beginning))
+    });
+    found.min()
+}
+
 fn shown(text: &str, is_hidden: impl Fn(char) -> bool) -> Cow<'_, str> {
+    match redacted(text) {
+        Cow::Borrowed(text) => visible(text, is_hidden),
+        Cow::Owned(text) => Cow::Owned(visible(&text, is_hidden).into_owned()),
+    }
+}
+
+fn visible(text: &str, is_hidden: impl Fn(char) -> bool) -> Cow<'_, str> {
     if !text.chars().any(&is_hidden) {
         return Cow::Borrowed(text);
     }
@@ -72,7 +116,8 @@ impl<F: Formatter> Formatter for Plain<F> {
         writer: &mut W,
         fragment: &str,
     ) -> io::Result<()> {
-        let mut rest = fragment;
+        let told = redacted(fragment);
+        let mut rest = &*told;
         while let Some((before, hidden)) = rest.split_once(is_obeyed) {
             let at = before.len();
             let length = rest.len() - at - hidden.len();
@@ -149,6 +194,24 @@ mod tests {
         );
         assert_eq!(lines(HOSTILE).matches('\n').count(), 1);
         assert!(matches!(line("gerät-1 日本"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn secret_age_identities_are_redacted_and_examples_are_not() {
+        let secret = "AGE-SECRET-KEY-1QQPZRY9X8GF2TVDW0S3JN54KHCE6MUA7L";
+        let text = format!("\"{secret}\", {} and more", secret.to_lowercase());
+        let told = "\"AGE-SECRET-KEY-[redacted]\", age-secret-key-[redacted] and more";
+        assert_eq!(line(&text), told);
+        let mut json = Vec::new();
+        text.serialize(&mut Serializer::with_formatter(
+            &mut json,
+            Plain(CompactFormatter),
+        ))
+        .expect("written");
+        let read: String = serde_json::from_slice(&json).expect("JSON");
+        assert_eq!(read, told);
+        let example = "one looks like AGE-SECRET-KEY-1…";
+        assert_eq!(line(example), example);
     }
 
     #[test]

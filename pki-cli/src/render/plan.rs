@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use dps_operations::judge::{Judged, Scope};
+use pki_core::enrollment::ProvisioningStatus;
 use pki_core::ids::RegistrationId;
 use pki_core::journal::Estimate;
 use pki_core::lifecycle::{Effect, HubDeviceAction, Impact, Movement, Plan, Step};
@@ -123,8 +124,13 @@ impl fmt::Display for Outline<'_> {
 
 fn kind(step: &Step) -> &'static str {
     match step {
-        Step::Individual(step) if step.document().is_some() => "a disabled individual enrollment",
-        Step::Individual(_) => "delete an individual enrollment",
+        Step::Individual(step) => match step.document() {
+            None => "delete an individual enrollment",
+            Some(entry) if entry.provisioning_status == ProvisioningStatus::Enabled => {
+                "an enabled individual enrollment, pinned to a leaf"
+            }
+            Some(_) => "a disabled individual enrollment",
+        },
         Step::Group(step) if step.document().is_some() => "a disabled enrollment group",
         Step::Group(_) => "delete an enrollment group",
         Step::Registration(_) => "delete a registration record",

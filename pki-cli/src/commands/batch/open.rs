@@ -61,7 +61,7 @@ enum Format {
 impl OpenArgs {
     pub(super) fn run(&self, context: &Context) -> CommandResult {
         self.check_usage()?;
-        let batch = BatchFile::new(&context.inputs, &self.file, self.identity.as_deref())?;
+        let batch = BatchFile::new(context, &self.file, self.identity.as_deref())?;
         let files = self.files(context)?;
         let keys = match files {
             DeviceFiles::Pem(KeyForm::Plain) => Keys::AsTheyAre,

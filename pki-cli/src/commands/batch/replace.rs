@@ -1,7 +1,7 @@
 //! `batch replace`: the leaves of a batch that was lost are withdrawn, and issued anew under its name.
 //!
 //! Its devices are known by their leaves: what these say of names, labels, length and keys is what the new
-//! ones say. A device that has got a later leaf since is left alone.
+//! ones say. A device that has got a later leaf since gets none, but what was lost is revoked if the others are.
 
 use std::io::{BufWriter, Write as _};
 use std::path::PathBuf;
@@ -28,6 +28,7 @@ use super::super::issue_batch::{Batch, BatchOptions, Format, KeyArgs, Purpose, R
 use super::{not_found, parsed};
 use crate::bad_lines::BadLines;
 use crate::batch_input::{Input, Source};
+use crate::config::NAMED;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, ErrorKind, Outcome};
 use crate::request_input::policy;
@@ -107,9 +108,19 @@ struct Lost<'a> {
     usual: Span,
     backdate: Span,
     tally: Tally,
+    fate: Fate,
     made_here: Vec<RowKey>,
     own: Vec<RowKey>,
-    left_alone: u64,
+    followed: Followed,
+}
+
+/// The lost leaves of devices that have got later ones since.
+#[derive(Default)]
+struct Followed {
+    made_here: Vec<RowKey>,
+    own: Vec<RowKey>,
+    /// The first devices, for people.
+    named: Vec<RegistrationId>,
 }
 
 impl ReplaceArgs {
@@ -134,14 +145,14 @@ impl ReplaceArgs {
             labels: Vec::new(),
         };
         let format = Format::from_str(&batch.format, false).unwrap_or(Format::Ndjson);
-        let mut lost = Lost::new(context, &inventory, &target.profile)?;
-        let source = lost.read(&self.name, rows, batch.state)?;
+        let mut lost = Lost::new(context, &inventory, &target.profile, self.leaves)?;
+        let source = lost.read(&batch, rows)?;
         let fate = self.leaves.word();
+        let tally = lost.tally.clone();
         let lots = match batch.state {
             BatchState::Open => Vec::new(),
-            BatchState::Complete => lost.lots(self.leaves),
+            BatchState::Complete => lost.lots(),
         };
-        let tally = lost.tally;
         let replacement = Replacement {
             batch: self.name.clone(),
             fate,
@@ -221,6 +232,7 @@ impl<'a> Lost<'a> {
         context: &'a Context,
         inventory: &'a SqliteInventory,
         profile: &ProfileName,
+        fate: Fate,
     ) -> Result<Self, CommandError> {
         Ok(Self {
             context,
@@ -229,23 +241,20 @@ impl<'a> Lost<'a> {
             usual: profile_named(context, profile)?.validity,
             backdate: context.home.declaration()?.backdate,
             tally: Tally::default(),
+            fate,
             made_here: Vec::new(),
             own: Vec::new(),
-            left_alone: 0,
+            followed: Followed::default(),
         })
     }
 
     /// The devices of the lost leaves, as their new leaves are to be.
-    fn read(
-        &mut self,
-        batch: &Label,
-        rows: Vec<RowKey>,
-        state: BatchState,
-    ) -> Result<Source, CommandError> {
+    fn read(&mut self, batch: &BatchRecord, rows: Vec<RowKey>) -> Result<Source, CommandError> {
+        let name = &batch.name;
         let (copy, ()) = PrivateCopy::make(|file| {
             let mut spool = BufWriter::new(file);
             for row in rows {
-                let Some(device) = self.device(row, state)? else {
+                let Some(device) = self.device(row, batch)? else {
                     continue;
                 };
                 self.tally.count(&device);
@@ -254,24 +263,25 @@ impl<'a> Lost<'a> {
             spool.flush().map_err(CopyError)?;
             Ok::<_, CommandError>(())
         })?;
-        if self.left_alone > 0 {
-            let devices = counted(self.left_alone, "device has", "devices have");
-            let note = format!("{devices} got a later leaf since and stay as they are");
+        if let Some(note) = self.followed.told(self.fate) {
             self.context.ui.note(note);
         }
-        if state == BatchState::Complete && self.made_here.is_empty() && self.own.is_empty() {
-            let message = format!("batch {batch} has no leaf that could be replaced");
+        if batch.state == BatchState::Complete && self.made_here.is_empty() && self.own.is_empty() {
+            let message = format!("batch {name} has no leaf that could be replaced");
             return Err(CommandError::refused(message)
-                .hint("its leaves are revoked, void, or followed by later ones"));
+                .hint("its leaves are revoked, void, or followed by later ones")
+                .hint(
+                    "what was lost and is valid still is withdrawn with: dps-pki revoke SERIAL",
+                ));
         }
         let mut of_name = OutputHash::new();
-        of_name.update(batch.as_str().as_bytes());
-        let name = format!("batch {batch}");
-        Ok(Source::judged(copy, of_name.digest(), name))
+        of_name.update(name.as_str().as_bytes());
+        let called = format!("batch {name}");
+        Ok(Source::judged(copy, of_name.digest(), called))
     }
 
     /// The device of a lost leaf; none if it has a later one.
-    fn device(&mut self, row: RowKey, state: BatchState) -> Result<Option<Device>, CommandError> {
+    fn device(&mut self, row: RowKey, batch: &BatchRecord) -> Result<Option<Device>, CommandError> {
         let missing = || CommandError::failed(format!("certificate {row} is not in the inventory"));
         let entry = self.inventory.certificate(row)?.ok_or_else(missing)?;
         let id: RegistrationId = entry
@@ -279,12 +289,11 @@ impl<'a> Lost<'a> {
             .registration_id()
             .cloned()
             .ok_or_else(missing)?;
-        if state == BatchState::Complete {
-            let last = last_leaf(self.inventory.certificates_of(&id)?);
-            if last.is_some_and(|last| last.recorded.row() != row) {
-                self.left_alone += 1;
-                return Ok(None);
+        if self.is_followed(row, &id, batch)? {
+            if batch.state == BatchState::Complete {
+                self.leave_alone(row, id)?;
             }
+            return Ok(None);
         }
         let entry = InventoryEntry {
             // That it was withdrawn since is this command's own doing.
@@ -313,6 +322,39 @@ impl<'a> Lost<'a> {
         Ok(Some(device))
     }
 
+    /// Whether the device of a lost leaf had a later one when its batch was replaced, or has one if it is not
+    /// yet.
+    fn is_followed(
+        &self,
+        row: RowKey,
+        id: &RegistrationId,
+        batch: &BatchRecord,
+    ) -> Result<bool, CommandError> {
+        let mut all = self.inventory.certificates_of(id)?;
+        if batch.state == BatchState::Open {
+            // Later ones of the batch itself are what it is replaced with.
+            all.retain(|entry| {
+                let recorded = &entry.recorded;
+                recorded.row() == row
+                    || (recorded.batch() != Some(&batch.name)
+                        && entry.recorded_at <= batch.started_at)
+            });
+        }
+        Ok(last_leaf(all).is_some_and(|last| last.recorded.row() != row))
+    }
+
+    fn leave_alone(&mut self, row: RowKey, id: RegistrationId) -> Result<(), CommandError> {
+        if self.inventory.request(row)?.is_some() {
+            self.followed.own.push(row);
+        } else {
+            self.followed.made_here.push(row);
+        }
+        if self.followed.named.len() < NAMED {
+            self.followed.named.push(id);
+        }
+        Ok(())
+    }
+
     /// How long a leaf was valid, if that is not what its profile says.
     fn own_span(&self, validity: Validity) -> Option<Span> {
         let begin = validity.not_before().unix_seconds();
@@ -322,14 +364,39 @@ impl<'a> Lost<'a> {
         (span != self.usual).then_some(span)
     }
 
-    fn lots(&self, fate: Fate) -> Vec<LostLeaves> {
-        let [made_here, own] = fate.withdrawals();
-        let lots = [(&self.made_here, made_here), (&self.own, own)];
+    fn lots(mut self) -> Vec<LostLeaves> {
+        if self.fate == Fate::Revoke {
+            self.made_here.append(&mut self.followed.made_here);
+            self.own.append(&mut self.followed.own);
+        }
+        let [made_here, own] = self.fate.withdrawals();
+        let lots = [(self.made_here, made_here), (self.own, own)];
         let lots = lots.into_iter().filter(|(rows, _)| !rows.is_empty());
-        lots.map(|(rows, withdrawal)| LostLeaves {
-            rows: rows.clone(),
-            withdrawal,
-        })
-        .collect()
+        lots.map(|(rows, withdrawal)| LostLeaves { rows, withdrawal })
+            .collect()
+    }
+}
+
+impl Followed {
+    /// What becomes of them, if there are any.
+    fn told(&self, fate: Fate) -> Option<String> {
+        let count = self.made_here.len() + self.own.len();
+        if count == 0 {
+            return None;
+        }
+        let devices = counted(count, "device has", "devices have");
+        let named: Vec<&str> = self.named.iter().map(RegistrationId::as_str).collect();
+        let named = named.join(", ");
+        let more = match count - self.named.len() {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let fate = match fate {
+            Fate::Void => "stays valid: revoke it by its serial number, or say --leaves revoke",
+            Fate::Revoke => "is revoked, and nothing is issued instead of it",
+        };
+        Some(format!(
+            "{devices} got a later leaf since: {named}{more}; what was lost {fate}"
+        ))
     }
 }

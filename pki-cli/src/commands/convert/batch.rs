@@ -21,7 +21,7 @@ impl Args {
         let is_named = self.id.is_some() || self.identity.is_some();
         match self.files.as_slice() {
             [path] if is_named || looks_like_one(&context.files, path)? => {
-                BatchFile::new(&context.inputs, path, self.identity.as_deref()).map(Some)
+                BatchFile::new(context, path, self.identity.as_deref()).map(Some)
             }
             [_, _, ..] if is_named => Err(usage(
                 "--id and --identity are for a batch; name its file alone",

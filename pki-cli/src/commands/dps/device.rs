@@ -67,7 +67,9 @@ struct ShowArgs {
 ///
 /// With --cert the device is let in with that leaf and no other, whatever the groups say. What else
 /// an existing enrollment says stays as it is: a disabled one stays disabled. With --from the same is done
-/// for every device of a list or batch, ten a call; a run that is cut goes on with the same command.
+/// for every device of a list or batch, ten a call; a run that is cut goes on with the same command. Nothing
+/// is written if one of them has got a newer leaf since, or a leaf that is revoked, void, of a compromised
+/// authority, or not in the inventory.
 #[derive(clap::Args)]
 #[command(
     group = clap::ArgGroup::new("source").required(true),
@@ -95,9 +97,8 @@ struct PutArgs {
     #[arg(long, value_name = "WHAT", group = "source")]
     from: Option<String>,
 
-    /// The file with the age identity that opens a sealed batch
-    #[arg(long, value_name = "FILE", requires = "from")]
-    identity: Option<PathBuf>,
+    #[command(flatten)]
+    read: many::ReadArgs,
 }
 
 /// Disable an individual enrollment: the device is refused when it registers
@@ -214,7 +215,7 @@ impl PutArgs {
     fn run(&self, context: &Context) -> CommandResult {
         match (&self.id, &self.from) {
             (Some(id), _) => self.put(context, id),
-            (None, Some(from)) => many::put(context, from, self.identity.as_deref()),
+            (None, Some(from)) => many::put(context, from, &self.read),
             (None, None) => Err(CommandError::new(ErrorKind::Usage, "no device is named")),
         }
     }

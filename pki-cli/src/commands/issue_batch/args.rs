@@ -246,7 +246,7 @@ impl BatchArgs {
         path: &Path,
     ) -> Result<Listed, CommandError> {
         Ok(Listed {
-            source: Source::list(&context.inputs, path, &self.list)?,
+            source: Source::list(&context.inputs, path, self.list.form())?,
             folder: path.parent().unwrap_or_else(|| Path::new("")).to_owned(),
         })
     }

@@ -25,9 +25,8 @@ use super::Purpose;
 use super::run::BatchRun;
 use crate::bad_lines::BadLines;
 use crate::batch_input::rejected;
-use crate::batch_output::LIST;
+use crate::batch_output::{LIST, check_manifest_name, check_name, check_no_part};
 use crate::error::{CommandError, ErrorKind};
-use crate::files::already_there;
 
 /// Devices that are looked up at once.
 const CHUNK: usize = 1000;
@@ -135,12 +134,11 @@ impl BatchRun<'_> {
             let warning = format!("no leaf of batch {name} is valid any more");
             self.batch.context.ui.warning(warning);
         }
-        if self.batch.to_stdout() {
-            return Ok(());
-        }
         let manifest = batch.manifest.as_deref().unwrap_or_default();
         let manifest: serde_json::Value = serde_json::from_str(manifest).unwrap_or_default();
-        let problem = match (self.octets_here(), manifest["outputOctets"].as_u64()) {
+        let octets = manifest["outputOctets"].as_u64();
+        let problem = match (self.octets_here(), octets) {
+            _ if self.batch.to_stdout() => "is written to standard output once only".to_owned(),
             (Some(octets), Some(delivered)) if octets == delivered => return Ok(()),
             (Some(octets), Some(delivered)) => {
                 format!("is another one: it has {octets} bytes, not {delivered}")
@@ -197,15 +195,23 @@ impl BatchRun<'_> {
         let files = &self.batch.context.files;
         if !self.batch.to_stdout() {
             files.keep_off_homes(&self.batch.target.out)?;
+            check_name(&self.batch.target.out)?;
         }
         match self.batch.manifest_path() {
-            Some(manifest) => files.keep_off_homes(&manifest),
+            Some(manifest) => {
+                files.keep_off_homes(&manifest)?;
+                check_manifest_name(&manifest)
+            }
             None => Ok(()),
         }
     }
 
     fn check_places(&self) -> Result<(), CommandError> {
         self.check_out()?;
+        if !self.batch.to_stdout() {
+            let out = &self.batch.target.out;
+            check_no_part(&self.batch.context.files.resolve(out), out)?;
+        }
         match self.batch.manifest_path() {
             Some(manifest) => self.batch.context.files.check_output(&manifest),
             None => Ok(()),
@@ -218,8 +224,8 @@ impl BatchRun<'_> {
         if self.batch.to_stdout() {
             return Ok(());
         }
-        if self.batch.format.is_folder() && files.exists(out) {
-            return Err(already_there(out).hint("a folder of a batch takes the place of nothing"));
+        if self.batch.format.is_folder() {
+            files.check_new_folder(out)?;
         }
         files.check_output(out)
     }
