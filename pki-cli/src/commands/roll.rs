@@ -63,8 +63,8 @@ struct StartArgs {
     #[arg(long)]
     compromised: bool,
 
-    /// Which generation is compromised; to be said where a breach roll has brought the current one in, and that
-    /// is compromised as well
+    /// Which generation is compromised: one that was retired before anybody knew; or the current one, where a
+    /// breach roll has brought it in
     #[arg(long, value_name = "N", value_parser = generation_number, requires = "compromised")]
     generation: Option<Generation>,
 

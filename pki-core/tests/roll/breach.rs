@@ -233,6 +233,37 @@ fn a_breach_roll_keeps_every_compromised_generation_out() {
     assert!(!is_admitted(&dps, &pki.device(1, 0)));
 }
 
+/// Its theft is found out after an ordinary roll had retired it: the current one stays.
+#[test]
+fn a_retired_generation_is_shut_out_by_its_number() {
+    let pki = Pki::new();
+    let (mut dps, plan) = below_top(&pki);
+    dps.carry_out(&plan);
+    dps.groups
+        .retain(|group| group.enrollment_group_id.as_str() != "quarantine-line-1");
+    assert!(is_admitted(&dps, &pki.device(0, 0)));
+    let first = Breach {
+        generation: Some(number(1)),
+        ..Breach::default()
+    };
+    let plan = only(roll::replace(
+        &first,
+        &pki.state("line", [Retired, Current], &dps),
+    ));
+    assert_eq!(
+        steps(&plan),
+        [
+            "in the inventory, make line generation 1 compromised",
+            "create enrollment group quarantine-line-1, disabled",
+        ]
+    );
+    dps.carry_out(&plan);
+    assert!(!is_admitted(&dps, &pki.device(0, 0)));
+    assert!(is_admitted(&dps, &pki.device(1, 0)));
+    let again = roll::replace(&first, &pki.state("line", [Compromised, Current], &dps));
+    assert!(only(again).is_empty());
+}
+
 /// Its breach roll was never carried out in this instance: it goes with the next one.
 #[test]
 fn a_breach_roll_takes_out_what_an_earlier_one_has_left() {

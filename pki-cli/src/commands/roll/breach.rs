@@ -91,7 +91,7 @@ impl StartArgs {
     fn meant(&self, condemned: Condemned<'_>) -> Option<Generation> {
         match condemned {
             Condemned::Current(current) => Some(current.number),
-            Condemned::Replaced(_) => self.generation,
+            Condemned::Retired(_) | Condemned::Replaced(_) => self.generation,
         }
     }
 

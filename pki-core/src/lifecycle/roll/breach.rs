@@ -85,12 +85,16 @@ pub fn replace(request: &Breach, state: &RollState) -> Result<Vec<InstancePlan>,
     let mut repairs = Vec::new();
     for (index, instance) in state.instances.iter().enumerate() {
         let mut cut = cut(state, instance, (old, new))?;
-        if !condemned.is_replaced() {
-            // Whatever is cut short, and wherever: from the first write on nobody takes the old one for current.
-            let mut changes = vec![
+        let mut changes = match condemned {
+            Condemned::Current(_) => vec![
                 (old.number, GenerationState::Compromised),
                 (new.number, GenerationState::Current),
-            ];
+            ],
+            Condemned::Retired(_) => vec![(old.number, GenerationState::Compromised)],
+            Condemned::Replaced(_) => vec![],
+        };
+        if !changes.is_empty() {
+            // Whatever is cut short, and wherever: from the first write on nobody takes the old one for current.
             let renewals = state.generations.renewals_of(old);
             changes.extend(renewals.map(|one| (one.number, GenerationState::Compromised)));
             cut.insert(0, settle(&state.authority, &changes));
@@ -325,8 +329,8 @@ fn pair<'a>(
     state: &'a RollState,
     condemned: Condemned<'a>,
 ) -> Result<(&'a HeldGeneration, &'a HeldGeneration), RollError> {
-    if let Condemned::Replaced(compromised) = condemned {
-        return Ok((compromised, state.current()?));
+    if condemned.is_replaced() {
+        return Ok((condemned.generation(), state.current()?));
     }
     let (current, newcomer) = state.rolled()?;
     let new = newcomer.generation();

@@ -69,9 +69,9 @@ pub enum RollError {
         /// The one in its place.
         current: Generation,
     },
-    /// What is named neither issues nor is compromised.
+    /// What is named has never issued, or has the key of the one that issues.
     #[error(
-        "generation {named} of authority {authority} is not the one that issues, which is {current}, nor one that a breach roll has replaced"
+        "generation {named} of authority {authority} is not the one that issues, which is {current}, nor an earlier one with a key of its own that issued"
     )]
     NotCondemned {
         /// Which authority.

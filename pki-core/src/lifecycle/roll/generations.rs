@@ -67,6 +67,8 @@ pub enum Newcomer {
 pub enum Condemned<'a> {
     /// It issues, and is to be replaced.
     Current(&'a HeldGeneration),
+    /// It was retired before anybody knew; the current one stays.
+    Retired(&'a HeldGeneration),
     /// The current one has taken its place already.
     Replaced(&'a HeldGeneration),
 }
@@ -244,14 +246,19 @@ impl Generations {
         if named == current.number {
             return Ok(Condemned::Current(current));
         }
-        let mut compromised = self.compromised();
-        let replaced = compromised.find(|one| one.number == named && named < current.number);
-        let replaced = replaced.map(Condemned::Replaced);
-        replaced.ok_or_else(|| RollError::NotCondemned {
-            authority: authority.clone(),
-            named,
-            current: current.number,
-        })
+        let is_named = |one: &&Former| one.generation.number == named && named < current.number;
+        let former = self.former.iter().find(is_named);
+        match former.map(|one| (one.end, &one.generation)) {
+            Some((End::Compromised, replaced)) => Ok(Condemned::Replaced(replaced)),
+            Some((End::Retired, retired)) if !retired.has_key_of(current) => {
+                Ok(Condemned::Retired(retired))
+            }
+            _ => Err(RollError::NotCondemned {
+                authority: authority.clone(),
+                named,
+                current: current.number,
+            }),
+        }
     }
 
     /// Those whose key is known to others, oldest first.
@@ -315,13 +322,15 @@ impl<'a> Condemned<'a> {
     /// The generation.
     pub fn generation(self) -> &'a HeldGeneration {
         match self {
-            Self::Current(generation) | Self::Replaced(generation) => generation,
+            Self::Current(generation) | Self::Retired(generation) | Self::Replaced(generation) => {
+                generation
+            }
         }
     }
 
     /// Whether another one has taken its place already.
     pub fn is_replaced(self) -> bool {
-        matches!(self, Self::Replaced(_))
+        matches!(self, Self::Retired(_) | Self::Replaced(_))
     }
 }
 
